@@ -1,0 +1,77 @@
+"""How the admin listener speaks: JSON, errors as problem documents (RFC 9457), and who may change things."""
+
+import hmac
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+import orjson
+import structlog
+from aiohttp import web
+
+from proxy.admin.control import ControlPlane
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+CONTROL = web.AppKey("control", ControlPlane)
+
+NO_TOKEN = "This needs an admin token and none is configured: set admin.token or BACKSTAY_ADMIN__TOKEN."  # noqa: S105 - a sentence about tokens
+WRONG_TOKEN = "This needs the admin token: send `Authorization: Bearer <token>`."  # noqa: S105 - a sentence about tokens
+
+_log = structlog.get_logger(__name__)
+
+
+def json(value: object, status: int = 200) -> web.Response:
+    """Return `value` as a JSON answer."""
+    return web.Response(body=orjson.dumps(value), status=status, content_type="application/json")
+
+
+def problem(status: int, detail: str) -> web.Response:
+    """Return a problem document with one clear sentence."""
+    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    return web.Response(body=orjson.dumps(body), status=status, content_type="application/problem+json")
+
+
+@web.middleware
+async def plainly(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn every error into a problem document, and let nobody keep an answer."""
+    try:
+        response = await handler(request)
+    except web.HTTPException as refusal:
+        response = _translated(request, refusal)
+    except Exception:
+        _log.exception("admin request failed", path=request.path)
+        response = problem(500, "The admin listener failed on this request; the log says why.")
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _translated(request: web.Request, refusal: web.HTTPException) -> web.Response:
+    details = {
+        404: f"There is nothing at {request.path}: `GET /` lists what there is.",
+        405: f"{request.method} is not possible at {request.path}.",
+    }
+    response = problem(refusal.status, details.get(refusal.status, refusal.reason))
+    if "Allow" in refusal.headers:
+        response.headers["Allow"] = refusal.headers["Allow"]
+    return response
+
+
+def guarded(handler: Handler) -> Handler:
+    """Let only the bearer of the admin token call `handler`: whatever changes or exports something."""
+
+    async def checked(request: web.Request) -> web.StreamResponse:
+        token = request.app[CONTROL].token
+        if not token:
+            return problem(403, NO_TOKEN)
+        if not _bears(request.headers.get("Authorization", ""), token):
+            refusal = problem(401, WRONG_TOKEN)
+            refusal.headers["WWW-Authenticate"] = "Bearer"
+            return refusal
+        return await handler(request)
+
+    return checked
+
+
+def _bears(authorization: str, token: str) -> bool:
+    scheme, _, given = authorization.partition(" ")
+    same = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), token.encode())
+    return same and scheme.lower() == "bearer"

@@ -1,0 +1,27 @@
+"""What the control plane is given. It holds no state of its own: everything is asked of whoever knows."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+from proxy.observe.metrics import Metrics
+from proxy.observe.statistics import Statistics
+from proxy.policy.breaker import CircuitBreaker
+
+Record = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPlane:
+    """The running sidecar, as far as an operator may see and move it. Everything is called on the event loop."""
+
+    metrics: Metrics
+    statistics: Statistics
+    circuits: Mapping[str, CircuitBreaker]
+    newest: Collection[Record]  # audit records, oldest first
+    token: str | None  # None or "": nothing that changes or exports can be called
+    now: Callable[[], float]
+    ready: Callable[[], bool]  # False while starting or draining, and only then
+    switches: Callable[[], Mapping[str, bool]]
+    switch: Callable[[str, bool], None]
+    drain: Callable[[], None]  # begins it and returns
+    forget: Callable[[str], None]  # drops a subject's kept answers

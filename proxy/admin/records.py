@@ -1,0 +1,53 @@
+"""Which of the newest audit records were asked for, and in which form: the audit room's own filters and columns."""
+
+import csv
+from collections.abc import Iterable, Mapping
+from io import StringIO
+
+import orjson
+
+from proxy.admin.control import Record
+from proxy.audit.export import COLUMNS, row
+from proxy.audit.reader import Query
+
+PARAMETERS = ("report_id", "operation", "correlation_id", "failures", "since", "until", "format")
+
+_TRUTH = {"": True, "1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+
+def exported(records: Iterable[Record], asked: Mapping[str, str]) -> tuple[bytes, str]:
+    """Return the records that were asked for, oldest first, and their content type.
+
+    Raise ValueError with one clear sentence for a parameter or value that does not exist: a typing error must not look
+    like an answer.
+    """
+    if unknown := asked.keys() - set(PARAMETERS):
+        raise ValueError(f"There is no parameter {min(unknown)!r}: use {', '.join(PARAMETERS)}.")
+    form = asked.get("format", "json")
+    if form not in {"json", "csv"}:
+        raise ValueError(f"There is no format {form!r}: use json or csv.")
+    query = _query(asked)
+    found = [record for record in records if query.matches(record)]
+    return (_csv(found), "text/csv") if form == "csv" else (orjson.dumps(found), "application/json")
+
+
+def _query(asked: Mapping[str, str]) -> Query:
+    failures = _TRUTH.get(asked.get("failures", "no").lower())
+    if failures is None:
+        raise ValueError(f"failures={asked['failures']} says nothing: use true or false.")
+    return Query(
+        report_id=asked.get("report_id"),
+        operation=asked.get("operation"),
+        correlation_id=asked.get("correlation_id"),
+        failures=failures,
+        since=asked.get("since"),
+        until=asked.get("until"),
+    )
+
+
+def _csv(found: Iterable[Record]) -> bytes:
+    table = StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(row(record) for record in found)
+    return table.getvalue().encode()

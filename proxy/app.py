@@ -1,0 +1,265 @@
+"""The composition root: it starts, reloads, drains and stops the sidecar, and holds nothing else."""
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from random import Random, SystemRandom
+
+import structlog
+import uvloop
+
+from proxy.admin.application import AdminListener, start_admin
+from proxy.admin.control import ControlPlane
+from proxy.assembly import Assembly
+from proxy.audit.record import Ledger
+from proxy.audit.sink import AuditLog
+from proxy.clock import Clock, SystemClock
+from proxy.config.addresses import Unix, parse_address
+from proxy.config.load import read_token
+from proxy.config.problems import ConfigError
+from proxy.config.settings import Settings
+from proxy.errors import Refusal, StartError
+from proxy.exchange import Exchange
+from proxy.message import Peer, Request
+from proxy.observe.logging import configure
+from proxy.observe.metrics import Metrics, Sources
+from proxy.observe.statistics import Statistics
+from proxy.parts import Client
+from proxy.policy.breaker import CircuitBreaker, State
+from proxy.policy.coalescing import Flights
+from proxy.policy.freshness import Seals
+from proxy.policy.retry import RetryPolicy
+from proxy.store.memory import MemoryStore
+from proxy.wire.downstream import Downstream
+from proxy.wire.forwarding import TrustedProxies
+from proxy.wire.gate import Gate, GateRules
+from proxy.wire.heads import HeadLimits
+
+SWEEP_S = 0.25  # the coarse clock of all connections
+BACKLOG = 2048
+log = structlog.get_logger("backstay")
+
+
+class Sidecar:
+    """One running sidecar."""
+
+    def __init__(self, settings: Settings, clock: Clock | None = None, random: Random | None = None) -> None:
+        self.settings = settings
+        self._clock = clock or SystemClock()
+        random = random or SystemRandom()
+        name = f"{random.getrandbits(32):08x}"  # this process, in flight and record ids
+        audit = settings.audit
+        self.metrics = Metrics()
+        self.audit = AuditLog(
+            None if audit.path == "-" else Path(audit.path),
+            clock=self._clock,
+            queue_limit=audit.queue,
+            max_entries=audit.max_entries,
+            on_write=self.metrics.audit_written,
+        )
+        self._ledger = Ledger(self.audit, name, tuple(audit.query_parameters))
+        self._flights = Flights(Seals(), name)
+        self._retry = RetryPolicy(random)
+        self._store = MemoryStore(settings.store.max_entries, settings.store.max_bytes)
+        self._assembly = Assembly(
+            self._flights, self._retry, self._store, self.metrics, self._ledger, self._clock, random,
+            self._on_transition,
+        )  # fmt: skip
+        self._parts = self._assembly.build(settings)
+        self.gate = self._gate(settings)
+        self._server: asyncio.Server | None = None
+        self._admin: AdminListener | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._ready = False
+        self.stopping = asyncio.Event()
+        self._declare()
+
+    def _gate(self, settings: Settings) -> Gate:
+        listen = settings.listen
+        rules = GateRules(
+            listen.head_timeout, listen.keepalive_timeout, listen.idle_timeout, listen.max_connections, listen.expose
+        )
+        limits = HeadLimits(listen.max_head, listen.max_target, listen.max_fields)
+        trusted = TrustedProxies(listen.trusted_proxies)
+        return Gate(rules, limits, trusted, self._open, self._on_refusal, self._clock)
+
+    def _open(self, request: Request, client: Client) -> Exchange:
+        return Exchange(self._parts, request, client)
+
+    def _declare(self) -> None:
+        circuits = self._assembly.breakers
+        self.metrics.declare(self._parts.wiring, circuits, self.settings.upstreams)
+        self.metrics.read_from(
+            Sources(
+                flights=lambda: len(self._flights),
+                followers=lambda: self._flights.followers,
+                circuits=lambda: {name: breaker.state.value for name, breaker in circuits.items()},
+                audit_records=lambda: self.audit.records,
+                audit_gaps=lambda: self.audit.gaps,
+                audit_queue=lambda: self.audit.queued,
+            )
+        )
+
+    # start
+
+    async def start(self) -> None:
+        """Open the trail, then both listeners. Raises StartError before anything is served."""
+        await self.audit.start()
+        try:
+            self._admin = await start_admin(self._control(), self.settings.admin.address)
+            self._server = await self._listen()
+        except StartError:
+            await self._close()
+            raise
+        self._sweep()
+        self._ready = True
+
+    async def _listen(self) -> asyncio.Server:
+        loop, address = asyncio.get_running_loop(), parse_address(self.settings.listen.address)
+        try:
+            if isinstance(address, Unix):
+                return await loop.create_unix_server(lambda: Downstream(self.gate), address.path, backlog=BACKLOG)
+            return await loop.create_server(
+                lambda: Downstream(self.gate), address.host, address.port, backlog=BACKLOG, reuse_address=True
+            )
+        except OSError as error:
+            reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error)
+            text = f"cannot listen on {self.settings.listen.address} (listen.address): {reason}"
+            raise StartError(text) from error
+
+    def _control(self) -> ControlPlane:
+        return ControlPlane(
+            metrics=self.metrics,
+            statistics=Statistics(self.metrics),
+            circuits=self._assembly.breakers,
+            newest=self.audit.newest,
+            token=read_token(self.settings.admin),
+            now=self._clock.now,
+            ready=lambda: self._ready,
+            switches=lambda: {"retries": self._retry.enabled, "coalescing": self._flights.enabled},
+            switch=self._switch,
+            drain=self.stopping.set,
+            forget=self._flights.seals.drop_subject,
+        )
+
+    @property
+    def url(self) -> str:
+        """Return where clients ask."""
+        assert self._server is not None
+        listening = self._server.sockets[0]
+        if listening.family == socket.AF_UNIX:
+            return f"unix:{listening.getsockname()}"
+        host, port = listening.getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    @property
+    def admin_url(self) -> str:
+        """Return where the control plane listens."""
+        assert self._admin is not None
+        return self._admin.url
+
+    @property
+    def running(self) -> int:
+        """Return the exchanges that have begun and left no record yet."""
+        return self.gate.begun - self._ledger.recorded
+
+    # while it runs
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        self.gate.sweep(now)
+        self._assembly.sweep(now)
+        self._sweeper = loop.call_later(SWEEP_S, self._sweep)
+
+    def _switch(self, name: str, on: bool) -> None:
+        (self._retry if name == "retries" else self._flights).enabled = on
+        log.info("switched", switch=name, on=on)
+
+    def _on_refusal(self, refusal: Refusal, peer: Peer) -> None:
+        self.metrics.bad_request(refusal.metric)
+        self._ledger.refused(refusal, peer, self._clock.wall())
+
+    def _on_transition(self, breaker: CircuitBreaker, state: State, now: float) -> None:
+        self.metrics.transitioned(breaker.name, state.name.lower())
+        self._ledger.circuit(breaker, self._clock.wall())
+        log.warning("circuit", circuit=breaker.name, to=state.name, failures=breaker.failures)
+
+    def reload(self, load_again: Callable[[], Settings]) -> None:
+        """Take over new settings for routes, upstreams and policies; a bad file changes nothing and says why."""
+        try:
+            settings = load_again()
+        except ConfigError as error:
+            log.error("reload_refused", problems=[str(problem) for problem in error.problems])
+            return
+        if (settings.listen, settings.admin) != (self.settings.listen, self.settings.admin):
+            log.warning("reload_partial", detail="listen and admin change only with a restart")
+        self.settings = settings
+        self._parts = self._assembly.build(settings)
+        self._declare()
+        log.info("reloaded", routes=len(settings.routes))
+
+    # stop
+
+    async def stop(self, *, delay_s: float | None = None) -> None:
+        """Drain (W17): not ready, accept for a while, let what is under way end, cut the rest, flush the trail."""
+        listen = self.settings.listen
+        self._ready = False
+        await self._clock.sleep(listen.drain_delay if delay_s is None else delay_s)
+        if self._server is not None:
+            self._server.close()
+        self.gate.drain()
+        until = self._clock.now() + listen.drain_timeout
+        while (self.gate.connections or self.running) and self._clock.now() < until:
+            await self._clock.sleep(0.02)
+        for connection in tuple(self.gate.connections):
+            connection.abort()
+        while self.running and self._clock.now() < until + 1.0:  # what was cut still leaves its record
+            await self._clock.sleep(0.02)
+        await self._close()
+
+    async def _close(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        if self._server is not None:
+            self._server.close()
+        self._assembly.close()
+        await self._store.close()
+        if self._admin is not None:
+            await self._admin.close()
+        await self.audit.close()
+
+
+def serve(settings: Settings, load_again: Callable[[], Settings]) -> int:
+    """Run until SIGTERM or SIGINT; return the exit status. Raises StartError before anything is served."""
+    configure(settings.log.level, settings.log.format)
+    return uvloop.run(_serve(settings, load_again))
+
+
+async def _serve(settings: Settings, load_again: Callable[[], Settings]) -> int:
+    loop, sidecar = asyncio.get_running_loop(), Sidecar(settings)
+    hurried = False
+
+    def hurry() -> None:
+        nonlocal hurried
+        hurried = True
+        sidecar.stopping.set()
+
+    await sidecar.start()
+    loop.add_signal_handler(signal.SIGTERM, sidecar.stopping.set)
+    loop.add_signal_handler(signal.SIGINT, hurry)  # a person at a terminal waits for no load balancer
+    loop.add_signal_handler(signal.SIGHUP, sidecar.reload, load_again)
+    gc.collect()
+    gc.freeze()  # what start-up made lives for ever: never look at it again
+    gc.set_threshold(50_000, 50, 100)
+    print(f"backstay ready: proxy {sidecar.url} admin {sidecar.admin_url}", flush=True)  # noqa: T201 - the contract's line
+    log.info("ready", proxy=sidecar.url, admin=sidecar.admin_url)
+    await sidecar.stopping.wait()
+    log.info("draining")
+    await sidecar.stop(delay_s=0.0 if hurried else None)
+    log.info("stopped", records=sidecar.audit.records, gaps=sidecar.audit.gaps)
+    return 0

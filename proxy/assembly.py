@@ -1,0 +1,106 @@
+"""Every object that requests share, built once from the settings; a reload builds anew and keeps what has memory."""
+
+from collections.abc import Callable, Mapping
+from random import Random
+
+from proxy.clock import Clock
+from proxy.config import compile as compiled
+from proxy.config.routes import RouteSettings
+from proxy.config.settings import Settings
+from proxy.config.settings import Upstream as UpstreamTable
+from proxy.parts import Ledger, Meter, Parts, Store, Wiring
+from proxy.policy.breaker import CircuitBreaker, State
+from proxy.policy.coalescing import Flights
+from proxy.policy.cors import CorsMemory
+from proxy.policy.identity import Identifier
+from proxy.policy.retry import RetryBudget, RetryPolicy
+from proxy.policy.routing import Route, Router
+from proxy.wire.forwarding import Forwarding
+from proxy.wire.pool import Address, HttpUpstream, UpstreamPool
+from proxy.wire.upstream import PoolRules
+
+OnTransition = Callable[[CircuitBreaker, State, float], None]
+
+
+class Assembly:
+    """The parts, and what of them outlives a reload: breakers, pools, budgets and learnt CORS fields, by name."""
+
+    def __init__(
+        self, flights: Flights, retry: RetryPolicy, store: Store, meter: Meter, ledger: Ledger, clock: Clock,
+        random: Random, on_transition: OnTransition,
+    ) -> None:  # fmt: skip
+        self.breakers: dict[str, CircuitBreaker] = {}
+        self.pools: dict[str, UpstreamPool] = {}
+        self._flights = flights
+        self._retry = retry
+        self._store = store
+        self._meter = meter
+        self._ledger = ledger
+        self._clock = clock
+        self._random = random
+        self._on_transition = on_transition
+        self._budgets: dict[str, RetryBudget] = {}
+        self._cors: dict[str, CorsMemory] = {}
+
+    def build(self, settings: Settings) -> Parts:
+        """Return the parts that these settings ask for."""
+        routes, catch_all = compiled.routes(settings), compiled.passthrough(settings)
+        self._build_breakers(settings)
+        upstreams = self._build_upstreams(settings)
+        tables: tuple[RouteSettings, ...] = (*settings.routes, settings.passthrough)
+        wiring: dict[str, Wiring] = {}
+        for route, table in zip((*routes, catch_all), tables, strict=True):
+            budget = self._budgets.setdefault(route.upstream, RetryBudget(table.retry.budget))
+            cors = self._cors_of(route, table)
+            wiring[route.operation] = Wiring(
+                Identifier(route), self.breakers[route.circuit], budget, upstreams[route.upstream], cors
+            )
+        return Parts(
+            Router(routes, catch_all), wiring, self._flights, self._retry, self._store, self._meter, self._ledger,
+            self._clock, self._random, settings.listen.expose, settings.listen.deadline_header.lower().encode(),
+        )  # fmt: skip
+
+    def _build_breakers(self, settings: Settings) -> None:
+        for name, rules in compiled.breaker_rules(settings).items():
+            breaker = self.breakers.get(name)
+            if breaker is None:
+                self.breakers[name] = CircuitBreaker(name, rules, self._random, self._on_transition)
+            else:
+                breaker.rules = rules
+
+    def _build_upstreams(self, settings: Settings) -> Mapping[str, HttpUpstream]:
+        forwarding = Forwarding(settings.listen.via, settings.listen.forwarded)
+        upstreams: dict[str, HttpUpstream] = {}
+        for name, table in settings.upstreams.items():
+            address, rules = Address.of(table.url[0]), _pool_rules(table, settings)
+            pool = self.pools.get(name)
+            if pool is None or pool.address != address or pool.rules != rules:
+                if pool is not None:
+                    pool.retire()
+                self.pools[name] = pool = UpstreamPool(address, rules)
+            upstreams[name] = HttpUpstream(pool, forwarding)
+        return upstreams
+
+    def _cors_of(self, route: Route, table: RouteSettings) -> CorsMemory:
+        if table.cors is not None:
+            return CorsMemory(tuple(table.cors.allow_origins), credentials=table.cors.allow_credentials)
+        return self._cors.setdefault(route.upstream, CorsMemory())
+
+    def sweep(self, now: float) -> None:
+        """Let every pool close what was idle or silent for too long."""
+        for pool in self.pools.values():
+            pool.sweep(now)
+
+    def close(self) -> None:
+        """Drop every upstream connection."""
+        for pool in self.pools.values():
+            pool.close()
+
+
+def _pool_rules(table: UpstreamTable, settings: Settings) -> PoolRules:
+    return PoolRules(
+        connect_timeout_s=table.connect_timeout,
+        max_idle=table.max_idle,
+        idle_timeout_s=table.idle_timeout,
+        body_idle_s=settings.defaults.idle_timeout,
+    )

@@ -1,0 +1,100 @@
+"""Records for other programs: lines of JSON exactly as they were written, or a table with fixed columns."""
+
+import csv
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO, TextIO
+
+import orjson
+
+from proxy.audit.files import Record
+from proxy.audit.reader import Stats, Summary
+
+COLUMNS = (
+    "seq",
+    "ts",
+    "id",
+    "correlation_id",
+    "operation",
+    "subject",
+    "method",
+    "path",
+    "status",
+    "success",
+    "outcome",
+    "duration_ms",
+    "upstream",
+    "attempts",
+    "flight.role",
+    "flight.id",
+    "flight.followers",
+    "idempotency.source",
+    "idempotency.key_hash",
+    "idempotency.replayed",
+    "circuit",
+    "target",
+    "bytes_in",
+    "bytes_out",
+    "metadata",
+    "gap",
+)
+
+
+def write_json(found: Iterable[Record], out: BinaryIO) -> int:
+    """Write each record's own line, byte for byte, and return how many."""
+    count = 0
+    for record in found:
+        out.write(record.line.data.removesuffix(b"\n") + b"\n")
+        count += 1
+    return count
+
+
+def write_csv(found: Iterable[Record], out: TextIO) -> int:
+    """Write a header and a row for each record, and return how many records; the header comes with the first."""
+    writer = csv.writer(out, lineterminator="\n")
+    count = 0
+    for count, record in enumerate(found, start=1):
+        if count == 1:
+            writer.writerow(COLUMNS)
+        writer.writerow(row(record.fields))
+    return count
+
+
+def write_stats_json(sums: Stats, out: BinaryIO) -> None:
+    """Write the sums as one line of JSON: `overall`, `operations` and `lost`."""
+    everything = sums.overall._asdict() if sums.overall else None
+    document = {"overall": everything, "operations": [row._asdict() for row in sums.operations], "lost": sums.lost}
+    out.write(orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE))
+
+
+def write_stats_csv(sums: Stats, out: TextIO) -> None:
+    """Write a header, a row for each operation, and one for everything."""
+    rows = (*sums.operations, *([sums.overall] if sums.overall else []))
+    csv.writer(out, lineterminator="\n").writerows((Summary._fields, *rows))
+
+
+def row(fields: dict[str, object]) -> Iterator[object]:
+    """Yield a record's cells in the order of COLUMNS; `attempts` is their number, nested values are JSON."""
+    return (_cell(_field(fields, column)) for column in COLUMNS)
+
+
+def _field(fields: dict[str, object], column: str) -> object:
+    name, _, member = column.partition(".")
+    value = fields.get(name)
+    if member:
+        return value.get(member) if isinstance(value, dict) else None
+    return len(value) if isinstance(value, list) else value
+
+
+def _cell(value: object) -> object:
+    """Defuse text that a spreadsheet would run as a formula: subjects come from strangers (OWASP, CSV injection)."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case dict():
+            return orjson.dumps(value).decode()
+        case str() if value.startswith(("=", "+", "-", "@", "\t", "\r")):
+            return f"'{value}"
+        case _:
+            return value

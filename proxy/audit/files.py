@@ -1,0 +1,120 @@
+"""Which files make up a trail, and their lines one at a time: plain or gzipped, rotated or not, in flat memory."""
+
+import gzip
+import math
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import orjson
+
+from proxy.audit.chain import MAX_LINE, VERSION, unseal
+
+_ROTATED = r"([.-]\d[\dTZ:._-]*)?(\.gz)?"  # audit.jsonl.1, audit.jsonl-20261123.gz: a number, or a date
+_IN_FOLDER = re.compile(rf"(?P<name>.+\.jsonl){_ROTATED}")
+
+
+class TrailError(Exception):
+    """Say in one line why a trail cannot be read."""
+
+
+class NoTrailError(TrailError):
+    """Say in one line that nothing at this path is a trail."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """One writer's files, oldest first."""
+
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The bytes of one line, its newline included if it has one, and where they stand (numbers from 1)."""
+
+    file: Path
+    number: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One line's bytes and the fields in it."""
+
+    line: Line
+    fields: dict[str, object]
+
+
+def trails(path: Path) -> list[Trail]:
+    """Return the trail of a file together with its rotated files, or every `*.jsonl` trail in a folder."""
+    try:
+        if path.is_dir():
+            return _in_folder(path)
+        path.stat()
+        named = re.compile(re.escape(path.name) + _ROTATED)
+        return [_trail(file for file in path.parent.iterdir() if named.fullmatch(file.name))]
+    except (FileNotFoundError, NotADirectoryError):
+        raise NoTrailError(f"{path}: no such file or folder") from None
+    except OSError as error:
+        raise TrailError(f"{path}: {error.strerror}") from error
+
+
+def lines(files: Iterable[Path]) -> Iterator[Line]:
+    """Yield every line of these files in order; an endless one comes in pieces of MAX_LINE. Raises TrailError."""
+    for file in files:
+        with reading(file) as stream:
+            pieces = iter(partial(stream.readline, MAX_LINE), b"")
+            for number, data in enumerate(pieces, start=1):
+                yield Line(file, number, data)
+
+
+@contextmanager
+def reading(file: Path) -> Iterator[BinaryIO]:
+    """Open a file of lines, through gzip where its name says so; whatever goes wrong in it becomes a TrailError."""
+    try:
+        with cast(BinaryIO, gzip.open(file)) if file.suffix == ".gz" else file.open("rb") as stream:
+            yield stream
+    except (OSError, EOFError, zlib.error) as error:
+        raise TrailError(f"{file}: cannot be read to its end: {error}") from error
+
+
+def parse(line: Line) -> Record | None:
+    """Return the record in a line, unverified; None where there is none. Raises TrailError for a newer version."""
+    try:
+        fields = orjson.loads(line.data)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(fields, dict) or not isinstance(version := fields.get("v"), int):
+        return None
+    if version > VERSION:
+        raise TrailError(f"{line.file} line {line.number}: written by a newer version (v {version}): use that one")
+    return Record(line, fields)
+
+
+def _in_folder(folder: Path) -> list[Trail]:
+    groups: dict[str, list[Path]] = {}
+    for file in sorted(folder.iterdir()):
+        if match := _IN_FOLDER.fullmatch(file.name):
+            groups.setdefault(match["name"], []).append(file)
+    if not groups:
+        raise NoTrailError(f"{folder}: no audit files (*.jsonl) in this folder")
+    return [_trail(files) for files in groups.values()]
+
+
+def _trail(files: Iterable[Path]) -> Trail:
+    """Order by what the files hold, not by their names: every rotation tool numbers them in its own way."""
+    found = set(files)
+    unzipped = (file for file in found if file.suffix != ".gz" or file.with_suffix("") not in found)
+    return Trail(tuple(sorted(unzipped, key=lambda file: (_first_seq(file), file.name))))
+
+
+def _first_seq(file: Path) -> float:
+    """Return the number of the first whole record; a file without one is the newest, still to be written."""
+    links = (unseal(line.data) for line in lines([file]))
+    return next((link.seq for link in links if link is not None), math.inf)

@@ -1,0 +1,105 @@
+"""Records and sums for a person's eyes: tables on a terminal. Imported only when wanted: rich is heavy."""
+
+from collections.abc import Iterable
+from itertools import islice
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from proxy.audit.files import Record
+from proxy.audit.reader import Stats, Summary
+
+_PAGE = 1_000  # rows laid out at once: a long answer needs no more memory than a short one
+_PIPE_WIDTH = 200  # columns where there is no terminal to ask
+
+_HEADINGS = (
+    "seq",
+    "time (UTC)",
+    "operation",
+    "subject",
+    "status",
+    "outcome",
+    "ms",
+    "tries",
+    "flight",
+    "correlation id",
+)
+
+
+def show_records(found: Iterable[Record]) -> int:
+    """Print tables of records, a page at a time, and return how many."""
+    rows, count, console = iter(found), 0, _console()
+    while page := list(islice(rows, _PAGE)):
+        table = _table(_HEADINGS, numbers=("seq", "status", "ms", "tries"))
+        for record in page:
+            table.add_row(*_cells(record.fields))
+        console.print(table)
+        count += len(page)
+    return count
+
+
+def show_stats(sums: Stats) -> None:
+    """Print one table: a row for each operation, and one for everything."""
+    table = _table(
+        ("operation", "total", "success", "mean ms", "p95 ms"), numbers=("total", "success", "mean ms", "p95 ms")
+    )
+    for row in sums.operations:
+        table.add_row(*_summary(row))
+    if sums.overall:
+        table.add_section()
+        table.add_row(*_summary(sums.overall))
+    console = _console()
+    console.print(table)
+    if sums.lost:
+        console.print(f"{sums.lost:,} more records were lost to a full queue or disk: the trail's gaps say when")
+
+
+def _cells(fields: dict[str, object]) -> list[Text]:
+    attempts, flight = fields.get("attempts"), fields.get("flight")
+    outcome = next((f"{name}: {fields[name]}" for name in ("gap", "torn") if name in fields), fields.get("outcome"))
+    values = (
+        fields.get("seq"),
+        str(fields.get("ts", "")).rstrip("Z").replace("T", " ")[:23],
+        fields.get("operation"),
+        fields.get("subject"),
+        fields.get("status"),
+        outcome,
+        fields.get("duration_ms"),
+        len(attempts) if isinstance(attempts, list) else None,
+        flight.get("role") if isinstance(flight, dict) else None,
+        fields.get("correlation_id"),
+    )
+    style = "red" if fields.get("success") is False or "gap" in fields else ""
+    return [Text(_printable(value), style) for value in values]
+
+
+def _summary(row: Summary) -> tuple[str, ...]:
+    return (
+        _printable(row.operation),
+        f"{row.total:,}",
+        f"{row.success_rate:.2%}",
+        f"{row.mean_ms:,.1f}",
+        f"{row.p95_ms:,g}",
+    )
+
+
+def _printable(value: object) -> str:
+    """Return text that cannot move the cursor or colour the screen: subjects come from strangers."""
+    return (
+        ""
+        if value is None
+        else "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in str(value))
+    )
+
+
+def _table(headings: tuple[str, ...], numbers: tuple[str, ...]) -> Table:
+    table = Table()
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading in numbers else "left", overflow="fold")
+    return table
+
+
+def _console() -> Console:
+    console = Console(highlight=False, markup=False)
+    return console if console.is_terminal else Console(highlight=False, markup=False, width=_PIPE_WIDTH)

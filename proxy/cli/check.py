@@ -1,0 +1,69 @@
+"""`backstay check`: every problem of a configuration at once, or its routes in the order in which they match."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from proxy.config.load import load
+from proxy.config.routes import Passthrough, Route
+from proxy.config.settings import Settings
+from proxy.config.units import format_duration
+
+HEADINGS = (
+    "#", "operation", "method", "template", "upstream", "circuit", "subject", "coalesce", "idempotency", "timeouts"
+)  # fmt: skip
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def check(file: Path) -> int:
+    """Print the routes of a configuration. Raises `ConfigError` with every problem."""
+    rows = list(routing_table(load(file)))
+    if sys.stdout.isatty():
+        _print_table(rows)
+    else:
+        _print_aligned(rows)
+    return 0
+
+
+def routing_table(settings: Settings) -> Iterator[tuple[str, ...]]:
+    """Yield a row of `HEADINGS` for each route, then one for what no route matches.
+
+    Of two templates that match one path, the one whose first differing segment is a literal comes first, as in routing.
+    """
+    for order, route in enumerate(sorted(settings.routes, key=_placeholders), 1):
+        coalesce = route.coalesce or ("identical" if route.template.method in _SAFE else "off")
+        yield (str(order), route.operation, *route.template, *_policies(route, coalesce))
+    rest = settings.passthrough
+    policies = _policies(rest, rest.coalesce or "identical if safe")
+    yield (str(len(settings.routes) + 1), rest.operation, "any", "what is left", *policies)
+
+
+def _placeholders(route: Route) -> tuple[bool, ...]:
+    return tuple(segment.startswith("{") for segment in route.template.path.split("/"))
+
+
+def _policies(route: Route | Passthrough, coalesce: str) -> tuple[str, ...]:
+    circuit = route.circuit or route.upstream
+    return (route.upstream, circuit, route.subject or "-", coalesce, route.idempotency, _timeouts(route))
+
+
+def _timeouts(route: Route | Passthrough) -> str:
+    total = format_duration(route.total_timeout)
+    return total if route.attempt_timeout is None else f"{total} (attempt {format_duration(route.attempt_timeout)})"
+
+
+def _print_table(rows: list[tuple[str, ...]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*HEADINGS)
+    for row in rows:
+        table.add_row(*map(Text, row))  # Text: the brackets of a value are no markup
+    Console().print(table)
+
+
+def _print_aligned(rows: list[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(HEADINGS, *rows, strict=True)]
+    for row in (HEADINGS, *rows):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

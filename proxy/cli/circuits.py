@@ -1,0 +1,103 @@
+"""Commands that ask the running sidecar. Standard library only: a health check starts every few seconds."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from http.client import HTTPConnection, HTTPException
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+DEFAULT_ADMIN = "127.0.0.1:9901"
+TOKEN_VARIABLE = "BACKSTAY_ADMIN__TOKEN"  # noqa: S105 - the variable's name
+ACTIONS = ("reset", "open", "close", "auto")
+TIMEOUT_S = 5.0
+
+FAILED = 1  # what could not be done
+WRONG = 2  # what the user typed or configured
+
+_COLUMNS = {"name": "CIRCUIT", "state": "STATE", "failures": "FAILURES", "mode": "MODE", "probes_in_s": "PROBES IN"}
+
+
+class _Answer(NamedTuple):
+    status: int
+    document: object
+
+    @property
+    def detail(self) -> str:
+        """Return the sentence of a problem document."""
+        if isinstance(self.document, Mapping) and "detail" in self.document:
+            return str(self.document["detail"])
+        return f"the admin listener answered {self.status}"
+
+
+class _Unanswered(Exception):  # noqa: N818 - named for what it tells, and shown as it stands
+    """Nobody, or something other than the sidecar, is at the admin address."""
+
+
+def circuits(action: str | None, name: str | None, admin: str, token: str | None) -> int:
+    """Show the circuits as a table, or do `action` (reset, open, close, auto) to the one called `name`."""
+    if action is None:
+        return _told(admin, "GET", "/circuits", show=_print_table)
+    if action not in ACTIONS:
+        return _refuse(f"there is no action {action!r}: use {', '.join(ACTIONS)}", WRONG)
+    if name is None:
+        return _refuse(f"{action} which circuit? `backstay circuits` lists them", WRONG)
+    path = f"/circuits/{quote(name, safe='')}/{action}"
+    return _told(admin, "POST", path, token, show=lambda circuit: _print_table([circuit]))
+
+
+def drain(admin: str, token: str | None) -> int:
+    """Tell the sidecar to drain; it finishes what is under way."""
+    return _told(admin, "POST", "/drain", token, show=lambda _: print("draining"))
+
+
+def health(admin: str, ready: bool = False) -> int:
+    """Ask whether the sidecar is alive or, with `ready`, whether it takes requests; 0 means yes."""
+    return _told(admin, "GET", "/readyz" if ready else "/healthz", show=lambda _: None)
+
+
+def _told(admin: str, method: str, path: str, token: str | None = None, *, show: Callable[[Any], None]) -> int:
+    """Ask, show what was answered, and return the exit status."""
+    try:
+        answer = _ask(admin, method, path, token or os.environ.get(TOKEN_VARIABLE))
+    except _Unanswered as error:
+        return _refuse(str(error), FAILED)
+    if answer.status >= 400:
+        return _refuse(answer.detail, FAILED if answer.status >= 500 else WRONG)
+    show(answer.document)
+    return 0
+
+
+def _ask(admin: str, method: str, path: str, token: str | None) -> _Answer:
+    """Ask once. `http.client` and not urllib's opener: it is lighter, and knows nothing of HTTP_PROXY."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        with closing(HTTPConnection(admin.removeprefix("http://").rstrip("/"), timeout=TIMEOUT_S)) as connection:
+            connection.request(method, path, headers=headers)
+            response = connection.getresponse()
+            return _Answer(response.status, json.loads(response.read()))
+    except (OSError, HTTPException) as error:
+        raise _Unanswered(f"the admin listener at {admin} does not answer: {error or type(error).__name__}") from error
+    except ValueError as error:
+        raise _Unanswered(f"what answers at {admin} is not a Backstay admin listener") from error
+
+
+def _refuse(sentence: str, status: int) -> int:
+    print(f"backstay: {sentence}", file=sys.stderr)
+    return status
+
+
+def _print_table(rows: Sequence[Mapping[str, object]]) -> None:
+    """Print aligned columns: plain, so that `awk` reads them too."""
+    cells = [list(_COLUMNS.values()), *([_cell(name, row[name]) for name in _COLUMNS] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for line in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _cell(name: str, value: object) -> str:
+    if name != "probes_in_s":
+        return str(value)
+    return f"{value:.1f}s" if isinstance(value, float) and value else "-"

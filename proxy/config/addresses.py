@@ -1,0 +1,57 @@
+"""Where to listen and whom to call, as text: read here, so that a wrong address is found before anything is opened."""
+
+import re
+from typing import NamedTuple
+
+from proxy.config.problems import Objection
+
+_HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>\d{1,5})", re.ASCII)
+_URL = re.compile(
+    r"(?P<scheme>https?)://(?P<authority>(?P<host>[^/?#]*?)(:(?P<port>\d{1,5}))?)(?P<rest>[/?#].*)?", re.ASCII
+)
+_NAME = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?", re.ASCII)
+
+
+class Tcp(NamedTuple):
+    """A host, without the brackets of IPv6, and a port. Port 0 asks the system for a free one."""
+
+    host: str
+    port: int
+
+
+class Unix(NamedTuple):
+    """A socket in the file system."""
+
+    path: str
+
+
+Address = Tcp | Unix
+
+
+def parse_address(text: object) -> Address:
+    """Return what `"0.0.0.0:8080"`, `"[::1]:8080"` or `"unix:/run/backstay.sock"` names. Raises `Objection`."""
+    if isinstance(text, str) and text.startswith("unix:/"):
+        return Unix(text.removeprefix("unix:"))
+    match = _HOST_PORT.fullmatch(text) if isinstance(text, str) else None
+    if match is None or int(match["port"]) > 65535:
+        raise Objection(f'"{text}" is not an address', '"0.0.0.0:8080" or "unix:/run/backstay.sock"')
+    return Tcp(match["host"].strip("[]"), int(match["port"]))
+
+
+def parse_upstream(url: str) -> Address:
+    """Return what `"http://127.0.0.1:8000"` or `"unix:/run/app.sock"` names, port 80 by default. Raises `Objection`."""
+    if url.startswith("unix:/"):
+        return parse_address(url)
+    match = _URL.fullmatch(url)
+    if match is None or not _NAME.fullmatch(match["authority"]) or int(match["port"] or 80) > 65535:
+        raise Objection(f'"{url}" is not the URL of an upstream', '"http://127.0.0.1:8000" or "unix:/run/app.sock"')
+    if match["scheme"] == "https":
+        raise Objection(f'"{url}": https upstreams are not supported yet', f'"http://{match["authority"]}"')
+    if match["rest"] not in (None, "/"):
+        raise Objection(f'"{url}" names a path, but targets go upstream as they came', f'"http://{match["authority"]}"')
+    return Tcp(match["host"].strip("[]"), int(match["port"] or 80))
+
+
+def is_host(text: str) -> bool:
+    """Tell whether `text` can stand in a `Host` field: a name or an address, perhaps with a port."""
+    return _NAME.fullmatch(text) is not None

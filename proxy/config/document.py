@@ -1,0 +1,155 @@
+"""A configuration as it was written: plain tables, and for every key the line, variable or option it came from."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from copy import deepcopy
+from itertools import pairwise
+from typing import Any
+
+from proxy.config.problems import Keys
+
+_KEY = r"(?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*')"
+_DOTTED = rf"{_KEY}(?:\s*\.\s*{_KEY})*"
+_HEADER = re.compile(rf"\s*(?P<open>\[\[?)\s*(?P<name>{_DOTTED})\s*\]")
+_ENTRY = re.compile(rf"\s*(?P<name>{_DOTTED})\s*=")
+_LINE = re.compile(r" \(at line (\d+), column \d+\)")
+
+
+class Document:
+    """Plain data under construction. What is laid on later wins, and takes over as the key's origin."""
+
+    __slots__ = ("_laid", "_lines", "_name", "data")
+
+    def __init__(self, text: str = "", name: str = "") -> None:
+        """Parse TOML; `name` is how messages call the file. Raises `tomllib.TOMLDecodeError`."""
+        self.data: dict[str, Any] = tomllib.loads(text)
+        self._lines = dict(_lines(text))
+        self._laid: dict[Keys, str] = {}
+        self._name = name
+
+    def has(self, keys: Keys) -> bool:
+        """Tell whether something was written at `keys`."""
+        node: Any = self.data
+        for key in keys:
+            if not _holds(node, key):
+                return False
+            node = node[key]
+        return True
+
+    def get(self, *keys: str | int) -> Any:
+        """Return what was written there; `None` where nothing was."""
+        node: Any = self.data
+        for key in keys:
+            if not _holds(node, key):
+                return None
+            node = node[key]
+        return node
+
+    def names(self, *keys: str | int) -> tuple[str, ...]:
+        """Return the keys of the table there; none where there is no table."""
+        node = self.get(*keys)
+        return tuple(node) if isinstance(node, dict) else ()
+
+    def items(self, *keys: str | int) -> list[Any]:
+        """Return the list there; an empty one where there is none."""
+        node = self.get(*keys)
+        return node if isinstance(node, list) else []
+
+    def lay(self, keys: Keys, value: object, origin: str) -> None:
+        """Put `value` at `keys`, over whatever was there; `origin` names the variable or option that said so.
+
+        Where a table should be and something else was written, that stays: it is an error of its own.
+        """
+        parent: Any = self.data
+        for key, below in pairwise(keys):
+            if not _holds(parent, key):
+                _put(parent, key, [] if isinstance(below, int) else {})
+            parent = parent[key]
+            if not isinstance(parent, list if isinstance(below, int) else dict):
+                return
+        _put(parent, keys[-1], value)
+        self._lines = {known: line for known, line in self._lines.items() if known[: len(keys)] != keys}
+        self._laid[keys] = origin
+
+    def lay_under(self, keys: Keys, value: object, origin: str) -> None:
+        """Put `value` at `keys` over what the file says, but under what was laid on it."""
+        if not (self.has(keys) and any(keys[:size] in self._laid for size in range(1, len(keys) + 1))):
+            self.lay(keys, value, origin)
+
+    def where(self, keys: Keys) -> str:
+        """Return the file and line, variable or option that is nearest to `keys`."""
+        for size in range(len(keys), 0, -1):
+            if keys[:size] in self._laid:
+                return self._laid[keys[:size]]
+            if keys[:size] in self._lines:
+                return f"{self._name}:{self._lines[keys[:size]]}"
+        return self._name
+
+    def without(self, refused: set[Keys]) -> dict[str, Any]:
+        """Return a copy of the data without the `refused` keys, and without lists of which an item is refused."""
+        data = deepcopy(self.data)
+        for keys in refused:
+            _drop(data, keys)
+        return data
+
+
+def split_toml_error(error: tomllib.TOMLDecodeError) -> tuple[str, str]:
+    """Return the complaint and its line number, empty where the file simply ended."""
+    text = str(error)
+    found = _LINE.search(text)
+    return _LINE.sub("", text), found[1] if found else ""
+
+
+def _lines(text: str) -> Iterator[tuple[Keys, int]]:
+    """Yield each key and its line. It reads headers and line beginnings alone, which is all that a message needs."""
+    table: Keys = ()
+    counts: dict[Keys, int] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := _HEADER.match(line):
+            table = _split(header["name"])
+            if header["open"] == "[[":
+                counts[table] = counts.get(table, -1) + 1
+            table = _indexed(table, counts)
+            yield table, number
+        elif entry := _ENTRY.match(line):
+            keys = (*table, *_split(entry["name"]))
+            yield from ((keys[:size], number) for size in range(len(table) + 1, len(keys) + 1))
+
+
+def _split(name: str) -> Keys:
+    return tuple(key.strip("\"'") for key in re.findall(_KEY, name))
+
+
+def _indexed(table: Keys, counts: dict[Keys, int]) -> Keys:
+    """Return `("routes", 2, "retry")` for the third route's `[routes.retry]`."""
+    indexed: Keys = ()
+    for size in range(1, len(table) + 1):
+        indexed += (table[size - 1],)
+        if table[:size] in counts:
+            indexed += (counts[table[:size]],)
+    return indexed
+
+
+def _holds(node: object, key: str | int) -> bool:
+    if isinstance(node, list):
+        return isinstance(key, int) and key < len(node)
+    return isinstance(node, dict) and key in node
+
+
+def _put(parent: Any, key: str | int, value: object) -> None:
+    if isinstance(parent, list) and key == len(parent):
+        parent.append(value)
+    else:
+        parent[key] = value
+
+
+def _drop(node: Any, keys: Keys) -> None:
+    while isinstance(keys[-1], int):
+        keys = keys[:-1]
+    for key in keys[:-1]:
+        if not _holds(node, key):
+            return
+        node = node[key]
+    if _holds(node, keys[-1]):
+        del node[keys[-1]]

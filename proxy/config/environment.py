@@ -1,0 +1,153 @@
+"""The environment's say: `BACKSTAY_` plus a path names any setting, and the seed document's names are honoured."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from proxy.config.document import Document
+from proxy.config.problems import Keys, Objection, Problem
+from proxy.config.shape import ROOT, Place, nearest
+from proxy.config.units import parse_milliseconds
+
+PREFIX = "BACKSTAY_"
+# Kubernetes puts these into every pod that runs beside a Service whose name begins with "backstay".
+_SERVICE_LINK = re.compile(
+    r"BACKSTAY_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
+
+
+def lay_environment(document: Document, environ: Mapping[str, str]) -> Iterator[Problem]:
+    """Lay every `BACKSTAY_` variable on the document; yield a problem for each that names no setting."""
+    for name in sorted(environ, key=lambda name: (len(name), name)):  # a table before its keys, route 9 before 10
+        if name.startswith(PREFIX) and not _SERVICE_LINK.fullmatch(name):
+            try:
+                keys, where = _resolve(name, document)
+                document.lay(keys, _read(environ[name], where), name)
+            except Objection as objection:
+                yield Problem("", objection.message, objection.cure, name)
+
+
+def _resolve(name: str, document: Document) -> tuple[Keys, Place]:
+    """Return the keys that a variable's name stands for. Names and operations are found with `_` for `-`."""
+    keys: Keys = ()
+    where = ROOT
+    path = name.removeprefix(PREFIX)
+    for part in path.split("__"):
+        key = _key(part, where, keys, document)
+        below = where.below(key) if part else None
+        if below is None:
+            near = nearest(path, _variables(ROOT, (), document))
+            raise Objection("there is no such setting", f"write {PREFIX}{near}" if near else "remove it")
+        keys, where = (*keys, key), below
+    return keys, where
+
+
+def _key(part: str, where: Place, keys: Keys, document: Document) -> str | int:
+    """Return the key in this table or list: a setting, a name, an index, or a route by its operation."""
+    known = _known(where, keys, document)
+    if not where.is_list:
+        return next((name for name in known if _folded(name) == _folded(part)), part.lower())
+    if part.isdecimal() and int(part) <= len(document.items(*keys)):
+        return int(part)
+    return next((index for index, name in enumerate(known) if _folded(name) == _folded(part)), part.lower())
+
+
+def _known(where: Place, keys: Keys, document: Document) -> tuple[str, ...]:
+    if where.is_list:
+        items = document.items(*keys)
+        return tuple(str(item.get("operation", "")) if isinstance(item, dict) else "" for item in items)
+    return tuple(where.fields) or document.names(*keys)
+
+
+def _variables(where: Place, keys: Keys, document: Document) -> Iterator[str]:
+    """Yield the path of every setting as variables spell it, with the upstreams, circuits and routes that there are."""
+    known = _known(where, keys, document)
+    for position, name in enumerate(known if where.is_table or where.is_list else ()):
+        key = position if where.is_list else name
+        below = where.below(key)
+        if name and below is not None:
+            yield from _variables(below, (*keys, key), document)
+    if keys and not where.is_table:
+        yield "__".join(_spelt(keys, document))
+
+
+def _spelt(keys: Keys, document: Document) -> Iterator[str]:
+    for position, key in enumerate(keys):
+        operation = document.get(*keys[:position], key, "operation") if isinstance(key, int) else key
+        yield str(operation).upper().replace("-", "_")
+
+
+def _folded(name: str) -> str:
+    return name.lower().replace("-", "_")
+
+
+def _read(text: str, where: Place) -> object:
+    """Return what TOML would make of the text: a string where one belongs, else true, 3 or a JSON list or table."""
+    if where.type is str:
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+class Seed(NamedTuple):
+    """One of the seed document's variables: which settings it stands for, and how its text is read."""
+
+    keys: Callable[[Document], Iterator[Keys]]
+    read: Callable[[str], object] = parse_milliseconds
+
+
+def lay_seed(document: Document, environ: Mapping[str, str]) -> None:
+    """Lay the seed document's variables on the file, under what `BACKSTAY_` variables and options say."""
+    for name, seed in SEED.items():
+        if text := environ.get(name, "").strip():
+            for keys in tuple(seed.keys(document)):
+                document.lay_under(keys, seed.read(text), name)
+
+
+def _at(*keys: str) -> Callable[[Document], Iterator[Keys]]:
+    return lambda _: iter((keys,))
+
+
+def _breakers(key: str) -> Callable[[Document], Iterator[Keys]]:
+    return lambda document: (("upstreams", name, "breaker", key) for name in document.names("upstreams"))
+
+
+def _targets(concerned: Callable[[dict[str, Any]], bool]) -> Callable[[Document], Iterator[Keys]]:
+    """Return the ideal target of the routes concerned, except those that set a target of their own."""
+
+    def keys(document: Document) -> Iterator[Keys]:
+        for index, route in enumerate(document.items("routes")):
+            if isinstance(route, dict) and "target" not in route and concerned(route):
+                yield "routes", index, "target", "ideal"
+
+    return keys
+
+
+def _is_session(route: dict[str, Any]) -> bool:
+    return str(route.get("operation")).startswith("session-")
+
+
+def _is_restoration(route: dict[str, Any]) -> bool:
+    return str(route.get("restoration", "none")) != "none"
+
+
+def _whole(text: str) -> object:
+    return int(text) if text.isdecimal() else text
+
+
+SEED: dict[str, Seed] = {
+    "CIRCUIT_BREAKER_FAILURE_THRESHOLD": Seed(_breakers("failure_threshold"), _whole),
+    "CIRCUIT_BREAKER_RESET_TIMEOUT": Seed(_breakers("reset_timeout")),
+    "RETRY_MAX_ATTEMPTS": Seed(_at("defaults", "retry", "max_retries"), _whole),
+    "RETRY_INITIAL_DELAY": Seed(_at("defaults", "retry", "initial_delay")),
+    "RETRY_MAX_DELAY": Seed(_at("defaults", "retry", "max_delay")),
+    "PERFORMANCE_TARGET_SESSION_MS": Seed(_targets(_is_session)),
+    "PERFORMANCE_TARGET_RESTORATION_MS": Seed(_targets(_is_restoration)),
+    "PERFORMANCE_MAX_TOTAL_MS": Seed(_at("defaults", "total_timeout")),
+    "REQUEST_DEDUP_CACHE_SIZE": Seed(_at("defaults", "max_flights"), _whole),
+    "AUDIT_TRAIL_MAX_ENTRIES": Seed(_at("audit", "max_entries"), _whole),
+    "AUDIT_TRAIL_EXPORT_FORMAT": Seed(_at("audit", "export_format"), str),
+}

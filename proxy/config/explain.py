@@ -1,0 +1,122 @@
+"""pydantic says what it found; this file says it in the words of someone who edits TOML, with what to write instead."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from proxy.config.document import Document
+from proxy.config.problems import Keys, Problem, dotted
+from proxy.config.routes import Route
+from proxy.config.shape import Place, cut, nearest, options, place, shown
+
+_SECRET = frozenset({"token"})
+_UNSAID = frozenset({"default_factory_not_called"})  # only ever the echo of another error
+
+
+def problems_of(error: ValidationError, document: Document) -> Iterator[Problem]:
+    """Yield a problem for each thing that is wrong in what was written.
+
+    What a route merely inherits is left out: `[defaults]` is checked by itself and says it once.
+    """
+    for details in error.errors(include_url=False):
+        kind = details["type"]
+        keys = key_of(details) if kind == "missing" else _as_written(key_of(details), document)
+        written = keys[:-1] if kind == "missing" else keys
+        if kind not in _UNSAID and document.has(written) and not _echoes(details, document, keys):
+            message, cure = _said(details, keys)
+            yield Problem(dotted(keys), cut(message), cut(cure), document.where(keys))
+
+
+def key_of(details: ErrorDetails) -> Keys:
+    """Return the key that an error is about; pydantic marks a table's own names with `[key]`."""
+    return tuple(key for key in details["loc"] if key != "[key]")
+
+
+def _as_written(keys: Keys, document: Document) -> Keys:
+    """Return the key of a single value where a list of one may be written without its brackets."""
+    return keys[:-1] if isinstance(keys[-1], int) and isinstance(document.get(*keys[:-1]), str) else keys
+
+
+def _echoes(details: ErrorDetails, document: Document, keys: Keys) -> bool:
+    """Tell whether a list is called too short only because its items were refused."""
+    return details["type"] == "too_short" and document.get(*keys) != []
+
+
+def _said(details: ErrorDetails, keys: Keys) -> tuple[str, str]:
+    context: Mapping[str, Any] = details.get("ctx", {})
+    where = place(keys)
+    if details["loc"][-1] == "[key]":
+        return context["message"], f"write [{keys[0]}.sessions]"
+    if details["type"] == "objection":
+        return context["message"], _write(keys, context["cure"])
+    if details["type"] == "extra_forbidden":
+        return _unknown(keys)
+    if details["type"] == "literal_error" and where is not None:
+        return _choice(details["input"], keys, options(where.type))
+    value = "the value" if keys[-1] in _SECRET else shown(details["input"])
+    say = _SENTENCES.get(details["type"])
+    return say(value, context) if say else details["msg"], _example(keys, where)
+
+
+def _unknown(keys: Keys) -> tuple[str, str]:
+    if keys[0] == "defaults" and len(keys) == 2 and keys[1] in Route.model_fields:
+        return "it is each route's own", "write it into [[routes]]"
+    above = place(keys[:-1])
+    near = nearest(keys[-1], above.fields) if above else None
+    return "there is no such setting", f"write {near}" if near else "remove it"
+
+
+def _choice(value: object, keys: Keys, words: tuple[str, ...]) -> tuple[str, str]:
+    near = nearest(value, words) or words[0]
+    return f"{shown(value)} is not one of {', '.join(words)}", _write(keys, shown(near))
+
+
+_SENTENCES: dict[str, Callable[[str, Mapping[str, Any]], str]] = {
+    "missing": lambda _, __: "it is missing",
+    "bool_type": lambda value, _: f"{value} is not true or false",
+    "int_type": lambda value, _: f"{value} is not a whole number",
+    "float_type": lambda value, _: f"{value} is not a number",
+    "string_type": lambda value, _: f"{value} is not a string",
+    "model_type": lambda value, _: f"{value} is not a table",
+    "dict_type": lambda value, _: f"{value} is not a table",
+    "tuple_type": lambda value, _: f"{value} is not a list",
+    "string_too_short": lambda _, __: "it is empty",
+    "too_short": lambda _, __: "it is empty",
+    "greater_than_equal": lambda value, context: f"{value} is less than {context['ge']:g}",
+    "less_than_equal": lambda value, context: f"{value} is more than {context['le']:g}",
+}
+
+_EXAMPLES: dict[str, str] = {
+    "routes": "[[routes]]",
+    "operation": 'operation = "session-create"',
+    "match": 'match = "GET /api/sessions/{report_id}"',
+    "subject": 'subject = "path:report_id"',
+    "on_conflict": 'on_conflict = "GET /api/sessions/{subject}"',
+    "circuit": 'circuit = "restoration"',
+    "url": 'url = "http://127.0.0.1:8000"',
+    "request": 'request = "POST /api/sessions"',
+    "body": "body = { }",
+    "token": 'token = "..."',
+    "token_file": 'token_file = "/run/secrets/backstay"',
+    "allow_origins": 'allow_origins = ["https://app.example"]',
+    "principal": 'principal = ["authorization", "cookie:sid"]',
+}
+
+
+def _example(keys: Keys, where: Place | None) -> str:
+    """Return what could stand there, in whole: an example by name, a table's header, or the default."""
+    key = next(key for key in reversed(keys) if isinstance(key, str))
+    if key in _EXAMPLES:
+        return f"write {_EXAMPLES[key]}"
+    if where is None or where.is_table:
+        return f"write {key} = {{ }}" if any(isinstance(part, int) for part in keys) else f"write [{dotted(keys)}]"
+    if where.field is None:
+        return 'write "..."'
+    default = where.field.get_default()
+    return _write(keys, shown("none" if default is None else default))
+
+
+def _write(keys: Keys, value: str) -> str:
+    return f"write {keys[-1]} = {value}" if isinstance(keys[-1], str) else f"write {value}"

@@ -1,0 +1,132 @@
+"""The kinds of values a setting can have, and how each is read. Every refusal says what to write instead."""
+
+import json
+import re
+from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
+from pydantic_core import PydanticCustomError
+
+from proxy.config.addresses import is_host, parse_address, parse_upstream
+from proxy.config.problems import Objection
+from proxy.config.templates import parse_request, parse_template
+from proxy.config.units import parse_duration, parse_size, parse_timeout
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_LABEL = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_OPERATION = re.compile(r"[a-z0-9-]{1,64}", re.ASCII)
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}", re.ASCII)
+_SUBJECT = re.compile(r"body:(/[^/]*)+|path:\w+|query:.+|header:[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
+_STORE = re.compile(r"memory://|rediss?://.+", re.ASCII)
+
+
+class Section(BaseModel):
+    """A table of the configuration: frozen, typed as TOML is, and closed to keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def objecting(read: Callable[[T], R]) -> Callable[[T], R]:
+    """Return `read` with its `Objection` told to pydantic, which collects it with all the others."""
+
+    def told(value: T) -> R:
+        try:
+            return read(value)
+        except Objection as objection:
+            context = {"message": objection.message, "cure": objection.cure}
+            raise PydanticCustomError("objection", "{message}", context) from None
+
+    return told
+
+
+def _none(value: object) -> object:
+    return None if value == "none" else value
+
+
+def _checked(read: Callable[[str], object]) -> Callable[[str], str]:
+    """Return a validator that keeps the text and only wants `read` not to object."""
+
+    def check(text: str) -> str:
+        read(text)
+        return text
+
+    return objecting(check)
+
+
+def _matching(pattern: re.Pattern[str], what: str, cure: str) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        if not pattern.fullmatch(text):
+            raise Objection(f'"{text}" is not {what}', cure)
+        return text
+
+    return objecting(check)
+
+
+def _urls(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+def _tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _network(value: object) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(str(value), strict=False)
+    except ValueError:
+        raise Objection(f'"{value}" is not a network', '"10.0.0.0/8" or "192.0.2.1"') from None
+
+
+def _jsonable(value: object) -> object:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        raise Objection(
+            "it holds a date or a number that JSON cannot say", "a document that has it as a string"
+        ) from None
+    return value
+
+
+def _host(text: str) -> str:
+    if not is_host(text):
+        raise Objection(f'"{text}" is not a host', '"preserve", "upstream" or a name')
+    return text
+
+
+# Optional settings say "none", so that a route can undo what [defaults] says: TOML has no null.
+OrNone = Annotated[T | None, BeforeValidator(_none)]
+Many = Annotated[tuple[T, ...], BeforeValidator(_tuple)]
+Duration = Annotated[float, BeforeValidator(objecting(parse_duration))]
+Timeout = Annotated[float, BeforeValidator(objecting(parse_timeout))]
+Size = Annotated[int, BeforeValidator(objecting(parse_size))]
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Status = Annotated[int, Field(ge=200, le=599)]
+Address = Annotated[str, AfterValidator(_checked(parse_address))]
+UpstreamUrl = Annotated[str, AfterValidator(_checked(parse_upstream))]
+UpstreamUrls = Annotated[tuple[UpstreamUrl, ...], Field(min_length=1), BeforeValidator(_tuple), BeforeValidator(_urls)]
+StoreUrl = Annotated[
+    str, AfterValidator(_matching(_STORE, "the URL of a store", '"memory://" or "redis://host:6379/0"'))
+]
+Network = Annotated[IPv4Network | IPv6Network, PlainValidator(objecting(_network))]
+Label = Annotated[
+    str, AfterValidator(_matching(_LABEL, "a name of letters, digits, _ and -, 64 at most", '"sessions"'))
+]
+FieldName = Annotated[str, AfterValidator(_matching(_TOKEN, "a header field's name", '"X-Request-Deadline-Ms"'))]
+Operation = Annotated[
+    str, AfterValidator(_matching(_OPERATION, "a name of a-z, 0-9 and -, 64 at most", '"session-create"'))
+]
+Subject = Annotated[
+    str,
+    AfterValidator(
+        _matching(_SUBJECT, "a place", '"body:/reportId", "path:report_id", "query:reportId" or "header:X-Report-Id"')
+    ),
+]
+Match = Annotated[str, AfterValidator(_checked(parse_template))]
+OwnRequest = Annotated[str, AfterValidator(_checked(parse_request))]
+Host = Annotated[str, AfterValidator(objecting(_host))]
+JsonBody = Annotated[object, BeforeValidator(objecting(_jsonable))]

@@ -1,0 +1,122 @@
+"""The one way to settings: command line over environment over file over default, and every problem at once."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import ValidationError
+
+from proxy.config.document import Document, split_toml_error
+from proxy.config.environment import lay_environment, lay_seed
+from proxy.config.explain import key_of, problems_of
+from proxy.config.problems import ConfigError, Keys, Problem
+from proxy.config.rules import Reader
+from proxy.config.settings import Admin, Settings
+
+NOTHING: Mapping[str, object] = MappingProxyType({})
+_STAND_INS: Mapping[str | int, object] = MappingProxyType(
+    {
+        "url": "http://stand-in",
+        "operation": "stand-in",
+        "match": "GET /",
+        "request": "POST /",
+        "body": None,
+        "allow_origins": [],
+    }
+)
+_ROUNDS = 4  # of taking out what is wrong: a table that was refused can hide a value that is wrong too
+
+
+def load(
+    path: Path | None, overrides: Mapping[str, object] = NOTHING, environ: Mapping[str, str] = os.environ
+) -> Settings:
+    """Return the settings of a file (or of none), the environment and the command line.
+
+    `overrides` maps dotted keys, such as `listen.address`, to values; the key `upstream` is the URL of the first
+    upstream, which is named `default` where there is none. Raises `ConfigError` with every problem.
+    """
+    document = _read(path)
+    problems = list(lay_environment(document, environ))
+    _lay_overrides(document, overrides)
+    lay_seed(document, environ)
+    try:
+        settings, refused = Settings.model_validate(document.data), frozenset[Keys]()
+    except ValidationError as error:
+        problems += problems_of(error, document)
+        settings, refused = _salvaged(document, error)
+    problems += Reader(settings, document, refused).problems()
+    if problems:
+        raise ConfigError(sorted(problems, key=_line))
+    return settings
+
+
+def read_token(admin: Admin) -> str:
+    """Return the bearer token of the control plane, empty where there is none. Raises `ConfigError`."""
+    if admin.token_file is None:
+        return admin.token
+    try:
+        return Path(admin.token_file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([_unreadable(admin.token_file, error, "admin.token_file")]) from None
+
+
+def _read(path: Path | None) -> Document:
+    if path is None:
+        return Document()
+    try:
+        return Document(path.read_text(encoding="utf-8"), str(path))
+    except tomllib.TOMLDecodeError as error:
+        complaint, line = split_toml_error(error)
+        where = f"{path}:{line}" if line else str(path)
+        raise ConfigError([Problem("", f"not TOML: {complaint}", "", where)]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([_unreadable(str(path), error, "")]) from None
+
+
+def _unreadable(path: str, error: Exception, key: str) -> Problem:
+    reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+    return Problem(key, f"cannot be read: {reason}", "", path)
+
+
+def _line(problem: Problem) -> int:
+    """Return the line of a problem in the file; those of the environment and the command line come first."""
+    line = problem.where.rpartition(":")[2]
+    return int(line) if line.isdecimal() else 0
+
+
+def _lay_overrides(document: Document, overrides: Mapping[str, object]) -> None:
+    for name, value in overrides.items():
+        if name == "upstream":
+            first = next(iter(document.names("upstreams")), "default")
+            document.lay(("upstreams", first, "url"), value, "--upstream")
+        else:
+            keys = tuple(name.split("."))
+            document.lay(keys, value, f"--{keys[0]}")
+
+
+def _salvaged(document: Document, error: ValidationError) -> tuple[Settings, frozenset[Keys]]:
+    """Return the settings without what was refused, so that the rest can be asked for contradictions."""
+    refused: set[Keys] = set()
+    missing: set[Keys] = set()
+    for _ in range(_ROUNDS):
+        for details in error.errors(include_url=False):
+            (missing if details["type"] == "missing" else refused).add(key_of(details))
+        try:
+            return Settings.model_validate(_stood_in(document, refused, missing)), frozenset(refused | missing)
+        except ValidationError as again:
+            error = again
+    return Settings(), frozenset({()})
+
+
+def _stood_in(document: Document, refused: set[Keys], missing: set[Keys]) -> dict[str, Any]:
+    """Return the data with a stand-in for everything that must be there and is not, or was refused."""
+    data = document.without(refused)
+    for keys in missing:
+        table: Any = data
+        for key in keys[:-1]:
+            table = table[key] if not isinstance(table, dict) or key in table else {}
+        table[keys[-1]] = _STAND_INS[keys[-1]]
+    return data

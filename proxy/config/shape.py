@@ -1,0 +1,99 @@
+"""What can stand where: the models of the settings, walked key by key, to name what is near and to show values."""
+
+import json
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from types import UnionType
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from proxy.config.fields import Section
+from proxy.config.problems import Keys
+from proxy.config.settings import Settings
+
+_CREDENTIALS = re.compile(r"//[^/@\s\"]+@")
+
+
+class Place(NamedTuple):
+    """What may stand at a key: its type, and the field that declares it, if it is not one of many."""
+
+    type: Any
+    field: FieldInfo | None = None
+
+    @property
+    def fields(self) -> dict[str, FieldInfo]:
+        """Return the keys of the table that stands here; none where it is no table with fixed keys."""
+        return self.type.model_fields if _is_section(self.type) else {}
+
+    @property
+    def is_table(self) -> bool:
+        """Tell whether a TOML table stands here."""
+        return _is_section(self.type) or get_origin(self.type) is dict
+
+    @property
+    def is_list(self) -> bool:
+        """Tell whether a TOML array stands here."""
+        return get_origin(self.type) is tuple
+
+    def below(self, key: str | int) -> "Place | None":
+        """Return the place of `key` in this table or list."""
+        if isinstance(key, int):
+            return Place(_plain(get_args(self.type)[0])) if self.is_list else None
+        if get_origin(self.type) is dict:
+            return Place(get_args(self.type)[1])
+        field = self.fields.get(key)
+        return Place(_plain(field.annotation), field) if field else None
+
+
+ROOT = Place(Settings)
+
+
+def place(keys: Keys) -> Place | None:
+    """Return what may stand at `keys`."""
+    found: Place | None = ROOT
+    for key in keys:
+        found = found.below(key) if found else None
+    return found
+
+
+def options(kind: Any) -> tuple[str, ...]:
+    """Return the words that a setting of this type can be; none where it is not a choice of words."""
+    return get_args(kind) if get_origin(kind) is Literal else ()
+
+
+def nearest(word: object, words: Iterable[str]) -> str | None:
+    """Return the one of `words` that `word` is most likely meant to be."""
+    near = get_close_matches(str(word), list(words), n=1)
+    return near[0] if near else None
+
+
+def shown(value: object) -> str:
+    """Return a value as TOML writes it, but on one line, not too long, and without the credentials of a URL."""
+    if isinstance(value, dict):
+        return "a table"
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except TypeError:  # TOML's dates have no JSON form
+        text = str(value)
+    return cut(text)
+
+
+def cut(text: str) -> str:
+    """Return at most 200 characters of a message's part, without the credentials of a URL."""
+    text = _CREDENTIALS.sub("//...@", text)
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Section)
+
+
+def _plain(annotation: Any) -> Any:
+    """Return `T` for `T | None`, and without the validators of an `Annotated`."""
+    if hasattr(annotation, "__metadata__"):
+        return _plain(annotation.__origin__)
+    if get_origin(annotation) in (Union, UnionType) and type(None) in get_args(annotation):
+        return _plain(next(part for part in get_args(annotation) if part is not type(None)))
+    return annotation

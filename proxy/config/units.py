@@ -1,0 +1,69 @@
+"""A number in a configuration carries its unit. This file turns `"500ms"` into seconds and `"64KiB"` into bytes."""
+
+import json
+import math
+import re
+
+from proxy.config.problems import Objection
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+_DURATIONS = '"2s" (or "500ms", "10m", "24h")'
+_SIZES = '"64KiB" (or "1MiB", "1GiB", a number of bytes)'
+_QUANTITY = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-z]*)", re.ASCII)
+
+
+def parse_duration(value: object) -> float:
+    """Return the seconds of `"500ms"`, `"2s"`, `"10m"`, `"24h"` or `"7d"`. Raises `Objection`."""
+    if _is_number(value):
+        raise Objection(f"{value} has no unit", f'"{value}ms" or "{value}s"')
+    number, unit = _split(value, "a duration", _DURATIONS)
+    if unit not in _SECONDS:
+        raise Objection(f'"{value}" is not a duration', _DURATIONS)
+    # Dividing keeps 300 ms at 0.3; multiplying by 0.001 would make it 0.30000000000000004.
+    return number / 1000 if unit == "ms" else number * _SECONDS[unit]
+
+
+def parse_timeout(value: object) -> float:
+    """Return the seconds of a duration that is not nothing. Raises `Objection`."""
+    seconds = parse_duration(value)
+    if seconds <= 0:
+        raise Objection("it must be more than 0", _DURATIONS)
+    return seconds
+
+
+def parse_milliseconds(text: str) -> str:
+    """Return a duration with its unit: a bare number is milliseconds, as in the seed document's variables."""
+    return f"{text.strip()}ms" if text.strip().isdecimal() else text
+
+
+def parse_size(value: object) -> int:
+    """Return the bytes of `"64KiB"`, `"1MiB"`, `"1GiB"` or of a plain whole number. Raises `Objection`."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    number, unit = _split(value, "a size", _SIZES)
+    size = number * _BYTES.get(unit or "B", math.nan)
+    if not size.is_integer():
+        raise Objection(f'"{value}" is not a size', _SIZES)
+    return int(size)
+
+
+def format_duration(seconds: float) -> str:
+    """Return the shortest whole-numbered form that reads back as the same duration, such as `"500ms"` or `"10m"`."""
+    for unit in ("d", "h", "m", "s"):
+        count = float(seconds / _SECONDS[unit])
+        if count >= 1 and count.is_integer() and count * _SECONDS[unit] == seconds:
+            return f"{count:.0f}{unit}"
+    milliseconds = round(float(seconds) * 1000, 6)
+    return f"{milliseconds:.0f}ms" if milliseconds.is_integer() else f"{milliseconds}ms"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _split(value: object, kind: str, cure: str) -> tuple[float, str]:
+    match = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise Objection(f"{json.dumps(value, default=str, ensure_ascii=False)} is not {kind}", cure)
+    return float(match["number"]), match["unit"]

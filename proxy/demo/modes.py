@@ -1,0 +1,126 @@
+"""Four of the seed document's failure modes, each a scene played twice and its promises; the fifth is `outage.py`."""
+
+import asyncio
+from typing import Any
+
+from proxy.demo.client import Answer, Browser, history_of, status_of, tally
+from proxy.demo.stage import Mode, Played, Promise, Stage
+
+TABS = 50
+REMOUNTS = 10
+
+
+async def concurrent_creation(stage: Stage) -> Mode:
+    """Two tabs, then fifty, create the session of one report at the same moment."""
+
+    async def two(browser: Browser) -> list[Answer]:
+        return await _create_in_tabs(browser, "val_two", 2)
+
+    async def fifty(browser: Browser) -> list[Answer]:
+        return await _create_in_tabs(browser, "val_fifty", TABS)
+
+    pair_without, pair = await stage.both(two)
+    burst_without, burst = await stage.both(fifty)
+    answers = pair.value + burst.value
+    same = f"{_bodies(pair)} for 2 tabs, {_bodies(burst)} for {TABS}"
+    ids = {answer.header("X-Correlation-ID") for answer in answers}
+    return Mode(
+        "1. Concurrent creation",
+        _added(pair_without, burst_without).side(_tabs(pair_without, burst_without)),
+        _added(pair, burst).side(_tabs(pair, burst)),
+        (
+            Promise("two tabs make one backend call", pair.calls == 1, _calls(pair)),
+            Promise(f"{TABS} tabs make one backend call", burst.calls == 1, _calls(burst)),
+            Promise("every tab sees 201, none a 409", all(a.status == 201 for a in answers), tally(answers)),
+            Promise("all tabs get the same session", _bodies(pair) == _bodies(burst) == 1, same),
+            Promise("each tab keeps its own correlation id", len(ids) == len(answers), f"{len(ids)} ids"),
+        ),
+    )
+
+
+async def _create_in_tabs(browser: Browser, report_id: str, tabs: int) -> list[Answer]:
+    return await asyncio.gather(*(browser.create(report_id, f"tab-{tab}-of-{tabs}") for tab in range(tabs)))
+
+
+def _added(first: Played[list[Answer]], second: Played[list[Answer]]) -> Played[list[Answer]]:
+    return Played(first.value + second.value, first.calls + second.calls, first.ms + second.ms)
+
+
+def _tabs(pair: Played[list[Answer]], burst: Played[list[Answer]]) -> str:
+    return f"2 tabs: {tally(pair.value)}; {TABS} tabs: {tally(burst.value)}"
+
+
+def _bodies(played: Played[list[Answer]]) -> int:
+    return len({answer.body for answer in played.value if answer.status == 201})
+
+
+def _calls(played: Played[Any]) -> str:
+    return "1 call" if played.calls == 1 else f"{played.calls} calls"
+
+
+async def network_glitch(stage: Stage) -> Mode:
+    """The first two connections break while a conversation is being restored."""
+
+    async def scene(browser: Browser) -> Answer:
+        stage.backend.seed("val_glitch")
+        stage.backend.faults.drop(2)
+        return await browser.get(history_of("val_glitch"))
+
+    without, through = await stage.both(scene)
+    answer = through.value
+    return Mode(
+        "2. Network glitch",
+        without.side(without.value.words()),
+        through.side("200 OK, unaware" if answer.status == 200 else answer.words()),
+        (
+            Promise("the user sees 200", answer.status == 200, str(answer)),
+            Promise("after the waits of 100 and 200 ms", 300 <= answer.ms < 600, f"{answer.ms:.0f} ms"),
+            Promise("in three attempts", through.calls == 3, _calls(through)),
+        ),
+    )
+
+
+async def rate_limiting(stage: Stage) -> Mode:
+    """The backend answers 429 twice, then 200."""
+
+    async def scene(browser: Browser) -> Answer:
+        stage.backend.seed("val_limited")
+        stage.backend.faults.rate_limit(2, retry_after="0")
+        return await browser.get(history_of("val_limited"))
+
+    without, through = await stage.both(scene)
+    answer = through.value
+    return Mode(
+        "4. Rate limiting",
+        without.side(without.value.words()),
+        through.side(answer.words()),
+        (
+            Promise("the user sees 200", answer.status == 200, str(answer)),
+            Promise("after the waits of 200 and 400 ms", 600 <= answer.ms < 1000, f"{answer.ms:.0f} ms"),
+            Promise("in three attempts", through.calls == 3, _calls(through)),
+        ),
+    )
+
+
+async def tracking_loss(stage: Stage) -> Mode:
+    """A view is remounted again and again, and each time restores status and history."""
+
+    async def scene(browser: Browser) -> list[Answer]:
+        stage.backend.seed("val_remount")
+        restore = (status_of("val_remount"), history_of("val_remount"))
+        return [await browser.get(path) for _ in range(REMOUNTS) for path in restore]
+
+    without, through = await stage.both(scene)
+    answers = through.value
+    restored = sum(answer.status == 200 for answer in answers)
+    told = len({answer.body for answer in answers})
+    return Mode(
+        "5. Session tracking loss",
+        without.side(f"{REMOUNTS} restorations, {tally(without.value)}"),
+        through.side(f"{REMOUNTS} restorations, {tally(answers)}"),
+        (
+            Promise("every restoration succeeds", restored == 2 * REMOUNTS, f"{restored} answers of {2 * REMOUNTS}"),
+            Promise("one backend round for all of them", through.calls == 2, _calls(through)),
+            Promise("all see the same conversation", told == 2, f"{told} different bodies, status and history"),
+        ),
+    )

@@ -1,0 +1,132 @@
+"""The guided tour: plays every failure mode over real sockets, shows both sides, and judges the promises."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from proxy.clock import SystemClock
+from proxy.demo.backend import Backend, Latency
+from proxy.demo.modes import concurrent_creation, network_glitch, rate_limiting, tracking_loss
+from proxy.demo.outage import backend_down, recorded_fast_fails
+from proxy.demo.show import show_comparison, show_promises, show_urls
+from proxy.demo.sidecar import Sidecar
+from proxy.demo.stage import Mode, Promise, Stage
+
+Player = Callable[[Stage], Awaitable[Mode]]
+
+MODES: tuple[tuple[str, Player], ...] = (
+    ("concurrent creation", concurrent_creation),
+    ("network glitch", network_glitch),
+    ("backend down", backend_down),
+    ("rate limiting", rate_limiting),
+    ("session tracking loss", tracking_loss),
+)
+
+WORK = Latency(create=0.245)  # the seed document's median creation; it leaves fifty tabs the time to come
+AT_MOST = 30.0  # seconds for the whole tour
+RECORDED_WITHIN = 5.0  # seconds; the audit commits about every 50 ms
+
+
+async def tour(console: Console, serve: bool = False, port: int = 0) -> int:
+    """Play everything, print it, and return 0 if every promise was kept, else 1.
+
+    With `serve`, backend and sidecar then stay until SIGINT or SIGTERM. Raises SidecarError if none gets ready.
+    """
+    clock = SystemClock()
+    task = asyncio.current_task()
+    assert task is not None
+    # Without this a SIGTERM would leave the sidecar, which is in a session of its own, behind.
+    _on_signals(task.cancel, signal.SIGTERM, signal.SIGHUP)
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="backstay-demo-")))
+        backend = Backend(WORK)
+        stack.push_async_callback(backend.stop)
+        await backend.start()
+        sidecar = await Sidecar.start(folder, backend.url, port)
+        stack.push_async_callback(sidecar.stop)
+        promises = await _perform(console, Stage(backend, sidecar.url, clock), sidecar, MODES)
+        if serve:
+            await _serve(console, backend, sidecar)
+        status = await sidecar.stop()
+    promises.append(Promise("the sidecar stops cleanly on SIGTERM", status == 0, f"exit status {status}"))
+    show_promises(console, promises[-1:])
+    return verdict(console, promises)
+
+
+def verdict(console: Console, promises: Sequence[Promise]) -> int:
+    """Print which promises were broken and return the exit status: 0 only if there were some and all were kept."""
+    broken = [promise for promise in promises if not promise.held]
+    if promises and not broken:
+        console.print(f"\nAll {len(promises)} promises kept.", style="bold green")
+        return 0
+    console.print(f"\n{len(broken)} of {len(promises)} promises broken:", style="bold red")
+    for promise in broken:
+        console.print(f"  {promise.name}: {promise.measured}", style="red", markup=False)
+    return 1
+
+
+async def _perform(
+    console: Console, stage: Stage, sidecar: Sidecar, modes: Sequence[tuple[str, Player]]
+) -> list[Promise]:
+    """Play all modes, print the comparison and the promises, and return the promises."""
+    began = stage.clock.now()
+    played = await play(console, stage, modes)
+    took = stage.clock.now() - began
+    epilogue = [
+        *await _recorded(stage, sidecar),
+        Promise(f"the tour takes under {AT_MOST:.0f} s", took < AT_MOST, f"{took:.1f} s"),
+    ]
+    show_comparison(console, played)
+    for mode in played:
+        show_promises(console, mode.promises, mode.title)
+    show_promises(console, epilogue, "Throughout")
+    return [*(promise for mode in played for promise in mode.promises), *epilogue]
+
+
+async def play(console: Console, stage: Stage, modes: Sequence[tuple[str, Player]]) -> list[Mode]:
+    """Play `modes` one after the other, showing progress."""
+    columns = (SpinnerColumn("line"), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    played = []
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("starting", total=len(modes))
+        for number, (name, player) in enumerate(modes, 1):
+            progress.update(task, description=f"{number}/{len(modes)} {name}")
+            mode = await player(stage)
+            kept = sum(promise.held for promise in mode.promises)
+            console.print(f"{number}/{len(modes)} {name}: {kept} of {len(mode.promises)} promises kept")
+            progress.advance(task)
+            played.append(mode)
+    return played
+
+
+async def _recorded(stage: Stage, sidecar: Sidecar) -> list[Promise]:
+    """Wait until the audit has caught up, and return what it must say of the tour."""
+    until = stage.clock.now() + RECORDED_WITHIN
+    while len(records := sidecar.records()) < stage.sent and stage.clock.now() < until:
+        await stage.clock.sleep(0.05)
+    told = f"{len(records)} records of {stage.sent} requests"
+    return [
+        Promise("exactly one audit record per request", len(records) == stage.sent, told),
+        recorded_fast_fails(records),
+    ]
+
+
+async def _serve(console: Console, backend: Backend, sidecar: Sidecar) -> None:
+    """Leave everything running until somebody interrupts."""
+    backend.forget()
+    show_urls(console, backend.url, sidecar.url, sidecar.admin, sidecar.audit)
+    interrupted = asyncio.Event()
+    _on_signals(interrupted.set, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    await interrupted.wait()
+
+
+def _on_signals(call: Callable[[], object], *numbers: signal.Signals) -> None:
+    loop = asyncio.get_running_loop()
+    for number in numbers:
+        loop.add_signal_handler(number, call)

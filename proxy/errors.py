@@ -1,0 +1,112 @@
+"""Refusals and failures by name: each knows its status, its RFC 9209 error type and its problem document (RFC 9457)."""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+import orjson
+
+
+class StartError(Exception):
+    """Say in one line why the sidecar cannot start, and what to change."""
+
+
+class Reason(StrEnum):
+    """Why there is no answer from upstream; the values are the error types of RFC 9209 section 2.3."""
+
+    CIRCUIT_OPEN = "destination_unavailable"
+    CONNECTION_LIMIT = "connection_limit_reached"
+    CONNECTION_REFUSED = "connection_refused"
+    CONNECTION_TIMEOUT = "connection_timeout"
+    DNS_ERROR = "dns_error"
+    CONNECTION_TERMINATED = "connection_terminated"
+    RESPONSE_INCOMPLETE = "http_response_incomplete"
+    RESPONSE_TIMEOUT = "http_response_timeout"
+    PROTOCOL_ERROR = "http_protocol_error"
+    REQUEST_ERROR = "http_request_error"
+    INTERNAL = "proxy_internal_error"
+    CANCELLED = "cancelled"  # nobody was left to answer; never sent to anyone
+
+    @property
+    def status(self) -> int:
+        """Return the status a client sees for it."""
+        return _ANSWERS[self][0]
+
+    @property
+    def headline(self) -> str:
+        """Return the problem document's title: the same for every occurrence."""
+        return _ANSWERS[self][1]
+
+
+_ANSWERS: dict[Reason, tuple[int, str]] = {
+    Reason.CIRCUIT_OPEN: (503, "The circuit to the backend is open"),
+    Reason.CONNECTION_LIMIT: (503, "Too many requests are under way"),
+    Reason.CONNECTION_REFUSED: (502, "The backend refused the connection"),
+    Reason.CONNECTION_TIMEOUT: (504, "Connecting to the backend took too long"),
+    Reason.DNS_ERROR: (502, "The backend's name was not found"),
+    Reason.CONNECTION_TERMINATED: (502, "The backend closed the connection without an answer"),
+    Reason.RESPONSE_INCOMPLETE: (502, "The backend's answer broke off"),
+    Reason.RESPONSE_TIMEOUT: (504, "The deadline passed before the backend answered"),
+    Reason.PROTOCOL_ERROR: (502, "The backend's answer was not HTTP"),
+    Reason.REQUEST_ERROR: (400, "The request was refused"),
+    Reason.INTERNAL: (500, "The sidecar failed"),
+    Reason.CANCELLED: (499, "The client left"),
+}
+
+
+class Refusal(Exception):  # noqa: N818 - a refusal is a decision of ours, not an error
+    """Refuse a request with a status of our own and one clear sentence.
+
+    `metric` is the bounded label of backstay_bad_requests_total; `closes` ends the connection after the answer.
+    """
+
+    def __init__(self, status: int, metric: str, detail: str, *, closes: bool = True) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.metric = metric
+        self.detail = detail
+        self.closes = closes
+
+
+class BrokenBody(Exception):  # noqa: N818 - named for what it tells: the body ended before it was whole
+    """The sender of a streamed body left, or broke the framing, before its end."""
+
+
+class Problem(NamedTuple):
+    """One problem document, RFC 9457."""
+
+    status: int
+    error: Reason
+    title: str
+    detail: str
+
+    def encode(self, correlation_id: str) -> bytes:
+        """Return the application/problem+json body."""
+        return orjson.dumps(
+            {
+                "type": f"urn:backstay:problem:{self.error}",
+                "title": self.title,
+                "status": self.status,
+                "detail": self.detail,
+                "correlation_id": correlation_id,
+            }
+        )
+
+
+TITLES = {
+    400: "The request was refused",
+    408: "The request took too long to arrive",
+    413: "The request body is too large",
+    414: "The request target is too long",
+    417: "The expectation cannot be met",
+    422: "The idempotency key belongs to another request",
+    431: "The request head is too large",
+    501: "Not implemented",
+    503: "The service is not available",
+    505: "The HTTP version is not supported",
+}
+
+
+def refused(refusal: Refusal) -> Problem:
+    """Return the problem document of a refusal."""
+    title = TITLES.get(refusal.status, Reason.REQUEST_ERROR.headline)
+    return Problem(refusal.status, Reason.REQUEST_ERROR, title, refusal.detail)

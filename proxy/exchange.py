@@ -1,0 +1,420 @@
+"""THE PAGE: the life of one request, in the eleven steps of the README. It orchestrates; the policies decide."""
+
+import asyncio
+import logging
+
+from proxy.errors import BrokenBody, Problem, Reason, Refusal, refused
+from proxy.message import Failure, Outcome, Reader, Request, Response, answer_in, discard
+from proxy.parts import Client, Parts
+from proxy.policy import answers, coalescing, correlation, disclosure, idempotency, kept, recovery, summary
+from proxy.policy.attempts import Attempt, attempt_timeout, ladder_outcome
+from proxy.policy.breaker import FAILURES, Permit, Refused
+from proxy.policy.classify import classify
+from proxy.policy.coalescing import Flight, Joined, Overflow, Role
+from proxy.policy.correlation import Correlation
+from proxy.policy.deadline import Deadline, callers_budget
+from proxy.policy.identity import Identity
+from proxy.policy.recovery import LoadExisting, Recovered, Result
+from proxy.policy.retry import Again, Decision, Question
+from proxy.policy.routing import NO_SUBJECT, subject_of
+
+_log = logging.getLogger("backstay.exchange")
+
+LOST = Result(Failure(Reason.INTERNAL, sent=True))  # what followers get if their leader's task dies of a bug
+LEFT = Result(Failure(Reason.CANCELLED, sent=True))
+OUT_OF_TIME = Result(Failure(Reason.RESPONSE_TIMEOUT, sent=True))
+NOBODY = Identity(b"", b"")
+
+
+class Exchange:
+    """One client request and all that happens while answering it: the bag, typed.
+
+    The downstream connection makes it (steps 1 and 2), runs `run` as its one task, and calls `abandon` if the client
+    leaves. It never cancels the task itself: followers may wait for what the task brings home.
+    """
+
+    __slots__ = (
+        "_begun", "_client", "_failure_counted", "_needed", "_parts", "_reader", "_sending", "_until", "_wiring",
+        "alone_because", "answered", "attempts", "bytes_in", "bytes_out", "correlation", "deadline", "duration_s",
+        "flight", "gone", "identity", "key", "match", "problem", "request", "result", "role", "route", "started",
+        "started_wall", "subject", "task", "trace_id", "truncated",
+    )  # fmt: skip
+
+    def __init__(self, parts: Parts, request: Request, client: Client) -> None:
+        """Take a request whose head is here; its body may arrive until `run` starts."""
+        self._parts = parts
+        self._client = client
+        self.request = request
+        self.match = parts.router.match(request)  # 2. Route: a body's limits are its route's
+        self.route = self.match.route
+        self._wiring = parts.wired(self.route)
+        self.task: asyncio.Task[None] | None = None
+        self.started = self.started_wall = self.duration_s = 0.0
+        self.correlation = Correlation("")
+        self.trace_id: str | None = None
+        self.subject = NO_SUBJECT
+        self.identity = NOBODY
+        self.key: idempotency.Key | None = None
+        self.deadline = self._until = Deadline(0.0)
+        self.role: Role | None = None
+        self.alone_because = ""
+        self.flight: Flight | None = None
+        self.attempts: list[Attempt] = []
+        self.result = LOST
+        self.problem: Problem | None = None
+        self.answered = 0  # the status that went out; 0: none did
+        self.bytes_in = self.bytes_out = 0
+        self.gone = self.truncated = False
+        self._reader: Reader | None = None
+        self._begun = self._needed = self._sending = self._failure_counted = False
+
+    async def run(self) -> None:
+        """Answer the request. Whatever happens, it leaves one record."""
+        self._begun = True
+        try:
+            self._open()
+            result = await self._obtain()
+            await self._answer(result)
+        except Refusal as refusal:
+            self._say(refused(refusal))
+        except asyncio.CancelledError:
+            self.result = LEFT
+            if not self.gone:  # not our client's doing: the sidecar is stopping
+                raise
+        except Exception:
+            _log.exception("an exchange failed: %r", self.request)
+            self._say(answers.problem_of(Failure(Reason.INTERNAL, sent=True)))
+        finally:
+            self._record()
+
+    def abandon(self) -> None:
+        """Take note that the client left. Nothing ends that somebody else waits for (C5)."""
+        if self.gone:
+            return
+        self.gone = True
+        if self._needed and self.flight is not None:
+            self.flight.leave()
+        elif self._needed:
+            self._deserted()
+        elif self._begun and self.task is not None:
+            self.task.cancel()
+
+    # 3. Open: ids, and the one instant that covers everything
+
+    def _open(self) -> None:
+        parts, route, fields = self._parts, self.route, self.request.fields
+        self.started, self.started_wall = parts.clock.now(), parts.clock.wall()
+        sent = fields.get(b"x-correlation-id")
+        self.correlation = correlation.correlate(route.operation, sent, self.started_wall, parts.random)
+        if self.gone:
+            raise asyncio.CancelledError
+        self.trace_id = correlation.trace_id(fields.get(b"traceparent"))
+        if self.trace_id is None and b"traceparent" in fields:  # X2
+            self.request.fields = fields.without((b"traceparent", b"tracestate"))
+        if route.host is not None:
+            self.request.fields = self.request.fields.with_line(b"Host", route.host)
+        self.subject = subject_of(self.match, self.request)
+        self.deadline = Deadline(self.started + route.total_timeout_s)
+        own = callers_budget(fields.get(parts.deadline_field))
+        if own is not None:
+            self.deadline = self.deadline.no_later_than(self.started + own)
+        self.key = idempotency.accepted(route, self.request)
+
+    # 4. Join: lead, follow or go alone
+
+    async def _obtain(self) -> Result:
+        elections = 0
+        while True:
+            place = self._join()
+            if place.role is not Role.JOINED or place.flight is None:
+                return await self._lead(place.flight)
+            result = await self._follow(place.flight)
+            if result is None:  # it may not be shared: everybody asks for himself
+                return await self._lead(None)
+            remaining_s = self.deadline.remaining(self._parts.clock.now())
+            if not coalescing.elects(place.flight, result, elections, remaining_s):
+                return result
+            elections += 1
+
+    def _join(self) -> Joined:
+        parts, route, request, subject = self._parts, self.route, self.request, self.subject.value
+        alone = parts.flights.alone(route, request, subject)
+        whole_question = alone is None or route.reuse_s is not None
+        if whole_question or not request.safe:
+            self.identity = self._wiring.identifier.identify(request, subject, whole_question=whole_question)
+        if alone is None:
+            place = parts.flights.join(route, request, subject, self.identity)
+        else:
+            place = Joined(Role.ALONE, reason=alone)
+        if isinstance(place, Overflow):
+            raise place.refusal
+        self.alone_because, self.flight = place.reason, place.flight
+        self._take(place.role)
+        return place
+
+    def _take(self, role: Role) -> None:
+        """Count the request's role, once, where it is decided (C12)."""
+        if self.role is None:
+            self.role = role
+            self._parts.meter.coalesced(self.route.operation, role)
+
+    async def _follow(self, flight: Flight) -> Result | None:
+        loop = asyncio.get_running_loop()
+        landing: asyncio.Future[Result | None] = loop.create_future()
+
+        def land(result: Result | None) -> None:
+            if not landing.done():
+                self._reader = _opened(result)
+                landing.set_result(result)
+
+        ticket = flight.wait(land)
+        own_time = loop.call_later(self.deadline.remaining(self._parts.clock.now()), land, OUT_OF_TIME)
+        try:
+            return await landing
+        finally:
+            own_time.cancel()
+            flight.leave(ticket)
+            self._parts.flights.left()
+
+    async def _lead(self, flight: Flight | None) -> Result:
+        now = self._parts.clock.now()
+        self._needed = True
+        self._until = self.deadline if flight is None else Deadline(now + self.route.total_timeout_s)
+        own_time = self._limit_own_wait(flight, now)
+        result = LOST
+        self._seal()
+        try:
+            result = await self._kept() or await self._ask()
+        except asyncio.CancelledError:
+            result = LEFT
+            raise
+        finally:
+            self._needed = False
+            if own_time is not None:
+                own_time.cancel()
+            self._seal()
+            self._land(flight, result)
+        return result
+
+    def _limit_own_wait(self, flight: Flight | None, now: float) -> asyncio.TimerHandle | None:
+        """Let a leader whose own deadline is shorter than its flight's answer in time, and the flight go on (C6)."""
+        if flight is None:
+            return None
+        flight.when_deserted(self._deserted)
+        if self.deadline.at >= self._until.at:
+            return None
+        return asyncio.get_running_loop().call_later(self.deadline.remaining(now), self._out_of_time)
+
+    def _out_of_time(self) -> None:
+        self.result = OUT_OF_TIME
+        self._say(answers.problem_of(Failure(Reason.RESPONSE_TIMEOUT, sent=True)))
+        self.abandon()
+
+    def _deserted(self) -> None:
+        """Drop a safe question that nobody waits for; an unsafe one that is under way runs to its end (C5)."""
+        if self.request.safe or not self._sending:
+            if self.flight is not None:
+                self._parts.flights.abandon(self.flight)
+            if self.task is not None:
+                self.task.cancel()
+
+    def _seal(self) -> None:
+        """Make old what a write makes old: when it starts, and before its answer goes out (C4)."""
+        if not self.request.safe:
+            self._parts.flights.seals.seal(self.subject.value, self.identity.principal)
+
+    # 5. Claim: one key for all attempts; a kept answer saves asking
+
+    async def _kept(self) -> Result | None:
+        parts, route, request = self._parts, self.route, self.request
+        if self.key is None:
+            self.key = idempotency.minted(route, request, self.subject.value, self.started_wall, parts.random)
+        if not kept.may_read(route, request):
+            return None
+        found = await parts.store.get(self.identity.question)
+        if found is None or not parts.flights.seals.fresh(found.stamp, self.subject.value, self.identity.principal):
+            return None
+        return kept.reread(route, found, parts.clock.wall())
+
+    async def _keep(self, result: Result, stamp: int) -> None:
+        parts, answer = self._parts, kept.to_keep(self.route, self.request, result)
+        if answer is not None and parts.flights.seals.fresh(stamp, self.subject.value, self.identity.principal):
+            entry = kept.Kept(answer, parts.clock.wall(), stamp)
+            await parts.store.put(self.identity.question, entry, kept.keep_for(self.route))
+
+    async def _ask(self) -> Result:
+        stamp = self._parts.flights.seals.stamp()
+        self._wiring.budget.deposit()
+        result = await self._recover(await self._climb(self.request))
+        await self._keep(result, stamp)
+        return result
+
+    # 6. Admit, 7. Send, 8. Retry
+
+    async def _climb(self, request: Request) -> Outcome:
+        """Run one ladder of attempts."""
+        parts, question, first = self._parts, Question.of(self.route, request), len(self.attempts)
+        waited_s = 0.0
+        while True:
+            outcome = await self._attempt(request, waited_s)
+            now = parts.clock.now()
+            decision = parts.retry.decide(
+                self.route.retry, question, outcome, len(self.attempts) - first, self._until.remaining(now),
+                self._wiring.budget, now, parts.clock.wall(), wanted=self._wanted,
+            )  # fmt: skip
+            self._explain(decision)
+            if not isinstance(decision, Again):
+                return ladder_outcome(self.attempts[first:])
+            discard(outcome)
+            waited_s = decision.delay_s
+            await parts.clock.sleep(waited_s)
+
+    async def _attempt(self, request: Request, waited_s: float) -> Outcome:
+        parts, wiring, now = self._parts, self._wiring, self._parts.clock.now()
+        attempt = Attempt(len(self.attempts) + 1, waited_s)
+        self.attempts.append(attempt)
+        permit = wiring.breaker.admit(now)
+        if isinstance(permit, Refused):
+            parts.meter.rejected(wiring.breaker.name)
+            attempt.outcome = Failure(Reason.CIRCUIT_OPEN, sent=False, retry_after_s=permit.retry_after_s)
+            return attempt.outcome
+        remaining_s = self._until.remaining(now) if request.replayable else self.route.total_timeout_s
+        more = disclosure.to_upstream(self.correlation.id, self.key, attempt.n, remaining_s)
+        self._sending = True
+        try:
+            timeout_s = attempt_timeout(self.route, self.attempts, remaining_s)
+            attempt.outcome = await wiring.upstream.send(request, more, timeout_s)
+        finally:
+            self._sending = False
+            self._settle(attempt, permit, now)
+        if isinstance(attempt.outcome, Response):
+            wiring.cors.learn(request, attempt.outcome)
+        return attempt.outcome
+
+    def _settle(self, attempt: Attempt, permit: Permit, began: float) -> None:
+        """Report the attempt, whatever became of it; a flight counts one failure at the most (B5)."""
+        now, verdict = self._parts.clock.now(), classify(attempt.outcome)
+        attempt.took(now - began)
+        self._wiring.breaker.report(permit, verdict, now, counted=not self._failure_counted)
+        self._failure_counted = self._failure_counted or verdict in FAILURES
+        self._parts.meter.attempted(self.route.upstream, self.route.operation, attempt.result, now - began)
+
+    def _explain(self, decision: Decision) -> None:
+        self.attempts[-1].why = decision.reason
+        if isinstance(decision, Again):
+            self._parts.meter.retried(self.route.operation, decision.reason)
+        elif decision.denied:
+            self._parts.meter.retry_denied(self.route.operation, decision.reason)
+
+    @property
+    def _wanted(self) -> bool:
+        return not self.gone if self.flight is None else self.flight.callers > 0
+
+    # 9. Recover: the existing session, the fallback, or the honest answer
+
+    async def _recover(self, outcome: Outcome) -> Result:
+        rules, names, subject = self.route.recovery, self.match.names, self.subject.value
+        plan = recovery.plan(rules, outcome, names, subject)
+        if isinstance(plan, LoadExisting):
+            found = await self._climb(recovery.own_request(self.request, plan.method, plan.target))
+            plan = recovery.after_load(rules, outcome, found, names, subject)
+            if not isinstance(plan, Recovered) or plan.result.outcome is not found:
+                discard(found)
+        if not isinstance(plan, Recovered):
+            return Result(outcome)
+        discard(outcome)
+        self._parts.meter.recovered(self.route.operation, plan.kind)
+        return plan.readable(self._wiring.cors.lines(self.request))
+
+    # 10. Land and record
+
+    def _land(self, flight: Flight | None, result: Result) -> None:
+        """Publish and take away in the same step; every caller's reader opens before any of them reads."""
+        if self.gone and (flight is None or flight.callers == 0):
+            discard(result.outcome)
+        elif not self.gone:
+            self._reader = _opened(result)
+        if flight is not None:
+            self._parts.flights.land(flight, result, self.request)
+
+    def _record(self) -> None:
+        self._take(Role.ALONE)  # only those who were refused before they could join
+        parts, route = self._parts, self.route
+        self._stop_the_clock()
+        if len(self.attempts) > 1:
+            parts.meter.retried_request(route.operation, self.succeeded)
+        parts.meter.finished(
+            route.operation, self.request.method, self.status, self.ending, self.duration_s, self.level
+        )  # fmt: skip
+        parts.ledger.record(self)
+
+    def _stop_the_clock(self) -> None:
+        if not self.duration_s:
+            self.duration_s = self._parts.clock.now() - self.started
+
+    @property
+    def status(self) -> int:
+        """Return the status the client got, or the one that stands for its having left."""
+        return self.answered or Reason.CANCELLED.status
+
+    @property
+    def ending(self) -> str:
+        """Return how it ended, in one bounded word."""
+        refused_here = self.problem is not None and self.problem.error is Reason.REQUEST_ERROR
+        return summary.ending(self.result, self.answered, refused=refused_here, truncated=self.truncated)
+
+    @property
+    def succeeded(self) -> bool:
+        """Tell whether the client got what it asked for."""
+        return summary.succeeded(self.ending)
+
+    @property
+    def level(self) -> str:
+        """Return the target level of its duration, "" for a route without a target."""
+        return self.route.target.level(self.duration_s) if self.route.target is not None else ""
+
+    # 11. Answer, with this caller's own correlation
+
+    async def _answer(self, result: Result) -> None:
+        if self.gone:
+            return
+        self.result, outcome = result, result.outcome
+        response = answer_in(outcome)
+        if response is None:
+            self._say(answers.problem_of(outcome), answers.retry_after_s(outcome))
+            return
+        self.answered = response.status
+        more = disclosure.to_client(self._story(), expose=self._parts.expose)
+        if isinstance(response.body, bytes):
+            self._client.write(response, more)
+            self.bytes_out = len(response.body)
+            return
+        try:
+            reader = self._reader or response.body.open()
+            self.bytes_out = await self._client.relay(response, reader, more)
+        except BrokenBody:
+            self.truncated = True
+
+    def _say(self, problem: Problem, retry_after_s: float | None = None) -> None:
+        """Answer with a problem of our own, unless the client has left or has an answer already."""
+        if self.gone or self.answered:
+            return
+        self.problem, self.answered = problem, problem.status
+        response = answers.own_answer(problem, self.correlation.id, self._wiring.cors.lines(self.request))
+        story = self._story()._replace(error=problem.error, retry_after_s=retry_after_s)
+        self._client.write(response, disclosure.to_client(story, expose=self._parts.expose))
+        self.bytes_out = len(response.body) if isinstance(response.body, bytes) else 0
+        self._stop_the_clock()
+
+    def _story(self) -> disclosure.Story:
+        result = self.result
+        elapsed_s = self._parts.clock.now() - self.started
+        return disclosure.story(self.correlation.id, result, self.role, self.attempts, elapsed_s, self.request)
+
+
+def _opened(result: Result | None) -> Reader | None:
+    """Open a reader on a streamed result, at its first byte, before anybody reads on."""
+    if result is None:
+        return None
+    response = answer_in(result.outcome)
+    return None if response is None or isinstance(response.body, bytes) else response.body.open()

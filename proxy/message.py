@@ -1,0 +1,196 @@
+"""What crosses: requests, responses and failures as immutable values, shared freely between callers."""
+
+from collections.abc import Collection, Iterator
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+from proxy.errors import Reason
+
+Lines = tuple[tuple[bytes, bytes], ...]
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 section 9.2.1
+IDEMPOTENT_METHODS = SAFE_METHODS | {"PUT", "DELETE"}  # RFC 9110 section 9.2.2
+
+
+class Fields:
+    """Field lines as they came (order, case, duplicates, raw bytes); look-ups go by lower-case name."""
+
+    __slots__ = ("first", "lines")
+
+    def __init__(self, lines: Lines) -> None:
+        self.lines = lines
+        self.first = {name.lower(): value for name, value in reversed(lines)}
+
+    def __contains__(self, name: bytes) -> bool:
+        return name in self.first
+
+    def get(self, name: bytes) -> bytes | None:
+        """Return the first value of a lower-case `name`."""
+        return self.first.get(name)
+
+    def all(self, name: bytes) -> list[bytes]:
+        """Return every value of a lower-case `name`, in order."""
+        return [value for key, value in self.lines if key.lower() == name]
+
+    def tokens(self, name: bytes) -> Iterator[bytes]:
+        """Yield the lower-case members of a comma-separated field."""
+        if name in self.first:
+            for value in self.all(name):
+                yield from (token for part in value.split(b",") if (token := part.strip().lower()))
+
+    def without(self, names: Collection[bytes]) -> "Fields":
+        """Return the lines whose lower-case name is not among `names`."""
+        return Fields(tuple(line for line in self.lines if line[0].lower() not in names))
+
+    def with_line(self, name: bytes, value: bytes) -> "Fields":
+        """Return the lines with one `name` line, in the place of the first that was there."""
+        key = name.lower()
+        if key not in self.first:
+            return Fields((*self.lines, (name, value)))
+        at = next(i for i, line in enumerate(self.lines) if line[0].lower() == key)
+        rest = tuple(line for line in self.lines[at + 1 :] if line[0].lower() != key)
+        return Fields((*self.lines[:at], (name, value), *rest))
+
+    def __repr__(self) -> str:
+        return f"<Fields {self.lines}>"
+
+
+NO_FIELDS = Fields(())
+
+
+class Reader(Protocol):
+    """One reader's place in a body that arrives piece by piece."""
+
+    @property
+    def trailers(self) -> Lines:
+        """Return the trailer lines, known once the body has ended."""
+        ...
+
+    async def read(self) -> bytes:
+        """Return the next piece, b"" at the end; raise BrokenBody if it will never be whole."""
+        ...
+
+    def close(self) -> None:
+        """Say that no more will be read."""
+        ...
+
+
+class Stream(Protocol):
+    """A body that arrives piece by piece and may have several readers."""
+
+    def open(self) -> Reader:
+        """Return a new reader at the body's first byte."""
+        ...
+
+    def discard(self) -> None:
+        """Say that nobody will read it."""
+        ...
+
+
+class Framing(Enum):
+    """How a body's end is known (RFC 9112 section 6.3)."""
+
+    NONE = "none"
+    LENGTH = "length"
+    CHUNKED = "chunked"
+    CLOSE = "close"
+
+
+class Peer(NamedTuple):
+    """Who is on the other end of a downstream connection."""
+
+    address: str
+    port: int
+    scheme: str = "http"
+    certificate: str | None = None
+
+
+class Request:
+    """One client request: raw target, raw field lines, and a body that is whole (replayable) or a stream."""
+
+    __slots__ = (
+        "authority", "body", "client", "fields", "framing", "keep_alive", "method", "minor", "path", "peer", "query",
+        "target",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        method: str,
+        target: bytes,
+        fields: Fields,
+        peer: Peer,
+        body: bytes | Stream = b"",
+        framing: Framing = Framing.NONE,
+        authority: bytes = b"",
+        minor: int = 1,
+        client: str | None = None,
+        keep_alive: bool = True,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.path, _, self.query = target.partition(b"?")
+        self.fields = fields
+        self.peer = peer
+        self.body = body
+        self.framing = framing
+        self.authority = authority
+        self.minor = minor
+        self.keep_alive = keep_alive
+        self.client = peer.address if client is None else client  # what trusted proxies say it is
+
+    @property
+    def replayable(self) -> bool:
+        """Tell whether the body is whole, so that a second attempt can send it again."""
+        return isinstance(self.body, bytes)
+
+    @property
+    def safe(self) -> bool:
+        """Tell whether the method is safe, RFC 9110 section 9.2.1."""
+        return self.method in SAFE_METHODS
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.target!r}>"
+
+
+class Response(NamedTuple):
+    """An answer from upstream without its hop-by-hop fields. Whole if `body` is bytes, else relayed as it comes."""
+
+    status: int
+    reason: bytes
+    fields: Fields
+    body: bytes | Stream = b""
+    framing: Framing = Framing.LENGTH
+    trailers: Lines = ()
+
+    @property
+    def whole(self) -> bool:
+        """Tell whether the body is small and complete: shareable, storable, one write."""
+        return isinstance(self.body, bytes)
+
+
+class Failure(NamedTuple):
+    """No answer. `sent` tells whether the request may have reached the backend: it decides what may be repeated.
+
+    `partial` is what had arrived of an answer that broke off, so that it can be relayed truncated and never look whole.
+    """
+
+    reason: Reason
+    sent: bool
+    detail: str = ""
+    partial: Response | None = None
+    retry_after_s: float | None = None
+
+
+Outcome = Response | Failure
+
+
+def answer_in(outcome: Outcome) -> Response | None:
+    """Return the answer, or the part of one, that can be relayed."""
+    return outcome.partial if isinstance(outcome, Failure) else outcome
+
+
+def discard(outcome: Outcome) -> None:
+    """Let go of an outcome that nobody will be given."""
+    response = answer_in(outcome)
+    if response is not None and not isinstance(response.body, bytes):
+        response.body.discard()

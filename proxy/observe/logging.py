@@ -1,0 +1,101 @@
+"""Events for people, as JSON lines on stderr. Requests are not logged here: the audit trail is the access log."""
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import TextIO
+
+import structlog
+from structlog.typing import FilteringBoundLogger, Processor
+
+_SHARED: tuple[Processor, ...] = (
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+)
+
+
+def configure(
+    level: str,
+    format: str = "json",  # noqa: A002 - the name that logging.basicConfig gave it
+    stream: TextIO | None = None,
+) -> None:
+    """Send every event from `level` up, those of aiohttp and asyncio too, to `stream` (stderr) in one form.
+
+    `format` is "json", or "text" for reading along. An unknown level or format raises ValueError.
+    """
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *_SHARED],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(format)],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+
+
+def _rendering(name: str) -> tuple[Processor, ...]:
+    if name == "json":
+        return structlog.processors.format_exc_info, structlog.processors.JSONRenderer()
+    if name == "text":
+        return (structlog.dev.ConsoleRenderer(colors=False),)
+    raise ValueError(f"unknown log format {name!r}: use json or text")
+
+
+class Throttle:
+    """Let one event of a name through per `every_s` seconds, so that an outage cannot fill a disk.
+
+    Names are constants of the code, so what is remembered is bounded.
+    """
+
+    __slots__ = ("_every_s", "_now", "_seen")
+
+    def __init__(self, every_s: float, now: Callable[[], float]) -> None:
+        self._every_s = every_s
+        self._now = now
+        self._seen: dict[str, tuple[float, int]] = {}
+
+    def admit(self, event: str) -> int | None:
+        """Return how many were held back since the last one, or None if this one is held back too."""
+        now = self._now()
+        since, held_back = self._seen.get(event, (now - self._every_s, 0))
+        if now - since < self._every_s:
+            self._seen[event] = (since, held_back + 1)
+            return None
+        self._seen[event] = (now, 0)
+        return held_back
+
+
+class ThrottledLogger:
+    """Log what can repeat endlessly; `suppressed` says how many equal events were held back before this one."""
+
+    __slots__ = ("_logger", "_throttle")
+
+    def __init__(self, logger: FilteringBoundLogger, throttle: Throttle) -> None:
+        self._logger = logger
+        self._throttle = throttle
+
+    def info(self, event: str, **details: object) -> None:
+        """Log at info, once per interval."""
+        self._log(logging.INFO, event, details)
+
+    def warning(self, event: str, **details: object) -> None:
+        """Log at warning, once per interval."""
+        self._log(logging.WARNING, event, details)
+
+    def error(self, event: str, **details: object) -> None:
+        """Log at error, once per interval."""
+        self._log(logging.ERROR, event, details)
+
+    def _log(self, level: int, event: str, details: dict[str, object]) -> None:
+        suppressed = self._throttle.admit(event)
+        if suppressed is None:
+            return
+        if suppressed:
+            details["suppressed"] = suppressed
+        self._logger.log(level, event, **details)

@@ -1,0 +1,209 @@
+"""What the sidecar counts. Counting is an integer in a dict and never raises; names and labels are the contract's."""
+
+import platform
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+
+from proxy import __version__
+from proxy.observe.instruments import Counter, Histogram
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+ROLES = ("led", "joined", "alone")
+STATES = ("closed", "half_open", "open")
+
+
+def _nothing() -> int:
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where a scrape reads what others already count: called at scrape time only, on the event loop."""
+
+    flights: Callable[[], int] = _nothing
+    followers: Callable[[], int] = _nothing
+    circuits: Callable[[], Mapping[str, int]] = dict  # name -> 0 closed, 1 half-open, 2 open
+    audit_records: Callable[[], int] = _nothing
+    audit_gaps: Callable[[], int] = _nothing
+    audit_queue: Callable[[], int] = _nothing
+
+
+class Metrics:
+    """Count what happens to requests, and show it.
+
+    Labels are bounded: routes, upstreams and circuits come from the configuration, reasons and results from enums, and
+    a method outside the standard set is `OTHER`. Everything is called on the event loop, `audit_written` by one writer.
+    """
+
+    __slots__ = (
+        "_bad_requests", "_denied", "_idempotency", "_recoveries", "_rejections", "_restorations", "_retries",
+        "_sources", "_targets", "_upstream_seconds", "_write_seconds", "attempts", "coalesced_requests",
+        "request_seconds", "requests", "restoration_seconds", "retried_requests", "transitions",
+    )  # fmt: skip
+
+    def __init__(self, routes: Iterable[str] = (), circuits: Iterable[str] = (), upstreams: Iterable[str] = ()) -> None:
+        self._sources = Sources()
+        self._count_requests()
+        self._count_upstreams()
+        self._count_restorations()
+        self.declare(routes, circuits, upstreams)
+
+    def _count_requests(self) -> None:
+        self.requests = Counter("backstay_requests", "Finished requests.", ("route", "method", "status", "outcome"))
+        self.request_seconds = Histogram("backstay_request_duration_seconds", "From request to answer.", "route")
+        self._targets = Counter("backstay_target", "Requests by how fast they were.", ("route", "level"))
+        self.coalesced_requests = Counter(
+            "backstay_coalesced", "Requests by their part in a flight; the three add up.", ("route", "role")
+        )
+        self._idempotency = Counter("backstay_idempotency", "Idempotency decisions.", ("route", "result"))
+        self._recoveries = Counter("backstay_recoveries", "Answers that were recovered.", ("route", "kind"))
+        self._bad_requests = Counter("backstay_bad_requests", "Requests refused as malformed.", ("reason",))
+
+    def _count_upstreams(self) -> None:
+        self.attempts = Counter(
+            "backstay_upstream_attempts", "Attempts by status or failure.", ("upstream", "route", "result")
+        )
+        self._upstream_seconds = Histogram("backstay_upstream_duration_seconds", "One attempt.", "upstream")
+        self._retries = Counter("backstay_retries", "Retries made, and why.", ("route", "reason"))
+        self._denied = Counter("backstay_retries_denied", "Retries not made, and why.", ("route", "reason"))
+        self.retried_requests = Counter(
+            "backstay_retried_requests", "Requests that needed a retry, by how they ended.", ("route", "result")
+        )
+        self._rejections = Counter("backstay_circuit_rejections", "Attempts an open circuit refused.", ("circuit",))
+        self.transitions = Counter("backstay_circuit_transitions", "Circuit transitions.", ("circuit", "to"))
+
+    def _count_restorations(self) -> None:
+        self._restorations = Counter("backstay_restorations", "Session restorations.", ("outcome",))
+        self.restoration_seconds = Histogram("backstay_restoration_seconds", "Status and history together.")
+        self._write_seconds = Histogram("backstay_audit_write_seconds", "One group commit of audit records.")
+
+    def declare(self, routes: Iterable[str], circuits: Iterable[str], upstreams: Iterable[str]) -> None:
+        """Start the series that are known beforehand at 0; after a reload, again."""
+        for route in routes:
+            self.request_seconds.declare(route)
+            for role in ROLES:
+                self.coalesced_requests.declare(route, role)
+        for circuit in circuits:
+            self._rejections.declare(circuit)
+            for state in STATES:
+                self.transitions.declare(circuit, state)
+        for upstream in upstreams:
+            self._upstream_seconds.declare(upstream)
+
+    def read_from(self, sources: Sources) -> None:
+        """Take the gauges from `sources` from now on."""
+        self._sources = sources
+
+    def coalesced(self, route: str, role: str) -> None:
+        """Count a request's part in a flight: `led`, `joined` or `alone`."""
+        self.coalesced_requests.counts[route, role] += 1
+
+    def attempted(self, upstream: str, route: str, result: str, seconds: float) -> None:
+        """Count one upstream attempt; `result` is its status or the reason of its failure."""
+        self.attempts.counts[upstream, route, result] += 1
+        self._upstream_seconds.series[upstream].observe(seconds)
+
+    def retried(self, route: str, reason: str) -> None:
+        """Count a retry that was made."""
+        self._retries.counts[route, reason] += 1
+
+    def retry_denied(self, route: str, reason: str) -> None:
+        """Count a retry that was not made."""
+        self._denied.counts[route, reason] += 1
+
+    def retried_request(self, route: str, succeeded: bool) -> None:
+        """Count the end of a request that needed at least one retry, once."""
+        self.retried_requests.counts[route, "succeeded" if succeeded else "failed"] += 1
+
+    def rejected(self, circuit: str) -> None:
+        """Count an attempt that the circuit refused."""
+        self._rejections.counts[circuit,] += 1
+
+    def transitioned(self, circuit: str, to: str) -> None:
+        """Count a circuit's change of state, in whatever case `to` is written."""
+        self.transitions.counts[circuit, to.lower()] += 1
+
+    def recovered(self, route: str, kind: str) -> None:
+        """Count an answer that was recovered."""
+        self._recoveries.counts[route, kind] += 1
+
+    def idempotency(self, route: str, result: str) -> None:
+        """Count what was done about an idempotency key."""
+        self._idempotency.counts[route, result] += 1
+
+    def bad_request(self, reason: str) -> None:
+        """Count a malformed request; it is not in `requests`."""
+        self._bad_requests.counts[reason,] += 1
+
+    def finished(self, route: str, method: str, status: int, outcome: str, seconds: float, level: str) -> None:
+        """Count a finished request; `level` is "" on a route without a target."""
+        self.requests.counts[route, method if method in METHODS else "OTHER", status, outcome] += 1
+        self.request_seconds.series[route].observe(seconds)
+        if level:
+            self._targets.counts[route, level] += 1
+
+    def restored(self, outcome: str, seconds: float) -> None:
+        """Count a finished session restoration."""
+        self._restorations.counts[outcome,] += 1
+        self.restoration_seconds.series[""].observe(seconds)
+
+    def audit_written(self, seconds: float) -> None:
+        """Time one group commit of the audit file."""
+        self._write_seconds.series[""].observe(seconds)
+
+    def collect(self) -> Sequence[Metric]:
+        """Return every family with its present values: a copy, consistent if called on the event loop."""
+        return [*self._counted(), *self._gauges()]
+
+    def _counted(self) -> list[Metric]:
+        instruments: tuple[Counter | Histogram, ...] = (
+            self.requests, self.request_seconds, self._targets, self.coalesced_requests, self._idempotency,
+            self._recoveries, self._bad_requests, self.attempts, self._upstream_seconds, self._retries, self._denied,
+            self.retried_requests, self._rejections, self.transitions, self._restorations, self.restoration_seconds,
+            self._write_seconds,
+        )  # fmt: skip
+        return [instrument.family() for instrument in instruments]
+
+    def _gauges(self) -> list[Metric]:
+        source = self._sources
+        states = GaugeMetricFamily("backstay_circuit_state", "0 closed, 1 half-open, 2 open.", labels=["circuit"])
+        for name, state in source.circuits().items():
+            states.add_metric([name], state)
+        build = {"version": __version__, "python": platform.python_version()}
+        return [
+            states,
+            GaugeMetricFamily("backstay_flights", "Upstream questions under way.", source.flights()),
+            GaugeMetricFamily("backstay_flight_followers", "Callers waiting for them.", source.followers()),
+            CounterMetricFamily("backstay_audit_records", "Records accepted.", source.audit_records()),
+            CounterMetricFamily("backstay_audit_gaps", "Records lost, each told by a gap.", source.audit_gaps()),
+            GaugeMetricFamily("backstay_audit_queue", "Records waiting for the writer.", source.audit_queue()),
+            InfoMetricFamily("backstay_build", "What is running.", build),
+        ]
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """Return the exposition that `accept` asks for and its content type."""
+        return encode(self.collect(), accept)
+
+
+class _Families:
+    """Collected families, in the shape that prometheus_client's encoders take."""
+
+    __slots__ = ("_families",)
+
+    def __init__(self, families: Sequence[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Sequence[Metric]:
+        return self._families
+
+
+def encode(families: Sequence[Metric], accept: str) -> tuple[bytes, str]:
+    """Return the text or OpenMetrics form of `families` and its content type. Pure: may run in a thread."""
+    try:
+        encoder, content_type = choose_encoder(accept)
+    except (TypeError, ValueError):  # how prometheus_client meets a version that is no number
+        encoder, content_type = choose_encoder("")
+    return encoder(_Families(families)), content_type

@@ -1,0 +1,105 @@
+"""What the page needs of the rooms with I/O, as Protocols; `app` plugs the real ones in, tests plug in scripts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, Protocol
+
+from proxy.clock import Clock
+from proxy.message import Lines, Outcome, Reader, Request, Response
+from proxy.policy.breaker import CircuitBreaker
+from proxy.policy.coalescing import Flights
+from proxy.policy.cors import CorsMemory
+from proxy.policy.identity import Identifier
+from proxy.policy.kept import Kept
+from proxy.policy.retry import RetryBudget, RetryPolicy
+from proxy.policy.routing import Route, Router
+
+if TYPE_CHECKING:
+    from proxy.exchange import Exchange
+
+
+class Client(Protocol):
+    """The downstream end of one exchange."""
+
+    def write(self, response: Response, more: Lines) -> None:
+        """Write a whole answer at once; nothing if the client has left."""
+        ...
+
+    async def relay(self, response: Response, reader: Reader, more: Lines) -> int:
+        """Write a streamed answer as it comes; return its body's bytes. Raise BrokenBody once the client is cut off."""
+        ...
+
+
+class Upstream(Protocol):
+    """One session backend."""
+
+    async def send(self, request: Request, more: Lines, timeout_s: float) -> Outcome:
+        """Return the answer, at the latest `timeout_s` after the request's last byte was here and sent."""
+        ...
+
+
+class Store(Protocol):
+    """Answers kept between requests. A store that is down behaves as an empty one."""
+
+    async def get(self, key: bytes) -> Kept | None:
+        """Return what is kept under `key`."""
+        ...
+
+    async def put(self, key: bytes, kept: Kept, ttl_s: float) -> None:
+        """Keep an answer for at most `ttl_s` seconds."""
+        ...
+
+
+class Meter(Protocol):
+    """What is counted where it happens. Nothing here raises or waits."""
+
+    def coalesced(self, route: str, role: str) -> None: ...
+    def attempted(self, upstream: str, route: str, result: str, seconds: float) -> None: ...
+    def retried(self, route: str, reason: str) -> None: ...
+    def retry_denied(self, route: str, reason: str) -> None: ...
+    def retried_request(self, route: str, succeeded: bool) -> None: ...
+    def rejected(self, circuit: str) -> None: ...
+    def recovered(self, route: str, kind: str) -> None: ...
+    def idempotency(self, route: str, result: str) -> None: ...
+    def finished(self, route: str, method: str, status: int, outcome: str, seconds: float, level: str) -> None: ...
+
+
+class Ledger(Protocol):
+    """Where every finished exchange leaves its record."""
+
+    def record(self, exchange: "Exchange") -> None:
+        """Take down a finished exchange. Never waits, never raises."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What one route is wired to."""
+
+    identifier: Identifier
+    breaker: CircuitBreaker
+    budget: RetryBudget
+    upstream: Upstream
+    cors: CorsMemory
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What all exchanges share."""
+
+    router: Router
+    wiring: Mapping[str, Wiring]  # by operation
+    flights: Flights
+    retry: RetryPolicy
+    store: Store
+    meter: Meter
+    ledger: Ledger
+    clock: Clock
+    random: Random
+    expose: bool = True
+    deadline_field: bytes = b"x-request-deadline-ms"
+
+    def wired(self, route: Route) -> Wiring:
+        """Return the wiring of a route."""
+        return self.wiring[route.operation]

@@ -1,0 +1,36 @@
+"""Answers that the sidecar makes itself, and the words in them: what happened and, where there is one, the cure."""
+
+from proxy.errors import Problem, Reason
+from proxy.message import Failure, Fields, Framing, Lines, Outcome, Response
+
+_DETAILS = {
+    Reason.CIRCUIT_OPEN: "the backend failed repeatedly and is not asked until the circuit probes it again",
+    Reason.CONNECTION_LIMIT: "the limit on requests under way is reached; try again shortly",
+    Reason.CONNECTION_REFUSED: "no process accepts connections at the backend's address",
+    Reason.CONNECTION_TIMEOUT: "the backend did not accept a connection in time",
+    Reason.DNS_ERROR: "the backend's host name does not resolve",
+    Reason.CONNECTION_TERMINATED: "the backend closed the connection before it answered",
+    Reason.RESPONSE_INCOMPLETE: "the backend's answer ended before it was whole",
+    Reason.RESPONSE_TIMEOUT: "the backend did not answer within the deadline",
+    Reason.PROTOCOL_ERROR: "the backend's answer is not valid HTTP/1.1",
+    Reason.INTERNAL: "an error in the sidecar, which is in its log",
+}
+
+
+def problem_of(failure: Outcome) -> Problem:
+    """Return what is said of a failure."""
+    assert isinstance(failure, Failure)
+    reason = failure.reason
+    return Problem(reason.status, reason, reason.headline, failure.detail or _DETAILS.get(reason, str(reason)))
+
+
+def own_answer(problem: Problem, correlation_id: str, cors: Lines = ()) -> Response:
+    """Return the problem as a response that a browser can read (S4)."""
+    body = problem.encode(correlation_id)
+    lines = ((b"Content-Type", b"application/problem+json"), (b"Content-Length", b"%d" % len(body)), *cors)
+    return Response(problem.status, b"", Fields(lines), body, Framing.LENGTH)
+
+
+def retry_after_s(failure: Outcome) -> float | None:
+    """Return when the client may try again, where that is known."""
+    return failure.retry_after_s if isinstance(failure, Failure) else None

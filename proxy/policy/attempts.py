@@ -1,0 +1,58 @@
+"""One upstream call and why it was, or was not, the last."""
+
+from proxy.errors import Reason
+from proxy.message import Failure, Outcome, Response
+from proxy.policy.classify import label
+from proxy.policy.routing import Route
+
+
+class Attempt:
+    """What the record tells of one call. `waited_ms` is the backoff before it, `why` what was decided after it."""
+
+    __slots__ = ("ms", "n", "outcome", "waited_ms", "why")
+
+    def __init__(self, n: int, waited_s: float) -> None:
+        self.n = n
+        self.waited_ms = waited_s * 1000
+        self.ms = 0.0
+        self.outcome: Outcome = Failure(Reason.CANCELLED, sent=True)
+        self.why = "unfinished"
+
+    def took(self, seconds: float) -> None:
+        """Note how long it was under way."""
+        self.ms = seconds * 1000
+
+    @property
+    def sent(self) -> bool:
+        """Tell whether the request may have reached the backend."""
+        return isinstance(self.outcome, Response) or self.outcome.sent
+
+    @property
+    def status(self) -> int | None:
+        """Return the status that came back, None if nothing did."""
+        return self.outcome.status if isinstance(self.outcome, Response) else None
+
+    @property
+    def result(self) -> str:
+        """Return the bounded name of its result."""
+        return label(self.outcome)
+
+    def __repr__(self) -> str:
+        return f"<Attempt {self.n} {self.result} {self.ms:.1f} ms, {self.why}>"
+
+
+def ladder_outcome(attempts: list[Attempt]) -> Outcome:
+    """Return what a ladder brought: its last outcome, or the one before where the circuit opened meanwhile (T9)."""
+    last = attempts[-1].outcome
+    if len(attempts) > 1 and isinstance(last, Failure) and last.reason is Reason.CIRCUIT_OPEN:
+        attempts[-2].why = "circuit_open"
+        return attempts[-2].outcome
+    return last
+
+
+def attempt_timeout(route: Route, attempts: list[Attempt], remaining_s: float) -> float:
+    """Return the seconds the next attempt may take: doubled after each timeout (T4), never past the deadline."""
+    if route.attempt_timeout_s is None:
+        return remaining_s
+    timeouts = sum(attempt.result == Reason.RESPONSE_TIMEOUT for attempt in attempts)
+    return min(remaining_s, route.attempt_timeout_s * float(1 << timeouts))

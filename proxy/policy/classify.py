@@ -1,0 +1,70 @@
+"""What an outcome means. One opinion, asked by breaker, retry, recovery, metrics and audit alike."""
+
+from enum import Enum
+
+from proxy.errors import Reason
+from proxy.message import Outcome, Response
+
+
+class Verdict(Enum):
+    """The meaning of one attempt's outcome. The value is the seed document's error type, "" where it has none."""
+
+    SUCCESS = ""
+    NETWORK = "NetworkError"
+    RATE_LIMITED = "RateLimitError"
+    TIMEOUT = "TimeoutError"
+    UNAVAILABLE = "IntegrationError"
+    CONFLICT = "SessionConflictError"
+    INVALID = "ValidationError"
+    MISSING = "NotFoundError"
+    CALCULATION = "CalculationError"
+    DATA_QUALITY = "DataQualityError"
+    REJECTED = "ClientError"  # any other 4xx
+    BROKEN = "ServerError"  # any other 5xx
+    REFUSED = "Refused"  # our own answer: nothing was asked of the backend
+    CANCELLED = "Cancelled"  # nobody was left to answer
+
+    @property
+    def error_type(self) -> str | None:
+        """Return the name that stands in the record as metadata.error_type."""
+        return self.value or None
+
+
+_BY_STATUS = {
+    400: Verdict.INVALID,
+    404: Verdict.MISSING,
+    409: Verdict.CONFLICT,
+    422: Verdict.DATA_QUALITY,
+    429: Verdict.RATE_LIMITED,
+    500: Verdict.CALCULATION,
+    502: Verdict.UNAVAILABLE,
+    503: Verdict.UNAVAILABLE,
+    504: Verdict.TIMEOUT,
+}
+
+_BY_REASON = {
+    Reason.CIRCUIT_OPEN: Verdict.REFUSED,
+    Reason.CONNECTION_LIMIT: Verdict.REFUSED,
+    Reason.REQUEST_ERROR: Verdict.REFUSED,
+    Reason.INTERNAL: Verdict.REFUSED,
+    Reason.CANCELLED: Verdict.CANCELLED,
+    Reason.CONNECTION_TIMEOUT: Verdict.NETWORK,
+    Reason.RESPONSE_TIMEOUT: Verdict.TIMEOUT,
+}
+
+OUTAGE = frozenset({Verdict.NETWORK, Verdict.TIMEOUT, Verdict.UNAVAILABLE, Verdict.RATE_LIMITED, Verdict.REFUSED})
+
+
+def classify(outcome: Outcome) -> Verdict:
+    """Return what the outcome means."""
+    if isinstance(outcome, Response):
+        status = outcome.status
+        if status < 400:
+            return Verdict.SUCCESS
+        return _BY_STATUS.get(status) or (Verdict.REJECTED if status < 500 else Verdict.BROKEN)
+    return _BY_REASON.get(outcome.reason, Verdict.NETWORK)
+
+
+def label(outcome: Outcome) -> str:
+    """Return the bounded name of an attempt's result for metrics and records: its status or its reason."""
+    return str(outcome.status) if isinstance(outcome, Response) else str(outcome.reason)

@@ -1,0 +1,215 @@
+"""Who waits for whose answer (C3-C12). This file decides; waiting is the exchange's business."""
+
+from collections.abc import Callable
+from enum import Enum, StrEnum
+from typing import NamedTuple
+
+from proxy.errors import Reason, Refusal
+from proxy.message import Failure, Request, Response
+from proxy.policy.freshness import Seals
+from proxy.policy.identity import Identity
+from proxy.policy.recovery import Result
+from proxy.policy.routing import Coalesce, Route
+
+
+class Role(StrEnum):
+    """What a request was in its flight; the three add up to all requests (C12)."""
+
+    LED = "led"
+    JOINED = "joined"
+    ALONE = "alone"
+
+
+class Stage(Enum):
+    """A flight's life: OPEN -> LANDED, or OPEN -> ABANDONED when its last caller left a safe request."""
+
+    OPEN = "open"
+    LANDED = "landed"
+    ABANDONED = "abandoned"
+
+
+MAX_ELECTIONS = 2  # C9
+
+Landing = Callable[[Result | None], None]
+
+
+class Flight:
+    """One upstream question with one or more callers.
+
+    The leader's task asks upstream; followers leave a callback. The flight belongs to the sidecar, not to the leader's
+    client (C5): it is deserted only when its last caller leaves.
+    """
+
+    __slots__ = (
+        "_on_deserted", "_waiting", "callers", "followers", "id", "key", "limit", "principal", "safe", "stage", "stamp",
+        "subject",
+    )  # fmt: skip
+
+    def __init__(self, id_: str, key: bytes, subject: str | None, principal: bytes, *, safe: bool, stamp: int) -> None:
+        self.id = id_
+        self.key = key
+        self.subject = subject
+        self.principal = principal
+        self.safe = safe
+        self.stamp = stamp
+        self.stage = Stage.OPEN
+        self.callers = 1
+        self.followers = 0
+        self._waiting: dict[int, Landing] = {}
+        self._on_deserted: Callable[[], None] | None = None
+
+    def when_deserted(self, call: Callable[[], None]) -> None:
+        """Have `call` run when the last caller leaves before the landing."""
+        self._on_deserted = call
+
+    def wait(self, land: Landing) -> int:
+        """Add a follower, whose `land` is called once with the outcome; return its ticket for `leave`."""
+        self.callers += 1
+        self.followers += 1
+        self._waiting[self.followers] = land
+        return self.followers
+
+    def leave(self, ticket: int | None = None) -> None:
+        """Take one caller out (None: the leader's own client)."""
+        if ticket is not None and self._waiting.pop(ticket, None) is None:
+            return
+        self.callers -= 1
+        if self.callers == 0 and self.stage is Stage.OPEN and self._on_deserted is not None:
+            self._on_deserted()
+
+    def landed(self, result: Result | None) -> None:
+        """Hand the result to every follower that still waits; None: it may not be shared."""
+        waiting, self._waiting = self._waiting, {}
+        for land in waiting.values():
+            land(result)
+
+    def __repr__(self) -> str:
+        return f"<Flight {self.id} {self.stage.name} callers={self.callers} followers={self.followers}>"
+
+
+class Joined(NamedTuple):
+    """A request's place: it leads `flight`, follows it, or goes alone (no flight) for `reason`."""
+
+    role: Role
+    flight: Flight | None = None
+    reason: str = ""
+
+
+class Overflow(NamedTuple):
+    """No place, and going alone could make a duplicate: refuse (C11)."""
+
+    refusal: Refusal
+
+
+_ALONE_OFF = Joined(Role.ALONE, reason="off")
+
+
+def never_shared(request: Request) -> str | None:
+    """Return why a request of this kind always goes alone (C10), or None."""
+    fields = request.fields
+    if not request.replayable:
+        return "body_over_replay_limit"
+    if request.method in ("CONNECT", "TRACE"):
+        return "method"
+    for name in (b"range", b"expect", b"upgrade"):
+        if name in fields:
+            return name.decode()
+    if b"text/event-stream" in (fields.get(b"accept") or b""):
+        return "event_stream"
+    return None
+
+
+def shareable(result: Result, request: Request) -> bool:
+    """Tell whether the answer to a safe question may go to callers who only asked the same (C7)."""
+    if not isinstance(result.outcome, Response):
+        return True
+    fields = result.outcome.fields
+    if (fields.get(b"content-type") or b"").lower().startswith(b"text/event-stream"):
+        return False
+    if b"vary" in fields and b"*" in fields.tokens(b"vary"):
+        return False
+    anonymous = b"authorization" not in request.fields and b"cookie" not in request.fields
+    return not (anonymous and b"set-cookie" in fields)
+
+
+class Flights:
+    """Every flight that may be joined. Each method is one plain step: no await can stand between look and take."""
+
+    __slots__ = ("_count", "_name", "_open", "enabled", "followers", "seals")
+
+    def __init__(self, seals: Seals, name: str = "flight") -> None:
+        self._open: dict[bytes, Flight] = {}
+        self._name = name  # unique to this process, so that a flight's id is unique in the audit trail
+        self._count = 0
+        self.seals = seals
+        self.enabled = True
+        self.followers = 0
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def join(self, route: Route, request: Request, subject: str | None, identity: Identity) -> Joined | Overflow:
+        """Return the request's place. A flight that a write has sealed is left to its callers and replaced (C4)."""
+        key = identity.question
+        found = self._open.get(key)
+        if found is not None and self._joinable(found):
+            if found.followers < route.max_followers:
+                self.followers += 1
+                return Joined(Role.JOINED, found)
+            return self._beyond(route, "max_followers")
+        if len(self._open) >= route.max_flights:
+            return self._beyond(route, "max_flights")
+        self._count += 1
+        flight_id, stamp = f"{self._name}-{self._count:x}", self.seals.stamp()
+        flight = Flight(flight_id, key, subject, identity.principal, safe=request.safe, stamp=stamp)
+        self._open[key] = flight
+        return Joined(Role.LED, flight)
+
+    def alone(self, route: Route, request: Request, subject: str | None) -> str | None:
+        """Return why the request takes part in no flight, or None where it may."""
+        mode = route.coalesce
+        if mode is Coalesce.OFF or (mode is None and not request.safe):
+            return "off"
+        if mode is Coalesce.SUBJECT and subject is None:
+            return "no_subject"
+        if not self.enabled:
+            return "switched_off"
+        return never_shared(request)
+
+    def land(self, flight: Flight, result: Result, request: Request) -> None:
+        """Publish and remove in the same step: a newcomer never gets a finished flight (C3)."""
+        if flight.stage is not Stage.OPEN:
+            return
+        flight.stage = Stage.LANDED
+        self._remove(flight)
+        flight.landed(result if not flight.safe or shareable(result, request) else None)
+
+    def abandon(self, flight: Flight) -> None:
+        """Take away a flight whose last caller left."""
+        if flight.stage is Stage.OPEN:
+            flight.stage = Stage.ABANDONED
+            self._remove(flight)
+
+    def left(self) -> None:
+        """Count a follower out, however its wait ended."""
+        self.followers -= 1
+
+    def _joinable(self, flight: Flight) -> bool:
+        return not flight.safe or self.seals.fresh(flight.stamp, flight.subject, flight.principal)
+
+    def _beyond(self, route: Route, limit: str) -> Joined | Overflow:
+        if route.coalesce is Coalesce.SUBJECT:
+            detail = f"the limit on {limit} is reached; try again shortly"
+            return Overflow(Refusal(503, limit, detail, closes=False))
+        return Joined(Role.ALONE, reason=limit)
+
+    def _remove(self, flight: Flight) -> None:
+        if self._open.get(flight.key) is flight:
+            del self._open[flight.key]
+
+
+def elects(flight: Flight, result: Result, elections: int, remaining_s: float) -> bool:
+    """Tell whether a follower leads again (C9): its flight was lost or timed out, asking is safe, and time is left."""
+    outcome = result.outcome
+    lost = isinstance(outcome, Failure) and outcome.reason in (Reason.INTERNAL, Reason.RESPONSE_TIMEOUT)
+    return lost and flight.safe and elections < MAX_ELECTIONS and remaining_s > 0

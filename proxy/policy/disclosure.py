@@ -1,0 +1,99 @@
+"""What is said beside a message: to the upstream about this attempt, to the client about how its answer was made.
+
+Cache-Status is RFC 9211, Proxy-Status RFC 9209, Server-Timing the W3C's.
+"""
+
+from collections.abc import Sequence
+from math import ceil
+from typing import NamedTuple
+
+from proxy.errors import Reason
+from proxy.message import Lines, Request
+from proxy.policy.attempts import Attempt
+from proxy.policy.coalescing import Role
+from proxy.policy.idempotency import Key
+from proxy.policy.recovery import Result
+
+
+def to_upstream(correlation_id: str, key: Key | None, attempt: int, remaining_s: float) -> Lines:
+    """Return the lines of one attempt (T2, T11): `attempt` from 1, the true remaining budget in milliseconds."""
+    lines: tuple[tuple[bytes, bytes], ...] = (
+        (b"X-Correlation-ID", correlation_id.encode("ascii")),
+        (b"X-Request-Deadline-Ms", b"%d" % max(1, int(remaining_s * 1000))),
+    )
+    if key is not None and key.source == "minted":
+        lines += ((b"Idempotency-Key", key.value),)
+    if attempt > 1:
+        lines += ((b"X-Attempt-Count", b"%d" % attempt),)
+    return lines
+
+
+class Story(NamedTuple):
+    """How an answer was made, as far as its own client may know."""
+
+    correlation_id: str
+    total_ms: float
+    upstream_ms: float
+    retries: int = 0
+    collapsed: bool | None = None  # None: not a follower; False: it had to go upstream after all
+    unsafe: bool = False
+    ttl_s: int | None = None  # of a reused answer; negative for a stale one
+    error: Reason | None = None  # the sidecar made the answer
+    received_status: int | None = None  # of the answer that was recovered from
+    recovered: bool = False
+    retry_after_s: float | None = None
+
+
+def story(
+    correlation_id: str,
+    result: Result,
+    role: Role | None,
+    attempts: Sequence[Attempt],
+    total_s: float,
+    request: Request,
+) -> Story:
+    """Return the story of an answer for one of its callers."""
+    upstream_ms = sum(attempt.ms for attempt in attempts)
+    collapsed = None if role is not Role.JOINED else not attempts
+    return Story(
+        correlation_id, total_s * 1000, upstream_ms, max(0, len(attempts) - 1), collapsed, not request.safe,
+        result.ttl_s, result.error, result.received_status, result.recovery is not None,
+    )  # fmt: skip
+
+
+def to_client(story: Story, *, expose: bool) -> Lines:
+    """Return the lines that go with this caller's answer."""
+    lines: list[tuple[bytes, bytes]] = [(b"X-Correlation-ID", story.correlation_id.encode("ascii"))]
+    if story.retry_after_s is not None:
+        lines.append((b"Retry-After", b"%d" % max(1, ceil(story.retry_after_s))))
+    if not expose:
+        return tuple(lines)
+    if (cache := _cache_status(story)) is not None:
+        lines.append((b"Cache-Status", cache))
+    if (proxy := _proxy_status(story)) is not None:
+        lines.append((b"Proxy-Status", proxy))
+    own_ms = max(0.0, story.total_ms - story.upstream_ms)
+    timing = b"backstay;dur=%.1f, upstream;dur=%.1f" % (own_ms, story.upstream_ms)
+    lines.append((b"Server-Timing", timing + b', retries;desc="%d"' % story.retries if story.retries else timing))
+    return tuple(lines)
+
+
+def _cache_status(story: Story) -> bytes | None:
+    if story.error is not None:
+        return None
+    if story.ttl_s is not None:
+        return b"backstay; hit; ttl=%d" % story.ttl_s
+    if story.collapsed is None:
+        return None
+    forwarded = b"backstay; fwd=method" if story.unsafe else b"backstay; fwd=miss"
+    return forwarded + (b"; collapsed" if story.collapsed else b"; collapsed=?0")
+
+
+def _proxy_status(story: Story) -> bytes | None:
+    if story.error is not None and not story.recovered:
+        return f"backstay; error={story.error}".encode("ascii")
+    if story.recovered:
+        if story.received_status is not None:
+            return b"backstay; received-status=%d" % story.received_status
+        return f"backstay; error={story.error}".encode("ascii") if story.error else b"backstay"
+    return None

@@ -1,0 +1,46 @@
+"""One key per flight, the same on every attempt (I1, I2). This file accepts, mints and dresses it."""
+
+import re
+import uuid
+from random import Random
+from typing import NamedTuple
+
+from proxy.errors import Refusal
+from proxy.message import Request
+from proxy.policy.routing import Idempotency, Route
+
+_ACCEPTED = re.compile(rb"[\x21-\x7e]{1,255}")
+_SAFE_SUBJECT = re.compile(r"[A-Za-z0-9._~-]{1,128}")
+
+
+class Key(NamedTuple):
+    """A key as it goes upstream, and who made it: `client` or `minted`."""
+
+    value: bytes
+    source: str
+
+
+def accepted(route: Route, request: Request) -> Key | None:
+    """Return the client's key, byte for byte; refuse what is not 1 to 255 visible ASCII characters."""
+    value = request.fields.get(b"idempotency-key")
+    if value is None or route.idempotency is Idempotency.OFF:
+        return None
+    if not _ACCEPTED.fullmatch(value):
+        raise Refusal(400, "idempotency_key", "Idempotency-Key must be 1 to 255 visible ASCII characters", closes=False)
+    return Key(value, "client")
+
+
+def minted(route: Route, request: Request, subject: str | None, wall: float, random: Random) -> Key | None:
+    """Return a new key for an unsafe request on a route that injects them."""
+    if request.safe or route.idempotency is Idempotency.OFF:
+        return None
+    return mint(subject, route.operation, wall, random, quoted=route.quoted_key)
+
+
+def mint(subject: str | None, operation: str, wall: float, random: Random, *, quoted: bool) -> Key:
+    """Return `{subject}-{operation}-{unix ms}-{8 hex}`, or a UUID without a safe subject; never a payload's hash."""
+    if subject is None or not _SAFE_SUBJECT.fullmatch(subject):
+        value = str(uuid.UUID(int=random.getrandbits(128), version=4))
+    else:
+        value = f"{subject}-{operation}-{int(wall * 1000)}-{random.getrandbits(32):08x}"
+    return Key(f'"{value}"'.encode() if quoted else value.encode(), "minted")

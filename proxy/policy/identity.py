@@ -1,0 +1,107 @@
+"""Who asks (P1), and what is the same question (C1, C8). A field that nobody told us of separates callers by itself."""
+
+from hashlib import blake2b
+from typing import NamedTuple
+
+from proxy.message import Fields, Request
+from proxy.policy.routing import Coalesce, Route
+
+# C1: fields that never change an answer. Everything else that goes upstream is part of the question.
+NEUTRAL = frozenset(
+    b"""connection keep-alive proxy-connection te trailer transfer-encoding upgrade content-length referer priority date
+    cache-control pragma traceparent tracestate baggage b3 x-b3-traceid x-b3-spanid x-b3-parentspanid x-b3-sampled
+    x-b3-flags x-request-id x-correlation-id x-amzn-trace-id x-cloud-trace-context cf-ray x-request-start x-azure-ref
+    x-attempt-count x-request-deadline-ms x-backstay-explain host""".split()
+)
+# P1: part of the question, but not of who asks it
+_ABOUT_CONTENT = (b"accept", b"if-", b"content-")
+_NOT_WHO = frozenset({b"origin", b"range", b"idempotency-key"})
+
+
+class Identity(NamedTuple):
+    """`principal` names who asks; `question` what is asked, by whom: two equal ones may share an answer."""
+
+    principal: bytes
+    question: bytes
+
+
+class Identifier:
+    """Tell questions apart for one route. The roles of field names are remembered, at most `_MEMORY` of them."""
+
+    __slots__ = ("_narrowed", "_neutral", "_roles", "_route")
+
+    _MEMORY = 4096
+
+    def __init__(self, route: Route) -> None:
+        self._route = route
+        self._neutral = NEUTRAL | route.neutral_fields
+        self._narrowed = _narrowing(route.principal)
+        self._roles: dict[bytes, tuple[bytes, bool, bool]] = {}
+
+    def identify(self, request: Request, subject: str | None, *, whole_question: bool = True) -> Identity:
+        """Return both keys. `whole_question=False` leaves the question empty for a request that will go alone."""
+        who: list[bytes] = []
+        what: list[bytes] = []
+        for name, value in request.fields.lines:
+            lower, is_who, is_what = self._roles.get(name) or self._role(name)
+            if is_who:
+                who += (lower, value)
+            elif is_what:
+                what += (lower, value)
+        if self._narrowed is not None:
+            what += who
+            who = self._narrowed_values(request.fields)
+        who.append(_where_from(request))
+        principal = b"\n".join(who)
+        if not whole_question:
+            return Identity(principal, b"")
+        return Identity(principal, self._question(request, subject, principal, what))
+
+    def _question(self, request: Request, subject: str | None, principal: bytes, what: list[bytes]) -> bytes:
+        body = request.body if isinstance(request.body, bytes) else b""
+        if self._route.coalesce is Coalesce.SUBJECT:  # C8: the client's own Idempotency-Key does not matter
+            fields = request.fields
+            what = [(subject or "").encode("utf-8", "surrogateescape")]
+            what += (fields.get(b"content-type") or b"", fields.get(b"content-encoding") or b"")
+            body = body if self._route.match_body else b""
+        elif b"idempotency-key" in request.fields:
+            what.append(request.fields.first[b"idempotency-key"])
+        digest = blake2b(body, digest_size=32).digest() if body else b""
+        parts = (request.method.encode(), request.authority, request.target, principal, b"\n".join(what), digest)
+        return b"\0".join(parts)
+
+    def _role(self, name: bytes) -> tuple[bytes, bool, bool]:
+        lower = name.lower()
+        neutral = lower in self._neutral
+        about_content = lower.startswith(_ABOUT_CONTENT) or lower in _NOT_WHO
+        role = (lower, not neutral and not about_content, not neutral and lower != b"idempotency-key")
+        if len(self._roles) < self._MEMORY:
+            self._roles[name] = role
+        return role
+
+    def _narrowed_values(self, fields: Fields) -> list[bytes]:
+        values: list[bytes] = []
+        for name, cookie in self._narrowed or ():
+            found = fields.all(name)
+            values += (name, b"\n".join(found) if cookie is None else _cookie(found, cookie))
+        return values
+
+
+def _where_from(request: Request) -> bytes:
+    """Return what tells callers apart beside their fields: certificate, and address where there is no credential."""
+    fields = request.fields
+    anonymous = b"cookie" not in fields and b"authorization" not in fields
+    address = request.client if anonymous else ""
+    return f"{request.peer.certificate or ''}\n{address}".encode()
+
+
+def _narrowing(principal: tuple[str, ...] | None) -> tuple[tuple[bytes, bytes | None], ...] | None:
+    if principal is None:
+        return None
+    pairs = (entry.partition(":") for entry in principal)
+    return tuple((name.lower().encode(), member.encode() if colon else None) for name, colon, member in pairs)
+
+
+def _cookie(values: list[bytes], name: bytes) -> bytes:
+    pairs = (pair.strip().partition(b"=") for value in values for pair in value.split(b";"))
+    return b"\n".join(value for key, _, value in pairs if key == name)

@@ -1,0 +1,53 @@
+"""Which answers are kept, and for how long they may be read again (reuse, stale_if_error)."""
+
+from typing import NamedTuple
+
+from proxy.message import Fields, Request, Response
+from proxy.policy.recovery import Result
+from proxy.policy.routing import Route
+
+
+class Kept(NamedTuple):
+    """An answer with the wall time at which it arrived and the seal stamp under which its question was asked."""
+
+    response: Response
+    arrived: float
+    stamp: int
+
+    def age_s(self, wall: float) -> int:
+        """Return its age in whole seconds, the upstream's own Age included (RFC 9111 section 4.2.3)."""
+        before = self.response.fields.get(b"age") or b"0"
+        return int(max(0.0, wall - self.arrived)) + (int(before) if before.isdigit() and len(before) < 10 else 0)
+
+
+def may_read(route: Route, request: Request) -> bool:
+    """Tell whether a kept answer may serve the request: a reload asks past it (C10)."""
+    if route.reuse_s is None or not request.safe:
+        return False
+    directives = set(request.fields.tokens(b"cache-control"))
+    return b"no-cache" not in directives and b"no-store" not in directives and b"pragma" not in request.fields
+
+
+def to_keep(route: Route, request: Request, result: Result) -> Response | None:
+    """Return the answer if it is to be kept: whole, successful, no cookie and, where the route asks, not `no-store`."""
+    answer = result.outcome
+    if route.reuse_s is None or not request.safe or result.recovery is not None or not isinstance(answer, Response):
+        return None
+    if not answer.whole or not 200 <= answer.status < 300 or b"set-cookie" in answer.fields:
+        return None
+    forbidden = route.honour_no_store and b"no-store" in answer.fields.tokens(b"cache-control")
+    return None if forbidden else answer
+
+
+def keep_for(route: Route) -> float:
+    """Return how long an answer is kept, in seconds: as long as any rule of the route may read it."""
+    return max(route.reuse_s or 0.0, route.recovery.stale_if_error_s or 0.0)
+
+
+def reread(route: Route, kept: Kept, wall: float) -> Result | None:
+    """Return the kept answer with its true Age and the seconds it has left, or None where its time is over."""
+    elapsed, reuse_s = wall - kept.arrived, route.reuse_s or 0.0
+    if not 0 <= elapsed < reuse_s:
+        return None
+    fields: Fields = kept.response.fields.with_line(b"Age", b"%d" % kept.age_s(wall))
+    return Result(kept.response._replace(fields=fields), ttl_s=int(reuse_s - elapsed))

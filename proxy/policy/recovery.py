@@ -1,0 +1,172 @@
+"""What to give when the answer is not the one hoped for (S1, S3). This file plans; it asks nobody."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+from urllib.parse import quote
+
+import orjson
+
+from proxy.errors import Reason
+from proxy.message import Failure, Fields, Framing, Lines, Outcome, Request, Response
+from proxy.policy.classify import OUTAGE, Verdict, classify
+
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class RequestTemplate(NamedTuple):
+    """A request of the sidecar's own, such as `GET /api/sessions/{subject}`."""
+
+    method: str
+    path: str
+    body: object = None
+
+
+class Fallback(NamedTuple):
+    """The document of last resort, for routes that opt in."""
+
+    status: int
+    body: object
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryRules:
+    """What a route allows."""
+
+    on_conflict: RequestTemplate | None = None
+    on_missing: RequestTemplate | None = None
+    stale_if_error_s: float | None = None
+    fallback: Fallback | None = None
+
+
+class Kind(StrEnum):
+    """How an answer was recovered; it goes into the record and the metric."""
+
+    EXISTING = "existing_session"
+    STALE = "stale"
+    FALLBACK = "fallback"
+
+
+class Result(NamedTuple):
+    """What a flight brings home for all its callers: the outcome, and how it came to be."""
+
+    outcome: Outcome
+    recovery: Kind | None = None
+    received_status: int | None = None  # of the answer it was recovered from
+    error: Reason | None = None  # why there was no answer to recover from
+    ttl_s: int | None = None  # of a kept answer
+
+
+class LoadExisting(NamedTuple):
+    """Ask upstream for what already exists."""
+
+    method: str
+    target: bytes
+
+
+class Recovered(NamedTuple):
+    """Answer with this instead."""
+
+    result: Result
+
+    @property
+    def kind(self) -> Kind:
+        """Return how it was recovered."""
+        assert self.result.recovery is not None
+        return self.result.recovery
+
+    def readable(self, cors: Lines) -> Result:
+        """Return the result with the CORS lines that a document of the sidecar's own needs (S4)."""
+        answer = self.result.outcome
+        if self.kind is not Kind.FALLBACK or not cors or not isinstance(answer, Response):
+            return self.result
+        return self.result._replace(outcome=answer._replace(fields=Fields(answer.fields.lines + cors)))
+
+
+class Honest(NamedTuple):
+    """Answer with what there is."""
+
+
+HONEST = Honest()
+Plan = LoadExisting | Recovered | Honest
+
+
+def plan(rules: RecoveryRules, outcome: Outcome, names: Mapping[str, str], subject: str | None) -> Plan:
+    """Return the next step towards a better answer than `outcome`."""
+    verdict = classify(outcome)
+    if verdict is Verdict.CONFLICT and rules.on_conflict is not None:
+        target = fill_path(rules.on_conflict.path, names, subject)
+        if target is not None:
+            return LoadExisting(rules.on_conflict.method, target)
+    if verdict in OUTAGE:
+        return last_resort(rules, outcome, names, subject)
+    return HONEST
+
+
+def last_resort(
+    rules: RecoveryRules, outcome: Outcome, names: Mapping[str, str], subject: str | None
+) -> Recovered | Honest:
+    """Return the fallback where the route has one; a client that left, or was refused, gets none."""
+    unwanted = isinstance(outcome, Failure) and outcome.reason in (Reason.CANCELLED, Reason.REQUEST_ERROR)
+    if rules.fallback is None or unwanted:
+        return HONEST
+    body = orjson.dumps(_filled(rules.fallback.body, _values(names, subject)))
+    lines = ((b"Content-Type", b"application/json"), (b"Content-Length", b"%d" % len(body)))
+    response = Response(rules.fallback.status, b"", Fields(lines), body, Framing.LENGTH)
+    return Recovered(_told(outcome, response, Kind.FALLBACK))
+
+
+def after_load(
+    rules: RecoveryRules, before: Outcome, found: Outcome, names: Mapping[str, str], subject: str | None
+) -> Recovered | Honest:
+    """Return what loading the existing session leads to: it, or else the fallback (S1)."""
+    if isinstance(found, Response) and 200 <= found.status < 300:
+        return Recovered(_told(before, found, Kind.EXISTING))
+    return last_resort(rules, before, names, subject)
+
+
+def _told(before: Outcome, response: Response, kind: Kind) -> Result:
+    """Return a success with its reason (S5): what was received, or why nothing was."""
+    if isinstance(before, Response):
+        return Result(response, kind, received_status=before.status)
+    return Result(response, kind, error=before.reason)
+
+
+def own_request(request: Request, method: str, target: bytes) -> Request:
+    """Return a request of the sidecar's own for the same principal, with nothing about the first one's content."""
+    unwanted = (b"content-", b"if-")
+    lines = tuple(
+        line
+        for line in request.fields.lines
+        if (name := line[0].lower()) not in _NOT_INHERITED and not name.startswith(unwanted)
+    )
+    return Request(method, target, Fields(lines), request.peer, authority=request.authority, client=request.client)
+
+
+_NOT_INHERITED = frozenset({b"idempotency-key", b"expect", b"range", b"transfer-encoding", b"trailer"})
+
+
+def fill_path(template: str, names: Mapping[str, str], subject: str | None) -> bytes | None:
+    """Fill a path's placeholders, each percent-encoded as one segment (S2). None where one is empty, `.` or `..`."""
+    values = _values(names, subject)
+    wanted = [values.get(name, "") for name in _PLACEHOLDER.findall(template)]
+    if any(value in ("", ".", "..") for value in wanted):
+        return None
+    return _PLACEHOLDER.sub(lambda m: quote(values[m[1]], safe="", errors="surrogateescape"), template).encode("ascii")
+
+
+def _values(names: Mapping[str, str], subject: str | None) -> dict[str, str]:
+    return {**names, **({"subject": subject} if subject else {})}
+
+
+def _filled(document: object, values: Mapping[str, str]) -> object:
+    """Fill placeholders inside a document's strings; the JSON encoder does the escaping."""
+    if isinstance(document, str):
+        return _PLACEHOLDER.sub(lambda m: values.get(m[1], m[0]), document)
+    if isinstance(document, Mapping):
+        return {key: _filled(value, values) for key, value in document.items()}
+    if isinstance(document, list | tuple):
+        return [_filled(value, values) for value in document]
+    return document

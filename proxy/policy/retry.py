@@ -1,0 +1,180 @@
+"""Whether to ask again, and when. This file decides and says why; it never waits."""
+
+from email.utils import parsedate_to_datetime
+from random import Random
+from typing import NamedTuple
+
+from proxy.message import IDEMPOTENT_METHODS, Failure, Outcome, Request, Response
+from proxy.policy.classify import Verdict, classify
+from proxy.policy.routing import RetryRules, Route
+
+
+class Again(NamedTuple):
+    """Ask again after `delay_s`."""
+
+    delay_s: float
+    reason: str
+
+
+class Stop(NamedTuple):
+    """Do not ask again. `denied` tells that a retry was wanted and refused, which is counted."""
+
+    reason: str
+    denied: bool = False
+
+
+Decision = Again | Stop
+
+DONE = Stop("answered")
+
+
+class Ladder(NamedTuple):
+    """One cause's waits: `first` x initial delay, doubling, at most `limit` of them."""
+
+    cause: str
+    first: float
+    limit: int | None = None
+
+
+_LADDERS = {
+    Verdict.NETWORK: Ladder("network", 1),
+    Verdict.UNAVAILABLE: Ladder("unavailable", 1),
+    Verdict.RATE_LIMITED: Ladder("rate_limited", 2),
+    Verdict.TIMEOUT: Ladder("timeout", 1, 2),
+}  # T4, T10: what has no ladder is never retried
+_UNPROCESSED = frozenset({429, 503})
+
+
+class Question(NamedTuple):
+    """What the retry policy must know of a request, fixed for its whole flight."""
+
+    method: str
+    replayable: bool = True
+    honours_idempotency: bool = False
+    rejected_means_unprocessed: bool = False
+    resend: bool = True
+    min_attempt_s: float = 0.05
+
+    @classmethod
+    def of(cls, route: Route, request: Request) -> "Question":
+        """Return the question that a request on a route asks."""
+        return cls(
+            request.method, request.replayable, route.honours_idempotency, route.rejected_means_unprocessed,
+            route.resend, route.min_attempt_s,
+        )  # fmt: skip
+
+
+class RetryBudget:
+    """Let retries be at most `share` of recent requests plus a floor (T8; Finagle's token bucket).
+
+    Each request deposits `share`, each retry withdraws 1; at most `depth` is remembered, so that an hour of calm does
+    not buy a storm. The floor refills by one a second.
+    """
+
+    __slots__ = ("_depth", "_floor", "_refilled", "_share", "_tokens")
+
+    def __init__(self, share: float = 0.2, floor: float = 10.0, depth: float = 100.0) -> None:
+        self._share = share
+        self._floor = floor
+        self._depth = depth
+        self._tokens = floor
+        self._refilled = 0.0
+
+    def deposit(self) -> None:
+        """Count one request."""
+        self._tokens = min(self._depth, self._tokens + self._share)
+
+    def withdraw(self, now: float) -> bool:
+        """Take leave for one retry, if there is any left."""
+        if self._tokens < self._floor:
+            self._tokens = min(self._floor, self._tokens + max(0.0, now - self._refilled))
+        self._refilled = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+    def __repr__(self) -> str:
+        return f"<RetryBudget tokens={self._tokens:.1f}>"
+
+
+class RetryPolicy:
+    """Decide after each attempt. `enabled` is the run-time switch (T12)."""
+
+    __slots__ = ("_random", "enabled")
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self.enabled = True
+
+    def decide(
+        self,
+        rules: RetryRules,
+        question: Question,
+        outcome: Outcome,
+        attempt: int,
+        remaining_s: float,
+        budget: RetryBudget,
+        now: float,
+        wall: float,
+        *,
+        wanted: bool = True,
+    ) -> Decision:
+        """Return whether attempt number `attempt` (from 1) is followed by another. The order is that of the reasons."""
+        verdict = classify(outcome)
+        if verdict is Verdict.SUCCESS:
+            return DONE
+        ladder = _LADDERS.get(verdict)
+        if ladder is None:
+            return Stop("not_retryable")
+        if not wanted:
+            return Stop("nobody_waits")
+        if not self.enabled:
+            return Stop("switched_off", denied=True)
+        if attempt > min(rules.max_retries, ladder.limit or rules.max_retries):
+            return Stop("exhausted", denied=True)
+        if (forbidden := _must_not_repeat(question, outcome)) is not None:
+            return Stop(forbidden, denied=True)
+        delay = self._delay(rules, ladder, attempt, outcome, wall)
+        if delay + question.min_attempt_s > remaining_s:
+            return Stop("deadline", denied=True)
+        if not budget.withdraw(now):
+            return Stop("budget", denied=True)
+        return Again(delay, ladder.cause)
+
+    def _delay(self, rules: RetryRules, ladder: Ladder, attempt: int, outcome: Outcome, wall: float) -> float:
+        nominal = min(rules.max_delay_s, rules.initial_delay_s * ladder.first * float(1 << (attempt - 1)))
+        spread = rules.jitter * self._random.uniform(-1, 1)
+        asked = retry_after(outcome, wall)
+        if asked is not None and asked >= nominal:
+            return asked * (1 + abs(spread))  # T5: never earlier than asked
+        return max(nominal * (1 + spread), asked or 0.0)
+
+
+def _must_not_repeat(question: Question, outcome: Outcome) -> str | None:
+    """Return why the request must not go out a second time, or None where it may (T1, T7)."""
+    if not question.replayable:
+        return "body_not_replayable"
+    if isinstance(outcome, Failure) and not outcome.sent:
+        return None
+    if not question.resend:
+        return "sent"
+    if question.method in IDEMPOTENT_METHODS or question.honours_idempotency:
+        return None
+    if question.rejected_means_unprocessed and isinstance(outcome, Response) and outcome.status in _UNPROCESSED:
+        return None
+    return "not_idempotent"
+
+
+def retry_after(outcome: Outcome, wall: float) -> float | None:
+    """Return the seconds asked for by either form of Retry-After; None if absent, invalid or past."""
+    value = outcome.fields.get(b"retry-after") if isinstance(outcome, Response) else None
+    if value is None:
+        return None
+    if value.isdigit():
+        return float(value) if len(value) < 10 else None
+    try:
+        seconds = parsedate_to_datetime(value.decode("latin-1")).timestamp() - wall
+    except ValueError:
+        return None
+    return seconds if seconds > 0 else None

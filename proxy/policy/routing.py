@@ -1,0 +1,214 @@
+"""Which rules a request falls under. This file matches method and path; it reads a body only where a route names it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+import orjson
+
+from proxy.message import Request
+from proxy.policy.recovery import RecoveryRules
+from proxy.policy.targets import Target
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRules:
+    """The seed document's ladder: 100/200/400 ms. `jitter` is a share of the nominal wait, 0 switches it off (T6)."""
+
+    max_retries: int = 3
+    initial_delay_s: float = 0.1
+    max_delay_s: float = 2.0
+    jitter: float = 0.2
+
+
+class Coalesce(Enum):
+    """Which requests count as the same question (C2, C8)."""
+
+    OFF = "off"
+    IDENTICAL = "identical"
+    SUBJECT = "subject"
+
+
+class Idempotency(Enum):
+    """What is done about idempotency keys (I1-I4)."""
+
+    OFF = "off"
+    INJECT = "inject"
+    REPLAY = "replay"
+
+
+class SubjectRule(NamedTuple):
+    """Where a route's business key stands: `body:/pointer`, `path:name`, `query:name` or `header:Name`."""
+
+    source: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One operation and every policy it runs under. Times in seconds, sizes in bytes."""
+
+    operation: str
+    method: str
+    template: str
+    upstream: str
+    circuit: str
+    subject: SubjectRule | None = None
+    coalesce: Coalesce | None = None  # None: identical for safe methods, off for unsafe ones
+    match_body: bool = True
+    no_cache_leads: bool = False
+    honour_no_store: bool = False
+    principal: tuple[str, ...] | None = None
+    neutral_fields: frozenset[bytes] = frozenset()
+    idempotency: Idempotency = Idempotency.OFF
+    quoted_key: bool = False
+    honours_idempotency: bool = False
+    rejected_means_unprocessed: bool = False
+    resend: bool = True  # False: only what was never sent is retried (the pass-through)
+    total_timeout_s: float = 2.0
+    attempt_timeout_s: float | None = None
+    min_attempt_s: float = 0.05
+    retry: RetryRules = field(default_factory=RetryRules)
+    recovery: RecoveryRules = field(default_factory=RecoveryRules)
+    replay_limit: int = 65536
+    max_body: int | None = None
+    idle_timeout_s: float = 60.0
+    reuse_s: float | None = None
+    target: Target | None = None
+    restoration: str | None = None
+    ends_session: bool = False
+    host: bytes | None = None  # None: the Host field goes through as it came
+    max_flights: int = 10_000
+    max_followers: int = 1_000
+
+
+class Match(NamedTuple):
+    """A route and the path's names, percent-decoded."""
+
+    route: Route
+    names: Mapping[str, str]
+
+
+class _Node:
+    """One path segment of the tree: literal children, then one that takes any segment."""
+
+    __slots__ = ("literals", "routes", "wildcard")
+
+    def __init__(self) -> None:
+        self.literals: dict[bytes, _Node] = {}
+        self.wildcard: _Node | None = None
+        self.routes: dict[str, tuple[Route, tuple[str, ...]]] = {}
+
+
+_NO_NAMES: Mapping[str, str] = {}
+
+
+class Router:
+    """Match a request in time that depends on its path's length alone, not on the number of routes.
+
+    A literal segment wins over a `{name}`; segments are compared as the raw bytes that came (W1), so an oddly encoded
+    path is never more than a plain pass-through.
+    """
+
+    def __init__(self, routes: Sequence[Route], catch_all: Route) -> None:
+        self._root = _Node()
+        self._catch_all = Match(catch_all, _NO_NAMES)
+        for route in routes:
+            self._add(route)
+
+    def _add(self, route: Route) -> None:
+        node, names = self._root, []
+        for segment in route.template.encode().split(b"/")[1:]:
+            if segment.startswith(b"{"):
+                names.append(segment[1:-1].decode())
+                node.wildcard = node.wildcard or _Node()
+                node = node.wildcard
+            else:
+                node = node.literals.setdefault(segment, _Node())
+        node.routes[route.method] = (route, tuple(names))
+
+    def match(self, request: Request) -> Match:
+        """Return the request's route, or the catch-all."""
+        values: list[bytes] = []
+        found = _walk(self._root, request.path.split(b"/"), 1, values, request.method)
+        if found is None:
+            return self._catch_all
+        route, names = found
+        if not names:
+            return Match(route, _NO_NAMES)
+        return Match(route, {name: _decoded(value) for name, value in zip(names, values, strict=True)})
+
+
+def _walk(
+    node: _Node, segments: list[bytes], depth: int, values: list[bytes], method: str
+) -> tuple[Route, tuple[str, ...]] | None:
+    if depth == len(segments):
+        return node.routes.get(method)
+    segment = segments[depth]
+    literal = node.literals.get(segment)
+    if literal is not None and (found := _walk(literal, segments, depth + 1, values, method)):
+        return found
+    if node.wildcard is not None and segment:
+        values.append(segment)
+        if found := _walk(node.wildcard, segments, depth + 1, values, method):
+            return found
+        values.pop()
+    return None
+
+
+def _decoded(value: bytes) -> str:
+    return unquote_to_bytes(value).decode("utf-8", "surrogateescape")
+
+
+class Subject(NamedTuple):
+    """The business key of a request, or None and why there is none (it goes into the record)."""
+
+    value: str | None
+    missing: str | None = None
+
+
+NO_SUBJECT = Subject(None)
+
+
+def subject_of(match: Match, request: Request) -> Subject:
+    """Return the subject that the route names. A request without one is legal: it passes plainly."""
+    rule = match.route.subject
+    if rule is None:
+        return NO_SUBJECT
+    if rule.source == "path":
+        return Subject(match.names[rule.name])
+    if rule.source == "header":
+        value = request.fields.get(rule.name.lower().encode())
+        return _present(value.decode("latin-1") if value else None, rule)
+    if rule.source == "query":
+        pairs = dict(parse_qsl(request.query.decode("latin-1"), keep_blank_values=True))
+        return _present(pairs.get(rule.name), rule)
+    return _in_body(request.body, rule)
+
+
+def _in_body(body: object, rule: SubjectRule) -> Subject:
+    if not isinstance(body, bytes):
+        return Subject(None, "the body is over the replay limit")
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return Subject(None, "the body is not JSON")
+    for part in rule.name.split("/")[1:]:
+        key = part.replace("~1", "/").replace("~0", "~")  # RFC 6901
+        if isinstance(value, list) and key.isdecimal() and int(key) < len(value):
+            value = value[int(key)]
+        elif isinstance(value, dict) and key in value:
+            value = value[key]
+        else:
+            return _present(None, rule)
+    if not isinstance(value, str):
+        return Subject(None, f"{rule.source}:{rule.name} is not a string")
+    return _present(value, rule)
+
+
+def _present(value: str | None, rule: SubjectRule) -> Subject:
+    if not value:
+        return Subject(None, f"{rule.source}:{rule.name} is missing")
+    return Subject(value)

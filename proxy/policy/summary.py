@@ -1,0 +1,46 @@
+"""How an exchange ended, in one word that stands alike in the record and in the metric."""
+
+from enum import StrEnum
+
+from proxy.message import Failure
+from proxy.policy.recovery import Result
+
+
+class Ending(StrEnum):
+    """The bounded values of `outcome`; a failure of the sidecar's own making is its RFC 9209 error type instead."""
+
+    ANSWERED = "answered"
+    REJECTED = "rejected"  # 4xx from upstream
+    FAILED = "failed"  # 5xx from upstream
+    RECOVERED = "recovered"
+    REUSED = "reused"
+    REFUSED = "refused"  # the request itself was at fault
+    TRUNCATED = "truncated"  # the answer broke off, and the client was made to see it
+    CANCELLED = "cancelled"  # the client left first
+
+
+def ending(result: Result, status: int, *, refused: bool, truncated: bool) -> str:
+    """Return the word for it; `status` is what went out, 0 if nothing did."""
+    if status == 0:
+        return Ending.CANCELLED
+    if refused:
+        return Ending.REFUSED
+    if truncated:
+        return Ending.TRUNCATED
+    if isinstance(result.outcome, Failure):
+        return str(result.outcome.reason)
+    if result.recovery is not None:
+        return Ending.RECOVERED
+    if result.ttl_s is not None:
+        return Ending.REUSED
+    if status < 400:
+        return Ending.ANSWERED
+    return Ending.REJECTED if status < 500 else Ending.FAILED
+
+
+_GOOD = frozenset({Ending.ANSWERED, Ending.RECOVERED, Ending.REUSED})
+
+
+def succeeded(word: str) -> bool:
+    """Tell whether the client got what it asked for (S5: a recovered answer is a success)."""
+    return word in _GOOD

@@ -1,0 +1,80 @@
+"""Who the client is, and what the upstream is told of it: Via, X-Forwarded-*, Forwarded (RFC 9110 7.6.3, RFC 7239)."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_address
+
+from proxy.message import Fields, Lines, Peer, Request
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarding:
+    """What is added. `style` is x-forwarded, forwarded, both or off."""
+
+    via: bool = True
+    style: str = "x-forwarded"
+
+    def lines(self, request: Request) -> Lines:
+        """Return the field lines to add to a forwarded request, whose own X-Forwarded-For is among them."""
+        peer, fields = request.peer, request.fields
+        added: list[tuple[bytes, bytes]] = []
+        if self.via:
+            added.append((b"Via", b"1.%d backstay" % request.minor))
+        if self.style in ("x-forwarded", "both"):
+            added.append((b"X-Forwarded-For", _appended(fields, b"x-forwarded-for", peer.address.encode())))
+            if b"x-forwarded-proto" not in fields:
+                added.append((b"X-Forwarded-Proto", peer.scheme.encode()))
+            if b"x-forwarded-host" not in fields and request.authority:
+                added.append((b"X-Forwarded-Host", request.authority))
+        if self.style in ("forwarded", "both"):
+            added.append((b"Forwarded", _appended(fields, b"forwarded", _element(peer, request.authority))))
+        return tuple(added)
+
+    @property
+    def replaced(self) -> frozenset[bytes]:
+        """Return the lower-case names that `lines` carries on, so that the client's own lines do not go as well."""
+        names: set[bytes] = set()
+        if self.style in ("x-forwarded", "both"):
+            names.add(b"x-forwarded-for")
+        if self.style in ("forwarded", "both"):
+            names.add(b"forwarded")
+        return frozenset(names)
+
+
+def _appended(fields: Fields, name: bytes, value: bytes) -> bytes:
+    return b", ".join([*fields.all(name), value]) if name in fields else value
+
+
+def _element(peer: Peer, authority: bytes) -> bytes:
+    address = f'"[{peer.address}]"' if ":" in peer.address else peer.address or "unknown"
+    host = b';host="%b"' % authority if authority else b""
+    return f"for={address};proto={peer.scheme}".encode() + host
+
+
+class TrustedProxies:
+    """Tell the client's address behind proxies that are trusted to name it."""
+
+    __slots__ = ("_networks", "_trusted")
+
+    def __init__(self, networks: tuple[IPv4Network | IPv6Network, ...]) -> None:
+        self._networks = networks
+        self._trusted = lru_cache(maxsize=1024)(self._is_trusted)
+
+    def client(self, peer: Peer, fields: Fields) -> str:
+        """Return the right-most address of X-Forwarded-For that no trusted proxy has, or the peer's own."""
+        address = peer.address
+        if not self._networks or b"x-forwarded-for" not in fields or not self._trusted(address):
+            return address
+        hops = [hop.strip() for value in fields.all(b"x-forwarded-for") for hop in value.split(b",")]
+        for hop in reversed(hops):
+            address = hop.decode("latin-1")
+            if not self._trusted(address):
+                break
+        return address[:64]
+
+    def _is_trusted(self, address: str) -> bool:
+        try:
+            parsed = ip_address(address)
+        except ValueError:
+            return False
+        return any(parsed in network for network in self._networks if network.version == parsed.version)

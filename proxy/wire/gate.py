@@ -1,0 +1,138 @@
+"""What all downstream connections share: limits, timers, the way in, and how an answer's head is written."""
+
+import socket
+import struct
+from asyncio import Transport
+from collections.abc import Callable
+from dataclasses import dataclass
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Protocol
+
+from proxy.clock import Clock
+from proxy.errors import Refusal, refused
+from proxy.exchange import Exchange
+from proxy.message import Lines, Peer, Request, Response
+from proxy.parts import Client
+from proxy.policy.answers import own_answer
+from proxy.wire.forwarding import TrustedProxies
+from proxy.wire.heads import HeadLimits, encode_head
+
+_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+_CLOSE = (b"Connection", b"close")
+_KEEP_ALIVE = (b"Connection", b"keep-alive")
+
+
+@dataclass(frozen=True, slots=True)
+class GateRules:
+    """Limits on clients (W11). Times in seconds; each ends a connection that keeps us waiting longer."""
+
+    head_timeout_s: float = 10.0
+    keepalive_timeout_s: float = 75.0
+    idle_timeout_s: float = 60.0
+    max_connections: int = 20_000
+    expose: bool = True
+
+
+class Connection(Protocol):
+    """A downstream connection, as the gate sees it."""
+
+    def sweep(self, now: float) -> None:
+        """End what has waited too long."""
+        ...
+
+    def close_if_idle(self) -> None:
+        """Close a connection that waits for a next request."""
+        ...
+
+    def abort(self) -> None:
+        """Drop the connection."""
+        ...
+
+
+class Gate:
+    """The way in for every request of one listener."""
+
+    def __init__(
+        self,
+        rules: GateRules,
+        limits: HeadLimits,
+        trusted: TrustedProxies,
+        open_exchange: Callable[[Request, Client], Exchange],
+        on_refusal: Callable[[Refusal, Peer], None],
+        clock: Clock,
+    ) -> None:
+        self.rules = rules
+        self.limits = limits
+        self.trusted = trusted
+        self.open = open_exchange
+        self.tick = 0.0  # coarse time in seconds, moved by `sweep`
+        self.draining = False
+        self.begun = 0  # exchanges whose task was started
+        self.connections: set[Connection] = set()
+        self._on_refusal = on_refusal
+        self._clock = clock
+        self._date = (0, b"")
+
+    def enter(self, connection: Connection) -> bool:
+        """Take in a connection; False beyond the limit, and then it is only told so."""
+        full = len(self.connections) >= self.rules.max_connections
+        self.connections.add(connection)
+        return not full
+
+    def leave(self, connection: Connection) -> None:
+        """Forget a closed connection."""
+        self.connections.discard(connection)
+
+    def sweep(self, now: float) -> None:
+        """Move the coarse clock and end what has waited too long."""
+        self.tick = now
+        for connection in tuple(self.connections):
+            connection.sweep(now)
+
+    def drain(self) -> None:
+        """Let every connection end with its current answer."""
+        self.draining = True
+        for connection in tuple(self.connections):
+            connection.close_if_idle()
+
+    def refusal(self, refusal: Refusal, peer: Peer) -> bytes:
+        """Return the whole answer to a request that was refused on the wire; it is counted and never echoed (W10)."""
+        self._on_refusal(refusal, peer)
+        problem = refused(refusal)
+        answer = own_answer(problem, "")
+        more: Lines = (_CLOSE, (b"Date", self.date()))
+        if self.rules.expose:
+            more = ((b"Proxy-Status", f"backstay; error={problem.error}".encode("ascii")), *more)
+        assert isinstance(answer.body, bytes)
+        return encode_head(_status_line(answer), answer.fields.lines, more) + answer.body
+
+    def head(self, response: Response, more: Lines, request: Request, *, closing: bool) -> bytes:
+        """Return an answer's head with what this connection must say: Date where there is none, and how it goes on."""
+        if b"date" not in response.fields:
+            more = (*more, (b"Date", self.date()))
+        if closing:
+            more = (*more, _CLOSE)
+        elif request.minor == 0:
+            more = (*more, _KEEP_ALIVE)
+        return encode_head(_status_line(response), response.fields.lines, more)
+
+    def date(self) -> bytes:
+        """Return the HTTP date, made once a second."""
+        second = int(self._clock.wall())
+        if second != self._date[0]:
+            self._date = (second, formatdate(second, usegmt=True).encode("ascii"))
+        return self._date[1]
+
+
+def _status_line(response: Response) -> bytes:
+    reason = response.reason or _REASONS.get(response.status, b"")
+    return b"HTTP/1.1 %d %b" % (response.status, reason)
+
+
+def reset(transport: Transport) -> None:
+    """Cut a connection so that the other side cannot take it for a clean end: `abort` alone sends a FIN (W6)."""
+    raw = transport.get_extra_info("socket")
+    if raw is not None and raw.family != socket.AF_UNIX:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()

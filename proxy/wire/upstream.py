@@ -1,0 +1,319 @@
+"""The upstream leg: one connection to a session backend, what is sent and what is read on it."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from proxy.errors import BrokenBody, Reason
+from proxy.message import Failure, Fields, Framing, Lines, Outcome, Reader, Request, Response
+from proxy.wire.bodies import Decoder, chunk, decoder, framed, last_chunk
+from proxy.wire.heads import BadAnswer, ResponseHead, end_to_end, read_response_head
+from proxy.wire.relay import Relay
+
+WHOLE_LIMIT = 65_536  # bytes; a longer answer is relayed as it comes
+GATHER_S = 0.005  # an answer of unknown length is whole if it is all here this long after its head
+
+
+@dataclass(frozen=True, slots=True)
+class PoolRules:
+    """Times in seconds, sizes in connections and bytes."""
+
+    connect_timeout_s: float = 1.0
+    max_idle: int = 64
+    idle_timeout_s: float = 4.0  # below uvicorn's 5 (W15)
+    unsafe_idle_s: float = 1.0  # an unsafe request takes no connection that was idle longer (W15)
+    body_idle_s: float = 60.0
+    head_limit: int = 65_536
+
+
+STALE = Failure(Reason.CONNECTION_TERMINATED, sent=True, detail="a pooled connection was closed before it was used")
+
+
+class Owner(Protocol):
+    """The pool, as its connections see it."""
+
+    tick: float
+    rules: PoolRules
+
+    def release(self, connection: "UpstreamConnection") -> None:
+        """Take back a connection whose answer was read to its end."""
+        ...
+
+    def lost(self, connection: "UpstreamConnection") -> None:
+        """Forget a closed connection."""
+        ...
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One connection: idle -> asked -> head -> body -> idle, or closed.
+
+    One question at a time. `ask` returns at the response head (streamed) or the whole answer; a streamed body goes on
+    into its relay, and the connection goes back to the pool, or is closed, by itself.
+    """
+
+    def __init__(self, pool: Owner) -> None:
+        self._pool = pool
+        self._loop = asyncio.get_running_loop()
+        self.transport: asyncio.Transport | None = None
+        self.idle_since = 0.0
+        self.heard_at = 0.0
+        self.used = False  # at least one answer was read on it
+        self.reading_paused = False
+        self._answer: asyncio.Future[Outcome] | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self._method = ""
+        self._pending = b""
+        self._head: ResponseHead | None = None
+        self._decoder: Decoder | None = None
+        self._gathered: list[bytes] = []
+        self._size = 0
+        self._relay: Relay | None = None
+        self._gathering: asyncio.TimerHandle | None = None
+        self._upload: asyncio.Task[None] | None = None
+        self._ended = False
+
+    # the transport's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's does not inherit from it
+
+    def data_received(self, data: bytes) -> None:
+        self.heard_at = self._pool.tick
+        if self._decoder is not None:
+            self._body(data)
+        elif self._answer is None:
+            self.close()  # an answer to no question
+        else:
+            self._heads(data)
+
+    def eof_received(self) -> bool:
+        self._ended = True
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._pool.lost(self)
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+        if self._decoder is None:
+            nothing = self._head is None and not self._pending
+            reason = Reason.CONNECTION_TERMINATED if nothing else Reason.RESPONSE_INCOMPLETE
+            self._settle(STALE if nothing and self.used else Failure(reason, sent=True))
+            return
+        try:
+            if exc is not None or not self._ended:
+                raise BrokenBody("the backend reset the connection")
+            self._decoder.end()
+        except BrokenBody as broken:
+            self._broke_off(str(broken))
+        else:
+            self._complete(self._decoder)
+
+    def pause_writing(self) -> None:
+        self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+        self._writable = None
+
+    # one question
+
+    async def ask(self, request: Request, head: bytes, timeout_s: float) -> Outcome:
+        """Send the request and return its outcome, at the latest `timeout_s` after its last byte was sent."""
+        assert self.transport is not None
+        self._answer = self._loop.create_future()
+        self._method = request.method
+        self.heard_at = self._pool.tick
+        timer: asyncio.TimerHandle | None = None
+        if isinstance(request.body, bytes):
+            self.transport.write(head + framed(request.body, request.framing) if request.body else head)
+            timer = self._loop.call_later(timeout_s, self._too_late)
+        else:
+            self.transport.write(head)
+            upload = self._send_body(request.body.open(), request.framing, timeout_s)
+            self._upload = self._loop.create_task(upload)
+        try:
+            return await self._answer
+        except asyncio.CancelledError:
+            self.close()
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    async def _send_body(self, body: Reader, framing: Framing, timeout_s: float) -> None:
+        """Relay a streamed request body; the clock of the answer starts when its last byte is sent (T3)."""
+        assert self.transport is not None
+        chunked = framing is Framing.CHUNKED
+        try:
+            while piece := await body.read():
+                self.transport.write(chunk(piece) if chunked else piece)
+                if self._writable is not None:
+                    await self._writable
+            if chunked:
+                self.transport.write(last_chunk(body.trailers))
+            self._loop.call_later(timeout_s, self._too_late, self._answer)
+        except BrokenBody as broken:  # the client left: the backend must not take half a body for a whole one
+            self._settle(Failure(Reason.CANCELLED, sent=True, detail=str(broken)))
+            self.close()
+        finally:
+            body.close()
+
+    def _too_late(self, answer: "asyncio.Future[Outcome] | None" = None) -> None:
+        if (answer is None or answer is self._answer) and self._head is None:
+            self._settle(Failure(Reason.RESPONSE_TIMEOUT, sent=True))
+            self.close()
+        elif self._relay is None and self._decoder is not None and (answer is None or answer is self._answer):
+            self._stream()  # the head was in time; the rest is a matter of idle timeouts
+
+    def _settle(self, outcome: Outcome) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result(outcome)
+
+    # reading
+
+    def _heads(self, data: bytes) -> None:
+        """Read interim heads and the final one."""
+        data = self._pending + data if self._pending else data
+        while (end := data.find(b"\r\n\r\n")) >= 0:
+            try:
+                head = read_response_head(data[: end + 4], self._method)
+            except BadAnswer as bad:
+                self._settle(
+                    Failure(Reason.PROTOCOL_ERROR, sent=True, detail=f"the backend's answer is not valid: {bad}")
+                )
+                self.close()
+                return
+            data = data[end + 4 :]
+            if head.status >= 200 or head.status == 101:
+                self._pending = b""
+                self._begin(head, data)
+                return
+        self._pending = data
+        if len(data) > self._pool.rules.head_limit or data[:5] != b"HTTP/"[: len(data)]:
+            self._not_http("not a response head")
+
+    def _not_http(self, why: str) -> None:
+        detail = f"the backend's answer is not valid HTTP/1.1: {why}"
+        self._settle(Failure(Reason.PROTOCOL_ERROR, sent=True, detail=detail))
+        self.close()
+
+    def _begin(self, head: ResponseHead, rest: bytes) -> None:
+        self._head = head
+        self._decoder = decoder(head.framing, head.length)
+        if head.framing is Framing.NONE:
+            self._decoder.rest = rest
+            self._complete(self._decoder)
+            return
+        streams = head.length > WHOLE_LIMIT or (head.fields.get(b"content-type") or b"").startswith(
+            b"text/event-stream"
+        )
+        if streams:
+            self._stream()
+        elif head.framing is not Framing.LENGTH:
+            self._gathering = self._loop.call_later(GATHER_S, self._stream)
+        if rest or self._decoder.done:
+            self._body(rest)
+
+    def _body(self, data: bytes) -> None:
+        decoder_ = self._decoder
+        assert decoder_ is not None
+        try:
+            piece = decoder_.feed(data)
+        except BrokenBody as broken:
+            self._broke_off(str(broken))
+            self.close()
+            return
+        if self._relay is None:
+            self._gathered.append(piece)
+            self._size += len(piece)
+            if self._size > WHOLE_LIMIT and not decoder_.done:
+                self._stream()
+        else:
+            self._relay.push(piece)
+        if decoder_.done:
+            self._complete(decoder_)
+
+    def _stream(self) -> None:
+        """Hand over what is here as a stream; the rest follows as it comes."""
+        if self._relay is None and self._head is not None:
+            self._relay = self._relay_gathered()
+            self._settle(self._response(self._head, self._relay))
+
+    def _relay_gathered(self) -> Relay:
+        relay = Relay(self.pace, self.close)
+        for piece in self._gathered:
+            relay.push(piece)
+        self._gathered = []
+        return relay
+
+    def _complete(self, done: Decoder) -> None:
+        head, relay = self._head, self._relay
+        assert head is not None
+        outcome = self._response(head, b"".join(self._gathered), done.trailers) if relay is None else None
+        reusable = head.keep_alive and not done.rest and (self._upload is None or self._upload.done())
+        answer = self._answer
+        self._forget()
+        if reusable and head.status != 101:
+            self._pool.release(self)
+        else:
+            self.close()
+        if relay is not None:
+            relay.finish(done.trailers)
+        elif answer is not None and outcome is not None and not answer.done():
+            answer.set_result(outcome)
+
+    def _broke_off(self, why: str) -> None:
+        """The body will never be whole: what is here goes out, and no client may take it for all (W6)."""
+        assert self._head is not None
+        relay = self._relay or self._relay_gathered()
+        relay.break_off(why)
+        if self._relay is None:
+            partial = self._response(self._head, relay)
+            self._settle(Failure(Reason.RESPONSE_INCOMPLETE, sent=True, partial=partial))
+        self._forget()
+
+    def _response(self, head: ResponseHead, body: "bytes | Relay", trailers: Lines = ()) -> Response:
+        lines = end_to_end(head.fields, frozenset({b"x-correlation-id"}))
+        return Response(head.status, head.reason, Fields(lines), body, head.framing, trailers)
+
+    def _forget(self) -> None:
+        """Make ready for the next question."""
+        if self._gathering is not None:
+            self._gathering.cancel()
+        self._head = self._decoder = self._answer = self._relay = self._gathering = self._upload = None
+        self._gathered = []
+        self._size = 0
+        self.used = True
+
+    # flow and end
+
+    def pace(self, pause: bool) -> None:
+        """Pause reading, or go on."""
+        transport = self.transport
+        if transport is None or transport.is_closing() or pause is self.reading_paused:
+            return
+        self.reading_paused = pause
+        self.heard_at = self._pool.tick
+        if pause:
+            transport.pause_reading()
+        else:
+            transport.resume_reading()
+
+    @property
+    def usable(self) -> bool:
+        """Tell whether the other side, as far as we know, still listens."""
+        return self.transport is not None and not self.transport.is_closing() and not self._ended
+
+    @property
+    def stalled(self) -> bool:
+        """Tell whether a body that began has been silent for too long."""
+        silent = self._pool.tick - self.heard_at > self._pool.rules.body_idle_s
+        return silent and self._decoder is not None and not self.reading_paused
+
+    def close(self) -> None:
+        """Drop the connection, and an upload that is still under way."""
+        if self._upload is not None and self._upload is not asyncio.current_task():
+            self._upload.cancel()
+        if self.transport is not None:
+            self.transport.abort()

@@ -1,0 +1,79 @@
+"""A control plane over real circuits and metrics, whose actions are written down instead of done."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from random import Random
+
+from aiohttp import ClientSession
+
+from proxy.admin.application import start_admin
+from proxy.admin.control import ControlPlane, Record
+from proxy.observe.metrics import Metrics
+from proxy.observe.statistics import Statistics
+from proxy.policy.breaker import BreakerRules, CircuitBreaker, Permit
+from proxy.policy.classify import Verdict
+
+TOKEN = "open-sesame"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+
+
+@dataclass
+class Sidecar:
+    """Stand in for the running sidecar: what it has, and what it was told to do."""
+
+    token: str | None = TOKEN
+    ready: bool = True
+    draining: bool = False
+    now: float = 100.0
+    forgotten: list[str] = field(default_factory=list)
+    switches: dict[str, bool] = field(default_factory=lambda: {"retries": True, "coalescing": True})
+    newest: list[Record] = field(default_factory=list)
+    metrics: Metrics = field(default_factory=lambda: Metrics(["history"], ["sessions"]))
+    circuits: dict[str, CircuitBreaker] = field(
+        default_factory=lambda: {
+            name: CircuitBreaker(name, BreakerRules(jitter=0.0), Random(1)) for name in ("sessions", "restoration")
+        }
+    )
+
+    def trip(self, name: str) -> None:
+        """Open a circuit with as many failures as it takes."""
+        circuit = self.circuits[name]
+        for _ in range(circuit.rules.failure_threshold):
+            permit = circuit.admit(self.now)
+            assert isinstance(permit, Permit)
+            circuit.report(permit, Verdict.NETWORK, self.now)
+
+    def drain(self) -> None:
+        self.draining = True
+
+    def forget(self, subject: str) -> int:
+        self.forgotten.append(subject)
+        return 3
+
+    def control(self) -> ControlPlane:
+        """Return what the admin listener is given."""
+        return ControlPlane(
+            metrics=self.metrics,
+            statistics=Statistics(self.metrics),
+            circuits=self.circuits,
+            newest=self.newest,
+            token=self.token,
+            now=lambda: self.now,
+            ready=lambda: self.ready,
+            switches=lambda: self.switches,
+            switch=self.switches.__setitem__,
+            drain=self.drain,
+            forget=self.forget,
+        )
+
+
+@asynccontextmanager
+async def client_of(sidecar: Sidecar) -> AsyncIterator[ClientSession]:
+    """Open the sidecar's admin listener on a free port, and a client of it."""
+    listener = await start_admin(sidecar.control(), "127.0.0.1:0")
+    try:
+        async with ClientSession(listener.url) as session:
+            yield session
+    finally:
+        await listener.close()

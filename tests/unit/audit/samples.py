@@ -1,0 +1,46 @@
+"""Records and trails for the tests to begin from."""
+
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+from proxy.audit.chain import Chain
+from proxy.audit.files import Line
+
+
+def fields(number: int = 1, **changes: object) -> dict[str, object]:
+    """Return a typical record's fields, a second later and a millisecond slower for each `number`."""
+    return {
+        "ts": f"2026-11-23T15:37:{number % 60:02d}.123456Z",
+        "id": f"{number:032x}",
+        "correlation_id": f"session-create-a7f3e2c1-{number}",
+        "operation": "session-create",
+        "subject": "val_123",
+        "method": "POST",
+        "path": "/api/sessions",
+        "status": 201,
+        "success": True,
+        "outcome": "answered",
+        "duration_ms": 245.125 + number,
+        "upstream": "sessions",
+        "attempts": [{"n": 1, "status": 201, "sent": True, "ms": 240.5, "waited_ms": 0, "why": "first"}],
+        "flight": {"role": "led", "id": "f-1", "followers": 3},
+        "idempotency": {"source": "minted", "key_hash": "0123456789abcdef", "replayed": False},
+        "circuit": "CLOSED",
+        "target": "ideal",
+        "bytes_in": 120,
+        "bytes_out": 512,
+        "metadata": {"view": "manual"},
+    } | changes
+
+
+def sealed(count: int, chain: Chain | None = None) -> list[bytes]:
+    """Return the lines of a whole trail, or of its next `count` records."""
+    chain = chain or Chain()
+    return [chain.seal(fields(number)) for number in range(1, count + 1)]
+
+
+def as_lines(data: bytes) -> Iterator[Line]:
+    """Yield the lines that a file with these bytes would have."""
+    for number, line in enumerate(BytesIO(data), start=1):
+        yield Line(Path("audit.jsonl"), number, line)

@@ -1,0 +1,122 @@
+"""The writer's thread: whole batches in order, short writes finished, failures outlasted."""
+
+import errno
+import threading
+
+import pytest
+from structlog.testing import capture_logs
+
+from proxy.audit.chain import GENESIS
+from proxy.audit.recovery import Recovered
+from proxy.audit.writer import Batch, Writer, Written
+from proxy.clock import SystemClock
+
+
+class ScriptedOutput:
+    """Take bytes as a script says: a number takes that many, an error is raised, and after the script all is taken."""
+
+    def __init__(self, *script: int | OSError) -> None:
+        self.script = list(script)
+        self.taken = b""
+        self.calls: list[str] = []
+
+    def open(self) -> Recovered:
+        return Recovered(GENESIS, 0)
+
+    def follow(self) -> None:
+        self.calls.append("follow")
+
+    def write(self, data: memoryview) -> int:
+        self.calls.append("write")
+        step = self.script.pop(0) if self.script else len(data)
+        if isinstance(step, OSError):
+            raise step
+        self.taken += bytes(data[:step])
+        return min(step, len(data))
+
+    def sync(self) -> None:
+        self.calls.append("sync")
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.fixture(autouse=True)
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try again at once."""
+    monkeypatch.setattr("proxy.audit.writer._RETRY_S", 0.001)
+
+
+@pytest.fixture
+def reports() -> list[Written]:
+    """Return the list that gets the writer's reports."""
+    return []
+
+
+def play(output: ScriptedOutput, reports: list[Written], *lines: bytes, fsync_s: float = 1.0) -> None:
+    """Run a writer over these batches until they are flushed, then stop it."""
+    writer = Writer(output, SystemClock(), fsync_s, reports.append)
+    writer.start()
+    for line in lines:
+        writer.submit(Batch(line, 1))
+    for ask in (writer.flush, writer.stop):
+        done = threading.Event()
+        ask(done.set)
+        assert done.wait(5)
+
+
+def test_batches_are_written_in_order_and_synced_by_a_flush(reports: list[Written]) -> None:
+    """Three batches, one flush: three writes, one fsync, the end."""
+    output = ScriptedOutput()
+    play(output, reports, b"one\n", b"two\n", b"three\n")
+    assert output.taken == b"one\ntwo\nthree\n"
+    assert output.calls == ["follow", "write"] * 3 + ["sync", "close"]
+    assert [report.kept for report in reports] == [True] * 3
+
+
+def test_a_short_write_goes_on_at_the_first_byte_not_taken(reports: list[Written]) -> None:
+    """A line taken in three pieces is one line, and the file is not changed in the middle of it."""
+    output = ScriptedOutput(2, FULL, 1)
+    play(output, reports, b"a line\n")
+    assert output.taken == b"a line\n"
+    assert output.calls[:5] == ["follow", "write", "write", "write", "write"]
+
+
+def test_a_failing_disk_is_outlasted_and_logged_once(reports: list[Written]) -> None:
+    """Five refusals, then room: nothing is lost, and the log says when it began and when it ended."""
+    output = ScriptedOutput(*[FULL] * 5)
+    with capture_logs() as logs:
+        play(output, reports, b"one\n", b"two\n")
+    assert output.taken == b"one\ntwo\n"
+    assert [entry["event"] for entry in logs] == ["audit_write_failed", "audit_write_recovered"]
+    assert "No space left" in logs[0]["error"]
+
+
+def test_a_stop_gives_up_on_a_disk_that_still_refuses(reports: list[Written]) -> None:
+    """After one last try everything left is reported lost: half a line is never followed by another."""
+    output = ScriptedOutput(1, *[FULL] * 100_000)
+    writer = Writer(output, SystemClock(), 1.0, reports.append)
+    for line in (b"one\n", b"two\n"):
+        writer.submit(Batch(line, 1))
+    done = threading.Event()
+    writer.stop(done.set)
+    writer.start()
+    assert done.wait(5)
+    assert output.taken == b"o"
+    assert [report.kept for report in reports] == [False, False]
+
+
+def test_an_idle_writer_still_syncs_when_it_is_due(reports: list[Written]) -> None:
+    """Nobody has to flush: the fsync comes by itself, and not again while nothing was written."""
+    output, synced = ScriptedOutput(), threading.Event()
+    output.sync = synced.set  # type: ignore[method-assign]
+    writer = Writer(output, SystemClock(), 0.005, reports.append)
+    writer.start()
+    writer.submit(Batch(b"one\n", 1))
+    assert synced.wait(5)
+    done = threading.Event()
+    writer.stop(done.set)
+    assert done.wait(5)

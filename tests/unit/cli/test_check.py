@@ -1,0 +1,109 @@
+"""`backstay check`, and the command line around it."""
+
+from pathlib import Path
+
+import pytest
+
+from proxy.cli import main as command_line
+from proxy.cli.check import HEADINGS, routing_table
+from proxy.config.load import load
+
+FILE = """
+[upstreams.sessions]
+url = "http://b"
+[[routes]]
+operation = "by-name"
+match = "GET /a/{x}/c"
+attempt_timeout = "500ms"
+[[routes]]
+operation = "by-word"
+match = "POST /a/b/c"
+subject = "body:/id"
+circuit = "own"
+idempotency = "inject"
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Return a configuration of two routes."""
+    path = tmp_path / "config.toml"
+    path.write_text(FILE, encoding="utf-8")
+    return path
+
+
+def backstay(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Run the command line in this process; return its exit status."""
+    monkeypatch.setattr("sys.argv", ["backstay", *arguments])
+    with pytest.raises(SystemExit) as left:
+        command_line.main()
+    return left.value.code if isinstance(left.value.code, int) else 1
+
+
+def test_routes_are_listed_as_they_match(file: Path) -> None:
+    """A literal segment comes before a name, whatever the file's order, and the pass-through comes last."""
+    assert list(routing_table(load(file, {}, {}))) == [
+        ("1", "by-word", "POST", "/a/b/c", "sessions", "own", "body:/id", "off", "inject", "2s"),
+        ("2", "by-name", "GET", "/a/{x}/c", "sessions", "sessions", "-", "identical", "off", "2s (attempt 500ms)"),
+        ("3", "passthrough", "any", "what is left", "sessions", "sessions", "-", "identical if safe", "off", "30s"),
+    ]
+
+
+def test_a_good_file_is_printed_in_columns(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Off a terminal, every column begins at one place, so that tools can cut it; exit 0."""
+    assert backstay(monkeypatch, "check", str(file)) == 0
+    heading, *lines = capsys.readouterr().out.splitlines()
+    assert tuple(heading.split()) == HEADINGS
+    assert len(lines) == 3
+    at = heading.index("template")
+    assert [line[at:].split("  ")[0] for line in lines] == ["/a/b/c", "/a/{x}/c", "what is left"]
+
+
+def test_a_terminal_gets_a_table(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a terminal the same rows stand in a ruled table."""
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "200")
+    assert backstay(monkeypatch, "check", str(file)) == 0
+    out = capsys.readouterr().out
+    assert "┏" in out
+    assert "/a/{x}/c" in out
+
+
+def test_a_bad_file_is_every_problem_on_standard_error(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line a problem, nothing on standard output, exit 2."""
+    file.write_text(FILE + 'coalesce = "subjekt"\nzzz = 1\n', encoding="utf-8")
+    assert backstay(monkeypatch, "check", str(file)) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        f'{file}:14: routes[1].coalesce: "subjekt" is not one of off, identical, subject; write coalesce = "subject"',
+        f"{file}:15: routes[1].zzz: there is no such setting; remove it",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["check"], "backstay: Missing argument 'FILE'; see backstay --help\n"),
+        (["chek"], "backstay: No such command 'chek'. Did you mean 'check'?; see backstay --help\n"),
+        (["check", "none.toml"], "none.toml: cannot be read: No such file or directory\n"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_line(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No usage box and no traceback: one line on standard error, exit 2."""
+    assert backstay(monkeypatch, *arguments) == 2
+    assert capsys.readouterr().err == said
+
+
+def test_the_version_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--version` needs no command."""
+    assert backstay(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out.startswith("backstay ")

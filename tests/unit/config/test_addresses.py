@@ -1,0 +1,67 @@
+"""Addresses to listen on and to call."""
+
+import pytest
+
+from proxy.config.addresses import Address, Tcp, Unix, parse_address, parse_upstream
+from proxy.config.problems import Objection
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("0.0.0.0:8080", Tcp("0.0.0.0", 8080)),
+        ("localhost:0", Tcp("localhost", 0)),
+        ("[::1]:65535", Tcp("::1", 65535)),
+        ("unix:/run/backstay.sock", Unix("/run/backstay.sock")),
+    ],
+)
+def test_an_address_is_a_host_and_port_or_a_socket(text: str, address: Address) -> None:
+    """Names, IPv4, IPv6 in brackets and sockets in the file system are addresses."""
+    assert parse_address(text) == address
+
+
+@pytest.mark.parametrize(
+    "text", ["8080", ":8080", "host:", "::1:80", "host:65536", "http://h:1", "unix:run", "h:1 ", ""]
+)
+def test_what_is_no_address_is_refused(text: str) -> None:
+    """A missing host or port, a port too high, bare IPv6 and a URL are refused with two examples."""
+    with pytest.raises(Objection, match="is not an address") as refused:
+        parse_address(text)
+    assert refused.value.cure == '"0.0.0.0:8080" or "unix:/run/backstay.sock"'
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("http://127.0.0.1:8000", Tcp("127.0.0.1", 8000)),
+        ("http://backend", Tcp("backend", 80)),
+        ("http://backend/", Tcp("backend", 80)),
+        ("http://[::1]", Tcp("::1", 80)),
+        ("http://[::1]:8000", Tcp("::1", 8000)),
+        ("unix:/run/app.sock", Unix("/run/app.sock")),
+    ],
+)
+def test_an_upstream_is_an_origin(url: str, address: Address) -> None:
+    """An origin with or without a port, or a socket, names an upstream."""
+    assert parse_upstream(url) == address
+
+
+@pytest.mark.parametrize(
+    ("url", "message", "cure"),
+    [
+        ("https://b:443", '"https://b:443": https upstreams are not supported yet', '"http://b:443"'),
+        ("http://b/api", '"http://b/api" names a path, but targets go upstream as they came', '"http://b"'),
+        ("b:80", '"b:80" is not the URL of an upstream', '"http://127.0.0.1:8000" or "unix:/run/app.sock"'),
+        ("http://", '"http://" is not the URL of an upstream', '"http://127.0.0.1:8000" or "unix:/run/app.sock"'),
+        (
+            "http://[::1",
+            '"http://[::1" is not the URL of an upstream',
+            '"http://127.0.0.1:8000" or "unix:/run/app.sock"',
+        ),
+    ],
+)
+def test_what_is_no_upstream_is_refused_with_a_cure(url: str, message: str, cure: str) -> None:
+    """TLS, a path, a missing scheme and a missing host each say what to write."""
+    with pytest.raises(Objection) as refused:
+        parse_upstream(url)
+    assert (refused.value.message, refused.value.cure) == (message, cure)

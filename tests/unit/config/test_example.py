@@ -1,0 +1,72 @@
+"""`config.example.toml` names every setting, and tells the truth about each default."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from proxy.config.load import load
+from proxy.config.routes import Cors, Fallback, OnMissing, Retry, Route, RouteSettings, Target
+from proxy.config.settings import Admin, Audit, Breaker, Listen, Log, Settings, Store, Upstream
+
+EXAMPLE = Path(__file__).parents[3] / "config.example.toml"
+TEXT = EXAMPLE.read_text(encoding="utf-8")
+# The one default that has no word: it depends on the method.
+UNSAID = {"coalesce"}
+
+
+def shown() -> dict[str, Any]:
+    """Return the example with every commented default taken out of its comment."""
+    return tomllib.loads(re.sub(r"^# (?=[a-z_]+ = )", "", TEXT, flags=re.MULTILINE))
+
+
+SECTIONS: list[tuple[type[BaseModel], tuple[str, ...]]] = [
+    (Listen, ("listen",)),
+    (Admin, ("admin",)),
+    (Audit, ("audit",)),
+    (Store, ("store",)),
+    (Log, ("log",)),
+    (Upstream, ("upstreams", "sessions")),
+    (Breaker, ("upstreams", "sessions", "breaker")),
+    (Breaker, ("circuits", "restoration")),
+    (RouteSettings, ("defaults",)),
+    (Retry, ("defaults", "retry")),
+    (Target, ("defaults", "target")),
+]
+
+
+@pytest.mark.parametrize(("model", "path"), SECTIONS, ids=[".".join(path) for _, path in SECTIONS])
+def test_a_section_shows_every_setting_with_its_default(model: type[BaseModel], path: tuple[str, ...]) -> None:
+    """Every key is there, none is there that the model does not know, and the values are the defaults."""
+    table: Any = shown()
+    for key in path:
+        table = table[key]
+    assert table.keys() == model.model_fields.keys()
+    required = {"url": "http://127.0.0.1:8000"} if model is Upstream else {}
+    said = model.model_validate({key: value for key, value in table.items() if key not in UNSAID})
+    assert said == model.model_validate(required)
+
+
+def test_the_whole_is_shown() -> None:
+    """The top level, and the tables that only some routes have, name every key too."""
+    assert shown().keys() == Settings.model_fields.keys()
+    assert shown()["dry_run"] is False
+    for model in (Route, OnMissing, Fallback, Cors):
+        for name in model.model_fields:
+            assert re.search(rf"\b{name}( = |\])", TEXT), f"{model.__name__}.{name}"
+
+
+def test_it_loads_as_it_is() -> None:
+    """The example is a working configuration of the session backend."""
+    settings = load(EXAMPLE, {}, {})
+    assert [route.operation for route in settings.routes] == [
+        "session-create", "session-load", "session-update", "view-switch", "conversation-status", "history"
+    ]  # fmt: skip
+    assert settings.listen == Listen()
+    assert settings.admin == Admin()
+    assert settings.defaults == RouteSettings()
+    assert settings.upstreams["sessions"] == Upstream.model_validate({"url": "http://127.0.0.1:8000"})
+    assert set(settings.breakers) == {"sessions", "restoration"}

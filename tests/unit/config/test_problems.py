@@ -1,0 +1,304 @@
+"""Every kind of mistake, and the exact line that says it."""
+
+import pytest
+
+from tests.unit.config.conftest import Problems
+
+UPSTREAM = '[upstreams.sessions]\nurl = "http://b:1"\n'
+ROUTE = UPSTREAM + '[[routes]]\noperation = "a"\nmatch = "POST /a/{id}"\n'
+
+VALUES = [
+    ("dryrun = true\n" + UPSTREAM, "config.toml:1: dryrun: there is no such setting; write dry_run"),
+    ("zzz = true\n" + UPSTREAM, "config.toml:1: zzz: there is no such setting; remove it"),
+    ("listen = 5\n" + UPSTREAM, "config.toml:1: listen: 5 is not a table; write [listen]"),
+    ("routes = 5\n" + UPSTREAM, "config.toml:1: routes: 5 is not a list; write [[routes]]"),
+    (UPSTREAM + "[routes]\nx = 1", "config.toml:3: routes: a table is not a list; write [[routes]]"),
+    (UPSTREAM + "[listen]\nvia = 1", "config.toml:4: listen.via: 1 is not true or false; write via = true"),
+    (
+        UPSTREAM + "[listen]\nmax_fields = true",
+        "config.toml:4: listen.max_fields: true is not a whole number; write max_fields = 128",
+    ),
+    (
+        UPSTREAM + "[listen]\nmax_fields = 0",
+        "config.toml:4: listen.max_fields: 0 is less than 1; write max_fields = 128",
+    ),
+    (
+        UPSTREAM + "[listen]\naddress = 8080",
+        'config.toml:4: listen.address: 8080 is not a string; write address = "0.0.0.0:8080"',
+    ),
+    (
+        UPSTREAM + '[listen]\naddress = "8080"',
+        'config.toml:4: listen.address: "8080" is not an address; '
+        'write address = "0.0.0.0:8080" or "unix:/run/backstay.sock"',
+    ),
+    (
+        UPSTREAM + '[listen]\nmax_head = "64KB!"',
+        'config.toml:4: listen.max_head: "64KB!" is not a size; '
+        'write max_head = "64KiB" (or "1MiB", "1GiB", a number of bytes)',
+    ),
+    (
+        UPSTREAM + "[listen]\ndrain_delay = 5",
+        'config.toml:4: listen.drain_delay: 5 has no unit; write drain_delay = "5ms" or "5s"',
+    ),
+    (
+        UPSTREAM + '[listen]\nhead_timeout = "0s"',
+        "config.toml:4: listen.head_timeout: it must be more than 0; "
+        'write head_timeout = "2s" (or "500ms", "10m", "24h")',
+    ),
+    (
+        UPSTREAM + '[listen]\ntrusted_proxies = ["10.0.0.0/8", "10.x"]',
+        'config.toml:4: listen.trusted_proxies[1]: "10.x" is not a network; write "10.0.0.0/8" or "192.0.2.1"',
+    ),
+    (
+        UPSTREAM + '[listen]\ndeadline_header = "X Deadline"',
+        'config.toml:4: listen.deadline_header: "X Deadline" is not a header field\'s name; '
+        'write deadline_header = "X-Request-Deadline-Ms"',
+    ),
+    (UPSTREAM + "[admin]\ntoken = 12345", 'config.toml:4: admin.token: the value is not a string; write token = "..."'),
+    (
+        UPSTREAM + '[admin]\ntoken = "t"\ntoken_file = "f"',
+        "config.toml:5: admin.token_file: token is set too, and only one of them can hold; remove token",
+    ),
+    (UPSTREAM + '[audit]\npath = ""', 'config.toml:4: audit.path: it is empty; write path = "audit.jsonl"'),
+    (
+        UPSTREAM + '[audit]\ndurability = "batched"',
+        'config.toml:4: audit.durability: "batched" is not one of batch, blocking, strict; write durability = "batch"',
+    ),
+    (
+        UPSTREAM + '[store]\nurl = "http://u:secret@h"',
+        'config.toml:4: store.url: "http://...@h" is not the URL of a store; '
+        'write url = "memory://" or "redis://host:6379/0"',
+    ),
+    (
+        "",
+        "config.toml: upstreams: there is no upstream; "
+        + ('write [upstreams.sessions] with url = "http://127.0.0.1:8000", or give --upstream URL'),
+    ),
+    ("[upstreams.b]", 'config.toml:1: upstreams.b.url: it is missing; write url = "http://127.0.0.1:8000"'),
+    ("[upstreams.b]\nurl = []", 'config.toml:2: upstreams.b.url: it is empty; write url = "http://127.0.0.1:8000"'),
+    (
+        '[upstreams.b]\nurl = "https://b"',
+        'config.toml:2: upstreams.b.url: "https://b": https upstreams are not supported yet; write url = "http://b"',
+    ),
+    (
+        '[upstreams.b]\nurl = ["http://b", "b"]',
+        'config.toml:2: upstreams.b.url[1]: "b" is not the URL of an upstream; '
+        'write "http://127.0.0.1:8000" or "unix:/run/app.sock"',
+    ),
+    (
+        '[upstreams."a.b"]\nurl = "http://b"',
+        'config.toml:1: upstreams.a.b: "a.b" is not a name of letters, digits, _ and -, 64 at most; '
+        "write [upstreams.sessions]",
+    ),
+    ('upstreams.b = "http://b"', 'config.toml:1: upstreams.b: "http://b" is not a table; write [upstreams.b]'),
+    (
+        UPSTREAM + "[upstreams.sessions.breaker]\njitter = 2",
+        "config.toml:4: upstreams.sessions.breaker.jitter: 2 is more than 1; write jitter = 0.1",
+    ),
+    (
+        UPSTREAM + "[circuits.restoration]",
+        "config.toml:3: circuits.restoration: no route names it; remove it",
+    ),
+    (
+        ROUTE + 'circuit = "restoration"\n[circuits.restoratoin]',
+        "config.toml:7: circuits.restoratoin: no route names it; write [circuits.restoration]",
+    ),
+    (
+        UPSTREAM + "[circuits.sessions]",
+        "config.toml:3: circuits.sessions: it is an upstream's own circuit; write [upstreams.sessions.breaker]",
+    ),
+    (UPSTREAM + "[defaults]\nretry = 3", "config.toml:4: defaults.retry: 3 is not a table; write [defaults.retry]"),
+    (
+        UPSTREAM + '[defaults]\noperation = "a"',
+        "config.toml:4: defaults.operation: it is each route's own; write it into [[routes]]",
+    ),
+]
+ROUTES = [
+    (
+        UPSTREAM + "[[routes]]\noperation = 'a'",
+        'config.toml:3: routes[0].match: it is missing; write match = "GET /api/sessions/{report_id}"',
+    ),
+    (
+        UPSTREAM + "[[routes]]\nmatch = 'GET /a'",
+        'config.toml:3: routes[0].operation: it is missing; write operation = "session-create"',
+    ),
+    (
+        UPSTREAM + "[[routes]]\noperation = 'A b'\nmatch = 'GET /a'",
+        'config.toml:4: routes[0].operation: "A b" is not a name of a-z, 0-9 and -, 64 at most; '
+        'write operation = "session-create"',
+    ),
+    (
+        UPSTREAM + "[[routes]]\noperation = 'a'\nmatch = 'GET a'",
+        'config.toml:5: routes[0].match: "a" does not begin with a slash; write match = "GET /a"',
+    ),
+    (
+        ROUTE + 'upstream = "sesions"',
+        'config.toml:6: routes[0].upstream: "sesions" is not one of sessions; write upstream = "sessions"',
+    ),
+    (
+        ROUTE + '[[routes]]\noperation = "a"\nmatch = "GET /a"',
+        'config.toml:7: routes[1].operation: "a" is already the operation of routes[0]; write another name',
+    ),
+    (
+        UPSTREAM + '[[routes]]\noperation = "passthrough"\nmatch = "GET /a"',
+        'config.toml:4: routes[0].operation: "passthrough" is already the name of what no route matches; '
+        "write another name",
+    ),
+    (
+        ROUTE + '[[routes]]\noperation = "b"\nmatch = "POST /a/{other}"',
+        'config.toml:8: routes[1].match: "POST /a/{other}" matches the same requests as routes[0]; '
+        "remove one of the two",
+    ),
+    (
+        ROUTE + 'coalesce = "subjekt"',
+        'config.toml:6: routes[0].coalesce: "subjekt" is not one of off, identical, subject; '
+        'write coalesce = "subject"',
+    ),
+    (
+        ROUTE + 'coalesce = "subject"',
+        'config.toml:6: routes[0].coalesce: "subject" coalesces by a subject, and the route names none; '
+        'write subject = "body:/reportId" too, or coalesce = "identical"',
+    ),
+    (
+        ROUTE + 'subject = "body.reportId"',
+        'config.toml:6: routes[0].subject: "body.reportId" is not a place; '
+        'write subject = "body:/reportId", "path:report_id", "query:reportId" or "header:X-Report-Id"',
+    ),
+    (
+        ROUTE + 'subject = "path:x"',
+        'config.toml:6: routes[0].subject: "path:x": match has no {x}; write subject = "path:id"',
+    ),
+    (
+        UPSTREAM + '[[routes]]\noperation = "a"\nmatch = "GET /a"\nsubject = "path:x"',
+        'config.toml:6: routes[0].subject: "path:x": match has no {x}; write {x} into match',
+    ),
+    (
+        ROUTE + "match_body = false",
+        "config.toml:6: routes[0].match_body: callers with other bodies would share an answer, "
+        'and there is no on_conflict to put it right; write on_conflict = "GET /api/sessions/{subject}" too',
+    ),
+    (
+        ROUTE + 'on_conflict = "GET /a/{ids}"',
+        "config.toml:6: routes[0].on_conflict: {ids} is neither {subject} nor a name in match; write {id}",
+    ),
+    (
+        ROUTE + 'on_conflict = "GET /a/{subject}"',
+        "config.toml:6: routes[0].on_conflict: {subject} has no value: the route names no subject; "
+        'write subject = "body:/reportId" too',
+    ),
+    (
+        ROUTE + 'on_conflict = "POST /a/{id}"',
+        'config.toml:6: routes[0].on_conflict: "POST /a/{id}" does not load what exists; '
+        'write on_conflict = "GET /a/{id}"',
+    ),
+    (
+        ROUTE + 'on_missing = { request = "POST /{x}" }',
+        "config.toml:6: routes[0].on_missing.request: {x} is neither {subject} nor a name in match; write {subject}",
+    ),
+    (
+        ROUTE + 'attempt_timeout = "3s"',
+        "config.toml:6: routes[0].attempt_timeout: 3s is more than total_timeout (2s); "
+        'write attempt_timeout = "2s" or less',
+    ),
+    (
+        ROUTE + 'min_attempt = "3s"',
+        'config.toml:6: routes[0].min_attempt: 3s is more than total_timeout (2s); write min_attempt = "2s" or less',
+    ),
+    (
+        ROUTE + 'retry = { initial_delay = "5s" }',
+        "config.toml:6: routes[0].retry.initial_delay: 5s is more than max_delay (2s); "
+        'write initial_delay = "2s" or less',
+    ),
+    (
+        ROUTE + 'target = { ideal = "2s", acceptable = "1s" }',
+        'config.toml:6: routes[0].target.ideal: 2s is more than acceptable (1s); write ideal = "1s" or less',
+    ),
+    (
+        ROUTE + 'target = { acceptable = "3s", slow = "1s" }',
+        'config.toml:6: routes[0].target.acceptable: 3s is more than slow (1s); write acceptable = "1s" or less',
+    ),
+    (
+        ROUTE + 'target = { ideal = "quick" }',
+        'config.toml:6: routes[0].target.ideal: "quick" is not a duration; '
+        'write ideal = "2s" (or "500ms", "10m", "24h")',
+    ),
+    (
+        ROUTE + 'idempotency = "replai"',
+        'config.toml:6: routes[0].idempotency: "replai" is not one of off, inject, replay; '
+        'write idempotency = "replay"',
+    ),
+    (
+        UPSTREAM + 'idempotency_form = "quote"',
+        'config.toml:3: upstreams.sessions.idempotency_form: "quote" is not one of bare, quoted; '
+        'write idempotency_form = "quoted"',
+    ),
+    (ROUTE + "fallback = { status = 200 }", "config.toml:6: routes[0].fallback.body: it is missing; write body = { }"),
+    (
+        ROUTE + "fallback = { body = { since = 2026-01-01 } }",
+        "config.toml:6: routes[0].fallback.body: it holds a date or a number that JSON cannot say; "
+        "write body = a document that has it as a string",
+    ),
+    (
+        ROUTE + "fallback = { status = 99, body = 1 }",
+        "config.toml:6: routes[0].fallback.status: 99 is less than 200; write status = 200",
+    ),
+    (
+        ROUTE + 'cors = { allow_origins = ["*"], allow_credentials = true }',
+        'config.toml:6: routes[0].cors.allow_origins: "*" is refused by browsers where credentials are allowed; '
+        'write allow_origins = ["https://app.example"]',
+    ),
+    (
+        ROUTE + 'principal = "authorization"',
+        'config.toml:6: routes[0].principal: "authorization" is not a list; '
+        'write principal = ["authorization", "cookie:sid"]',
+    ),
+    (ROUTE + "neutral_headers = [5]", 'config.toml:6: routes[0].neutral_headers[0]: 5 is not a string; write "..."'),
+    (
+        ROUTE + 'host = "a b"',
+        'config.toml:6: routes[0].host: "a b" is not a host; write host = "preserve", "upstream" or a name',
+    ),
+    (ROUTE + "retry = 3", "config.toml:6: routes[0].retry: 3 is not a table; write retry = { }"),
+]
+
+
+@pytest.mark.parametrize(("text", "line"), VALUES + ROUTES, ids=[line.split(": ")[1] for _, line in VALUES + ROUTES])
+def test_each_mistake_has_its_own_line(problems: Problems, text: str, line: str) -> None:
+    """A file with one mistake is refused with exactly one line: where, which key, what, and what to write."""
+    assert problems(text) == [line]
+
+
+def test_what_is_not_toml_is_one_line(problems: Problems) -> None:
+    """A file that cannot be parsed says where."""
+    assert problems("[listen]\naddress = \n") == ["config.toml:2: not TOML: Invalid value"]
+
+
+def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(problems: Problems) -> None:
+    """Wrong values do not hide contradictions elsewhere, nor the other way round."""
+    lines = problems(
+        "[listen]\nvia = 1\n[defaults]\ntotal_timeout = '1 s!'\n"
+        + ROUTE
+        + 'attempt_timeout = "3s"\ntotal_timeout = "1s"\nreuse = 5\nsubject = "path:x"\n[[routes]]\noperation = "a"\n'
+    )
+    assert [line.split(": ")[1] for line in lines] == [
+        "listen.via",
+        "defaults.total_timeout",
+        "routes[0].attempt_timeout",
+        "routes[0].reuse",
+        "routes[0].subject",
+        "routes[1].match",
+        "routes[1].operation",
+    ]
+
+
+@pytest.mark.parametrize(
+    "setting", ["attempt_timeout = '3s'", "nonsense = 1", "fallback = {}", "retry = { jitter = 1 }"]
+)
+def test_a_mistake_in_defaults_is_told_once(problems: Problems, setting: str) -> None:
+    """The routes that inherit it do not repeat it."""
+    lines = problems(f"[defaults]\n{setting}\n{ROUTE}")
+    assert [line.split(": ")[1].split(".")[0] for line in lines] == ["defaults"]
+
+
+def test_a_contradiction_is_not_guessed_from_a_value_that_is_wrong(problems: Problems) -> None:
+    """An `on_conflict` that cannot be read does not also make `match_body` a mistake."""
+    assert len(problems(ROUTE + 'match_body = false\non_conflict = "GET"')) == 1
