@@ -123,16 +123,16 @@ class Exchange:
     # 4. Join: lead, follow or go alone
 
     async def _obtain(self) -> Result:
-        elections = 0
+        elections, began = 0, self.started
         while True:
             place = self._join()
             if place.role is not Role.JOINED or place.flight is None:
-                return await self._lead(place.flight)
+                return await self._lead(place.flight, began)
             result = await self._follow(place.flight)
             if result is None:  # it may not be shared: everybody asks for himself
-                return await self._lead(None)
-            remaining_s = self.deadline.remaining(self._parts.clock.now())
-            if not coalescing.elects(place.flight, result, elections, remaining_s):
+                return await self._lead(None, began)
+            began = self._parts.clock.now()
+            if not coalescing.elects(place.flight, result, elections, self.deadline.remaining(began)):
                 return result
             elections += 1
 
@@ -176,11 +176,10 @@ class Exchange:
             flight.leave(ticket)
             self._parts.flights.left()
 
-    async def _lead(self, flight: Flight | None) -> Result:
-        now = self._parts.clock.now()
+    async def _lead(self, flight: Flight | None, began: float) -> Result:
         self._needed = True
-        self._until = self.deadline if flight is None else Deadline(now + self.route.total_timeout_s)
-        own_time = self._limit_own_wait(flight, now)
+        self._until = self.deadline if flight is None else Deadline(began + self.route.total_timeout_s)
+        own_time = self._limit_own_wait(flight)
         result = LOST
         self._seal()
         try:
@@ -196,14 +195,15 @@ class Exchange:
             self._land(flight, result)
         return result
 
-    def _limit_own_wait(self, flight: Flight | None, now: float) -> asyncio.TimerHandle | None:
+    def _limit_own_wait(self, flight: Flight | None) -> asyncio.TimerHandle | None:
         """Let a leader whose own deadline is shorter than its flight's answer in time, and the flight go on (C6)."""
         if flight is None:
             return None
         flight.when_deserted(self._deserted)
         if self.deadline.at >= self._until.at:
             return None
-        return asyncio.get_running_loop().call_later(self.deadline.remaining(now), self._out_of_time)
+        own_s = self.deadline.remaining(self._parts.clock.now())
+        return asyncio.get_running_loop().call_later(own_s, self._out_of_time)
 
     def _out_of_time(self) -> None:
         self.result = OUT_OF_TIME

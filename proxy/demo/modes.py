@@ -22,7 +22,7 @@ async def concurrent_creation(stage: Stage) -> Mode:
     pair_without, pair = await stage.both(two)
     burst_without, burst = await stage.both(fifty)
     answers = pair.value + burst.value
-    same = f"{_bodies(pair)} for 2 tabs, {_bodies(burst)} for {TABS}"
+    same = f"{_bodies(pair)} session for 2 tabs, {_bodies(burst)} for {TABS}"
     ids = {answer.header("X-Correlation-ID") for answer in answers}
     return Mode(
         "1. Concurrent creation",

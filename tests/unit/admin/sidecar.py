@@ -47,9 +47,8 @@ class Sidecar:
     def drain(self) -> None:
         self.draining = True
 
-    def forget(self, subject: str) -> int:
+    def forget(self, subject: str) -> None:
         self.forgotten.append(subject)
-        return 3
 
     def control(self) -> ControlPlane:
         """Return what the admin listener is given."""
