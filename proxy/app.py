@@ -22,6 +22,7 @@ from proxy.config.addresses import Unix, parse_address
 from proxy.config.load import read_token
 from proxy.config.problems import ConfigError
 from proxy.config.settings import Settings
+from proxy.dryrun import DryRun
 from proxy.errors import Refusal, StartError
 from proxy.exchange import Exchange
 from proxy.message import Peer, Request
@@ -88,7 +89,7 @@ class Sidecar:
         return Gate(rules, limits, trusted, self._open, self._on_refusal, self._clock)
 
     def _open(self, request: Request, client: Client) -> Exchange:
-        return Exchange(self._parts, request, client)
+        return (DryRun if self.settings.dry_run else Exchange)(self._parts, request, client)
 
     def _declare(self) -> None:
         circuits = self._assembly.breakers
@@ -97,7 +98,7 @@ class Sidecar:
             Sources(
                 flights=lambda: len(self._flights),
                 followers=lambda: self._flights.followers,
-                circuits=lambda: {name: breaker.state.value for name, breaker in circuits.items()},
+                circuits=lambda: {name: breaker.shown.value for name, breaker in circuits.items()},
                 audit_records=lambda: self.audit.records,
                 audit_gaps=lambda: self.audit.gaps,
                 audit_queue=lambda: self.audit.queued,

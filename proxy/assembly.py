@@ -8,13 +8,15 @@ from proxy.config import compile as compiled
 from proxy.config.routes import RouteSettings
 from proxy.config.settings import Settings
 from proxy.config.settings import Upstream as UpstreamTable
-from proxy.parts import Ledger, Meter, Parts, Store, Wiring
-from proxy.policy.breaker import CircuitBreaker, State
+from proxy.parts import Ledger, Meter, Parts, Store, Upstream, Wiring
+from proxy.policy.balancing import Balancer, EjectionRules
+from proxy.policy.breaker import CircuitBreaker, Mode, State
 from proxy.policy.coalescing import Flights
 from proxy.policy.cors import CorsMemory
 from proxy.policy.identity import Identifier
 from proxy.policy.retry import RetryBudget, RetryPolicy
 from proxy.policy.routing import Route, Router
+from proxy.wire.balanced import BalancedUpstream
 from proxy.wire.forwarding import Forwarding
 from proxy.wire.pool import Address, HttpUpstream, UpstreamPool
 from proxy.wire.upstream import PoolRules
@@ -30,7 +32,8 @@ class Assembly:
         random: Random, on_transition: OnTransition,
     ) -> None:  # fmt: skip
         self.breakers: dict[str, CircuitBreaker] = {}
-        self.pools: dict[str, UpstreamPool] = {}
+        self.pools: dict[Address, UpstreamPool] = {}
+        self._balancers: dict[str, tuple[tuple[Address, ...], Balancer]] = {}
         self._flights = flights
         self._retry = retry
         self._store = store
@@ -67,19 +70,37 @@ class Assembly:
                 self.breakers[name] = CircuitBreaker(name, rules, self._random, self._on_transition)
             else:
                 breaker.rules = rules
+            if settings.dry_run:
+                self.breakers[name].mode = Mode.OBSERVE
 
-    def _build_upstreams(self, settings: Settings) -> Mapping[str, HttpUpstream]:
+    def _build_upstreams(self, settings: Settings) -> Mapping[str, Upstream]:
         forwarding = Forwarding(settings.listen.via, settings.listen.forwarded)
-        upstreams: dict[str, HttpUpstream] = {}
+        before, self.pools = self.pools, {}
+        upstreams: dict[str, Upstream] = {}
         for name, table in settings.upstreams.items():
-            address, rules = Address.of(table.url[0]), _pool_rules(table, settings)
-            pool = self.pools.get(name)
-            if pool is None or pool.address != address or pool.rules != rules:
-                if pool is not None:
-                    pool.retire()
-                self.pools[name] = pool = UpstreamPool(address, rules)
-            upstreams[name] = HttpUpstream(pool, forwarding)
+            addresses = tuple(Address.of(url) for url in table.url)
+            each = [HttpUpstream(self._pool(before, address, table, settings), forwarding) for address in addresses]
+            upstreams[name] = each[0] if len(each) == 1 else BalancedUpstream(each, self._balancer(name, addresses))
+        for pool in before.values():
+            if pool not in self.pools.values():
+                pool.retire()
         return upstreams
+
+    def _pool(
+        self, before: Mapping[Address, UpstreamPool], address: Address, table: UpstreamTable, settings: Settings
+    ) -> UpstreamPool:
+        """Return the pool that this address has already, unless its rules changed."""
+        rules = _pool_rules(table, settings)
+        pool = before.get(address)
+        if pool is None or pool.rules != rules:
+            pool = UpstreamPool(address, rules)
+        return self.pools.setdefault(address, pool)
+
+    def _balancer(self, name: str, addresses: tuple[Address, ...]) -> Balancer:
+        known = self._balancers.get(name)
+        if known is None or known[0] != addresses:
+            known = self._balancers[name] = (addresses, Balancer(len(addresses), EjectionRules()))
+        return known[1]
 
     def _cors_of(self, route: Route, table: RouteSettings) -> CorsMemory:
         if table.cors is not None:

@@ -3,70 +3,30 @@
 import asyncio
 import logging
 
+from proxy.bag import LEFT, LOST, OUT_OF_TIME, Bag
 from proxy.errors import BrokenBody, Problem, Reason, Refusal, refused
-from proxy.message import Failure, Outcome, Reader, Request, Response, answer_in, discard
-from proxy.parts import Client, Parts
-from proxy.policy import answers, coalescing, correlation, disclosure, idempotency, kept, recovery, summary
+from proxy.message import Failure, Lines, Outcome, Reader, Request, Response, answer_in, discard
+from proxy.policy import answers, coalescing, correlation, disclosure, idempotency, kept, recovery
 from proxy.policy.attempts import Attempt, attempt_timeout, ladder_outcome
 from proxy.policy.breaker import FAILURES, Permit, Refused
 from proxy.policy.classify import classify
 from proxy.policy.coalescing import Flight, Joined, Overflow, Role
-from proxy.policy.correlation import Correlation
 from proxy.policy.deadline import Deadline, callers_budget
-from proxy.policy.identity import Identity
-from proxy.policy.recovery import LoadExisting, Recovered, Result
+from proxy.policy.recovery import Create, LoadAgain, LoadExisting, Plan, Recovered, Result, UseStale
 from proxy.policy.retry import Again, Decision, Question
-from proxy.policy.routing import NO_SUBJECT, subject_of
+from proxy.policy.routing import subject_of
 
 _log = logging.getLogger("backstay.exchange")
 
-LOST = Result(Failure(Reason.INTERNAL, sent=True))  # what followers get if their leader's task dies of a bug
-LEFT = Result(Failure(Reason.CANCELLED, sent=True))
-OUT_OF_TIME = Result(Failure(Reason.RESPONSE_TIMEOUT, sent=True))
-NOBODY = Identity(b"", b"")
 
-
-class Exchange:
-    """One client request and all that happens while answering it: the bag, typed.
+class Exchange(Bag):
+    """One client request and all that happens while answering it.
 
     The downstream connection makes it (steps 1 and 2), runs `run` as its one task, and calls `abandon` if the client
     leaves. It never cancels the task itself: followers may wait for what the task brings home.
     """
 
-    __slots__ = (
-        "_begun", "_client", "_failure_counted", "_needed", "_parts", "_reader", "_sending", "_until", "_wiring",
-        "alone_because", "answered", "attempts", "bytes_in", "bytes_out", "correlation", "deadline", "duration_s",
-        "flight", "gone", "identity", "key", "match", "problem", "request", "result", "role", "route", "started",
-        "started_wall", "subject", "task", "trace_id", "truncated",
-    )  # fmt: skip
-
-    def __init__(self, parts: Parts, request: Request, client: Client) -> None:
-        """Take a request whose head is here; its body may arrive until `run` starts."""
-        self._parts = parts
-        self._client = client
-        self.request = request
-        self.match = parts.router.match(request)  # 2. Route: a body's limits are its route's
-        self.route = self.match.route
-        self._wiring = parts.wired(self.route)
-        self.task: asyncio.Task[None] | None = None
-        self.started = self.started_wall = self.duration_s = 0.0
-        self.correlation = Correlation("")
-        self.trace_id: str | None = None
-        self.subject = NO_SUBJECT
-        self.identity = NOBODY
-        self.key: idempotency.Key | None = None
-        self.deadline = self._until = Deadline(0.0)
-        self.role: Role | None = None
-        self.alone_because = ""
-        self.flight: Flight | None = None
-        self.attempts: list[Attempt] = []
-        self.result = LOST
-        self.problem: Problem | None = None
-        self.answered = 0  # the status that went out; 0: none did
-        self.bytes_in = self.bytes_out = 0
-        self.gone = self.truncated = False
-        self._reader: Reader | None = None
-        self._begun = self._needed = self._sending = self._failure_counted = False
+    __slots__ = ()
 
     async def run(self) -> None:
         """Answer the request. Whatever happens, it leaves one record."""
@@ -139,7 +99,7 @@ class Exchange:
     def _join(self) -> Joined:
         parts, route, request, subject = self._parts, self.route, self.request, self.subject.value
         alone = parts.flights.alone(route, request, subject)
-        whole_question = alone is None or route.reuse_s is not None
+        whole_question = alone is None or route.keeps
         if whole_question or not request.safe:
             self.identity = self._wiring.identifier.identify(request, subject, whole_question=whole_question)
         if alone is None:
@@ -232,15 +192,18 @@ class Exchange:
         if not kept.may_read(route, request):
             return None
         found = await parts.store.get(self.identity.question)
-        if found is None or not parts.flights.seals.fresh(found.stamp, self.subject.value, self.identity.principal):
+        if found is None or not self._fresh(found.stamp):
             return None
         return kept.reread(route, found, parts.clock.wall())
 
     async def _keep(self, result: Result, stamp: int) -> None:
         parts, answer = self._parts, kept.to_keep(self.route, self.request, result)
-        if answer is not None and parts.flights.seals.fresh(stamp, self.subject.value, self.identity.principal):
+        if answer is not None and self._fresh(stamp):
             entry = kept.Kept(answer, parts.clock.wall(), stamp)
             await parts.store.put(self.identity.question, entry, kept.keep_for(self.route))
+
+    def _fresh(self, stamp: int) -> bool:
+        return self._parts.flights.seals.fresh(stamp, self.subject.value, self.identity.principal)
 
     async def _ask(self) -> Result:
         stamp = self._parts.flights.seals.stamp()
@@ -260,9 +223,9 @@ class Exchange:
             now = parts.clock.now()
             decision = parts.retry.decide(
                 self.route.retry, question, outcome, len(self.attempts) - first, self._until.remaining(now),
-                self._wiring.budget, now, parts.clock.wall(), wanted=self._wanted,
+                self._wiring.budget, now, parts.clock.wall(), wanted=self.wanted,
             )  # fmt: skip
-            self._explain(decision)
+            decision = self._explain(decision)
             if not isinstance(decision, Again):
                 return ladder_outcome(self.attempts[first:])
             discard(outcome)
@@ -279,7 +242,7 @@ class Exchange:
             attempt.outcome = Failure(Reason.CIRCUIT_OPEN, sent=False, retry_after_s=permit.retry_after_s)
             return attempt.outcome
         remaining_s = self._until.remaining(now) if request.replayable else self.route.total_timeout_s
-        more = disclosure.to_upstream(self.correlation.id, self.key, attempt.n, remaining_s)
+        more = self._to_upstream(attempt, remaining_s)
         self._sending = True
         try:
             timeout_s = attempt_timeout(self.route, self.attempts, remaining_s)
@@ -291,24 +254,25 @@ class Exchange:
             wiring.cors.learn(request, attempt.outcome)
         return attempt.outcome
 
+    def _to_upstream(self, attempt: Attempt, remaining_s: float) -> Lines:
+        return disclosure.to_upstream(self.correlation.id, self.key, attempt.n, remaining_s)
+
     def _settle(self, attempt: Attempt, permit: Permit, began: float) -> None:
         """Report the attempt, whatever became of it; a flight counts one failure at the most (B5)."""
         now, verdict = self._parts.clock.now(), classify(attempt.outcome)
         attempt.took(now - began)
-        self._wiring.breaker.report(permit, verdict, now, counted=not self._failure_counted)
+        counted = not self._failure_counted
+        self._wiring.breaker.report(permit, verdict, now, took_s=now - began, counted=counted)
         self._failure_counted = self._failure_counted or verdict in FAILURES
         self._parts.meter.attempted(self.route.upstream, self.route.operation, attempt.result, now - began)
 
-    def _explain(self, decision: Decision) -> None:
+    def _explain(self, decision: Decision) -> Decision:
         self.attempts[-1].why = decision.reason
         if isinstance(decision, Again):
             self._parts.meter.retried(self.route.operation, decision.reason)
         elif decision.denied:
             self._parts.meter.retry_denied(self.route.operation, decision.reason)
-
-    @property
-    def _wanted(self) -> bool:
-        return not self.gone if self.flight is None else self.flight.callers > 0
+        return decision
 
     # 9. Recover: the existing session, the fallback, or the honest answer
 
@@ -317,14 +281,45 @@ class Exchange:
         plan = recovery.plan(rules, outcome, names, subject)
         if isinstance(plan, LoadExisting):
             found = await self._climb(recovery.own_request(self.request, plan.method, plan.target))
-            plan = recovery.after_load(rules, outcome, found, names, subject)
-            if not isinstance(plan, Recovered) or plan.result.outcome is not found:
-                discard(found)
+            plan = self._chosen(recovery.after_load(rules, outcome, found, names, subject), found)
+        elif isinstance(plan, Create):
+            plan = await self._create(plan, outcome)
+        elif isinstance(plan, UseStale):
+            plan = await self._stale(outcome) or recovery.last_resort(rules, outcome, names, subject)
         if not isinstance(plan, Recovered):
             return Result(outcome)
         discard(outcome)
         self._parts.meter.recovered(self.route.operation, plan.kind)
         return plan.readable(self._wiring.cors.lines(self.request))
+
+    async def _create(self, plan: Create, before: Outcome) -> Plan:
+        parts, subject = self._parts, self.subject.value
+        key = idempotency.mint(
+            subject, self.route.operation, self.started_wall, parts.random, quoted=self.route.quoted_key
+        )  # fmt: skip
+        parts.flights.seals.seal(subject, self.identity.principal)
+        created = await self._climb(
+            recovery.own_request(self.request, plan.method, plan.target, plan.body, key.value)
+        )  # fmt: skip
+        parts.flights.seals.seal(subject, self.identity.principal)
+        after = self._chosen(recovery.after_create(before, created), created)
+        if not isinstance(after, LoadAgain):
+            return after
+        found = await self._climb(self.request)
+        return self._chosen(recovery.after_load_again(before, found), found)
+
+    def _chosen(self, plan: Plan, found: Outcome) -> Plan:
+        """Let go of what was found where the plan does not use it."""
+        if not recovery.uses(plan, found):
+            discard(found)
+        return plan
+
+    async def _stale(self, before: Outcome) -> Recovered | None:
+        found = await self._parts.store.get(self.identity.question)
+        if found is None or not self._fresh(found.stamp):
+            return None
+        result = kept.stale(self.route, found, before, self._parts.clock.wall())
+        return None if result is None else Recovered(result)
 
     # 10. Land and record
 
@@ -352,27 +347,6 @@ class Exchange:
         if not self.duration_s:
             self.duration_s = self._parts.clock.now() - self.started
 
-    @property
-    def status(self) -> int:
-        """Return the status the client got, or the one that stands for its having left."""
-        return self.answered or Reason.CANCELLED.status
-
-    @property
-    def ending(self) -> str:
-        """Return how it ended, in one bounded word."""
-        refused_here = self.problem is not None and self.problem.error is Reason.REQUEST_ERROR
-        return summary.ending(self.result, self.answered, refused=refused_here, truncated=self.truncated)
-
-    @property
-    def succeeded(self) -> bool:
-        """Tell whether the client got what it asked for."""
-        return summary.succeeded(self.ending)
-
-    @property
-    def level(self) -> str:
-        """Return the target level of its duration, "" for a route without a target."""
-        return self.route.target.level(self.duration_s) if self.route.target is not None else ""
-
     # 11. Answer, with this caller's own correlation
 
     async def _answer(self, result: Result) -> None:
@@ -384,7 +358,7 @@ class Exchange:
             self._say(answers.problem_of(outcome), answers.retry_after_s(outcome))
             return
         self.answered = response.status
-        more = disclosure.to_client(self._story(), expose=self._parts.expose)
+        more = self._to_client(self._story())
         if isinstance(response.body, bytes):
             self._client.write(response, more)
             self.bytes_out = len(response.body)
@@ -402,14 +376,19 @@ class Exchange:
         self.problem, self.answered = problem, problem.status
         response = answers.own_answer(problem, self.correlation.id, self._wiring.cors.lines(self.request))
         story = self._story()._replace(error=problem.error, retry_after_s=retry_after_s)
-        self._client.write(response, disclosure.to_client(story, expose=self._parts.expose))
+        self._client.write(response, self._to_client(story))
         self.bytes_out = len(response.body) if isinstance(response.body, bytes) else 0
         self._stop_the_clock()
+
+    def _to_client(self, story: disclosure.Story) -> Lines:
+        return disclosure.to_client(story, expose=self._parts.expose)
 
     def _story(self) -> disclosure.Story:
         result = self.result
         elapsed_s = self._parts.clock.now() - self.started
-        return disclosure.story(self.correlation.id, result, self.role, self.attempts, elapsed_s, self.request)
+        story = disclosure.story(self.correlation.id, result, self.role, self.attempts, elapsed_s, self.request)
+        why = disclosure.explanation(self.route, self.request, self.alone_because, self.attempts)
+        return story if why is None else story._replace(explanation=why)
 
 
 def _opened(result: Result | None) -> Reader | None:

@@ -110,7 +110,7 @@ class Request:
 
     __slots__ = (
         "authority", "body", "client", "fields", "framing", "keep_alive", "method", "minor", "path", "peer", "query",
-        "target",
+        "target", "tried",
     )  # fmt: skip
 
     def __init__(
@@ -136,6 +136,7 @@ class Request:
         self.authority = authority
         self.minor = minor
         self.keep_alive = keep_alive
+        self.tried: frozenset[int] = frozenset()  # the upstream's addresses, by number, that had an attempt
         self.client = peer.address if client is None else client  # what trusted proxies say it is
 
     @property

@@ -21,9 +21,9 @@ _INDEX = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Backstay
 
 ACTIONS: Mapping[str, Callable[[CircuitBreaker, float], None]] = {
     "reset": lambda circuit, now: circuit.reset(now),
-    "open": lambda circuit, now: circuit.force(Mode.FORCED_OPEN),
-    "close": lambda circuit, now: circuit.force(Mode.FORCED_CLOSED),
-    "auto": lambda circuit, now: circuit.force(Mode.AUTO),
+    "open": lambda circuit, now: circuit.force(Mode.FORCED_OPEN, now),
+    "close": lambda circuit, now: circuit.force(Mode.FORCED_CLOSED, now),
+    "auto": lambda circuit, now: circuit.force(Mode.AUTO, now),
 }
 
 
@@ -63,7 +63,7 @@ def circuit_view(circuit: CircuitBreaker, now: float) -> dict[str, object]:
     opened_at = circuit.opened_at
     return {
         "name": circuit.name,
-        "state": circuit.state.name,
+        "state": circuit.shown.name,
         "failures": circuit.failures,
         "opened_ago_s": None if opened_at is None else round(now - opened_at, 3),
         "probes_in_s": round(circuit.probes_in(now), 3),

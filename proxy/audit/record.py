@@ -138,6 +138,8 @@ def _metadata(x: Exchange) -> dict[str, object]:
         metadata["correlation_replaced"] = True
     if x.trace_id is not None:
         metadata["trace_id"] = x.trace_id
+    if x.would is not None:
+        metadata["would"] = x.would
     if x.problem is not None:
         metadata["detail"] = _bounded(x.problem.detail)
     return metadata

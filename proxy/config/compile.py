@@ -31,7 +31,14 @@ def breaker_rules(settings: Settings) -> Mapping[str, BreakerRules]:
 
 def _breaker(table: Breaker) -> BreakerRules:
     return BreakerRules(
-        table.failure_threshold, table.reset_timeout, table.success_threshold, table.jitter, table.max_probes
+        failure_threshold=table.failure_threshold,
+        reset_timeout_s=table.reset_timeout,
+        success_threshold=table.success_threshold,
+        jitter=table.jitter,
+        max_probes=table.max_probes,
+        slow_call_s=table.slow_call,
+        slow_call_rate=table.slow_call_rate,
+        slow_call_window=table.slow_call_window,
     )
 
 
@@ -81,6 +88,7 @@ def _compiled(
         reuse_s=table.reuse,
         target=None if table.target is None else Target(*_limits(table)),
         restoration=table.restoration,
+        explain=table.explain,
         ends_session=table.ends_session,
         host=_host(settings, table),
         max_flights=table.max_flights,

@@ -95,6 +95,7 @@ class RouteSettings(Section):
     host: Host = "preserve"
     cors: OrNone[Cors] = None
     store_required: bool = False
+    explain: bool = False
     circuit: OrNone[Label] = None
     target: OrNone[Target] = Target()
     max_flights: Count = 10_000

@@ -89,6 +89,9 @@ class Breaker(Section):
     success_threshold: Count = 2
     jitter: Share = 0.1
     max_probes: Count = 2
+    slow_call: OrNone[Timeout] = None
+    slow_call_rate: Share = 0.5
+    slow_call_window: Count = 20
 
 
 class Upstream(Section):

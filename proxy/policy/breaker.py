@@ -1,5 +1,6 @@
 """Whether an upstream may be asked. This file decides and remembers; it never waits and never reads a clock."""
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -35,13 +36,17 @@ class BreakerRules:
     success_threshold: int = 2
     jitter: float = 0.1  # upward only, so that replicas do not probe in step (B4)
     max_probes: int = 2
+    lease_s: float = 60.0  # a probe permit that nobody settles comes back after this (B3)
+    slow_call_s: float | None = None  # None: slowness never trips the circuit
+    slow_call_rate: float = 0.5
+    slow_call_window: int = 20  # calls
 
 
 class Permit(NamedTuple):
     """Leave to make one attempt. Report it exactly once, whatever happens."""
 
     generation: int
-    probe: bool
+    probe: int | None = None  # the lease of a half-open circuit's probe
 
 
 class Refused(NamedTuple):
@@ -61,15 +66,16 @@ class CircuitBreaker:
 
         CLOSED --failure_threshold consecutive failures--> OPEN --reset_timeout--> HALF_OPEN
         HALF_OPEN --success_threshold successes--> CLOSED
-        HALF_OPEN --one failed probe--> OPEN
+        HALF_OPEN --one failed or slow probe--> OPEN
+        CLOSED --slow_call_rate of the last slow_call_window calls took longer than slow_call_s--> OPEN
 
     Every transition begins a new generation; a permit of an older one reports into the void (B2), so a straggler from
     before the trip can neither close nor open anything. `admit` takes its permit in the same synchronous step (B4).
     """
 
     __slots__ = (
-        "_generation", "_on_transition", "_probe_at", "_probes", "_random", "failures", "mode", "name",
-        "opened_at", "rules", "state", "successes",
+        "_generation", "_leases", "_on_transition", "_probe_at", "_probes", "_random", "_slow", "failures", "mode",
+        "name", "opened_at", "rules", "state", "successes",
     )  # fmt: skip
 
     def __init__(
@@ -87,46 +93,75 @@ class CircuitBreaker:
         self.successes = 0
         self.opened_at: float | None = None
         self._generation = 0
+        self._leases: dict[int, float] = {}  # probe number -> when it lapses
         self._probes = 0
         self._probe_at = 0.0
+        self._slow: deque[bool] = deque()  # of the newest calls, which were slow
         self._random = random
         self._on_transition = on_transition
 
     def admit(self, now: float) -> Permit | Refused:
         """Return a permit, or the seconds until one may be had."""
-        if self.mode is not Mode.AUTO:
-            if self.mode is Mode.FORCED_OPEN:
-                return Refused(self.rules.reset_timeout_s)
-            return Permit(self._generation, probe=False)
-        if self.state is State.CLOSED:
-            return Permit(self._generation, probe=False)
+        if self.mode is Mode.FORCED_OPEN:
+            return Refused(self.rules.reset_timeout_s)
+        if self.mode is Mode.FORCED_CLOSED or self.state is State.CLOSED:
+            return Permit(self._generation)
         if self.state is State.OPEN:
-            if now < self._probe_at:
+            if now >= self._probe_at:
+                self._enter(State.HALF_OPEN, now)
+            elif self.mode is Mode.OBSERVE:
+                return Permit(self._generation)
+            else:
                 return Refused(self._probe_at - now)
-            self._enter(State.HALF_OPEN, now)
-        if self._probes >= self.rules.max_probes:
-            return Refused(1.0)  # probes are under way: their verdict is a matter of one deadline
-        self._probes += 1
-        return Permit(self._generation, probe=True)
+        return self._probe(now)
 
-    def report(self, permit: Permit, verdict: Verdict, now: float, *, counted: bool = True) -> None:
+    def _probe(self, now: float) -> Permit | Refused:
+        self._leases = {probe: lapses for probe, lapses in self._leases.items() if lapses > now}
+        if len(self._leases) >= self.rules.max_probes:
+            # probes are under way: their verdict is a matter of one deadline
+            return Permit(self._generation) if self.mode is Mode.OBSERVE else Refused(1.0)
+        self._probes += 1
+        self._leases[self._probes] = now + self.rules.lease_s
+        return Permit(self._generation, self._probes)
+
+    def report(
+        self, permit: Permit, verdict: Verdict, now: float, *, took_s: float = 0.0, counted: bool = True
+    ) -> None:
         """Settle a permit. `counted=False` for a flight's second and later failures (B5)."""
         if permit.generation != self._generation:
             return
-        if permit.probe:
-            self._probes -= 1
-        if verdict in FAILURES or (permit.probe and verdict is Verdict.RATE_LIMITED):
+        if permit.probe is not None and self._leases.pop(permit.probe, None) is None:
+            return  # its lease had lapsed: somebody else probes in its place
+        slow = self.rules.slow_call_s is not None and took_s > self.rules.slow_call_s
+        probe = self.state is State.HALF_OPEN
+        if verdict in FAILURES or (probe and (slow or verdict is Verdict.RATE_LIMITED)):
             self._failed(now, counted=counted)
         elif verdict not in _NEUTRAL:
             self._succeeded(now)
+        if self.rules.slow_call_s is not None and verdict not in _NEUTRAL:
+            self._watch_slowness(slow, now)
+
+    def _watch_slowness(self, slow: bool, now: float) -> None:
+        """Trip when too many of the newest calls were slow (resilience4j's second condition)."""
+        window = self.rules.slow_call_window
+        self._slow.append(slow)
+        while len(self._slow) > window:
+            self._slow.popleft()
+        full = len(self._slow) == window
+        if self.state is State.CLOSED and full and sum(self._slow) >= self.rules.slow_call_rate * window:
+            self._trip(now)
 
     def _failed(self, now: float, *, counted: bool) -> None:
         if self.state is State.HALF_OPEN:
             self._enter(State.OPEN, now)
         elif counted:
             self.failures += 1
-            if self.failures >= self.rules.failure_threshold and self.mode is not Mode.FORCED_CLOSED:
-                self._enter(State.OPEN, now)
+            if self.failures >= self.rules.failure_threshold:
+                self._trip(now)
+
+    def _trip(self, now: float) -> None:
+        if self.mode is not Mode.FORCED_CLOSED:
+            self._enter(State.OPEN, now)
 
     def _succeeded(self, now: float) -> None:
         self.failures = 0
@@ -138,7 +173,8 @@ class CircuitBreaker:
     def _enter(self, state: State, now: float) -> None:
         self.state = state
         self._generation += 1
-        self._probes = 0
+        self._leases = {}
+        self._slow.clear()
         self.successes = 0
         if state is State.OPEN:
             self.opened_at = now
@@ -159,9 +195,18 @@ class CircuitBreaker:
         if self.state is not State.CLOSED:
             self._enter(State.CLOSED, now)
 
-    def force(self, mode: Mode) -> None:
+    def force(self, mode: Mode, now: float) -> None:
         """Put an operator's decision in the place of the breaker's own, or give it back (AUTO)."""
-        self.mode = mode
+        before, self.mode = self.shown, mode
+        if self.shown is not before and self._on_transition is not None:
+            self._on_transition(self, self.shown, now)
+
+    @property
+    def shown(self) -> State:
+        """Return the state that requests meet: an operator's word goes before the breaker's own."""
+        if self.mode is Mode.FORCED_OPEN:
+            return State.OPEN
+        return State.CLOSED if self.mode is Mode.FORCED_CLOSED else self.state
 
     def __repr__(self) -> str:
         mode = "" if self.mode is Mode.AUTO else f" mode={self.mode.value}"

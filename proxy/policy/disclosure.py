@@ -13,6 +13,7 @@ from proxy.policy.attempts import Attempt
 from proxy.policy.coalescing import Role
 from proxy.policy.idempotency import Key
 from proxy.policy.recovery import Result
+from proxy.policy.routing import Route
 
 
 def to_upstream(correlation_id: str, key: Key | None, attempt: int, remaining_s: float) -> Lines:
@@ -42,6 +43,7 @@ class Story(NamedTuple):
     received_status: int | None = None  # of the answer that was recovered from
     recovered: bool = False
     retry_after_s: float | None = None
+    explanation: str | None = None  # asked for, and allowed by the route
 
 
 def story(
@@ -61,11 +63,22 @@ def story(
     )  # fmt: skip
 
 
+def explanation(route: Route, request: Request, alone: str, attempts: Sequence[Attempt]) -> str | None:
+    """Return what was decided and why, in a line, for a client that asks on a route that allows it."""
+    if not route.explain or request.fields.get(b"x-backstay-explain") != b"1":
+        return None
+    steps = [f"alone: {alone}"] if alone else []
+    steps += [f"attempt {a.n} after {a.waited_ms:.0f} ms: {a.result} in {a.ms:.0f} ms, {a.why}" for a in attempts]
+    return "; ".join(steps) or "no attempt"
+
+
 def to_client(story: Story, *, expose: bool) -> Lines:
     """Return the lines that go with this caller's answer."""
     lines: list[tuple[bytes, bytes]] = [(b"X-Correlation-ID", story.correlation_id.encode("ascii"))]
     if story.retry_after_s is not None:
         lines.append((b"Retry-After", b"%d" % max(1, ceil(story.retry_after_s))))
+    if story.explanation is not None:
+        lines.append((b"X-Backstay-Explain", story.explanation.encode("ascii", "replace")))
     if not expose:
         return tuple(lines)
     if (cache := _cache_status(story)) is not None:

@@ -1,9 +1,10 @@
 """Which answers are kept, and for how long they may be read again (reuse, stale_if_error)."""
 
+from math import ceil
 from typing import NamedTuple
 
-from proxy.message import Fields, Request, Response
-from proxy.policy.recovery import Result
+from proxy.message import Fields, Outcome, Request, Response
+from proxy.policy.recovery import Kind, Result, told
 from proxy.policy.routing import Route
 
 
@@ -31,7 +32,7 @@ def may_read(route: Route, request: Request) -> bool:
 def to_keep(route: Route, request: Request, result: Result) -> Response | None:
     """Return the answer if it is to be kept: whole, successful, no cookie and, where the route asks, not `no-store`."""
     answer = result.outcome
-    if route.reuse_s is None or not request.safe or result.recovery is not None or not isinstance(answer, Response):
+    if not route.keeps or not request.safe or result.recovery is not None or not isinstance(answer, Response):
         return None
     if not answer.whole or not 200 <= answer.status < 300 or b"set-cookie" in answer.fields:
         return None
@@ -42,6 +43,16 @@ def to_keep(route: Route, request: Request, result: Result) -> Response | None:
 def keep_for(route: Route) -> float:
     """Return how long an answer is kept, in seconds: as long as any rule of the route may read it."""
     return max(route.reuse_s or 0.0, route.recovery.stale_if_error_s or 0.0)
+
+
+def stale(route: Route, kept: Kept, before: Outcome, wall: float) -> Result | None:
+    """Return the kept answer in the place of an outage's (S3), with its true Age, or None where it is too old."""
+    elapsed, limit_s = wall - kept.arrived, route.recovery.stale_if_error_s or 0.0
+    if not 0 <= elapsed < limit_s:
+        return None
+    fields: Fields = kept.response.fields.with_line(b"Age", b"%d" % kept.age_s(wall))
+    response = kept.response._replace(fields=fields)
+    return told(before, response, Kind.STALE)._replace(ttl_s=-ceil(elapsed - (route.reuse_s or 0.0)))
 
 
 def reread(route: Route, kept: Kept, wall: float) -> Result | None:

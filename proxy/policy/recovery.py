@@ -45,6 +45,7 @@ class Kind(StrEnum):
     """How an answer was recovered; it goes into the record and the metric."""
 
     EXISTING = "existing_session"
+    CREATED = "created"
     STALE = "stale"
     FALLBACK = "fallback"
 
@@ -64,6 +65,22 @@ class LoadExisting(NamedTuple):
 
     method: str
     target: bytes
+
+
+class Create(NamedTuple):
+    """Ask upstream to create what is missing."""
+
+    method: str
+    target: bytes
+    body: bytes
+
+
+class LoadAgain(NamedTuple):
+    """Ask the first question once more: it was created in the meantime."""
+
+
+class UseStale(NamedTuple):
+    """Look for a kept answer of the same principal."""
 
 
 class Recovered(NamedTuple):
@@ -90,7 +107,7 @@ class Honest(NamedTuple):
 
 
 HONEST = Honest()
-Plan = LoadExisting | Recovered | Honest
+Plan = LoadExisting | Create | LoadAgain | UseStale | Recovered | Honest
 
 
 def plan(rules: RecoveryRules, outcome: Outcome, names: Mapping[str, str], subject: str | None) -> Plan:
@@ -100,22 +117,33 @@ def plan(rules: RecoveryRules, outcome: Outcome, names: Mapping[str, str], subje
         target = fill_path(rules.on_conflict.path, names, subject)
         if target is not None:
             return LoadExisting(rules.on_conflict.method, target)
+    if verdict is Verdict.MISSING and rules.on_missing is not None:
+        target = fill_path(rules.on_missing.path, names, subject)
+        if target is not None:
+            document = filled(rules.on_missing.body, names, subject)
+            return Create(rules.on_missing.method, target, orjson.dumps(document))
     if verdict in OUTAGE:
+        if rules.stale_if_error_s is not None and not _nobody_asks(outcome):
+            return UseStale()
         return last_resort(rules, outcome, names, subject)
     return HONEST
+
+
+def _nobody_asks(outcome: Outcome) -> bool:
+    """Tell whether the client left or was itself at fault: it gets no substitute."""
+    return isinstance(outcome, Failure) and outcome.reason in (Reason.CANCELLED, Reason.REQUEST_ERROR)
 
 
 def last_resort(
     rules: RecoveryRules, outcome: Outcome, names: Mapping[str, str], subject: str | None
 ) -> Recovered | Honest:
     """Return the fallback where the route has one; a client that left, or was refused, gets none."""
-    unwanted = isinstance(outcome, Failure) and outcome.reason in (Reason.CANCELLED, Reason.REQUEST_ERROR)
-    if rules.fallback is None or unwanted:
+    if rules.fallback is None or _nobody_asks(outcome):
         return HONEST
-    body = orjson.dumps(_filled(rules.fallback.body, _values(names, subject)))
+    body = orjson.dumps(filled(rules.fallback.body, names, subject))
     lines = ((b"Content-Type", b"application/json"), (b"Content-Length", b"%d" % len(body)))
     response = Response(rules.fallback.status, b"", Fields(lines), body, Framing.LENGTH)
-    return Recovered(_told(outcome, response, Kind.FALLBACK))
+    return Recovered(told(outcome, response, Kind.FALLBACK))
 
 
 def after_load(
@@ -123,18 +151,44 @@ def after_load(
 ) -> Recovered | Honest:
     """Return what loading the existing session leads to: it, or else the fallback (S1)."""
     if isinstance(found, Response) and 200 <= found.status < 300:
-        return Recovered(_told(before, found, Kind.EXISTING))
+        return Recovered(told(before, found, Kind.EXISTING))
     return last_resort(rules, before, names, subject)
 
 
-def _told(before: Outcome, response: Response, kind: Kind) -> Result:
+def after_create(before: Outcome, created: Outcome) -> Recovered | LoadAgain | Honest:
+    """Return what creating the missing leads to (S2): it, or what somebody else created meanwhile."""
+    if not isinstance(created, Response):
+        return HONEST
+    if created.status == 409:
+        return LoadAgain()
+    if not 200 <= created.status < 300:
+        return HONEST
+    document = created._replace(status=200, reason=b"OK", fields=created.fields.without((b"location",)))
+    return Recovered(told(before, document, Kind.CREATED))
+
+
+def after_load_again(before: Outcome, found: Outcome) -> Recovered | Honest:
+    """Return what the first question, asked again, brought."""
+    good = isinstance(found, Response) and 200 <= found.status < 300
+    return Recovered(told(before, found, Kind.CREATED)) if good and isinstance(found, Response) else HONEST
+
+
+def uses(plan: Plan, found: Outcome) -> bool:
+    """Tell whether the plan answers with the body that was found."""
+    if not isinstance(plan, Recovered) or not isinstance(found, Response):
+        return False
+    answer = plan.result.outcome
+    return isinstance(answer, Response) and answer.body is found.body
+
+
+def told(before: Outcome, response: Response, kind: Kind) -> Result:
     """Return a success with its reason (S5): what was received, or why nothing was."""
     if isinstance(before, Response):
         return Result(response, kind, received_status=before.status)
     return Result(response, kind, error=before.reason)
 
 
-def own_request(request: Request, method: str, target: bytes) -> Request:
+def own_request(request: Request, method: str, target: bytes, body: bytes = b"", key: bytes | None = None) -> Request:
     """Return a request of the sidecar's own for the same principal, with nothing about the first one's content."""
     unwanted = (b"content-", b"if-")
     lines = tuple(
@@ -142,7 +196,13 @@ def own_request(request: Request, method: str, target: bytes) -> Request:
         for line in request.fields.lines
         if (name := line[0].lower()) not in _NOT_INHERITED and not name.startswith(unwanted)
     )
-    return Request(method, target, Fields(lines), request.peer, authority=request.authority, client=request.client)
+    framing = Framing.NONE
+    if body:
+        framing = Framing.LENGTH
+        lines += ((b"Content-Type", b"application/json"), (b"Content-Length", b"%d" % len(body)))
+    if key is not None:
+        lines += ((b"Idempotency-Key", key),)
+    return Request(method, target, Fields(lines), request.peer, body, framing, request.authority, client=request.client)
 
 
 _NOT_INHERITED = frozenset({b"idempotency-key", b"expect", b"range", b"transfer-encoding", b"trailer"})
@@ -155,6 +215,11 @@ def fill_path(template: str, names: Mapping[str, str], subject: str | None) -> b
     if any(value in ("", ".", "..") for value in wanted):
         return None
     return _PLACEHOLDER.sub(lambda m: quote(values[m[1]], safe="", errors="surrogateescape"), template).encode("ascii")
+
+
+def filled(document: object, names: Mapping[str, str], subject: str | None) -> object:
+    """Return a document whose strings have their placeholders filled."""
+    return _filled(document, _values(names, subject))
 
 
 def _values(names: Mapping[str, str], subject: str | None) -> dict[str, str]:

@@ -78,10 +78,16 @@ class Route:
     reuse_s: float | None = None
     target: Target | None = None
     restoration: str | None = None
+    explain: bool = False
     ends_session: bool = False
     host: bytes | None = None  # None: the Host field goes through as it came
     max_flights: int = 10_000
     max_followers: int = 1_000
+
+    @property
+    def keeps(self) -> bool:
+        """Tell whether answers are kept at all, to be read again soon or in an outage."""
+        return self.reuse_s is not None or self.recovery.stale_if_error_s is not None
 
 
 class Match(NamedTuple):

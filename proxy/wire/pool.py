@@ -11,7 +11,7 @@ from proxy.wire.forwarding import Forwarding
 from proxy.wire.heads import encode_head, end_to_end
 from proxy.wire.upstream import STALE, PoolRules, UpstreamConnection
 
-OWN_FIELDS = frozenset(b"x-correlation-id x-attempt-count x-request-deadline-ms expect".split())
+OWN_FIELDS = frozenset(b"x-correlation-id x-attempt-count x-request-deadline-ms x-backstay-explain expect".split())
 
 
 class Address(NamedTuple):

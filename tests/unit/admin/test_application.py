@@ -99,7 +99,7 @@ async def test_an_operator_decides_for_one_circuit(
     client: ClientSession, sidecar: Sidecar, action: str, mode: Mode
 ) -> None:
     """The named circuit takes the mode, the answer shows it, the other circuit stays as it was."""
-    sidecar.circuits["sessions"].force(Mode.OBSERVE)
+    sidecar.circuits["sessions"].force(Mode.OBSERVE, 0.0)
     async with client.post(f"/circuits/sessions/{action}", headers=BEARER) as response:
         assert (response.status, (await response.json())["mode"]) == (200, mode.value)
     assert sidecar.circuits["sessions"].mode is mode

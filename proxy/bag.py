@@ -1,0 +1,87 @@
+"""What one exchange knows: the values its steps fill in, and what follows from them. The steps are in exchange.py."""
+
+import asyncio
+
+from proxy.errors import Problem, Reason
+from proxy.message import Failure, Reader, Request
+from proxy.parts import Client, Parts
+from proxy.policy import idempotency, summary
+from proxy.policy.attempts import Attempt
+from proxy.policy.coalescing import Flight, Role
+from proxy.policy.correlation import Correlation
+from proxy.policy.deadline import Deadline
+from proxy.policy.identity import Identity
+from proxy.policy.recovery import Result
+from proxy.policy.routing import NO_SUBJECT
+
+LOST = Result(Failure(Reason.INTERNAL, sent=True))  # what followers get if their leader's task dies of a bug
+LEFT = Result(Failure(Reason.CANCELLED, sent=True))
+OUT_OF_TIME = Result(Failure(Reason.RESPONSE_TIMEOUT, sent=True))
+NOBODY = Identity(b"", b"")
+
+
+class Bag:
+    """Everything about one client request, typed; the record, the metrics and the answer are made from it."""
+
+    __slots__ = (
+        "_begun", "_client", "_failure_counted", "_needed", "_parts", "_reader", "_sending", "_until", "_wiring",
+        "alone_because", "answered", "attempts", "bytes_in", "bytes_out", "correlation", "deadline", "duration_s",
+        "flight", "gone", "identity", "key", "match", "problem", "request", "result", "role", "route", "started",
+        "started_wall", "subject", "task", "trace_id", "truncated",
+        "would",
+    )  # fmt: skip
+
+    def __init__(self, parts: Parts, request: Request, client: Client) -> None:
+        """Take a request whose head is here; its body may arrive until `run` starts."""
+        self._parts = parts
+        self._client = client
+        self.request = request
+        self.match = parts.router.match(request)  # 2. Route: a body's limits are its route's
+        self.route = self.match.route
+        self._wiring = parts.wired(self.route)
+        self.task: asyncio.Task[None] | None = None
+        self.started = self.started_wall = self.duration_s = 0.0
+        self.correlation = Correlation("")
+        self.trace_id: str | None = None
+        self.subject = NO_SUBJECT
+        self.identity = NOBODY
+        self.key: idempotency.Key | None = None
+        self.deadline = self._until = Deadline(0.0)
+        self.role: Role | None = None
+        self.alone_because = ""
+        self.flight: Flight | None = None
+        self.attempts: list[Attempt] = []
+        self.result = LOST
+        self.problem: Problem | None = None
+        self.answered = 0  # the status that went out; 0: none did
+        self.bytes_in = self.bytes_out = 0
+        self.gone = self.truncated = False
+        self.would: list[str] | None = None  # in a dry run: what was only noted
+        self._reader: Reader | None = None
+        self._begun = self._needed = self._sending = self._failure_counted = False
+
+    @property
+    def wanted(self) -> bool:
+        """Tell whether any caller still waits for what this exchange brings home."""
+        return not self.gone if self.flight is None else self.flight.callers > 0
+
+    @property
+    def status(self) -> int:
+        """Return the status the client got, or the one that stands for its having left."""
+        return self.answered or Reason.CANCELLED.status
+
+    @property
+    def ending(self) -> str:
+        """Return how it ended, in one bounded word."""
+        refused_here = self.problem is not None and self.problem.error is Reason.REQUEST_ERROR
+        return summary.ending(self.result, self.answered, refused=refused_here, truncated=self.truncated)
+
+    @property
+    def succeeded(self) -> bool:
+        """Tell whether the client got what it asked for."""
+        return summary.succeeded(self.ending)
+
+    @property
+    def level(self) -> str:
+        """Return the target level of its duration, "" for a route without a target."""
+        return self.route.target.level(self.duration_s) if self.route.target is not None else ""

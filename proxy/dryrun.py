@@ -1,0 +1,82 @@
+"""`dry_run = true`: every policy is asked and nothing is done. It only forwards, and notes what would have been done."""
+
+from proxy.bag import LOST
+from proxy.errors import Refusal
+from proxy.exchange import Exchange
+from proxy.message import Lines, Outcome, Request
+from proxy.parts import Client, Parts
+from proxy.policy import recovery
+from proxy.policy.attempts import Attempt
+from proxy.policy.breaker import State
+from proxy.policy.coalescing import Flight, Joined, Role
+from proxy.policy.deadline import Deadline
+from proxy.policy.disclosure import Story
+from proxy.policy.recovery import Honest, Result
+from proxy.policy.retry import Again, Decision, Stop
+
+PATIENCE_S = 30.0  # as for requests that no route matches: a dry run cuts nobody short
+
+
+class DryRun(Exchange):
+    """An exchange that forwards once, unchanged. `would` tells what the real one would have done, in its order."""
+
+    __slots__ = ("_notes",)
+
+    def __init__(self, parts: Parts, request: Request, client: Client) -> None:
+        super().__init__(parts, request, client)
+        self._notes: list[str] = []
+        self.would = self._notes
+
+    def _open(self) -> None:
+        try:
+            super()._open()
+        except Refusal as refusal:
+            self._notes.append(f"refuse: {refusal.status} {refusal.metric}")
+        self.deadline = Deadline(self.started + PATIENCE_S)
+
+    def _join(self) -> Joined:
+        place = super()._join()
+        self.flight = None
+        if place.role is Role.JOINED and place.flight is not None:
+            self._parts.flights.left()
+            self._notes.append(f"join {place.flight.id}")
+            return Joined(Role.ALONE, reason="dry_run")
+        return place
+
+    async def _lead(self, flight: Flight | None, began: float) -> Result:
+        try:
+            return await super()._lead(None, began)
+        finally:
+            if flight is not None:
+                self._parts.flights.land(flight, LOST, self.request)  # nobody waits: it only showed who would have
+
+    async def _kept(self) -> Result | None:
+        if await super()._kept() is not None:
+            self._notes.append("reuse a kept answer")
+        if self.key is not None and self.key.source == "minted":
+            self._notes.append("inject an idempotency key")
+            self.key = None
+        return None
+
+    async def _attempt(self, request: Request, waited_s: float) -> Outcome:
+        if self._wiring.breaker.state is State.OPEN:
+            self._notes.append("fast-fail: the circuit is open")
+        return await super()._attempt(request, waited_s)
+
+    def _explain(self, decision: Decision) -> Decision:
+        if isinstance(decision, Again):
+            self._notes.append(f"retry: {decision.reason}")
+            return super()._explain(Stop("dry_run"))
+        return super()._explain(decision)
+
+    async def _recover(self, outcome: Outcome) -> Result:
+        plan = recovery.plan(self.route.recovery, outcome, self.match.names, self.subject.value)
+        if not isinstance(plan, Honest):
+            self._notes.append(f"recover: {type(plan).__name__}")
+        return Result(outcome)
+
+    def _to_upstream(self, attempt: Attempt, remaining_s: float) -> Lines:
+        return ()
+
+    def _to_client(self, story: Story) -> Lines:
+        return ()

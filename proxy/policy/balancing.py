@@ -1,0 +1,70 @@
+"""Which of an upstream's addresses is asked. This file chooses and remembers who failed; it connects to nobody."""
+
+from dataclasses import dataclass
+
+from proxy.policy.breaker import FAILURES
+from proxy.policy.classify import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class EjectionRules:
+    """Passive ejection of one address (Envoy's outlier detection in its plainest form); times in seconds."""
+
+    consecutive_failures: int = 5
+    ejection_s: float = 30.0
+
+
+class Address:
+    """What is remembered of one address."""
+
+    __slots__ = ("ejected_until", "failures")
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self.ejected_until = 0.0
+
+
+class Balancer:
+    """Choose among `count` addresses in turn; an attempt after a failure goes to another one where there is one.
+
+    An address that fails `consecutive_failures` times in a row is passed over for `ejection_s`. Where all are ejected,
+    all are used: the circuit breaker decides about the upstream as a whole, not this file.
+    """
+
+    __slots__ = ("_addresses", "_next", "rules")
+
+    def __init__(self, count: int, rules: EjectionRules) -> None:
+        self._addresses = tuple(Address() for _ in range(count))
+        self._next = 0
+        self.rules = rules
+
+    def choose(self, tried: frozenset[int], now: float) -> int:
+        """Return the index of the address to ask."""
+        count = len(self._addresses)
+        if count == 1:
+            return 0
+        turn = [(self._next + step) % count for step in range(count)]
+        standing = [index for index in turn if self._addresses[index].ejected_until <= now]
+        untried = [index for index in standing if index not in tried] or [i for i in turn if i not in tried]
+        chosen = (untried or standing or turn)[0]
+        self._next = (chosen + 1) % count
+        return chosen
+
+    def report(self, index: int, verdict: Verdict, now: float) -> None:
+        """Take down how an address did."""
+        address = self._addresses[index]
+        if verdict not in FAILURES:
+            address.failures = 0
+            return
+        address.failures += 1
+        if address.failures >= self.rules.consecutive_failures:
+            address.failures = 0
+            address.ejected_until = now + self.rules.ejection_s
+
+    def ejected(self, now: float) -> tuple[int, ...]:
+        """Return the addresses that are passed over."""
+        return tuple(index for index, address in enumerate(self._addresses) if address.ejected_until > now)
+
+    def __repr__(self) -> str:
+        failures = ",".join(str(address.failures) for address in self._addresses)
+        return f"<Balancer {len(self._addresses)} addresses failures={failures}>"

@@ -1,0 +1,26 @@
+"""One session backend behind several addresses: each attempt goes to one, and after a failure to another."""
+
+import asyncio
+from collections.abc import Sequence
+
+from proxy.message import Lines, Outcome, Request
+from proxy.policy.balancing import Balancer
+from proxy.policy.classify import classify
+from proxy.wire.pool import HttpUpstream
+
+
+class BalancedUpstream:
+    """Put each attempt to one of several addresses. The request remembers which were tried."""
+
+    def __init__(self, addresses: Sequence[HttpUpstream], balancer: Balancer) -> None:
+        self._addresses = tuple(addresses)
+        self._balancer = balancer
+
+    async def send(self, request: Request, more: Lines, timeout_s: float) -> Outcome:
+        """Return the answer of the chosen address, or its failure."""
+        now = asyncio.get_running_loop().time  # ejections last seconds: the loop's millisecond is fine enough
+        index = self._balancer.choose(request.tried, now())
+        request.tried |= {index}
+        outcome = await self._addresses[index].send(request, more, timeout_s)
+        self._balancer.report(index, classify(outcome), now())
+        return outcome
