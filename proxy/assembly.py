@@ -70,8 +70,15 @@ class Assembly:
                 self.breakers[name] = CircuitBreaker(name, rules, self._random, self._on_transition)
             else:
                 breaker.rules = rules
-            if settings.dry_run:
-                self.breakers[name].mode = Mode.OBSERVE
+            self._observe(self.breakers[name], only=settings.dry_run)
+
+    @staticmethod
+    def _observe(breaker: CircuitBreaker, *, only: bool) -> None:
+        """Let a dry run's breakers count and refuse nobody; an operator's word stands."""
+        if only:
+            breaker.mode = Mode.OBSERVE
+        elif breaker.mode is Mode.OBSERVE:
+            breaker.mode = Mode.AUTO
 
     def _build_upstreams(self, settings: Settings) -> Mapping[str, Upstream]:
         forwarding = Forwarding(settings.listen.via, settings.listen.forwarded)

@@ -1,4 +1,4 @@
-"""`dry_run = true`: every policy is asked and nothing is done. It only forwards, and notes what would have been done."""
+"""`dry_run = true`: every policy is asked, and nothing done. It only forwards, and notes what would have been."""
 
 from proxy.bag import LOST
 from proxy.errors import Refusal
@@ -75,7 +75,7 @@ class DryRun(Exchange):
             self._notes.append(f"recover: {type(plan).__name__}")
         return Result(outcome)
 
-    def _to_upstream(self, attempt: Attempt, remaining_s: float) -> Lines:
+    def _to_upstream(self, request: Request, attempt: Attempt, remaining_s: float) -> Lines:
         return ()
 
     def _to_client(self, story: Story) -> Lines:

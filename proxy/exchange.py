@@ -242,7 +242,7 @@ class Exchange(Bag):
             attempt.outcome = Failure(Reason.CIRCUIT_OPEN, sent=False, retry_after_s=permit.retry_after_s)
             return attempt.outcome
         remaining_s = self._until.remaining(now) if request.replayable else self.route.total_timeout_s
-        more = self._to_upstream(attempt, remaining_s)
+        more = self._to_upstream(request, attempt, remaining_s)
         self._sending = True
         try:
             timeout_s = attempt_timeout(self.route, self.attempts, remaining_s)
@@ -254,8 +254,9 @@ class Exchange(Bag):
             wiring.cors.learn(request, attempt.outcome)
         return attempt.outcome
 
-    def _to_upstream(self, attempt: Attempt, remaining_s: float) -> Lines:
-        return disclosure.to_upstream(self.correlation.id, self.key, attempt.n, remaining_s)
+    def _to_upstream(self, request: Request, attempt: Attempt, remaining_s: float) -> Lines:
+        key = self.key if request is self.request else None  # recovery's own requests carry their own
+        return disclosure.to_upstream(self.correlation.id, key, attempt.n, remaining_s)
 
     def _settle(self, attempt: Attempt, permit: Permit, began: float) -> None:
         """Report the attempt, whatever became of it; a flight counts one failure at the most (B5)."""

@@ -92,10 +92,10 @@ def to_client(story: Story, *, expose: bool) -> Lines:
 
 
 def _cache_status(story: Story) -> bytes | None:
-    if story.error is not None:
-        return None
     if story.ttl_s is not None:
         return b"backstay; hit; ttl=%d" % story.ttl_s
+    if story.error is not None:
+        return None
     if story.collapsed is None:
         return None
     forwarded = b"backstay; fwd=method" if story.unsafe else b"backstay; fwd=miss"
