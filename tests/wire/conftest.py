@@ -1,0 +1,72 @@
+"""Every wire test runs twice: once with whole segments, once with every segment split."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from proxy.app import Sidecar
+from proxy.config.load import load
+from tests.wire.kit import Backend, Wire
+
+BASE = """
+[listen]
+address = "127.0.0.1:0"
+drain_timeout = "1s"
+{listen}
+[admin]
+address = "127.0.0.1:0"
+[audit]
+path = "{audit}"
+[upstreams.backend]
+url = "http://127.0.0.1:{port}"
+{upstream}
+[defaults]
+{defaults}
+{more}
+"""
+Start = Callable[..., Awaitable[Wire]]
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run on the loop that the sidecar runs on."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(params=["whole", "split"])
+def split(request: pytest.FixtureRequest) -> bool:
+    """Tell whether what is said goes out in many segments."""
+    return bool(request.param == "split")
+
+
+@pytest.fixture
+async def start(split: bool, tmp_path: Path) -> AsyncIterator[Start]:
+    """Start sidecars with settings of their own: texts for the tables `listen`, `upstream`, `defaults`, and `more`."""
+    wires: list[Wire] = []
+
+    async def started(*, listen: str = "", upstream: str = "", defaults: str = "", more: str = "") -> Wire:
+        backend = await Backend(split=split).start()
+        audit = tmp_path / f"audit-{len(wires)}.jsonl"
+        file = tmp_path / f"config-{len(wires)}.toml"
+        file.write_text(
+            BASE.format(
+                audit=audit, port=backend.port, listen=listen, upstream=upstream, defaults=defaults, more=more
+            ),
+            encoding="utf-8",
+        )
+        sidecar = Sidecar(load(file, environ={}))
+        await sidecar.start()
+        wires.append(Wire(sidecar, backend, split=split))
+        return wires[-1]
+
+    yield started
+    for wire in wires:
+        await wire.close()
+
+
+@pytest.fixture
+async def wire(start: Start) -> Wire:
+    """Return a sidecar with every setting at its default."""
+    return await start()
