@@ -24,6 +24,7 @@ class Reason(StrEnum):
     PROTOCOL_ERROR = "http_protocol_error"
     REQUEST_ERROR = "http_request_error"
     INTERNAL = "proxy_internal_error"
+    UNRECORDED = "proxy_internal_response"  # the audit trail must have it on disk first, and could not in time
     CANCELLED = "cancelled"  # nobody was left to answer; never sent to anyone
 
     @property
@@ -49,6 +50,7 @@ _ANSWERS: dict[Reason, tuple[int, str]] = {
     Reason.PROTOCOL_ERROR: (502, "The backend's answer was not HTTP"),
     Reason.REQUEST_ERROR: (400, "The request was refused"),
     Reason.INTERNAL: (500, "The sidecar failed"),
+    Reason.UNRECORDED: (503, "The audit trail cannot record it"),
     Reason.CANCELLED: (499, "The client left"),
 }
 

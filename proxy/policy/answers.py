@@ -14,6 +14,7 @@ _DETAILS = {
     Reason.RESPONSE_TIMEOUT: "the backend did not answer within the deadline",
     Reason.PROTOCOL_ERROR: "the backend's answer is not valid HTTP/1.1",
     Reason.INTERNAL: "an error in the sidecar, which is in its log",
+    Reason.UNRECORDED: "its record could not be put on disk in time, and without one nothing is done or told here",
 }
 
 

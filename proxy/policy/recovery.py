@@ -130,8 +130,9 @@ def plan(rules: RecoveryRules, outcome: Outcome, names: Mapping[str, str], subje
 
 
 def _nobody_asks(outcome: Outcome) -> bool:
-    """Tell whether the client left or was itself at fault: it gets no substitute."""
-    return isinstance(outcome, Failure) and outcome.reason in (Reason.CANCELLED, Reason.REQUEST_ERROR)
+    """Tell whether the client left, was itself at fault, or may not be served unrecorded: it gets no substitute."""
+    no_substitute = (Reason.CANCELLED, Reason.REQUEST_ERROR, Reason.UNRECORDED)
+    return isinstance(outcome, Failure) and outcome.reason in no_substitute
 
 
 def last_resort(
