@@ -24,11 +24,10 @@ class Bag:
     """Everything about one client request, typed; the record, the metrics and the answer are made from it."""
 
     __slots__ = (
-        "_begun", "_client", "_failure_counted", "_needed", "_parts", "_reader", "_sending", "_until", "_wiring",
-        "alone_because", "answered", "attempts", "bytes_in", "bytes_out", "correlation", "deadline", "duration_s",
-        "flight", "gone", "identity", "key", "match", "problem", "request", "result", "role", "route", "started",
-        "started_wall", "subject", "task", "trace_id", "truncated",
-        "would",
+        "_begun", "_client", "_failure_counted", "_needed", "_parts", "_reader", "_recorded", "_sending", "_until",
+        "_wiring", "alone_because", "answered", "attempts", "bytes_in", "bytes_out", "correlation", "deadline",
+        "duration_s", "flight", "gone", "identity", "key", "match", "problem", "record_id", "request", "result",
+        "role", "route", "started", "started_wall", "subject", "task", "trace_id", "truncated", "would",
     )  # fmt: skip
 
     def __init__(self, parts: Parts, request: Request, client: Client) -> None:
@@ -36,6 +35,7 @@ class Bag:
         self._parts = parts
         self._client = client
         self.request = request
+        self.record_id = ""  # the ledger's
         self.match = parts.router.match(request)  # 2. Route: a body's limits are its route's
         self.route = self.match.route
         self._wiring = parts.wired(self.route)
@@ -58,7 +58,7 @@ class Bag:
         self.gone = self.truncated = False
         self.would: list[str] | None = None  # in a dry run: what was only noted
         self._reader: Reader | None = None
-        self._begun = self._needed = self._sending = self._failure_counted = False
+        self._begun = self._needed = self._sending = self._failure_counted = self._recorded = False
 
     @property
     def wanted(self) -> bool:

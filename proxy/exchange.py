@@ -6,6 +6,7 @@ import logging
 from proxy.bag import LEFT, LOST, OUT_OF_TIME, Bag
 from proxy.errors import BrokenBody, Problem, Reason, Refusal, refused
 from proxy.message import Failure, Lines, Outcome, Reader, Request, Response, answer_in, discard
+from proxy.parts import Witness
 from proxy.policy import answers, coalescing, correlation, disclosure, idempotency, kept, recovery
 from proxy.policy.attempts import Attempt, attempt_timeout, ladder_outcome
 from proxy.policy.breaker import FAILURES, Permit, Refused
@@ -217,6 +218,8 @@ class Exchange(Bag):
     async def _climb(self, request: Request) -> Outcome:
         """Run one ladder of attempts."""
         parts, question, first = self._parts, Question.of(self.route, request), len(self.attempts)
+        if parts.witness is not None and not request.safe and not await self._intend(parts.witness):
+            return Failure(Reason.UNRECORDED, sent=False)
         waited_s = 0.0
         while True:
             outcome = await self._attempt(request, waited_s)
@@ -231,6 +234,9 @@ class Exchange(Bag):
             discard(outcome)
             waited_s = decision.delay_s
             await parts.clock.sleep(waited_s)
+
+    async def _intend(self, witness: Witness) -> bool:
+        return await witness.intent(self, self._until.remaining(self._parts.clock.now()))
 
     async def _attempt(self, request: Request, waited_s: float) -> Outcome:
         parts, wiring, now = self._parts, self._wiring, self._parts.clock.now()
@@ -334,6 +340,9 @@ class Exchange(Bag):
             self._parts.flights.land(flight, result, self.request)
 
     def _record(self) -> None:
+        if self._recorded:
+            return
+        self._recorded = True
         self._take(Role.ALONE)  # only those who were refused before they could join
         parts, route = self._parts, self.route
         self._stop_the_clock()
@@ -361,11 +370,16 @@ class Exchange(Bag):
         self.answered = response.status
         more = self._to_client(self._story())
         if isinstance(response.body, bytes):
-            self._client.write(response, more)
             self.bytes_out = len(response.body)
+            self._give(response, more)
+            return
+        reader = self._reader or response.body.open()
+        if self._parts.witness is not None and not await self._parts.witness.opening(self):
+            reader.close()
+            self.answered = 0
+            await self._answer(Result(answers.WITHHELD))
             return
         try:
-            reader = self._reader or response.body.open()
             self.bytes_out = await self._client.relay(response, reader, more)
         except BrokenBody:
             self.truncated = True
@@ -375,11 +389,26 @@ class Exchange(Bag):
         if self.gone or self.answered:
             return
         self.problem, self.answered = problem, problem.status
-        response = answers.own_answer(problem, self.correlation.id, self._wiring.cors.lines(self.request))
-        story = self._story()._replace(error=problem.error, retry_after_s=retry_after_s)
-        self._client.write(response, self._to_client(story))
+        response, more = self._own(problem, retry_after_s)
         self.bytes_out = len(response.body) if isinstance(response.body, bytes) else 0
+        self._give(response, more)
         self._stop_the_clock()
+
+    def _own(self, problem: Problem, retry_after_s: float | None = None) -> tuple[Response, Lines]:
+        response = answers.own_answer(problem, self.correlation.id, self._wiring.cors.lines(self.request))
+        return response, self._to_client(self._story()._replace(error=problem.error, retry_after_s=retry_after_s))
+
+    def _give(self, response: Response, more: Lines) -> None:
+        """Write a whole answer; where the trail must have it first, once it has, or else a refusal instead (A2)."""
+        witness = self._parts.witness
+        if witness is None:
+            self._client.write(response, more)
+            return
+        self._record()
+        told = (response, more)
+        witness.answer(
+            self, lambda kept: self._client.write(*(told if kept else self._own(answers.problem_of(answers.WITHHELD))))
+        )
 
     def _to_client(self, story: disclosure.Story) -> Lines:
         return disclosure.to_client(story, expose=self._parts.expose)

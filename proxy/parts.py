@@ -1,6 +1,6 @@
 """What the page needs of the rooms with I/O, as Protocols; `app` plugs the real ones in, tests plug in scripts."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Protocol
@@ -73,6 +73,22 @@ class Ledger(Protocol):
         ...
 
 
+class Witness(Protocol):
+    """What must be on disk before something may happen (A2). In `batch` mode there is none, and nothing waits."""
+
+    async def intent(self, exchange: "Exchange", within_s: float) -> bool:
+        """Return whether an unsafe request may go upstream: in `strict`, once its intent is on disk."""
+        ...
+
+    def answer(self, exchange: "Exchange", tell: Callable[[bool], None]) -> None:
+        """Call `tell` when the exchange's record, which is written, is on disk; with False if that is too late."""
+        ...
+
+    async def opening(self, exchange: "Exchange") -> bool:
+        """Return whether a streamed answer may begin: once it is on disk that it does."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Wiring:
     """What one route is wired to."""
@@ -99,6 +115,7 @@ class Parts:
     random: Random
     expose: bool = True
     deadline_field: bytes = b"x-request-deadline-ms"
+    witness: Witness | None = None
 
     def wired(self, route: Route) -> Wiring:
         """Return the wiring of a route."""

@@ -17,6 +17,13 @@ _DETAILS = {
     Reason.UNRECORDED: "its record could not be put on disk in time, and without one nothing is done or told here",
 }
 
+# Nothing is told that is not on record, even where it was done.
+WITHHELD = Failure(
+    Reason.UNRECORDED,
+    sent=True,
+    detail="the answer is withheld: its record could not be put on disk in time; what was asked may have been done",
+)
+
 
 def problem_of(failure: Outcome) -> Problem:
     """Return what is said of a failure."""
