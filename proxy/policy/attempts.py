@@ -2,7 +2,7 @@
 
 from proxy.errors import Reason
 from proxy.message import Failure, Outcome, Response
-from proxy.policy.classify import label
+from proxy.policy.classify import Verdict, classify, label
 from proxy.policy.routing import Route
 
 
@@ -54,5 +54,5 @@ def attempt_timeout(route: Route, attempts: list[Attempt], remaining_s: float) -
     """Return the seconds the next attempt may take: doubled after each timeout (T4), never past the deadline."""
     if route.attempt_timeout_s is None:
         return remaining_s
-    timeouts = sum(attempt.result == Reason.RESPONSE_TIMEOUT for attempt in attempts)
+    timeouts = sum(classify(attempt.outcome) is Verdict.TIMEOUT for attempt in attempts)
     return min(remaining_s, route.attempt_timeout_s * float(1 << timeouts))

@@ -153,8 +153,8 @@ class CircuitBreaker:
 
     def _failed(self, now: float, *, counted: bool) -> None:
         if self.state is State.HALF_OPEN:
-            self._enter(State.OPEN, now)
-        elif counted:
+            self._trip(now)
+        elif counted and self.state is State.CLOSED:
             self.failures += 1
             if self.failures >= self.rules.failure_threshold:
                 self._trip(now)

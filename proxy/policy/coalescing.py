@@ -41,7 +41,7 @@ class Flight:
     """
 
     __slots__ = (
-        "_on_deserted", "_waiting", "callers", "followers", "id", "key", "limit", "principal", "safe", "stage", "stamp",
+        "_on_deserted", "_waiting", "callers", "followers", "id", "key", "late", "principal", "safe", "stage", "stamp",
         "subject",
     )  # fmt: skip
 
@@ -55,6 +55,7 @@ class Flight:
         self.stage = Stage.OPEN
         self.callers = 1
         self.followers = 0
+        self.late = False  # at its landing its deadline was over
         self._waiting: dict[int, Landing] = {}
         self._on_deserted: Callable[[], None] | None = None
 
@@ -156,9 +157,9 @@ class Flights:
             if found.followers < route.max_followers:
                 self.followers += 1
                 return Joined(Role.JOINED, found)
-            return self._beyond(route, "max_followers")
+            return self._beyond(route, request, "max_followers")
         if len(self._open) >= route.max_flights:
-            return self._beyond(route, "max_flights")
+            return self._beyond(route, request, "max_flights")
         self._count += 1
         flight_id, stamp = f"{self._name}-{self._count:x}", self.seals.stamp()
         flight = Flight(flight_id, key, subject, identity.principal, safe=request.safe, stamp=stamp)
@@ -197,8 +198,8 @@ class Flights:
     def _joinable(self, flight: Flight) -> bool:
         return not flight.safe or self.seals.fresh(flight.stamp, flight.subject, flight.principal)
 
-    def _beyond(self, route: Route, limit: str) -> Joined | Overflow:
-        if route.coalesce is Coalesce.SUBJECT:
+    def _beyond(self, route: Route, request: Request, limit: str) -> Joined | Overflow:
+        if route.coalesce is Coalesce.SUBJECT and not request.safe:
             detail = f"the limit on {limit} is reached; try again shortly"
             return Overflow(Refusal(503, limit, detail, closes=False))
         return Joined(Role.ALONE, reason=limit)
@@ -209,7 +210,9 @@ class Flights:
 
 
 def elects(flight: Flight, result: Result, elections: int, remaining_s: float) -> bool:
-    """Tell whether a follower leads again (C9): its flight was lost or timed out, asking is safe, and time is left."""
+    """Tell whether a follower leads again (C9): its flight was lost or late, asking is safe, and time is left."""
     outcome = result.outcome
-    lost = isinstance(outcome, Failure) and outcome.reason in (Reason.INTERNAL, Reason.RESPONSE_TIMEOUT)
+    if not isinstance(outcome, Failure):
+        return False
+    lost = outcome.reason is Reason.INTERNAL or (flight.late and outcome.reason is Reason.RESPONSE_TIMEOUT)
     return lost and flight.safe and elections < MAX_ELECTIONS and remaining_s > 0

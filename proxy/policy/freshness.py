@@ -61,4 +61,5 @@ class Seals:
         marks[key] = self._counter
         marks.move_to_end(key)
         if len(marks) > self._limit:
-            _, self._forgotten = marks.popitem(last=False)
+            _, mark = marks.popitem(last=False)
+            self._forgotten = max(self._forgotten, mark)

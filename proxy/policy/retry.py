@@ -1,9 +1,11 @@
 """Whether to ask again, and when. This file decides and says why; it never waits."""
 
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from random import Random
 from typing import NamedTuple
 
+from proxy.errors import Reason
 from proxy.message import IDEMPOTENT_METHODS, Failure, Outcome, Request, Response
 from proxy.policy.classify import Verdict, classify
 from proxy.policy.routing import RetryRules, Route
@@ -43,6 +45,7 @@ _LADDERS = {
     Verdict.TIMEOUT: Ladder("timeout", 1, 2),
 }  # T4, T10: what has no ladder is never retried
 _UNPROCESSED = frozenset({429, 503})
+_TIMED_OUT = Failure(Reason.RESPONSE_TIMEOUT, sent=True)
 
 
 class Question(NamedTuple):
@@ -142,6 +145,10 @@ class RetryPolicy:
             return Stop("budget", denied=True)
         return Again(delay, ladder.cause)
 
+    def repeats_timeouts(self, rules: RetryRules, question: Question) -> bool:
+        """Tell whether an attempt that timed out may be made again: only then is it cut short (T4)."""
+        return self.enabled and rules.max_retries > 0 and _must_not_repeat(question, _TIMED_OUT) is None
+
     def _delay(self, rules: RetryRules, ladder: Ladder, attempt: int, outcome: Outcome, wall: float) -> float:
         nominal = min(rules.max_delay_s, rules.initial_delay_s * ladder.first * float(1 << (attempt - 1)))
         spread = rules.jitter * self._random.uniform(-1, 1)
@@ -174,7 +181,9 @@ def retry_after(outcome: Outcome, wall: float) -> float | None:
     if value.isdigit():
         return float(value) if len(value) < 10 else None
     try:
-        seconds = parsedate_to_datetime(value.decode("latin-1")).timestamp() - wall
-    except ValueError:
+        date = parsedate_to_datetime(value.decode("latin-1"))
+    except (ValueError, OverflowError):  # the latter for a year or an offset beyond a C integer
         return None
+    # RFC 9110 section 5.6.7: an HTTP-date is in UTC; its asctime form does not say so
+    seconds = date.replace(tzinfo=date.tzinfo or UTC).timestamp() - wall
     return seconds if seconds > 0 else None
