@@ -1,0 +1,243 @@
+"""A sidecar without sockets: the real page and policies between a scripted backend and recording clients."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from random import Random
+
+import orjson
+
+from proxy.exchange import Exchange
+from proxy.message import Fields, Lines, Peer, Reader, Request, Response
+from proxy.parts import Parts, Wiring
+from proxy.policy.breaker import BreakerRules, CircuitBreaker
+from proxy.policy.coalescing import Flights
+from proxy.policy.cors import CorsMemory
+from proxy.policy.freshness import Seals
+from proxy.policy.identity import Identifier
+from proxy.policy.kept import Kept
+from proxy.policy.recovery import Fallback, RecoveryRules, RequestTemplate
+from proxy.policy.retry import RetryBudget, RetryPolicy
+from proxy.policy.routing import Coalesce, Idempotency, RetryRules, Route, Router, SubjectRule
+from tests.simulation.scripted import Play, ScriptedUpstream, Step
+from tests.simulation.virtual import VirtualClock, now_ms
+
+EXACT = RetryRules(jitter=0.0)  # the ladder's nominal waits
+
+CREATE = Route(
+    "create", "POST", "/api/sessions", "sessions", "sessions",
+    subject=SubjectRule("body", "/reportId"), coalesce=Coalesce.SUBJECT, idempotency=Idempotency.INJECT,
+    honours_idempotency=True, retry=EXACT,
+    recovery=RecoveryRules(on_conflict=RequestTemplate("GET", "/api/sessions/{subject}")),
+)  # fmt: skip
+LOAD = Route(
+    "load", "GET", "/api/sessions/{report_id}", "sessions", "sessions",
+    subject=SubjectRule("path", "report_id"), retry=EXACT,
+)  # fmt: skip
+UPDATE = replace(LOAD, operation="update", method="PATCH")
+HISTORY = replace(
+    LOAD, operation="history", template="/api/history/{report_id}", reuse_s=2.0,
+    recovery=RecoveryRules(fallback=Fallback(200, {"messages": [], "degraded": True})),
+)  # fmt: skip
+ROUTES = (CREATE, LOAD, UPDATE, HISTORY)
+CATCH_ALL = Route("passthrough", "*", "*", "sessions", "sessions", resend=False, total_timeout_s=30.0, retry=EXACT)
+
+
+class RecordingClient:
+    """A downstream end that writes down what it is given."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.body = b""
+        self.fields = Fields(())
+        self.at_ms = 0.0
+        self.answers = 0
+
+    def write(self, response: Response, more: Lines) -> None:
+        assert isinstance(response.body, bytes)
+        self._take(response, more)
+        self.body = response.body
+
+    async def relay(self, response: Response, reader: Reader, more: Lines) -> int:
+        self._take(response, more)
+        try:
+            while piece := await reader.read():
+                self.body += piece
+        finally:
+            reader.close()
+        return len(self.body)
+
+    def _take(self, response: Response, more: Lines) -> None:
+        self.answers += 1
+        self.status, self.at_ms = response.status, now_ms()
+        self.fields = Fields(response.fields.lines + more)
+
+
+class RecordingMeter:
+    """Counters by name and label."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[str, ...]] = Counter()
+
+    def _count(self, *what: str) -> None:
+        self.counts[what] += 1
+
+    def coalesced(self, route: str, role: str) -> None:
+        self._count("coalesced", role)
+
+    def attempted(self, upstream: str, route: str, result: str, seconds: float) -> None:
+        self._count("attempted", result)
+
+    def retried(self, route: str, reason: str) -> None:
+        self._count("retried", reason)
+
+    def retry_denied(self, route: str, reason: str) -> None:
+        self._count("retry_denied", reason)
+
+    def retried_request(self, route: str, succeeded: bool) -> None:
+        self._count("retried_request", str(succeeded))
+
+    def rejected(self, circuit: str) -> None:
+        self._count("rejected", circuit)
+
+    def recovered(self, route: str, kind: str) -> None:
+        self._count("recovered", kind)
+
+    def idempotency(self, route: str, result: str) -> None:
+        self._count("idempotency", result)
+
+    def finished(self, route: str, method: str, status: int, outcome: str, seconds: float, level: str) -> None:
+        self._count("finished", outcome)
+
+
+class RecordingLedger:
+    """The finished exchanges, in the order of their records."""
+
+    def __init__(self) -> None:
+        self.records: list[Exchange] = []
+
+    def record(self, exchange: Exchange) -> None:
+        self.records.append(exchange)
+
+
+class DictStore:
+    """Kept answers without a bound; whoever reads looks at their age."""
+
+    def __init__(self) -> None:
+        self.kept: dict[bytes, Kept] = {}
+
+    async def get(self, key: bytes) -> Kept | None:
+        return self.kept.get(key)
+
+    async def put(self, key: bytes, kept: Kept, ttl_s: float) -> None:
+        self.kept[key] = kept
+
+
+class Visitor:
+    """One client request on its way."""
+
+    def __init__(self, exchange: Exchange, client: RecordingClient) -> None:
+        self.exchange = exchange
+        self.client = client
+        self.came_ms = now_ms()
+        self.task = asyncio.get_running_loop().create_task(exchange.run())
+        exchange.task = self.task
+
+    @property
+    def status(self) -> int:
+        return self.client.status
+
+    @property
+    def waited_ms(self) -> float:
+        """Return how long the client waited for its answer."""
+        return round(self.client.at_ms - self.came_ms, 3)
+
+    def leave(self) -> None:
+        """Close the client's connection."""
+        self.exchange.abandon()
+
+    async def finish(self) -> "Visitor":
+        """Wait until its record is written."""
+        await asyncio.wait((self.task,))
+        assert self.task.cancelled() or self.task.exception() is None
+        return self
+
+
+class World:
+    """One sidecar with one scripted upstream."""
+
+    def __init__(
+        self, script: Iterable[Step] | Play, routes: tuple[Route, ...] = ROUTES, rules: BreakerRules | None = None
+    ) -> None:
+        self.clock = VirtualClock()
+        self.upstream = ScriptedUpstream(script)
+        self.meter = RecordingMeter()
+        self.ledger = RecordingLedger()
+        self.store = DictStore()
+        self.flights = Flights(Seals())
+        self.transitions: list[str] = []
+        self.breaker = CircuitBreaker(
+            "sessions", rules or BreakerRules(jitter=0.0), Random(7),
+            lambda breaker, state, now: self.transitions.append(state.name),
+        )  # fmt: skip
+        self.budget = RetryBudget()
+        self.cors = CorsMemory()
+        self.parts = self._parts(routes)
+
+    def _parts(self, routes: tuple[Route, ...]) -> Parts:
+        wiring: Mapping[str, Wiring] = {
+            route.operation: Wiring(Identifier(route), self.breaker, self.budget, self.upstream, self.cors)
+            for route in (*routes, CATCH_ALL)
+        }
+        return Parts(
+            Router(routes, CATCH_ALL), wiring, self.flights, RetryPolicy(Random(7)), self.store, self.meter,
+            self.ledger, self.clock, Random(7),
+        )  # fmt: skip
+
+    def visit(self, method: str, target: str, body: bytes = b"", user: str | None = "ada", **fields: str) -> Visitor:
+        """Let a client ask, now. A field's name is written with underscores; `user` is its Authorization."""
+        lines = [(b"Host", b"sidecar")]
+        lines += [(b"Authorization", user.encode())] if user is not None else []
+        lines += [(name.replace("_", "-").encode(), value.encode()) for name, value in fields.items()]
+        request = Request(
+            method, target.encode(), Fields(tuple(lines)), Peer("10.0.0.1", 40000), body, authority=b"sidecar"
+        )
+        client = RecordingClient()
+        return Visitor(Exchange(self.parts, request, client), client)
+
+    def get(self, report: str = "r1", user: str | None = "ada", **fields: str) -> Visitor:
+        """Load a session."""
+        return self.visit("GET", f"/api/sessions/{report}", b"", user, **fields)
+
+    def create(self, report: str = "r1", user: str | None = "ada", **fields: str) -> Visitor:
+        """Create a session, with a key of the client's own where one is given."""
+        body = orjson.dumps({"reportId": report})
+        return self.visit("POST", "/api/sessions", body, user, Content_Type="application/json", **fields)
+
+    def patch(self, report: str = "r1", body: bytes = b"{}", user: str | None = "ada", **fields: str) -> Visitor:
+        """Change a session."""
+        return self.visit("PATCH", f"/api/sessions/{report}", body, user, **fields)
+
+    def history(self, report: str = "r1", user: str | None = "ada", **fields: str) -> Visitor:
+        """Read a history, which is kept for two seconds."""
+        return self.visit("GET", f"/api/history/{report}", b"", user, **fields)
+
+    async def until_ms(self, at_ms: float) -> None:
+        """Wait until `at_ms` virtual milliseconds after the beginning."""
+        await self.clock.sleep((at_ms - now_ms()) / 1000)
+
+    def at_rest(self) -> bool:
+        """Tell whether every permit and every flight came back."""
+        return len(self.flights) == 0 and self.flights.followers == 0 and not self.breaker._leases
+
+    def roles(self) -> tuple[int, int, int]:
+        """Return how many requests led, joined and went alone."""
+        counts = self.meter.counts
+        return counts["coalesced", "led"], counts["coalesced", "joined"], counts["coalesced", "alone"]
+
+
+async def finish(*visitors: Visitor) -> None:
+    """Wait until every visitor's record is written."""
+    for visitor in visitors:
+        await visitor.finish()
