@@ -99,7 +99,7 @@ class Client:
     async def ask(self, data: bytes) -> Answer:
         """Send a request and return its answer."""
         self.send(data)
-        return await self.answer(data.split(b" ", 1)[0].decode())
+        return await self.answer(data.split(b" ", 1)[0].decode("latin-1"))
 
     def send(self, data: bytes) -> None:
         """Send bytes."""
