@@ -24,10 +24,10 @@ class Bag:
     """Everything about one client request, typed; the record, the metrics and the answer are made from it."""
 
     __slots__ = (
-        "_begun", "_client", "_failure_counted", "_needed", "_parts", "_reader", "_recorded", "_sending", "_until",
-        "_wiring", "alone_because", "answered", "attempts", "bytes_in", "bytes_out", "correlation", "deadline",
-        "duration_s", "flight", "gone", "identity", "key", "match", "problem", "record_id", "request", "result",
-        "role", "route", "started", "started_wall", "subject", "task", "trace_id", "truncated", "would",
+        "_begun", "_client", "_failure_counted", "_led", "_needed", "_parts", "_reader", "_recorded", "_sending",
+        "_until", "_wiring", "alone_because", "answered", "attempts", "bytes_in", "bytes_out", "correlation",
+        "deadline", "duration_s", "flight", "gone", "identity", "key", "match", "problem", "record_id", "request",
+        "result", "role", "route", "started", "started_wall", "subject", "task", "trace_id", "truncated", "would",
     )  # fmt: skip
 
     def __init__(self, parts: Parts, request: Request, client: Client) -> None:
@@ -58,12 +58,13 @@ class Bag:
         self.gone = self.truncated = False
         self.would: list[str] | None = None  # in a dry run: what was only noted
         self._reader: Reader | None = None
+        self._led: Flight | None = None  # the flight it asks for now; a follower that had to ask for itself has none
         self._begun = self._needed = self._sending = self._failure_counted = self._recorded = False
 
     @property
     def wanted(self) -> bool:
         """Tell whether any caller still waits for what this exchange brings home."""
-        return not self.gone if self.flight is None else self.flight.callers > 0
+        return not self.gone if self._led is None else self._led.callers > 0
 
     @property
     def status(self) -> int:

@@ -39,13 +39,16 @@ class Exchange(Bag):
         except Refusal as refusal:
             self._say(refused(refusal))
         except asyncio.CancelledError:
-            self.result = LEFT
+            if self.problem is None:  # else its own time was over, and it has been told so
+                self.result = LEFT
             if not self.gone:  # not our client's doing: the sidecar is stopping
                 raise
         except Exception:
             _log.exception("an exchange failed: %r", self.request)
             self._say(answers.problem_of(Failure(Reason.INTERNAL, sent=True)))
         finally:
+            if self._reader is not None:  # one that nobody reads would hold its sender up
+                self._reader.close()
             self._record()
 
     def abandon(self) -> None:
@@ -53,8 +56,8 @@ class Exchange(Bag):
         if self.gone:
             return
         self.gone = True
-        if self._needed and self.flight is not None:
-            self.flight.leave()
+        if self._needed and self._led is not None:
+            self._led.leave()
         elif self._needed:
             self._deserted()
         elif self._begun and self.task is not None:
@@ -138,7 +141,7 @@ class Exchange(Bag):
             self._parts.flights.left()
 
     async def _lead(self, flight: Flight | None, began: float) -> Result:
-        self._needed = True
+        self._needed, self._led = True, flight
         self._until = self.deadline if flight is None else Deadline(began + self.route.total_timeout_s)
         own_time = self._limit_own_wait(flight)
         result = LOST
@@ -174,8 +177,8 @@ class Exchange(Bag):
     def _deserted(self) -> None:
         """Drop a safe question that nobody waits for; an unsafe one that is under way runs to its end (C5)."""
         if self.request.safe or not self._sending:
-            if self.flight is not None:
-                self._parts.flights.abandon(self.flight)
+            if self._led is not None:
+                self._parts.flights.abandon(self._led)
             if self.task is not None:
                 self.task.cancel()
 
@@ -251,8 +254,7 @@ class Exchange(Bag):
         more = self._to_upstream(request, attempt, remaining_s)
         self._sending = True
         try:
-            timeout_s = attempt_timeout(self.route, self.attempts, remaining_s)
-            attempt.outcome = await wiring.upstream.send(request, more, timeout_s)
+            attempt.outcome = await wiring.upstream.send(request, more, self._timeout(request, remaining_s))
         finally:
             self._sending = False
             self._settle(attempt, permit, now)
@@ -263,6 +265,14 @@ class Exchange(Bag):
     def _to_upstream(self, request: Request, attempt: Attempt, remaining_s: float) -> Lines:
         key = self.key if request is self.request else None  # recovery's own requests carry their own
         return disclosure.to_upstream(self.correlation.id, key, attempt.n, remaining_s)
+
+    def _timeout(self, request: Request, remaining_s: float) -> float:
+        route = self.route
+        if route.attempt_timeout_s is None or not self._parts.retry.repeats_timeouts(
+            route.retry, Question.of(route, request)
+        ):
+            return remaining_s
+        return attempt_timeout(route, self.attempts, remaining_s)
 
     def _settle(self, attempt: Attempt, permit: Permit, began: float) -> None:
         """Report the attempt, whatever became of it; a flight counts one failure at the most (B5)."""
@@ -337,6 +347,7 @@ class Exchange(Bag):
         elif not self.gone:
             self._reader = _opened(result)
         if flight is not None:
+            flight.late = self._until.remaining(self._parts.clock.now()) < self.route.min_attempt_s
             self._parts.flights.land(flight, result, self.request)
 
     def _record(self) -> None:
