@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from pathlib import Path
 from random import Random, SystemRandom
 
 import structlog
@@ -15,8 +14,7 @@ import uvloop
 from proxy.admin.application import AdminListener, start_admin
 from proxy.admin.control import ControlPlane
 from proxy.assembly import Assembly
-from proxy.audit.record import Ledger
-from proxy.audit.sink import AuditLog
+from proxy.books import books
 from proxy.clock import Clock, SystemClock
 from proxy.config.addresses import Unix, parse_address
 from proxy.config.load import read_token
@@ -51,24 +49,17 @@ class Sidecar:
     def __init__(self, settings: Settings, clock: Clock | None = None, random: Random | None = None) -> None:
         self.settings = settings
         self._clock = clock or SystemClock()
-        random = random or SystemRandom()
+        random = random or Random(SystemRandom().getrandbits(128))  # asking the system each time costs 14 µs
         name = f"{random.getrandbits(32):08x}"  # this process, in flight and record ids
-        audit = settings.audit
         self.metrics = Metrics()
-        self.audit = AuditLog(
-            None if audit.path == "-" else Path(audit.path),
-            clock=self._clock,
-            queue_limit=audit.queue,
-            max_entries=audit.max_entries,
-            on_write=self.metrics.audit_written,
-        )
-        self._ledger = Ledger(self.audit, name, tuple(audit.query_parameters))
+        kept = books(settings, name, self._clock, self.metrics.audit_written)
+        self.audit, self._ledger = kept.log, kept.ledger
         self._flights = Flights(Seals(), name)
         self._retry = RetryPolicy(random)
         self._store = MemoryStore(settings.store.max_entries, settings.store.max_bytes)
         self._assembly = Assembly(
             self._flights, self._retry, self._store, self.metrics, self._ledger, self._clock, random,
-            self._on_transition,
+            self._on_transition, kept.witness,
         )  # fmt: skip
         self._parts = self._assembly.build(settings)
         self.gate = self._gate(settings)
@@ -109,7 +100,7 @@ class Sidecar:
 
     async def start(self) -> None:
         """Open the trail, then both listeners. Raises StartError before anything is served."""
-        await self.audit.start()
+        await self._ledger.start()
         try:
             self._admin = await start_admin(self._control(), self.settings.admin.address)
             self._server = await self._listen()
@@ -191,7 +182,11 @@ class Sidecar:
         log.warning("circuit", circuit=breaker.name, to=state.name, failures=breaker.failures)
 
     def reload(self, load_again: Callable[[], Settings]) -> None:
-        """Take over new settings for routes, upstreams and policies; a bad file changes nothing and says why."""
+        """Take over new settings for routes, upstreams and policies; a bad file changes nothing and says why.
+
+        Also reopen the audit trail, for whoever renamed it.
+        """
+        self.audit.reopen()
         try:
             settings = load_again()
         except ConfigError as error:

@@ -8,7 +8,7 @@ from proxy.config import compile as compiled
 from proxy.config.routes import RouteSettings
 from proxy.config.settings import Settings
 from proxy.config.settings import Upstream as UpstreamTable
-from proxy.parts import Ledger, Meter, Parts, Store, Upstream, Wiring
+from proxy.parts import Ledger, Meter, Parts, Store, Upstream, Wiring, Witness
 from proxy.policy.balancing import Balancer, EjectionRules
 from proxy.policy.breaker import CircuitBreaker, Mode, State
 from proxy.policy.coalescing import Flights
@@ -29,7 +29,7 @@ class Assembly:
 
     def __init__(
         self, flights: Flights, retry: RetryPolicy, store: Store, meter: Meter, ledger: Ledger, clock: Clock,
-        random: Random, on_transition: OnTransition,
+        random: Random, on_transition: OnTransition, witness: Witness | None = None,
     ) -> None:  # fmt: skip
         self.breakers: dict[str, CircuitBreaker] = {}
         self.pools: dict[Address, UpstreamPool] = {}
@@ -39,6 +39,7 @@ class Assembly:
         self._store = store
         self._meter = meter
         self._ledger = ledger
+        self._witness = witness
         self._clock = clock
         self._random = random
         self._on_transition = on_transition
@@ -61,6 +62,7 @@ class Assembly:
         return Parts(
             Router(routes, catch_all), wiring, self._flights, self._retry, self._store, self._meter, self._ledger,
             self._clock, self._random, settings.listen.expose, settings.listen.deadline_header.lower().encode(),
+            self._witness,
         )  # fmt: skip
 
     def _build_breakers(self, settings: Settings) -> None:

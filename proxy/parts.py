@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from proxy.exchange import Exchange
 
 
+Tell = Callable[[bool], None]
+
+
 class Client(Protocol):
     """The downstream end of one exchange."""
 
@@ -80,7 +83,7 @@ class Witness(Protocol):
         """Return whether an unsafe request may go upstream: in `strict`, once its intent is on disk."""
         ...
 
-    def answer(self, exchange: "Exchange", tell: Callable[[bool], None]) -> None:
+    def answer(self, exchange: "Exchange", tell: Tell) -> None:
         """Call `tell` when the exchange's record, which is written, is on disk; with False if that is too late."""
         ...
 

@@ -16,6 +16,7 @@ import orjson
 from proxy.audit.chain import MAX_LINE, VERSION, unseal
 
 _ROTATED = r"([.-]\d[\dTZ:._-]*)?(\.gz)?"  # audit.jsonl.1, audit.jsonl-20261123.gz: a number, or a date
+_OWN = r"\.\d{8}T\d{6}\.\d{6}Z(\.gz)?"  # audit.jsonl.20261123T153700.123456Z: what our own rotation calls them
 _IN_FOLDER = re.compile(rf"(?P<name>.+\.jsonl){_ROTATED}")
 
 
@@ -65,6 +66,13 @@ def trails(path: Path) -> list[Trail]:
         raise TrailError(f"{path}: {error.strerror}") from error
 
 
+def put_aside(path: Path) -> list[Path]:
+    """Return the files that our own rotation put aside, oldest first: their names carry the time."""
+    named = re.compile(re.escape(path.name) + _OWN)
+    found = (file for file in path.parent.iterdir() if named.fullmatch(file.name))
+    return _once(sorted(found, key=lambda file: file.name.removesuffix(".gz")))
+
+
 def lines(files: Iterable[Path]) -> Iterator[Line]:
     """Yield every line of these files in order; an endless one comes in pieces of MAX_LINE. Raises TrailError."""
     for file in files:
@@ -109,9 +117,13 @@ def _in_folder(folder: Path) -> list[Trail]:
 
 def _trail(files: Iterable[Path]) -> Trail:
     """Order by what the files hold, not by their names: every rotation tool numbers them in its own way."""
-    found = set(files)
-    unzipped = (file for file in found if file.suffix != ".gz" or file.with_suffix("") not in found)
-    return Trail(tuple(sorted(unzipped, key=lambda file: (_first_seq(file), file.name))))
+    return Trail(tuple(sorted(_once(files), key=lambda file: (_first_seq(file), file.name))))
+
+
+def _once(files: Iterable[Path]) -> list[Path]:
+    """Leave out a gzipped file whose plain one is still there."""
+    found = dict.fromkeys(files)
+    return [file for file in found if file.suffix != ".gz" or file.with_suffix("") not in found]
 
 
 def _first_seq(file: Path) -> float:

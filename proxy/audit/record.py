@@ -1,9 +1,13 @@
 """What the trail says of one request. Never a body, a cookie, a credential, a raw key, or a query value not allowed."""
 
-from hashlib import blake2b
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from secrets import token_bytes
 
 from proxy.audit.chain import timestamp
-from proxy.audit.sink import AuditLog
+from proxy.audit.redaction import Redaction, bounded, read_salt
+from proxy.audit.sink import NOTE, AuditLog
 from proxy.errors import Refusal
 from proxy.exchange import Exchange
 from proxy.message import Peer
@@ -11,25 +15,50 @@ from proxy.policy.attempts import Attempt
 from proxy.policy.breaker import CircuitBreaker, State
 from proxy.policy.classify import classify
 
-MAX_TEXT = 512  # characters of any field that a client can choose
-
 
 class Ledger:
-    """Write the record of every exchange. `query_parameters` are those whose values may be written down."""
+    """Write the record of every exchange, as `redaction` allows it."""
 
-    __slots__ = ("_allowed", "_count", "_log", "_name", "recorded")
+    __slots__ = ("_count", "_log", "_name", "_redaction", "_salt_file", "recorded")
 
-    def __init__(self, log: AuditLog, name: str, query_parameters: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, log: AuditLog, name: str, redaction: Redaction | None = None, salt_file: Path | None = None
+    ) -> None:
         self._log = log
         self._name = name
         self._count = 0
         self.recorded = 0  # exchanges
-        self._allowed = frozenset(parameter.encode() for parameter in query_parameters)
+        self._redaction = redaction or Redaction()
+        self._salt_file = salt_file
+
+    async def start(self) -> None:
+        """Open the log and the salt; without a file for it, a salt lasts as long as the process. Raises StartError."""
+        await self._log.start()
+        file = self._salt_file
+        salt = token_bytes(32) if file is None else await asyncio.to_thread(read_salt, file)
+        self._redaction = replace(self._redaction, salt=salt)
 
     def record(self, exchange: Exchange) -> None:
         """Take down a finished exchange. Never waits, never raises."""
         self.recorded += 1
         self._log.append(self._fields(exchange))
+
+    def note(self, exchange: Exchange, note: str, wall: float) -> bool:
+        """Take down something about an exchange beside its record, under the same id; False if there is no room."""
+        request = exchange.request
+        return self._log.note(
+            {
+                "ts": timestamp(wall),
+                "id": self._id_of(exchange),
+                NOTE: note,
+                "correlation_id": exchange.correlation.id,
+                "operation": exchange.route.operation,
+                "subject": bounded(exchange.subject.value),
+                "method": request.method,
+                "path": self._redaction.path(request.path, request.query),
+                "status": exchange.answered or None,
+            }
+        )
 
     def refused(self, refusal: Refusal, peer: Peer, wall: float) -> None:
         """Take down what was refused on the wire before it was a request (W10); nothing of it is repeated."""
@@ -41,7 +70,7 @@ class Ledger:
                 "status": refusal.status,
                 "success": False,
                 "outcome": "refused",
-                "metadata": {"reason": refusal.metric, "client": peer.address},
+                "metadata": {"reason": refusal.metric, **self._client(peer.address)},
             }
         )
 
@@ -63,16 +92,24 @@ class Ledger:
         self._count += 1
         return f"{self._name}-{self._count:x}"
 
+    def _id_of(self, exchange: Exchange) -> str:
+        exchange.record_id = exchange.record_id or self._next_id()
+        return exchange.record_id
+
+    def _client(self, address: str) -> dict[str, object]:
+        client = self._redaction.client(address)
+        return {} if client is None else {"client": client}
+
     def _fields(self, x: Exchange) -> dict[str, object]:
         request, route, flight = x.request, x.route, x.flight
         return {
             "ts": timestamp(x.started_wall),
-            "id": self._next_id(),
+            "id": self._id_of(x),
             "correlation_id": x.correlation.id,
             "operation": route.operation,
-            "subject": _bounded(x.subject.value),
+            "subject": bounded(x.subject.value),
             "method": request.method,
-            "path": self._path(request.path, request.query),
+            "path": self._redaction.path(request.path, request.query),
             "status": x.status,
             "success": x.succeeded,
             "outcome": x.ending,
@@ -84,25 +121,24 @@ class Ledger:
                 "id": None if flight is None else flight.id,
                 "followers": 0 if flight is None or x.role != "led" else flight.followers,
             },
-            "idempotency": _key(x),
+            "idempotency": self._key(x),
             "circuit": route.circuit,
             "target": x.level or None,
             "bytes_in": x.bytes_in,
             "bytes_out": x.bytes_out,
-            "metadata": _metadata(x),
+            "metadata": self._metadata(x),
         }
 
-    def _path(self, path: bytes, query: bytes) -> str:
-        """Return the path with its query's names, and the values only of those that may be written down (A9)."""
-        text = path.decode("latin-1")
-        if query:
-            text += "?" + "&".join(self._parameter(part) for part in query.split(b"&"))
-        return text[:MAX_TEXT]
+    def _key(self, x: Exchange) -> dict[str, object] | None:
+        if x.key is None:
+            return None
+        return {"source": x.key.source, "key_hash": self._redaction.hashed(x.key.value), "replayed": False}
 
-    def _parameter(self, part: bytes) -> str:
-        name, equals, value = part.partition(b"=")
-        shown = name + equals + (value if name in self._allowed else b"*" if value else b"")
-        return shown.decode("latin-1")
+    def _metadata(self, x: Exchange) -> dict[str, object]:
+        metadata = self._client(x.request.client)
+        if self._redaction.headers and (headers := self._redaction.noted_headers(x.request.fields)):
+            metadata["headers"] = headers
+        return metadata | _story(x)
 
 
 def _attempt(attempt: Attempt) -> dict[str, object]:
@@ -117,13 +153,7 @@ def _attempt(attempt: Attempt) -> dict[str, object]:
     }
 
 
-def _key(x: Exchange) -> dict[str, object] | None:
-    if x.key is None:
-        return None
-    return {"source": x.key.source, "key_hash": blake2b(x.key.value, digest_size=8).hexdigest(), "replayed": False}
-
-
-def _metadata(x: Exchange) -> dict[str, object]:
+def _story(x: Exchange) -> dict[str, object]:
     metadata: dict[str, object] = {}
     if x.attempts and (error_type := classify(x.attempts[-1].outcome).error_type) is not None:
         metadata["error_type"] = error_type
@@ -141,9 +171,5 @@ def _metadata(x: Exchange) -> dict[str, object]:
     if x.would is not None:
         metadata["would"] = x.would
     if x.problem is not None:
-        metadata["detail"] = _bounded(x.problem.detail)
+        metadata["detail"] = bounded(x.problem.detail)
     return metadata
-
-
-def _bounded(text: str | None) -> str | None:
-    return None if text is None else text[:MAX_TEXT].encode("utf-8", "replace").decode()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from proxy.audit.chain import GENESIS, MAX_LINE, START, VERSION, Link, unseal
+from proxy.audit.files import TrailError, lines, trails
 from proxy.errors import StartError
 
 _WINDOW = 2 * MAX_LINE  # bytes read from the end: room for one whole line of any legal length, and a torn one
@@ -35,6 +36,31 @@ def recover(fd: int, path: Path) -> Recovered:
     if torn:
         _set_aside(fd, path, torn, keep=size - len(torn))
     return Recovered(last or GENESIS, len(torn))
+
+
+def recover_rotated(path: Path, found: Recovered) -> Recovered:
+    """Return where the chain goes on for a trail file without a record: after the newest file put aside beside it.
+
+    A crash between the rename and the first line leaves it so, and so does a rotation while the sidecar was down.
+    """
+    try:
+        (trail,) = trails(path)
+        older = [file for file in trail.files if file != path and (file.suffix == ".gz" or file.stat().st_size)]
+        return _after(older[-1], found) if older else found
+    except TrailError as error:
+        raise StartError(f"audit trail {error}: move it away, or set another audit.path") from error
+
+
+def _after(older: Path, found: Recovered) -> Recovered:
+    if older.suffix == ".gz":
+        links = (link for line in lines([older]) if (link := unseal(line.data)))
+        return Recovered(max(links, default=GENESIS), found.torn_bytes)
+    fd = os.open(older, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+    try:
+        before = recover(fd, older)
+    finally:
+        os.close(fd)
+    return Recovered(before.last, before.torn_bytes + found.torn_bytes)
 
 
 def _last_link(whole: bytes) -> Link | None:

@@ -7,58 +7,92 @@ interpreter (p99 7 ms against 3.5 ms); one thread writes the bytes. appended = `
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 
-from proxy.audit.chain import Chain, timestamp
-from proxy.audit.output import Output, StandardOutput, TrailFile
-from proxy.audit.writer import Batch, Writer, Written
+from proxy.audit.chain import Chain, Link, timestamp
+from proxy.audit.checkpoint import Checkpoints
+from proxy.audit.keeper import Keeper, KeepingRules
+from proxy.audit.output import Output, RotationRules, StandardOutput, TrailFile
+from proxy.audit.writer import Batch, Hooks, Writer, Written
 from proxy.clock import Clock
 
 _TURN = 512  # records sealed in one turn of the loop: about 1 ms, so that a burst delays no answer
+NOTE = "note"  # the field that tells a line about a request, or about the trail, from a request's own record
 
 log = structlog.get_logger(__name__)
 
 
-class AuditLog:
-    """Keep one chained record of every finished request.
+@dataclass(frozen=True, slots=True)
+class LogRules:
+    """How the log works.
 
     `batch_s`: how long a record may wait for others to be sealed with. `fsync_s`: the longest time between fsyncs.
     `queue_limit`: records held while the disk is slow or failing; more are counted and become one gap record.
-    `max_entries`: how many of the newest records stay in memory. `on_write` gets the seconds each batch took.
+    `max_entries`: how many of the newest records stay in memory. `max_wait_s`: how long anybody waits for a record.
     """
+
+    queue_limit: int = 100_000
+    batch_s: float = 0.005
+    fsync_s: float = 1.0
+    max_entries: int = 10_000
+    max_wait_s: float = 2.0
+    rotation: RotationRules = field(default_factory=RotationRules)
+    keeping: KeepingRules = field(default_factory=KeepingRules)
+
+
+class AuditLog:
+    """Keep one chained record of every finished request. `on_write` gets the seconds that each batch took."""
 
     def __init__(
         self,
         path: Path | None,
         *,
         clock: Clock,
-        queue_limit: int = 100_000,
-        batch_s: float = 0.005,
-        fsync_s: float = 1.0,
-        max_entries: int = 10_000,
+        rules: LogRules | None = None,
+        checkpoints: Checkpoints | None = None,
         on_write: Callable[[float], None] | None = None,
     ) -> None:
-        self.newest: deque[dict[str, object]] = deque(maxlen=max_entries)
-        self._output: Output = StandardOutput() if path is None else TrailFile(path)
+        self._rules = rules or LogRules()
+        self.newest: deque[dict[str, object]] = deque(maxlen=self._rules.max_entries)
+        self._keeper = None if path is None else Keeper(path, self._rules.keeping, self._announce)
+        self._output = self._output_to(path, clock)
         self._clock = clock
-        self._queue_limit = queue_limit
-        self._batch_s = batch_s
+        self._checkpoints = checkpoints
         self._on_write = on_write
-        self._writer = Writer(self._output, clock, fsync_s, self._from_thread)
+        self._writer = Writer(self._output, clock, self._rules.fsync_s, self._hooks())
         self._chain = Chain()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.Handle | None = None
         self._waiting: deque[dict[str, object]] = deque()
+        self._notes = 0  # among those that wait
         self._limit = 0  # nothing is taken before the start and after the close
         self._handed = 0  # records in sealed batches that the thread still holds
         self._unrecorded = 0  # lost since the last gap record
         self._records = 0
         self._gaps = 0
+        self._failing = False
+        self._promises: list[_Promise] = []  # for the next round
+        self._flushing: list[_Promise] = []  # of the round under way
+        self._in_round = False
 
     def __repr__(self) -> str:
         return f"<AuditLog {self._output!r} records={self._records} gaps={self._gaps} queued={self.queued}>"
+
+    def _output_to(self, path: Path | None, clock: Clock) -> Output:
+        if path is None or self._keeper is None:
+            return StandardOutput()
+        return TrailFile(path, self._rules.rotation, self._keeper.wake, clock.wall)
+
+    def _hooks(self) -> Hooks:
+        if self._checkpoints is None:
+            return Hooks(self._from_thread, self._trouble_from_thread)
+        return Hooks(
+            self._from_thread, self._trouble_from_thread, self._checkpoints.durable, self._checkpoints.rules.every
+        )
 
     @property
     def records(self) -> int:
@@ -73,18 +107,20 @@ class AuditLog:
     @property
     def queued(self) -> int:
         """Return how many appended records are on their way."""
-        return len(self._waiting) + self._handed
+        return len(self._waiting) - self._notes + self._handed
 
     async def start(self) -> None:
         """Open the trail, recover its end and begin writing; raises StartError with one line for a person."""
         recovered = await asyncio.to_thread(self._output.open)
         self._chain = Chain(recovered.last.hash, recovered.last.seq)
         self._loop = asyncio.get_running_loop()
-        self._limit = self._queue_limit
-        self._writer.start()
+        self._limit = self._rules.queue_limit
+        self._writer.start(recovered.last)
+        if self._keeper is not None:
+            self._keeper.start()
         if recovered.torn_bytes:
             log.warning("audit_torn_line_set_aside", output=repr(self._output), bytes=recovered.torn_bytes)
-            self._writer.submit(Batch(self._chain.torn(self._now(), recovered.torn_bytes), 0))
+            self._submit([self._chain.torn(self._now(), recovered.torn_bytes)], 0)
 
     def append(self, fields: dict[str, object]) -> None:
         """Take a finished request's record, which must not change from here on; 0.15 µs, on the event loop."""
@@ -94,44 +130,123 @@ class AuditLog:
             return
         self._waiting.append(fields)
         if self._timer is None:
-            self._arm(self._batch_s)
+            self._arm(self._rules.batch_s)
+
+    def note(self, fields: dict[str, object]) -> bool:
+        """Take a line with a `note`, which is nobody's record and is not counted; False if there is no room for it."""
+        if len(self._waiting) + self._handed >= self._limit:
+            return False
+        self._notes += 1
+        self._waiting.append(fields)
+        if self._timer is None:
+            self._arm(self._rules.batch_s)
+        return True
+
+    def when_durable(self, tell: Callable[[bool], None], within_s: float | None = None) -> None:
+        """Call `tell` on the loop once everything appended so far survives the machine, or with False if it is late.
+
+        Late is `within_s` (default: `max_wait_s`) from now; at once while the disk refuses or a record is lost. Those
+        who wait share one fsync: whoever comes while it runs shares the next.
+        """
+        if self._unrecorded or self._failing or not self._limit:
+            tell(False)
+            return
+        assert self._loop is not None
+        wait_s = self._rules.max_wait_s if within_s is None else min(within_s, self._rules.max_wait_s)
+        promise = _Promise(tell)
+        promise.timer = self._loop.call_later(wait_s, promise.keep, False)
+        self._promises.append(promise)
+        if not self._in_round:
+            self._in_round = True
+            self._loop.call_soon(self._round)
+
+    def reopen(self) -> None:
+        """Go on in the file that stands at the path now, without waiting for a record."""
+        if self._limit:
+            self._writer.follow()
 
     async def flush(self) -> None:
-        """Return once everything appended so far is written and fsynced: as late as the disk allows.
-
-        A durability mode that makes an answer wait for its record waits here, in company.
-        """
+        """Return once everything appended so far is written and fsynced: as late as the disk allows."""
         if self._limit:
             await self._in_order(self._writer.flush)
 
     async def close(self) -> None:
         """Write and fsync what is left and stop; what a failing disk refuses once more is lost, and counted."""
-        if self._limit:
-            self._limit = 0
-            await self._in_order(self._writer.stop)
+        if not self._limit:
+            return
+        kept = await self._in_order(self._writer.stop)
+        self._limit = 0
+        for promise in self._promises:
+            promise.keep(False)
+        await asyncio.to_thread(self._last_words, kept)
 
-    async def _in_order(self, ask: Callable[[Callable[[], None]], None]) -> None:
-        """Seal what waits, hand `ask` to the thread behind it, and return when the thread has done it."""
+    def _last_words(self, kept: bool) -> None:
+        """Write what came while the thread was stopping, in the chain, and let go of the file."""
+        lines = self._sealed(len(self._waiting))[0] if kept else []
+        if lines:
+            try:
+                self._output.write(memoryview(b"".join(lines)))
+                self._output.sync()
+            except OSError as error:
+                log.error("audit_write_failed", output=repr(self._output), error=str(error))
+        self._output.close()
+
+    async def _in_order(self, ask: Callable[[Callable[[bool], None]], None]) -> bool:
+        """Seal what waits, hand `ask` to the thread behind it, and return what the thread says of it."""
         loop = asyncio.get_running_loop()
-        while self._waiting or self._unrecorded:
-            self._seal_turn()
-        self._disarm()
-        done = loop.create_future()
+        self._seal_all()
+        done: asyncio.Future[bool] = loop.create_future()
 
-        def tell_loop() -> None:
-            loop.call_soon_threadsafe(_resolve, done)
+        def tell_loop(kept: bool) -> None:
+            loop.call_soon_threadsafe(_resolve, done, kept)
 
         ask(tell_loop)
-        await done
+        return await done
+
+    def _seal_all(self) -> None:
+        while self._waiting or self._unrecorded:
+            self._seal_turn()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # a round: seal what waits, fsync once, tell all who wait for it
+
+    def _round(self) -> None:
+        loop = self._loop
+        assert loop is not None
+        self._flushing, self._promises = self._promises, []
+        self._seal_all()
+
+        def on_flushed(kept: bool) -> None:
+            loop.call_soon_threadsafe(self._end_round, kept)
+
+        self._writer.flush(on_flushed)
+
+    def _end_round(self, kept: bool) -> None:
+        for promise in self._flushing:
+            promise.keep(kept)
+        self._in_round = bool(self._promises)
+        if self._promises:
+            self._round()
+
+    def _announce(self, fields: dict[str, object]) -> bool:
+        """Note something from another thread, and return whether it is on disk."""
+        told: Future[bool] = Future()
+
+        def on_loop() -> None:
+            if self.note({"ts": self._now(), **fields}):
+                self.when_durable(told.set_result)
+            else:
+                told.set_result(False)
+
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(on_loop)
+        return told.result()
 
     def _arm(self, delay: float) -> None:
         assert self._loop is not None
         self._timer = self._loop.call_later(delay, self._on_timer)
-
-    def _disarm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     def _on_timer(self) -> None:
         self._timer = None
@@ -141,21 +256,36 @@ class AuditLog:
 
     def _seal_turn(self) -> None:
         """Seal one turn's records, then the gap behind them, and hand the lines over in one piece."""
-        count = min(len(self._waiting), _TURN)
-        lines = [line for _ in range(count) if (line := self._seal(self._waiting.popleft()))]
-        records = len(lines)
+        lines, records = self._sealed(min(len(self._waiting), _TURN))
+        self._handed += records
+        self._submit(lines, records)
+
+    def _sealed(self, count: int) -> tuple[list[bytes], int]:
+        """Return the next `count` lines, and how many of them are records."""
+        lines, records = [], 0
+        for _ in range(count):
+            fields = self._waiting.popleft()
+            noted = NOTE in fields
+            self._notes -= noted
+            if line := self._seal(fields):
+                lines.append(line)
+                records += not noted
         if self._unrecorded and not self._waiting:
             lines.append(self._chain.gap(self._now(), self._unrecorded))
             self._unrecorded = 0
-        self._handed += records
-        self._writer.submit(Batch(b"".join(lines), records))
+        return lines, records
+
+    def _submit(self, lines: list[bytes], records: int) -> None:
+        last = Link(self._chain.seq, b"", self._chain.head)
+        self._writer.submit(Batch(b"".join(lines), records, last))
 
     def _seal(self, fields: dict[str, object]) -> bytes | None:
         try:
             return self._chain.seal(fields)
         except TypeError as error:
             log.error("audit_record_not_json", error=str(error), id=fields.get("id"))
-            self._lose(1)
+            if NOTE not in fields:
+                self._lose(1)
             return None
 
     def _lose(self, records: int) -> None:
@@ -176,12 +306,40 @@ class AuditLog:
         else:
             self._lose(written.records)
         if self._unrecorded and self._limit and self._timer is None:
-            self._arm(self._batch_s)
+            self._arm(self._rules.batch_s)
+
+    def _trouble_from_thread(self, failing: bool) -> None:
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._on_trouble, failing)
+
+    def _on_trouble(self, failing: bool) -> None:
+        """Let nobody wait for a disk that refuses."""
+        self._failing = failing
+        if failing:
+            for promise in (*self._flushing, *self._promises):
+                promise.keep(False)
 
     def _now(self) -> str:
         return timestamp(self._clock.wall())
 
 
-def _resolve(done: asyncio.Future[None]) -> None:
+class _Promise:
+    """Somebody waits to be told, once, whether his record is on disk."""
+
+    __slots__ = ("_tell", "timer")
+
+    def __init__(self, tell: Callable[[bool], None]) -> None:
+        self._tell: Callable[[bool], None] | None = tell
+        self.timer: asyncio.TimerHandle | None = None
+
+    def keep(self, kept: bool) -> None:
+        tell, self._tell = self._tell, None
+        if tell is not None:
+            if self.timer is not None:
+                self.timer.cancel()
+            tell(kept)
+
+
+def _resolve(done: asyncio.Future[bool], kept: bool) -> None:
     if not done.done():
-        done.set_result(None)
+        done.set_result(kept)

@@ -3,10 +3,12 @@
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
 
+from proxy.audit.chain import GENESIS, Link
 from proxy.audit.output import Output
 from proxy.clock import Clock
 
@@ -17,10 +19,11 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Whole lines, and how many of the caller's records they carry."""
+    """Whole lines, how many of the caller's records they carry, and the link that they end with."""
 
     lines: bytes
     records: int
+    last: Link = GENESIS
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +36,35 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
+class Hooks:
+    """Whom the writer tells, always in its own thread.
+
+    `trouble` gets True when the disk begins to refuse and False when it takes again. `durable` gets the last link that
+    survives the machine: after `every` more records, and at the latest one fsync interval after it did.
+    """
+
+    written: Callable[[Written], None]
+    trouble: Callable[[bool], None] = lambda failing: None
+    durable: Callable[[Link], None] = lambda last: None
+    every: int = 1_000
+
+
+@dataclass(frozen=True, slots=True)
 class _Flush:
-    done: Callable[[], None]
+    done: Callable[[bool], None]
 
 
 @dataclass(frozen=True, slots=True)
 class _Stop:
-    done: Callable[[], None]
+    done: Callable[[bool], None]
 
 
-_Job = Batch | _Flush | _Stop
+@dataclass(frozen=True, slots=True)
+class _Follow:
+    """Look now whether the file was moved."""
+
+
+_Job = Batch | _Flush | _Follow | _Stop
 
 
 class Writer:
@@ -50,33 +72,41 @@ class Writer:
 
     A batch is already a part of the chain, so none is ever skipped: a failing disk holds up the queue, whose bound
     turns what follows into a gap. Only a stop in the middle of a failure gives up, and then on all that is left.
-    `report` is called in this thread.
     """
 
-    def __init__(self, output: Output, clock: Clock, fsync_s: float, report: Callable[[Written], None]) -> None:
+    def __init__(self, output: Output, clock: Clock, fsync_s: float, hooks: Hooks) -> None:
         self._output = output
         self._clock = clock
         self._fsync_s = fsync_s
-        self._report = report
+        self._hooks = hooks
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._sync_due: float | None = None
+        self._durable = self._told = GENESIS
+        self._tell_due: float | None = None
+        self._unsynced: list[Batch] = []
+        self._doubtful = False  # an fsync failed: the kernel may have dropped what it covered and never says so again
         self._failing = False
         self._given_up = False
 
-    def start(self) -> None:
-        """Begin; the thread is a daemon, so that a crash of the loop does not hang the process."""
+    def start(self, last: Link = GENESIS) -> None:
+        """Begin after `last`; the thread is a daemon, so that a crash of the loop does not hang the process."""
+        self._durable = self._told = last
         threading.Thread(target=self._run, name="audit-writer", daemon=True).start()
 
     def submit(self, batch: Batch) -> None:
         """Queue a batch."""
         self._jobs.put(batch)
 
-    def flush(self, done: Callable[[], None]) -> None:
-        """Call `done`, in this thread, once everything queued so far is fsynced."""
+    def flush(self, done: Callable[[bool], None]) -> None:
+        """Call `done`, in this thread, once everything queued so far is fsynced; False if that was given up."""
         self._jobs.put(_Flush(done))
 
-    def stop(self, done: Callable[[], None]) -> None:
+    def follow(self) -> None:
+        """Go on in the file that stands at the path now, even if there is nothing to write."""
+        self._jobs.put(_Follow())
+
+    def stop(self, done: Callable[[bool], None]) -> None:
         """Write what is queued, fsync, end the thread and call `done`; a disk that still refuses is not waited for."""
         self._jobs.put(_Stop(done))
         self._stopping.set()
@@ -87,41 +117,95 @@ class Writer:
                 case Batch() as batch:
                     self._write(batch)
                 case _Flush(done):
-                    self._sync()
-                    done()
+                    done(self._sync())
+                case _Follow():
+                    self._try(self._follow)
                 case _Stop(done):
-                    self._sync()
-                    self._output.close()
-                    return done()
+                    kept = self._sync()
+                    self._tell_durable()
+                    return done(kept)
                 case None:
-                    self._sync_once()
+                    self._keep_time()
 
     def _next(self) -> _Job | None:
-        """Return the next job, or None when the fsync is due first."""
-        if self._sync_due is None:
+        """Return the next job, or None when something is due first."""
+        due = min((due for due in (self._sync_due, self._tell_due) if due is not None), default=None)
+        if due is None:
             return self._jobs.get()
-        wait = self._sync_due - self._clock.now()
+        wait = due - self._clock.now()
         try:
             return self._jobs.get(timeout=wait) if wait > 0 else None
         except queue.Empty:
             return None
 
+    def _keep_time(self) -> None:
+        now = self._clock.now()
+        if self._sync_due is not None and self._sync_due <= now:
+            self._sync()
+        if self._tell_due is not None and self._tell_due <= now:
+            self._tell_durable()
+
     def _write(self, batch: Batch) -> None:
-        began = self._clock.now()
-        kept = not self._given_up and self._keep_trying(_Lines(self._output, batch.lines).write)
+        began, lines = self._clock.now(), _Lines(batch.lines)
+        kept = not self._given_up and self._keep_trying(lambda: self._put(lines))
         self._given_up = not kept
         now = self._clock.now()
-        if kept and self._sync_due is None:
-            self._sync_due = now + self._fsync_s
-        self._report(Written(batch.records, now - began, kept))
+        if kept:
+            self._unsynced.append(batch)
+            self._sync_due = self._sync_due or now + self._fsync_s
+        self._hooks.written(Written(batch.records, now - began, kept))
 
-    def _sync(self) -> None:
-        if self._sync_due is not None and self._keep_trying(self._output.sync):
-            self._sync_due = None
+    def _put(self, lines: "_Lines") -> None:
+        """Write what is left of a batch: a line is never begun in one file and ended in another."""
+        if self._output.moved():
+            self._output.drop(lines.taken)
+            lines.taken = 0
+            self._follow()
+        elif not lines.taken and self._output.due():
+            self._sync_now()
+            self._output.rotate()
+        lines.write_to(self._output)
 
-    def _sync_once(self) -> None:
-        """Try the fsync that is due; after a failure the next one is a whole interval away, and batches go on."""
-        self._sync_due = None if self._try(self._output.sync) else self._clock.now() + self._fsync_s
+    def _follow(self) -> None:
+        """Go on in a new file. What the old one could not fsync is written into the new one."""
+        if self._output.moved():
+            with suppress(OSError):
+                self._sync_now()
+            self._output.reopen()
+            if self._doubtful:
+                self._write_again()
+
+    def _sync(self) -> bool:
+        """Return True once everything written survives the machine, False if that was given up."""
+        return not self._given_up and self._keep_trying(self._sync_now)
+
+    def _sync_now(self) -> None:
+        if self._sync_due is None:
+            return
+        if self._doubtful:
+            self._write_again()
+        self._doubtful = True
+        self._output.sync()
+        self._doubtful = False
+        self._durable = self._unsynced[-1].last
+        self._unsynced.clear()
+        self._sync_due = None
+        if self._durable.seq - self._told.seq >= self._hooks.every:
+            self._tell_durable()
+        elif self._tell_due is None:
+            self._tell_due = self._clock.now() + self._fsync_s
+
+    def _tell_durable(self) -> None:
+        self._tell_due = None
+        if self._durable.seq != self._told.seq:
+            self._told = self._durable
+            self._hooks.durable(self._told)
+
+    def _write_again(self) -> None:
+        """Write anew what a failed fsync covered: asking again would be answered "fine" without a byte on disk."""
+        self._output.rewind()
+        for batch in self._unsynced:
+            _Lines(batch.lines).write_to(self._output)
 
     def _keep_trying(self, act: Callable[[], None]) -> bool:
         """Return True once `act` has worked, False if the writer was stopped and one last try failed too."""
@@ -132,32 +216,31 @@ class Writer:
         return True
 
     def _try(self, act: Callable[[], None]) -> bool:
-        """Tell whether `act` worked; a failure is logged when it begins and when it ends, not each time."""
+        """Tell whether `act` worked; a failure is told when it begins and when it ends, not each time."""
         try:
             act()
         except OSError as error:
             if not self._failing:
                 log.error("audit_write_failed", output=repr(self._output), error=str(error))
+                self._hooks.trouble(True)
             self._failing = True
             return False
         if self._failing:
             log.warning("audit_write_recovered", output=repr(self._output))
+            self._hooks.trouble(False)
         self._failing = False
         return True
 
 
 class _Lines:
-    """The rest of a batch: after a short write or a failure, writing goes on at the first byte not taken."""
+    """A batch under way: after a short write or a failure, writing goes on at the first byte not taken."""
 
-    __slots__ = ("_output", "_rest", "_whole")
+    __slots__ = ("_whole", "taken")
 
-    def __init__(self, output: Output, lines: bytes) -> None:
-        self._output = output
-        self._whole = len(lines)
-        self._rest = memoryview(lines)
+    def __init__(self, lines: bytes) -> None:
+        self._whole = memoryview(lines)
+        self.taken = 0
 
-    def write(self) -> None:
-        if len(self._rest) == self._whole:
-            self._output.follow()
-        while self._rest:
-            self._rest = self._rest[self._output.write(self._rest) :]
+    def write_to(self, output: Output) -> None:
+        while self.taken < len(self._whole):
+            self.taken += output.write(self._whole[self.taken :])

@@ -21,6 +21,9 @@ _LABEL = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _OPERATION = re.compile(r"[a-z0-9-]{1,64}", re.ASCII)
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}", re.ASCII)
 _SUBJECT = re.compile(r"body:(/[^/]*)+|path:\w+|query:.+|header:[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
+_CREDENTIALS = frozenset(
+    {"authorization", "proxy-authorization", "cookie", "set-cookie", "idempotency-key", "x-api-key", "x-auth-token"}
+)
 _STORE = re.compile(r"memory://|rediss?://.+", re.ASCII)
 
 
@@ -97,6 +100,12 @@ def _host(text: str) -> str:
     return text
 
 
+def _no_credential(name: str) -> str:
+    if name.lower() in _CREDENTIALS:
+        raise Objection(f'"{name}" carries a credential, which is never recorded', '"X-View", or leave it out')
+    return name
+
+
 # Optional settings say "none", so that a route can undo what [defaults] says: TOML has no null.
 OrNone = Annotated[T | None, BeforeValidator(_none)]
 Many = Annotated[tuple[T, ...], BeforeValidator(_tuple)]
@@ -117,6 +126,7 @@ Label = Annotated[
     str, AfterValidator(_matching(_LABEL, "a name of letters, digits, _ and -, 64 at most", '"sessions"'))
 ]
 FieldName = Annotated[str, AfterValidator(_matching(_TOKEN, "a header field's name", '"X-Request-Deadline-Ms"'))]
+RecordedHeader = Annotated[FieldName, AfterValidator(objecting(_no_credential))]
 Operation = Annotated[
     str, AfterValidator(_matching(_OPERATION, "a name of a-z, 0-9 and -, 64 at most", '"session-create"'))
 ]

@@ -15,6 +15,7 @@ from proxy.config.fields import (
     Many,
     Network,
     OrNone,
+    RecordedHeader,
     Section,
     Share,
     Size,
@@ -60,10 +61,22 @@ class Audit(Section):
 
     path: str = Field(default="audit.jsonl", min_length=1)
     durability: Literal["batch", "blocking", "strict"] = "batch"
+    max_wait: Timeout = 2.0
     queue: Count = 100_000
+    rotate_size: OrNone[Size] = 2**30
+    rotate_age: OrNone[Timeout] = None
+    compress: bool = True
+    keep_files: OrNone[Count] = None
+    keep_size: OrNone[Size] = None
+    checkpoints: OrNone[str] = "{path}.checkpoints"
+    checkpoint_every: Count = 1_000
+    checkpoint_key_file: OrNone[str] = None
+    salt_file: str = "{path}.salt"
     max_entries: Count = 10_000
     export_format: Literal["json", "csv"] = "json"
     query_parameters: Many[str] = ()
+    headers: Many[RecordedHeader] = ()
+    clients: Literal["none", "hashed", "plain"] = "none"
 
 
 class Store(Section):

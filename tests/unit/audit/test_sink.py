@@ -13,7 +13,7 @@ import pytest
 
 from proxy.audit.files import lines
 from proxy.audit.output import TrailFile
-from proxy.audit.sink import AuditLog
+from proxy.audit.sink import AuditLog, LogRules
 from proxy.audit.verify import Condition, verify
 from proxy.clock import SystemClock
 from proxy.errors import StartError
@@ -28,7 +28,7 @@ def path(tmp_path: Path) -> Path:
 
 def log_to(path: Path | None, *, queue_limit: int = 100_000, max_entries: int = 10_000) -> AuditLog:
     """Return a log that is not started yet."""
-    return AuditLog(path, clock=SystemClock(), queue_limit=queue_limit, max_entries=max_entries)
+    return AuditLog(path, clock=SystemClock(), rules=LogRules(queue_limit=queue_limit, max_entries=max_entries))
 
 
 def on_file(path: Path) -> list[dict[str, object]]:
@@ -84,7 +84,7 @@ async def test_appended_records_are_on_file_after_a_flush(path: Path) -> None:
 async def test_a_record_needs_no_flush(path: Path) -> None:
     """The timer seals and writes by itself; the observer is told how long it took."""
     wrote = asyncio.Event()
-    log = AuditLog(path, clock=SystemClock(), batch_s=0.001, on_write=lambda seconds: wrote.set())
+    log = AuditLog(path, clock=SystemClock(), rules=LogRules(batch_s=0.001), on_write=lambda seconds: wrote.set())
     await log.start()
     log.append(fields(1))
     await asyncio.wait_for(wrote.wait(), 5)
@@ -268,12 +268,12 @@ async def test_before_its_start_the_log_only_counts(path: Path) -> None:
 CHILD = """
 import asyncio, sys
 from pathlib import Path
-from proxy.audit.sink import AuditLog
+from proxy.audit.sink import AuditLog, LogRules
 from proxy.clock import SystemClock
 from tests.unit.audit.samples import fields
 
 async def main():
-    log = AuditLog(Path(sys.argv[1]), clock=SystemClock(), batch_s=0.0005)
+    log = AuditLog(Path(sys.argv[1]), clock=SystemClock(), rules=LogRules(batch_s=0.0005))
     await log.start()
     number = 0
     while True:
