@@ -96,7 +96,8 @@ async def test_led_joined_and_alone_add_up_after_a_mixed_load(origin: Origin, tm
     async with sidecar(tmp_path, origin.url, EXAMPLE, CIRCUIT_BREAKER_RESET_TIMEOUT="50") as child:
         kinds = [chance.choice(tuple(SENT)) for _ in range(MIXED)]
         await asyncio.gather(*(_one(child.url, kind, chance.randrange(6)) for kind in kinds))
-        by_role = roles(settled)
+        settled = await child.until(lambda m: m.total("backstay_requests_total") == MIXED)
+    by_role = roles(settled)
     assert min(by_role.values()) > 0, by_role
     assert sum(by_role.values()) == settled.total("backstay_requests_total") == MIXED
     records = child.records()
