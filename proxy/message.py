@@ -30,13 +30,19 @@ class Fields:
 
     def all(self, name: bytes) -> list[bytes]:
         """Return every value of a lower-case `name`, in order."""
+        first = self.first
+        if name not in first:
+            return []
+        if len(first) == len(self.lines):  # nothing stands twice
+            return [first[name]]
         return [value for key, value in self.lines if key.lower() == name]
 
     def tokens(self, name: bytes) -> Iterator[bytes]:
         """Yield the lower-case members of a comma-separated field."""
-        if name in self.first:
-            for value in self.all(name):
-                yield from (token for part in value.split(b",") if (token := part.strip().lower()))
+        for value in self.all(name):
+            for part in value.split(b","):
+                if token := part.strip().lower():
+                    yield token
 
     def without(self, names: Collection[bytes]) -> "Fields":
         """Return the lines whose lower-case name is not among `names`."""
