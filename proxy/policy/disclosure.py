@@ -12,7 +12,7 @@ from proxy.message import Lines, Request
 from proxy.policy.attempts import Attempt
 from proxy.policy.coalescing import Role
 from proxy.policy.idempotency import Key
-from proxy.policy.recovery import Result
+from proxy.policy.recovery import Kind, Result
 from proxy.policy.routing import Route
 
 
@@ -56,7 +56,8 @@ def story(
 ) -> Story:
     """Return the story of an answer for one of its callers."""
     upstream_ms = sum(attempt.ms for attempt in attempts)
-    collapsed = None if role is not Role.JOINED else not attempts
+    no_cache_story = role is not Role.JOINED or result.recovery is Kind.FALLBACK
+    collapsed = None if no_cache_story else not attempts
     return Story(
         correlation_id, total_s * 1000, upstream_ms, max(0, len(attempts) - 1), collapsed, not request.safe,
         result.ttl_s, result.error, result.received_status, result.recovery is not None,

@@ -21,12 +21,15 @@ class Kept(NamedTuple):
         return int(max(0.0, wall - self.arrived)) + (int(before) if before.isdigit() and len(before) < 10 else 0)
 
 
+_RELOADS = frozenset({b"no-cache", b"no-store", b"max-age=0"})  # the last is what browsers send
+
+
 def may_read(route: Route, request: Request) -> bool:
     """Tell whether a kept answer may serve the request: a reload asks past it (C10)."""
     if route.reuse_s is None or not request.safe:
         return False
     directives = set(request.fields.tokens(b"cache-control"))
-    return b"no-cache" not in directives and b"no-store" not in directives and b"pragma" not in request.fields
+    return directives.isdisjoint(_RELOADS) and b"pragma" not in request.fields
 
 
 def to_keep(route: Route, request: Request, result: Result) -> Response | None:

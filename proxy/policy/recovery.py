@@ -119,7 +119,7 @@ def plan(rules: RecoveryRules, outcome: Outcome, names: Mapping[str, str], subje
             return LoadExisting(rules.on_conflict.method, target)
     if verdict is Verdict.MISSING and rules.on_missing is not None:
         target = fill_path(rules.on_missing.path, names, subject)
-        if target is not None:
+        if target is not None and _is_text(_values(names, subject)):
             document = filled(rules.on_missing.body, names, subject)
             return Create(rules.on_missing.method, target, orjson.dumps(document))
     if verdict in OUTAGE:
@@ -220,11 +220,21 @@ def fill_path(template: str, names: Mapping[str, str], subject: str | None) -> b
 
 def filled(document: object, names: Mapping[str, str], subject: str | None) -> object:
     """Return a document whose strings have their placeholders filled."""
-    return _filled(document, _values(names, subject))
+    return _filled(document, {name: _text(value) for name, value in _values(names, subject).items()})
 
 
 def _values(names: Mapping[str, str], subject: str | None) -> dict[str, str]:
     return {**names, **({"subject": subject} if subject else {})}
+
+
+def _text(value: str) -> str:
+    """Return a value as JSON can carry it: bytes of a path that are no UTF-8 become U+FFFD."""
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _is_text(values: Mapping[str, str]) -> bool:
+    """Tell whether a document can name the values exactly: nothing is created under a name that is not its own."""
+    return all(_text(value) == value for value in values.values())
 
 
 def _filled(document: object, values: Mapping[str, str]) -> object:

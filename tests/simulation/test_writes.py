@@ -1,0 +1,201 @@
+"""Read your writes, and kept answers (C4): whoever asks after a write was answered never sees what was before it."""
+
+from dataclasses import replace
+
+from proxy.policy.routing import SubjectRule
+from tests.simulation.scripted import answers, fails
+from tests.simulation.virtual import simulated
+from tests.simulation.world import HISTORY, ROUTES, UPDATE, World, finish
+
+
+@simulated
+async def test_a_reader_after_a_write_does_not_join_an_older_flight() -> None:
+    """A slow read is under way, a write is answered, a second reader comes: it asks anew and sees the write."""
+    world = World([answers(200, b"before", after_s=0.5), answers(204, b""), answers(200, b"after", after_s=0.01)])
+    early = world.get()
+    await world.until_ms(100)
+    await world.patch().finish()
+    late = world.get()
+    await finish(early, late)
+    assert (early.client.body, late.client.body) == (b"before", b"after")
+    assert len(world.upstream.calls) == 3
+
+
+@simulated
+async def test_a_reader_during_a_write_joins_nothing_from_before_it() -> None:
+    """C4: the write seals when it starts as well, so a reader in its middle asks anew, and others join that."""
+    script = [
+        answers(200, b"before", after_s=0.5),
+        answers(204, b"", after_s=0.2),
+        answers(200, b"during", after_s=0.3),
+    ]
+    world = World(script)
+    early = world.get()
+    await world.until_ms(100)
+    write = world.patch()
+    await world.until_ms(150)
+    during, joined = world.get(), world.get()
+    await finish(early, write, during, joined)
+    assert (early.client.body, during.client.body, joined.client.body) == (b"before", b"during", b"during")
+    assert len(world.upstream.calls) == 3
+
+
+@simulated
+async def test_a_reader_after_the_answer_joins_nothing_from_during_the_write() -> None:
+    """C4: a read begun in the write's middle may have seen either; who comes after the answer does not join it."""
+    script = [answers(204, b"", after_s=0.2), answers(200, b"during", after_s=0.5), answers(200, b"after")]
+    world = World(script)
+    write = world.patch()
+    await world.until_ms(100)
+    during = world.get()
+    await write.finish()
+    after = world.get()
+    await finish(during, after)
+    assert (during.client.body, after.client.body) == (b"during", b"after")
+
+
+@simulated
+async def test_a_write_concerns_its_own_subject() -> None:
+    """A write to one session leaves the flights of another alone."""
+    world = World([answers(200, b"r2", after_s=0.5), answers(204, b"")])
+    early = world.get("r2")
+    await world.until_ms(100)
+    await world.patch("r1").finish()
+    late = world.get("r2")
+    await finish(early, late)
+    assert (early.client.body, late.client.body, len(world.upstream.calls)) == (b"r2", b"r2", 2)
+
+
+@simulated
+async def test_anothers_write_to_the_subject_counts() -> None:
+    """C4: a write seals its subject's reads whoever's they are."""
+    world = World([answers(200, b"before", after_s=0.5), answers(204, b""), answers(200, b"after")])
+    early = world.get(user="ada")
+    await world.until_ms(100)
+    await world.patch(user="bob").finish()
+    late = world.get(user="ada")
+    await finish(early, late)
+    assert late.client.body == b"after"
+
+
+@simulated
+async def test_a_write_without_a_subject_makes_all_of_its_principals_reads_old() -> None:
+    """C4: a write that names no subject seals its own principal's reads, and nobody else's."""
+    world = World(lambda request, number: answers(200, b"%d" % number, after_s=0.5))
+    mine, others = world.get(user="ada"), world.get(user="bob")
+    await world.until_ms(100)
+    write = world.visit("POST", "/api/logout", b"", "ada")
+    await world.until_ms(200)
+    mine_again, others_again = world.get(user="ada"), world.get(user="bob")
+    await finish(mine, others, write, mine_again, others_again)
+    assert mine_again.client.body != mine.client.body
+    assert others_again.client.body == others.client.body
+
+
+@simulated
+async def test_unsafe_flights_are_not_sealed() -> None:
+    """C4: a second create still joins the first while a third party writes to the subject."""
+    world = World([answers(201, b"made", after_s=0.3), answers(204, b"")])
+    first = world.create()
+    await world.until_ms(100)
+    await world.patch().finish()
+    second = world.create()
+    await finish(first, second)
+    assert (second.status, second.client.body) == (201, b"made")
+    assert world.upstream.said.count("POST /api/sessions") == 1
+
+
+@simulated
+async def test_a_kept_answer_is_read_for_its_two_seconds() -> None:
+    """`reuse`: a remounted view gets the kept answer with its true Age; after two seconds it is asked for again."""
+    world = World([answers(200, b"old", after_s=0.1), answers(200, b"new")])
+    await world.history().finish()
+    await world.until_ms(1300)
+    again = await world.history().finish()
+    await world.until_ms(2200)
+    late = await world.history().finish()
+    assert (again.client.body, again.client.fields.get(b"age"), again.waited_ms) == (b"old", b"1", 0)
+    assert again.client.fields.get(b"cache-status") == b"backstay; hit; ttl=0"
+    assert again.exchange.ending == "reused"
+    assert late.client.body == b"new"
+
+
+@simulated
+async def test_a_kept_answer_is_its_principals() -> None:
+    """P1: what was kept for one user is never read by another."""
+    world = World(lambda request, number: answers(200, request.fields.get(b"authorization") or b""))
+    await world.history(user="ada").finish()
+    other = await world.history(user="bob").finish()
+    assert (other.client.body, len(world.upstream.calls)) == (b"bob", 2)
+
+
+@simulated
+async def test_a_write_drops_what_was_kept() -> None:
+    """C4: after a write to the subject nobody reads what was kept of it before."""
+    world = World([answers(200, b"before"), answers(204, b""), answers(200, b"after")])
+    await world.history().finish()
+    await world.patch().finish()
+    late = await world.history().finish()
+    assert late.client.body == b"after"
+
+
+@simulated
+async def test_a_fill_begun_before_the_write_is_not_kept() -> None:
+    """C4: a read that was under way when the write came fills nothing."""
+    world = World([answers(200, b"before", after_s=0.5), answers(204, b""), answers(200, b"after")])
+    early = world.history()
+    await world.until_ms(100)
+    await world.patch().finish()
+    await early.finish()
+    assert world.store.kept == {}
+    assert (await world.history().finish()).client.body == b"after"
+
+
+@simulated
+async def test_a_failed_write_drops_it_too() -> None:
+    """C4: a write whose outcome is unknown may have happened: what was kept before is dropped."""
+    world = World([answers(200, b"before"), fails(), answers(200, b"after")], routes=(UPDATE, HISTORY))
+    await world.history().finish()
+    assert (await world.patch().finish()).status == 502
+    assert (await world.history().finish()).client.body == b"after"
+
+
+@simulated
+async def test_a_reload_asks_past_what_is_kept() -> None:
+    """C10: every form in which a browser reloads skips the kept answer."""
+    reloads = ({"Cache_Control": "no-cache"}, {"Cache_Control": "max-age=0"}, {"Pragma": "no-cache"})
+    for reload in reloads:
+        world = World([answers(200, b"old"), answers(200, b"new")])
+        await world.history().finish()
+        assert (await world.history(**reload).finish()).client.body == b"new", reload
+
+
+@simulated
+async def test_a_reload_joins_a_flight() -> None:
+    """C10: Cache-Control never prevents joining what is under way."""
+    world = World([answers(200, b"one", after_s=0.1)])
+    visitors = [world.history(), world.history(Cache_Control="no-cache")]
+    await finish(*visitors)
+    assert len(world.upstream.calls) == 1
+
+
+@simulated
+async def test_fallbacks_and_failures_are_not_kept() -> None:
+    """Only a whole, successful answer from upstream is kept."""
+    for step in (answers(503), answers(404), answers(200, b"", Set_Cookie="a=b"), fails()):
+        world = World([step])
+        await world.history().finish()
+        assert world.store.kept == {}
+
+
+@simulated
+async def test_a_header_subject_seals_like_any_other() -> None:
+    """C4: the subject counts, wherever on the request it stood."""
+    subject = SubjectRule("header", "X-Report")
+    by_header = replace(UPDATE, operation="by-header", template="/api/touch", subject=subject)
+    world = World(
+        [answers(200, b"before"), answers(204, b""), answers(200, b"after")], routes=(*ROUTES, by_header, LOAD)
+    )
+    await world.history("r9").finish()
+    await world.visit("PATCH", "/api/touch", b"", "bob", X_Report="r9").finish()
+    assert (await world.history("r9").finish()).client.body == b"after"
