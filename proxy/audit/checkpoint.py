@@ -6,7 +6,7 @@ A line is one JSON object: `v`, `ts`, `seq` and `head` (the hash of that record)
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from hmac import compare_digest, digest
@@ -129,12 +129,13 @@ class Checkpoints:
 
 
 class Checkpoint(NamedTuple):
-    """What one line claims, and whether it is signed by the key that was given."""
+    """What one line claims. `signed`: by a key that was given, or none was; `foreign`: by one that was not."""
 
     seq: int
     head: bytes
     key: str
     signed: bool
+    foreign: bool
     line: int
 
 
@@ -145,13 +146,16 @@ def seal(ts: str, last: Link, key: Key) -> bytes:
     return b"".join((body[:-1], b',"mac":"', key.sign(body).hex().encode(), b'"}\n'))
 
 
-def read(file: Path, key: Key) -> Iterator[Checkpoint]:
-    """Yield the checkpoints of a file, oldest first; one cut off by a crash at the very end is passed."""
+def read(file: Path, keys: Sequence[Key] = ()) -> Iterator[Checkpoint]:
+    """Yield the checkpoints of a file, oldest first; one cut off by a crash at the very end is passed.
+
+    Without keys no signature is checked.
+    """
     try:
         with file.open("rb") as stream:
             for number, line in enumerate(stream, start=1):
                 if line.endswith(b"\n"):
-                    yield _parse(line, number, key)
+                    yield _parse(line, number, keys)
     except FileNotFoundError:
         raise NoTrailError(f"{file}: no such file: there are no checkpoints to hold the trail against") from None
     except OSError as error:
@@ -163,15 +167,20 @@ def fingerprint(data: bytes) -> str:
     return sha256(data).hexdigest()[:16]
 
 
-def _parse(line: bytes, number: int, key: Key) -> Checkpoint:
+def _parse(line: bytes, number: int, keys: Sequence[Key]) -> Checkpoint:
     tail = _TAIL.search(line)
     try:
         claim = orjson.loads(line)
         seq, head, name = int(claim["seq"]), str(claim["head"]).encode(), str(claim["key"])
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-        return Checkpoint(0, b"", "", False, number)
-    signed = tail is not None and tail.end() == len(line) and key.checks(line[: tail.start()] + b"}", _unhex(tail[1]))
-    return Checkpoint(seq, head, name, signed, number)
+        return Checkpoint(0, b"", "", False, False, number)
+    own = [key for key in keys if key.name == name]
+    signed = tail is not None and tail.end() == len(line) and _signed(line[: tail.start()] + b"}", tail[1], own)
+    return Checkpoint(seq, head, name, signed or not keys, bool(keys) and not own, number)
+
+
+def _signed(data: bytes, mac: bytes, keys: Sequence[Key]) -> bool:
+    return any(key.checks(data, _unhex(mac)) for key in keys)
 
 
 def _unhex(text: bytes) -> bytes:

@@ -30,9 +30,10 @@ class NoTrailError(TrailError):
 
 @dataclass(frozen=True, slots=True)
 class Trail:
-    """One writer's files, oldest first."""
+    """One writer's files, oldest first, and the path that it writes to."""
 
     files: tuple[Path, ...]
+    path: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def trails(path: Path) -> list[Trail]:
             return _in_folder(path)
         path.stat()
         named = re.compile(re.escape(path.name) + _ROTATED)
-        return [_trail(file for file in path.parent.iterdir() if named.fullmatch(file.name))]
+        return [_trail(path, (file for file in path.parent.iterdir() if named.fullmatch(file.name)))]
     except (FileNotFoundError, NotADirectoryError):
         raise NoTrailError(f"{path}: no such file or folder") from None
     except OSError as error:
@@ -112,12 +113,12 @@ def _in_folder(folder: Path) -> list[Trail]:
             groups.setdefault(match["name"], []).append(file)
     if not groups:
         raise NoTrailError(f"{folder}: no audit files (*.jsonl) in this folder")
-    return [_trail(files) for files in groups.values()]
+    return [_trail(folder / name, files) for name, files in groups.items()]
 
 
-def _trail(files: Iterable[Path]) -> Trail:
+def _trail(path: Path, files: Iterable[Path]) -> Trail:
     """Order by what the files hold, not by their names: every rotation tool numbers them in its own way."""
-    return Trail(tuple(sorted(_once(files), key=lambda file: (_first_seq(file), file.name))))
+    return Trail(tuple(sorted(_once(files), key=lambda file: (_first_seq(file), file.name))), path)
 
 
 def _once(files: Iterable[Path]) -> list[Path]:

@@ -5,8 +5,13 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
+import orjson
+
 from proxy.audit.chain import GENESIS, Link, unseal
+from proxy.audit.checkpoint import Checkpoint
 from proxy.audit.files import Line
+
+_RETIRED = b'"note":"retired"'
 
 
 class Condition(IntEnum):
@@ -17,6 +22,8 @@ class Condition(IntEnum):
     REORDERED = 11
     MISSING = 12
     TORN_TAIL = 13
+    CUT_TAIL = 14
+    WRONG_KEY = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,54 +44,142 @@ class Finding:
         return f"{name}:{where} {self.detail}"
 
 
-def verify(lines: Iterable[Line], *, partial: bool = False) -> Finding:
-    """Return the first thing wrong with a trail. `partial` accepts that its oldest files were retired.
+def verify(lines: Iterable[Line], *, partial: bool = False, checkpoints: Iterable[Checkpoint] = ()) -> Finding:
+    """Return the first thing wrong with a trail.
 
-    A tail cut off at the end of a line leaves a shorter whole chain: only the count outside of the trail can show that.
+    Its oldest files may be gone if a record in it says that they were retired, or if `partial` accepts any. A tail cut
+    off at the end of a line, and a trail whose hashes were all computed anew, show only against checkpoints.
     """
-    walk = iter(lines)
-    last, count = GENESIS, 0
-    for line in walk:
-        link = unseal(line.data)
-        if link is None:
-            return _damaged(line, last, count, walk)
-        if partial and not count:
-            last = Link(link.seq - 1, b"", link.prev)
-        if link.seq != last.seq + 1:
-            return _out_of_step(line, link, last, count, walk)
-        if link.prev != last.hash:
+    return _Walk(lines, partial, _Against(checkpoints)).finding()
+
+
+class _Walk:
+    """One pass over the lines; `last` and `count` say how far it is good."""
+
+    def __init__(self, lines: Iterable[Line], partial: bool, against: "_Against") -> None:
+        self._rest = iter(lines)
+        self._partial = partial
+        self._against = against
+        self._last = GENESIS
+        self._count = 0
+        self._beginning: tuple[Line, Link] | None = None  # of a trail whose oldest records nobody has excused yet
+
+    def finding(self) -> Finding:
+        for line in self._rest:
+            link = unseal(line.data)
+            finding = self._damaged(line) if link is None else self._next(line, link)
+            if finding is not None:
+                return finding
+        return self._at_the_end()
+
+    def _next(self, line: Line, link: Link) -> Finding | None:
+        if not self._count and link.seq > 1:
+            self._last = Link(link.seq - 1, b"", link.prev)
+            self._beginning = None if self._partial else (line, self._last)
+        if link.seq != self._last.seq + 1:
+            return self._out_of_step(line, link)
+        if link.prev != self._last.hash:
             detail = "it or the record before it was written anew: the hashes do not meet"
-            return _finding(Condition.EDITED, line, link.seq, last, count, detail)
-        last, count = link, count + 1
-    detail = f"{count:,} records, up to record {last.seq} with hash {last.hash.decode()}"
-    return Finding(Condition.WHOLE, last, count, detail)
+            return self._finding(Condition.EDITED, line, link.seq, detail)
+        if self._beginning is not None and _RETIRED in line.data and _excuses(line, self._beginning[1]):
+            self._beginning = None
+        self._last, self._count = link, self._count + 1
+        return self._against.judge(line, link, self._count)
+
+    def _damaged(self, line: Line) -> Finding:
+        """Tell the unfinished last line of a crash from an edit."""
+        seq = self._last.seq + 1
+        if not line.data.endswith(b"\n") and next(self._rest, None) is None:
+            cut = self._against.cut(self._last, self._count)
+            detail = f"the last line is unfinished ({len(line.data)} bytes); all {self._count:,} before it are whole"
+            return cut or self._finding(Condition.TORN_TAIL, line, seq, detail)
+        return self._finding(Condition.EDITED, line, seq, "the bytes do not match their hash")
+
+    def _out_of_step(self, line: Line, link: Link) -> Finding:
+        """Tell a removed record from a moved or repeated one: what was only moved still comes."""
+        expected = self._last.seq + 1
+        if self._beginning is not None and link.seq <= self._beginning[1].seq:
+            first, before = self._beginning
+            detail = f"record {link.seq} comes later: {line.file} line {line.number}"
+            return self._finding(Condition.REORDERED, first, before.seq + 1, detail)
+        if link.seq < expected:
+            detail = f"it has stood before, or belongs before; expected record {expected}"
+            return self._finding(Condition.REORDERED, line, link.seq, detail)
+        if _comes_later(range(expected, link.seq), self._rest):
+            detail = f"expected record {expected}, which comes later"
+            return self._finding(Condition.REORDERED, line, link.seq, detail)
+        return self._finding(Condition.MISSING, line, link.seq, _absent(expected, link.seq - 1))
+
+    def _at_the_end(self) -> Finding:
+        if self._beginning is not None:
+            line, before = self._beginning
+            return self._finding(Condition.MISSING, line, before.seq + 1, _absent(1, before.seq))
+        cut = self._against.cut(self._last, self._count)
+        detail = f"{self._count:,} records, up to record {self._last.seq} with hash {self._last.hash.decode()}"
+        return cut or Finding(Condition.WHOLE, self._last, self._count, f"{detail}; {self._against}")
+
+    def _finding(self, condition: Condition, line: Line, seq: int, detail: str) -> Finding:
+        return Finding(condition, self._last, self._count, detail, line.file, line.number, seq)
 
 
-def _damaged(line: Line, last: Link, count: int, rest: Iterator[Line]) -> Finding:
-    """Tell the unfinished last line of a crash from an edit."""
-    if not line.data.endswith(b"\n") and next(rest, None) is None:
-        detail = f"the last line is unfinished ({len(line.data)} bytes); all {count:,} before it are whole"
-        return _finding(Condition.TORN_TAIL, line, last.seq + 1, last, count, detail)
-    return _finding(Condition.EDITED, line, last.seq + 1, last, count, "the bytes do not match their hash")
+class _Against:
+    """The checkpoints, walked beside the trail. They only go up: one that goes back was written after a cut."""
+
+    def __init__(self, checkpoints: Iterable[Checkpoint]) -> None:
+        self._rest = iter(checkpoints)
+        self._next = next(self._rest, None)
+        self._met = 0
+
+    def __str__(self) -> str:
+        return f"checkpoints agree up to record {self._met}" if self._met else "no checkpoint says where it should end"
+
+    def judge(self, line: Line, link: Link, count: int) -> Finding | None:
+        """Return what the checkpoint of this record has against it."""
+        while (claim := self._next) is not None and claim.seq <= link.seq:
+            self._next = next(self._rest, None)
+            if not claim.signed:
+                return _bad_claim(claim, link, count)
+            if claim.seq < link.seq and not self._met and count == 1:
+                continue  # of a file that was retired
+            if claim.seq < link.seq or claim.head != link.hash:
+                detail = f"not what the checkpoint in line {claim.line} says of record {claim.seq}: written anew"
+                return Finding(Condition.EDITED, link, count, detail, line.file, line.number, link.seq)
+            self._met = claim.seq
+        return None
+
+    def cut(self, last: Link, count: int) -> Finding | None:
+        """Return that the trail once went further, if it did."""
+        claims = [claim for claim in (self._next, *self._rest) if claim is not None]
+        unsigned = next((claim for claim in claims if not claim.signed), None)
+        if unsigned is not None:
+            return _bad_claim(unsigned, last, count)
+        end = max((claim.seq for claim in claims), default=0)
+        if end <= last.seq:
+            return None
+        absent = _absent(last.seq + 1, end).removesuffix(" before it")
+        return Finding(Condition.CUT_TAIL, last, count, f"a checkpoint reaches to record {end}: {absent} from the end")
 
 
-def _out_of_step(line: Line, link: Link, last: Link, count: int, rest: Iterator[Line]) -> Finding:
-    """Tell a removed record from a moved or repeated one: what was only moved still comes."""
-    expected = last.seq + 1
-    if link.seq < expected:
-        detail = f"it has stood before, or belongs before; expected record {expected}"
-        return _finding(Condition.REORDERED, line, link.seq, last, count, detail)
-    if _comes_later(range(expected, link.seq), rest):
-        detail = f"expected record {expected}, which comes later"
-        return _finding(Condition.REORDERED, line, link.seq, last, count, detail)
-    absent = f"record {expected} is" if link.seq == expected + 1 else f"records {expected} to {link.seq - 1} are"
-    return _finding(Condition.MISSING, line, link.seq, last, count, f"{absent} missing before it")
+def _bad_claim(claim: Checkpoint, last: Link, count: int) -> Finding:
+    if claim.foreign:
+        detail = f"the checkpoint in line {claim.line} is signed with another key ({claim.key})"
+        return Finding(Condition.WRONG_KEY, last, count, detail)
+    return Finding(Condition.EDITED, last, count, f"the checkpoint in line {claim.line} is not as it was signed")
+
+
+def _excuses(line: Line, before: Link) -> bool:
+    """Tell whether a record says that everything up to `before` was retired."""
+    fields = orjson.loads(line.data)
+    if fields.get("note") != "retired" or not isinstance(through := fields.get("through"), int):
+        return False
+    return through > before.seq or (through == before.seq and fields.get("head") == before.hash.decode())
+
+
+def _absent(first: int, last: int) -> str:
+    which = f"record {first} is" if first == last else f"records {first} to {last} are"
+    return f"{which} missing before it"
 
 
 def _comes_later(seqs: range, rest: Iterator[Line]) -> bool:
     links = (unseal(line.data) for line in rest)
     return any(link is not None and link.seq in seqs for link in links)
-
-
-def _finding(condition: Condition, line: Line, seq: int, last: Link, count: int, detail: str) -> Finding:
-    return Finding(condition, last, count, detail, line.file, line.number, seq)

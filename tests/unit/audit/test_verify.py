@@ -110,4 +110,6 @@ def test_the_exit_statuses_tell_conditions_apart() -> None:
         "REORDERED": 11,
         "MISSING": 12,
         "TORN_TAIL": 13,
+        "CUT_TAIL": 14,
+        "WRONG_KEY": 15,
     }
