@@ -50,6 +50,7 @@ class Exchange(Bag):
             if self._reader is not None:  # one that nobody reads would hold its sender up
                 self._reader.close()
             self._record()
+            self.task = None  # it holds this exchange: a cycle would be the collector's work
 
     def abandon(self) -> None:
         """Take note that the client left. Nothing ends that somebody else waits for (C5)."""

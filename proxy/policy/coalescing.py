@@ -81,6 +81,7 @@ class Flight:
     def landed(self, result: Result | None) -> None:
         """Hand the result to every follower that still waits; None: it may not be shared."""
         waiting, self._waiting = self._waiting, {}
+        self._on_deserted = None  # it leads back to the leader: a cycle would be the collector's work
         for land in waiting.values():
             land(result)
 
