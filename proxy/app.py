@@ -49,7 +49,8 @@ class Sidecar:
     def __init__(self, settings: Settings, clock: Clock | None = None, random: Random | None = None) -> None:
         self.settings = settings
         self._clock = clock or SystemClock()
-        random = random or Random(SystemRandom().getrandbits(128))  # asking the system each time costs 14 µs
+        # asking the system for each id costs 14 µs; an id need be unique, not secret
+        random = random or Random(SystemRandom().getrandbits(128))  # noqa: S311 - ids, not secrets
         name = f"{random.getrandbits(32):08x}"  # this process, in flight and record ids
         self.metrics = Metrics()
         kept = books(settings, name, self._clock, self.metrics.audit_written)
