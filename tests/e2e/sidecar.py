@@ -19,7 +19,7 @@ from proxy.demo.sidecar import COMMAND, READY_WITHIN, SETTINGS, STOPPED_WITHIN
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "config.example.toml"
 READY = re.compile(r"backstay ready: proxy (\S+) admin (http://\S+)")
-PATIENCE = 10.0  # seconds until a test gives up on something that should happen at once
+PATIENCE = 20.0  # seconds until a test gives up on something that should happen at once
 _clock = SystemClock()
 
 
