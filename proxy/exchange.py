@@ -260,7 +260,7 @@ class Exchange(Bag):
             self._sending = False
             self._settle(attempt, permit, now)
         if isinstance(attempt.outcome, Response):
-            wiring.cors.learn(request, attempt.outcome)
+            wiring.cors.learn(request, attempt.outcome, parts.router.scope(request))
         return attempt.outcome
 
     def _to_upstream(self, request: Request, attempt: Attempt, remaining_s: float) -> Lines:
@@ -304,11 +304,16 @@ class Exchange(Bag):
             plan = await self._create(plan, outcome)
         elif isinstance(plan, UseStale):
             plan = await self._stale(outcome) or recovery.last_resort(rules, outcome, names, subject)
-        if not isinstance(plan, Recovered):
+        recovered = plan if isinstance(plan, Recovered) else self._preflight(outcome)
+        if recovered is None:
             return Result(outcome)
         discard(outcome)
-        self._parts.meter.recovered(self.route.operation, plan.kind)
-        return plan.readable(self._wiring.cors.lines(self.request))
+        self._parts.meter.recovered(self.route.operation, recovered.kind)
+        return recovered.readable(self._wiring.cors.lines(self.request))
+
+    def _preflight(self, outcome: Outcome) -> Recovered | None:
+        learnt = self._wiring.cors.preflight(self.request, self._parts.router.scope(self.request))
+        return recovery.preflight(outcome, learnt)
 
     async def _create(self, plan: Create, before: Outcome) -> Plan:
         parts, subject = self._parts, self.subject.value

@@ -46,6 +46,7 @@ class Kind(StrEnum):
 
     EXISTING = "existing_session"
     CREATED = "created"
+    PREFLIGHT = "preflight"
     STALE = "stale"
     FALLBACK = "fallback"
 
@@ -172,6 +173,13 @@ def after_load_again(before: Outcome, found: Outcome) -> Recovered | Honest:
     """Return what the first question, asked again, brought."""
     good = isinstance(found, Response) and 200 <= found.status < 300
     return Recovered(told(before, found, Kind.CREATED)) if good and isinstance(found, Response) else HONEST
+
+
+def preflight(outcome: Outcome, learnt: Response | None) -> Recovered | None:
+    """Return what the upstream last said to the same preflight, in an outage (S4)."""
+    if learnt is None or classify(outcome) not in OUTAGE or _nobody_asks(outcome):
+        return None
+    return Recovered(told(outcome, learnt, Kind.PREFLIGHT))
 
 
 def uses(plan: Plan, found: Outcome) -> bool:

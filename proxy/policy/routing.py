@@ -135,10 +135,22 @@ class Router:
                 node = node.literals.setdefault(segment, _Node())
         node.routes[route.method] = (route, tuple(names))
 
+    def scope(self, request: Request) -> bytes:
+        """Return what a preflight asks leave for: a method and an operation (or a path no route has); else nothing."""
+        wanted = request.fields.get(b"access-control-request-method") if request.method == "OPTIONS" else None
+        if wanted is None:
+            return b""
+        route = self._find(request.path, wanted.decode("latin-1")).route
+        where = request.path if route is self._catch_all.route else route.operation.encode()
+        return wanted + b" " + where
+
     def match(self, request: Request) -> Match:
         """Return the request's route, or the catch-all."""
+        return self._find(request.path, request.method)
+
+    def _find(self, path: bytes, method: str) -> Match:
         values: list[bytes] = []
-        found = _walk(self._root, request.path.split(b"/"), 1, values, request.method)
+        found = _walk(self._root, path.split(b"/"), 1, values, method)
         if found is None:
             return self._catch_all
         route, names = found

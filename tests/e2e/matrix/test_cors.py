@@ -1,0 +1,94 @@
+"""A page on another origin, in a real browser, reads what the sidecar says itself (S4)."""
+
+import asyncio
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from tests.e2e.matrix.conftest import Start, ask
+from tests.e2e.matrix.scripted import RESET, ScriptedBackend, answer
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--virtual-time-budget=20000", "--dump-dom",
+)  # fmt: skip
+CONFIG = """
+[upstreams.sessions]
+url = "{url}"
+[upstreams.sessions.breaker]
+failure_threshold = 1
+[defaults.retry]
+max_retries = 0
+[[routes]]
+operation = "history"
+match = "GET /history/{{id}}"
+"""
+PAGE = """<!doctype html><title>t</title><body><script>
+(async () => {{
+  const seen = [];
+  for (const name of ["a", "b", "c"]) {{
+    try {{
+      const response = await fetch("{url}/history/" + name, {{ headers: {{ "X-Tenant": "t" }} }});
+      seen.push([response.status, (await response.json()).title || "data"]);
+    }} catch (error) {{ seen.push([0, String(error)]); }}
+  }}
+  document.body.textContent = JSON.stringify(seen);
+}})();
+</script></body>"""
+ALLOW = "Access-Control-Allow-Origin: *\r\nAccess-Control-Allow-Headers: X-Tenant\r\n"
+
+
+async def page_server(html: str) -> tuple[web.AppRunner, str]:
+    """Serve one page on an origin of its own."""
+
+    async def page(request: web.Request) -> web.Response:
+        return web.Response(text=html, content_type="text/html")
+
+    app = web.Application()
+    app.router.add_get("/", page)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    return runner, f"http://127.0.0.1:{runner.addresses[0][1]}/"
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+async def test_a_browser_reads_the_problem_of_a_fast_fail(
+    start: Start, backend: ScriptedBackend, tmp_path: Path
+) -> None:
+    """S4: what the backend once allowed, its preflight too, is what lets the page read that it is down."""
+    data, preflight = answer(200, ALLOW), answer(204, ALLOW).replace(b"\r\n\r\n{}", b"\r\n\r\n")
+    backend.script = (preflight, data, *(RESET,) * 9)
+    await backend.start()
+    sidecar = await start(CONFIG.format(url=backend.url))
+    runner, url = await page_server(PAGE.format(url=sidecar.sidecar.url))
+    assert CHROMIUM is not None
+    browser = await asyncio.create_subprocess_exec(
+        CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path}", url,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    out, _ = await browser.communicate()
+    await runner.cleanup()
+    text = out.decode().partition("<body>")[2].partition("</body>")[0]
+    assert json.loads(text) == [
+        [200, "data"],
+        [503, "The circuit to the backend is open"],
+        [503, "The circuit to the backend is open"],
+    ]
+
+
+async def test_what_was_learnt_goes_to_the_same_origin_only(start: Start, backend: ScriptedBackend) -> None:
+    """S4: another Origin is not told what this one may read."""
+    backend.script = (answer(200, "Access-Control-Allow-Origin: http://a.example\r\n"), *(RESET,) * 9)
+    await backend.start()
+    sidecar = await start(CONFIG.format(url=backend.url))
+    a, b = "Origin: http://a.example\r\n", "Origin: http://b.example\r\n"
+    assert (await ask(sidecar.port, "GET", "/x", a)).status == 200
+    assert (await ask(sidecar.port, "GET", "/x", a)).status == 502
+    fast = await ask(sidecar.port, "GET", "/x", a)
+    assert (fast.status, fast.fields["access-control-allow-origin"]) == (503, "http://a.example")
+    assert "access-control-allow-origin" not in (await ask(sidecar.port, "GET", "/x", b)).fields
