@@ -126,7 +126,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.heard_at = self._pool.tick
         timer: asyncio.TimerHandle | None = None
         if isinstance(request.body, bytes):
-            self.transport.write(head + framed(request.body, request.framing) if request.body else head)
+            self.transport.write(head + framed(request.body, request.framing))  # also an empty one has a last chunk
             timer = self._loop.call_later(timeout_s, self._too_late)
         else:
             self.transport.write(head)
