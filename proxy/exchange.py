@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from proxy.bag import LEFT, LOST, OUT_OF_TIME, Bag
+from proxy.bag import LEFT, LOST, OUT_OF_TIME
 from proxy.errors import BrokenBody, Problem, Reason, Refusal, refused
 from proxy.message import Failure, Lines, Outcome, Reader, Request, Response, answer_in, discard
 from proxy.parts import Witness
@@ -13,14 +13,15 @@ from proxy.policy.breaker import FAILURES, Permit, Refused
 from proxy.policy.classify import classify
 from proxy.policy.coalescing import Flight, Joined, Overflow, Role
 from proxy.policy.deadline import Deadline, callers_budget
-from proxy.policy.recovery import Create, LoadAgain, LoadExisting, Plan, Recovered, Result, UseStale
+from proxy.policy.recovery import Create, LoadExisting, Recovered, Result, UseStale
 from proxy.policy.retry import Again, Decision, Question
 from proxy.policy.routing import subject_of
+from proxy.recovering import Recovering
 
 _log = logging.getLogger("backstay.exchange")
 
 
-class Exchange(Bag):
+class Exchange(Recovering):
     """One client request and all that happens while answering it.
 
     The downstream connection makes it (steps 1 and 2), runs `run` as its one task, and calls `abandon` if the client
@@ -207,9 +208,6 @@ class Exchange(Bag):
             entry = kept.Kept(answer, parts.clock.wall(), stamp)
             await parts.store.put(self.identity.question, entry, kept.keep_for(self.route))
 
-    def _fresh(self, stamp: int) -> bool:
-        return self._parts.flights.seals.fresh(stamp, self.subject.value, self.identity.principal)
-
     async def _ask(self) -> Result:
         stamp = self._parts.flights.seals.stamp()
         self._wiring.budget.deposit()
@@ -310,39 +308,6 @@ class Exchange(Bag):
         discard(outcome)
         self._parts.meter.recovered(self.route.operation, recovered.kind)
         return recovered.readable(self._wiring.cors.lines(self.request))
-
-    def _preflight(self, outcome: Outcome) -> Recovered | None:
-        learnt = self._wiring.cors.preflight(self.request, self._parts.router.scope(self.request))
-        return recovery.preflight(outcome, learnt)
-
-    async def _create(self, plan: Create, before: Outcome) -> Plan:
-        parts, subject = self._parts, self.subject.value
-        key = idempotency.mint(
-            subject, self.route.operation, self.started_wall, parts.random, quoted=self.route.quoted_key
-        )  # fmt: skip
-        parts.flights.seals.seal(subject, self.identity.principal)
-        created = await self._climb(
-            recovery.own_request(self.request, plan.method, plan.target, plan.body, key.value)
-        )  # fmt: skip
-        parts.flights.seals.seal(subject, self.identity.principal)
-        after = self._chosen(recovery.after_create(before, created), created)
-        if not isinstance(after, LoadAgain):
-            return after
-        found = await self._climb(self.request)
-        return self._chosen(recovery.after_load_again(before, found), found)
-
-    def _chosen(self, plan: Plan, found: Outcome) -> Plan:
-        """Let go of what was found where the plan does not use it."""
-        if not recovery.uses(plan, found):
-            discard(found)
-        return plan
-
-    async def _stale(self, before: Outcome) -> Recovered | None:
-        found = await self._parts.store.get(self.identity.question)
-        if found is None or not self._fresh(found.stamp):
-            return None
-        result = kept.stale(self.route, found, before, self._parts.clock.wall())
-        return None if result is None else Recovered(result)
 
     # 10. Land and record
 

@@ -11,11 +11,17 @@ from proxy.message import Failure, Fields, Framing, Lines, Outcome, Request, Res
 from tests.simulation.virtual import VirtualClock, now_ms
 
 
+def _nothing() -> None:
+    """Take no effect."""
+
+
 class Step(NamedTuple):
-    """One thing the backend does: `outcome`, `after_s` virtual seconds."""
+    """One thing the backend does: `outcome` after `after_s` virtual seconds, its effect `effect_s` after its call."""
 
     outcome: Outcome
     after_s: float = 0.0
+    effect: Callable[[], None] = _nothing
+    effect_s: float = 0.0
 
 
 def answers(status: int = 200, body: bytes = b"ok", after_s: float = 0.0, **fields: str) -> Step:
@@ -86,7 +92,9 @@ class ScriptedUpstream:
         self.calls.append(call)
         step = self._play(request, len(self.calls))
         try:
-            await self._clock.sleep(min(step.after_s, timeout_s))
+            await self._clock.sleep(min(step.effect_s, timeout_s))
+            step.effect()
+            await self._clock.sleep(min(step.after_s, timeout_s) - min(step.effect_s, timeout_s))
         except asyncio.CancelledError:
             call.ended = "cancelled"
             raise

@@ -1,4 +1,4 @@
-"""A dead backend under 200 requests a second, for a minute of virtual time: what it is spared, and how it comes back."""
+"""A dead backend under 200 requests a second for a virtual minute: what it is spared, and how it comes back."""
 
 import pytest
 

@@ -193,9 +193,7 @@ async def test_a_header_subject_seals_like_any_other() -> None:
     """C4: the subject counts, wherever on the request it stood."""
     subject = SubjectRule("header", "X-Report")
     by_header = replace(UPDATE, operation="by-header", template="/api/touch", subject=subject)
-    world = World(
-        [answers(200, b"before"), answers(204, b""), answers(200, b"after")], routes=(*ROUTES, by_header, LOAD)
-    )
+    world = World([answers(200, b"before"), answers(204, b""), answers(200, b"after")], routes=(*ROUTES, by_header))
     await world.history("r9").finish()
     await world.visit("PATCH", "/api/touch", b"", "bob", X_Report="r9").finish()
     assert (await world.history("r9").finish()).client.body == b"after"

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from random import Random
 
@@ -53,6 +53,7 @@ class RecordingClient:
         self.fields = Fields(())
         self.at_ms = 0.0
         self.answers = 0
+        self.when_answered: Callable[[], None] | None = None
 
     def write(self, response: Response, more: Lines) -> None:
         assert isinstance(response.body, bytes)
@@ -72,6 +73,8 @@ class RecordingClient:
         self.answers += 1
         self.status, self.at_ms = response.status, now_ms()
         self.fields = Fields(response.fields.lines + more)
+        if self.when_answered is not None:
+            self.when_answered()
 
 
 class RecordingMeter:
@@ -226,6 +229,10 @@ class World:
     async def until_ms(self, at_ms: float) -> None:
         """Wait until `at_ms` virtual milliseconds after the beginning."""
         await self.clock.sleep((at_ms - now_ms()) / 1000)
+
+    def later(self, after_ms: float, call: Callable[[], None]) -> None:
+        """Have `call` run in `after_ms` virtual milliseconds."""
+        asyncio.get_running_loop().call_later(after_ms / 1000, call)
 
     def at_rest(self) -> bool:
         """Tell whether every permit and every flight came back."""
