@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -48,9 +49,20 @@ def circuits(action: str | None, name: str | None, admin: str, token: str | None
     return _told(admin, "POST", path, token, show=lambda circuit: _print_table([circuit]))
 
 
-def drain(admin: str, token: str | None) -> int:
-    """Tell the sidecar to drain; it finishes what is under way."""
+def drain(admin: str, token: str | None, pid: int | None = None) -> int:
+    """Tell the sidecar to drain; it finishes what is under way. With `pid`, by a signal: that needs no token."""
+    if pid is not None:
+        return _signalled(pid)
     return _told(admin, "POST", "/drain", token, show=lambda _: print("draining"))
+
+
+def _signalled(pid: int) -> int:
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except OSError as error:
+        return _refuse(f"process {pid} cannot be signalled: {(error.strerror or str(error)).lower()}", FAILED)
+    print("draining")
+    return 0
 
 
 def health(admin: str, ready: bool = False) -> int:

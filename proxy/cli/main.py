@@ -128,11 +128,17 @@ def circuits(
 
 
 @app.command()
-def drain(admin: Admin = DEFAULT_ADMIN, token: Token = None) -> int:
+def drain(
+    admin: Admin = DEFAULT_ADMIN,
+    token: Token = None,
+    pid: Annotated[
+        int | None, typer.Option(min=1, help="Signal this process instead of asking; in its container it is 1.")
+    ] = None,
+) -> int:
     """Tell the sidecar to drain, as a container's preStop hook."""
     from proxy.cli.circuits import drain
 
-    return drain(admin, token)
+    return drain(admin, token, pid)
 
 
 @app.command()

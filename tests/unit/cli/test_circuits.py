@@ -1,7 +1,9 @@
 """What an operator or a container types, against a real admin listener: exit status, one line, no traceback."""
 
 import asyncio
+import signal
 import socket
+import subprocess
 from collections.abc import AsyncIterator
 
 import pytest
@@ -94,6 +96,15 @@ async def test_without_a_token_the_line_says_what_is_missing(admin: str, capsys:
     """Exit 2 and one line."""
     assert await asyncio.to_thread(drain, admin, None) == 2
     assert capsys.readouterr().err.startswith("backstay: This needs the admin token")
+
+
+def test_a_process_is_told_to_drain_without_a_token(capsys: Captured) -> None:
+    """A container's preStop hook has no token to show: the signal that its process drains on is enough."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        assert drain("127.0.0.1:1", None, process.pid) == 0
+        assert process.wait(5) == -signal.SIGTERM
+    assert drain("127.0.0.1:1", None, process.pid) == 1
+    assert capsys.readouterr().err == f"backstay: process {process.pid} cannot be signalled: no such process\n"
 
 
 async def test_health_means_alive_and_ready_means_ready(admin: str, sidecar: Sidecar, capsys: Captured) -> None:
