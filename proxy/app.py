@@ -206,10 +206,11 @@ class Sidecar:
         """Drain (W17): not ready, accept for a while, let what is under way end, cut the rest, flush the trail."""
         listen = self.settings.listen
         self._ready = False
+        self.gate.drain()
         await self._clock.sleep(listen.drain_delay if delay_s is None else delay_s)
         if self._server is not None:
             self._server.close()
-        self.gate.drain()
+        self.gate.close_idle()
         until = self._clock.now() + listen.drain_timeout
         while (self.gate.connections or self.running) and self._clock.now() < until:
             await self._clock.sleep(0.02)

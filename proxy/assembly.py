@@ -17,8 +17,9 @@ from proxy.policy.identity import Identifier
 from proxy.policy.retry import RetryBudget, RetryPolicy
 from proxy.policy.routing import Route, Router
 from proxy.wire.balanced import BalancedUpstream
+from proxy.wire.dial import Address
 from proxy.wire.forwarding import Forwarding
-from proxy.wire.pool import Address, HttpUpstream, UpstreamPool
+from proxy.wire.pool import HttpUpstream, UpstreamPool
 from proxy.wire.upstream import PoolRules
 
 OnTransition = Callable[[CircuitBreaker, State, float], None]
@@ -133,4 +134,7 @@ def _pool_rules(table: UpstreamTable, settings: Settings) -> PoolRules:
         max_idle=table.max_idle,
         idle_timeout_s=table.idle_timeout,
         body_idle_s=settings.defaults.idle_timeout,
+        max_connections=table.max_connections,
+        queue=table.queue,
+        queue_timeout_s=table.queue_timeout,
     )

@@ -18,6 +18,8 @@ class Reason(StrEnum):
     CONNECTION_REFUSED = "connection_refused"
     CONNECTION_TIMEOUT = "connection_timeout"
     DNS_ERROR = "dns_error"
+    TLS_PROTOCOL = "tls_protocol_error"
+    TLS_CERTIFICATE = "tls_certificate_error"
     CONNECTION_TERMINATED = "connection_terminated"
     RESPONSE_INCOMPLETE = "http_response_incomplete"
     RESPONSE_TIMEOUT = "http_response_timeout"
@@ -44,6 +46,8 @@ _ANSWERS: dict[Reason, tuple[int, str]] = {
     Reason.CONNECTION_REFUSED: (502, "The backend refused the connection"),
     Reason.CONNECTION_TIMEOUT: (504, "Connecting to the backend took too long"),
     Reason.DNS_ERROR: (502, "The backend's name was not found"),
+    Reason.TLS_PROTOCOL: (502, "The backend and the sidecar could not agree on TLS"),
+    Reason.TLS_CERTIFICATE: (502, "The backend's certificate was not accepted"),
     Reason.CONNECTION_TERMINATED: (502, "The backend closed the connection without an answer"),
     Reason.RESPONSE_INCOMPLETE: (502, "The backend's answer broke off"),
     Reason.RESPONSE_TIMEOUT: (504, "The deadline passed before the backend answered"),
@@ -111,4 +115,5 @@ TITLES = {
 def refused(refusal: Refusal) -> Problem:
     """Return the problem document of a refusal."""
     title = TITLES.get(refusal.status, Reason.REQUEST_ERROR.headline)
-    return Problem(refusal.status, Reason.REQUEST_ERROR, title, refusal.detail)
+    reason = Reason.CONNECTION_LIMIT if refusal.status == 503 else Reason.REQUEST_ERROR
+    return Problem(refusal.status, reason, title, refusal.detail)

@@ -253,13 +253,19 @@ class Exchange(Recovering):
         more = self._to_upstream(request, attempt, remaining_s)
         self._sending = True
         try:
-            attempt.outcome = await wiring.upstream.send(request, more, self._timeout(request, remaining_s))
+            timeout_s = self._timeout(request, remaining_s)
+            attempt.outcome = await wiring.upstream.send(request, more, timeout_s, self._interim)
         finally:
             self._sending = False
             self._settle(attempt, permit, now)
         if isinstance(attempt.outcome, Response):
             wiring.cors.learn(request, attempt.outcome, parts.router.scope(request))
         return attempt.outcome
+
+    def _interim(self, response: Response) -> None:
+        """Pass on what comes before the answer, to the leader's own client while it waits (W7)."""
+        if not self.gone and not self.answered:
+            self._client.interim(response)
 
     def _to_upstream(self, request: Request, attempt: Attempt, remaining_s: float) -> Lines:
         key = self.key if request is self.request else None  # recovery's own requests carry their own

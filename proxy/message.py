@@ -116,7 +116,7 @@ class Request:
 
     __slots__ = (
         "authority", "body", "client", "fields", "framing", "keep_alive", "method", "minor", "path", "peer", "query",
-        "target", "tried",
+        "target", "trailers", "tried", "upgrade",
     )  # fmt: skip
 
     def __init__(
@@ -131,6 +131,7 @@ class Request:
         minor: int = 1,
         client: str | None = None,
         keep_alive: bool = True,
+        upgrade: bytes = b"",
     ) -> None:
         self.method = method
         self.target = target
@@ -142,6 +143,8 @@ class Request:
         self.authority = authority
         self.minor = minor
         self.keep_alive = keep_alive
+        self.upgrade = upgrade  # the protocols it asks to change to; b"": none
+        self.trailers: Lines = ()  # of a whole body; a stream has its own
         self.tried: frozenset[int] = frozenset()  # the upstream's addresses, by number, that had an attempt
         self.client = peer.address if client is None else client  # what trusted proxies say it is
 

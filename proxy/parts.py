@@ -20,10 +20,15 @@ if TYPE_CHECKING:
 
 
 Tell = Callable[[bool], None]
+Interim = Callable[[Response], None]
 
 
 class Client(Protocol):
     """The downstream end of one exchange."""
+
+    def interim(self, response: Response) -> None:
+        """Write an interim answer (1xx), if the client can read one."""
+        ...
 
     def write(self, response: Response, more: Lines) -> None:
         """Write a whole answer at once; nothing if the client has left."""
@@ -37,8 +42,11 @@ class Client(Protocol):
 class Upstream(Protocol):
     """One session backend."""
 
-    async def send(self, request: Request, more: Lines, timeout_s: float) -> Outcome:
-        """Return the answer, at the latest `timeout_s` after the request's last byte was here and sent."""
+    async def send(self, request: Request, more: Lines, timeout_s: float, interim: Interim) -> Outcome:
+        """Return the answer, at the latest `timeout_s` after the request's last byte was here and sent.
+
+        `interim` is given every answer that comes before it (1xx, but for 101).
+        """
         ...
 
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from proxy.message import Lines, Outcome, Request
+from proxy.parts import Interim
 from proxy.policy.balancing import Balancer
 from proxy.policy.classify import classify
 from proxy.wire.pool import HttpUpstream
@@ -16,11 +17,11 @@ class BalancedUpstream:
         self._addresses = tuple(addresses)
         self._balancer = balancer
 
-    async def send(self, request: Request, more: Lines, timeout_s: float) -> Outcome:
+    async def send(self, request: Request, more: Lines, timeout_s: float, interim: Interim) -> Outcome:
         """Return the answer of the chosen address, or its failure."""
         now = asyncio.get_running_loop().time  # ejections last seconds: the loop's millisecond is fine enough
         index = self._balancer.choose(request.tried, now())
         request.tried |= {index}
-        outcome = await self._addresses[index].send(request, more, timeout_s)
+        outcome = await self._addresses[index].send(request, more, timeout_s, interim)
         self._balancer.report(index, classify(outcome), now())
         return outcome

@@ -6,23 +6,23 @@ from typing import cast
 
 from proxy.errors import BrokenBody, Refusal
 from proxy.exchange import Exchange
-from proxy.message import Fields, Framing, Lines, Peer, Reader, Request, Response
-from proxy.wire.bodies import Decoder, chunk, decoder, framed, last_chunk
-from proxy.wire.gate import Gate, reset
-from proxy.wire.heads import RequestHead, read_request_head
-from proxy.wire.relay import Relay
+from proxy.message import Framing, Lines, Peer, Reader, Request, Response
+from proxy.wire.bodies import chunk, framed, last_chunk
+from proxy.wire.gate import Gate, peer_of, reset
+from proxy.wire.heads import RequestHead, check_unfinished, read_request_head
+from proxy.wire.incoming import CONTINUE, Incoming
+from proxy.wire.tunnel import Tunnel
 
 MAX_PIPELINED = 64
+HELD_LIMIT = 65_536  # bytes that wait for an answer that may change the protocol (W8)
 LINGER_S = 2.0  # how long a refused upload is still read, so that its answer is not lost to a reset
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_TOKEN_START = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz\r\n")
 
 
 class Downstream(asyncio.Protocol):
     """One connection: head -> body -> head -> ... ; and beside it: exchange -> answer -> exchange -> ...
 
-    Requests are read ahead, at most `MAX_PIPELINED`, and answered one at a time in their order (W12). It is the
-    `Client` of whichever exchange is current.
+    Requests are read ahead, at most `MAX_PIPELINED`, and answered one at a time in their order (W12). After a 101 both
+    sides are bytes. It is the `Client` of whichever exchange is current.
     """
 
     def __init__(self, gate: Gate) -> None:
@@ -31,19 +31,18 @@ class Downstream(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self._peer = Peer("", 0)
         self._pending = b""  # of a head that is not whole yet
-        self._held = b""  # not parsed: too many requests wait already
-        self._decoder: Decoder | None = None
-        self._incoming: Exchange | None = None  # the one whose body arrives
-        self._collected: list[bytes] = []
-        self._size = 0
-        self._upload: Relay | None = None
-        self._owes_continue = False
+        self._held = b""  # not parsed: too much waits already, or the protocol may change
+        self._incoming: Incoming | None = None
         self._queue: deque[Exchange | Refusal] = deque()
         self._current: Exchange | None = None
+        self._switching = False  # a request that asks for another protocol waits for its answer
+        self._tunnel: Tunnel | None = None
+        self._hung_up: asyncio.Future[None] | None = None  # of a tunnel: the client will say no more
         self._writable: asyncio.Future[None] | None = None
         self._reading_paused = False
         self._lingering = False
         self._blocked_since = 0.0
+        self._unwritten = 0
         self.since = 0.0  # gate time of the last change of what is waited for
         self.heard_at = 0.0
 
@@ -51,8 +50,7 @@ class Downstream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's does not inherit from it
-        name = self.transport.get_extra_info("peername")
-        self._peer = Peer(name[0], name[1]) if isinstance(name, tuple) else Peer("unix", 0)
+        self._peer = peer_of(self.transport)
         self.since = self.heard_at = self._gate.tick
         if not self._gate.enter(self):
             self._queue.append(Refusal(503, "max_connections", "too many connections; try again shortly"))
@@ -62,21 +60,27 @@ class Downstream(asyncio.Protocol):
         self.heard_at = self._gate.tick
         if self._lingering:
             return
-        if self._held:
-            self._held += data
-            return
-        self._feed(data)
+        if self._tunnel is not None:
+            self._say(self._tunnel, data)
+        elif self._held:
+            self._hold(self._held + data)
+        else:
+            self._feed(data)
 
     def eof_received(self) -> bool:
-        return False  # a client that half-closes has left, as for nginx and Envoy
+        if self._tunnel is None or self._hung_up is None:
+            return False  # a client that half-closes has left, as for nginx and Envoy
+        self._tunnel.hang_up()
+        if not self._hung_up.done():
+            self._hung_up.set_result(None)
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._gate.leave(self)
         self._lingering = True
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
-        if self._upload is not None:
-            self._upload.break_off("the client left in mid-body")
+        self._wake()
+        if self._incoming is not None:
+            self._incoming.break_off("the client left in mid-body")
         self._queue.clear()
         if self._current is not None:
             self._current.abandon()
@@ -84,27 +88,58 @@ class Downstream(asyncio.Protocol):
     def pause_writing(self) -> None:
         self._writable = self._loop.create_future()
         self._blocked_since = self._gate.tick
+        self._unwritten = 0
 
     def resume_writing(self) -> None:
+        self._wake()
+        self._writable = None
+        self._next()
+
+    def _wake(self) -> None:
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
-        self._writable = None
 
     # reading
 
     def _feed(self, data: bytes) -> None:
         try:
             while data and not self._lingering:
-                if self._decoder is not None:
-                    data = self._feed_body(self._decoder, data)
-                elif len(self._queue) >= MAX_PIPELINED:
-                    self._held = data
-                    self._pause(True)
+                if self._incoming is not None:
+                    data = self._feed_body(self._incoming, data)
+                elif self._switching or self._has_enough():
+                    self._hold(data)
                     return
                 else:
                     data = self._feed_head(data)
         except Refusal as refusal:
             self._refuse(refusal)
+
+    def _has_enough(self) -> bool:
+        """Tell whether nothing more is read ahead: enough requests wait, or one with a body does (W8)."""
+        queue = self._queue
+        if not queue:
+            return False
+        last = queue[-1]
+        return len(queue) >= MAX_PIPELINED or (isinstance(last, Exchange) and last.bytes_in > 0)
+
+    def _hold(self, data: bytes) -> None:
+        self._held = data
+        if not self._switching or len(data) > HELD_LIMIT:
+            self._pause(True)
+
+    def _release(self) -> None:
+        """Go on with what was held."""
+        held, self._held = self._held, b""
+        self._pause(False)
+        if self._tunnel is None:
+            self._feed(held)
+        elif held:
+            self._say(self._tunnel, held)
+
+    def _say(self, tunnel: Tunnel, data: bytes) -> None:
+        tunnel.say(data)
+        if self._current is not None:
+            self._current.bytes_in += len(data)
 
     def _feed_head(self, data: bytes) -> bytes:
         start = max(0, len(self._pending) - 3)
@@ -113,111 +148,50 @@ class Downstream(asyncio.Protocol):
             self._pending = b""
         else:
             data = data.lstrip(b"\r\n")  # RFC 9112 section 2.2: an empty line before a request is ignored
+            if not data:
+                return b""
             self.since = self._gate.tick
         end = data.find(b"\r\n\r\n", start)
         if end >= 0:
-            if end + 4 > self._gate.limits.head:
-                self._too_large(data)
             self._open(read_request_head(data[: end + 4], self._gate.limits))
             return data[end + 4 :]
         self._pending = data
-        self._check_unfinished(data)
+        check_unfinished(data, start, self._gate.limits)
         return b""
 
-    def _check_unfinished(self, data: bytes) -> None:
-        """Refuse early what can never become a head: not HTTP at all, bare line feeds, or too much (W10, W11)."""
-        if data and data[0] not in _TOKEN_START:
-            raise Refusal(400, "malformed", "this is not HTTP/1.1")
-        if data.count(b"\n") != data.count(b"\r\n"):
-            raise Refusal(400, "malformed", "a line of the head ends without CR")
-        if len(data) > self._gate.limits.head:
-            self._too_large(data)
-
-    def _too_large(self, data: bytes) -> None:
-        if len(data.split(b"\r\n", 1)[0]) > self._gate.limits.target:
-            raise Refusal(414, "target_too_long", "the request line is too long")
-        raise Refusal(431, "head_too_large", f"a request head may have at most {self._gate.limits.head} bytes")
-
     def _open(self, head: RequestHead) -> None:
-        """Take a request whose head is here (steps 1 and 2), and decide how its body is taken."""
+        """Take a request whose head is here (steps 1 and 2), and wait for its body if it has one."""
         client = self._gate.trusted.client(self._peer, head.fields)
         request = Request(
             head.method, head.target, head.fields, self._peer, framing=head.framing, authority=head.authority,
-            minor=head.minor, client=client, keep_alive=head.keep_alive,
+            minor=head.minor, client=client, keep_alive=head.keep_alive, upgrade=head.upgrade,
         )  # fmt: skip
         exchange = self._gate.open(request, self)
         if head.framing is Framing.NONE:
+            self._switching = bool(head.upgrade)
             self._ready(exchange)
             return
-        route = exchange.route
-        if route.max_body is not None and head.length > route.max_body:
-            raise Refusal(413, "body_too_large", f"the body may have at most {route.max_body} bytes")
-        self._expect(head.fields)
-        self._decoder = decoder(head.framing, head.length)
-        self._incoming, self._collected, self._size = exchange, [], 0
         self.since = self._gate.tick
-        if head.length > route.replay_limit:
-            self._stream(exchange)
-        if self._decoder.done:
-            self._body_done(self._decoder)
+        incoming = self._incoming = Incoming(exchange, head.length, self._pause, self._ready)
+        if incoming.done:
+            self._incoming = None
+            incoming.finish()
+        elif self._current is None and not self._queue:
+            self._continue()
 
-    def _expect(self, fields: Fields) -> None:
-        expectation = fields.get(b"expect")
-        if expectation is None:
-            return
-        if expectation.strip().lower() != b"100-continue":
-            raise Refusal(417, "expectation", "100-continue is the only expectation known here")
-        if self._current is None and not self._queue:
+    def _feed_body(self, incoming: Incoming, data: bytes) -> bytes:
+        rest = incoming.feed(data)
+        if incoming.done:
+            self._incoming = None
+            self._go_on()
+        return rest
+
+    def _continue(self) -> None:
+        """Let a client that waits for it send the body that we keep: it is this request's turn (W7)."""
+        incoming = self._incoming
+        if incoming is not None and incoming.owes_continue:
+            incoming.owes_continue = False
             self._write(CONTINUE)
-        else:
-            self._owes_continue = True
-
-    def _feed_body(self, body: Decoder, data: bytes) -> bytes:
-        try:
-            piece = body.feed(data)
-        except BrokenBody as broken:
-            raise Refusal(400, "malformed_body", str(broken)) from None
-        exchange = self._incoming
-        assert exchange is not None
-        self._size += len(piece)
-        exchange.bytes_in = self._size
-        route = exchange.route
-        if route.max_body is not None and self._size > route.max_body:
-            raise Refusal(413, "body_too_large", f"the body may have at most {route.max_body} bytes")
-        if self._upload is not None:
-            self._upload.push(piece)
-        else:
-            self._collected.append(piece)
-            if self._size > route.replay_limit:
-                self._stream(exchange)
-        if body.done:
-            self._body_done(body)
-            return body.rest
-        return b""
-
-    def _stream(self, exchange: Exchange) -> None:
-        """Begin the exchange while its body still arrives."""
-        self._upload = Relay(self._pause, self._upload_unwanted)
-        for piece in self._collected:
-            self._upload.push(piece)
-        self._collected = []
-        exchange.request.body = self._upload
-        self._ready(exchange)
-
-    def _body_done(self, body: Decoder) -> None:
-        exchange, upload = self._incoming, self._upload
-        assert exchange is not None
-        self._decoder = self._incoming = self._upload = None
-        self._owes_continue = False
-        if upload is not None:
-            upload.finish(body.trailers)
-        else:
-            exchange.request.body = b"".join(self._collected)
-            self._collected = []
-            self._ready(exchange)
-
-    def _upload_unwanted(self) -> None:
-        """Let an upload that nobody reads any more run into the void until its answer is out."""
 
     # answering, in order
 
@@ -226,7 +200,7 @@ class Downstream(asyncio.Protocol):
         self._next()
 
     def _next(self) -> None:
-        if self._current is not None or not self._queue:
+        if self._current is not None or not self._queue or self._writable is not None or self._lingering:
             return
         following = self._queue.popleft()
         if isinstance(following, Refusal):
@@ -234,26 +208,32 @@ class Downstream(asyncio.Protocol):
             self._close(linger=True)
             return
         self._current = following
-        self._gate.begun += 1
-        following.task = self._loop.create_task(following.run())
-        if self._held and len(self._queue) < MAX_PIPELINED // 2:
-            held, self._held = self._held, b""
-            self._pause(False)
-            self._feed(held)
+        self._gate.start(following)
+
+    def _go_on(self) -> None:
+        """Read on where an answer, or a body's end, made room."""
+        if self._held and not self._switching and len(self._queue) < MAX_PIPELINED // 2 and not self._has_enough():
+            self._release()
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answer what is refused on the wire after all that came before it, and read no further."""
-        self._decoder = None
         self._held = self._pending = b""
-        if self._upload is not None:  # its exchange has begun: this is its answer
-            upload, self._upload = self._upload, None
-            current, self._current = self._current, None
-            if current is not None:
-                current.abandon()
-            upload.break_off(refusal.detail)
-        self._incoming = None
+        incoming, self._incoming = self._incoming, None
+        if incoming is not None and incoming.upload is not None:  # its exchange is on its way: this is its answer
+            incoming.break_off(refusal.detail)
+            if incoming.exchange is self._current:
+                self._current = None
+                incoming.exchange.abandon()
+            else:
+                self._queue.remove(incoming.exchange)
         self._queue.append(refusal)
         self._next()
+
+    def interim(self, response: Response) -> None:
+        """Write an interim answer (1xx), unless the client could not read it, or is behind already."""
+        current = self._current
+        if current is not None and current.request.minor and self._writable is None:
+            self._write(self._gate.interim(response))
 
     def write(self, response: Response, more: Lines) -> None:
         """Write a whole answer at once; nothing if the client has left."""
@@ -281,6 +261,8 @@ class Downstream(asyncio.Protocol):
         if current is None or self.transport is None or self.transport.is_closing():
             reader.close()
             return 0
+        if isinstance(response.body, Tunnel):
+            return await self._through(response, response.body, reader, more)
         request = current.request
         length_known = response.framing is Framing.LENGTH
         chunked = not length_known and request.minor == 1
@@ -298,6 +280,26 @@ class Downstream(asyncio.Protocol):
         self._send(last_chunk(reader.trailers) if chunked else b"", closing=closing)
         return size
 
+    async def _through(self, response: Response, tunnel: Tunnel, reader: Reader, more: Lines) -> int:
+        """Be a tunnel until both sides have hung up; return the bytes that the backend said."""
+        assert self.transport is not None
+        self._write(self._gate.switched(response, more))
+        self._tunnel, self._hung_up = tunnel, self._loop.create_future()
+        tunnel.pace_client = self._pause
+        self._release()
+        try:
+            size = await self._pump(reader, chunked=False)
+            if self.transport.can_write_eof() and not self._hung_up.done():
+                self.transport.write_eof()
+                await self._hung_up
+        except BrokenBody:
+            self._cut(plain_end_would_lie=True)
+            raise
+        finally:
+            reader.close()
+        self.transport.close()
+        return size
+
     async def _pump(self, reader: Reader, *, chunked: bool) -> int:
         size = 0
         while piece := await reader.read():
@@ -305,10 +307,13 @@ class Downstream(asyncio.Protocol):
             self._write(chunk(piece) if chunked else piece)
             if self._writable is not None:
                 await self._writable
+            if self._tunnel is not None:
+                self.heard_at = self._gate.tick
         return size
 
     def _closes(self, request: Request) -> bool:
-        early = self._decoder is not None and self._incoming is self._current
+        incoming = self._incoming
+        early = incoming is not None and incoming.exchange is self._current
         return early or not request.keep_alive or self._gate.draining
 
     def _write(self, data: bytes) -> None:
@@ -324,10 +329,12 @@ class Downstream(asyncio.Protocol):
         if closing:
             self._close()
             return
-        if self._owes_continue and not self._queue:
-            self._owes_continue = False
-            self._write(CONTINUE)
+        if self._switching and not self._queue:
+            self._switching = False
+        if not self._queue:
+            self._continue()
         self._next()
+        self._go_on()
 
     def _cut(self, *, plain_end_would_lie: bool) -> None:
         """End an answer that is not whole, so that the client sees it (W6)."""
@@ -342,7 +349,7 @@ class Downstream(asyncio.Protocol):
         transport = self.transport
         if transport is None or transport.is_closing():
             return
-        linger = linger or self._decoder is not None or bool(self._queue)
+        linger = linger or self._incoming is not None or bool(self._queue)
         self._queue.clear()
         if not linger:
             transport.close()
@@ -372,21 +379,33 @@ class Downstream(asyncio.Protocol):
         if self._lingering:
             return
         if self._writable is not None:
-            if now - self._blocked_since > rules.idle_timeout_s:
+            self._sweep_reader(now)
+        elif self._tunnel is not None:
+            if now - self.heard_at > rules.tunnel_idle_s:
                 self.abort()
-        elif self._decoder is not None and self._incoming is not None:
-            silent = not self._reading_paused and now - self.heard_at > self._incoming.route.idle_timeout_s
-            if silent:
+        elif self._incoming is not None:
+            idle_s = self._incoming.exchange.route.idle_timeout_s
+            if not self._reading_paused and now - self.heard_at > idle_s:
                 self._refuse(Refusal(408, "slow_body", "the request body stopped arriving"))
         elif self._pending:
             if now - self.since > rules.head_timeout_s:
                 self._refuse(Refusal(408, "slow_head", "the request head did not arrive in time"))
-        elif now - self.since > rules.keepalive_timeout_s:
+        elif now - self.since > self._gate.keepalive_s:
             self.close_if_idle()
+
+    def _sweep_reader(self, now: float) -> None:
+        """Drop a client that takes nothing of its answer; one that takes little is only slow."""
+        assert self.transport is not None
+        unwritten = self.transport.get_write_buffer_size()
+        if unwritten < self._unwritten or not self._unwritten:
+            self._blocked_since = now
+        self._unwritten = unwritten
+        if now - self._blocked_since > self._gate.rules.idle_timeout_s:
+            self.abort()
 
     def close_if_idle(self) -> None:
         """Close a connection that waits for a next request."""
-        if self._current is None and not self._queue and self._decoder is None and not self._pending:
+        if self._current is None and not self._queue and self._incoming is None and not self._pending:
             self._close()
 
     def abort(self) -> None:

@@ -1,11 +1,13 @@
 """What all downstream connections share: limits, timers, the way in, and how an answer's head is written."""
 
+import asyncio
 import socket
 import struct
 from asyncio import Transport
 from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
+from hashlib import sha256
 from http import HTTPStatus
 from typing import Protocol
 
@@ -18,6 +20,7 @@ from proxy.policy.answers import own_answer
 from proxy.wire.forwarding import TrustedProxies
 from proxy.wire.heads import HeadLimits, encode_head
 
+DRAIN_IDLE_S = 0.25  # a connection that was idle for less, when the drain ends, may be about to ask
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _CLOSE = (b"Connection", b"close")
 _KEEP_ALIVE = (b"Connection", b"keep-alive")
@@ -32,6 +35,7 @@ class GateRules:
     idle_timeout_s: float = 60.0
     max_connections: int = 20_000
     expose: bool = True
+    tunnel_idle_s: float = 3600.0
 
 
 class Connection(Protocol):
@@ -39,10 +43,6 @@ class Connection(Protocol):
 
     def sweep(self, now: float) -> None:
         """End what has waited too long."""
-        ...
-
-    def close_if_idle(self) -> None:
-        """Close a connection that waits for a next request."""
         ...
 
     def abort(self) -> None:
@@ -67,7 +67,8 @@ class Gate:
         self.trusted = trusted
         self.open = open_exchange
         self.tick = 0.0  # coarse time in seconds, moved by `sweep`
-        self.draining = False
+        self.draining = False  # every answer says Connection: close
+        self.keepalive_s = rules.keepalive_timeout_s
         self.begun = 0  # exchanges whose task was started
         self.connections: set[Connection] = set()
         self._on_refusal = on_refusal
@@ -90,11 +91,20 @@ class Gate:
         for connection in tuple(self.connections):
             connection.sweep(now)
 
+    def start(self, exchange: Exchange) -> None:
+        """Run an exchange whose turn it is, as its one task."""
+        self.begun += 1
+        exchange.task = asyncio.get_running_loop().create_task(exchange.run())
+
     def drain(self) -> None:
-        """Let every connection end with its current answer."""
+        """Let every connection end with its current answer; new ones are still taken in (W17)."""
         self.draining = True
-        for connection in tuple(self.connections):
-            connection.close_if_idle()
+
+    def close_idle(self) -> None:
+        """Let connections end that wait for a next request, but for those that may be about to ask."""
+        self.draining = True
+        self.keepalive_s = DRAIN_IDLE_S
+        self.sweep(self.tick)
 
     def refusal(self, refusal: Refusal, peer: Peer) -> bytes:
         """Return the whole answer to a request that was refused on the wire; it is counted and never echoed (W10)."""
@@ -117,6 +127,14 @@ class Gate:
             more = (*more, _KEEP_ALIVE)
         return encode_head(_status_line(response), response.fields.lines, more)
 
+    def switched(self, response: Response, more: Lines) -> bytes:
+        """Return the head of a 101."""
+        return encode_head(_status_line(response), response.fields.lines, more)
+
+    def interim(self, response: Response) -> bytes:
+        """Return an interim answer: it is passed on as it came, and says nothing of ours."""
+        return encode_head(_status_line(response), response.fields.lines)
+
     def date(self) -> bytes:
         """Return the HTTP date, made once a second."""
         second = int(self._clock.wall())
@@ -128,6 +146,16 @@ class Gate:
 def _status_line(response: Response) -> bytes:
     reason = response.reason or _REASONS.get(response.status, b"")
     return b"HTTP/1.1 %d %b" % (response.status, reason)
+
+
+def peer_of(transport: Transport) -> Peer:
+    """Return who is on the other end. A client certificate is named by its SHA-256."""
+    name, tls = transport.get_extra_info("peername"), transport.get_extra_info("ssl_object")
+    address, port = (name[0], name[1]) if isinstance(name, tuple) else ("unix", 0)
+    if tls is None:
+        return Peer(address, port)
+    shown = tls.getpeercert(binary_form=True)
+    return Peer(address, port, "https", sha256(shown).hexdigest() if shown else None)
 
 
 def reset(transport: Transport) -> None:

@@ -2,48 +2,33 @@
 
 import asyncio
 import socket
-from typing import NamedTuple
-from urllib.parse import unquote
+import ssl
+from collections import deque
 
 from proxy.errors import Reason
 from proxy.message import Failure, Framing, Lines, Outcome, Request
+from proxy.parts import Interim
+from proxy.wire.dial import Address, Dialer
 from proxy.wire.forwarding import Forwarding
 from proxy.wire.heads import encode_head, end_to_end
 from proxy.wire.upstream import STALE, PoolRules, UpstreamConnection
 
-OWN_FIELDS = frozenset(b"x-correlation-id x-attempt-count x-request-deadline-ms x-backstay-explain expect".split())
-
-
-class Address(NamedTuple):
-    """Where a backend listens: a host and port, or the path of a Unix socket; `authority` for a Host of its own."""
-
-    host: str
-    port: int
-    path: str | None
-    authority: bytes
-
-    @classmethod
-    def of(cls, url: str) -> "Address":
-        """Return the address in `http://host:port` or `unix:/path`."""
-        if url.startswith("unix:"):
-            return cls("", 0, unquote(url.removeprefix("unix:")), b"localhost")
-        authority = url.removeprefix("http://").split("/")[0]
-        host, _, port = authority.rpartition(":") if not authority.endswith("]") else (authority, "", "")
-        if not port.isdigit():
-            host, port = authority, "80"
-        return cls(host.strip("[]"), int(port), None, authority.encode("ascii"))
+OWN_FIELDS = frozenset(b"x-correlation-id x-attempt-count x-request-deadline-ms x-backstay-explain".split())
 
 
 class UpstreamPool:
     """Keep-alive connections to one address, newest first, and the only place where they are made."""
 
-    def __init__(self, address: Address, rules: PoolRules) -> None:
+    def __init__(self, address: Address, rules: PoolRules, tls: ssl.SSLContext | None = None) -> None:
         self.address = address
         self.rules = rules
         self.tick = 0.0  # coarse time in seconds, moved by `sweep`
         self._retired = False
         self._idle: list[UpstreamConnection] = []
         self._all: set[UpstreamConnection] = set()
+        self._taken = 0  # connections there are, and those being made
+        self._line: deque[_Place] = deque()
+        self._dialer = Dialer(address, tls)
 
     def take(self, *, safe: bool) -> UpstreamConnection | None:
         """Return an idle connection that may carry the request, or None."""
@@ -59,37 +44,97 @@ class UpstreamPool:
         return None
 
     async def connect(self, timeout_s: float) -> UpstreamConnection | Failure:
-        """Return a new connection, or why there is none; nothing was sent."""
-        loop, address = asyncio.get_running_loop(), self.address
-        connection = UpstreamConnection(self)
+        """Return a connection: a new one, or where the pool is full the next that comes free. Nothing was sent."""
+        rules = self.rules
+        if not rules.max_connections or self._taken < rules.max_connections:
+            self._taken += 1
+            return await self._open(timeout_s)
+        if self._idle:  # too old for this request: its place is worth more
+            self._idle.pop(0).close()
+        given = await self._wait(min(timeout_s, rules.queue_timeout_s))
+        if given is None:
+            return await self._open(timeout_s)
+        if isinstance(given, UpstreamConnection) and not given.usable:
+            return await self.connect(timeout_s)
+        return given
+
+    async def _wait(self, timeout_s: float) -> UpstreamConnection | Failure | None:
+        """Wait in line; return a connection that came free, None for the place of one that was lost, or a failure."""
+        if len(self._line) >= self.rules.queue:
+            return Failure(Reason.CONNECTION_LIMIT, sent=False, detail="the queue for a connection is full")
+        loop = asyncio.get_running_loop()
+        place: _Place = loop.create_future()
+        self._line.append(place)
+        timer = loop.call_later(timeout_s, _give, place, _NO_CONNECTION)
+        try:
+            return await place
+        except asyncio.CancelledError:
+            self._give_back(place)
+            raise
+        finally:
+            timer.cancel()
+
+    def _give_back(self, place: "_Place") -> None:
+        """Pass on what was given to somebody who left in the same moment."""
+        if place in self._line:
+            self._line.remove(place)
+        given = place.result() if place.done() and not place.cancelled() else _NO_CONNECTION
+        if isinstance(given, UpstreamConnection):
+            self.release(given)
+        elif given is None:
+            self._free_place()
+
+    def _free_place(self) -> None:
+        """Let the next in line open a connection of its own."""
+        while self._line:
+            if _give(self._line.popleft(), None):
+                return
+        self._taken -= 1
+
+    async def _open(self, timeout_s: float) -> UpstreamConnection | Failure:
+        connection: UpstreamConnection | Failure = _NO_CONNECTION
         try:
             async with asyncio.timeout(min(timeout_s, self.rules.connect_timeout_s)):
-                if address.path is not None:
-                    await loop.create_unix_connection(lambda: connection, address.path)
-                else:
-                    await loop.create_connection(lambda: connection, address.host, address.port)
+                made = await self._dialer.dial(lambda: UpstreamConnection(self))
+                connection = made if made.usable else Failure(Reason.CONNECTION_TERMINATED, sent=False)
         except TimeoutError:
-            return Failure(Reason.CONNECTION_TIMEOUT, sent=False)
+            connection = Failure(Reason.CONNECTION_TIMEOUT, sent=False)
         except socket.gaierror:
-            return Failure(Reason.DNS_ERROR, sent=False)
+            connection = Failure(Reason.DNS_ERROR, sent=False)
+        except ssl.SSLCertVerificationError as error:
+            connection = Failure(Reason.TLS_CERTIFICATE, sent=False, detail=error.verify_message)
+        except ssl.SSLError as error:
+            connection = Failure(Reason.TLS_PROTOCOL, sent=False, detail=error.reason or "")
         except OSError:
-            return Failure(Reason.CONNECTION_REFUSED, sent=False)
-        self._all.add(connection)
+            connection = Failure(Reason.CONNECTION_REFUSED, sent=False)
+        finally:
+            if isinstance(connection, UpstreamConnection):
+                self._all.add(connection)
+            else:
+                self._free_place()
         return connection
 
     def release(self, connection: UpstreamConnection) -> None:
-        """Take back a connection whose answer was read to its end."""
-        if self._retired or not connection.usable or len(self._idle) >= self.rules.max_idle:
+        """Take back a connection whose answer was read to its end, or hand it to the next in line."""
+        if self._retired or not connection.usable or self.tick - connection.born > self.rules.max_age_s:
             connection.close()
             return
         if connection.reading_paused:
             connection.pace(False)
         connection.idle_since = asyncio.get_running_loop().time()
-        self._idle.append(connection)
+        while self._line:
+            if _give(self._line.popleft(), connection):
+                return
+        if len(self._idle) >= self.rules.max_idle:
+            connection.close()
+        else:
+            self._idle.append(connection)
 
     def lost(self, connection: UpstreamConnection) -> None:
         """Forget a closed connection."""
-        self._all.discard(connection)
+        if connection in self._all:
+            self._all.discard(connection)
+            self._free_place()
         if connection in self._idle:
             self._idle.remove(connection)
 
@@ -114,6 +159,18 @@ class UpstreamPool:
             connection.close()
 
 
+_Place = asyncio.Future[UpstreamConnection | Failure | None]
+_NO_CONNECTION = Failure(Reason.CONNECTION_LIMIT, sent=False, detail="no connection came free in time")
+
+
+def _give(place: _Place, given: UpstreamConnection | Failure | None) -> bool:
+    """Settle a place in line; tell whether somebody still stood there."""
+    if place.done():
+        return False
+    place.set_result(given)
+    return True
+
+
 class HttpUpstream:
     """One session backend, as the exchange sees it."""
 
@@ -121,8 +178,9 @@ class HttpUpstream:
         self._pool = pool
         self._forwarding = forwarding
         self._dropped = OWN_FIELDS | forwarding.replaced
+        self._dropped_whole = self._dropped | {b"expect"}  # the body is here: who waited to send it waits no more (W7)
 
-    async def send(self, request: Request, more: Lines, timeout_s: float) -> Outcome:
+    async def send(self, request: Request, more: Lines, timeout_s: float, interim: Interim) -> Outcome:
         """Return the answer or the failure. A pooled connection that had died unseen costs a safe request nothing."""
         if timeout_s <= 0:
             return Failure(Reason.RESPONSE_TIMEOUT, sent=False)
@@ -131,19 +189,22 @@ class HttpUpstream:
         head = self._head(request, more)
         connection = self._pool.take(safe=request.safe)
         if connection is not None:
-            outcome = await connection.ask(request, head, timeout_s)
+            outcome = await connection.ask(request, head, timeout_s, interim)
             if outcome is not STALE or not (request.safe and request.replayable):
                 return outcome
         fresh = await self._pool.connect(until - loop.time())
         if isinstance(fresh, Failure):
             return fresh
-        return await fresh.ask(request, head, timeout_s if connection is None else max(0.001, until - loop.time()))
+        left_s = timeout_s if connection is None else max(0.001, until - loop.time())
+        return await fresh.ask(request, head, left_s, interim)
 
     def _head(self, request: Request, more: Lines) -> bytes:
         fields = request.fields
         if b"host" not in fields:
             more = ((b"Host", self._pool.address.authority), *more)
-        lines = end_to_end(fields, self._dropped)
+        lines = end_to_end(fields, self._dropped_whole if request.replayable else self._dropped)
+        if request.upgrade:
+            more = (*more, (b"Connection", b"Upgrade"), (b"Upgrade", request.upgrade))
         if request.framing is Framing.CHUNKED:
             more = (*more, (b"Transfer-Encoding", b"chunked"))
         start = b"%b %b HTTP/1.1" % (request.method.encode("ascii"), request.target)

@@ -6,9 +6,11 @@ from typing import Protocol, cast
 
 from proxy.errors import BrokenBody, Reason
 from proxy.message import Failure, Fields, Framing, Lines, Outcome, Reader, Request, Response
+from proxy.parts import Interim
 from proxy.wire.bodies import Decoder, chunk, decoder, framed, last_chunk
-from proxy.wire.heads import BadAnswer, ResponseHead, end_to_end, read_response_head
+from proxy.wire.heads import BadAnswer, ResponseHead, end_to_end, read_response_head, trailers_that_cross
 from proxy.wire.relay import Relay
+from proxy.wire.tunnel import Tunnel
 
 WHOLE_LIMIT = 65_536  # bytes; a longer answer is relayed as it comes
 GATHER_S = 0.005  # an answer of unknown length is whole if it is all here this long after its head
@@ -24,8 +26,15 @@ class PoolRules:
     unsafe_idle_s: float = 1.0  # an unsafe request takes no connection that was idle longer (W15)
     body_idle_s: float = 60.0
     head_limit: int = 65_536
+    max_connections: int = 0  # 0: no limit
+    queue: int = 100  # requests that may wait for a connection
+    queue_timeout_s: float = 0.5
+    max_age_s: float = 60.0  # of a connection; then a name is resolved again: a Service's addresses change (W15)
 
 
+_PERSONAL = (b"ntlm", b"negotiate")  # these authenticate a connection, not a request (RFC 4559 section 6)
+_OWN = frozenset({b"x-correlation-id"})
+_NO_LENGTH = _OWN | {b"content-length"}  # RFC 9110 section 8.6: never on 1xx and 204
 STALE = Failure(Reason.CONNECTION_TERMINATED, sent=True, detail="a pooled connection was closed before it was used")
 
 
@@ -56,12 +65,16 @@ class UpstreamConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport | None = None
         self.idle_since = 0.0
-        self.heard_at = 0.0
+        self.heard_at = self.born = pool.tick
         self.used = False  # at least one answer was read on it
         self.reading_paused = False
         self._answer: asyncio.Future[Outcome] | None = None
         self._writable: asyncio.Future[None] | None = None
         self._method = ""
+        self._upgrade = b""
+        self._interim: Interim | None = None
+        self._personal = False
+        self._tunnel: Tunnel | None = None
         self._pending = b""
         self._head: ResponseHead | None = None
         self._decoder: Decoder | None = None
@@ -88,7 +101,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self._ended = True
-        return False
+        return self._tunnel is not None and self._tunnel.backend_hung_up()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._pool.lost(self)
@@ -110,23 +123,29 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._writable = self._loop.create_future()
+        if self._tunnel is not None:
+            self._tunnel.backend_full(True)
 
     def resume_writing(self) -> None:
+        if self._tunnel is not None:
+            self._tunnel.backend_full(False)
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
         self._writable = None
 
     # one question
 
-    async def ask(self, request: Request, head: bytes, timeout_s: float) -> Outcome:
+    async def ask(self, request: Request, head: bytes, timeout_s: float, interim: Interim) -> Outcome:
         """Send the request and return its outcome, at the latest `timeout_s` after its last byte was sent."""
         assert self.transport is not None
         self._answer = self._loop.create_future()
-        self._method = request.method
+        self._method, self._upgrade, self._interim = request.method, request.upgrade, interim
+        if b"authorization" in request.fields:
+            self._note_personal(request.fields, b"authorization")
         self.heard_at = self._pool.tick
         timer: asyncio.TimerHandle | None = None
         if isinstance(request.body, bytes):
-            self.transport.write(head + framed(request.body, request.framing))  # also an empty one has a last chunk
+            self.transport.write(head + framed(request.body, request.framing, request.trailers))
             timer = self._loop.call_later(timeout_s, self._too_late)
         else:
             self.transport.write(head)
@@ -175,22 +194,23 @@ class UpstreamConnection(asyncio.Protocol):
     def _heads(self, data: bytes) -> None:
         """Read interim heads and the final one."""
         data = self._pending + data if self._pending else data
-        while (end := data.find(b"\r\n\r\n")) >= 0:
+        while (end := data.find(b"\r\n\r\n")) >= 0 and end <= self._pool.rules.head_limit:
             try:
                 head = read_response_head(data[: end + 4], self._method)
+                if head.status == 101 and not self._upgrade:
+                    raise BadAnswer("it changes the protocol, and nobody asked for that")
             except BadAnswer as bad:
-                self._settle(
-                    Failure(Reason.PROTOCOL_ERROR, sent=True, detail=f"the backend's answer is not valid: {bad}")
-                )
-                self.close()
+                self._not_http(str(bad))
                 return
             data = data[end + 4 :]
             if head.status >= 200 or head.status == 101:
                 self._pending = b""
                 self._begin(head, data)
                 return
+            if self._interim is not None:
+                self._interim(Response(head.status, head.reason, Fields(end_to_end(head.fields, _NO_LENGTH))))
         self._pending = data
-        if len(data) > self._pool.rules.head_limit or data[:5] != b"HTTP/"[: len(data)]:
+        if len(data) > self._pool.rules.head_limit or data[:7] != b"HTTP/1."[: len(data)]:
             self._not_http("not a response head")
 
     def _not_http(self, why: str) -> None:
@@ -200,20 +220,39 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _begin(self, head: ResponseHead, rest: bytes) -> None:
         self._head = head
+        if head.status == 101:
+            self._switch(head, rest)
+            return
+        if b"www-authenticate" in head.fields:
+            self._note_personal(head.fields, b"www-authenticate")
         self._decoder = decoder(head.framing, head.length)
         if head.framing is Framing.NONE:
             self._decoder.rest = rest
             self._complete(self._decoder)
             return
-        streams = head.length > WHOLE_LIMIT or (head.fields.get(b"content-type") or b"").startswith(
-            b"text/event-stream"
-        )
-        if streams:
+        if head.length > WHOLE_LIMIT or (head.fields.get(b"content-type") or b"").startswith(b"text/event-stream"):
             self._stream()
         elif head.framing is not Framing.LENGTH:
             self._gathering = self._loop.call_later(GATHER_S, self._stream)
         if rest or self._decoder.done:
             self._body(rest)
+
+    def _switch(self, head: ResponseHead, rest: bytes) -> None:
+        """Become a tunnel; what came with the head is its first data."""
+        assert self.transport is not None
+        self._decoder = decoder(Framing.CLOSE, 0)
+        self._tunnel = self._relay = Tunnel(self.pace, self.close, self.transport)
+        answer = self._response(head, self._relay)
+        protocol = head.fields.get(b"upgrade") or self._upgrade
+        fields = Fields((*answer.fields.lines, (b"Connection", b"Upgrade"), (b"Upgrade", protocol)))
+        self._settle(answer._replace(fields=fields, framing=Framing.CLOSE))
+        if rest:
+            self._body(rest)
+
+    def _note_personal(self, fields: Fields, name: bytes) -> None:
+        """Take note of credentials that hold for a connection: nobody else may be given it (W15)."""
+        if any(value.lstrip().lower().startswith(_PERSONAL) for value in fields.all(name)):
+            self._personal = True
 
     def _body(self, data: bytes) -> None:
         decoder_ = self._decoder
@@ -254,12 +293,12 @@ class UpstreamConnection(asyncio.Protocol):
         reusable = head.keep_alive and not done.rest and (self._upload is None or self._upload.done())
         answer = self._answer
         self._forget()
-        if reusable and head.status != 101:
+        if reusable and not self._personal:
             self._pool.release(self)
         else:
             self.close()
         if relay is not None:
-            relay.finish(done.trailers)
+            relay.finish(trailers_that_cross(done.trailers))
         elif answer is not None and outcome is not None and not answer.done():
             answer.set_result(outcome)
 
@@ -274,14 +313,15 @@ class UpstreamConnection(asyncio.Protocol):
         self._forget()
 
     def _response(self, head: ResponseHead, body: "bytes | Relay", trailers: Lines = ()) -> Response:
-        lines = end_to_end(head.fields, frozenset({b"x-correlation-id"}))
-        return Response(head.status, head.reason, Fields(lines), body, head.framing, trailers)
+        lines = end_to_end(head.fields, _NO_LENGTH if head.status in (101, 204) else _OWN)
+        crossing = trailers_that_cross(trailers) if trailers else ()
+        return Response(head.status, head.reason, Fields(lines), body, head.framing, crossing)
 
     def _forget(self) -> None:
         """Make ready for the next question."""
         if self._gathering is not None:
             self._gathering.cancel()
-        self._head = self._decoder = self._answer = self._relay = self._gathering = self._upload = None
+        self._head = self._decoder = self._answer = self._relay = self._gathering = self._upload = self._interim = None
         self._gathered = []
         self._size = 0
         self.used = True
@@ -309,7 +349,7 @@ class UpstreamConnection(asyncio.Protocol):
     def stalled(self) -> bool:
         """Tell whether a body that began has been silent for too long."""
         silent = self._pool.tick - self.heard_at > self._pool.rules.body_idle_s
-        return silent and self._decoder is not None and not self.reading_paused
+        return silent and self._decoder is not None and self._tunnel is None and not self.reading_paused
 
     def close(self) -> None:
         """Drop the connection, and an upload that is still under way."""

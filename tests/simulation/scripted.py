@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from proxy.errors import BrokenBody, Reason
 from proxy.message import Failure, Fields, Framing, Lines, Outcome, Request, Response
+from proxy.parts import Interim
 from tests.simulation.virtual import VirtualClock, now_ms
 
 
@@ -86,7 +87,7 @@ class ScriptedUpstream:
         """Return what was asked, in order."""
         return [call.said for call in self.calls]
 
-    async def send(self, request: Request, more: Lines, timeout_s: float) -> Outcome:
+    async def send(self, request: Request, more: Lines, timeout_s: float, interim: Interim) -> Outcome:
         """Do what the script says, or time out."""
         call = Call(now_ms(), request, more, timeout_s)
         self.calls.append(call)

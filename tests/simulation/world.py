@@ -55,6 +55,9 @@ class RecordingClient:
         self.answers = 0
         self.when_answered: Callable[[], None] | None = None
 
+    def interim(self, response: Response) -> None:
+        raise AssertionError(f"no script sends an interim answer: {response}")
+
     def write(self, response: Response, more: Lines) -> None:
         assert isinstance(response.body, bytes)
         self._take(response, more)

@@ -51,9 +51,7 @@ async def start(split: bool, tmp_path: Path) -> AsyncIterator[Start]:
         audit = tmp_path / f"audit-{len(wires)}.jsonl"
         file = tmp_path / f"config-{len(wires)}.toml"
         file.write_text(
-            BASE.format(
-                audit=audit, port=backend.port, listen=listen, upstream=upstream, defaults=defaults, more=more
-            ),
+            BASE.format(audit=audit, port=backend.port, listen=listen, upstream=upstream, defaults=defaults, more=more),
             encoding="utf-8",
         )
         sidecar = Sidecar(load(file, environ={}))

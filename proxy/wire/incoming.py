@@ -1,0 +1,111 @@
+"""A request whose body arrives: collected up to its route's replay limit, beyond that relayed as it comes (step 1)."""
+
+from collections.abc import Callable
+
+from proxy.errors import BrokenBody, Refusal
+from proxy.exchange import Exchange
+from proxy.wire.bodies import decoder
+from proxy.wire.heads import trailers_that_cross
+from proxy.wire.relay import Relay
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Incoming:
+    """One request between its head and its body's last byte: collecting -> done, or collecting -> streaming -> done.
+
+    `begin` is called once, when the exchange may run: with a whole body at its end, with a streamed one at its start.
+    `pace(True)` asks for no more, `pace(False)` for more.
+    """
+
+    __slots__ = ("_begin", "_collected", "_decoder", "_pace", "_size", "exchange", "owes_continue", "upload")
+
+    def __init__(
+        self, exchange: Exchange, length: int, pace: Callable[[bool], None], begin: Callable[[Exchange], None]
+    ) -> None:
+        self.exchange = exchange
+        self.upload: Relay | None = None
+        self._pace = pace
+        self._begin = begin
+        self._decoder = decoder(exchange.request.framing, length)
+        self._collected: list[bytes] = []
+        self._size = 0
+        self._check_size(length)
+        self.owes_continue = self._expects()
+        if length > exchange.route.replay_limit:
+            self.owes_continue = False  # the backend is asked, and its 100 is passed on (W7)
+            self._stream()
+
+    def _expects(self) -> bool:
+        request = self.exchange.request
+        values = request.fields.all(b"expect") if request.minor else []
+        if any(value.strip().lower() != b"100-continue" for value in values):
+            raise Refusal(417, "expectation", "100-continue is the only expectation known here")
+        return bool(values)
+
+    def _check_size(self, size: int) -> None:
+        most = self.exchange.route.max_body
+        if most is not None and size > most:
+            raise Refusal(413, "body_too_large", f"the body may have at most {most} bytes")
+
+    @property
+    def done(self) -> bool:
+        """Tell whether the body's last byte is here."""
+        return self._decoder.done
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the body's share of `data`; return what follows it. Raise Refusal for what must not go on."""
+        body = self._decoder
+        try:
+            piece = body.feed(data)
+        except BrokenBody as broken:
+            raise Refusal(400, "malformed_body", str(broken)) from None
+        self._size += len(piece)
+        self.exchange.bytes_in = self._size
+        self._check_size(self._size)
+        if self.upload is not None:
+            self.upload.push(piece)
+        else:
+            self._collected.append(piece)
+            if self._size > self.exchange.route.replay_limit:
+                self._outgrow()
+        if not body.done:
+            return b""
+        self.finish()
+        return body.rest
+
+    def _outgrow(self) -> None:
+        """Stream what turned out to be too long to keep; its 100 was ours and is not asked for again."""
+        request = self.exchange.request
+        if b"expect" in request.fields:
+            request.fields = request.fields.without((b"expect",))
+        self._stream()
+
+    def _stream(self) -> None:
+        """Begin the exchange while its body still arrives."""
+        self.upload = Relay(self._pace, self._unread)
+        for piece in self._collected:
+            self.upload.push(piece)
+        self._collected = []
+        self.exchange.request.body = self.upload
+        self._begin(self.exchange)
+
+    def _unread(self) -> None:
+        """Let an upload that nobody reads any more run into the void until its answer is out."""
+
+    def finish(self) -> None:
+        """Take note that the body is whole."""
+        self.owes_continue = False
+        trailers = trailers_that_cross(self._decoder.trailers) if self._decoder.trailers else ()
+        if self.upload is not None:
+            self.upload.finish(trailers)
+            return
+        request = self.exchange.request
+        request.body = b"".join(self._collected)
+        request.trailers = trailers
+        self._begin(self.exchange)
+
+    def break_off(self, why: str) -> None:
+        """Take note that the rest will never come."""
+        if self.upload is not None:
+            self.upload.break_off(why)
