@@ -187,7 +187,10 @@ class Exchange(Recovering):
     def _seal(self) -> None:
         """Make old what a write makes old: when it starts, and before its answer goes out (C4)."""
         if not self.request.safe:
-            self._parts.flights.seals.seal(self.subject.value, self.identity.principal)
+            seals = self._parts.flights.seals
+            seals.seal(self.subject.value, self.identity.principal)
+            if self.route.ends_session:
+                seals.drop_principal(self.identity.principal)
 
     # 5. Claim: one key for all attempts; a kept answer saves asking
 
@@ -211,7 +214,10 @@ class Exchange(Recovering):
     async def _ask(self) -> Result:
         stamp = self._parts.flights.seals.stamp()
         self._wiring.budget.deposit()
-        result = await self._recover(await self._climb(self.request))
+        outcome = await self._climb(self.request)
+        if kept.ends_session(outcome):
+            self._parts.flights.seals.drop_principal(self.identity.principal)
+        result = await self._recover(outcome)
         await self._keep(result, stamp)
         return result
 

@@ -42,7 +42,7 @@ class Flight:
 
     __slots__ = (
         "_on_deserted", "_waiting", "callers", "followers", "id", "key", "late", "principal", "safe", "stage", "stamp",
-        "subject",
+        "strict", "subject",
     )  # fmt: skip
 
     def __init__(self, id_: str, key: bytes, subject: str | None, principal: bytes, *, safe: bool, stamp: int) -> None:
@@ -55,6 +55,7 @@ class Flight:
         self.stage = Stage.OPEN
         self.callers = 1
         self.followers = 0
+        self.strict = False  # the route honours no-store (C2)
         self.late = False  # at its landing its deadline was over
         self._waiting: dict[int, Landing] = {}
         self._on_deserted: Callable[[], None] | None = None
@@ -121,11 +122,16 @@ def never_shared(request: Request) -> str | None:
     return None
 
 
-def shareable(result: Result, request: Request) -> bool:
-    """Tell whether the answer to a safe question may go to callers who only asked the same (C7)."""
+def shareable(result: Result, request: Request, *, strict: bool = False) -> bool:
+    """Tell whether the answer to a safe question may go to callers who only asked the same (C7).
+
+    `strict` is the route's `honour_no_store`: RFC 9111 read as for a cache (C2).
+    """
     if not isinstance(result.outcome, Response):
         return True
     fields = result.outcome.fields
+    if strict and b"no-store" in fields.tokens(b"cache-control"):
+        return False
     if (fields.get(b"content-type") or b"").lower().startswith(b"text/event-stream"):
         return False
     if b"vary" in fields and b"*" in fields.tokens(b"vary"):
@@ -164,6 +170,7 @@ class Flights:
         self._count += 1
         flight_id, stamp = f"{self._name}-{self._count:x}", self.seals.stamp()
         flight = Flight(flight_id, key, subject, identity.principal, safe=request.safe, stamp=stamp)
+        flight.strict = route.honour_no_store
         self._open[key] = flight
         return Joined(Role.LED, flight)
 
@@ -176,6 +183,8 @@ class Flights:
             return "no_subject"
         if not self.enabled:
             return "switched_off"
+        if route.no_cache_leads and b"no-cache" in request.fields.tokens(b"cache-control"):
+            return "no_cache"
         return never_shared(request)
 
     def land(self, flight: Flight, result: Result, request: Request) -> None:
@@ -184,7 +193,7 @@ class Flights:
             return
         flight.stage = Stage.LANDED
         self._remove(flight)
-        flight.landed(result if not flight.safe or shareable(result, request) else None)
+        flight.landed(result if not flight.safe or shareable(result, request, strict=flight.strict) else None)
 
     def abandon(self, flight: Flight) -> None:
         """Take away a flight whose last caller left."""

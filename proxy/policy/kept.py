@@ -43,6 +43,11 @@ def to_keep(route: Route, request: Request, result: Result) -> Response | None:
     return None if forbidden else answer
 
 
+def ends_session(outcome: Outcome) -> bool:
+    """Tell whether the upstream no longer knows who asks: what was kept for this principal goes (C4)."""
+    return isinstance(outcome, Response) and outcome.status == 401
+
+
 def keep_for(route: Route) -> float:
     """Return how long an answer is kept, in seconds: as long as any rule of the route may read it."""
     return max(route.reuse_s or 0.0, route.recovery.stale_if_error_s or 0.0)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from proxy.config.load import load, read_token
 from proxy.config.problems import ConfigError, Problem
 from proxy.config.routes import Route
-from proxy.config.settings import Admin, Settings
+from proxy.config.settings import Admin, Settings, Store
 from tests.unit.config.conftest import Load, Problems
 
 FILE = '[listen]\naddress = "file:1"\n[upstreams.sessions]\nurl = "http://file:1"\n'
@@ -73,8 +73,23 @@ def test_the_token_is_the_one_written_or_the_one_in_the_file(tmp_path: Path) -> 
 
 def test_a_token_is_never_shown() -> None:
     """Neither the settings' text nor a store's URL gives a secret away."""
-    shown = repr(load(None, {"upstream": "http://b", "admin.token": "s3cret", "store.url": "redis://:s3cret@r"}, {}))
-    assert "s3cret" not in shown
+    settings = load(None, {"upstream": "http://b", "admin.token": "s3cret"}, {})
+    assert "s3cret" not in repr(settings)
+    assert "s3cret" not in repr(Store(url="redis://:s3cret@r"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "cure"),
+    [
+        ("store.url", "redis://r", 'write url = "memory://"'),
+        ("defaults.idempotency", "replay", 'write idempotency = "inject"'),
+    ],
+)
+def test_what_is_not_built_is_refused(key: str, value: str, cure: str) -> None:
+    """A setting that would be taken and not kept is an error, with what to write meanwhile."""
+    with pytest.raises(ConfigError, match="not supported yet") as refused:
+        load(None, {"upstream": "http://b", key: value}, {})
+    assert refused.value.problems[0].cure == cure
 
 
 def problems_of(overrides: dict[str, object], environ: dict[str, str]) -> tuple[Problem, ...] | None:
