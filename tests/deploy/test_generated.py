@@ -1,0 +1,24 @@
+"""What is derived from the values and the settings is what stands in the chart."""
+
+import json
+
+from tests.deploy.generate import CHART, dumped, readme, rows, schema
+
+RENEW = "renew it with: python -m tests.deploy.generate"
+
+
+def test_the_readmes_table_is_the_values() -> None:
+    """The table in the chart's README is generated from the comments of values.yaml."""
+    assert (CHART / "README.md").read_text(encoding="utf-8") == readme(), RENEW
+
+
+def test_the_schema_is_the_settings() -> None:
+    """The chart's schema knows every value, and under `config` every setting that the sidecar has."""
+    assert json.loads((CHART / "values.schema.json").read_text(encoding="utf-8")) == json.loads(dumped()), RENEW
+
+
+def test_every_value_is_described() -> None:
+    """A value without a comment cannot be in the table, so none is without."""
+    described = {row.name for row in rows()}
+    plain = {name for name, value in schema()["properties"].items() if not value.get("properties")}
+    assert plain - described == {"global"}

@@ -1,0 +1,38 @@
+"""The image's lock: what pyproject.toml asks for, exactly, hashed, and from nowhere in particular."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+_PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+) \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.MULTILINE)
+
+
+def pins(name: str) -> dict[str, str]:
+    """Return each locked distribution's version."""
+    return {found[1]: found[2] for found in _PIN.finditer((ROOT / name).read_text(encoding="utf-8"))}
+
+
+@pytest.mark.parametrize(
+    ("lock", "table", "key"),
+    [(".requirements.lock", "project", "dependencies"), (".build.lock", "build-system", "requires")],
+)
+def test_the_lock_satisfies_what_is_asked_for(lock: str, table: str, key: str) -> None:
+    """Every requirement is pinned within its range."""
+    asked = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[table][key]
+    locked = pins(lock)
+    for requirement in map(Requirement, asked):
+        assert locked[canonicalize_name(requirement.name)] in requirement.specifier, requirement
+
+
+@pytest.mark.parametrize("lock", [".requirements.lock", ".build.lock"])
+def test_the_lock_names_no_place(lock: str) -> None:
+    """No index, no address, no path of the machine that made it; and nothing but pins, hashes and comments."""
+    text = (ROOT / lock).read_text(encoding="utf-8")
+    assert not re.search(r"://|--index|--find-links|--trusted|(^|\s)/\w", text)
+    left = [line for line in _PIN.sub("", text).splitlines() if line and not line.lstrip().startswith("#")]
+    assert left == []
