@@ -59,6 +59,20 @@ def write_csv(found: Iterable[Record], out: TextIO) -> int:
     return count
 
 
+def write_rows_json(columns: tuple[str, ...], rows: Iterable[tuple[object, ...]], out: BinaryIO) -> None:
+    """Write each row as one JSON object a line."""
+    for cells in rows:
+        document = dict(zip(columns, cells, strict=True))
+        out.write(orjson.dumps(document, default=str, option=orjson.OPT_APPEND_NEWLINE))
+
+
+def write_rows_csv(columns: tuple[str, ...], rows: Iterable[tuple[object, ...]], out: TextIO) -> None:
+    """Write a header and a row for each."""
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(value) for value in cells] for cells in rows)
+
+
 def write_stats_json(sums: Stats, out: BinaryIO) -> None:
     """Write the sums as one line of JSON: `overall`, `operations` and `lost`."""
     everything = sums.overall._asdict() if sums.overall else None

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 import orjson
 
@@ -35,9 +35,13 @@ class Trail:
     files: tuple[Path, ...]
     path: Path
 
+    def first_seq(self, file: Path) -> float:
+        """Return the number of a file's first whole record; one without any is the newest, still to be written."""
+        links = (unseal(line.data) for line in lines([file]))
+        return next((link.seq for link in links if link is not None), math.inf)
 
-@dataclass(frozen=True, slots=True)
-class Line:
+
+class Line(NamedTuple):
     """The bytes of one line, its newline included if it has one, and where they stand (numbers from 1)."""
 
     file: Path
@@ -45,8 +49,7 @@ class Line:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One line's bytes and the fields in it."""
 
     line: Line
@@ -83,11 +86,16 @@ def lines(files: Iterable[Path]) -> Iterator[Line]:
                 yield Line(file, number, data)
 
 
+def opened(file: Path) -> BinaryIO:
+    """Open a file of lines, through gzip where its name says so."""
+    return cast(BinaryIO, gzip.open(file)) if file.suffix == ".gz" else file.open("rb")
+
+
 @contextmanager
 def reading(file: Path) -> Iterator[BinaryIO]:
-    """Open a file of lines, through gzip where its name says so; whatever goes wrong in it becomes a TrailError."""
+    """Open a file of lines; whatever goes wrong in it becomes a TrailError."""
     try:
-        with cast(BinaryIO, gzip.open(file)) if file.suffix == ".gz" else file.open("rb") as stream:
+        with opened(file) as stream:
             yield stream
     except (OSError, EOFError, zlib.error) as error:
         raise TrailError(f"{file}: cannot be read to its end: {error}") from error
@@ -118,16 +126,11 @@ def _in_folder(folder: Path) -> list[Trail]:
 
 def _trail(path: Path, files: Iterable[Path]) -> Trail:
     """Order by what the files hold, not by their names: every rotation tool numbers them in its own way."""
-    return Trail(tuple(sorted(_once(files), key=lambda file: (_first_seq(file), file.name))), path)
+    found = Trail(tuple(_once(files)), path)
+    return Trail(tuple(sorted(found.files, key=lambda file: (found.first_seq(file), file.name))), path)
 
 
 def _once(files: Iterable[Path]) -> list[Path]:
     """Leave out a gzipped file whose plain one is still there."""
     found = dict.fromkeys(files)
     return [file for file in found if file.suffix != ".gz" or file.with_suffix("") not in found]
-
-
-def _first_seq(file: Path) -> float:
-    """Return the number of the first whole record; a file without one is the newest, still to be written."""
-    links = (unseal(line.data) for line in lines([file]))
-    return next((link.seq for link in links if link is not None), math.inf)

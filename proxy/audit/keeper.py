@@ -40,6 +40,7 @@ class Keeper:
         self._rules = rules
         self._announce = announce
         self._work = threading.Semaphore(0)
+        self._stopped = False
 
     def start(self) -> None:
         """Begin with what an earlier life left undone; the thread is a daemon, and half a gzip file is made anew."""
@@ -50,8 +51,13 @@ class Keeper:
         """Look again: a file was put aside."""
         self._work.release()
 
+    def stop(self) -> None:
+        """Begin nothing more; what is under way is not waited for."""
+        self._stopped = True
+        self._work.release()
+
     def _run(self) -> None:
-        while self._work.acquire():
+        while self._work.acquire() and not self._stopped:
             try:
                 self.tidy()
             except (OSError, TrailError) as error:  # next time; a full disk, most likely

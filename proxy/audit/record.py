@@ -168,6 +168,9 @@ def _story(x: Exchange) -> dict[str, object]:
         metadata["correlation_replaced"] = True
     if x.trace_id is not None:
         metadata["trace_id"] = x.trace_id
+    if x.restoration is not None:
+        metadata["restoration"] = x.restoration.state
+        metadata["restoration_ms"] = round(x.restoration.seconds * 1000, 3)
     if x.would is not None:
         metadata["would"] = x.would
     if x.problem is not None:

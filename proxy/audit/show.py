@@ -55,6 +55,16 @@ def show_stats(sums: Stats) -> None:
         console.print(f"{sums.lost:,} more records were lost to a full queue or disk: the trail's gaps say when")
 
 
+def show_rows(columns: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> None:
+    """Print any table, a page at a time."""
+    found, console = iter(rows), _console()
+    while page := list(islice(found, _PAGE)):
+        table = _table(columns, numbers=())
+        for cells in page:
+            table.add_row(*(Text(_printable(cell)) for cell in cells))
+        console.print(table)
+
+
 def _cells(fields: dict[str, object]) -> list[Text]:
     attempts, flight = fields.get("attempts"), fields.get("flight")
     outcome = next((f"{name}: {fields[name]}" for name in ("gap", "torn") if name in fields), fields.get("outcome"))

@@ -176,20 +176,28 @@ class AuditLog:
             return
         kept = await self._in_order(self._writer.stop)
         self._limit = 0
+        if self._keeper is not None:
+            self._keeper.stop()
         for promise in self._promises:
             promise.keep(False)
-        await asyncio.to_thread(self._last_words, kept)
+        lines, records = self._sealed(len(self._waiting))
+        if await asyncio.to_thread(self._last_words, b"".join(lines) if kept else b"") and kept:
+            self._records += records
+        else:
+            self._gaps += records
 
-    def _last_words(self, kept: bool) -> None:
-        """Write what came while the thread was stopping, in the chain, and let go of the file."""
-        lines = self._sealed(len(self._waiting))[0] if kept else []
-        if lines:
-            try:
-                self._output.write(memoryview(b"".join(lines)))
+    def _last_words(self, lines: bytes) -> bool:
+        """Write what came while the thread was stopping, and let go of the file."""
+        try:
+            if lines:
+                self._output.write(memoryview(lines))
                 self._output.sync()
-            except OSError as error:
-                log.error("audit_write_failed", output=repr(self._output), error=str(error))
-        self._output.close()
+        except OSError as error:
+            log.error("audit_write_failed", output=repr(self._output), error=str(error))
+            return False
+        finally:
+            self._output.close()
+        return True
 
     async def _in_order(self, ask: Callable[[Callable[[bool], None]], None]) -> bool:
         """Seal what waits, hand `ask` to the thread behind it, and return what the thread says of it."""
@@ -241,7 +249,10 @@ class AuditLog:
                 told.set_result(False)
 
         assert self._loop is not None
-        self._loop.call_soon_threadsafe(on_loop)
+        try:
+            self._loop.call_soon_threadsafe(on_loop)
+        except RuntimeError:  # the loop is closed: the process ends, and what is not announced stays
+            return False
         return told.result()
 
     def _arm(self, delay: float) -> None:

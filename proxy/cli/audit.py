@@ -1,28 +1,38 @@
 """`backstay audit`: read the trail. It prints; what a trail says is decided in proxy/audit."""
 
+import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, NoReturn
 
 import typer
 
 from proxy.audit.chain import timestamp
-from proxy.audit.export import write_csv, write_json, write_stats_csv, write_stats_json
-from proxy.audit.files import Line, NoTrailError, Record, TrailError, lines, trails
+from proxy.audit.checkpoint import Key, read, read_key
+from proxy.audit.export import (
+    write_csv,
+    write_json,
+    write_rows_csv,
+    write_rows_json,
+    write_stats_csv,
+    write_stats_json,
+)
+from proxy.audit.files import Line, NoTrailError, Record, Trail, TrailError, lines, trails
 from proxy.audit.reader import Query, Stats, records
 from proxy.audit.reader import stats as sum_up
 from proxy.audit.reader import tail as newest_records
-from proxy.audit.verify import Condition
+from proxy.audit.verify import Condition, Finding
 from proxy.audit.verify import verify as check
 from proxy.clock import SystemClock
 
-app = typer.Typer(no_args_is_help=True, help="Read the audit trail: query, stats, export, verify, tail.")
+app = typer.Typer(no_args_is_help=True, help="Read the audit trail: query, stats, export, verify, tail, sql.")
 
 _POLL_S = 0.2
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -41,6 +51,7 @@ class ExportFormat(StrEnum):
 
     JSON = "json"
     CSV = "csv"
+    PARQUET = "parquet"
 
 
 PathArg = Annotated[Path, typer.Argument(metavar="PATH", help="The audit file, with its rotated files, or a folder.")]
@@ -99,25 +110,36 @@ def export(
     since: Since = None,
     until: Until = None,
     format_: Annotated[ExportFormat, typer.Option("--format", envvar="AUDIT_TRAIL_EXPORT_FORMAT")] = ExportFormat.JSON,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="A file; Parquet needs one.")] = None,
 ) -> None:
-    """Write records to standard output for another program: JSON lines as they stand, or CSV with fixed columns."""
+    """Write records for another program: JSON lines as they stand, CSV with fixed columns, or Parquet (an extra)."""
     with _plain_errors():
         wanted = _query(report_id, operation, correlation_id, failures, since, until)
-        _say_if_none(_print(_found(path, wanted), Format(format_)))
+        _say_if_none(_export(_found(path, wanted), format_, output))
 
 
 @app.command()
 def verify(
     path: PathArg,
-    partial: Annotated[bool, typer.Option("--partial", help="Accept that the oldest files were retired.")] = False,
+    partial: Annotated[bool, typer.Option("--partial", help="Accept that the oldest files are elsewhere.")] = False,
+    key: Annotated[
+        list[Path] | None,
+        typer.Option("--key", help="A key that signed checkpoints, or its public half; repeatable."),
+    ] = None,
+    checkpoints: Annotated[
+        Path | None, typer.Option("--checkpoints", help="Default: PATH.checkpoints, if it is there.")
+    ] = None,
 ) -> None:
     """Check that no record was edited, moved or removed, and name the first that is not as it was written.
 
+    A cut tail and a trail made anew show only against checkpoints, and are proven only with their key.
+
     Exit status: 0 whole; 10 edited; 11 reordered or repeated; 12 missing; 13 torn tail, which is what a crash leaves;
-    1 the trail cannot be read; 2 there is no trail at PATH.
+    14 cut tail; 15 checkpoints signed with another key; 1 something cannot be read; 2 there is no trail at PATH.
     """
     with _plain_errors():
-        findings = [check(lines(trail.files), partial=partial) for trail in trails(path)]
+        keys = [read_key(file) for file in key or ()]
+        findings = [_verified(trail, partial, checkpoints, keys) for trail in trails(path)]
     for finding in findings:
         typer.echo(str(finding))
     raise typer.Exit(next((finding.condition for finding in findings if finding.condition), Condition.WHOLE).value)
@@ -139,10 +161,68 @@ def tail(
     """Print the newest records of the newest file, and with -f those that come."""
     with _plain_errors():
         wanted = _query(report_id, operation, correlation_id, failures, since, until)
-        newest = trails(path)[-1].files[-1]
-        for found in newest_records(newest, wanted, count, _poll if follow else None):
+        for found in newest_records(trails(path)[-1], wanted, count, _poll if follow else None):
             _print(found, format_ or _default_format())
             sys.stdout.flush()
+
+
+@app.command()
+def sql(
+    statement: Annotated[str, typer.Argument(metavar="STATEMENT", help="SQL over the view audit, one row a line.")],
+    path: PathArg = Path("audit.jsonl"),
+    format_: Printed = None,
+) -> None:
+    """Ask a trail in SQL, through DuckDB: the extra backstay[analytics].
+
+    The view `audit` has the record's fields as columns: ts is a TIMESTAMP in UTC, attempts a list of structs, flight
+    and idempotency structs, metadata JSON. A line about the trail has gap, torn or note set, and no status.
+    """
+    with _plain_errors(), _analytics().sql(statement, trails(path)) as table:
+        _print_table(table.columns, table.rows, format_ or _default_format())
+
+
+def _verified(trail: Trail, partial: bool, checkpoints: Path | None, keys: list[Key]) -> Finding:
+    """Hold a trail against its checkpoints; without a word from the user they may be missing."""
+    beside = trail.path.with_name(f"{trail.path.name}.checkpoints")
+    file = checkpoints or (beside if keys or beside.exists() else None)
+    claims = () if file is None else read(file, keys)
+    return check(lines(trail.files), partial=partial, checkpoints=claims)
+
+
+def _export(found: Iterable[Record], format_: ExportFormat, output: Path | None) -> int:
+    """Write records to a file or to standard output and return how many."""
+    if format_ is ExportFormat.PARQUET:
+        if output is None:
+            _refuse(2, "Parquet is no stream: add --output FILE")
+        written: int = _analytics().write_parquet(found, output)
+        return written
+    if output is None:
+        return _print(found, Format(format_))
+    if format_ is ExportFormat.CSV:
+        with output.open("w", encoding="utf-8", newline="") as text:
+            return write_csv(found, text)
+    with output.open("wb") as out:
+        return write_json(found, out)
+
+
+def _analytics() -> ModuleType:
+    try:
+        from proxy.audit import analytics
+    except ImportError:
+        _refuse(1, "this needs DuckDB: pip install 'backstay[analytics]'")
+    return analytics
+
+
+def _print_table(columns: tuple[str, ...], rows: Iterable[tuple[object, ...]], format_: Format) -> None:
+    match format_:
+        case Format.JSON:
+            write_rows_json(columns, rows, sys.stdout.buffer)
+        case Format.CSV:
+            write_rows_csv(columns, rows, sys.stdout)
+        case Format.TABLE:
+            from proxy.audit.show import show_rows
+
+            show_rows(columns, rows)
 
 
 def _query(
@@ -182,7 +262,19 @@ def _found(path: Path, wanted: Query) -> Iterator[Record]:
         warned = True
 
     for trail in trails(path):
-        yield from (record for record in records(trail, warn) if wanted.matches(record.fields))
+        yield from records(trail, warn, wanted, _progress_over(trail))
+
+
+def _progress_over(trail: Trail) -> Callable[[int, int], None] | None:
+    """Return what tells a person at a terminal how far a long reading is; nothing where no person looks on."""
+    if not sys.stderr.isatty():
+        return None
+    total = sum(file.stat().st_size for file in trail.files) >> 20
+
+    def show(count: int, size: int) -> None:
+        typer.echo(f"\r{count:,} lines, {size >> 20:,} MiB of {total:,} MiB on disk\x1b[K\r", err=True, nl=False)
+
+    return show
 
 
 def _print(found: Iterable[Record], format_: Format) -> int:
@@ -241,5 +333,10 @@ def _plain_errors() -> Iterator[None]:
         _refuse(2, str(error))
     except TrailError as error:
         _refuse(1, str(error))
+    except BrokenPipeError:  # the next program has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(141) from None  # 128 + SIGPIPE
+    except OSError as error:
+        _refuse(1, f"{error.filename or 'standard output'}: {error.strerror}")
     except KeyboardInterrupt:
         raise typer.Exit(130) from None  # 128 + SIGINT: how following a trail ends

@@ -166,5 +166,46 @@ def test_a_tail_shows_the_last_and_then_what_comes(tmp_path: Path) -> None:
         with file.open("ab") as stream:
             stream.write(next(additions))
 
-    shown = tail(file, Query(), 2, grow)
+    shown = tail(trails(file)[0], Query(), 2, grow)
     assert [[number_of(record) for record in next(shown)] for _ in range(4)] == [[2, 3], [], [4], [5]]
+
+
+def test_a_tail_goes_through_rotations(tmp_path: Path) -> None:
+    """Two rotations between two looks, one of them gzipped: nothing is left out and nothing comes twice."""
+    trail, file = sealed(6), tmp_path / "audit.jsonl"
+    file.write_bytes(trail[0])
+
+    def rotate_twice() -> None:
+        with file.open("ab") as stream:
+            stream.write(trail[1])
+        file.rename(tmp_path / "audit.jsonl.1")
+        with gzip.open(tmp_path / "audit.jsonl.2.gz", "wb") as zipped:
+            zipped.write(trail[2] + trail[3])
+        file.write_bytes(trail[4])
+
+    def grow() -> None:
+        with file.open("ab") as stream:
+            stream.write(trail[5])
+
+    def rest() -> None:
+        """Nothing happens."""
+
+    happenings = iter([rotate_twice, grow, rest])
+    shown = tail(trails(file)[0], Query(), 9, lambda: next(happenings)())
+    assert [[number_of(record) for record in next(shown)] for _ in range(4)] == [[1], [2, 3, 4, 5], [6], []]
+
+
+def test_a_narrow_query_finds_what_a_wide_one_finds(tmp_path: Path) -> None:
+    """Lines are passed unparsed only where they cannot be wanted; damage is still told, and so is a newer version."""
+    chain, file = Chain(), tmp_path / "audit.jsonl"
+    wanted = Query(report_id='val"1\u00e9', failures=True)
+    subject = 'val"1\u00e9'
+    kinds = [fields(subject=subject), fields(subject=subject, success=False), fields(success=False)]
+    file.write_bytes(b"damage\n" + b"".join(map(chain.seal, kinds)))
+    damaged: list[Line] = []
+    (trail,) = trails(file)
+    assert [number_of(record) for record in records(trail, damaged.append, wanted)] == [2]
+    assert len(damaged) == 1
+    file.write_bytes(b'{"v":2,"seq":1,"hash":"00"}\n')
+    with pytest.raises(TrailError, match="newer version"):
+        list(records(trail, damaged.append, wanted))

@@ -1,12 +1,13 @@
 """Start-up: the chain goes on from the last whole record, whatever a crash left behind it."""
 
+import gzip
 import os
 from pathlib import Path
 
 import pytest
 
 from proxy.audit.chain import GENESIS, START, unseal
-from proxy.audit.recovery import Recovered, recover
+from proxy.audit.recovery import Recovered, recover, recover_rotated
 from proxy.errors import StartError
 from tests.unit.audit.samples import sealed
 
@@ -98,3 +99,24 @@ def test_only_the_end_of_a_long_trail_is_read(path: Path, monkeypatch: pytest.Mo
     """The window may begin in the middle of a line; the last whole record is found all the same."""
     monkeypatch.setattr("proxy.audit.recovery._WINDOW", len(TRAIL[2]) + 100)
     assert recovered(path).last == unseal(TRAIL[2])
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_an_empty_file_goes_on_behind_the_newest_one_put_aside(path: Path, zipped: bool) -> None:
+    """A rotation while the sidecar was down, or a crash right after one, does not begin the chain anew."""
+    older = b"".join(TRAIL)
+    if zipped:
+        path.with_name("audit.jsonl-20261122.gz").write_bytes(gzip.compress(older))
+    else:
+        path.rename(path.with_name("audit.jsonl.1"))
+    path.write_bytes(b"")
+    assert recover_rotated(path, Recovered(GENESIS, 0)).last == unseal(TRAIL[2])
+
+
+def test_a_file_put_aside_with_a_torn_end_is_mended(path: Path) -> None:
+    """A crash, then a rotation, then the start: the torn line leaves the middle of the trail."""
+    older = path.rename(path.with_name("audit.jsonl.1"))
+    older.write_bytes(b"".join(TRAIL[:2]) + TRAIL[2][:40])
+    path.write_bytes(b"")
+    assert recover_rotated(path, Recovered(GENESIS, 0)) == Recovered(unseal(TRAIL[1]) or GENESIS, 40)
+    assert older.read_bytes() == b"".join(TRAIL[:2])

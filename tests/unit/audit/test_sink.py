@@ -11,8 +11,9 @@ from pathlib import Path
 import orjson
 import pytest
 
-from proxy.audit.files import lines
-from proxy.audit.output import TrailFile
+from proxy.audit.files import lines, put_aside, trails
+from proxy.audit.keeper import KeepingRules
+from proxy.audit.output import RotationRules, TrailFile
 from proxy.audit.sink import AuditLog, LogRules
 from proxy.audit.verify import Condition, verify
 from proxy.clock import SystemClock
@@ -263,6 +264,132 @@ async def test_before_its_start_the_log_only_counts(path: Path) -> None:
     log.append(fields(1))
     await log.flush()
     assert (log.records, log.gaps, log.queued) == (0, 1, 0)
+
+
+async def durable(log: AuditLog, within_s: float | None = None) -> bool:
+    """Wait until the log says that what was appended is on disk, or that it is late."""
+    told: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    log.when_durable(told.set_result, within_s)
+    return await asyncio.wait_for(told, 5)
+
+
+async def test_those_who_wait_for_the_disk_share_an_fsync(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fifty waiters, one or two fsyncs, and every record is on file when its waiter is told."""
+    syncs, sync = list[TrailFile](), TrailFile.sync
+
+    def counted(self: TrailFile) -> None:
+        syncs.append(self)
+        sync(self)
+
+    monkeypatch.setattr(TrailFile, "sync", counted)
+    log = log_to(path)
+    await log.start()
+
+    async def ask(number: int) -> bool:
+        log.append(fields(number))
+        return await durable(log)
+
+    assert all(await asyncio.gather(*map(ask, range(50))))
+    assert len(on_file(path)) == 50
+    assert len(syncs) <= 2
+    await log.close()
+
+
+async def test_nobody_waits_for_a_disk_that_refuses() -> None:
+    """The first finds out, the others are told at once; none is told that his record is safe."""
+    log = log_to(Path("/dev/full"))
+    await log.start()
+    log.append(fields(1))
+    assert not await durable(log)
+    assert not await durable(log)
+    await log.close()
+
+
+async def test_a_slow_disk_is_waited_for_only_so_long(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The waiter is told that it is late; the record is written all the same."""
+    stalled, sync = threading.Event(), TrailFile.sync
+    monkeypatch.setattr(TrailFile, "sync", lambda self: (stalled.wait(5), sync(self))[1])
+    log = log_to(path)
+    await log.start()
+    log.append(fields(1))
+    assert not await durable(log, within_s=0.01)
+    stalled.set()
+    await log.close()
+    assert (log.records, condition(path)) == (1, Condition.WHOLE)
+
+
+async def test_a_lost_record_is_never_called_durable(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queue that overflowed has lost the record that the waiter asks about."""
+    stalled, write = threading.Event(), TrailFile.write
+    monkeypatch.setattr(TrailFile, "write", lambda self, data: (stalled.wait(5), write(self, data))[1])
+    log = log_to(path, queue_limit=1)
+    await log.start()
+    log.append(fields(1))
+    log.append(fields(2))
+    assert not await durable(log)
+    stalled.set()
+    await log.close()
+    assert (log.records, log.gaps) == (1, 1)
+
+
+async def test_a_note_is_chained_and_is_nobodys_record(path: Path) -> None:
+    """It stands in its place in the trail, and is counted nowhere."""
+    log = log_to(path)
+    await log.start()
+    assert log.note({"ts": "now", "note": "intent"})
+    log.append(fields(1))
+    assert log.queued == 1
+    await log.close()
+    assert [record.get("note") for record in on_file(path)] == ["intent", None]
+    assert (log.records, log.gaps, log.queued) == (1, 0, 0)
+
+
+async def test_what_comes_while_it_closes_is_recorded(path: Path) -> None:
+    """The last answers are written while the disk is being synced: they are in the trail, and the trail is whole."""
+    log = log_to(path)
+    await log.start()
+    log.append(fields(1))
+    closing = asyncio.ensure_future(log.close())
+    await asyncio.sleep(0)  # noqa: TID251 - one turn of the loop: the close has begun
+    log.append(fields(2))
+    await closing
+    assert [record["seq"] for record in on_file(path)] == [1, 2]
+    assert (log.records, log.gaps, log.queued) == (2, 0, 0)
+    assert condition(path) is Condition.WHOLE
+
+
+@pytest.mark.parametrize("rules", [RotationRules(size=1_500), RotationRules(age_s=0.0)], ids=["size", "age"])
+async def test_our_own_rotation_carries_the_chain(path: Path, rules: RotationRules) -> None:
+    """Put aside, gzipped, gone on: the files together are one whole trail, also in the next life."""
+    log_rules = LogRules(rotation=rules)
+    for _ in range(2):
+        log = AuditLog(path, clock=SystemClock(), rules=log_rules)
+        await log.start()
+        for number in range(10):
+            log.append(fields(number))
+            await log.flush()
+        await log.close()
+    (trail,) = trails(path)
+    assert len(trail.files) > 4
+    assert verify(lines(trail.files)).lines == 20
+    assert verify(lines(trail.files)).condition is Condition.WHOLE
+
+
+async def test_retired_files_leave_a_trail_that_says_so(path: Path) -> None:
+    """Three files stay, the note says what went, and the verifier calls the rest whole without being told."""
+    rules = LogRules(rotation=RotationRules(size=1_000), keeping=KeepingRules(max_files=3))
+    log = AuditLog(path, clock=SystemClock(), rules=rules)
+    await log.start()
+    for number in range(20):
+        log.append(fields(number))
+        await log.flush()
+    while len(put_aside(path)) > 3:
+        await log.flush()
+    await log.close()
+    (trail,) = trails(path)
+    finding = verify(lines(trail.files))
+    assert (finding.condition, finding.lines < 20) == (Condition.WHOLE, True)
+    assert any(b'"note":"retired"' in line.data for line in lines(trail.files))
 
 
 CHILD = """

@@ -2,11 +2,12 @@
 
 import errno
 import threading
+from collections.abc import Callable
 
 import pytest
 from structlog.testing import capture_logs
 
-from proxy.audit.chain import GENESIS
+from proxy.audit.chain import GENESIS, Link
 from proxy.audit.recovery import Recovered
 from proxy.audit.writer import Batch, Hooks, Writer, Written
 from proxy.clock import SystemClock
@@ -79,6 +80,11 @@ def reports() -> list[Written]:
     return []
 
 
+def tell(done: threading.Event) -> Callable[[bool], None]:
+    """Return what sets the event, whatever it is told."""
+    return lambda kept: done.set()
+
+
 def play(output: ScriptedOutput, reports: list[Written], *lines: bytes, fsync_s: float = 1.0) -> None:
     """Run a writer over these batches until they are flushed, then stop it."""
     writer = Writer(output, SystemClock(), fsync_s, Hooks(reports.append))
@@ -87,7 +93,7 @@ def play(output: ScriptedOutput, reports: list[Written], *lines: bytes, fsync_s:
         writer.submit(Batch(line, 1))
     for ask in (writer.flush, writer.stop):
         done = threading.Event()
-        ask(lambda kept, done=done: done.set())
+        ask(tell(done))
         assert done.wait(5)
 
 
@@ -143,3 +149,50 @@ def test_an_idle_writer_still_syncs_when_it_is_due(reports: list[Written]) -> No
     done = threading.Event()
     writer.stop(lambda kept: done.set())
     assert done.wait(5)
+
+
+EIO = OSError(errno.EIO, "Input/output error")
+
+
+def test_what_a_failed_fsync_covered_is_written_again(reports: list[Written]) -> None:
+    """The kernel may drop the pages and call the next fsync a success: so the bytes go in anew before it is asked."""
+    output = ScriptedOutput()
+    output.sync_errors = [EIO, EIO]
+    play(output, reports, b"one\n", b"two\n")
+    assert output.taken == b"one\ntwo\n"
+    assert output.calls == ["write", "write", "sync", *["rewind", "write", "write", "sync"] * 2]
+
+
+def test_a_batch_begun_in_a_lost_file_starts_anew_in_the_next(reports: list[Written]) -> None:
+    """Half a line in the old file is taken back: no line is spread over two files."""
+    output = ScriptedOutput(3, FULL)
+    refuse, output.moved = iter([False, True]), lambda: next(refuse, False)  # type: ignore[method-assign]
+    play(output, reports, b"a line\n")
+    assert output.calls[:3] == ["write", "write", "drop 3"]
+    assert output.taken == b"a l" + b"a line\n"
+
+
+def test_checkpoints_hear_of_every_so_many_records_and_of_the_last() -> None:
+    """At three a time: after the third, and at the stop what is left."""
+    output, durable, done = ScriptedOutput(), list[int](), threading.Event()
+    hooks = Hooks(lambda written: None, durable=lambda last: durable.append(last.seq), every=3)
+    writer = Writer(output, SystemClock(), 60.0, hooks)
+    for seq in range(1, 5):
+        writer.submit(Batch(b"line\n", 1, Link(seq, b"", b"")))
+        writer.flush(lambda kept: None)
+    writer.stop(tell(done))
+    writer.start()
+    assert done.wait(5)
+    assert durable == [3, 4]
+
+
+def test_trouble_is_told_when_it_begins_and_when_it_ends() -> None:
+    """Whoever waits for the disk need not wait for one that refuses."""
+    output, told, done = ScriptedOutput(FULL, FULL), list[bool](), threading.Event()
+    writer = Writer(output, SystemClock(), 1.0, Hooks(lambda written: None, told.append))
+    writer.start()
+    writer.submit(Batch(b"one\n", 1))
+    writer.flush(tell(done))
+    assert done.wait(5)
+    assert told == [True, False]
+    writer.stop(lambda kept: None)

@@ -1,0 +1,156 @@
+"""Checkpoints: a cut tail and a trail made anew are found, and no forger without the key can hide them."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from proxy.audit.chain import Chain, unseal
+from proxy.audit.checkpoint import CheckpointRules, Checkpoints, HmacKey, Key, NoKey, read, read_key, seal
+from proxy.audit.files import NoTrailError, TrailError
+from proxy.audit.verify import Condition, Finding, verify
+from tests.unit.audit.samples import as_lines, fields, sealed
+
+TRAIL = sealed(8)
+LINKS = [link for line in TRAIL if (link := unseal(line))]
+SECRET = HmacKey(b"k" * 32)
+TS = "2026-11-23T15:37:00.000000Z"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Return a file with checkpoints of records 3 and 6, signed."""
+    path = tmp_path / "audit.jsonl.checkpoints"
+    path.write_bytes(seal(TS, LINKS[2], SECRET) + seal(TS, LINKS[5], SECRET))
+    return path
+
+
+def judge(lines: list[bytes], file: Path, *keys: Key) -> Finding:
+    """Return the finding for these lines beside these checkpoints."""
+    return verify(as_lines(b"".join(lines)), checkpoints=read(file, keys))
+
+
+@pytest.mark.parametrize("keys", [(), (SECRET,), (NoKey(), SECRET)])
+def test_a_whole_trail_meets_its_checkpoints(file: Path, keys: tuple[Key, ...]) -> None:
+    """The finding says how far they reach, with or without the key at hand."""
+    finding = judge(TRAIL, file, *keys)
+    assert finding.condition is Condition.WHOLE
+    assert "checkpoints agree up to record 6" in finding.detail
+
+
+@pytest.mark.parametrize("kept", range(9))
+def test_every_cut_behind_the_last_checkpoint_is_found(file: Path, kept: int) -> None:
+    """Also a cut of everything; and a cut in the middle of a line does not pass for a crash."""
+    expected = Condition.WHOLE if kept >= 6 else Condition.CUT_TAIL
+    assert judge(TRAIL[:kept], file, SECRET).condition is expected
+    if kept < 6:
+        assert judge([*TRAIL[:kept], TRAIL[kept][:50]], file, SECRET).condition is Condition.CUT_TAIL
+
+
+def test_a_trail_computed_anew_does_not_meet_them(file: Path) -> None:
+    """Every hash in it is right, and none is the one that was signed."""
+    chain = Chain()
+    forged = [chain.seal(fields(number, status=200)) for number in range(1, 9)]
+    finding = judge(forged, file, SECRET)
+    assert (finding.condition, finding.seq) == (Condition.EDITED, 3)
+
+
+def test_checkpoints_made_anew_need_the_key(file: Path) -> None:
+    """Signed with another one: a condition of its own. Unsigned or altered ones are no way around it either."""
+    file.write_bytes(seal(TS, LINKS[2], HmacKey(b"x" * 32)))
+    assert judge(TRAIL, file, SECRET).condition is Condition.WRONG_KEY
+    file.write_bytes(seal(TS, LINKS[2], NoKey()))
+    assert judge(TRAIL, file, SECRET).condition is Condition.WRONG_KEY
+    file.write_bytes(seal(TS, LINKS[5], SECRET).replace(b'"seq":6', b'"seq":2'))
+    assert judge(TRAIL[:2], file, SECRET).condition is Condition.EDITED
+
+
+def test_every_byte_of_a_checkpoint_matters(file: Path) -> None:
+    """One flipped bit anywhere is an edit, a wrong key, or a claim that the trail does not meet."""
+    line = seal(TS, LINKS[5], SECRET)
+    for position in range(len(line) - 1):
+        changed = bytearray(line)
+        changed[position] ^= 0x01
+        file.write_bytes(bytes(changed))
+        assert judge(TRAIL, file, SECRET).condition is not Condition.WHOLE, position
+
+
+def test_a_trail_that_was_cut_and_went_on_is_found(file: Path) -> None:
+    """The next life's checkpoints go back in number: what the earlier ones signed is gone."""
+    file.write_bytes(seal(TS, LINKS[5], SECRET) + seal(TS, LINKS[3], SECRET))
+    assert judge(TRAIL, file, SECRET).condition is Condition.EDITED
+
+
+def test_a_checkpoint_cut_off_by_a_crash_is_passed(file: Path) -> None:
+    """Only the very last line can be: the record it was about is on disk already."""
+    file.write_bytes(file.read_bytes() + seal(TS, LINKS[7], SECRET)[:60])
+    assert judge(TRAIL, file, SECRET).condition is Condition.WHOLE
+
+
+def test_retired_files_need_no_checkpoint(file: Path) -> None:
+    """The trail says up to where its oldest files went; checkpoints of those records are passed."""
+    chain = Chain(LINKS[3].hash, 4)
+    rest = sealed(2, chain)
+    note = chain.seal({"ts": TS, "note": "retired", "through": 4, "head": LINKS[3].hash.decode(), "files": 1})
+    file.write_bytes(seal(TS, LINKS[2], SECRET) + seal(TS, unseal(rest[1]) or LINKS[0], SECRET))
+    assert judge([*rest, note], file, SECRET).condition is Condition.WHOLE
+    assert judge(rest, file, SECRET).condition is Condition.MISSING
+    lie = note.replace(b'"through":4', b'"through":3')
+    assert judge([*rest, lie], file, SECRET).condition is Condition.EDITED
+
+
+def test_without_a_checkpoint_file_there_is_nothing_to_hold_it_against(tmp_path: Path) -> None:
+    """Whoever asks for a proof is told that there is none."""
+    with pytest.raises(NoTrailError, match="no checkpoints to hold the trail against"):
+        judge(TRAIL, tmp_path / "none", SECRET)
+
+
+def test_the_writer_takes_down_what_became_durable(tmp_path: Path) -> None:
+    """One line a call, mode 0600, also after the file was moved away; a failure raises nothing."""
+    path = tmp_path / "checkpoints"
+    checkpoints = Checkpoints(CheckpointRules(path, SECRET), lambda: 0.0)
+    checkpoints.durable(LINKS[0])
+    path.rename(tmp_path / "elsewhere")
+    checkpoints.durable(LINKS[1])
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [claim.seq for claim in read(path, [SECRET])] == [2]
+    Checkpoints(CheckpointRules(tmp_path / "no" / "folder", SECRET), lambda: 0.0).durable(LINKS[0])
+
+
+def test_an_ed25519_pair_signs_with_one_half_and_checks_with_the_other(tmp_path: Path) -> None:
+    """The auditor needs no secret; the sidecar cannot sign with the public half."""
+    pytest.importorskip("cryptography")
+    private, public = tmp_path / "private.pem", tmp_path / "public.pem"
+    _openssl("genpkey", "-algorithm", "ed25519", "-out", str(private))
+    _openssl("pkey", "-in", str(private), "-pubout", "-out", str(public))
+    checkpoints = tmp_path / "checkpoints"
+    checkpoints.write_bytes(seal(TS, LINKS[7], read_key(private)))
+    assert judge(TRAIL, checkpoints, read_key(public)).condition is Condition.WHOLE
+    assert judge(TRAIL[:5], checkpoints, read_key(public)).condition is Condition.CUT_TAIL
+    with pytest.raises(TrailError, match="a public key can only check"):
+        read_key(public).sign(b"")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"short\n", "a key of 5 bytes can be guessed: head -c 32 /dev/urandom"),
+        (b"-----BEGIN NONSENSE-----\n", "not a key that can be read"),
+    ],
+)
+def test_a_key_that_is_none_is_one_line(tmp_path: Path, content: bytes, said: str) -> None:
+    """What is wrong with it, and how to make one."""
+    (tmp_path / "key").write_bytes(content)
+    with pytest.raises(TrailError, match=said):
+        read_key(tmp_path / "key")
+
+
+def test_a_key_file_with_a_newline_is_the_same_key(tmp_path: Path) -> None:
+    """An editor's last newline changes nothing."""
+    (tmp_path / "a").write_bytes(b"k" * 32)
+    (tmp_path / "b").write_bytes(b"k" * 32 + b"\n")
+    assert read_key(tmp_path / "a").name == read_key(tmp_path / "b").name == SECRET.name
+
+
+def _openssl(*words: str) -> None:
+    subprocess.run(["openssl", *words], check=True, capture_output=True)

@@ -1,0 +1,73 @@
+"""What may be written down: by allow-list, salted, bounded."""
+
+from pathlib import Path
+
+import pytest
+
+from proxy.audit.redaction import MAX_TEXT, Redaction, bounded, read_salt
+from proxy.errors import StartError
+from proxy.message import Fields
+
+SALTED = Redaction(b"salt" * 8, frozenset({b"page"}), (b"x-view",), "hashed")
+
+
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [
+        (b"", "/a"),
+        (b"page=2&token=s3cret", "/a?page=2&token=*"),
+        (b"s3cret", "/a?*"),
+        (b"token=", "/a?token=*"),
+        (b"page=2&page=3", "/a?page=2&page=3"),
+        (b"%70age=s3cret", "/a?%70age=*"),
+    ],
+)
+def test_query_values_are_shown_only_by_allow_list(query: bytes, shown: str) -> None:
+    """Names stay, values go; a bare token is a value; an escaped name is another name."""
+    assert SALTED.path(b"/a", query) == shown
+
+
+def test_everything_is_bounded() -> None:
+    """A client cannot make a record as long as it likes."""
+    assert len(SALTED.path(b"/" + b"a" * 5_000, b"page=" + b"b" * 5_000)) == MAX_TEXT
+    assert len(SALTED.noted_headers(Fields(((b"X-View", b"v" * 5_000),)))["x-view"]) == 256
+    assert bounded("\ud800" + "x" * 5_000) == "?" + "x" * (MAX_TEXT - 1)
+    assert bounded(None) is None
+
+
+def test_hashes_need_the_salt() -> None:
+    """Equal secrets look equal in one installation, and different in another."""
+    assert SALTED.hashed(b"key") == SALTED.hashed(b"key") != SALTED.hashed(b"kex")
+    assert SALTED.hashed(b"key") != Redaction(b"other").hashed(b"key")
+
+
+def test_client_addresses_as_switched() -> None:
+    """Not at all, hashed or plain."""
+    assert Redaction().client("192.0.2.1") is None
+    assert Redaction(clients="plain").client("192.0.2.1") == "192.0.2.1"
+    assert SALTED.client("192.0.2.1") == SALTED.hashed(b"192.0.2.1")
+
+
+def test_only_named_headers_are_noted() -> None:
+    """And only where the request has them."""
+    fields = Fields(((b"X-View", b"manual"), (b"Authorization", b"s3cret")))
+    assert SALTED.noted_headers(fields) == {"x-view": "manual"}
+    assert SALTED.noted_headers(Fields(())) == {}
+
+
+def test_the_salt_is_made_once(tmp_path: Path) -> None:
+    """Random, mode 0600, and the same at the next start."""
+    file = tmp_path / "audit.jsonl.salt"
+    assert len(salt := read_salt(file)) == 32
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert read_salt(file) == salt
+    assert read_salt(tmp_path / "other") != salt
+
+
+def test_a_salt_that_is_none_is_one_line(tmp_path: Path) -> None:
+    """Too short to hide anything, or in no folder: which file, and what to do."""
+    (tmp_path / "salt").write_bytes(b"short")
+    with pytest.raises(StartError, match=r"salt: 5 bytes can be guessed: delete it"):
+        read_salt(tmp_path / "salt")
+    with pytest.raises(StartError, match=r"No such file or directory: set audit\.salt_file"):
+        read_salt(tmp_path / "no" / "salt")
