@@ -24,9 +24,12 @@ from proxy.dryrun import DryRun
 from proxy.errors import Refusal, StartError
 from proxy.exchange import Exchange
 from proxy.message import Peer, Request
-from proxy.observe.logging import configure
+from proxy.observe.logging import Throttle, configure
 from proxy.observe.metrics import Metrics, Sources
+from proxy.observe.minutely import Minutely
+from proxy.observe.observer import Observer
 from proxy.observe.statistics import Statistics
+from proxy.observe.targets import TargetLog
 from proxy.parts import Client
 from proxy.policy.breaker import CircuitBreaker, State
 from proxy.policy.coalescing import Flights
@@ -37,7 +40,9 @@ from proxy.wire.downstream import Downstream
 from proxy.wire.forwarding import TrustedProxies
 from proxy.wire.gate import Gate, GateRules
 from proxy.wire.heads import HeadLimits
+from proxy.wire.tls import TlsFiles, renew, server_context
 
+TARGETS_EVERY_S = 10.0  # an operation's missed targets are logged this often at the most
 SWEEP_S = 0.25  # the coarse clock of all connections
 BACKLOG = 2048
 log = structlog.get_logger("backstay")
@@ -55,16 +60,21 @@ class Sidecar:
         self.metrics = Metrics()
         kept = books(settings, name, self._clock, self.metrics.audit_written)
         self.audit, self._ledger = kept.log, kept.ledger
+        self._statistics = Statistics(self.metrics)
+        self._minutely = Minutely(self._statistics)
+        targets = TargetLog(Throttle(TARGETS_EVERY_S, self._clock.now))
+        self._observer = Observer(self._ledger, self.metrics, targets, random.randbytes(16))
         self._flights = Flights(Seals(), name)
         self._retry = RetryPolicy(random)
         self._store = MemoryStore(settings.store.max_entries, settings.store.max_bytes)
         self._assembly = Assembly(
-            self._flights, self._retry, self._store, self.metrics, self._ledger, self._clock, random,
+            self._flights, self._retry, self._store, self.metrics, self._observer, self._clock, random,
             self._on_transition, kept.witness,
         )  # fmt: skip
         self._parts = self._assembly.build(settings)
         self.gate = self._gate(settings)
         self._server: asyncio.Server | None = None
+        self._tls = server_context(_tls_files(settings)) if settings.listen.tls_certificate else None
         self._admin: AdminListener | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._ready = False
@@ -74,7 +84,12 @@ class Sidecar:
     def _gate(self, settings: Settings) -> Gate:
         listen = settings.listen
         rules = GateRules(
-            listen.head_timeout, listen.keepalive_timeout, listen.idle_timeout, listen.max_connections, listen.expose
+            listen.head_timeout,
+            listen.keepalive_timeout,
+            listen.idle_timeout,
+            listen.max_connections,
+            listen.expose,
+            listen.tunnel_timeout,
         )
         limits = HeadLimits(listen.max_head, listen.max_target, listen.max_fields)
         trusted = TrustedProxies(listen.trusted_proxies)
@@ -115,9 +130,16 @@ class Sidecar:
         loop, address = asyncio.get_running_loop(), parse_address(self.settings.listen.address)
         try:
             if isinstance(address, Unix):
-                return await loop.create_unix_server(lambda: Downstream(self.gate), address.path, backlog=BACKLOG)
+                return await loop.create_unix_server(
+                    lambda: Downstream(self.gate), address.path, backlog=BACKLOG, ssl=self._tls
+                )
             return await loop.create_server(
-                lambda: Downstream(self.gate), address.host, address.port, backlog=BACKLOG, reuse_address=True
+                lambda: Downstream(self.gate),
+                address.host,
+                address.port,
+                backlog=BACKLOG,
+                reuse_address=True,
+                ssl=self._tls,
             )
         except OSError as error:
             reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error)
@@ -127,7 +149,9 @@ class Sidecar:
     def _control(self) -> ControlPlane:
         return ControlPlane(
             metrics=self.metrics,
-            statistics=Statistics(self.metrics),
+            statistics=self._statistics,
+            restorations=self._observer.restorations,
+            routes=lambda: tuple(wiring.route for wiring in self._parts.wiring.values()),
             circuits=self._assembly.breakers,
             newest=self.audit.newest,
             token=read_token(self.settings.admin),
@@ -147,7 +171,8 @@ class Sidecar:
         if listening.family == socket.AF_UNIX:
             return f"unix:{listening.getsockname()}"
         host, port = listening.getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        scheme = "http" if self._tls is None else "https"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     @property
     def admin_url(self) -> str:
@@ -167,6 +192,7 @@ class Sidecar:
         now = loop.time()
         self.gate.sweep(now)
         self._assembly.sweep(now)
+        self._minutely.sweep(now)
         self._sweeper = loop.call_later(SWEEP_S, self._sweep)
 
     def _switch(self, name: str, on: bool) -> None:
@@ -195,8 +221,14 @@ class Sidecar:
             return
         if (settings.listen, settings.admin) != (self.settings.listen, self.settings.admin):
             log.warning("reload_partial", detail="listen and admin change only with a restart")
+        try:
+            self._parts = self._assembly.build(settings)
+            if self._tls is not None:
+                renew(self._tls, _tls_files(self.settings))
+        except StartError as error:
+            log.error("reload_refused", problems=[str(error)])
+            return
         self.settings = settings
-        self._parts = self._assembly.build(settings)
         self._declare()
         log.info("reloaded", routes=len(settings.routes))
 
@@ -230,6 +262,11 @@ class Sidecar:
         if self._admin is not None:
             await self._admin.close()
         await self.audit.close()
+
+
+def _tls_files(settings: Settings) -> TlsFiles:
+    listen = settings.listen
+    return TlsFiles(listen.tls_certificate, listen.tls_key, listen.tls_client_ca)
 
 
 def serve(settings: Settings, load_again: Callable[[], Settings]) -> int:

@@ -20,6 +20,7 @@ from proxy.wire.balanced import BalancedUpstream
 from proxy.wire.dial import Address
 from proxy.wire.forwarding import Forwarding
 from proxy.wire.pool import HttpUpstream, UpstreamPool
+from proxy.wire.tls import TlsFiles
 from proxy.wire.upstream import PoolRules
 
 OnTransition = Callable[[CircuitBreaker, State, float], None]
@@ -104,6 +105,8 @@ class Assembly:
         pool = before.get(address)
         if pool is None or pool.rules != rules:
             pool = UpstreamPool(address, rules)
+        else:
+            pool.renew_tls()
         return self.pools.setdefault(address, pool)
 
     def _balancer(self, name: str, addresses: tuple[Address, ...]) -> Balancer:
@@ -137,4 +140,5 @@ def _pool_rules(table: UpstreamTable, settings: Settings) -> PoolRules:
         max_connections=table.max_connections,
         queue=table.queue,
         queue_timeout_s=table.queue_timeout,
+        tls=TlsFiles(table.tls_certificate, table.tls_key, table.tls_ca),
     )

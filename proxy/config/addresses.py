@@ -39,17 +39,16 @@ def parse_address(text: object) -> Address:
 
 
 def parse_upstream(url: str) -> Address:
-    """Return what `"http://127.0.0.1:8000"` or `"unix:/run/app.sock"` names, port 80 by default. Raises `Objection`."""
+    """Return what `"https://b:8000"` or `"unix:/run/app.sock"` names, port 80 or 443 by default. Raises `Objection`."""
     if url.startswith("unix:/"):
         return parse_address(url)
     match = _URL.fullmatch(url)
     if match is None or not _NAME.fullmatch(match["authority"]) or int(match["port"] or 80) > 65535:
         raise Objection(f'"{url}" is not the URL of an upstream', '"http://127.0.0.1:8000" or "unix:/run/app.sock"')
-    if match["scheme"] == "https":
-        raise Objection(f'"{url}": https upstreams are not supported yet', f'"http://{match["authority"]}"')
+    scheme = match["scheme"]
     if match["rest"] not in (None, "/"):
-        raise Objection(f'"{url}" names a path, but targets go upstream as they came', f'"http://{match["authority"]}"')
-    return Tcp(match["host"].strip("[]"), int(match["port"] or 80))
+        raise Objection(f'"{url}" names a path, but targets go upstream as they came', f'"{scheme}://{match["authority"]}"')
+    return Tcp(match["host"].strip("[]"), int(match["port"] or (443 if scheme == "https" else 80)))
 
 
 def is_host(text: str) -> bool:

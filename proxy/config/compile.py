@@ -125,4 +125,4 @@ def _host(settings: Settings, table: RouteTable | Passthrough) -> bytes | None:
     if table.host != "upstream":
         return table.host.encode("ascii")
     first = settings.upstreams[table.upstream].url[0]
-    return b"localhost" if first.startswith("unix:") else first.removeprefix("http://").rstrip("/").encode("ascii")
+    return b"localhost" if first.startswith("unix:") else first.partition("://")[2].rstrip("/").encode("ascii")

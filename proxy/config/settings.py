@@ -46,6 +46,10 @@ class Listen(Section):
     head_timeout: Timeout = 10.0
     keepalive_timeout: Timeout = 75.0
     idle_timeout: Timeout = 60.0
+    tunnel_timeout: Timeout = 3600.0
+    tls_certificate: OrNone[str] = None
+    tls_key: OrNone[str] = None
+    tls_client_ca: OrNone[str] = None
 
 
 class Admin(Section):
@@ -117,6 +121,9 @@ class Upstream(Section):
     max_connections: int = Field(default=0, ge=0)
     queue: int = Field(default=100, ge=0)
     queue_timeout: Duration = 0.5
+    tls_ca: OrNone[str] = None
+    tls_certificate: OrNone[str] = None
+    tls_key: OrNone[str] = None
     idempotency_form: Literal["bare", "quoted"] = "bare"
     breaker: Breaker = Breaker()
 

@@ -41,9 +41,9 @@ class Address(NamedTuple):
 class Dialer:
     """Makes connections to one address. A name is resolved each time: its addresses change (W15)."""
 
-    def __init__(self, address: Address, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, address: Address) -> None:
         self._address = address
-        self.tls = tls if tls is not None or not address.secure else ssl.create_default_context()
+        self.tls: ssl.SSLContext | None = None
         self._literal = _is_literal(address.host)
 
     async def dial(self, make: Callable[[], P]) -> P:

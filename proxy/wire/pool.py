@@ -11,6 +11,7 @@ from proxy.parts import Interim
 from proxy.wire.dial import Address, Dialer
 from proxy.wire.forwarding import Forwarding
 from proxy.wire.heads import encode_head, end_to_end
+from proxy.wire.tls import client_context
 from proxy.wire.upstream import STALE, PoolRules, UpstreamConnection
 
 OWN_FIELDS = frozenset(b"x-correlation-id x-attempt-count x-request-deadline-ms x-backstay-explain".split())
@@ -19,7 +20,7 @@ OWN_FIELDS = frozenset(b"x-correlation-id x-attempt-count x-request-deadline-ms 
 class UpstreamPool:
     """Keep-alive connections to one address, newest first, and the only place where they are made."""
 
-    def __init__(self, address: Address, rules: PoolRules, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, address: Address, rules: PoolRules) -> None:
         self.address = address
         self.rules = rules
         self.tick = 0.0  # coarse time in seconds, moved by `sweep`
@@ -28,7 +29,13 @@ class UpstreamPool:
         self._all: set[UpstreamConnection] = set()
         self._taken = 0  # connections there are, and those being made
         self._line: deque[_Place] = deque()
-        self._dialer = Dialer(address, tls)
+        self._dialer = Dialer(address)
+        self.renew_tls()
+
+    def renew_tls(self) -> None:
+        """Read the TLS files, again if need be; new connections use them. Raises StartError."""
+        if self.address.secure:
+            self._dialer.tls = client_context(self.rules.tls)
 
     def take(self, *, safe: bool) -> UpstreamConnection | None:
         """Return an idle connection that may carry the request, or None."""

@@ -10,6 +10,7 @@ from proxy.parts import Interim
 from proxy.wire.bodies import Decoder, chunk, decoder, framed, last_chunk
 from proxy.wire.heads import BadAnswer, ResponseHead, end_to_end, read_response_head, trailers_that_cross
 from proxy.wire.relay import Relay
+from proxy.wire.tls import NO_FILES, TlsFiles
 from proxy.wire.tunnel import Tunnel
 
 WHOLE_LIMIT = 65_536  # bytes; a longer answer is relayed as it comes
@@ -29,6 +30,7 @@ class PoolRules:
     max_connections: int = 0  # 0: no limit
     queue: int = 100  # requests that may wait for a connection
     queue_timeout_s: float = 0.5
+    tls: TlsFiles = NO_FILES
     max_age_s: float = 60.0  # of a connection; then a name is resolved again: a Service's addresses change (W15)
 
 
@@ -166,9 +168,13 @@ class UpstreamConnection(asyncio.Protocol):
         chunked = framing is Framing.CHUNKED
         try:
             while piece := await body.read():
+                if self.transport.is_closing():  # the backend answered early, or broke off: it wants no more
+                    return
                 self.transport.write(chunk(piece) if chunked else piece)
                 if self._writable is not None:
                     await self._writable
+            if self.transport.is_closing():
+                return
             if chunked:
                 self.transport.write(last_chunk(body.trailers))
             self._loop.call_later(timeout_s, self._too_late, self._answer)

@@ -167,7 +167,7 @@ class Line:
         """Read to the end, and return how it came: `fin` or `reset`."""
         try:
             await self.rest()
-        except ConnectionResetError:
+        except ConnectionError:
             return "reset"
         return "fin"
 

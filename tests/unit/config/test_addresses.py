@@ -36,6 +36,7 @@ def test_what_is_no_address_is_refused(text: str) -> None:
         ("http://127.0.0.1:8000", Tcp("127.0.0.1", 8000)),
         ("http://backend", Tcp("backend", 80)),
         ("http://backend/", Tcp("backend", 80)),
+        ("https://backend", Tcp("backend", 443)),
         ("http://[::1]", Tcp("::1", 80)),
         ("http://[::1]:8000", Tcp("::1", 8000)),
         ("unix:/run/app.sock", Unix("/run/app.sock")),
@@ -49,7 +50,6 @@ def test_an_upstream_is_an_origin(url: str, address: Address) -> None:
 @pytest.mark.parametrize(
     ("url", "message", "cure"),
     [
-        ("https://b:443", '"https://b:443": https upstreams are not supported yet', '"http://b:443"'),
         ("http://b/api", '"http://b/api" names a path, but targets go upstream as they came', '"http://b"'),
         ("b:80", '"b:80" is not the URL of an upstream', '"http://127.0.0.1:8000" or "unix:/run/app.sock"'),
         ("http://", '"http://" is not the URL of an upstream', '"http://127.0.0.1:8000" or "unix:/run/app.sock"'),

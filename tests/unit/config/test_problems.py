@@ -77,10 +77,6 @@ VALUES = [
     ("[upstreams.b]", 'config.toml:1: upstreams.b.url: it is missing; write url = "http://127.0.0.1:8000"'),
     ("[upstreams.b]\nurl = []", 'config.toml:2: upstreams.b.url: it is empty; write url = "http://127.0.0.1:8000"'),
     (
-        '[upstreams.b]\nurl = "https://b"',
-        'config.toml:2: upstreams.b.url: "https://b": https upstreams are not supported yet; write url = "http://b"',
-    ),
-    (
         '[upstreams.b]\nurl = ["http://b", "b"]',
         'config.toml:2: upstreams.b.url[1]: "b" is not the URL of an upstream; '
         'write "http://127.0.0.1:8000" or "unix:/run/app.sock"',

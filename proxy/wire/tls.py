@@ -1,0 +1,53 @@
+"""TLS on either leg. Contexts are made from files, and made again from the same files on SIGHUP (W16)."""
+
+import ssl
+from dataclasses import dataclass
+
+from proxy.errors import StartError
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files: our certificate chain and key, and the authorities that the other side must be vouched for by."""
+
+    certificate: str | None = None
+    key: str | None = None  # None: it stands in `certificate`
+    authorities: str | None = None
+
+
+NO_FILES = TlsFiles()
+
+
+def server_context(files: TlsFiles) -> ssl.SSLContext:
+    """Return a listener's context; with authorities, clients must show a certificate. Raises StartError."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.set_alpn_protocols(["http/1.1"])
+    _load(context, files)
+    if files.authorities is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def client_context(files: TlsFiles) -> ssl.SSLContext:
+    """Return a context for connections to a backend; without authorities, the system's are asked. Raises StartError."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    _load(context, files)
+    return context
+
+
+def renew(context: ssl.SSLContext, files: TlsFiles) -> None:
+    """Read a listener's certificate again: new handshakes show it. Raises StartError, and then nothing changed."""
+    server_context(files)  # a bad file is found here, on a context that nobody uses
+    _load(context, files)
+
+
+def _load(context: ssl.SSLContext, files: TlsFiles) -> None:
+    try:
+        if files.certificate is not None:
+            context.load_cert_chain(files.certificate, files.key)
+        if files.authorities is not None:
+            context.load_verify_locations(files.authorities)
+    except (OSError, ssl.SSLError) as error:
+        names = ", ".join(name for name in (files.certificate, files.key, files.authorities) if name is not None)
+        raise StartError(f"cannot use the TLS files {names}: {error.strerror or error}") from error
