@@ -54,7 +54,7 @@ class VirtualClock:
     async def sleep(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         over: asyncio.Future[None] = loop.create_future()
-        timer = loop.call_later(seconds, over.set_result, None)
+        timer = loop.call_later(seconds, lambda: over.done() or over.set_result(None))
         try:
             await over
         finally:

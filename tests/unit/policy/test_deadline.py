@@ -1,0 +1,40 @@
+"""T3: one instant, and what a caller may say about it."""
+
+import pytest
+
+from proxy.policy.deadline import Deadline, callers_budget
+
+
+def test_the_rest_shrinks_and_never_goes_below_nothing() -> None:
+    """T3: what remains is the difference to now, 0 once it is over."""
+    deadline = Deadline(10.0)
+    assert [deadline.remaining(now) for now in (8.0, 9.5, 10.0, 11.0)] == [2.0, 0.5, 0.0, 0.0]
+    assert [deadline.passed(now) for now in (9.9, 10.0, 10.1)] == [False, True, True]
+
+
+def test_the_earlier_instant_wins() -> None:
+    """C6: a caller can bring the instant nearer, never push it away."""
+    assert Deadline(10.0).no_later_than(9.0) == Deadline(9.0)
+    assert Deadline(10.0).no_later_than(11.0) == Deadline(10.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (b"1500", 1.5),
+        (b"0", 0.0),
+        (b"999999999", 999_999.999),
+        (b"1000000000", None),
+        (None, None),
+        (b"", None),
+        (b"-1", None),
+        (b"+1", None),
+        (b" 1", None),
+        (b"1.5", None),
+        (b"1_000", None),
+        ("１".encode(), None),
+    ],
+)
+def test_a_callers_budget_is_a_whole_number_of_milliseconds(value: bytes | None, seconds: float | None) -> None:
+    """T11: the caller's own header is read in milliseconds, and anything odd is as if it were absent."""
+    assert callers_budget(value) == seconds
