@@ -172,6 +172,7 @@ class Origin:
         self.calls: list[Call] = []
         self.connections = 0
         self._scripts: dict[str, Script] = {}
+        self._early: frozenset[str] = frozenset()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.url = ""
@@ -193,9 +194,10 @@ class Origin:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def on(self, path: str, script: Script | bytes) -> None:
-        """Say what is done with requests for `path`: always the same bytes, or what a function returns."""
+    def on(self, path: str, script: Script | bytes, *, early: bool = False) -> None:
+        """Say what is done with requests for `path`, `early`: while their bodies are still to be read."""
         self._scripts[path] = script if callable(script) else _always(script)
+        self._early = self._early | {path} if early else self._early - {path}
 
     def asked(self, path: str) -> list[Call]:
         """Return the calls for `path`."""
@@ -220,10 +222,11 @@ class Origin:
             method, target, _ = start.split(" ")
             if "expect" in headers:
                 writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            body, raw = await _body(reader, headers, to_end=False)
+            path = target.partition("?")[0]
+            body, raw = (b"", b"") if path in self._early else await _body(reader, headers, to_end=False)
             call = Call(method, target, headers, body, raw, connection, reader, writer)
             self.calls.append(call)
-            said = await self._scripts[target.partition("?")[0]](call)
+            said = await self._scripts[path](call)
             if said is None:
                 return
             writer.write(said)

@@ -171,6 +171,32 @@ async def test_a_client_that_leaves_in_mid_upload_leaves_no_half_request(child: 
     assert (record["status"], record["outcome"], len(origin.calls)) == (499, "cancelled", before)
 
 
+@pytest.mark.parametrize("backend", ["reads on", "hangs up"])
+async def test_an_upload_that_the_backend_does_not_want_ends_early(
+    origin: Origin, tmp_path: Path, backend: str
+) -> None:
+    """An answer in mid-upload reaches the client, and a backend that then hangs up leaves no error in the log.
+
+    Whoever hangs up on unread bytes resets, which may overtake his own answer: then it is a 502.
+    """
+
+    async def answer_early(call: Call) -> None:
+        call.writer.write(answer(b"no more", "413 Content Too Large", Connection="close"))
+        await call.writer.drain()
+        if backend == "reads on":
+            await call.reader.read()
+
+    origin.on("/early", answer_early, early=True)
+    sent = b"POST /early HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with sidecar(tmp_path, origin.url) as child:
+        for _ in range(10):
+            async with await Client.connect(child.url) as client:
+                client.send(sent + b"%x\r\n%b\r\n" % (3 * LARGE, b"x" * 3 * LARGE) * 10)
+                got = await client.answer()
+                assert got.status == 413 or (got.status, backend) == (502, "hangs up")
+                assert got.header("connection") == "close"
+
+
 @pytest.mark.parametrize("ending", ["end", "reset"])
 async def test_a_stale_pooled_connection_costs_a_read_nothing(origin: Origin, tmp_path: Path, ending: str) -> None:
     """The backend closed an idle connection just as a read took it: one attempt in the record, and the answer."""
