@@ -13,7 +13,7 @@ _DETAILS = {
     Reason.RESPONSE_INCOMPLETE: "the backend's answer ended before it was whole",
     Reason.RESPONSE_TIMEOUT: "the backend did not answer within the deadline",
     Reason.PROTOCOL_ERROR: "the backend's answer is not valid HTTP/1.1",
-    Reason.TLS_PROTOCOL: "the backend does not speak TLS at this address, or no version and cipher that are allowed here",
+    Reason.TLS_PROTOCOL: "the backend does not speak TLS at this address, or no version that is allowed here",
     Reason.TLS_CERTIFICATE: "the backend's certificate is not signed by a trusted authority, or is for another name",
     Reason.INTERNAL: "an error in the sidecar, which is in its log",
     Reason.UNRECORDED: "its record could not be put on disk in time, and without one nothing is done or told here",

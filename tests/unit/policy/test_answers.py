@@ -9,9 +9,7 @@ from proxy.policy.answers import own_answer, problem_of, retry_after_s
 from tests.unit.policy.samples import OPEN, RESET, response
 
 
-@pytest.mark.parametrize(
-    "reason", [reason for reason in Reason if reason not in (Reason.REQUEST_ERROR, Reason.CANCELLED)]
-)
+@pytest.mark.parametrize("reason", sorted({*Reason} - {Reason.REQUEST_ERROR, Reason.CANCELLED}))
 def test_every_reason_has_words(reason: Reason) -> None:
     """A person reads what happened, not the name of an error type."""
     problem = problem_of(Failure(reason, sent=True))
@@ -22,10 +20,8 @@ def test_every_reason_has_words(reason: Reason) -> None:
 
 def test_a_failures_own_detail_goes_first() -> None:
     """What the wire knows better stands in the place of the general words."""
-    assert (
-        problem_of(Failure(Reason.DNS_ERROR, sent=False, detail="no such host: backend")).detail
-        == "no such host: backend"
-    )
+    failure = Failure(Reason.DNS_ERROR, sent=False, detail="no such host: backend")
+    assert problem_of(failure).detail == "no such host: backend"
 
 
 def test_an_own_answer_is_a_problem_document() -> None:

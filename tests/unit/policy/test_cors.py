@@ -1,23 +1,29 @@
 """S4: what the upstream last let an Origin read, or what is configured."""
 
+from proxy.message import Fields, Response
 from proxy.policy.cors import CorsMemory
 from tests.unit.policy.samples import lines, request, response
 
 APP = "https://app.example"
-ALLOWED = {"Access_Control_Allow_Origin": APP, "Access_Control_Allow_Credentials": "true", "Vary": "Origin"}
+ALLOWED = lines(Access_Control_Allow_Origin=APP, Access_Control_Allow_Credentials="true", Vary="Origin")
+
+
+def allowing(status: int = 200) -> Response:
+    """Return an answer that the page may read, credentials and all."""
+    return Response(status, b"", Fields((*ALLOWED, (b"Set-Cookie", b"sid=1"), (b"X-Other", b"1"))), b"")
 
 
 def test_the_upstreams_last_word_to_the_same_origin_is_repeated() -> None:
     """S4: the CORS lines of the newest answer to this Origin, and nothing else of it."""
     memory = CorsMemory()
-    memory.learn(request(Origin=APP), response(**ALLOWED, Set_Cookie="sid=1", X_Other="1"), b"")
-    assert memory.lines(request(Origin=APP)) == lines(**ALLOWED)
+    memory.learn(request(Origin=APP), allowing(), b"")
+    assert memory.lines(request(Origin=APP)) == ALLOWED
 
 
 def test_another_origin_learns_nothing_from_it() -> None:
     """S4: what one page may read is no leave for another page."""
     memory = CorsMemory()
-    memory.learn(request(Origin=APP), response(**ALLOWED), b"")
+    memory.learn(request(Origin=APP), allowing(), b"")
     assert memory.lines(request(Origin="https://evil.example")) == ()
     assert memory.lines(request()) == ()
 
@@ -25,16 +31,16 @@ def test_another_origin_learns_nothing_from_it() -> None:
 def test_an_answer_without_cors_teaches_nothing() -> None:
     """An upstream that says nothing about the Origin leaves what is known as it is."""
     memory = CorsMemory()
-    memory.learn(request(Origin=APP), response(**ALLOWED), b"")
+    memory.learn(request(Origin=APP), allowing(), b"")
     memory.learn(request(Origin=APP), response(502), b"")
-    memory.learn(request(), response(**ALLOWED), b"")
-    assert memory.lines(request(Origin=APP)) == lines(**ALLOWED)
+    memory.learn(request(), allowing(), b"")
+    assert memory.lines(request(Origin=APP)) == ALLOWED
 
 
 def test_the_newest_word_counts() -> None:
     """An upstream that changes its mind is followed."""
     memory = CorsMemory()
-    memory.learn(request(Origin=APP), response(**ALLOWED), b"")
+    memory.learn(request(Origin=APP), allowing(), b"")
     memory.learn(request(Origin=APP), response(Access_Control_Allow_Origin="*"), b"")
     assert memory.lines(request(Origin=APP)) == lines(Access_Control_Allow_Origin="*")
 
@@ -73,7 +79,7 @@ def test_a_preflight_is_known_by_origin_scope_and_headers() -> None:
     """S4: in an outage only the very same preflight is answered from memory."""
     memory = CorsMemory()
     asked = request("OPTIONS", Origin=APP, Access_Control_Request_Headers="x-a")
-    granted = response(204, b"", **ALLOWED)
+    granted = allowing(204)
     memory.learn(asked, granted, b"POST create")
     assert memory.preflight(asked, b"POST create") is granted
     assert memory.preflight(asked, b"PATCH update") is None
@@ -86,5 +92,5 @@ def test_a_refused_preflight_is_not_remembered() -> None:
     """S4: only what the upstream granted is repeated."""
     memory = CorsMemory()
     asked = request("OPTIONS", Origin=APP)
-    memory.learn(asked, response(403, b"", **ALLOWED), b"POST create")
+    memory.learn(asked, allowing(403), b"POST create")
     assert memory.preflight(asked, b"POST create") is None

@@ -14,9 +14,7 @@ from tests.unit.policy.samples import WALL, request, route
 INJECT = route(operation="create", idempotency=Idempotency.INJECT)
 
 
-@pytest.mark.parametrize(
-    "value", ["k", '"quoted key"'.replace(" ", "-"), "!~", "x" * 255, "val_123-create-1765751234567"]
-)
+@pytest.mark.parametrize("value", ["k", '"quoted"', "!~", "x" * 255, "val_123-create-1765751234567"])
 def test_a_clients_key_passes_byte_for_byte(value: str) -> None:
     """I1: 1 to 255 visible ASCII characters are the client's business."""
     assert accepted(INJECT, request("POST", Idempotency_Key=value)) == Key(value.encode(), "client")
