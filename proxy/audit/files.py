@@ -87,8 +87,13 @@ def lines(files: Iterable[Path]) -> Iterator[Line]:
 
 
 def opened(file: Path) -> BinaryIO:
-    """Open a file of lines, through gzip where its name says so."""
-    return cast(BinaryIO, gzip.open(file)) if file.suffix == ".gz" else file.open("rb")
+    """Open a file of lines, through gzip where its name says so, or where it was gzipped since it was listed."""
+    if file.suffix == ".gz":
+        return cast(BinaryIO, gzip.open(file))
+    try:
+        return file.open("rb")
+    except FileNotFoundError:
+        return cast(BinaryIO, gzip.open(file.with_name(f"{file.name}.gz")))
 
 
 @contextmanager

@@ -209,3 +209,12 @@ def test_a_narrow_query_finds_what_a_wide_one_finds(tmp_path: Path) -> None:
     file.write_bytes(b'{"v":2,"seq":1,"hash":"00"}\n')
     with pytest.raises(TrailError, match="newer version"):
         list(records(trail, damaged.append, wanted))
+
+
+def test_a_file_gzipped_between_listing_and_reading_is_read_all_the_same(rotated: Path) -> None:
+    """The listing named the plain file; by now only the gzipped one is there."""
+    (trail,) = trails(rotated)
+    plain = rotated.with_name("audit.jsonl.1")
+    rotated.with_name("audit.jsonl.1.gz").write_bytes(gzip.compress(plain.read_bytes()))
+    plain.unlink()
+    assert [number_of(record) for record in records(trail, unexpected)] == [1, 2, 3, 4, 5, 6]
