@@ -151,7 +151,7 @@ class Sidecar:
             metrics=self.metrics,
             statistics=self._statistics,
             restorations=self._observer.restorations,
-            routes=lambda: tuple(wiring.route for wiring in self._parts.wiring.values()),
+            routes=lambda: self._parts.router.routes,
             circuits=self._assembly.breakers,
             newest=self.audit.newest,
             token=read_token(self.settings.admin),

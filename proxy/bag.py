@@ -12,6 +12,7 @@ from proxy.policy.correlation import Correlation
 from proxy.policy.deadline import Deadline
 from proxy.policy.identity import Identity
 from proxy.policy.recovery import Result
+from proxy.policy.restoration import Restoration
 from proxy.policy.routing import NO_SUBJECT
 
 LOST = Result(Failure(Reason.INTERNAL, sent=True))  # what followers get if their leader's task dies of a bug
@@ -27,7 +28,8 @@ class Bag:
         "_begun", "_client", "_failure_counted", "_led", "_needed", "_parts", "_reader", "_recorded", "_sending",
         "_until", "_wiring", "alone_because", "answered", "attempts", "bytes_in", "bytes_out", "correlation",
         "deadline", "duration_s", "flight", "gone", "identity", "key", "match", "problem", "record_id", "request",
-        "result", "role", "route", "started", "started_wall", "subject", "task", "trace_id", "truncated", "would",
+        "restoration", "result", "role", "route", "started", "started_wall", "subject", "task", "trace_id", "truncated",
+        "would",
     )  # fmt: skip
 
     def __init__(self, parts: Parts, request: Request, client: Client) -> None:
@@ -57,6 +59,7 @@ class Bag:
         self.bytes_in = self.bytes_out = 0
         self.gone = self.truncated = False
         self.would: list[str] | None = None  # in a dry run: what was only noted
+        self.restoration: Restoration | None = None  # the one that it was part of; the observer's
         self._reader: Reader | None = None
         self._led: Flight | None = None  # the flight it asks for now; a follower that had to ask for itself has none
         self._begun = self._needed = self._sending = self._failure_counted = self._recorded = False
@@ -70,6 +73,13 @@ class Bag:
     def status(self) -> int:
         """Return the status the client got, or the one that stands for its having left."""
         return self.answered or Reason.CANCELLED.status
+
+    @property
+    def principal(self) -> bytes:
+        """Return who asks, told now where nothing needed to know it before."""
+        if self.identity is not NOBODY:
+            return self.identity.principal
+        return self._wiring.identifier.identify(self.request, self.subject.value, whole_question=False).principal
 
     @property
     def ending(self) -> str:

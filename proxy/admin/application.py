@@ -10,14 +10,11 @@ from aiohttp import web
 from proxy.admin.answers import CONTROL, Handler, guarded, json, plainly, problem
 from proxy.admin.control import ControlPlane
 from proxy.admin.records import exported
+from proxy.admin.snapshot import circuit_view, restoration_view
+from proxy.admin.status import add_status
 from proxy.errors import StartError
 from proxy.observe.metrics import encode
 from proxy.policy.breaker import CircuitBreaker, Mode
-
-_INDEX = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Backstay</title><h1>Backstay</h1><ul>
-<li><a href="/healthz">healthz</a> <li><a href="/readyz">readyz</a> <li><a href="/metrics">metrics</a>
-<li><a href="/stats">stats</a> <li><a href="/circuits">circuits</a> <li><a href="/switches">switches</a></ul></html>
-"""
 
 ACTIONS: Mapping[str, Callable[[CircuitBreaker, float], None]] = {
     "reset": lambda circuit, now: circuit.reset(now),
@@ -25,10 +22,6 @@ ACTIONS: Mapping[str, Callable[[CircuitBreaker, float], None]] = {
     "close": lambda circuit, now: circuit.force(Mode.FORCED_CLOSED, now),
     "auto": lambda circuit, now: circuit.force(Mode.AUTO, now),
 }
-
-
-async def _index(request: web.Request) -> web.Response:
-    return web.Response(text=_INDEX, content_type="text/html")
 
 
 async def _alive(request: web.Request) -> web.Response:
@@ -56,20 +49,6 @@ async def _circuits(request: web.Request) -> web.Response:
     control = request.app[CONTROL]
     now = control.now()
     return json([circuit_view(circuit, now) for circuit in control.circuits.values()])
-
-
-def circuit_view(circuit: CircuitBreaker, now: float) -> dict[str, object]:
-    """Return one circuit for people and programs; times in seconds."""
-    opened_at = circuit.opened_at
-    return {
-        "name": circuit.name,
-        "state": circuit.shown.name,
-        "failures": circuit.failures,
-        "opened_ago_s": None if opened_at is None else round(now - opened_at, 3),
-        "probes_in_s": round(circuit.probes_in(now), 3),
-        "mode": circuit.mode.value,
-        "repr": repr(circuit),
-    }
 
 
 async def _move_circuit(request: web.Request) -> web.Response:
@@ -121,8 +100,12 @@ async def _audit(request: web.Request) -> web.Response:
     return web.Response(body=body, content_type=content_type)
 
 
+async def _restorations(request: web.Request) -> web.Response:
+    control, subject = request.app[CONTROL], request.match_info["subject"]
+    return json(restoration_view(subject, control.restorations.of(subject, control.now()), control.now()))
+
+
 OPEN: tuple[tuple[str, Handler], ...] = (
-    ("/", _index),
     ("/healthz", _alive),
     ("/readyz", _ready),
     ("/metrics", _metrics),
@@ -136,6 +119,7 @@ GUARDED: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/drain", _drain),
     ("DELETE", "/kept", _forget),
     ("GET", "/audit", _audit),
+    ("GET", "/restorations/{subject:.+}", _restorations),
 )
 
 
@@ -145,6 +129,7 @@ def application(control: ControlPlane) -> web.Application:
     app[CONTROL] = control
     for path, handler in OPEN:
         app.router.add_get(path, handler)
+    add_status(app)
     for method, path, handler in GUARDED:
         app.router.add_route(method, path, guarded(handler))
     return app

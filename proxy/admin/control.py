@@ -1,11 +1,13 @@
 """What the control plane is given. It holds no state of its own: everything is asked of whoever knows."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from proxy.observe.metrics import Metrics
 from proxy.observe.statistics import Statistics
 from proxy.policy.breaker import CircuitBreaker
+from proxy.policy.restoration import Restorations
+from proxy.policy.routing import Route
 
 Record = dict[str, object]
 
@@ -16,6 +18,8 @@ class ControlPlane:
 
     metrics: Metrics
     statistics: Statistics
+    restorations: Restorations
+    routes: Callable[[], Iterable[Route]]
     circuits: Mapping[str, CircuitBreaker]
     newest: Collection[Record]  # audit records, oldest first
     token: str | None  # None or "": nothing that changes or exports can be called

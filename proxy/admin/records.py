@@ -10,7 +10,7 @@ from proxy.admin.control import Record
 from proxy.audit.export import COLUMNS, row
 from proxy.audit.reader import Query
 
-PARAMETERS = ("report_id", "operation", "correlation_id", "failures", "since", "until", "format")
+PARAMETERS = ("report_id", "operation", "correlation_id", "failures", "since", "until", "format", "limit")
 
 _TRUTH = {"": True, "1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
@@ -27,8 +27,16 @@ def exported(records: Iterable[Record], asked: Mapping[str, str]) -> tuple[bytes
     if form not in {"json", "csv"}:
         raise ValueError(f"There is no format {form!r}: use json or csv.")
     query = _query(asked)
-    found = [record for record in records if query.matches(record)]
+    found = [record for record in records if query.matches(record)][-_limit(asked) :]
     return (_csv(found), "text/csv") if form == "csv" else (orjson.dumps(found), "application/json")
+
+
+def _limit(asked: Mapping[str, str]) -> int:
+    """Return how many of the newest are wanted; 0 in a slice means all."""
+    limit = asked.get("limit", "0")
+    if not limit.isascii() or not limit.isdecimal() or len(limit) > 9:
+        raise ValueError(f"limit={limit} is no number of records.")
+    return int(limit)
 
 
 def _query(asked: Mapping[str, str]) -> Query:

@@ -4,9 +4,10 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Sequence
 
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, Exemplar, HistogramMetricFamily
 
 Key = tuple[str | int, ...]
+Row = tuple[str, float] | tuple[str, float, Exemplar]
 
 BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """1-2-5 steps: among them the seed document's 200 ms, 500 ms, 1 s and 2 s, so that a target is an exact bucket."""
@@ -41,31 +42,40 @@ class Counter:
 
 
 class Series:
-    """One distribution: a count per bucket (the last one is +Inf) and the sum of what was observed, in seconds."""
+    """One distribution: a count per bucket (the last one is +Inf) and the sum of what was observed, in seconds.
 
-    __slots__ = ("buckets", "total_s")
+    A bucket may have one exemplar, its newest: the trace of a request that fell into it.
+    """
+
+    __slots__ = ("buckets", "exemplars", "total_s")
 
     def __init__(self) -> None:
         self.buckets = [0] * (len(BOUNDS_S) + 1)
         self.total_s = 0.0
+        self.exemplars: dict[int, Exemplar] = {}
 
     def observe(self, seconds: float) -> None:
         """Count one duration; a bound belongs to its own bucket, as `le` says."""
         self.buckets[bisect_left(BOUNDS_S, seconds)] += 1
         self.total_s += seconds
 
+    def exemplify(self, seconds: float, trace_id: str, wall: float) -> None:
+        """Remember the trace of a duration that was observed, and when that was."""
+        self.exemplars[bisect_left(BOUNDS_S, seconds)] = Exemplar({"trace_id": trace_id}, seconds, wall)
+
     @property
     def count(self) -> int:
         """Return how many durations were observed."""
         return sum(self.buckets)
 
-    def cumulative(self) -> list[tuple[str, float]]:
-        """Return (upper bound, observations up to it) as the exposition wants them."""
-        running, pairs = 0, []
-        for bound, count in zip((*map(str, BOUNDS_S), "+Inf"), self.buckets, strict=True):
+    def cumulative(self) -> list[Row]:
+        """Return (upper bound, observations up to it, its exemplar if any) as the exposition wants them."""
+        running, rows = 0, list[Row]()
+        for n, (bound, count) in enumerate(zip((*map(str, BOUNDS_S), "+Inf"), self.buckets, strict=True)):
             running += count
-            pairs.append((bound, float(running)))
-        return pairs
+            exemplar = self.exemplars.get(n)
+            rows.append((bound, float(running)) if exemplar is None else (bound, float(running), exemplar))
+        return rows
 
 
 class Histogram:

@@ -39,13 +39,13 @@ class Metrics:
     """
 
     __slots__ = (
-        "_bad_requests", "_denied", "_idempotency", "_recoveries", "_rejections", "_restorations", "_retries",
-        "_sources", "_targets", "_upstream_seconds", "_write_seconds", "attempts", "coalesced_requests",
-        "request_seconds", "requests", "restoration_seconds", "retried_requests", "transitions",
+        "_bad_requests", "_idempotency", "_recoveries", "_rejections", "_upstream_seconds", "_write_seconds",
+        "attempts", "coalesced_requests", "denied", "request_seconds", "requests", "restoration_seconds",
+        "restorations", "retried_requests", "retries", "sources", "targets", "transitions",
     )  # fmt: skip
 
     def __init__(self, routes: Iterable[str] = (), circuits: Iterable[str] = (), upstreams: Iterable[str] = ()) -> None:
-        self._sources = Sources()
+        self.sources = Sources()
         self._count_requests()
         self._count_upstreams()
         self._count_restorations()
@@ -54,7 +54,7 @@ class Metrics:
     def _count_requests(self) -> None:
         self.requests = Counter("backstay_requests", "Finished requests.", ("route", "method", "status", "outcome"))
         self.request_seconds = Histogram("backstay_request_duration_seconds", "From request to answer.", "route")
-        self._targets = Counter("backstay_target", "Requests by how fast they were.", ("route", "level"))
+        self.targets = Counter("backstay_target", "Requests by how fast they were.", ("route", "level"))
         self.coalesced_requests = Counter(
             "backstay_coalesced", "Requests by their part in a flight; the three add up.", ("route", "role")
         )
@@ -67,8 +67,8 @@ class Metrics:
             "backstay_upstream_attempts", "Attempts by status or failure.", ("upstream", "route", "result")
         )
         self._upstream_seconds = Histogram("backstay_upstream_duration_seconds", "One attempt.", "upstream")
-        self._retries = Counter("backstay_retries", "Retries made, and why.", ("route", "reason"))
-        self._denied = Counter("backstay_retries_denied", "Retries not made, and why.", ("route", "reason"))
+        self.retries = Counter("backstay_retries", "Retries made, and why.", ("route", "reason"))
+        self.denied = Counter("backstay_retries_denied", "Retries not made, and why.", ("route", "reason"))
         self.retried_requests = Counter(
             "backstay_retried_requests", "Requests that needed a retry, by how they ended.", ("route", "result")
         )
@@ -76,7 +76,7 @@ class Metrics:
         self.transitions = Counter("backstay_circuit_transitions", "Circuit transitions.", ("circuit", "to"))
 
     def _count_restorations(self) -> None:
-        self._restorations = Counter("backstay_restorations", "Session restorations.", ("outcome",))
+        self.restorations = Counter("backstay_restorations", "Session restorations.", ("outcome",))
         self.restoration_seconds = Histogram("backstay_restoration_seconds", "Status and history together.")
         self._write_seconds = Histogram("backstay_audit_write_seconds", "One group commit of audit records.")
 
@@ -95,7 +95,7 @@ class Metrics:
 
     def read_from(self, sources: Sources) -> None:
         """Take the gauges from `sources` from now on."""
-        self._sources = sources
+        self.sources = sources
 
     def coalesced(self, route: str, role: str) -> None:
         """Count a request's part in a flight: `led`, `joined` or `alone`."""
@@ -108,11 +108,11 @@ class Metrics:
 
     def retried(self, route: str, reason: str) -> None:
         """Count a retry that was made."""
-        self._retries.counts[route, reason] += 1
+        self.retries.counts[route, reason] += 1
 
     def retry_denied(self, route: str, reason: str) -> None:
         """Count a retry that was not made."""
-        self._denied.counts[route, reason] += 1
+        self.denied.counts[route, reason] += 1
 
     def retried_request(self, route: str, succeeded: bool) -> None:
         """Count the end of a request that needed at least one retry, once."""
@@ -143,11 +143,17 @@ class Metrics:
         self.requests.counts[route, method if method in METHODS else "OTHER", status, outcome] += 1
         self.request_seconds.series[route].observe(seconds)
         if level:
-            self._targets.counts[route, level] += 1
+            self.targets.counts[route, level] += 1
 
-    def restored(self, outcome: str, seconds: float) -> None:
-        """Count a finished session restoration."""
-        self._restorations.counts[outcome,] += 1
+    def traced(self, route: str, seconds: float, trace_id: str, wall: float) -> None:
+        """Let a finished request stand for its bucket, so that a dashboard leads from a figure to a trace."""
+        self.request_seconds.series[route].exemplify(seconds, trace_id, wall)
+
+    def restored(self, outcome: str, seconds: float, level: str = "") -> None:
+        """Count a finished session restoration; its target counts as the operation `restoration`."""
+        self.restorations.counts[outcome,] += 1
+        if level:
+            self.targets.counts["restoration", level] += 1
         self.restoration_seconds.series[""].observe(seconds)
 
     def audit_written(self, seconds: float) -> None:
@@ -160,15 +166,15 @@ class Metrics:
 
     def _counted(self) -> list[Metric]:
         instruments: tuple[Counter | Histogram, ...] = (
-            self.requests, self.request_seconds, self._targets, self.coalesced_requests, self._idempotency,
-            self._recoveries, self._bad_requests, self.attempts, self._upstream_seconds, self._retries, self._denied,
-            self.retried_requests, self._rejections, self.transitions, self._restorations, self.restoration_seconds,
+            self.requests, self.request_seconds, self.targets, self.coalesced_requests, self._idempotency,
+            self._recoveries, self._bad_requests, self.attempts, self._upstream_seconds, self.retries, self.denied,
+            self.retried_requests, self._rejections, self.transitions, self.restorations, self.restoration_seconds,
             self._write_seconds,
         )  # fmt: skip
         return [instrument.family() for instrument in instruments]
 
     def _gauges(self) -> list[Metric]:
-        source = self._sources
+        source = self.sources
         states = GaugeMetricFamily("backstay_circuit_state", "0 closed, 1 half-open, 2 open.", labels=["circuit"])
         for name, state in source.circuits().items():
             states.add_metric([name], state)

@@ -119,6 +119,7 @@ class Router:
     """
 
     def __init__(self, routes: Sequence[Route], catch_all: Route) -> None:
+        self.routes = (*routes, catch_all)
         self._root = _Node()
         self._catch_all = Match(catch_all, _NO_NAMES)
         for route in routes:

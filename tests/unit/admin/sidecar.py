@@ -13,7 +13,14 @@ from proxy.observe.metrics import Metrics
 from proxy.observe.statistics import Statistics
 from proxy.policy.breaker import BreakerRules, CircuitBreaker, Permit
 from proxy.policy.classify import Verdict
+from proxy.policy.restoration import Restorations
+from proxy.policy.routing import Route
+from proxy.policy.targets import Target
 
+ROUTES = (
+    Route("history", "GET", "/history", "sessions", "restoration", target=Target(0.5, 1.0, 2.0)),
+    Route("passthrough", "*", "*", "sessions", "sessions"),
+)
 TOKEN = "open-sesame"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
@@ -30,6 +37,7 @@ class Sidecar:
     switches: dict[str, bool] = field(default_factory=lambda: {"retries": True, "coalescing": True})
     newest: list[Record] = field(default_factory=list)
     metrics: Metrics = field(default_factory=lambda: Metrics(["history"], ["sessions"]))
+    restorations: Restorations = field(default_factory=Restorations)
     circuits: dict[str, CircuitBreaker] = field(
         default_factory=lambda: {
             name: CircuitBreaker(name, BreakerRules(jitter=0.0), Random(1)) for name in ("sessions", "restoration")
@@ -55,6 +63,8 @@ class Sidecar:
         return ControlPlane(
             metrics=self.metrics,
             statistics=Statistics(self.metrics),
+            restorations=self.restorations,
+            routes=lambda: ROUTES,
             circuits=self.circuits,
             newest=self.newest,
             token=self.token,

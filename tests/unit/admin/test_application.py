@@ -1,6 +1,7 @@
 """The admin listener: everybody may look, only the bearer of the token may change or export anything."""
 
 import csv
+import re
 import socket
 from io import StringIO
 from typing import Any
@@ -277,11 +278,11 @@ async def test_nothing_is_kept_by_anyone(client: ClientSession, path: str) -> No
         assert response.headers["Cache-Control"] == "no-store"
 
 
-async def test_every_link_of_the_index_answers(client: ClientSession) -> None:
-    """The page at / leads to what can be seen without a token."""
+async def test_every_link_of_the_page_answers(client: ClientSession) -> None:
+    """The page at / leads to what can be seen without a token, and to its own style and script."""
     async with client.get("/") as response:
-        links = [part.split('"')[0] for part in (await response.text()).split('href="')[1:]]
-    assert len(links) == 6
+        links = re.findall(r'(?:href|src)="(?!data:)([^"]+)"', await response.text())
+    assert len(links) == 8
     for link in links:
         async with client.get(link) as response:
             assert response.status == 200

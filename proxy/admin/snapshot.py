@@ -1,0 +1,96 @@
+"""What the status page shows, as one JSON document. Only figures: no subject, no id, nothing that needs the token."""
+
+from collections import Counter as Tally
+from collections.abc import Mapping, Sequence
+
+from proxy import __version__
+from proxy.admin.control import ControlPlane
+from proxy.observe.instruments import BOUNDS_S, Key, Series
+from proxy.policy.breaker import CircuitBreaker
+from proxy.policy.restoration import Restoration, State
+from proxy.policy.routing import Route
+from proxy.policy.summary import succeeded
+
+
+def snapshot(control: ControlPlane) -> dict[str, object]:
+    """Return the figures since the start; whoever takes two gets rates. Times in seconds."""
+    metrics, sources, now = control.metrics, control.metrics.sources, control.now()
+    return {
+        "version": __version__,
+        "now": now,
+        "ready": control.ready(),
+        "switches": dict(control.switches()),
+        "circuits": [circuit_view(circuit, now) for circuit in control.circuits.values()],
+        "bounds": BOUNDS_S,
+        "routes": _routes(control),
+        "roles": _by_last(metrics.coalesced_requests.counts) | {"attempts": sum(metrics.attempts.counts.values())},
+        "retries": _by_last(metrics.retries.counts),
+        "denied": _by_last(metrics.denied.counts),
+        "restorations": _by_last(metrics.restorations.counts),
+        "restoration": _distribution(metrics.restoration_seconds.series[""]),
+        "audit": {
+            "records": sources.audit_records(), "gaps": sources.audit_gaps(), "queue": sources.audit_queue(),
+        },
+        "flights": sources.flights(),
+        "followers": sources.followers(),
+    }  # fmt: skip
+
+
+def circuit_view(circuit: CircuitBreaker, now: float) -> dict[str, object]:
+    """Return one circuit for people and programs; times in seconds."""
+    opened_at = circuit.opened_at
+    return {
+        "name": circuit.name,
+        "state": circuit.shown.name,
+        "failures": circuit.failures,
+        "opened_ago_s": None if opened_at is None else round(now - opened_at, 3),
+        "probes_in_s": round(circuit.probes_in(now), 3),
+        "mode": circuit.mode.value,
+        "repr": repr(circuit),
+    }
+
+
+def restoration_view(subject: str, known: Sequence[Restoration], now: float) -> dict[str, object]:
+    """Return a subject's restorations, one for each of its users, the latest last; `state` is the latest's."""
+    return {
+        "subject": subject,
+        "state": known[-1].state if known else State.NOT_RESTORED,
+        "restorations": [
+            {
+                "state": one.state,
+                "ms": round(one.seconds * 1000, 3),
+                "ended_ago_s": round(now - one.ended, 3),
+                "correlation_ids": one.correlation_ids,
+            }
+            for one in known
+        ],
+    }
+
+
+def _routes(control: ControlPlane) -> list[dict[str, object]]:
+    good: Tally[str] = Tally()
+    for (operation, _, _, outcome), count in control.metrics.requests.counts.items():
+        good[str(operation)] += count if succeeded(str(outcome)) else 0
+    return [_route(route, good[route.operation], control.metrics.request_seconds.series) for route in control.routes()]
+
+
+def _route(route: Route, good: int, durations: Mapping[str, Series]) -> dict[str, object]:
+    distribution = _distribution(durations[route.operation])
+    return {
+        "name": route.operation,
+        "succeeded": good,
+        "target": None if route.target is None else list(route.target),
+        **distribution,
+    }
+
+
+def _distribution(series: Series) -> dict[str, object]:
+    return {"count": series.count, "buckets": list(series.buckets), "total_s": round(series.total_s, 6)}
+
+
+def _by_last(counts: Mapping[Key, int]) -> dict[str, int]:
+    """Return the sums by the last label."""
+    sums: Tally[str] = Tally()
+    for key, count in counts.items():
+        sums[str(key[-1])] += count
+    return dict(sums)

@@ -1,0 +1,60 @@
+"""What is seen of a finished exchange beyond what the page counts. It looks before the record is made."""
+
+from hashlib import blake2b
+
+from proxy.exchange import Exchange
+from proxy.observe.metrics import Metrics
+from proxy.observe.targets import TargetLog
+from proxy.parts import Ledger
+from proxy.policy.restoration import Half, Restoration, Restorations, State, Step, found
+from proxy.policy.targets import Target
+
+RESTORATION = "restoration"  # the operation's name where a whole restoration is held against its target
+RESTORATION_TARGET = Target(1.0, 2.0, 2.0)  # the seed document's "total restoration": under 1 s, at most 2 s
+
+OUTCOMES = {
+    State.RESTORED: "restored",
+    State.RESTORED_EMPTY: "restored_empty",
+    State.RESTORED_ERROR: "restored_error",
+}
+
+
+class Observer:
+    """Stand before the ledger: follow restorations, log missed targets, give buckets their traces."""
+
+    __slots__ = ("_key", "_ledger", "_metrics", "_targets", "restorations")
+
+    def __init__(self, ledger: Ledger, metrics: Metrics, targets: TargetLog, key: bytes) -> None:
+        """Take the ledger that the record goes on to, and a random `key`: what it hides who asks with."""
+        self._ledger = ledger
+        self._metrics = metrics
+        self._targets = targets
+        self._key = key
+        self.restorations = Restorations()
+
+    def record(self, exchange: Exchange) -> None:
+        """Look at a finished exchange and pass it on. Never waits, never raises."""
+        route = exchange.route
+        if route.restoration is not None:
+            self._follow(exchange, Half(route.restoration))
+        if exchange.trace_id is not None:
+            ended = exchange.started_wall + exchange.duration_s
+            self._metrics.traced(route.operation, exchange.duration_s, exchange.trace_id, ended)
+        if route.target is not None:
+            self._targets.hold(route.operation, route.target, exchange.duration_s, exchange.correlation.id)
+        self._ledger.record(exchange)
+
+    def _follow(self, x: Exchange, half: Half) -> None:
+        if x.subject.value is None:
+            return
+        what = found(half, x.result, x.answered, succeeded=x.succeeded)
+        step = Step(half, what, x.started, x.started + x.duration_s, x.correlation.id)
+        who = blake2b(x.principal, key=self._key, digest_size=16).digest()  # memory holds no credential
+        x.restoration = restoration = self.restorations.take(x.subject.value, who, step)
+        if restoration is not None and restoration.finished:
+            self._count(restoration)
+
+    def _count(self, restoration: Restoration) -> None:
+        level = RESTORATION_TARGET.level(restoration.seconds)
+        self._metrics.restored(OUTCOMES[restoration.state], restoration.seconds, level)
+        self._targets.hold(RESTORATION, RESTORATION_TARGET, restoration.seconds, restoration.correlation_ids[-1])

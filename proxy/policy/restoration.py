@@ -1,0 +1,174 @@
+"""How a session's restoration stands: status, then history, of one subject and principal, as the seed draws it."""
+
+import re
+import zlib
+from collections import OrderedDict
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+import orjson
+
+from proxy.message import Response
+from proxy.policy.recovery import Kind, Result
+
+LONGEST_SUBJECT = 256  # a longer one is no key that anybody looks up; memory stays bounded
+_EMPTY_LIST = re.compile(rb"\[\s*\]")
+_INFLATED = 64 * 1024  # bytes; a list without messages is shorter, and nothing larger is unpacked
+
+
+class State(StrEnum):
+    """Where a restoration stands, in the seed document's words."""
+
+    NOT_RESTORED = "NotRestored"
+    RESTORING = "Restoring"
+    RESTORED = "Restored"
+    RESTORED_EMPTY = "RestoredEmpty"
+    RESTORED_ERROR = "RestoredError"
+
+
+class Half(StrEnum):
+    """Which half of a restoration a route is: its `restoration` setting."""
+
+    STATUS = "status"
+    HISTORY = "history"
+
+
+class Found(StrEnum):
+    """What one half brought home."""
+
+    CONTENT = "content"
+    NOTHING = "nothing"  # no messages, or no such conversation (404)
+    ERROR = "error"  # also a fallback document: it hides the messages, it does not say that there are none
+    LEFT = "left"  # the client did not wait: that says nothing about the session
+
+
+# Only Restoring is left by an answer. A new status begins again, from any state: that is the seed's reset() and retry.
+TRANSITIONS = {
+    (Half.STATUS, Found.CONTENT): State.RESTORING,
+    (Half.STATUS, Found.NOTHING): State.RESTORED_EMPTY,
+    (Half.STATUS, Found.ERROR): State.RESTORED_ERROR,
+    (Half.HISTORY, Found.CONTENT): State.RESTORED,
+    (Half.HISTORY, Found.NOTHING): State.RESTORED_EMPTY,
+    (Half.HISTORY, Found.ERROR): State.RESTORED_ERROR,
+}
+
+
+class Step(NamedTuple):
+    """One finished half: monotonic seconds of its request and of its end, and the id it ran under."""
+
+    half: Half
+    found: Found
+    began: float
+    ended: float
+    correlation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restoration:
+    """One subject's restoration for one principal. `seconds` run from the status request to the last answer."""
+
+    state: State
+    began: float
+    ended: float
+    correlation_ids: tuple[str, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Return how long it took, or has taken so far."""
+        return self.ended - self.began
+
+    @property
+    def finished(self) -> bool:
+        """Tell whether it came to an end, good or bad."""
+        return self.state is not State.RESTORING
+
+
+class Restorations:
+    """Follow them: NotRestored --status--> Restoring --history--> Restored | RestoredEmpty | RestoredError.
+
+    A second status while Restoring is a retry and keeps the first one's start, so that several tabs restore once.
+    `within_s` after its last answer, a restoration nobody went on with is NotRestored again. At most `limit` are
+    remembered; those untouched for the longest are forgotten first.
+    """
+
+    __slots__ = ("_known", "_limit", "_within_s")
+
+    def __init__(self, limit: int = 10_000, within_s: float = 30.0) -> None:
+        self._known: OrderedDict[tuple[str, bytes], Restoration] = OrderedDict()
+        self._limit = limit
+        self._within_s = within_s
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def take(self, subject: str, who: bytes, step: Step) -> Restoration | None:
+        """Take a finished half; return the restoration that it is part of, None if of none."""
+        if step.found is Found.LEFT or len(subject) > LONGEST_SUBJECT:
+            return None
+        before = self._restoring(subject, who, step.began)
+        if before is None and step.half is Half.HISTORY:
+            return None  # a view that was remounted, or one that asks for no status: no restoration of the seed's
+        began, ids = (step.began, ()) if before is None else (before.began, before.correlation_ids[-7:])
+        after = Restoration(TRANSITIONS[step.half, step.found], began, step.ended, (*ids, step.correlation_id))
+        self._remember((subject, who), after)
+        return after
+
+    def of(self, subject: str, now: float) -> list[Restoration]:
+        """Return a subject's restorations, one a principal, the latest last; none means NotRestored."""
+        known = [known for (of, _), known in self._known.items() if of == subject]
+        return [known for known in known if known.finished or now - known.ended <= self._within_s]
+
+    def _restoring(self, subject: str, who: bytes, now: float) -> Restoration | None:
+        known = self._known.get((subject, who))
+        return None if known is None or known.finished or now - known.ended > self._within_s else known
+
+    def _remember(self, key: tuple[str, bytes], restoration: Restoration) -> None:
+        self._known[key] = restoration
+        self._known.move_to_end(key)
+        if len(self._known) > self._limit:
+            self._known.popitem(last=False)
+
+
+def found(half: Half, result: Result, status: int, *, succeeded: bool) -> Found:
+    """Return what an exchange brought home; `status` is what the client got, 0 if it had left."""
+    if status == 0:
+        return Found.LEFT
+    if result.recovery is Kind.FALLBACK:
+        return Found.ERROR
+    if status == 404:
+        return Found.NOTHING
+    if not succeeded:
+        return Found.ERROR
+    return Found.NOTHING if half is Half.HISTORY and _without_messages(result.outcome) else Found.CONTENT
+
+
+def _without_messages(outcome: object) -> bool:
+    """Tell whether a history holds no message. What cannot be read counts as content: only a sure answer is empty."""
+    if not isinstance(outcome, Response) or not isinstance(outcome.body, bytes):
+        return False  # relayed as it comes: more than an empty list
+    body = _unpacked(outcome)
+    if not body:
+        return body is not None
+    if _EMPTY_LIST.search(body) is None:  # spares parsing every history that has messages and nothing empty
+        return False
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return False
+    return (document.get("messages") if isinstance(document, dict) else document) == []
+
+
+def _unpacked(response: Response) -> bytes | None:
+    """Return the body without its coding, None where it is one we cannot undo."""
+    body = response.body
+    assert isinstance(body, bytes)
+    coding = (response.fields.get(b"content-encoding") or b"identity").strip().lower()
+    if coding in (b"", b"identity"):
+        return body
+    if coding not in (b"gzip", b"x-gzip", b"deflate"):
+        return None
+    try:
+        return zlib.decompressobj(wbits=47).decompress(body, _INFLATED)  # 47: the header tells gzip from zlib
+    except zlib.error:
+        return None
