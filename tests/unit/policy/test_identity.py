@@ -1,0 +1,217 @@
+"""P1, C1 and C8: who asks, and what is the same question."""
+
+from typing import Any
+
+import pytest
+
+from proxy.message import Peer, Request
+from proxy.policy.identity import Identifier, Identity
+from proxy.policy.routing import Coalesce
+from tests.unit.policy.samples import PEER, request, route
+
+BROWSER = {
+    "Authorization": "Bearer a",
+    "Cookie": "sid=1",
+    "User_Agent": "Firefox",
+    "Accept": "application/json",
+    "Origin": "https://app.example",
+    "Sec_Fetch_Site": "same-site",
+}
+
+
+def identity(asked: Request, subject: str | None = None, **changes: Any) -> Identity:
+    """Return both keys of a request, on a plain route with these changes."""
+    return Identifier(route(**changes)).identify(asked, subject)
+
+
+def browser(method: str = "GET", target: str = "/api/sessions/r1", body: bytes = b"", /, **fields: str) -> Request:
+    """Return a browser's request, with these fields beside or instead of its usual ones."""
+    return request(method, target, body, **(BROWSER | fields))  # type: ignore[arg-type]
+
+
+def test_two_tabs_ask_the_same() -> None:
+    """C1: equal method, authority, target, body and fields are one question of one principal."""
+    assert identity(browser()) == identity(browser())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Referer", "Priority", "Date", "Cache_Control", "Pragma", "Traceparent", "Tracestate", "Baggage", "B3",
+        "X_B3_TraceId", "X_B3_SpanId", "X_B3_ParentSpanId", "X_B3_Sampled", "X_B3_Flags", "X_Request_Id",
+        "X_Correlation_ID", "X_Amzn_Trace_Id", "X_Cloud_Trace_Context", "CF_Ray", "X_Request_Start", "X_Azure_Ref",
+        "X_Request_Deadline_Ms", "X_Attempt_Count", "Connection", "Keep_Alive", "TE", "Content_Length",
+    ],
+)  # fmt: skip
+def test_neutral_fields_separate_nobody(name: str) -> None:
+    """C1: what never changes an answer is in neither key."""
+    assert identity(browser(**{name: "one"})) == identity(browser(**{name: "two"})) == identity(browser())
+
+
+@pytest.mark.parametrize(
+    "name", ["Authorization", "Cookie", "X_Api_Key", "X_Tenant", "X_User", "Proxy_Authorization", "X_Forwarded_For",
+             "Sec_Fetch_Site", "User_Agent", "Forwarded", "X_Nobody_Told_Us"]
+)  # fmt: skip
+def test_any_other_field_tells_principals_apart(name: str) -> None:
+    """P1: an identity field that nobody configured separates its callers by itself."""
+    one, two = identity(browser(**{name: "one"})), identity(browser(**{name: "two"}))
+    assert one.principal != two.principal
+    assert one.question != two.question
+    assert identity(browser()) not in (one, two)
+
+
+@pytest.mark.parametrize(
+    "name", ["Accept", "Accept_Language", "Accept_Encoding", "If_None_Match", "Content_Type", "Content_Encoding",
+             "Origin", "Range", "Idempotency_Key"]
+)  # fmt: skip
+def test_fields_about_the_answer_tell_questions_apart(name: str) -> None:
+    """P1, C1: the same principal asks for another form: another question, not another asker."""
+    one, two = identity(browser(**{name: "one"})), identity(browser(**{name: "two"}))
+    assert one.principal == two.principal
+    assert one.question != two.question
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        browser("HEAD"),
+        browser("GET", "/api/sessions/r2"),
+        browser("GET", "/api/sessions/r1?"),
+        browser("GET", "/api/sessions/%721"),
+        browser("GET", "/api/sessions/r1", b"x"),
+    ],
+)
+def test_method_target_and_body_tell_questions_apart(other: Request) -> None:
+    """C1: raw bytes are compared; nothing is normalised."""
+    assert identity(other).question != identity(browser()).question
+
+
+def test_the_authority_tells_questions_apart() -> None:
+    """C1: one URL path of two hosts is two questions."""
+    other = browser()
+    other.authority = b"another"
+    assert identity(other).question != identity(browser()).question
+
+
+def test_names_are_compared_without_case_and_values_with_it() -> None:
+    """Field names are case-insensitive (RFC 9110), credentials are not."""
+    assert identity(request(AUTHORIZATION="Bearer a")) == identity(request(authorization="Bearer a"))
+    assert identity(request(Authorization="Bearer A")) != identity(request(Authorization="Bearer a"))
+
+
+def test_values_cannot_be_shifted_between_fields() -> None:
+    """Two requests whose fields spell the same bytes in another division are two principals."""
+    one = request(Authorization="x", X_A="bc", X_B="d")
+    two = request(Authorization="x", X_A="b", X_B="cd")
+    assert identity(one).principal != identity(two).principal
+    assert identity(request(Authorization="x", X_A="", X_B="1")) != identity(
+        request(Authorization="x", X_A="1", X_B="")
+    )
+
+
+def test_the_address_counts_where_there_is_no_credential() -> None:
+    """C1: strangers are told apart by where they come from, without the port; with a credential they may move."""
+    elsewhere = Peer("10.0.0.2", 40000)
+    assert identity(request()) == identity(request(peer=PEER._replace(port=40001)))
+    assert identity(request()).principal != identity(request(peer=elsewhere)).principal
+    for name in ("Authorization", "Cookie"):
+        credential = {name: "a"}
+        here, there = request(**credential), request(peer=elsewhere, **credential)  # type: ignore[arg-type]
+        assert identity(here) == identity(there)
+    api_key: dict[str, Any] = {"X_Api_Key": "a"}
+    assert identity(request(**api_key)) != identity(request(peer=elsewhere, **api_key))
+
+
+def test_the_address_is_the_one_that_trusted_proxies_tell() -> None:
+    """C1: behind a balancer all peers are one address; the client's own one counts."""
+    one, two = request(), request()
+    one.client, two.client = "203.0.113.1", "203.0.113.2"
+    assert identity(one).principal != identity(two).principal
+
+
+def test_a_client_certificate_tells_principals_apart() -> None:
+    """P1: two certificates are two principals, credentials or not."""
+    one = request(peer=PEER._replace(certificate="aa"), Authorization="x")
+    two = request(peer=PEER._replace(certificate="bb"), Authorization="x")
+    assert identity(one).principal != identity(two).principal
+
+
+def test_a_principal_can_be_narrowed() -> None:
+    """P1: with `principal = ["authorization", "cookie:sid"]` a changing other cookie is no other principal."""
+    narrowed: dict[str, Any] = {"principal": ("authorization", "cookie:sid")}
+    one = identity(browser(Cookie="sid=1; theme=dark", X_Api_Key="k"), **narrowed)
+    two = identity(browser(Cookie="theme=light; sid=1"), **narrowed)
+    other = identity(browser(Cookie="sid=2; theme=dark", X_Api_Key="k"), **narrowed)
+    assert one.principal == two.principal
+    assert one.principal != other.principal
+    assert one.question != two.question  # what was left out still tells questions apart
+
+
+def test_a_cookie_is_found_by_its_whole_name() -> None:
+    """P1: `cookie:sid` is neither `xsid` nor `SID`, and spaces around it do not count."""
+
+    def principal(cookie: str) -> bytes:
+        return identity(browser(Cookie=cookie), principal=("cookie:sid",)).principal
+
+    assert principal("xsid=1") == principal("SID=2") == principal("other=3")
+    assert principal("a=b;  sid=1") == principal("sid=1") != principal("sid=2")
+
+
+def test_a_route_can_name_more_neutral_fields() -> None:
+    """C1: a field that the operator knows to be neutral separates nobody on that route."""
+    neutral: dict[str, Any] = {"neutral_fields": frozenset({b"x-tab-id"})}
+    assert identity(browser(X_Tab_Id="1"), **neutral) == identity(browser(X_Tab_Id="2"), **neutral)
+
+
+def create(body: bytes = b'{"reportId":"r1"}', **fields: str) -> Request:
+    """Return a tab's create."""
+    return browser("POST", "/api/sessions", body, **({"Content_Type": "application/json"} | fields))
+
+
+SUBJECT = {"coalesce": Coalesce.SUBJECT}
+
+
+def test_tabs_with_keys_of_their_own_create_the_same() -> None:
+    """C8: the client's Idempotency-Key does not matter, nor do Accept and Referer."""
+    one = identity(create(Idempotency_Key="1", Accept="a"), "r1", **SUBJECT)
+    two = identity(create(Idempotency_Key="2", Accept="b", Referer="x"), "r1", **SUBJECT)
+    assert one == two
+
+
+@pytest.mark.parametrize(
+    ("asked", "subject"),
+    [
+        (create(), "r2"),
+        (create(body=b'{"reportId":"r1","view":"manual"}'), "r1"),
+        (create(Content_Type="text/plain"), "r1"),
+        (create(Content_Encoding="gzip"), "r1"),
+        (create(Authorization="Bearer b"), "r1"),
+        (create(X_Api_Key="k"), "r1"),
+    ],
+)
+def test_what_tells_creates_apart(asked: Request, subject: str) -> None:
+    """C8: subject, body, its type and coding, and the principal."""
+    assert identity(asked, subject, **SUBJECT).question != identity(create(), "r1", **SUBJECT).question
+
+
+def test_the_body_can_be_left_out() -> None:
+    """C8: with `match_body = false` two different bodies of one subject are one create."""
+    loose: dict[str, Any] = {"coalesce": Coalesce.SUBJECT, "match_body": False}
+    assert identity(create(body=b"1"), "r1", **loose) == identity(create(body=b"2"), "r1", **loose)
+    assert identity(create(), "r1", **loose) != identity(create(), "r2", **loose)
+
+
+def test_a_request_that_goes_alone_needs_no_question() -> None:
+    """A write that is not coalesced is identified for its seals only."""
+    asked = Identifier(route()).identify(browser(), None, whole_question=False)
+    assert asked == Identity(identity(browser()).principal, b"")
+
+
+def test_the_memory_of_names_is_bounded_and_changes_nothing() -> None:
+    """Ten thousand invented names neither grow the memory nor blur what they separate."""
+    identifier = Identifier(route())
+    for number in range(10_000):
+        identifier.identify(request(**{f"X_{number}": "1"}), None)  # type: ignore[arg-type]
+    assert len(identifier._roles) <= Identifier._MEMORY
+    late = identifier.identify(browser(X_Late="1"), None)
+    assert late.principal != identifier.identify(browser(X_Late="2"), None).principal

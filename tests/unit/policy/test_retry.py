@@ -1,0 +1,307 @@
+"""Whether to ask again, and when: the three ladders, what may be repeated, and the limits on both."""
+
+import time
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.errors import Reason
+from proxy.message import Failure, Outcome
+from proxy.policy.retry import Again, Decision, Question, RetryBudget, RetryPolicy, Stop, retry_after
+from proxy.policy.routing import RetryRules
+from tests.unit.policy.samples import OPEN, REFUSED, RESET, TIMED_OUT, WALL, request, response, route
+
+EXACT = RetryRules(jitter=0.0)
+GET, POST = Question("GET"), Question("POST")
+
+
+def decide(
+    outcome: Outcome,
+    attempt: int = 1,
+    question: Question = GET,
+    rules: RetryRules = EXACT,
+    remaining_s: float = 60.0,
+    budget: RetryBudget | None = None,
+    *,
+    wanted: bool = True,
+    policy: RetryPolicy | None = None,
+) -> Decision:
+    """Ask the policy about one outcome, with everything else in its favour."""
+    policy = policy or RetryPolicy(Random(1))
+    return policy.decide(
+        rules, question, outcome, attempt, remaining_s, budget or RetryBudget(), 0.0, WALL, wanted=wanted
+    )
+
+
+def ladder(outcome: Outcome, rules: RetryRules = EXACT) -> list[int]:
+    """Return the waits, in ms, of a ladder whose every attempt ends alike."""
+    waits = []
+    for attempt in range(1, 10):
+        decision = decide(outcome, attempt, rules=rules)
+        if isinstance(decision, Stop):
+            return waits
+        waits.append(round(decision.delay_s * 1000))
+    return waits
+
+
+@pytest.mark.parametrize(
+    ("outcome", "waits"),
+    [
+        (RESET, [100, 200, 400]),
+        (REFUSED, [100, 200, 400]),
+        (Failure(Reason.CONNECTION_TIMEOUT, sent=False), [100, 200, 400]),
+        (Failure(Reason.DNS_ERROR, sent=False), [100, 200, 400]),
+        (Failure(Reason.RESPONSE_INCOMPLETE, sent=True), [100, 200, 400]),
+        (response(502), [100, 200, 400]),
+        (response(503), [100, 200, 400]),
+        (response(429), [200, 400, 800]),
+        (TIMED_OUT, [100, 200]),
+        (response(504), [100, 200]),
+    ],
+)
+def test_each_cause_has_its_ladder(outcome: Outcome, waits: list[int]) -> None:
+    """T4: the seed's three ladders."""
+    assert ladder(outcome) == waits
+
+
+@pytest.mark.parametrize("status", [200, 204, 301, 304, 400, 401, 403, 404, 408, 409, 410, 422, 500, 501, 505, 511])
+def test_what_has_no_ladder_is_never_repeated(status: int) -> None:
+    """T10: an answer that says something is taken at its word; wanting no retry denies none."""
+    assert decide(response(status)) == Stop("answered" if status < 400 else "not_retryable")
+
+
+@pytest.mark.parametrize(
+    "reason", [Reason.CIRCUIT_OPEN, Reason.CONNECTION_LIMIT, Reason.REQUEST_ERROR, Reason.INTERNAL, Reason.CANCELLED]
+)
+def test_the_sidecars_own_answers_are_never_repeated(reason: Reason) -> None:
+    """T9, T10: an open circuit ends the ladder, and so does whatever the sidecar itself refused."""
+    assert decide(Failure(reason, sent=False)) == Stop("not_retryable")
+
+
+def test_the_rules_bound_the_ladder() -> None:
+    """T4: count, first wait and cap are the route's; a timeout's ladder stays at two."""
+    rules = RetryRules(max_retries=6, initial_delay_s=0.3, max_delay_s=2.0, jitter=0.0)
+    assert ladder(RESET, rules) == [300, 600, 1200, 2000, 2000, 2000]
+    assert ladder(response(429), rules) == [600, 1200, 2000, 2000, 2000, 2000]
+    assert ladder(TIMED_OUT, rules) == [300, 600]
+    assert ladder(RESET, RetryRules(max_retries=0)) == []
+    assert ladder(TIMED_OUT, RetryRules(max_retries=1, jitter=0.0)) == [100]
+
+
+def test_the_end_of_a_ladder_has_its_reason() -> None:
+    """An exhausted ladder is a retry that was wanted and refused."""
+    assert decide(RESET, 4) == Stop("exhausted", denied=True)
+    assert decide(TIMED_OUT, 3) == Stop("exhausted", denied=True)
+
+
+@given(seed=st.integers(0, 10_000), attempt=st.integers(1, 3))
+def test_jitter_stays_within_a_fifth(seed: int, attempt: int) -> None:
+    """T6: ±20 % around the nominal wait, whatever the random source says."""
+    decision = decide(RESET, attempt, rules=RetryRules(), policy=RetryPolicy(Random(seed)))
+    assert isinstance(decision, Again)
+    nominal = 0.1 * 2 ** (attempt - 1)
+    assert 0.8 * nominal <= decision.delay_s <= 1.2 * nominal
+
+
+def test_jitter_uses_its_whole_range() -> None:
+    """T6: both ends are reached, so that callers spread."""
+    policy = RetryPolicy(Random(1))
+    waits = [decide(RESET, rules=RetryRules(), policy=policy) for _ in range(500)]
+    seconds = [wait.delay_s for wait in waits if isinstance(wait, Again)]
+    assert min(seconds) < 0.082
+    assert max(seconds) > 0.118
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("3", 3.0),
+        ("0", 0.0),
+        ("120", 120.0),
+        ("Sun, 14 Dec 2025 22:27:24 GMT", 10.0),
+        ("Sunday, 14-Dec-25 22:27:24 GMT", 10.0),
+        ("Sun Dec 14 22:27:24 2025", 10.0),
+        ("Sun, 14 Dec 2025 22:27:14 GMT", None),
+        ("Fri, 14 Dec 2001 22:27:24 GMT", None),
+        ("", None),
+        ("-1", None),
+        ("1.5", None),
+        ("soon", None),
+        ("9" * 10, None),
+        ("Sun, 99 Dec 2025 22:27:24 GMT", None),
+        ("Sun, 14 Dec 99999999999999999999 22:27:24 GMT", None),
+        ("Sun, 14 Dec 2025 22:27:24 +99999999999999999999", None),
+        ("Mon, 01 Jan 0001 00:00:00 +2359", None),
+        ("Sun, 14 Dec 2025 99999999999999999999:27:24 GMT", None),
+        ("\xb2", None),
+    ],
+)
+def test_both_forms_of_retry_after(value: str, seconds: float | None) -> None:
+    """T5: seconds, or a date in any of RFC 9110's three forms; invalid or past is as if it were absent."""
+    wall = 1_765_751_234.0  # Sun, 14 Dec 2025 22:27:14 GMT
+    assert retry_after(response(503, Retry_After=value), wall) == seconds
+
+
+def test_an_asctime_date_is_utc_wherever_the_sidecar_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """T5: RFC 9110's oldest date form names no zone and means UTC, also on a machine in New York.
+
+    Before, it was read as local time, and the wait was five hours off.
+    """
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        assert retry_after(response(503, Retry_After="Sun Dec 14 22:27:24 2025"), WALL) == 10.0
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@given(value=st.text(st.characters(max_codepoint=255, blacklist_characters="\r\n\0"), max_size=60))
+def test_no_retry_after_breaks_anything(value: str) -> None:
+    """T5: whatever an upstream writes there, it is a wait or nothing."""
+    seconds = retry_after(response(503, Retry_After=value), WALL)
+    assert seconds is None or seconds >= 0
+
+
+def test_a_longer_retry_after_is_waited_for_and_never_undercut() -> None:
+    """T5: the wait is the longer of ladder and Retry-After; jitter makes it longer, never shorter."""
+    assert decide(response(503, Retry_After="1")) == Again(1.0, "unavailable")
+    assert decide(response(503, Retry_After="0")) == Again(0.1, "unavailable")
+    policy = RetryPolicy(Random(1))
+    for _ in range(200):
+        decision = decide(response(429, Retry_After="1"), rules=RetryRules(), policy=policy)
+        assert isinstance(decision, Again)
+        assert 1.0 <= decision.delay_s <= 1.2
+
+
+def test_retry_after_may_pass_the_cap() -> None:
+    """T5: the upstream's own wish is not shortened to the ladder's cap; what is too long does not fit, and ends it."""
+    assert decide(response(503, Retry_After="5")) == Again(5.0, "unavailable")
+    assert decide(response(503, Retry_After="5"), remaining_s=2.0) == Stop("deadline", denied=True)
+
+
+def test_what_does_not_fit_is_not_tried() -> None:
+    """T4: the wait and min_attempt (50 ms) must fit into what is left."""
+    assert decide(RESET, remaining_s=0.151) == Again(0.1, "network")
+    assert decide(RESET, remaining_s=0.149) == Stop("deadline", denied=True)
+    assert decide(RESET, question=Question("GET", min_attempt_s=0.5), remaining_s=0.59) == Stop("deadline", denied=True)
+
+
+@pytest.mark.parametrize(
+    ("question", "outcome", "reason"),
+    [
+        (POST, RESET, "not_idempotent"),
+        (POST, TIMED_OUT, "not_idempotent"),
+        (POST, response(503), "not_idempotent"),
+        (POST, response(429), "not_idempotent"),
+        (POST, REFUSED, None),  # (a)
+        (Question("PATCH"), REFUSED, None),
+        (Question("PATCH"), RESET, "not_idempotent"),
+        (Question("POST", honours_idempotency=True), RESET, None),  # (b)
+        (Question("POST", honours_idempotency=True), response(502), None),
+        (Question("POST", rejected_means_unprocessed=True), response(429), None),  # (c)
+        (Question("POST", rejected_means_unprocessed=True), response(503), None),
+        (Question("POST", rejected_means_unprocessed=True), response(502), "not_idempotent"),
+        (Question("POST", rejected_means_unprocessed=True), response(504), "not_idempotent"),
+        (Question("POST", rejected_means_unprocessed=True), RESET, "not_idempotent"),
+        (Question("PUT"), RESET, None),
+        (Question("DELETE"), RESET, None),
+        (Question("HEAD"), RESET, None),
+        (Question("OPTIONS"), RESET, None),
+        (Question("get"), RESET, "not_idempotent"),
+        (Question("PURGE"), RESET, "not_idempotent"),
+        (Question("GET", replayable=False), REFUSED, "body_not_replayable"),
+        (Question("GET", resend=False), RESET, "sent"),
+        (Question("GET", resend=False), REFUSED, None),
+    ],
+)
+def test_what_may_be_repeated(question: Question, outcome: Outcome, reason: str | None) -> None:
+    """T1 (RFC 9110 section 9.2.2), T7: what left is repeated only where that is harmless, and the record says why."""
+    decision = decide(outcome, question=question)
+    assert decision == (Stop(reason, denied=True) if reason else decision)
+    assert isinstance(decision, Stop if reason else Again)
+
+
+@pytest.mark.parametrize(
+    ("question", "repeats"),
+    [
+        (GET, True),
+        (POST, False),
+        (Question("POST", honours_idempotency=True), True),
+        (Question("GET", resend=False), False),
+    ],
+)
+def test_only_what_can_be_tried_again_is_cut_short(question: Question, repeats: bool) -> None:
+    """T4: attempt_timeout applies only where a retry is allowed."""
+    policy = RetryPolicy(Random(1))
+    assert policy.repeats_timeouts(EXACT, question) is repeats
+    assert not policy.repeats_timeouts(RetryRules(max_retries=0), question)
+    policy.enabled = False
+    assert not policy.repeats_timeouts(EXACT, question)
+
+
+def test_nobody_who_waits_no_retry() -> None:
+    """T10: a flight that everybody left is not tried again, and nothing was denied to anybody."""
+    assert decide(RESET, wanted=False) == Stop("nobody_waits")
+
+
+def test_the_switch() -> None:
+    """T12: switched off, every retry that was wanted is refused and counted."""
+    policy = RetryPolicy(Random(1))
+    policy.enabled = False
+    assert decide(RESET, policy=policy) == Stop("switched_off", denied=True)
+    assert decide(response(200), policy=policy) == Stop("answered")
+
+
+def test_a_question_is_the_routes_and_the_requests() -> None:
+    """What the policy knows of a request is fixed by its method, its body and its route."""
+    asked = Question.of(route(honours_idempotency=True, resend=False, min_attempt_s=0.2), request("POST"))
+    assert asked == Question("POST", True, True, False, False, 0.2)
+
+
+def test_the_budget_of_a_storm() -> None:
+    """T8: ten thousand failing requests in ten seconds cost at most a quarter more calls."""
+    budget, policy, calls = RetryBudget(), RetryPolicy(Random(1)), 0
+    for number in range(10_000):
+        now = number / 1000
+        budget.deposit()
+        for attempt in range(1, 5):
+            calls += 1
+            if isinstance(policy.decide(EXACT, GET, RESET, attempt, 60.0, budget, now, WALL), Stop):
+                break
+    assert 10_000 * 1.15 <= calls <= 10_000 * 1.25
+
+
+def test_an_hour_of_calm_buys_no_storm() -> None:
+    """T8: what was saved is bounded, however many requests went well before."""
+    budget = RetryBudget()
+    for _ in range(1_000_000):
+        budget.deposit()
+    assert sum(budget.withdraw(0.0) for _ in range(1000)) == 100
+
+
+def test_few_requests_may_still_be_retried() -> None:
+    """T8: the floor allows ten at once, and one more a second after that, never more than the floor."""
+    budget = RetryBudget()
+    assert sum(budget.withdraw(1000.0) for _ in range(20)) == 10
+    assert not budget.withdraw(1000.5)
+    assert budget.withdraw(1001.5)
+    assert sum(budget.withdraw(5000.0) for _ in range(20)) == 10
+
+
+def test_only_retries_cost() -> None:
+    """T8: a decision not to retry, for whatever reason, takes nothing from the budget."""
+    budget = RetryBudget()
+    before = repr(budget)
+    for outcome, question in ((response(200), GET), (response(404), GET), (RESET, POST), (OPEN, GET)):
+        decide(outcome, question=question, budget=budget)
+    decide(RESET, 4, budget=budget)
+    decide(RESET, remaining_s=0.1, budget=budget)
+    assert repr(budget) == before == "<RetryBudget tokens=10.0>"
+
+
+def test_an_empty_budget_says_so() -> None:
+    """T8: the reason is the budget's, for the record and the metric."""
+    assert decide(RESET, budget=RetryBudget(share=0.0, floor=0.0)) == Stop("budget", denied=True)
