@@ -142,6 +142,42 @@ def drain(
 
 
 @app.command()
+def inject(
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="Kubernetes manifests; - is standard input.")],
+    name: Annotated[
+        list[str] | None, typer.Option(help="A workload; again for more. Default: what is annotated.")
+    ] = None,
+    service: Annotated[list[str] | None, typer.Option(help="A Service that must be there and be redirected.")] = None,
+    image: Annotated[str | None, typer.Option(help="The sidecar's image.")] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The sidecar's port.")] = 8080,
+    admin_port: Annotated[int, typer.Option(min=1, max=65535, help="The control plane's.")] = 9901,
+    upstream_port: Annotated[int | None, typer.Option(min=1, max=65535, help="The backend's.")] = None,
+    config_map: Annotated[str | None, typer.Option(help="A ConfigMap with backstay.toml.")] = None,
+    token_secret: Annotated[str | None, typer.Option(help="A Secret whose key token is the admin token.")] = None,
+    native: Annotated[bool, typer.Option(help="A native sidecar, Kubernetes 1.29.")] = True,
+    kubelet_sleeps: Annotated[bool, typer.Option(help="The backend's preStop: the kubelet's, Kubernetes 1.30.")] = True,
+) -> int:
+    """Add the sidecar to Kubernetes manifests, and print them."""
+    from proxy.cli.inject import inject
+
+    return inject(
+        file, name, service, image, port=port, admin_port=admin_port, upstream_port=upstream_port,
+        config_map=config_map, token_secret=token_secret, native=native, kubelet_sleeps=kubelet_sleeps,
+    )  # fmt: skip
+
+
+@app.command()
+def uninject(
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="Kubernetes manifests; - is standard input.")],
+    name: Annotated[list[str] | None, typer.Option(help="A workload; again for more. Default: all.")] = None,
+) -> int:
+    """Take the sidecar out of Kubernetes manifests again, and print them."""
+    from proxy.cli.inject import uninject
+
+    return uninject(file, name)
+
+
+@app.command()
 def health(
     admin: Admin = DEFAULT_ADMIN,
     ready: Annotated[

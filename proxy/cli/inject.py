@@ -1,0 +1,62 @@
+"""`backstay inject` and `uninject`: manifests from a file or standard input to standard output, all or nothing."""
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+FAILED = 1
+MISTAKEN = 2
+
+
+def inject(
+    file: str, names: Sequence[str] | None, services: Sequence[str] | None, image: str | None, **said: Any
+) -> int:
+    """Print the manifests with the sidecar, and on standard error what else there is to do; `said` goes to `Options`."""
+
+    def transform(text: str) -> str:
+        from proxy.inject.inject import inject
+        from proxy.inject.sidecar import Options
+
+        chosen = {**said, "image": image} if image else said
+        made = inject(text, Options(tuple(names or ()), tuple(services or ()), **chosen))
+        for note in made.notes:
+            print(f"backstay: {note}", file=sys.stderr)
+        return made.text
+
+    return _transformed(file, transform)
+
+
+def uninject(file: str, names: Sequence[str] | None) -> int:
+    """Print the manifests without the sidecar."""
+
+    def transform(text: str) -> str:
+        from proxy.inject.inject import uninject
+
+        return uninject(text, names or ())
+
+    return _transformed(file, transform)
+
+
+def _transformed(file: str, transform: Callable[[str], str]) -> int:
+    if find_spec("ruamel") is None:
+        return _refuse("this needs ruamel.yaml: pip install 'backstay[inject]'", FAILED)
+    from proxy.inject.documents import InjectError
+
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+        made = transform(text)
+    except InjectError as error:
+        return _refuse(str(error), MISTAKEN)
+    except UnicodeDecodeError:
+        return _refuse(f"{file} is not UTF-8", MISTAKEN)
+    except OSError as error:
+        return _refuse(f"{file} cannot be read: {(error.strerror or str(error)).lower()}", MISTAKEN)
+    sys.stdout.write(made)
+    return 0
+
+
+def _refuse(sentence: str, status: int) -> int:
+    print(f"backstay: {sentence}", file=sys.stderr)
+    return status

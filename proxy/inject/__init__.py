@@ -1,0 +1,1 @@
+"""`backstay inject` and `uninject`: documents in, documents out; nothing here opens a file."""

@@ -1,0 +1,93 @@
+"""Changes that can be undone: each is noted in an annotation of the object that it was made to."""
+
+import json
+from typing import Any
+
+from proxy.inject.documents import insert
+from proxy.inject.objects import INJECTED, SIDECAR, Thing
+
+Path = tuple[str, ...]
+
+
+class Edits:
+    """The changes to one object. `note` writes them down; without a note there is no way back."""
+
+    __slots__ = ("_added", "_created", "_root", "_was")
+
+    def __init__(self, root: Any) -> None:
+        self._root = root
+        self._was: dict[str, Any] = {}
+        self._created: list[str] = []
+        self._added: list[str] = []
+
+    def set(self, path: Path, value: object) -> None:
+        """Put a value at a path, over what stands there or as a new key."""
+        parent = self._table(path[:-1])
+        if path[-1] in parent:
+            self._was[_joined(path)] = parent[path[-1]]
+            parent[path[-1]] = value
+        else:
+            self._created.append(_joined(path))
+            insert(parent, path[-1], value, first=1 if "name" in parent else 0)
+
+    def add(self, path: Path, item: Any) -> None:
+        """Put an item at the head of a list: comments after its last item stay where they are."""
+        parent = self._table(path[:-1])
+        if not parent.get(path[-1]):
+            self.set(path, [])
+        parent[path[-1]].insert(0, item)
+        self._added.append(_joined((*path, item["name"])))
+
+    def note(self) -> None:
+        """Write down what was changed."""
+        annotations = ("metadata", "annotations")
+        self._table(annotations)
+        noted = {"was": self._was, "created": self._created, "added": self._added}
+        record = {key: value for key, value in noted.items() if value}
+        table = at(self._root, annotations)
+        insert(table, INJECTED, json.dumps(record, separators=(",", ":")))
+
+    def _table(self, path: Path) -> Any:
+        """Return the table at a path, made where there is none."""
+        for size in range(1, len(path) + 1):
+            parent = at(self._root, path[: size - 1])
+            if isinstance(parent, dict) and not parent.get(path[size - 1]):
+                self.set(path[:size], type(self._root)())
+        return at(self._root, path)
+
+
+def undo(thing: Thing) -> None:
+    """Take back every change that is noted, and the note."""
+    root = thing.root
+    record = json.loads(root["metadata"]["annotations"].pop(INJECTED))
+    for path in map(_split, record.get("added", [])):
+        items = at(root, path[:-1])
+        del items[next(index for index, item in enumerate(items) if item["name"] == path[-1])]
+    for path in map(_split, reversed(record.get("created", []))):
+        at(root, path[:-1]).pop(path[-1], None)
+    for path, value in ((_split(text), value) for text, value in record.get("was", {}).items()):
+        at(root, path[:-1])[path[-1]] = value
+
+
+def at(node: Any, path: Path) -> Any:
+    """Return what stands at a path; an item of a list goes by its name or its index."""
+    for key in path:
+        if isinstance(node, list):
+            node = next((item for item in node if str(item.get("name")) == key), None) or node[int(key)]
+        else:
+            node = node[key]
+    return node
+
+
+def _joined(path: Path) -> str:
+    """Return a JSON pointer: an annotation's own name has slashes."""
+    return "".join("/" + key.replace("~", "~0").replace("/", "~1") for key in path)
+
+
+def _split(pointer: str) -> Path:
+    return tuple(key.replace("~1", "/").replace("~0", "~") for key in pointer.split("/")[1:])
+
+
+def has_sidecar(thing: Thing) -> bool:
+    """Tell whether a container of the sidecar's name is there already."""
+    return any(container.get("name") == SIDECAR for container in thing.all_containers())
