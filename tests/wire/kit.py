@@ -253,6 +253,14 @@ class Wire:
         self._clients.append(line)
         return line
 
+    def let_pass(self, seconds: float) -> None:
+        """Let the sweep believe that so much time went by: what waits too long ends now."""
+        self.sidecar.gate.sweep(asyncio.get_running_loop().time() + seconds)
+
+    def counted(self, line: str) -> bool:
+        """Tell whether the metrics have this line."""
+        return line in self.sidecar.metrics.render("")[0].decode().splitlines()
+
     async def asked(self, request: bytes) -> tuple[Line, Line, Answer]:
         """Say a request without a body as a new client; return both lines, and the head that reached the backend."""
         client = await self.client()

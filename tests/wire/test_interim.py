@@ -1,0 +1,105 @@
+"""Expect and the 1xx: who answers 100 depends on who keeps the body; other interim answers are passed on (W7)."""
+
+from tests.wire.conftest import Start
+from tests.wire.kit import Wire
+
+POST = b"POST /x HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n"
+HI = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+async def test_a_body_that_is_kept_is_asked_for_by_the_sidecar(wire: Wire) -> None:
+    """The client gets its 100 before the backend hears of the request, and the backend sees no Expect."""
+    client = await wire.client()
+    await client.say(POST + b"Content-Length: 4\r\n\r\n")
+    await client.hears(CONTINUE)
+    assert wire.backend.lines == []
+    await client.say(b"body")
+    backend = await wire.backend.connection()
+    asked = await backend.message()
+    assert (asked.get(b"expect"), asked.body) == (None, b"body")
+    await backend.say(HI)
+    assert (await client.message()).body == b"hi"
+
+
+async def test_a_body_that_is_streamed_is_asked_for_by_the_backend(start: Start) -> None:
+    """Expect goes upstream, and the 100 that comes back is the backend's own."""
+    wire = await start(defaults='replay_limit = "3"')
+    client = await wire.client()
+    await client.say(POST + b"Content-Length: 4\r\n\r\n")
+    backend = await wire.backend.connection()
+    assert (await backend.head()).get(b"expect") == b"100-continue"
+    assert client.heard == b""
+    await backend.say(CONTINUE)
+    await client.hears(CONTINUE)
+    await client.say(b"body")
+    await backend.hears(b"body")
+    await backend.say(HI)
+    assert (await client.message()).body == b"hi"
+
+
+async def test_a_refused_upload_is_never_sent(start: Start) -> None:
+    """The backend's final answer comes instead of its 100, and the connection ends with it."""
+    wire = await start(defaults='replay_limit = "3"')
+    client = await wire.client()
+    await client.say(POST + b"Content-Length: 4\r\n\r\n")
+    backend = await wire.backend.connection()
+    await backend.head()
+    await backend.say(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno")
+    answer = await client.message()
+    assert (answer.status, answer.get(b"connection")) == (401, b"close")
+    assert await client.rest() == b""
+
+
+async def test_a_client_that_does_not_wait_is_not_made_to(wire: Wire) -> None:
+    """The body may come with the head; the 100 is said all the same, before the answer."""
+    client = await wire.client()
+    await client.say(POST + b"Content-Length: 4\r\n\r\nbody")
+    backend = await wire.backend.connection()
+    assert (await backend.message()).body == b"body"
+    await backend.say(HI)
+    await client.hears(CONTINUE)
+    assert (await client.message()).body == b"hi"
+
+
+async def test_the_100_waits_for_its_turn(wire: Wire) -> None:
+    """In a pipeline it comes after the answers to what was asked before."""
+    client = await wire.client()
+    await client.say(b"GET /first HTTP/1.1\r\nHost: a\r\n\r\n" + POST + b"Content-Length: 4\r\n\r\n")
+    backend = await wire.backend.connection()
+    await backend.head()
+    assert client.heard == b""
+    await backend.say(HI)
+    assert (await client.message()).body == b"hi"
+    await client.hears(CONTINUE)
+
+
+async def test_early_hints_reach_the_client_that_asked(wire: Wire) -> None:
+    """Every interim answer crosses with its fields, in order, before the final one."""
+    client, backend, _ = await wire.asked(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
+    await backend.say(b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\nLink: </b>\r\n\r\n")
+    assert (await client.head()).status == 102
+    hints = await client.head()
+    assert (hints.start, hints.lines) == (b"HTTP/1.1 103 Early Hints", [b"Link: </a>", b"Link: </b>"])
+    await backend.say(HI)
+    assert (await client.message()).body == b"hi"
+
+
+async def test_an_old_client_gets_no_interim_answer(wire: Wire) -> None:
+    """HTTP/1.0 knows none (RFC 9110 section 15.2)."""
+    client, backend, _ = await wire.asked(b"GET /x HTTP/1.0\r\n\r\n")
+    await backend.say(b"HTTP/1.1 103 Early Hints\r\n\r\n" + HI)
+    assert (await client.message()).status == 200
+
+
+async def test_followers_get_the_answer_only(wire: Wire) -> None:
+    """Interim answers go to the leader's client alone."""
+    leader, backend, _ = await wire.asked(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
+    follower = await wire.client()
+    await follower.say(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\nGET")
+    await backend.say(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+    assert (await leader.head()).status == 103
+    await backend.say(HI)
+    assert (await leader.message()).status == 200
+    assert (await follower.message()).status == 200
+    assert len(wire.backend.lines) == 1
