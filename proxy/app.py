@@ -189,11 +189,14 @@ class Sidecar:
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
-        now = loop.time()
+        self.sweep(loop.time())
+        self._sweeper = loop.call_later(SWEEP_S, self._sweep)
+
+    def sweep(self, now: float) -> None:
+        """End what has waited too long at `now`, in the loop's seconds."""
         self.gate.sweep(now)
         self._assembly.sweep(now)
         self._minutely.sweep(now)
-        self._sweeper = loop.call_later(SWEEP_S, self._sweep)
 
     def _switch(self, name: str, on: bool) -> None:
         (self._retry if name == "retries" else self._flights).enabled = on

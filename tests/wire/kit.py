@@ -255,7 +255,7 @@ class Wire:
 
     def let_pass(self, seconds: float) -> None:
         """Let the sweep believe that so much time went by: what waits too long ends now."""
-        self.sidecar.gate.sweep(asyncio.get_running_loop().time() + seconds)
+        self.sidecar.sweep(asyncio.get_running_loop().time() + seconds)
 
     def counted(self, line: str) -> bool:
         """Tell whether the metrics have this line."""
