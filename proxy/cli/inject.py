@@ -13,7 +13,7 @@ MISTAKEN = 2
 def inject(
     file: str, names: Sequence[str] | None, services: Sequence[str] | None, image: str | None, **said: Any
 ) -> int:
-    """Print the manifests with the sidecar, and on standard error what else there is to do; `said` goes to `Options`."""
+    """Print manifests with the sidecar, and on standard error what else there is to do; `said` becomes `Options`."""
 
     def transform(text: str) -> str:
         from proxy.inject.inject import inject
