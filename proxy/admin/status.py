@@ -18,6 +18,7 @@ VIEWERS = 32  # streams at once; a figure costs 0.2 ms of the event loop, and re
 _PAGES: Mapping[str, tuple[str, str]] = {
     "/": ("status.html", "text/html"),
     "/status.css": ("status.css", "text/css"),
+    "/status.svg": ("status.svg", "image/svg+xml"),
     "/status.js": ("status.js", "text/javascript"),
 }
 _POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"

@@ -96,15 +96,15 @@ function bars(list, entries) {
 
 // sections
 
-const MODES = { automatic: "", auto: "" };
+const FORCED = { open: "held open by hand", close: "held closed by hand", observe: "only observing" };
 
 function circuitText(circuit) {
   const parts = [];
   if (circuit.state === "OPEN") parts.push(circuit.probes_in_s > 0 ? `probes in ${circuit.probes_in_s.toFixed(0)} s` : "probes with the next request");
   else parts.push(`${circuit.failures} failures in a row`);
   if (circuit.opened_ago_s !== null) parts.push(`opened ${circuit.opened_ago_s.toFixed(0)} s ago`);
-  const mode = MODES[circuit.mode] ?? circuit.mode.replace("_", " ");
-  return mode ? [mode, ...parts].join(" · ") : parts.join(" · ");
+  if (circuit.mode !== "auto") parts.unshift(FORCED[circuit.mode]);
+  return parts.join(" · ");
 }
 
 function showCircuits(circuits) {
@@ -113,7 +113,7 @@ function showCircuits(circuits) {
     let card = list.querySelector(`[data-name="${CSS.escape(circuit.name)}"]`);
     if (!card) {
       const button = element("button", { textContent: "Reset", ariaLabel: `Reset the circuit ${circuit.name}` });
-      button.addEventListener("click", () => reset(circuit.name));
+      button.addEventListener("click", () => reset(circuit.name)); // also ends what was forced by hand
       card = element("li", {}, element("b", { textContent: circuit.name }), element("span", { className: "state" }), element("p"), button);
       card.dataset.name = circuit.name;
       list.append(card);
@@ -143,10 +143,10 @@ function routeRow(route, now, first) {
   return element("tr", {},
     element("th", { scope: "row", textContent: route.name }),
     cell(rate >= 10 ? number(Math.round(rate)) : rate.toFixed(1)),
-    element("td", {}, plot(rates, { label: `requests a second of ${route.name}` })),
     cell(share(last.succeeded, last.count), last.count && last.succeeded < 0.99 * last.count ? "n bad" : "n"),
     cell(time(p50)),
     cell(time(p95), `n ${judged(p95, route.target)}`),
+    element("td", {}, plot(rates, { label: `requests a second of ${route.name}` })),
     element("td", {}, plot(tails, { limits: route.target ?? [], label: `p95 of ${route.name}, now ${time(p95)}` })),
   );
 }
@@ -204,7 +204,7 @@ async function ask(path, method = "GET") {
 
 async function reset(name) {
   try {
-    await ask(`circuits/${encodeURIComponent(name)}/reset`, "POST");
+    for (const action of ["reset", "auto"]) await ask(`circuits/${encodeURIComponent(name)}/${action}`, "POST");
   } catch (error) {
     $("found").textContent = error.message;
   }
