@@ -1,0 +1,220 @@
+"""Who keeps the sidecar waiting, and who asks for too much: each ends at its own limit (W8, W9, W11, W12, W13)."""
+
+import pytest
+
+from tests.wire.conftest import Start
+from tests.wire.kit import Wire, soon, until
+
+GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\n"
+HI = OK + b"Content-Length: 2\r\n\r\nhi"
+
+
+async def test_a_slow_head_gets_408_at_its_time(start: Start) -> None:
+    """The clock runs from the head's first byte, however many more come."""
+    wire = await start(listen='head_timeout = "10s"')
+    client = await wire.client()
+    await client.say(b"GET / HTT")
+    await until(lambda: bool(wire.sidecar.gate.connections))
+    wire.let_pass(9.0)
+    await client.say(b"P/1.1\r\nX-")
+    assert client.heard == b""
+    wire.let_pass(10.5)
+    assert (await client.message()).status == 408
+    assert await client.rest() == b""
+    assert wire.counted('backstay_bad_requests_total{reason="slow_head"} 1')
+
+
+async def test_a_slow_body_gets_408_at_its_time(start: Start) -> None:
+    """The clock runs from the body's last byte: a slow upload that goes on is none of our business."""
+    wire = await start(defaults='idle_timeout = "20s"')
+    client = await wire.client()
+    await client.say(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nab")
+    await until(lambda: bool(wire.sidecar.gate.connections))
+    wire.let_pass(19.0)
+    assert client.heard == b""
+    wire.let_pass(21.0)
+    assert (await client.message()).status == 408
+    assert await client.rest() == b""
+    assert wire.backend.lines == []
+
+
+@pytest.mark.parametrize("said", [b"", b"\r\n\r\n", GET])
+async def test_an_idle_connection_is_closed_without_a_word(start: Start, said: bytes) -> None:
+    """Nothing was asked, or all was answered: there is nothing to say."""
+    wire = await start(listen='keepalive_timeout = "30s"')
+    client = await wire.client()
+    await client.say(said)
+    if said == GET:
+        backend = await wire.backend.connection()
+        await backend.head()
+        await backend.say(HI)
+        await client.message()
+    await until(lambda: bool(wire.sidecar.gate.connections))
+    wire.let_pass(29.0)
+    assert wire.sidecar.gate.connections
+    wire.let_pass(31.0)
+    assert await client.rest() == b""
+
+
+async def test_a_reader_that_takes_nothing_is_cut(start: Start) -> None:
+    """Its answer, its backend's connection and its memory are let go at the idle time."""
+    wire = await start(listen='idle_timeout = "30s"')
+    client, backend, _ = await wire.asked(GET)
+    client.stop_reading()
+    backend.say_at_once(OK + b"Content-Length: 40000000\r\n\r\n" + b"x" * 40_000_000)
+    await soon(backend.is_stuck())
+    wire.let_pass(1.0)
+    wire.let_pass(29.0)
+    assert wire.sidecar.gate.connections
+    wire.let_pass(32.0)
+    await until(lambda: not wire.sidecar.gate.connections)
+    assert await backend.ending() in ("fin", "reset")
+
+
+async def test_a_slow_reader_stops_its_backend(wire: Wire) -> None:
+    """What is on its way is bounded: the backend has to wait, and every byte arrives in the end."""
+    size = 32 * 1024 * 1024
+    client, backend, _ = await wire.asked(GET)
+    client.stop_reading()
+    backend.say_at_once(OK + b"Content-Length: %d\r\n\r\n" % size + b"x" * size)
+    await soon(backend.is_stuck())
+    assert backend.unsent > size // 4
+    client.read_again()
+    assert len((await client.message()).body) == size
+
+
+async def test_a_slow_backend_stops_its_client(wire: Wire) -> None:
+    """As above, upwards."""
+    size = 32 * 1024 * 1024
+    client = await wire.client()
+    client.say_at_once(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size)
+    backend = await wire.backend.connection()
+    await backend.head()
+    backend.stop_reading()
+    client.say_at_once(b"x" * size)
+    await soon(client.is_stuck())
+    assert client.unsent > size // 4
+    backend.read_again()
+    assert len(await backend.exactly(size)) == size
+
+
+async def test_answers_that_nobody_reads_are_not_piled_up(start: Start) -> None:
+    """A client that pipelines and does not read has its next requests wait, until the backend's line falls idle."""
+    wire = await start(upstream='idle_timeout = "200ms"')
+    client = await wire.client()
+    client.stop_reading()
+    client.say_at_once(GET * 200)
+    asked, big = 0, OK + b"Content-Length: 60000\r\n\r\n" + b"x" * 60_000
+    backend = await wire.backend.connection()
+    while asked < 200:
+        try:
+            await backend.head()
+        except EOFError:
+            break
+        backend.say_at_once(big)
+        asked += 1
+    assert asked < 200
+    client.read_again()
+    for _ in range(asked):
+        assert len((await client.message()).body) == 60_000
+
+
+async def test_pipelined_requests_are_answered_in_order(wire: Wire) -> None:
+    """Many at once, one after the other to the backend, each answer in its place."""
+    client = await wire.client()
+    await client.say(b"".join(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % n for n in range(100)))
+    backend = await wire.backend.connection()
+    for n in range(100):
+        assert (await backend.head()).start == b"GET /%d HTTP/1.1" % n
+        backend.say_at_once(OK + b"Content-Length: 3\r\n\r\n%03d" % n)
+    assert [(await client.message()).body for _ in range(100)] == [b"%03d" % n for n in range(100)]
+
+
+async def test_pipelined_bodies_do_not_pile_up(wire: Wire) -> None:
+    """At most one body waits behind the request under way; the rest stays with the client."""
+    client = await wire.client()
+    put = b"PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n" + b"y" * 60_000
+    client.say_at_once(put * 200)
+    backend = await wire.backend.connection()
+    assert len((await backend.message()).body) == 60_000
+    await soon(client.is_stuck())
+    assert client.unsent > 2_000_000
+    for _ in range(199):
+        backend.say_at_once(HI)
+        assert len((await backend.message()).body) == 60_000
+
+
+@pytest.mark.parametrize("stage", ["waiting", "in_head", "in_body", "in_upload"])
+async def test_a_client_that_leaves_is_noticed_at_once(wire: Wire, stage: str) -> None:
+    """The backend's connection is let go, and the record says 499 where there was no answer (W9)."""
+    client = await wire.client()
+    if stage == "in_upload":
+        await client.say(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nabc")
+    else:
+        await client.say(GET)
+    backend = await wire.backend.connection()
+    await backend.head()
+    if stage == "in_head":
+        await backend.say(b"HTTP/1.1 200 O")
+    if stage == "in_body":
+        await backend.say(OK + b"Content-Type: text/event-stream\r\n\r\ndata: 1\n\n")
+        await client.head()
+    client.close()
+    assert await backend.ending() in ("fin", "reset")
+    await until(lambda: not wire.sidecar.running)
+    status = 200 if stage == "in_body" else 499
+    assert wire.sidecar.audit.newest[-1]["status"] == status
+    assert not wire.sidecar.gate.connections
+
+
+async def test_too_many_connections_are_told_so(start: Start) -> None:
+    """503, and the connection ends; those that are here go on."""
+    wire = await start(listen="max_connections = 1")
+    client, backend, _ = await wire.asked(GET)
+    other = await wire.client()
+    assert (await other.message()).status == 503
+    assert await other.rest() == b""
+    await backend.say(HI)
+    assert (await client.message()).body == b"hi"
+
+
+async def test_an_early_answer_to_an_upload_ends_the_connection(wire: Wire) -> None:
+    """It arrives whole although the client is still sending."""
+    client = await wire.client()
+    await client.say(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\nabc")
+    backend = await wire.backend.connection()
+    await backend.head()
+    await backend.say(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
+    answer = await client.message()
+    assert (answer.status, answer.get(b"connection"), answer.body) == (413, b"close", b"no")
+    client.say_at_once(b"x" * 100_000)
+    assert await client.rest() == b""
+
+
+async def test_events_pass_one_by_one(wire: Wire) -> None:
+    """Each is delivered when it comes, for as long as they come; a heartbeat keeps the stream alive (W13)."""
+    client, backend, _ = await wire.asked(GET.replace(b"\r\n\r\n", b"\r\nAccept: text/event-stream\r\n\r\n"))
+    await backend.say(OK + b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+    await client.head()
+    for n in range(5):
+        event = b"data: %d\n\n" % n if n % 2 else b":\n\n"
+        await backend.say(b"%x\r\n%b\r\n" % (len(event), event))
+        heard = b""
+        while not heard.endswith(b"\n\n\r\n"):
+            heard += await client.some()
+        wire.let_pass(50.0 * (n + 1))
+    await backend.say(b"0\r\n\r\n")
+    assert (await client.some()).endswith(b"0\r\n\r\n")
+
+
+async def test_a_stream_that_falls_silent_is_cut(start: Start) -> None:
+    """Without a heartbeat the idle time ends it, and the client sees that it was not the end."""
+    wire = await start(defaults='idle_timeout = "20s"')
+    client, backend, _ = await wire.asked(GET)
+    await backend.say(OK + b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n:\n\n\r\n")
+    await client.head()
+    await client.exactly(8)
+    wire.let_pass(21.0)
+    assert await client.ending() in ("fin", "reset")
+    assert not client.heard.endswith(b"0\r\n\r\n")
