@@ -53,11 +53,15 @@ class Dialer:
             return (await loop.create_unix_connection(make, address.path))[1]
         if self._literal:
             return await self._reach(make, address.host)
-        infos = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-        hosts = interleaved([(family, str(sockaddr[0])) for family, _, _, _, sockaddr in infos])
+        hosts = interleaved(await self._resolve())
         if len(hosts) == 1:
             return await self._reach(make, hosts[0])
         return await self._race(make, hosts)
+
+    async def _resolve(self) -> list[tuple[int, str]]:
+        loop, address = asyncio.get_running_loop(), self._address
+        infos = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        return [(family, str(sockaddr[0])) for family, _, _, _, sockaddr in infos]
 
     async def _race(self, make: Callable[[], P], hosts: list[str]) -> P:
         attempts = [partial(self._reach, make, host) for host in hosts]

@@ -1,0 +1,70 @@
+"""SIGTERM's way out: nothing that was accepted is lost, nothing waits for ever (W17)."""
+
+import asyncio
+
+import pytest
+
+from tests.wire.conftest import Start
+from tests.wire.kit import Wire, soon, until
+
+GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
+HI = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+
+
+async def test_every_answer_says_close_and_the_connection_ends(start: Start) -> None:
+    """While it still accepts, answers already tell clients to go elsewhere next time."""
+    wire = await start()
+    client, backend, _ = await wire.asked(GET)
+    stopping = asyncio.get_running_loop().create_task(wire.sidecar.stop(delay_s=0.1))
+    await until(lambda: wire.sidecar.gate.draining)
+    newcomer = await wire.client()
+    await newcomer.say(GET.replace(b"/x", b"/y"))
+    other = await wire.backend.connection()
+    await other.head()
+    for line, asker in ((backend, client), (other, newcomer)):
+        await line.say(HI)
+        answer = await asker.message()
+        assert (answer.body, answer.get(b"connection")) == (b"hi", b"close")
+        assert await asker.rest() == b""
+    await soon(stopping)
+
+
+async def test_an_upload_in_flight_finishes(start: Start) -> None:
+    """Its last byte, its answer and its record all come, though nobody new is let in."""
+    wire = await start(defaults='replay_limit = "4"')
+    client = await wire.client()
+    await client.say(b"PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n01234")
+    backend = await wire.backend.connection()
+    await backend.head()
+    port = wire.port
+    stopping = asyncio.get_running_loop().create_task(wire.sidecar.stop(delay_s=0.0))
+    await until(lambda: wire.sidecar.gate.keepalive_s < 1.0)
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", port)
+    await client.say(b"56789")
+    await backend.hears(b"0123456789")
+    await backend.say(HI)
+    assert (await client.message()).body == b"hi"
+    await soon(stopping)
+
+
+async def test_an_idle_connection_is_closed(wire: Wire) -> None:
+    """Nobody waits for a keep-alive time to pass."""
+    client, backend, _ = await wire.asked(GET)
+    await backend.say(HI)
+    await client.message()
+    stopping = asyncio.get_running_loop().create_task(wire.sidecar.stop(delay_s=0.0))
+    assert await client.rest() == b""
+    await soon(stopping)
+
+
+async def test_streams_are_cut_at_the_deadline(start: Start) -> None:
+    """What has no end of its own gets one when the drain's time is over."""
+    wire = await start()
+    stream, backend, _ = await wire.asked(GET)
+    await backend.say(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")
+    await stream.head()
+    await soon(wire.sidecar.stop(delay_s=0.0))
+    assert await stream.ending() in ("fin", "reset")
+    assert not stream.heard.endswith(b"0\r\n\r\n")
+    assert wire.sidecar.running == 0

@@ -1,0 +1,153 @@
+"""The backend's connections: which are used again, which never, and how many there may be (W15, W16)."""
+
+import asyncio
+import socket
+
+import pytest
+
+from proxy.wire.dial import Address, Dialer, interleaved
+from tests.wire.conftest import Start
+from tests.wire.kit import Wire, soon, until
+
+GET = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
+POST = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
+HI = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+
+
+async def test_a_connection_is_used_again(wire: Wire) -> None:
+    """One after the other, on one connection."""
+    client, backend, _ = await wire.asked(GET % 1)
+    await backend.say(HI)
+    await client.message()
+    await client.say(POST)
+    assert (await backend.head()).start.startswith(b"POST")
+    assert len(wire.backend.lines) == 1
+
+
+@pytest.mark.parametrize("request_", [GET % 2, POST], ids=["safe", "unsafe"])
+async def test_a_connection_that_died_unseen_is_replaced_for_safe_requests(wire: Wire, request_: bytes) -> None:
+    """The backend hangs up on the next request without a byte: a safe one goes out again and costs no retry."""
+    client, backend, _ = await wire.asked(GET % 1)
+    await backend.say(HI)
+    await client.message()
+    await client.say(request_)
+    await backend.head()
+    backend.close()
+    if request_ == POST:
+        assert (await client.message()).status == 502
+        return
+    again = await wire.backend.connection()
+    assert (await again.head()).start == b"GET /2 HTTP/1.1"
+    await again.say(HI)
+    assert (await client.message()).get(b"server-timing") is not None
+    assert len(wire.sidecar.audit.newest[-1]["attempts"]) == 1
+
+
+async def test_unsafe_requests_trust_only_a_fresh_connection(start: Start) -> None:
+    """One that was idle for a while may be closing: a POST gets a new one, a GET does not mind."""
+    wire = await start()
+    client, backend, _ = await wire.asked(GET % 1)
+    await backend.say(HI)
+    await client.message()
+    pool = next(iter(wire.sidecar._assembly.pools.values()))
+    pool._idle[0].idle_since -= 2.0
+    await client.say(POST)
+    fresh = await wire.backend.connection()
+    assert (await fresh.head()).start.startswith(b"POST")
+
+
+@pytest.mark.parametrize("scheme", [b"NTLM TlRM", b"Negotiate YII="])
+async def test_credentials_of_a_connection_are_never_shared(wire: Wire, scheme: bytes) -> None:
+    """A connection that carried NTLM or Negotiate authenticates whoever speaks next on it: nobody does."""
+    client, backend, _ = await wire.asked(b"GET /1 HTTP/1.1\r\nHost: a\r\nAuthorization: " + scheme + b"\r\n\r\n")
+    await backend.say(HI)
+    await client.message()
+    assert await backend.ending() in ("fin", "reset")
+
+
+async def test_a_challenge_for_a_connection_is_not_shared_either(wire: Wire) -> None:
+    """`WWW-Authenticate: NTLM` begins such an authentication."""
+    client, backend, _ = await wire.asked(GET % 1)
+    await backend.say(
+        b"HTTP/1.1 401 No\r\nWWW-Authenticate: Basic\r\nWWW-Authenticate: NTLM\r\nContent-Length: 0\r\n\r\n"
+    )
+    await client.message()
+    assert await backend.ending() in ("fin", "reset")
+
+
+async def test_the_pool_is_bounded_and_those_beyond_stand_in_line(start: Start) -> None:
+    """With one connection, the second request waits for it and is sent on it."""
+    wire = await start(upstream='max_connections = 1\nqueue_timeout = "5s"')
+    first, backend, _ = await wire.asked(GET % 1)
+    second = await wire.client()
+    await second.say(GET % 2)
+    await backend.say(HI)
+    assert (await first.message()).body == b"hi"
+    assert (await backend.head()).start == b"GET /2 HTTP/1.1"
+    await backend.say(HI)
+    assert (await second.message()).body == b"hi"
+    assert len(wire.backend.lines) == 1
+
+
+@pytest.mark.parametrize("limits", ['queue_timeout = "50ms"', "queue = 0"], ids=["too_long", "too_many"])
+async def test_a_line_that_is_full_or_too_slow_is_a_503(start: Start, limits: str) -> None:
+    """`connection_limit_reached`: nothing was sent, and the circuit counts nothing."""
+    wire = await start(upstream=f"max_connections = 1\n{limits}")
+    _, _, _ = await wire.asked(GET % 1)
+    second = await wire.client()
+    await second.say(POST)
+    answer = await second.message()
+    assert (answer.status, answer.get(b"proxy-status")) == (503, b"backstay; error=connection_limit_reached")
+    assert len(wire.backend.lines) == 1
+
+
+async def test_who_leaves_the_line_leaves_no_gap(start: Start) -> None:
+    """The one behind is served, and the pool's count stays right when the connection is lost."""
+    wire = await start(upstream='max_connections = 1\nqueue_timeout = "5s"')
+    first, backend, _ = await wire.asked(GET % 1)
+    second, third = await wire.client(), await wire.client()
+    await second.say(GET % 2)
+    await until(lambda: wire.sidecar.gate.begun == 2)
+    await third.say(GET % 3)
+    await until(lambda: wire.sidecar.gate.begun == 3)
+    second.close()
+    await until(lambda: wire.sidecar.running == 2)
+    await backend.say(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi")
+    assert (await first.message()).body == b"hi"
+    again = await wire.backend.connection()
+    assert (await again.head()).start == b"GET /3 HTTP/1.1"
+    await again.say(HI)
+    assert (await third.message()).body == b"hi"
+
+
+async def test_an_old_connection_is_given_up(wire: Wire) -> None:
+    """So that a name whose addresses changed is resolved again, however busy the pool is."""
+    client, backend, _ = await wire.asked(GET % 1)
+    wire.let_pass(61.0)
+    await backend.say(HI)
+    await client.message()
+    assert await backend.ending() in ("fin", "reset")
+
+
+def test_families_take_turns() -> None:
+    """RFC 8305 section 4: the resolver's first family first, then one of each."""
+    found = [(6, "a6"), (6, "b6"), (6, "c6"), (4, "a4")]
+    assert interleaved(found) == ["a6", "a4", "b6", "c6"]
+
+
+async def test_a_dead_address_does_not_stop_a_living_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several addresses the first that answers is taken; one that refuses costs no head start."""
+    server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    dialer = Dialer(Address.of(f"http://backend.example:{port}"))
+
+    async def resolved(_: Dialer) -> list[tuple[int, str]]:
+        return [(socket.AF_INET, host) for host in ("127.0.0.2", "127.0.0.1")]
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(Dialer, "_resolve", resolved)
+    began = loop.time()
+    protocol = await soon(dialer.dial(asyncio.Protocol))
+    assert isinstance(protocol, asyncio.Protocol)
+    assert loop.time() - began < 0.2
+    server.close()

@@ -1,0 +1,106 @@
+"""TLS on either leg, with certificates that change while it runs (W16)."""
+
+import asyncio
+import ssl
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from proxy.app import Sidecar
+from proxy.config.load import load
+from proxy.config.settings import Settings
+from tests.wire.kit import Backend, soon
+
+GET = b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+
+
+def issue(folder: Path, name: str) -> Path:
+    """Make a self-signed certificate for localhost, key and all in one file."""
+    file = folder / "certificate.pem"
+    command = (
+        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+        "-subj", f"/CN={name}", "-addext", "subjectAltName=DNS:localhost", "-keyout", "-", "-out", "-",
+    )  # fmt: skip
+    file.write_bytes(subprocess.run(command, check=True, capture_output=True).stdout)
+    return file
+
+
+async def shown(port: int) -> bytes:
+    """Return the certificate that a listener shows."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    _, writer = await soon(asyncio.open_connection("127.0.0.1", port, ssl=context))
+    der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.close()
+    assert isinstance(der, bytes)
+    return der
+
+
+def settings(tmp_path: Path, upstream: str, listen: str = "", more: str = "") -> Settings:
+    """Return the settings of a sidecar before `upstream`."""
+    file = tmp_path / "config.toml"
+    file.write_text(
+        f'[listen]\naddress = "127.0.0.1:0"\ndrain_timeout = "1s"\n{listen}\n[admin]\naddress = "127.0.0.1:0"\n'
+        f'[audit]\npath = "{tmp_path}/audit.jsonl"\n[upstreams.b]\nurl = "{upstream}"\n{more}\n'
+    )
+    return load(file, environ={})
+
+
+async def test_the_listener_speaks_tls_and_shows_a_renewed_certificate(tmp_path: Path) -> None:
+    """The backend is told https; after a reload, new handshakes see the new file; a broken one changes nothing."""
+    certificate = issue(tmp_path, "first")
+    backend = await Backend(split=False).start()
+    read = settings(tmp_path, f"http://127.0.0.1:{backend.port}", f'tls_certificate = "{certificate}"')
+    sidecar = Sidecar(read)
+    await sidecar.start()
+    assert sidecar.url.startswith("https://")
+    port = int(sidecar.url.rpartition(":")[2])
+    first = await shown(port)
+
+    context = ssl.create_default_context(cafile=str(certificate))
+    reader, writer = await soon(asyncio.open_connection("localhost", port, ssl=context))
+    writer.write(GET)
+    line = await backend.connection()
+    assert (await line.head()).get(b"x-forwarded-proto") == b"https"
+    await line.say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+    assert (await soon(reader.read())).endswith(b"\r\n\r\nhi")
+    writer.close()
+
+    issue(tmp_path, "second")
+    sidecar.reload(lambda: read)
+    second = await shown(port)
+    assert second != first
+    certificate.write_text("no certificate")
+    sidecar.reload(lambda: read)
+    assert await shown(port) == second
+    await backend.close()
+    await sidecar.stop(delay_s=0.0)
+
+
+@pytest.mark.parametrize(("trusted", "status"), [(True, b"200"), (False, b"502")])
+async def test_the_backend_may_speak_tls_and_must_be_vouched_for(tmp_path: Path, trusted: bool, status: bytes) -> None:
+    """With its authority configured it is asked; without, the answer is a 502 that names the certificate."""
+    certificate = issue(tmp_path, "backend")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+    url = f"https://localhost:{server.sockets[0].getsockname()[1]}"
+    sidecar = Sidecar(settings(tmp_path, url, more=f'tls_ca = "{certificate}"' if trusted else ""))
+    await sidecar.start()
+    reader, writer = await soon(asyncio.open_connection("127.0.0.1", int(sidecar.url.rpartition(":")[2])))
+    writer.write(GET)
+    said = await soon(reader.read())
+    assert said.startswith(b"HTTP/1.1 " + status)
+    assert trusted or b"backstay; error=tls_certificate_error" in said
+    writer.close()
+    server.close()
+    await sidecar.stop(delay_s=0.0)
