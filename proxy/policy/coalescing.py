@@ -117,7 +117,7 @@ def never_shared(request: Request) -> str | None:
     for name in (b"range", b"expect", b"upgrade"):
         if name in fields:
             return name.decode()
-    if b"text/event-stream" in (fields.get(b"accept") or b""):
+    if b"text/event-stream" in (fields.get(b"accept") or b"").lower():
         return "event_stream"
     return None
 

@@ -37,7 +37,7 @@ def decide(
 
 def ladder(outcome: Outcome, rules: RetryRules = EXACT) -> list[int]:
     """Return the waits, in ms, of a ladder whose every attempt ends alike."""
-    waits = []
+    waits: list[int] = []
     for attempt in range(1, 10):
         decision = decide(outcome, attempt, rules=rules)
         if isinstance(decision, Stop):

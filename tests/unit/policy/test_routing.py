@@ -1,0 +1,219 @@
+"""Which route a request falls under, and the business key it carries."""
+
+from time import perf_counter
+
+import pytest
+
+from proxy.message import Fields, Request
+from proxy.policy.routing import Match, Route, Router, Subject, SubjectRule, subject_of
+from tests.unit.policy.samples import PEER, Endless, request, route
+
+CATCH_ALL = route(operation="passthrough", method="*", template="*")
+
+
+def routed(*templates: str) -> Router:
+    """Return a router whose routes are called after their templates."""
+    pairs = (template.partition(" ")[::2] for template in templates)
+    return Router([route(operation=f"{m} {path}", method=m, template=path) for m, path in pairs], CATCH_ALL)
+
+
+ROUTER = routed(
+    "POST /api/sessions",
+    "GET /api/sessions/{id}",
+    "PATCH /api/sessions/{id}",
+    "GET /api/sessions/current",
+    "GET /api/sessions/{id}/history",
+    "GET /api/{kind}/all",
+    "GET /",
+    "GET /api/a%20b",
+)
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "operation"),
+    [
+        ("POST", "/api/sessions", "POST /api/sessions"),
+        ("POST", "/api/sessions?x=1", "POST /api/sessions"),
+        ("POST", "/api/sessions?", "POST /api/sessions"),
+        ("GET", "/api/sessions/r1", "GET /api/sessions/{id}"),
+        ("PATCH", "/api/sessions/r1", "PATCH /api/sessions/{id}"),
+        ("GET", "/api/sessions/current", "GET /api/sessions/current"),
+        ("PATCH", "/api/sessions/current", "PATCH /api/sessions/{id}"),
+        ("GET", "/api/sessions/all", "GET /api/sessions/{id}"),
+        ("GET", "/api/reports/all", "GET /api/{kind}/all"),
+        ("GET", "/api/sessions/r1/history", "GET /api/sessions/{id}/history"),
+        ("GET", "/api/sessions/current/history", "GET /api/sessions/{id}/history"),
+        ("GET", "/", "GET /"),
+        ("GET", "/api/a%20b", "GET /api/a%20b"),
+        ("GET", "/api/sessions", "passthrough"),
+        ("POST", "/api/sessions/", "passthrough"),
+        ("GET", "/api/sessions/", "passthrough"),
+        ("GET", "/api/sessions//history", "passthrough"),
+        ("GET", "//api/sessions/r1", "passthrough"),
+        ("GET", "/API/sessions/r1", "passthrough"),
+        ("GET", "/api/%73essions/r1", "passthrough"),
+        ("GET", "/api/sessions/r1/", "passthrough"),
+        ("GET", "/api/sessions/r1/history/x", "passthrough"),
+        ("HEAD", "/api/sessions/r1", "passthrough"),
+        ("DELETE", "/api/sessions/r1", "passthrough"),
+        ("get", "/api/sessions/r1", "passthrough"),
+        ("OPTIONS", "*", "passthrough"),
+        ("GET", "", "passthrough"),
+        ("GET", "/api/{kind}/all", "GET /api/{kind}/all"),
+    ],
+)
+def test_each_request_has_one_route(method: str, target: str, operation: str) -> None:
+    """A literal wins over a name, raw bytes are compared (W1), and what matches nothing passes plainly."""
+    assert ROUTER.match(request(method, target)).route.operation == operation
+
+
+@pytest.mark.parametrize(
+    ("segment", "name"),
+    [
+        ("r1", "r1"),
+        ("a%20b", "a b"),
+        ("a+b", "a+b"),
+        ("%2e%2e", ".."),
+        ("a%2Fb", "a/b"),
+        ("%zz", "%zz"),
+        ("%", "%"),
+        ("%C3%A4", "ä"),
+        ("%ff", "\udcff"),
+        ("a;b=c", "a;b=c"),
+        ("[x]", "[x]"),
+        ("a\\b", "a\\b"),
+    ],
+)
+def test_a_name_is_its_segment_decoded_once(segment: str, name: str) -> None:
+    """Odd encodings neither fail nor split segments: `%2F` is no slash, `%zz` is itself."""
+    assert ROUTER.match(request("GET", f"/api/sessions/{segment}")).names == {"id": name}
+
+
+def test_two_templates_of_one_shape_keep_their_own_names() -> None:
+    """The same place in a path may be called differently on different routes."""
+    router = routed("GET /a/{x}/b", "GET /a/{y}/c")
+    assert router.match(request("GET", "/a/1/b")).names == {"x": "1"}
+    assert router.match(request("GET", "/a/2/c")).names == {"y": "2"}
+
+
+def test_going_back_forgets_what_did_not_match() -> None:
+    """A name taken on a way that led nowhere is not among the names of the one that did."""
+    router = routed("GET /{a}/x/{b}/end", "GET /lit/{c}/{d}/other")
+    assert router.match(request("GET", "/lit/x/1/end")).names == {"a": "lit", "b": "1"}
+    assert router.match(request("GET", "/lit/x/1/other")).names == {"c": "x", "d": "1"}
+
+
+def test_two_hundred_routes_match_as_fast_as_two() -> None:
+    """Time depends on the path's length alone; the bound is generous, a linear search would be far beyond it."""
+    many = routed(*(f"GET /api/r{number}/{{id}}/x{number}" for number in range(200)))
+    last, began = request("GET", "/api/r199/1/x199"), perf_counter()
+    for _ in range(1000):
+        assert many.match(last).route.operation == "GET /api/r199/{id}/x199"
+    assert perf_counter() - began < 0.5
+
+
+def test_a_preflights_scope_is_what_it_asks_leave_for() -> None:
+    """S4: the method and the operation, so that one session's preflight speaks for another's; else nothing."""
+    asked = request("OPTIONS", "/api/sessions/r1", Access_Control_Request_Method="PATCH")
+    other = request("OPTIONS", "/api/sessions/r2", Access_Control_Request_Method="PATCH")
+    nowhere = request("OPTIONS", "/elsewhere", Access_Control_Request_Method="PATCH")
+    assert ROUTER.scope(asked) == ROUTER.scope(other) == b"PATCH PATCH /api/sessions/{id}"
+    assert ROUTER.scope(nowhere) == b"PATCH /elsewhere"
+    assert ROUTER.scope(request("OPTIONS", "/api/sessions/r1")) == b""
+    assert ROUTER.scope(request("GET", "/api/sessions/r1", Access_Control_Request_Method="PATCH")) == b""
+
+
+def subject(rule: str, asked: Request, **names: str) -> Subject:
+    """Return the subject that a rule such as `body:/reportId` finds."""
+    source, _, name = rule.partition(":")
+    return subject_of(Match(route(subject=SubjectRule(source, name)), names), asked)
+
+
+def test_a_route_without_a_subject_has_none() -> None:
+    """No rule, no subject, and nothing to note."""
+    assert subject_of(Match(route(), {}), request()) == Subject(None)
+
+
+def test_a_subject_in_the_path_is_the_decoded_name() -> None:
+    """`path:id`."""
+    assert subject("path:id", request(), id="a b") == Subject("a b")
+
+
+@pytest.mark.parametrize(
+    ("target", "value"),
+    [
+        ("/x?reportId=r1", "r1"),
+        ("/x?a=b&reportId=a%20b+c", "a b c"),
+        ("/x?reportId=1&reportId=2", "2"),
+        ("/x?reportId=%C3%A4", "ä"),
+        ("/x?reportid=r1", None),
+        ("/x?reportId=", None),
+        ("/x?reportId", None),
+        ("/x?", None),
+        ("/x", None),
+    ],
+)
+def test_a_subject_in_the_query(target: str, value: str | None) -> None:
+    """`query:reportId`, decoded as a form would; empty is missing."""
+    found = subject("query:reportId", request("GET", target))
+    assert found == Subject(value, None if value else "query:reportId is missing")
+
+
+@pytest.mark.parametrize(("value", "found"), [("r1", "r1"), ("\xe4", "ä"), ("", None)])
+def test_a_subject_in_a_header(value: str, found: str | None) -> None:
+    """`header:X-Report-Id`, whatever case it came in."""
+    assert subject("header:X-Report-Id", request(x_REPORT_id=value)).value == found
+
+
+@pytest.mark.parametrize(
+    ("rule", "body", "value"),
+    [
+        ("body:/reportId", b'{"reportId":"r1"}', "r1"),
+        ("body:/reportId", b'\xef\xbb\xbf{"reportId":"r1"}', None),
+        ("body:/a/b", b'{"a":{"b":"x"}}', "x"),
+        ("body:/a/1", b'{"a":["x","y"]}', "y"),
+        ("body:/a/2", b'{"a":["x","y"]}', None),
+        ("body:/a/-1", b'{"a":["x","y"]}', None),
+        ("body:/a/-", b'{"a":["x","y"]}', None),
+        ("body:/1", b'{"1":"x"}', "x"),
+        ("body:/a~1b", b'{"a/b":"x"}', "x"),
+        ("body:/a~0b", b'{"a~b":"x"}', "x"),
+        ("body:/a~01b", b'{"a~1b":"x"}', "x"),
+        ("body:/", b'{"":"x"}', "x"),
+        ("body:/reportId", b'{"reportId":17}', None),
+        ("body:/reportId", b'{"reportId":null}', None),
+        ("body:/reportId", b'{"reportId":""}', None),
+        ("body:/reportId", b'{"reportId":["r1"]}', None),
+        ("body:/reportId", b'{"other":"r1"}', None),
+        ("body:/reportId/x", b'{"reportId":"r1"}', None),
+        ("body:/reportId", b'"reportId"', None),
+        ("body:/reportId", b"[]", None),
+        ("body:/reportId", b"", None),
+        ("body:/reportId", b'{"reportId":"r1"', None),
+        ("body:/reportId", b"reportId=r1", None),
+        ("body:/reportId", b'{"reportId":"\xff"}', None),
+        ("body:/reportId", b'{"reportId":"\\ud800"}', None),
+        ("body:/reportId", b'{"reportId":"a\\u0000b"}', "a\0b"),
+        ("body:/a", b"[" * 5000 + b"]" * 5000, None),
+    ],
+)
+def test_a_subject_in_the_body(rule: str, body: bytes, value: str | None) -> None:
+    """`body:/pointer` (RFC 6901): a string in a JSON body; anything else is no subject, and passes plainly."""
+    found = subject(rule, request("POST", "/x", body))
+    assert found.value == value
+    assert (found.missing is None) is (value is not None)
+
+
+def test_why_there_is_no_subject_is_noted() -> None:
+    """The record tells an operator what to look at."""
+    assert subject("body:/a", request("POST", "/x", b"x")).missing == "the body is not JSON"
+    assert subject("body:/a", request("POST", "/x", b"{}")).missing == "body:/a is missing"
+    assert subject("body:/a", request("POST", "/x", b'{"a":1}')).missing == "body:/a is not a string"
+    streamed = Request("POST", b"/", Fields(()), PEER, Endless())
+    assert subject("body:/a", streamed).missing == "the body is over the replay limit"
+
+
+def test_a_route_keeps_answers_for_either_reason() -> None:
+    """`reuse` and `stale_if_error` both need them."""
+    assert not Route("o", "GET", "/", "u", "u").keeps
+    assert route(reuse_s=1.0).keeps
