@@ -7,8 +7,8 @@ from typing import cast
 from proxy.errors import BrokenBody, Refusal
 from proxy.exchange import Exchange
 from proxy.message import Framing, Lines, Peer, Reader, Request, Response
-from proxy.wire.bodies import chunk, framed, last_chunk
-from proxy.wire.gate import Gate, peer_of, reset
+from proxy.wire.bodies import chunk, last_chunk
+from proxy.wire.gate import Gate, cut, peer_of, reset, whole_body
 from proxy.wire.heads import RequestHead, check_unfinished, read_request_head
 from proxy.wire.incoming import CONTINUE, Incoming
 from proxy.wire.tunnel import Tunnel
@@ -240,20 +240,10 @@ class Downstream(asyncio.Protocol):
         current = self._current
         if current is None or self.transport is None or self.transport.is_closing():
             return
-        body = response.body
-        assert isinstance(body, bytes)
-        request, framing = current.request, response.framing
-        if request.method == "HEAD" or framing is Framing.NONE:
-            wire = b""
-        elif framing is Framing.CHUNKED and request.minor:
-            more = (*more, (b"Transfer-Encoding", b"chunked"))
-            wire = framed(body, framing, response.trailers)
-        else:
-            wire = body
-            if framing is not Framing.LENGTH:
-                more = (*more, (b"Content-Length", b"%d" % len(body)))
+        request = current.request
+        framing, body = whole_body(response, request)
         closing = self._closes(request)
-        self._send(self._gate.head(response, more, request, closing=closing) + wire, closing=closing)
+        self._send(self._gate.head(response, more + framing, request, closing=closing) + body, closing=closing)
 
     async def relay(self, response: Response, reader: Reader, more: Lines) -> int:
         """Write a streamed answer as it comes; return its body's bytes. Raise BrokenBody once the client is cut off."""
@@ -273,7 +263,7 @@ class Downstream(asyncio.Protocol):
         try:
             size = await self._pump(reader, chunked=chunked)
         except BrokenBody:
-            self._cut(plain_end_would_lie=not (length_known or chunked))
+            cut(self.transport, plain_end_would_lie=not (length_known or chunked))
             raise
         finally:
             reader.close()
@@ -293,7 +283,7 @@ class Downstream(asyncio.Protocol):
                 self.transport.write_eof()
                 await self._hung_up
         except BrokenBody:
-            self._cut(plain_end_would_lie=True)
+            cut(self.transport, plain_end_would_lie=True)
             raise
         finally:
             reader.close()
@@ -335,14 +325,6 @@ class Downstream(asyncio.Protocol):
             self._continue()
         self._next()
         self._go_on()
-
-    def _cut(self, *, plain_end_would_lie: bool) -> None:
-        """End an answer that is not whole, so that the client sees it (W6)."""
-        if self.transport is not None:
-            if plain_end_would_lie:
-                reset(self.transport)
-            else:
-                self.transport.close()  # what was relayed still goes out; its framing shows what is missing
 
     def _close(self, *, linger: bool = False) -> None:
         """Close once everything is written. A client still sending is read for a while, so that it sees the answer."""

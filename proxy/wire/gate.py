@@ -14,9 +14,10 @@ from typing import Protocol
 from proxy.clock import Clock
 from proxy.errors import Refusal, refused
 from proxy.exchange import Exchange
-from proxy.message import Lines, Peer, Request, Response
+from proxy.message import Framing, Lines, Peer, Request, Response
 from proxy.parts import Client
 from proxy.policy.answers import own_answer
+from proxy.wire.bodies import framed
 from proxy.wire.forwarding import TrustedProxies
 from proxy.wire.heads import HeadLimits, encode_head
 
@@ -146,6 +147,25 @@ class Gate:
 def _status_line(response: Response) -> bytes:
     reason = response.reason or _REASONS.get(response.status, b"")
     return b"HTTP/1.1 %d %b" % (response.status, reason)
+
+
+def whole_body(response: Response, request: Request) -> tuple[Lines, bytes]:
+    """Return a whole answer's body as this client can read it, and the field that frames it anew, if one must (W4)."""
+    body, framing = response.body, response.framing
+    assert isinstance(body, bytes)
+    if request.method == "HEAD" or framing is Framing.NONE:
+        return (), b""
+    if framing is Framing.CHUNKED and request.minor:
+        return ((b"Transfer-Encoding", b"chunked"),), framed(body, framing, response.trailers)
+    return () if framing is Framing.LENGTH else ((b"Content-Length", b"%d" % len(body)),), body
+
+
+def cut(transport: Transport, *, plain_end_would_lie: bool) -> None:
+    """End an answer that is not whole, so that the client sees it (W6)."""
+    if plain_end_would_lie:
+        reset(transport)
+    else:
+        transport.close()  # what was relayed still goes out; its framing shows what is missing
 
 
 def peer_of(transport: Transport) -> Peer:
