@@ -168,7 +168,7 @@ function showSums(now) {
   $("restored-time").textContent = now.restoration.count ? `in ${time(now.restoration.total_s / now.restoration.count)} on average` : "";
   bars($("restorations"), Object.keys(KINDS).map((name) => [name.replace("_", " "), now.restorations[name] ?? 0, KINDS[name]]));
   $("retried").textContent = number(sum(Object.values(now.retries)));
-  $("denied").textContent = `${number(sum(Object.values(now.denied)))} not made`;
+  $("denied").textContent = `, ${number(sum(Object.values(now.denied)))} not made`;
   const made = Object.entries(now.retries).map(([reason, count]) => [reason.replaceAll("_", " "), count]);
   const denied = Object.entries(now.denied).map(([reason, count]) => [`not: ${reason.replaceAll("_", " ")}`, count, "warn"]);
   bars($("retries"), [...made, ...denied].sort((one, other) => other[1] - one[1]).slice(0, 8));
@@ -224,7 +224,7 @@ function recordRow(record) {
   return element("tr", {},
     cell((record.ts ?? "").slice(11, 23)), cell(record.operation), cell(record.subject),
     cell(record.status, record.success ? "good" : "bad"), cell(outcome), cell(record.duration_ms?.toFixed(1), "n"),
-    cell(attempts || (record.flight?.role === "joined" ? "joined" : "none")), element("td", {}, id ? link : ""));
+    cell(attempts || (record.flight?.role === "joined" ? "joined" : "")), element("td", {}, id ? link : ""));
 }
 
 async function search() {
@@ -238,7 +238,7 @@ async function search() {
     const records = (await ask(`audit?${query}`)).reverse();
     table.tBodies[0].replaceChildren(...records.map(recordRow));
     table.hidden = !records.length;
-    $("found").textContent = records.length ? `${records.length} records, the newest first` : "No record matches.";
+    $("found").textContent = records.length ? `${records.length} ${records.length === 1 ? "record" : "records"}, the newest first` : "No record matches.";
   } catch (error) {
     table.hidden = true;
     $("found").textContent = error.message;

@@ -16,7 +16,7 @@ from proxy.clock import SystemClock
 CHROMIUM = shutil.which("chromium")
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--disable-extensions", "--remote-debugging-port=0",
+    "--disable-background-networking", "--disable-component-update", "--remote-debugging-port=0",
 )  # fmt: skip
 PATIENCE = 20.0  # seconds until a test gives up on something that should happen at once
 _clock = SystemClock()
@@ -103,7 +103,7 @@ class Page:
         size = (await self.call("Page.getLayoutMetrics"))["cssContentSize"]
         clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
         shot = await self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
-        file.write_bytes(base64.b64decode(shot["data"]))
+        await asyncio.to_thread(file.write_bytes, base64.b64decode(shot["data"]))
 
 
 @asynccontextmanager
@@ -136,6 +136,10 @@ async def browser(folder: Path) -> AsyncIterator[Page]:
 
 async def _port(file: Path) -> int:
     async with asyncio.timeout(PATIENCE):
-        while not file.exists() or not (lines := file.read_text().splitlines()):
+        while not (lines := await asyncio.to_thread(_lines, file)):
             await _clock.sleep(0.02)
     return int(lines[0])
+
+
+def _lines(file: Path) -> list[str]:
+    return file.read_text().splitlines() if file.exists() else []

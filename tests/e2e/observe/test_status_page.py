@@ -1,4 +1,4 @@
-"""The status page in a real browser: what happens to the sidecar happens on the screen, and nothing leaves the house."""
+"""The status page in a real browser: what happens to the sidecar happens on the screen, and nothing goes elsewhere."""
 
 from pathlib import Path
 

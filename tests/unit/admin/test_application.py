@@ -1,6 +1,7 @@
 """The admin listener: everybody may look, only the bearer of the token may change or export anything."""
 
 import csv
+import json
 import re
 import socket
 from io import StringIO
@@ -11,8 +12,10 @@ from aiohttp import ClientResponse, ClientSession
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.admin.application import start_admin
+from proxy.admin.status import VIEWERS
 from proxy.errors import StartError
 from proxy.policy.breaker import Mode, State
+from proxy.policy.restoration import Found, Half, Step
 from tests.unit.admin.sidecar import BEARER, Sidecar, client_of
 
 GUARDED = [
@@ -24,6 +27,7 @@ GUARDED = [
     ("POST", "/drain"),
     ("DELETE", "/kept?subject=val_123"),
     ("GET", "/audit"),
+    ("GET", "/restorations/val_123"),
 ]
 
 
@@ -321,3 +325,65 @@ async def test_an_ipv6_address_is_written_in_brackets_both_ways(sidecar: Sidecar
     async with ClientSession() as session, session.get(f"{listener.url}/healthz") as response:
         assert response.status == 200
     await listener.close()
+
+
+async def test_a_subject_that_nobody_restored_is_not_restored(client: ClientSession) -> None:
+    """The seed's initial state is an answer, not an error."""
+    async with client.get("/restorations/val_9", headers=BEARER) as response:
+        assert (response.status, await response.json()) == (
+            200, {"subject": "val_9", "state": "NotRestored", "restorations": []}
+        )  # fmt: skip
+
+
+async def test_a_subjects_restorations_are_told_with_their_ids(client: ClientSession, sidecar: Sidecar) -> None:
+    """State, time and correlation ids, for each user of it; a subject may hold any character."""
+    for half, began in ((Half.STATUS, 99.0), (Half.HISTORY, 99.4)):
+        sidecar.restorations.take("a/b", b"anna", Step(half, Found.CONTENT, began, began + 0.2, half.value))
+    async with client.get("/restorations/a%2Fb", headers=BEARER) as response:
+        told = await response.json()
+    assert told == {
+        "subject": "a/b",
+        "state": "Restored",
+        "restorations": [
+            {"state": "Restored", "ms": 600.0, "ended_ago_s": 0.4, "correlation_ids": ["status", "history"]}
+        ],
+    }
+
+
+async def test_events_tell_the_figures_and_end_with_the_listener(sidecar: Sidecar) -> None:
+    """A viewer gets the figures at once; closing the listener waits for no viewer."""
+    sidecar.metrics.finished("history", "GET", 200, "answered", 0.3, "ideal")
+    sidecar.trip("restoration")
+    async with client_of(sidecar) as client:
+        response = await client.get("/events")
+        assert response.content_type == "text/event-stream"
+        figures = json.loads((await response.content.readline()).removeprefix(b"data: "))
+    response.close()
+    (history, _) = figures["routes"]
+    assert (history["name"], history["count"], history["succeeded"]) == ("history", 1, 1)
+    assert history["target"] == [0.5, 1.0, 2.0]
+    assert [circuit["state"] for circuit in figures["circuits"]] == ["CLOSED", "OPEN"]
+
+
+async def test_viewers_are_bounded(client: ClientSession) -> None:
+    """Requests come before viewers; one who leaves makes room."""
+    watching = [await client.get("/events") for _ in range(VIEWERS)]
+    async with client.get("/events") as response:
+        assert response.status == 503
+    for viewer in watching:
+        viewer.close()
+
+
+async def test_the_page_may_load_nothing_from_elsewhere(client: ClientSession) -> None:
+    """Its own policy tells the browser so."""
+    async with client.get("/") as response:
+        assert response.headers["Content-Security-Policy"].startswith("default-src 'self'")
+
+
+async def test_audit_can_be_limited_to_the_newest(client: ClientSession, sidecar: Sidecar) -> None:
+    """A page asks for what it shows, not for ten thousand records."""
+    sidecar.newest += [{"operation": "history", "seq": n} for n in range(5)]
+    async with client.get("/audit?limit=2", headers=BEARER) as response:
+        assert [record["seq"] for record in await response.json()] == [3, 4]
+    async with client.get("/audit?limit=-2", headers=BEARER) as response:
+        assert (await problem(response))["detail"] == "limit=-2 is no number of records."
