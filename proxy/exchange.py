@@ -235,6 +235,7 @@ class Exchange(Recovering):
             decision = parts.retry.decide(
                 self.route.retry, question, outcome, len(self.attempts) - first, self._until.remaining(now),
                 self._wiring.budget, now, parts.clock.wall(), wanted=self.wanted,
+                refused_s=self._wiring.breaker.refuses_for(now),
             )  # fmt: skip
             decision = self._explain(decision)
             if not isinstance(decision, Again):

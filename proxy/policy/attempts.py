@@ -1,7 +1,7 @@
 """One upstream call and why it was, or was not, the last."""
 
 from proxy.errors import Reason
-from proxy.message import Failure, Outcome, Response
+from proxy.message import Failure, Outcome, Response, answer_in
 from proxy.policy.classify import Verdict, classify, label
 from proxy.policy.routing import Route
 
@@ -44,10 +44,12 @@ class Attempt:
 def ladder_outcome(attempts: list[Attempt]) -> Outcome:
     """Return what a ladder brought: its last outcome, or the one before where the circuit opened meanwhile (T9)."""
     last = attempts[-1].outcome
-    if len(attempts) > 1 and isinstance(last, Failure) and last.reason is Reason.CIRCUIT_OPEN:
-        attempts[-2].why = "circuit_open"
-        return attempts[-2].outcome
-    return last
+    if len(attempts) == 1 or not isinstance(last, Failure) or last.reason is not Reason.CIRCUIT_OPEN:
+        return last
+    attempts[-2].why = "circuit_open"
+    before = attempts[-2].outcome
+    answer = answer_in(before)
+    return before if answer is None or answer.whole else last  # a streamed one was let go of when the retry was decided
 
 
 def attempt_timeout(route: Route, attempts: list[Attempt], remaining_s: float) -> float:

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from math import inf
 from random import Random
 from typing import NamedTuple
 
@@ -188,6 +189,12 @@ class CircuitBreaker:
     def probes_in(self, now: float) -> float:
         """Return the seconds until the circuit asks its upstream again; 0 unless it is open."""
         return max(0.0, self._probe_at - now) if self.state is State.OPEN else 0.0
+
+    def refuses_for(self, now: float) -> float:
+        """Return for how many seconds every attempt will be refused; 0 where one may be let through."""
+        if self.mode is Mode.FORCED_OPEN:
+            return inf
+        return self.probes_in(now) if self.mode is Mode.AUTO else 0.0
 
     def reset(self, now: float) -> None:
         """Close the circuit and forget its failures (an operator's word)."""

@@ -122,8 +122,12 @@ class RetryPolicy:
         wall: float,
         *,
         wanted: bool = True,
+        refused_s: float = 0.0,
     ) -> Decision:
-        """Return whether attempt number `attempt` (from 1) is followed by another. The order is that of the reasons."""
+        """Return whether attempt number `attempt` (from 1) is followed by another. The order is that of the reasons.
+
+        `refused_s` is how long the circuit will refuse every attempt, so that nobody waits for a refusal (T9).
+        """
         verdict = classify(outcome)
         if verdict is Verdict.SUCCESS:
             return DONE
@@ -141,6 +145,8 @@ class RetryPolicy:
         delay = self._delay(rules, ladder, attempt, outcome, wall)
         if delay + question.min_attempt_s > remaining_s:
             return Stop("deadline", denied=True)
+        if refused_s > delay:
+            return Stop("circuit_open", denied=True)
         if not budget.withdraw(now):
             return Stop("budget", denied=True)
         return Again(delay, ladder.cause)

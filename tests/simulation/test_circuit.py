@@ -41,6 +41,8 @@ async def test_its_opening_ends_the_ladders_under_way() -> None:
     await finish(*visitors)
     assert len(world.upstream.calls) == 5
     assert [visitor.status for visitor in visitors] == [502] * 5
+    assert sorted(visitor.waited_ms for visitor in visitors) == [10, 110, 110, 110, 110]  # the one that opened it knows
+    assert world.meter.counts["retry_denied", "circuit_open"] == 1
 
 
 @simulated

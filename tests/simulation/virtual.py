@@ -42,6 +42,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._virtual_now += max(0.0, seconds)
 
 
+def _wake(sleeper: asyncio.Future[None]) -> None:
+    if not sleeper.done():  # else it was cancelled in this very instant
+        sleeper.set_result(None)
+
+
 class VirtualClock:
     """The loop's own time, as the policies and the page see it."""
 
@@ -54,7 +59,7 @@ class VirtualClock:
     async def sleep(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         over: asyncio.Future[None] = loop.create_future()
-        timer = loop.call_later(seconds, lambda: over.done() or over.set_result(None))
+        timer = loop.call_later(seconds, _wake, over)
         try:
             await over
         finally:

@@ -2,9 +2,10 @@
 
 import pytest
 
-from proxy.message import Outcome
+from proxy.errors import Reason
+from proxy.message import Failure, Fields, Framing, Outcome, Response
 from proxy.policy.attempts import Attempt, attempt_timeout, ladder_outcome
-from tests.unit.policy.samples import OPEN, REFUSED, RESET, TIMED_OUT, response, route
+from tests.unit.policy.samples import OPEN, REFUSED, RESET, TIMED_OUT, Endless, response, route
 
 
 def attempts(*outcomes: Outcome) -> list[Attempt]:
@@ -45,6 +46,14 @@ def test_a_circuit_that_opens_meanwhile_does_not_hide_what_came() -> None:
     made = attempts(response(503, Retry_After="7"), OPEN)
     assert ladder_outcome(made) is made[0].outcome
     assert made[0].why == "circuit_open"
+
+
+def test_a_streamed_answer_was_let_go_of_before_the_circuit_opened() -> None:
+    """T9: its body is gone, so the client gets the refusal; before, it got a body that broke off at once."""
+    streamed = Response(503, b"", Fields(()), Endless(), Framing.CHUNKED)
+    partial = Failure(Reason.RESPONSE_INCOMPLETE, sent=True, partial=streamed)
+    assert ladder_outcome(attempts(streamed, OPEN)) is OPEN
+    assert ladder_outcome(attempts(partial, OPEN)) is OPEN
 
 
 def test_a_circuit_that_was_open_is_the_outcome() -> None:

@@ -1,6 +1,7 @@
 """The circuit breaker: its table of transitions, generations, probe permits, modes, and a model it is held against."""
 
 from dataclasses import dataclass, field
+from math import inf
 from random import Random
 
 import pytest
@@ -95,6 +96,16 @@ def test_open_refuses_and_says_for_how_long() -> None:
     breaker = Circuit().opened(now=100.0).breaker
     assert [breaker.admit(now) for now in (100.0, 110.0, 129.5)] == [Refused(30.0), Refused(20.0), Refused(0.5)]
     assert [breaker.probes_in(now) for now in (100.0, 129.5, 131.0)] == [30.0, 0.5, 0.0]
+
+
+def test_it_tells_ahead_for_how_long_it_refuses() -> None:
+    """T9: so that no ladder waits for a refusal; where somebody may be let through it tells nothing."""
+    breaker = Circuit().opened(now=100.0).breaker
+    assert [breaker.refuses_for(now) for now in (100.0, 120.0, 130.0)] == [30.0, 10.0, 0.0]
+    for mode, seconds in ((Mode.OBSERVE, 0.0), (Mode.FORCED_CLOSED, 0.0), (Mode.FORCED_OPEN, inf)):
+        breaker.force(mode, 110.0)
+        assert breaker.refuses_for(110.0) == seconds
+    assert Circuit().breaker.refuses_for(0.0) == 0.0
 
 
 def test_it_probes_after_its_time() -> None:

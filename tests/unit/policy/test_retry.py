@@ -291,6 +291,14 @@ def test_few_requests_may_still_be_retried() -> None:
     assert sum(budget.withdraw(5000.0) for _ in range(20)) == 10
 
 
+def test_nobody_waits_for_a_refusal() -> None:
+    """T9: where the circuit refuses for longer than the wait, the ladder ends now, and costs the budget nothing."""
+    policy, budget = RetryPolicy(Random(1)), RetryBudget(share=0.0, floor=1.0)
+    refused = policy.decide(EXACT, GET, RESET, 1, 60.0, budget, 0.0, WALL, refused_s=30.0)
+    assert refused == Stop("circuit_open", denied=True)
+    assert policy.decide(EXACT, GET, RESET, 1, 60.0, budget, 0.0, WALL, refused_s=0.1) == Again(0.1, "network")
+
+
 def test_only_retries_cost() -> None:
     """T8: a decision not to retry, for whatever reason, takes nothing from the budget."""
     budget = RetryBudget()
