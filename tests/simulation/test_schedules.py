@@ -41,14 +41,14 @@ class Act(NamedTuple):
 BEHAVIOURS = st.builds(
     Behaviour,
     st.sampled_from(["ok"] * 8 + ["503", "429", "404", "reset", "refuse", "hang"]),
-    st.sampled_from([0, 20, 100, 250, 600]),
+    st.sampled_from([0, 20, 100, 250, 600, 900]),
     st.sampled_from([0.0, 0.5, 1.0]),
 )
 ACTS = st.builds(
     Act,
     st.integers(0, 60).map(lambda step: step * 25),
-    st.sampled_from(["load", "load", "history", "history", "update", "create"]),
-    st.sampled_from(["ada", "bob"]),
+    st.sampled_from(["load", "load", "load", "history", "history", "update", "update", "create"]),
+    st.sampled_from(["ada", "ada", "bob"]),
     st.sampled_from(["r1", "r1", "r2"]),
     st.sampled_from([None, None, None, 0, 60, 333, 900, 2500]),
     st.sampled_from([None, None, None, 0, 30, 200, 700]),
@@ -172,8 +172,8 @@ def check_world(world: World, seen: list[Seen]) -> None:
     assert max(calls.values(), default=0) <= 1 + EXACT.max_retries
 
 
-@settings(max_examples=50, deadline=None)
-@given(acts=st.lists(ACTS, min_size=12, max_size=40), behaviours=st.lists(BEHAVIOURS, min_size=4, max_size=12))
+@settings(max_examples=100, deadline=None)
+@given(acts=st.lists(ACTS, min_size=20, max_size=50), behaviours=st.lists(BEHAVIOURS, min_size=4, max_size=12))
 @simulated
 async def test_any_schedule(acts: list[Act], behaviours: list[Behaviour]) -> None:
     """C3-C6, C9, C12, T3, B3: the promises that hold whatever happens, over random schedules."""
