@@ -68,7 +68,7 @@ class UpstreamPool:
     async def _wait(self, timeout_s: float) -> UpstreamConnection | Failure | None:
         """Wait in line; return a connection that came free, None for the place of one that was lost, or a failure."""
         if len(self._line) >= self.rules.queue:
-            return Failure(Reason.CONNECTION_LIMIT, sent=False, detail="the queue for a connection is full")
+            return _QUEUE_FULL
         loop = asyncio.get_running_loop()
         place: _Place = loop.create_future()
         self._line.append(place)
@@ -167,7 +167,10 @@ class UpstreamPool:
 
 
 _Place = asyncio.Future[UpstreamConnection | Failure | None]
-_NO_CONNECTION = Failure(Reason.CONNECTION_LIMIT, sent=False, detail="no connection came free in time")
+_NO_CONNECTION = Failure(
+    Reason.CONNECTION_LIMIT, sent=False, detail="no connection came free in time", retry_after_s=1.0
+)
+_QUEUE_FULL = _NO_CONNECTION._replace(detail="the queue for a connection is full")
 
 
 def _give(place: _Place, given: UpstreamConnection | Failure | None) -> bool:

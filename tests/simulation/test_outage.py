@@ -29,12 +29,12 @@ def dead_until(step: Step, back_ms: float) -> Play:
     return play
 
 
-async def storm(world: World, until_ms: float) -> list[Visitor]:
-    """Let a new client ask for a report of its own every 5 ms."""
-    visitors = []
+async def storm(world: World, until_ms: float, pace_ms: float = PACE_MS) -> list[Visitor]:
+    """Let a new client ask for a report of its own every `pace_ms`."""
+    visitors: list[Visitor] = []
     while now_ms() < until_ms:
         visitors.append(world.get(f"r{len(visitors)}"))
-        await world.clock.sleep(PACE_MS / 1000)
+        await world.clock.sleep(pace_ms / 1000)
     return visitors
 
 
@@ -64,12 +64,12 @@ async def test_it_comes_back_within_a_probe_period_and_without_a_flood(kind: str
     """B3: after the backend returns, at most two calls at once until the circuit is closed, and then everybody."""
     back_ms = 40_000.0
     world = World(dead_until(DEAD[kind], back_ms))
-    visitors = await storm(world, back_ms + 2 * PERIOD_MS)
+    visitors = await storm(world, back_ms + 2 * PERIOD_MS, 4 * PACE_MS)
     await finish(*visitors)
     first_ok = next(v.client.at_ms for v in visitors if v.status == 200)
     assert back_ms <= first_ok <= back_ms + PERIOD_MS + 2000
     assert world.transitions[-1] == "CLOSED"
-    closed_ms = first_ok + PACE_MS * 4
+    closed_ms = first_ok + 4 * PACE_MS * 4
     assert all(v.status == 200 for v in visitors if v.came_ms > closed_ms)
     probing = [call for call in world.upstream.calls if back_ms <= call.at_ms < closed_ms]
     for call in probing:

@@ -4,7 +4,7 @@ import asyncio
 import json
 
 from tests.e2e.matrix.conftest import Start, ask
-from tests.e2e.matrix.scripted import RESET, ScriptedBackend, answer
+from tests.e2e.matrix.scripted import HANG, RESET, ScriptedBackend, answer
 
 CONFIG = """
 [upstreams.sessions]
@@ -102,6 +102,23 @@ async def test_an_attempt_after_a_failure_goes_to_another_address(start: Start, 
     assert (await ask(sidecar.port, "GET", "/history/a")).status == 200
     assert (len(backend.calls), len(other.calls)) == (1, 1)
     await other.stop()
+
+
+async def test_a_full_upstream_refuses_with_retry_after(start: Start, backend: ScriptedBackend) -> None:
+    """max_connections bounds what the backend gets at once; a short line waits a short time, then 503 (RFC 9110)."""
+    backend.script = (HANG,) * 3
+    await backend.start()
+    limits = ']\nmax_connections = 2\nqueue = 1\nqueue_timeout = "100ms"\n'
+    sidecar = await start(config(backend).replace(f'["{backend.url}"]\n', f'["{backend.url}"{limits}'))
+    loop = asyncio.get_running_loop()
+    asked = [loop.create_task(ask(sidecar.port, "GET", f"/history/{name}")) for name in "abcd"]
+    done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+    full = next(iter(done)).result()
+    assert (full.status, full.fields["retry-after"]) == (503, "1")
+    assert full.fields["proxy-status"] == "backstay; error=connection_limit_reached"
+    answers = await asyncio.gather(*asked)
+    assert sorted(answer.status for answer in answers) == [503, 503, 504, 504]
+    assert len(backend.calls) == 2
 
 
 async def test_the_decisions_are_explained_to_whoever_may_ask(start: Start, backend: ScriptedBackend) -> None:
