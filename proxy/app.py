@@ -40,6 +40,7 @@ from proxy.wire.downstream import Downstream
 from proxy.wire.forwarding import TrustedProxies
 from proxy.wire.gate import Gate, GateRules
 from proxy.wire.heads import HeadLimits
+from proxy.wire.listener import close_door
 from proxy.wire.tls import TlsFiles, renew, server_context
 
 TARGETS_EVERY_S = 10.0  # an operation's missed targets are logged this often at the most
@@ -244,7 +245,7 @@ class Sidecar:
         self.gate.drain()
         await self._clock.sleep(listen.drain_delay if delay_s is None else delay_s)
         if self._server is not None:
-            self._server.close()
+            await close_door(self._server, lambda: Downstream(self.gate), self._tls)
         self.gate.close_idle()
         until = self._clock.now() + listen.drain_timeout
         while (self.gate.connections or self.running) and self._clock.now() < until:

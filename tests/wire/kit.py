@@ -229,6 +229,10 @@ class Backend:
         """Return the next connection that the sidecar makes."""
         return await soon(self._arrived.get())
 
+    async def arrival(self) -> Line:
+        """Return the next connection that the sidecar makes, however long that takes."""
+        return await self._arrived.get()
+
     async def close(self) -> None:
         """Hang up on everybody."""
         assert self._server is not None
