@@ -1,0 +1,205 @@
+"""A full disk, a deleted file, a read-only and a slow disk: no crash, no blocked loop, recovery without a restart."""
+
+import asyncio
+import os
+import subprocess
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from proxy.audit.output import TrailFile
+from proxy.audit.sink import AuditLog, LogRules
+from proxy.audit.verify import Condition
+from tests.e2e.audit.kit import CLOCK, PATIENCE_S, Backend, Client, Running, found, needs, recorded, running
+from tests.unit.audit.samples import fields
+
+MAX_LAG_S = 0.020
+ROUNDS = 3  # of a measurement that a busy machine may spoil
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Mount 512 KiB of memory as a disk of its own."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(disk)], capture_output=True)
+    if mount.returncode:
+        pytest.skip("mounting a tmpfs is not permitted here")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Take all the room there is, and return the file that has it."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as stream:
+        for size in (4096, 1):
+            try:
+                while stream.write(b"x" * size):
+                    pass
+            except OSError:
+                continue
+    return ballast
+
+
+async def statuses(client: Client, method: str, count: int, name: str) -> set[int]:
+    """Ask a number of times, and return the statuses that came."""
+    return {await client.ask(method, "/api/sessions", f"{name}-{number}") for number in range(count)}
+
+
+async def metric(sidecar: Running, name: str) -> float:
+    """Return one figure of /metrics."""
+    async with aiohttp.ClientSession() as session, session.get(f"{sidecar.admin}/metrics") as answer:
+        lines = (await answer.text()).splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Wait for something that happens soon."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not true():
+            await CLOCK.sleep(0.02)
+
+
+async def until_answered(client: Client, status: int, name: str) -> None:
+    """Ask until the answer has this status."""
+    async with asyncio.timeout(PATIENCE_S):
+        count = 0
+        while await client.ask("POST", "/api/sessions", f"{name}-{count}") != status:
+            count += 1
+            await CLOCK.sleep(0.05)
+
+
+async def test_in_batch_a_full_disk_costs_records_and_counts_them(small_disk: Path, backend: Backend) -> None:
+    """Every request is answered; what the queue could not hold is a gap in a whole trail: requests = records + gaps."""
+    with running(small_disk, backend, audit__durability="batch", audit__queue="50") as sidecar:
+        client = Client(sidecar.url)
+        assert await statuses(client, "POST", 5, "before") == {200}
+        await until(lambda: len(recorded(sidecar.trail)) == 5)
+        ballast = fill(small_disk)
+        assert await statuses(client, "POST", 200, "full") == {200}
+        assert await metric(sidecar, "backstay_audit_gaps_total") > 0
+        ballast.unlink()
+        await until(lambda: found(sidecar.trail).condition is Condition.WHOLE)
+        assert await statuses(client, "POST", 5, "after") == {200}
+        client.close()
+        gaps = await metric(sidecar, "backstay_audit_gaps_total")
+        assert sidecar.stop() == 0
+    assert found(sidecar.trail).condition is Condition.WHOLE
+    assert len(recorded(sidecar.trail)) + gaps == 210
+
+
+@pytest.mark.parametrize("durability", ["blocking", "strict"])
+async def test_in_blocking_and_strict_nothing_is_told_that_is_not_on_disk(
+    small_disk: Path, backend: Backend, durability: str
+) -> None:
+    """While the disk is full answers are withheld; only `strict` keeps writes from the backend. Then all is well."""
+    backend.calls.clear()
+    with running(small_disk, backend, audit__durability=durability, audit__max_wait="200ms") as sidecar:
+        client = Client(sidecar.url)
+        assert await statuses(client, "POST", 5, "before") == {200}
+        ballast = fill(small_disk)
+        await until_answered(client, 503, "filling")  # the file's last page has some room left
+        assert await statuses(client, "POST", 20, "full") == {503}
+        assert await statuses(client, "GET", 5, "full-read") == {503}
+        reached = sum(b"full-" in call and call.startswith(b"POST") for call in backend.calls)
+        assert (reached == 0) if durability == "strict" else (reached == 20)
+        ballast.unlink()
+        await until_answered(client, 200, "after")
+        client.close()
+        assert sidecar.stop() == 0
+    assert found(sidecar.trail).condition is Condition.WHOLE
+    ids = {str(record["correlation_id"]) for record in recorded(sidecar.trail)}
+    assert {ident for ident, (status, _) in client.answered.items() if status == 200} <= ids
+
+
+@pytest.mark.parametrize("durability", ["batch", "blocking"])
+async def test_a_deleted_file_is_begun_anew(folder: Path, backend: Backend, durability: str) -> None:
+    """What was in it is gone, and the verifier says so; everything later is in a new file at the same path."""
+    with running(folder, backend, audit__durability=durability) as sidecar:
+        client = Client(sidecar.url)
+        assert await statuses(client, "POST", 5, "before") == {200}
+        await until(lambda: len(recorded(sidecar.trail)) == 5)
+        sidecar.trail.unlink()
+        assert await statuses(client, "POST", 5, "after") == {200}
+        client.close()
+        assert sidecar.stop() == 0
+    assert [record["correlation_id"] for record in recorded(sidecar.trail)] == [f"after-{n}" for n in range(5)]
+    assert found(sidecar.trail).condition is Condition.MISSING
+
+
+@needs("strace")
+async def test_a_disk_that_turns_read_only_is_outlasted(folder: Path, backend: Backend) -> None:
+    """Thirty refused writes, as after a remount: answers go on, nothing is lost, the trail is whole."""
+    inject = "inject=write:error=EROFS:when=3..32"
+    prefix = ("strace", "-f", "-D", "-qq", "-o", "/dev/null", "-P", str(folder / "audit.jsonl"), "-e", inject)
+    with running(folder, backend, prefix, audit__durability="batch") as sidecar:
+        client = Client(sidecar.url)
+        assert await statuses(client, "POST", 30, "during") == {200}
+        await until(lambda: len(recorded(sidecar.trail)) == 30)
+        client.close()
+        assert sidecar.stop() == 0
+    assert found(sidecar.trail).condition is Condition.WHOLE
+
+
+@needs("strace")
+async def test_a_slow_disk_delays_answers_only_where_they_wait_for_it(folder: Path, backend: Backend) -> None:
+    """An fsync of 300 ms: in `batch` nobody notices, in `blocking` every answer takes as long."""
+    prefix = ("strace", "-f", "-D", "-qq", "-o", "/dev/null", "-e", "inject=fsync:delay_exit=300000")
+    for durability, slow in (("batch", False), ("blocking", True)):
+        with running(folder, backend, prefix, audit__durability=durability) as sidecar:
+            client, began = Client(sidecar.url), CLOCK.now()
+            assert await statuses(client, "POST", 5, durability) == {200}
+            assert (CLOCK.now() - began > 5 * 0.3) is slow
+            client.close()
+    assert found(sidecar.trail).condition is Condition.WHOLE
+
+
+@asynccontextmanager
+async def lag() -> AsyncIterator[list[float]]:
+    """Measure how late the loop comes to what is due; the list ends with the worst, in seconds."""
+    worst, stopped = [0.0], asyncio.Event()
+
+    async def tick() -> None:
+        while not stopped.is_set():
+            due = CLOCK.now() + 0.001
+            await CLOCK.sleep(0.001)
+            worst[0] = max(worst[0], CLOCK.now() - due)
+
+    ticking = asyncio.ensure_future(tick())
+    yield worst
+    stopped.set()
+    await ticking
+
+
+@pytest.mark.parametrize("trouble", ["full", "slow write", "slow fsync"])
+async def test_a_disk_in_trouble_never_blocks_the_loop(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    """2,000 records into a disk that refuses or sleeps: the loop is never more than 20 ms late."""
+    slow = threading.Event()  # never set: waiting for it takes its time
+    if trouble != "full":
+        call = "write" if trouble == "slow write" else "sync"
+        real = getattr(TrailFile, call)
+        monkeypatch.setattr(TrailFile, call, lambda *words: (slow.wait(0.2), real(*words))[1])
+    lags = []
+    for number in range(ROUNDS):
+        path = Path("/dev/full") if trouble == "full" else folder / f"{number}.jsonl"
+        log = AuditLog(path, clock=CLOCK, rules=LogRules(queue_limit=500, fsync_s=0.01))
+        await log.start()
+        async with lag() as worst:
+            for batch in range(20):
+                for record in range(100):
+                    log.append(fields(100 * batch + record))
+                await CLOCK.sleep(0.01)
+        await log.close()
+        assert log.records + log.gaps == 2_000
+        lags.append(worst[0])
+    assert min(lags) < MAX_LAG_S
+    print(
+        f"{trouble}: worst lag of each round {[round(1000 * seconds, 1) for seconds in lags]} ms, {os.getloadavg()[0]}"
+    )
