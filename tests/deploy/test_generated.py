@@ -1,6 +1,11 @@
 """What is derived from the values and the settings is what stands in the chart."""
 
 import json
+import re
+import tomllib
+from pathlib import Path
+
+from ruamel.yaml import YAML
 
 from tests.deploy.generate import CHART, dumped, readme, rows, schema
 
@@ -22,3 +27,14 @@ def test_every_value_is_described() -> None:
     described = {row.name for row in rows()}
     plain = {name for name, value in schema()["properties"].items() if not value.get("properties")}
     assert plain - described == {"global"}
+
+
+def test_chart_and_image_have_the_versions_of_the_distribution() -> None:
+    """One release, one number."""
+    root = Path(__file__).parents[2]
+    version = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    chart = YAML(typ="safe").load(CHART / "Chart.yaml")
+    assert chart["version"] == chart["appVersion"] == version
+    assert re.findall(r"^ARG VERSION=(.*)$", (root / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE) == [
+        version
+    ]

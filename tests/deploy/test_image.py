@@ -1,5 +1,6 @@
 """The image, built and run as its user, where there is a builder: buildah, over a base that debootstrap makes."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -114,6 +115,8 @@ def test_it_is_small_and_has_no_tools(builder: Builder) -> None:
 
 def test_its_configuration_is_the_promised_one(builder: Builder) -> None:
     """User, signal, health check, labels and ports, as docker reads them."""
-    said = builder("inspect", "--type", "image", "--format", "{{json .Docker.Config}}", IMAGE)
-    for expected in ('"10001:10001"', '"SIGTERM"', '["backstay","health"]', '"Apache-2.0"', '"8080/tcp"'):
-        assert expected in said
+    config = json.loads(builder("inspect", "--type", "image", IMAGE))["Docker"]["config"]
+    assert (config["User"], config["StopSignal"]) == ("10001:10001", "SIGTERM")
+    assert config["Healthcheck"]["Test"] == ["CMD", "backstay", "health"]
+    assert config["Labels"]["org.opencontainers.image.licenses"] == "Apache-2.0"
+    assert config["ExposedPorts"].keys() == {"8080/tcp", "9901/tcp"}
