@@ -225,7 +225,7 @@ class Exchange(Recovering):
 
     async def _climb(self, request: Request) -> Outcome:
         """Run one ladder of attempts."""
-        parts, question, first = self._parts, Question.of(self.route, request), len(self.attempts)
+        parts, question, first = self._parts, self._question(request), len(self.attempts)
         if parts.witness is not None and not request.safe and not await self._intend(parts.witness):
             return Failure(Reason.UNRECORDED, sent=False)
         waited_s = 0.0
@@ -243,6 +243,10 @@ class Exchange(Recovering):
             discard(outcome)
             waited_s = decision.delay_s
             await parts.clock.sleep(waited_s)
+
+    def _question(self, request: Request) -> Question:
+        minted = request is self.request and self.key is not None
+        return Question.of(self.route, request, minted=minted)
 
     async def _intend(self, witness: Witness) -> bool:
         return await witness.intent(self, self._until.remaining(self._parts.clock.now()))
@@ -279,10 +283,8 @@ class Exchange(Recovering):
         return disclosure.to_upstream(self.correlation.id, key, attempt.n, remaining_s)
 
     def _timeout(self, request: Request, remaining_s: float) -> float:
-        route = self.route
-        if route.attempt_timeout_s is None or not self._parts.retry.repeats_timeouts(
-            route.retry, Question.of(route, request)
-        ):
+        route, repeats = self.route, self._parts.retry.repeats_timeouts
+        if route.attempt_timeout_s is None or not repeats(route.retry, self._question(request)):
             return remaining_s
         return attempt_timeout(route, self.attempts, remaining_s)
 

@@ -14,6 +14,7 @@ from proxy.message import Peer
 from proxy.policy.attempts import Attempt
 from proxy.policy.breaker import CircuitBreaker, State
 from proxy.policy.classify import classify
+from proxy.policy.summary import succeeded
 
 
 class Ledger:
@@ -82,8 +83,8 @@ class Ledger:
                 "id": self._next_id(),
                 "operation": "circuit",
                 "circuit": breaker.name,
-                "success": breaker.state is State.CLOSED,
-                "outcome": breaker.state.name.lower(),
+                "success": breaker.shown is State.CLOSED,
+                "outcome": breaker.shown.name.lower(),
                 "metadata": {"failures": breaker.failures, "mode": breaker.mode.value},
             }
         )
@@ -101,7 +102,7 @@ class Ledger:
         return {} if client is None else {"client": client}
 
     def _fields(self, x: Exchange) -> dict[str, object]:
-        request, route, flight = x.request, x.route, x.flight
+        request, route, flight, ending = x.request, x.route, x.flight, x.ending
         return {
             "ts": timestamp(x.started_wall),
             "id": self._id_of(x),
@@ -111,8 +112,8 @@ class Ledger:
             "method": request.method,
             "path": self._redaction.path(request.path, request.query),
             "status": x.status,
-            "success": x.succeeded,
-            "outcome": x.ending,
+            "success": succeeded(ending),
+            "outcome": ending,
             "duration_ms": round(x.duration_s * 1000, 3),
             "upstream": route.upstream,
             "attempts": [_attempt(attempt) for attempt in x.attempts],
@@ -135,22 +136,22 @@ class Ledger:
         return {"source": x.key.source, "key_hash": self._redaction.hashed(x.key.value), "replayed": False}
 
     def _metadata(self, x: Exchange) -> dict[str, object]:
-        metadata = self._client(x.request.client)
-        if self._redaction.headers and (headers := self._redaction.noted_headers(x.request.fields)):
+        metadata, redaction = _story(x), self._redaction
+        if redaction.clients != "none":
+            metadata["client"] = redaction.client(x.request.client)
+        if redaction.headers and (headers := redaction.noted_headers(x.request.fields)):
             metadata["headers"] = headers
-        return metadata | _story(x)
+        return metadata
 
 
 def _attempt(attempt: Attempt) -> dict[str, object]:
     status = attempt.status
-    return {
-        "n": attempt.n,
-        **({"error": attempt.result} if status is None else {"status": status}),
-        "sent": attempt.sent,
-        "ms": round(attempt.ms, 3),
-        "waited_ms": round(attempt.waited_ms, 1),
-        "why": attempt.why,
-    }
+    ms, waited_ms, why = round(attempt.ms, 3), round(attempt.waited_ms, 1), attempt.why
+    if status is None:
+        return {
+            "n": attempt.n, "error": attempt.result, "sent": attempt.sent, "ms": ms, "waited_ms": waited_ms, "why": why
+        }  # fmt: skip
+    return {"n": attempt.n, "status": status, "sent": attempt.sent, "ms": ms, "waited_ms": waited_ms, "why": why}
 
 
 def _story(x: Exchange) -> dict[str, object]:

@@ -59,10 +59,14 @@ class Question(NamedTuple):
     min_attempt_s: float = 0.05
 
     @classmethod
-    def of(cls, route: Route, request: Request) -> "Question":
-        """Return the question that a request on a route asks."""
+    def of(cls, route: Route, request: Request, *, minted: bool = False) -> "Question":
+        """Return the question that a request on a route asks; `minted`: the sidecar adds a key to it.
+
+        An upstream can honour only a key that it is given (T1).
+        """
+        keyed = minted or b"idempotency-key" in request.fields
         return cls(
-            request.method, request.replayable, route.honours_idempotency, route.rejected_means_unprocessed,
+            request.method, request.replayable, route.honours_idempotency and keyed, route.rejected_means_unprocessed,
             route.resend, route.min_attempt_s,
         )  # fmt: skip
 

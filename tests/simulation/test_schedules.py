@@ -12,7 +12,7 @@ from proxy.message import Request
 from proxy.policy.breaker import BreakerRules
 from tests.simulation.scripted import Step, answers, fails, hangs, refuses
 from tests.simulation.virtual import now_ms, simulated
-from tests.simulation.world import EXACT, Visitor, World
+from tests.simulation.world import EXACT, UPDATE, Visitor, World
 
 PATIENCE_MS = 2000  # every route's total timeout
 GRACE_MS = 5
@@ -170,6 +170,9 @@ def check_world(world: World, seen: list[Seen]) -> None:
     assert sum(world.roles()) == len(seen)
     calls = Counter(call.field(b"x-correlation-id") for call in world.upstream.calls)
     assert max(calls.values(), default=0) <= 1 + EXACT.max_retries
+    for exchange in world.ledger.records:
+        if exchange.route is UPDATE:  # T1: nothing says that a second PATCH would be safe
+            assert sum(attempt.sent for attempt in exchange.attempts) <= 1
 
 
 @settings(max_examples=100, deadline=None)

@@ -256,9 +256,15 @@ def test_the_switch() -> None:
 
 
 def test_a_question_is_the_routes_and_the_requests() -> None:
-    """What the policy knows of a request is fixed by its method, its body and its route."""
-    asked = Question.of(route(honours_idempotency=True, resend=False, min_attempt_s=0.2), request("POST"))
-    assert asked == Question("POST", True, True, False, False, 0.2)
+    """What the policy knows of a request is fixed by its method, its body, its key and its route."""
+    honouring = route(honours_idempotency=True, resend=False, min_attempt_s=0.2)
+    assert Question.of(honouring, request("POST"), minted=True) == Question("POST", True, True, False, False, 0.2)
+    assert Question.of(honouring, request("POST", Idempotency_Key="mine")).honours_idempotency
+
+
+def test_a_key_is_honoured_only_where_there_is_one() -> None:
+    """T1: a POST that carries no key is not sent twice, whatever the upstream would do with keys."""
+    assert not Question.of(route(honours_idempotency=True), request("POST")).honours_idempotency
 
 
 def test_the_budget_of_a_storm() -> None:
