@@ -49,16 +49,21 @@ async def request(folder: Path, count: int = 20_000) -> None:
     log = AuditLog(folder / "audit.jsonl", clock=CLOCK)
     ledger = Ledger(log, "bench")
     await ledger.start()
-    began = CLOCK.now()
-    for _ in range(count):
-        ledger.record(exchange)
-    own = CLOCK.now() - began
-    chain, document, began = Chain(), log.newest[-1], CLOCK.now()
-    for _ in range(count):
-        chain.seal(document)
-    sealing = CLOCK.now() - began
-    print(f"request: {own / count * 1e6:.2f} µs to record, and {sealing / count * 1e6:.2f} µs on the loop to seal")
+    own = best_us(lambda: ledger.record(exchange), count)
+    chain, document = Chain(), log.newest[-1]
+    print(f"request: {own:.2f} µs to record, and {best_us(lambda: chain.seal(document), count):.2f} µs to seal")
     await log.close()
+
+
+def best_us(act: Callable[[], object], count: int) -> float:
+    """Return the microseconds that one call takes: the best of five rounds, because others use this machine too."""
+    rounds = []
+    for _ in range(5):
+        began = CLOCK.now()
+        for _ in range(count // 5):
+            act()
+        rounds.append(CLOCK.now() - began)
+    return min(rounds) / (count // 5) * 1e6
 
 
 def finished_exchange() -> Exchange:
