@@ -12,7 +12,8 @@ import orjson
 import pytest
 from typer.testing import CliRunner, Result
 
-from proxy.audit.chain import Chain
+from proxy.audit.chain import Chain, unseal
+from proxy.audit.checkpoint import read_key, seal
 from proxy.cli.audit import app
 from tests.unit.audit.samples import fields, sealed
 
@@ -185,6 +186,7 @@ def test_verify_lists_its_exit_statuses() -> None:
     """A script's author finds them in the help."""
     shown = " ".join(audit("verify", "--help", TERM="dumb", COLUMNS="200").stdout.split())
     assert "0 whole; 10 edited; 11 reordered or repeated; 12 missing; 13 torn tail" in shown
+    assert "14 cut tail; 15 checkpoints signed with another key" in shown
 
 
 def test_tail_prints_the_newest(trail: Path) -> None:
@@ -209,3 +211,69 @@ def test_tail_follows_a_growing_file(trail: Path) -> None:
         follower.send_signal(signal.SIGINT)
         stderr = follower.communicate()[1]
     assert (follower.returncode, stderr) == (130, b"")
+
+
+@pytest.fixture
+def proven(trail: Path) -> Path:
+    """Return the trail with a checkpoint of its last record beside it, and the key that signed it."""
+    key = trail.with_name("key")
+    key.write_bytes(b"k" * 32)
+    last = unseal(trail.read_bytes().splitlines(keepends=True)[-1])
+    assert last is not None
+    trail.with_name("audit.jsonl.checkpoints").write_bytes(seal("now", last, read_key(key)))
+    return trail
+
+
+def test_verify_finds_a_cut_tail_and_a_wrong_key(proven: Path) -> None:
+    """Each with an exit status of its own; without a key the checkpoint beside the trail is still believed."""
+    key, other = proven.with_name("key"), proven.with_name("other")
+    other.write_bytes(b"x" * 32)
+    assert audit("verify", proven, "--key", key).exit_code == 0
+    assert audit("verify", proven, "--key", other).exit_code == 15
+    assert audit("verify", proven, "--key", other, "--key", key).exit_code == 0
+    proven.write_bytes(b"".join(proven.read_bytes().splitlines(keepends=True)[:-2]))
+    for words in ((), ("--key", key)):
+        cut = audit("verify", proven, *words)
+        assert cut.exit_code == 14
+        assert cut.stdout == "cut tail: a checkpoint reaches to record 4: records 3 to 4 are missing from the end\n"
+
+
+def test_verify_with_a_key_wants_checkpoints(trail: Path, tmp_path: Path) -> None:
+    """Whoever brings a key is not told "whole" when there is nothing that it signed."""
+    (tmp_path / "key").write_bytes(b"k" * 32)
+    result = audit("verify", trail, "--key", tmp_path / "key")
+    assert result.exit_code == 2
+    assert "there are no checkpoints" in result.stderr
+
+
+def test_sql_asks_the_view(trail: Path) -> None:
+    """One row a line; a mistake in the statement is one line."""
+    pytest.importorskip("duckdb")
+    statement = "SELECT operation, count(*) AS n FROM audit WHERE method IS NOT NULL GROUP BY 1 ORDER BY 1"
+    asked = audit("sql", statement, trail)
+    assert [orjson.loads(line) for line in asked.stdout.splitlines()] == [
+        {"operation": "history", "n": 1},
+        {"operation": "session-create", "n": 2},
+    ]
+    wrong = audit("sql", "SELEC 1", trail)
+    assert (wrong.exit_code, wrong.stderr.count("\n")) == (1, 1)
+
+
+def test_parquet_needs_a_file_and_holds_the_filtered_records(trail: Path, tmp_path: Path) -> None:
+    """It cannot be streamed; nothing but the file is left behind."""
+    duckdb = pytest.importorskip("duckdb")
+    assert audit("export", trail, "--format", "parquet").exit_code == 2
+    out = tmp_path / "out.parquet"
+    assert audit("export", trail, "--format", "parquet", "-o", out, "--failures").exit_code == 0
+    assert duckdb.sql(f"SELECT seq, subject, attempts[1].why FROM '{out}'").fetchall() == [(3, "val_2", "first")]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["audit.jsonl", "out.parquet"]
+
+
+@pytest.mark.parametrize(("form", "begins"), [("json", b'{"v":1'), ("csv", b"seq,ts,id")])
+def test_export_into_a_file(trail: Path, tmp_path: Path, form: str, begins: bytes) -> None:
+    """The same bytes as on standard output; a folder that does not exist is one line."""
+    out = tmp_path / "out"
+    assert audit("export", trail, "--format", form, "-o", out).stdout == ""
+    assert out.read_bytes().startswith(begins)
+    missing = audit("export", trail, "--format", form, "-o", tmp_path / "no" / "out")
+    assert (missing.exit_code, missing.stderr.count("\n")) == (1, 1)
