@@ -161,9 +161,11 @@ class Downstream(asyncio.Protocol):
 
     def _open(self, head: RequestHead) -> None:
         """Take a request whose head is here (steps 1 and 2), and wait for its body if it has one."""
-        client = self._gate.trusted.client(self._peer, head.fields)
+        trusted = self._gate.trusted
+        fields = trusted.vetted(self._peer, head.fields)
+        client = trusted.client(self._peer, fields)
         request = Request(
-            head.method, head.target, head.fields, self._peer, framing=head.framing, authority=head.authority,
+            head.method, head.target, fields, self._peer, framing=head.framing, authority=head.authority,
             minor=head.minor, client=client, keep_alive=head.keep_alive, upgrade=head.upgrade,
         )  # fmt: skip
         exchange = self._gate.open(request, self)

@@ -6,6 +6,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from proxy.message import Fields, Lines, Peer, Request
 
+_SAID = frozenset(b"forwarded x-forwarded-for x-forwarded-host x-forwarded-proto x-forwarded-port x-real-ip".split())
+
 
 @dataclass(frozen=True, slots=True)
 class Forwarding:
@@ -41,6 +43,13 @@ class Forwarding:
         return frozenset(names)
 
 
+def _without_port(hop: str) -> str:
+    """Return the address in `192.0.2.1:443`, `[2001:db8::1]:443` or a plain address."""
+    if hop.startswith("["):
+        return hop[1:].partition("]")[0]
+    return hop.partition(":")[0] if hop.count(":") == 1 else hop
+
+
 def _appended(fields: Fields, name: bytes, value: bytes) -> bytes:
     return b", ".join([*fields.all(name), value]) if name in fields else value
 
@@ -67,10 +76,16 @@ class TrustedProxies:
             return address
         hops = [hop.strip() for value in fields.all(b"x-forwarded-for") for hop in value.split(b",")]
         for hop in reversed(hops):
-            address = hop.decode("latin-1")
+            address = _without_port(hop.decode("latin-1"))
             if not self._trusted(address):
                 break
         return address[:64]
+
+    def vetted(self, peer: Peer, fields: Fields) -> Fields:
+        """Return the fields without what nobody we trust said of the client; who trusts nobody by name passes all."""
+        if not self._networks or self._trusted(peer.address) or _SAID.isdisjoint(fields.first):
+            return fields
+        return fields.without(_SAID)
 
     def _is_trusted(self, address: str) -> bool:
         try:

@@ -1,0 +1,97 @@
+"""What the backend is told of the client, and whom the sidecar believes (RFC 7239, RFC 9110 section 7.6.3)."""
+
+import asyncio
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from proxy.app import Sidecar
+from proxy.config.load import load
+from proxy.message import Fields, Peer
+from proxy.wire.forwarding import TrustedProxies
+from tests.wire.conftest import Start
+from tests.wire.kit import Line, soon
+
+LIES = (
+    b"GET /x HTTP/1.1\r\nHost: a\r\nVia: 1.0 edge\r\nX-Forwarded-For: 192.0.2.7:4711, 10.0.0.9\r\n"
+    b"X-Forwarded-Proto: https\r\nX-Forwarded-Host: shop.example\r\n\r\n"
+)
+HI = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+
+
+async def test_what_came_is_appended_to(start: Start) -> None:
+    """Via and X-Forwarded-For grow; the outer scheme and host stay what the first proxy said."""
+    wire = await start()
+    _, _, asked = await wire.asked(LIES)
+    assert asked.all(b"via") == [b"1.0 edge", b"1.1 backstay"]
+    assert asked.get(b"x-forwarded-for") == b"192.0.2.7:4711, 10.0.0.9, 127.0.0.1"
+    assert asked.get(b"x-forwarded-proto") == b"https"
+    assert asked.get(b"x-forwarded-host") == b"shop.example"
+
+
+async def test_a_stranger_is_not_believed(start: Start) -> None:
+    """Where trusted proxies are named, what others say of the client is replaced by what we see."""
+    wire = await start(listen='trusted_proxies = ["10.0.0.0/8"]')
+    _, _, asked = await wire.asked(LIES)
+    assert asked.get(b"x-forwarded-for") == b"127.0.0.1"
+    assert asked.get(b"x-forwarded-proto") == b"http"
+    assert asked.get(b"x-forwarded-host") == b"a"
+
+
+@pytest.mark.parametrize(
+    ("said", "client"),
+    [
+        (b"192.0.2.7, 10.0.0.9", "192.0.2.7"),
+        (b"192.0.2.7:4711, 10.0.0.9:80", "192.0.2.7"),
+        (b"6.6.6.6, 192.0.2.7", "192.0.2.7"),
+        (b"[2001:db8::1]:443, 10.0.0.9", "2001:db8::1"),
+        (b"2001:db8::1", "2001:db8::1"),
+        (b"10.0.0.8, 10.0.0.9", "10.0.0.8"),
+        (b"unknown", "unknown"),
+    ],
+)
+def test_a_trusted_proxy_names_the_client(said: bytes, client: str) -> None:
+    """The client is the right-most address that no trusted proxy has, without its port."""
+    proxies = TrustedProxies((ip_network("10.0.0.0/8"),))
+    fields = Fields(((b"X-Forwarded-For", said),))
+    assert proxies.client(Peer("10.0.0.1", 5), fields) == client
+    assert proxies.client(Peer("192.0.2.99", 5), fields) == "192.0.2.99"
+
+
+async def test_it_can_be_told_in_the_standard_s_words_or_not_at_all(start: Start) -> None:
+    """`forwarded` writes RFC 7239; `off` and `via = false` say nothing."""
+    standard = await start(listen='forwarded = "forwarded"')
+    _, _, asked = await standard.asked(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert asked.get(b"forwarded") == b'for=127.0.0.1;proto=http;host="a"'
+    silent = await start(listen='forwarded = "off"\nvia = false')
+    _, _, asked = await silent.asked(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert [asked.get(name) for name in (b"via", b"forwarded", b"x-forwarded-for")] == [None, None, None]
+
+
+async def test_both_legs_may_be_sockets_in_the_file_system(tmp_path: Path) -> None:
+    """A request comes in on one and goes out on another."""
+    arrived: asyncio.Queue[Line] = asyncio.Queue()
+    there, here = f"{tmp_path}/backend.sock", f"{tmp_path}/sidecar.sock"
+
+    async def arrive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        arrived.put_nowait(Line(reader, writer, split=False))
+
+    server = await asyncio.start_unix_server(arrive, there)
+    config = tmp_path / "config.toml"
+    config.write_text(
+        f'[listen]\naddress = "unix:{here}"\n[admin]\naddress = "127.0.0.1:0"\n'
+        f'[audit]\npath = "{tmp_path}/audit.jsonl"\n[upstreams.b]\nurl = "unix:{there}"\n'
+    )
+    sidecar = Sidecar(load(config, environ={}))
+    await sidecar.start()
+    client = Line(*(await soon(asyncio.open_unix_connection(here))), split=False)
+    await client.say(b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    backend = await soon(arrived.get())
+    assert (await backend.head()).get(b"host") == b"a"
+    await backend.say(HI)
+    assert (await client.message()).body == b"hi"
+    for line in (client, backend):
+        line.close()
+    server.close()
+    await sidecar.stop(delay_s=0.0)
