@@ -79,10 +79,9 @@ class Deployment:
     async def roll(self, times: int) -> None:
         """Replace the oldest pod `times` times, with one more pod meanwhile and never one less."""
         async with asyncio.TaskGroup() as group:
-            for _ in range(times):
+            for replaced in range(times):
                 await self._start()
-                group.create_task(self._end(self._traffic.endpoints[0]))
-                await asyncio.sleep(LAG_S + 0.1)  # noqa: TID251 - the endpoint list has changed by then
+                group.create_task(self._end(self.pods[replaced]))
 
     async def _start(self) -> None:
         pod = self._make()
