@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import orjson
 import pytest
 
+from proxy.audit.checkpoint import read
 from proxy.audit.files import lines, trails
 from proxy.audit.verify import Finding, verify
 from proxy.clock import SystemClock
@@ -185,9 +186,10 @@ async def load(url: str, connections: int, until: asyncio.Event, name: str) -> d
 
 
 def found(trail: Path) -> Finding:
-    """Return what the verifier says of a trail and its rotated files."""
+    """Return what the verifier says of a trail and its rotated files, beside its checkpoints if there are any yet."""
     (whole,) = trails(trail)
-    return verify(lines(whole.files))
+    checkpoints = trail.with_name(f"{trail.name}.checkpoints")
+    return verify(lines(whole.files), checkpoints=read(checkpoints) if checkpoints.exists() else ())
 
 
 def recorded(trail: Path) -> list[dict[str, object]]:
