@@ -30,6 +30,7 @@ from proxy.observe.minutely import Minutely
 from proxy.observe.observer import Observer
 from proxy.observe.statistics import Statistics
 from proxy.observe.targets import TargetLog
+from proxy.observe.traces import start_tracing
 from proxy.parts import Client
 from proxy.policy.breaker import CircuitBreaker, State
 from proxy.policy.coalescing import Flights
@@ -64,13 +65,14 @@ class Sidecar:
         self._statistics = Statistics(self.metrics)
         self._minutely = Minutely(self._statistics)
         targets = TargetLog(Throttle(TARGETS_EVERY_S, self._clock.now))
-        self._observer = Observer(self._ledger, self.metrics, targets, random.randbytes(16))
+        self._tracer = start_tracing(os.environ, random)
+        self._observer = Observer(self._ledger, self.metrics, targets, random.randbytes(16), self._tracer)
         self._flights = Flights(Seals(), name)
         self._retry = RetryPolicy(random)
         self._store = MemoryStore(settings.store.max_entries, settings.store.max_bytes)
         self._assembly = Assembly(
             self._flights, self._retry, self._store, self.metrics, self._observer, self._clock, random,
-            self._on_transition, kept.witness,
+            self._on_transition, kept.witness, self._tracer,
         )  # fmt: skip
         self._parts = self._assembly.build(settings)
         self.gate = self._gate(settings)
@@ -266,6 +268,8 @@ class Sidecar:
         if self._admin is not None:
             await self._admin.close()
         await self.audit.close()
+        if self._tracer is not None:
+            await asyncio.to_thread(self._tracer.close)
 
 
 def _tls_files(settings: Settings) -> TlsFiles:

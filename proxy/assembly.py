@@ -8,7 +8,7 @@ from proxy.config import compile as compiled
 from proxy.config.routes import RouteSettings
 from proxy.config.settings import Settings
 from proxy.config.settings import Upstream as UpstreamTable
-from proxy.parts import Ledger, Meter, Parts, Store, Upstream, Wiring, Witness
+from proxy.parts import Ledger, Meter, Parts, Store, Tracer, Upstream, Wiring, Witness
 from proxy.policy.balancing import Balancer, EjectionRules
 from proxy.policy.breaker import CircuitBreaker, Mode, State
 from proxy.policy.coalescing import Flights
@@ -32,6 +32,7 @@ class Assembly:
     def __init__(
         self, flights: Flights, retry: RetryPolicy, store: Store, meter: Meter, ledger: Ledger, clock: Clock,
         random: Random, on_transition: OnTransition, witness: Witness | None = None,
+        tracer: Tracer | None = None,
     ) -> None:  # fmt: skip
         self.breakers: dict[str, CircuitBreaker] = {}
         self.pools: dict[Address, UpstreamPool] = {}
@@ -42,6 +43,7 @@ class Assembly:
         self._meter = meter
         self._ledger = ledger
         self._witness = witness
+        self._tracer = tracer
         self._clock = clock
         self._random = random
         self._on_transition = on_transition
@@ -64,7 +66,7 @@ class Assembly:
         return Parts(
             Router(routes, catch_all), wiring, self._flights, self._retry, self._store, self._meter, self._ledger,
             self._clock, self._random, settings.listen.expose, settings.listen.deadline_header.lower().encode(),
-            self._witness,
+            self._witness, None if settings.dry_run else self._tracer,
         )  # fmt: skip
 
     def _build_breakers(self, settings: Settings) -> None:

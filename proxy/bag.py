@@ -14,6 +14,7 @@ from proxy.policy.identity import Identity
 from proxy.policy.recovery import Result
 from proxy.policy.restoration import Restoration
 from proxy.policy.routing import NO_SUBJECT
+from proxy.policy.tracing import Span
 
 LOST = Result(Failure(Reason.INTERNAL, sent=True))  # what followers get if their leader's task dies of a bug
 LEFT = Result(Failure(Reason.CANCELLED, sent=True))
@@ -28,8 +29,8 @@ class Bag:
         "_begun", "_client", "_failure_counted", "_led", "_needed", "_parts", "_reader", "_recorded", "_sending",
         "_until", "_wiring", "alone_because", "answered", "attempts", "bytes_in", "bytes_out", "correlation",
         "deadline", "duration_s", "flight", "gone", "identity", "key", "match", "problem", "record_id", "request",
-        "restoration", "result", "role", "route", "started", "started_wall", "subject", "task", "trace_id", "truncated",
-        "would",
+        "restoration", "result", "role", "route", "span", "started", "started_wall", "subject", "task", "trace_id",
+        "truncated", "would",
     )  # fmt: skip
 
     def __init__(self, parts: Parts, request: Request, client: Client) -> None:
@@ -45,6 +46,7 @@ class Bag:
         self.started = self.started_wall = self.duration_s = 0.0
         self.correlation = Correlation("")
         self.trace_id: str | None = None
+        self.span: Span | None = None
         self.subject = NO_SUBJECT
         self.identity = NOBODY
         self.key: idempotency.Key | None = None

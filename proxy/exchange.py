@@ -77,6 +77,8 @@ class Exchange(Recovering):
         self.trace_id = correlation.trace_id(fields.get(b"traceparent"))
         if self.trace_id is None and b"traceparent" in fields:  # X2
             self.request.fields = fields.without((b"traceparent", b"tracestate"))
+        if parts.tracer is not None:
+            self.span = parts.tracer.begin(self)
         if route.host is not None:
             self.request.fields = self.request.fields.with_line(b"Host", route.host)
         self.subject = subject_of(self.match, self.request)
@@ -280,7 +282,11 @@ class Exchange(Recovering):
 
     def _to_upstream(self, request: Request, attempt: Attempt, remaining_s: float) -> Lines:
         key = self.key if request is self.request else None  # recovery's own requests carry their own
-        return disclosure.to_upstream(self.correlation.id, key, attempt.n, remaining_s)
+        lines = disclosure.to_upstream(self.correlation.id, key, attempt.n, remaining_s)
+        tracer, span = self._parts.tracer, self.span
+        if tracer is None or span is None:
+            return lines
+        return (*lines, tracer.attempt(span, None if self.flight is None else self.flight.id, self._parts.clock.wall()))
 
     def _timeout(self, request: Request, remaining_s: float) -> float:
         route, repeats = self.route, self._parts.retry.repeats_timeouts

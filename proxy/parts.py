@@ -14,6 +14,7 @@ from proxy.policy.identity import Identifier
 from proxy.policy.kept import Kept
 from proxy.policy.retry import RetryBudget, RetryPolicy
 from proxy.policy.routing import Route, Router
+from proxy.policy.tracing import Span
 
 if TYPE_CHECKING:
     from proxy.exchange import Exchange
@@ -84,6 +85,26 @@ class Ledger(Protocol):
         ...
 
 
+class Tracer(Protocol):
+    """Who gives requests and attempts their spans. Without one, `traceparent` goes through as it came."""
+
+    def begin(self, exchange: "Exchange") -> Span:
+        """Begin a request's span, and take the caller's `traceparent` out of its way."""
+        ...
+
+    def attempt(self, span: Span, flight_id: str | None, wall: float) -> tuple[bytes, bytes]:
+        """Begin an attempt's span; return the line that tells the upstream."""
+        ...
+
+    def end(self, exchange: "Exchange") -> None:
+        """Take a finished exchange's spans. Never waits, never raises."""
+        ...
+
+    def close(self) -> None:
+        """Send what is left; blocks for seconds at the most."""
+        ...
+
+
 class Witness(Protocol):
     """What must be on disk before something may happen (A2). In `batch` mode there is none, and nothing waits."""
 
@@ -127,6 +148,7 @@ class Parts:
     expose: bool = True
     deadline_field: bytes = b"x-request-deadline-ms"
     witness: Witness | None = None
+    tracer: Tracer | None = None
 
     def wired(self, route: Route) -> Wiring:
         """Return the wiring of a route."""

@@ -5,7 +5,7 @@ from hashlib import blake2b
 from proxy.exchange import Exchange
 from proxy.observe.metrics import Metrics
 from proxy.observe.targets import TargetLog
-from proxy.parts import Ledger
+from proxy.parts import Ledger, Tracer
 from proxy.policy.restoration import Half, Restoration, Restorations, State, Step, found
 from proxy.policy.targets import Target
 
@@ -22,14 +22,17 @@ OUTCOMES = {
 class Observer:
     """Stand before the ledger: follow restorations, log missed targets, give buckets their traces."""
 
-    __slots__ = ("_key", "_ledger", "_metrics", "_targets", "restorations")
+    __slots__ = ("_key", "_ledger", "_metrics", "_targets", "_tracer", "restorations")
 
-    def __init__(self, ledger: Ledger, metrics: Metrics, targets: TargetLog, key: bytes) -> None:
+    def __init__(
+        self, ledger: Ledger, metrics: Metrics, targets: TargetLog, key: bytes, tracer: Tracer | None = None
+    ) -> None:
         """Take the ledger that the record goes on to, and a random `key`: what it hides who asks with."""
         self._ledger = ledger
         self._metrics = metrics
         self._targets = targets
         self._key = key
+        self._tracer = tracer
         self.restorations = Restorations()
 
     def record(self, exchange: Exchange) -> None:
@@ -43,6 +46,8 @@ class Observer:
         if route.target is not None:
             self._targets.hold(route.operation, route.target, exchange.duration_s, exchange.correlation.id)
         self._ledger.record(exchange)
+        if self._tracer is not None:
+            self._tracer.end(exchange)
 
     def _follow(self, x: Exchange, half: Half) -> None:
         if x.subject.value is None:

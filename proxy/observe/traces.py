@@ -1,0 +1,32 @@
+"""Whether traces are exported: the standard variables ask for it, and the extra `backstay[otel]` can do it."""
+
+from collections.abc import Mapping
+from random import Random
+
+import structlog
+
+from proxy.parts import Tracer
+
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_log = structlog.get_logger("backstay.tracing")
+
+
+def start_tracing(environment: Mapping[str, str], random: Random) -> Tracer | None:
+    """Return what exports traces, None where nobody asked for it or the extra is not installed."""
+    asked = any(environment.get(name) for name in ENDPOINTS)
+    if not asked or environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return None
+    try:
+        from proxy.observe.tracing import Tracing
+    except ImportError:
+        _log.warning("traces_off", detail="an OTLP endpoint is set, but not installed: pip install 'backstay[otel]'")
+        return None
+    return Tracing(_share(environment.get("OTEL_TRACES_SAMPLER_ARG", "1")), random)
+
+
+def _share(text: str) -> float:
+    """Return the share of new traces to sample; what is no number means all, as OpenTelemetry has it."""
+    try:
+        return min(1.0, max(0.0, float(text)))
+    except ValueError:
+        return 1.0

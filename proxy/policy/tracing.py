@@ -1,0 +1,52 @@
+"""Which span of which trace a request is (W3C Trace Context), and what the upstream is told. It sends nothing."""
+
+from random import Random
+from typing import NamedTuple
+
+SAMPLED = 1
+
+
+class Sent(NamedTuple):
+    """One attempt's own span, and the Unix second it began."""
+
+    span_id: int
+    began_wall: float
+
+
+class Span:
+    """One request's span. It names its attempts' spans as they are sent, in their order."""
+
+    __slots__ = ("_random", "attempts", "parent_id", "sampled", "span_id", "trace_id")
+
+    def __init__(self, trace_id: int, span_id: int, parent_id: int | None, random: Random, *, sampled: bool) -> None:
+        self.trace_id = trace_id
+        self.span_id = span_id
+        self.parent_id = parent_id
+        self.sampled = sampled
+        self._random = random
+        self.attempts: list[Sent] = []
+
+    def attempt(self, wall: float) -> tuple[bytes, bytes]:
+        """Begin the span of one attempt; return the line that tells the upstream."""
+        sent = Sent(new_id(self._random, 64), wall)
+        self.attempts.append(sent)
+        return b"traceparent", b"00-%032x-%016x-%02x" % (self.trace_id, sent.span_id, SAMPLED if self.sampled else 0)
+
+
+def begin(traceparent: bytes | None, share: float, random: Random) -> Span:
+    """Return the span under a valid `traceparent`, sampled as its caller decided; without one, of a new trace.
+
+    Of new traces `share` (0 to 1) are sampled, told by the trace id as OpenTelemetry's ratio sampler does it.
+    """
+    if traceparent is None:
+        trace_id = new_id(random, 128)
+        sampled = (trace_id & (2**64 - 1)) < share * 2**64
+        return Span(trace_id, new_id(random, 64), None, random, sampled=sampled)
+    _, trace, parent, flags = traceparent.split(b"-")[:4]
+    sampled = bool(int(flags, 16) & SAMPLED)
+    return Span(int(trace, 16), new_id(random, 64), int(parent, 16), random, sampled=sampled)
+
+
+def new_id(random: Random, bits: int) -> int:
+    """Return a random id that is not zero: zero is invalid."""
+    return random.getrandbits(bits) or 1
