@@ -108,7 +108,7 @@ def demo(
 
 @app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def audit(context: typer.Context) -> object:
-    """Read the audit trail: query, stats, export, verify, tail."""
+    """Read the audit trail: query, stats, export, verify, tail, sql."""
     from proxy.cli.audit import app as audit_app
 
     return typer.main.get_command(audit_app).main(context.args, prog_name="backstay audit", standalone_mode=False)

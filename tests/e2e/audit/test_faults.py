@@ -1,12 +1,14 @@
 """A full disk, a deleted file, a read-only and a slow disk: no crash, no blocked loop, recovery without a restart."""
 
 import asyncio
+import gc
 import os
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from statistics import median
 
 import aiohttp
 import pytest
@@ -148,13 +150,13 @@ async def test_a_disk_that_turns_read_only_is_outlasted(folder: Path, backend: B
 
 @needs("strace")
 async def test_a_slow_disk_delays_answers_only_where_they_wait_for_it(folder: Path, backend: Backend) -> None:
-    """An fsync of 300 ms: in `batch` nobody notices, in `blocking` every answer takes as long."""
-    prefix = ("strace", "-f", "-D", "-qq", "-o", "/dev/null", "-e", "inject=fsync:delay_exit=300000")
+    """An fsync of 100 ms: in `batch` nobody notices, in `blocking` every answer takes as long."""
+    prefix = ("strace", "-f", "-D", "-qq", "-o", "/dev/null", "-e", "inject=fsync:delay_exit=100000")
     for durability, slow in (("batch", False), ("blocking", True)):
         with running(folder, backend, prefix, audit__durability=durability) as sidecar:
             client, began = Client(sidecar.url), CLOCK.now()
             assert await statuses(client, "POST", 5, durability) == {200}
-            assert (CLOCK.now() - began > 5 * 0.3) is slow
+            assert (CLOCK.now() - began > 5 * 0.1) is slow
             client.close()
     assert found(sidecar.trail).condition is Condition.WHOLE
 
@@ -176,6 +178,16 @@ async def lag() -> AsyncIterator[list[float]]:
     await ticking
 
 
+@pytest.fixture
+def settled_heap() -> Iterator[None]:
+    """Keep the collector off what the test run itself has made, as the sidecar does at its start."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("settled_heap")
 @pytest.mark.parametrize("trouble", ["full", "slow write", "slow fsync"])
 async def test_a_disk_in_trouble_never_blocks_the_loop(
     folder: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
@@ -199,7 +211,7 @@ async def test_a_disk_in_trouble_never_blocks_the_loop(
         await log.close()
         assert log.records + log.gaps == 2_000
         lags.append(worst[0])
-    assert min(lags) < MAX_LAG_S
+    assert median(lags) < MAX_LAG_S
     print(
         f"{trouble}: worst lag of each round {[round(1000 * seconds, 1) for seconds in lags]} ms, {os.getloadavg()[0]}"
     )
