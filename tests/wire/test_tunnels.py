@@ -1,5 +1,7 @@
 """Upgrades: a 101 makes a tunnel of bytes, anything else is an answer as usual (W12)."""
 
+import asyncio
+
 import pytest
 
 from tests.wire.conftest import Start
@@ -151,3 +153,15 @@ async def test_without_connection_upgrade_it_is_no_upgrade(wire: Wire) -> None:
     """`Upgrade` alone is stripped as any hop-by-hop field."""
     _, _, asked = await wire.asked(ASK.replace(b"Connection: keep-alive, Upgrade\r\n", b""))
     assert asked.get(b"upgrade") is None
+
+
+async def test_a_drain_leaves_it_be_until_its_time_is_over(wire: Wire) -> None:
+    """Bytes still cross while the drain waits; at its deadline both ends are cut."""
+    client, backend = await switched(wire)
+    stopping = asyncio.get_running_loop().create_task(wire.sidecar.stop(delay_s=0.0))
+    await until(lambda: wire.sidecar.gate.draining)
+    await client.say(FRAME)
+    await backend.hears(FRAME)
+    assert await client.ending() == "reset"
+    assert await backend.ending() in ("fin", "reset")
+    await soon(stopping)
