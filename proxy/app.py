@@ -66,7 +66,7 @@ class Sidecar:
         self._minutely = Minutely(self._statistics)
         targets = TargetLog(Throttle(TARGETS_EVERY_S, self._clock.now))
         self._tracer = start_tracing(os.environ, random)
-        self._observer = Observer(self._ledger, self.metrics, targets, random.randbytes(16), self._tracer)
+        self._observer = Observer(self._ledger, self.metrics, targets, self._tracer)
         self._flights = Flights(Seals(), name)
         self._retry = RetryPolicy(random)
         self._store = MemoryStore(settings.store.max_entries, settings.store.max_bytes)

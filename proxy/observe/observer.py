@@ -1,7 +1,5 @@
 """What is seen of a finished exchange beyond what the page counts. It looks before the record is made."""
 
-from hashlib import blake2b
-
 from proxy.exchange import Exchange
 from proxy.observe.metrics import Metrics
 from proxy.observe.targets import TargetLog
@@ -12,6 +10,7 @@ from proxy.policy.targets import Target
 RESTORATION = "restoration"  # the operation's name where a whole restoration is held against its target
 RESTORATION_TARGET = Target(1.0, 2.0, 2.0)  # the seed document's "total restoration": under 1 s, at most 2 s
 
+HALVES = {half.value: half for half in Half}
 OUTCOMES = {
     State.RESTORED: "restored",
     State.RESTORED_EMPTY: "restored_empty",
@@ -22,16 +21,13 @@ OUTCOMES = {
 class Observer:
     """Stand before the ledger: follow restorations, log missed targets, give buckets their traces."""
 
-    __slots__ = ("_key", "_ledger", "_metrics", "_targets", "_tracer", "restorations")
+    __slots__ = ("_ledger", "_metrics", "_targets", "_tracer", "restorations")
 
-    def __init__(
-        self, ledger: Ledger, metrics: Metrics, targets: TargetLog, key: bytes, tracer: Tracer | None = None
-    ) -> None:
-        """Take the ledger that the record goes on to, and a random `key`: what it hides who asks with."""
+    def __init__(self, ledger: Ledger, metrics: Metrics, targets: TargetLog, tracer: Tracer | None = None) -> None:
+        """Take the ledger that the record goes on to."""
         self._ledger = ledger
         self._metrics = metrics
         self._targets = targets
-        self._key = key
         self._tracer = tracer
         self.restorations = Restorations()
 
@@ -39,7 +35,7 @@ class Observer:
         """Look at a finished exchange and pass it on. Never waits, never raises."""
         route = exchange.route
         if route.restoration is not None:
-            self._follow(exchange, Half(route.restoration))
+            self._follow(exchange, HALVES[route.restoration])
         if exchange.trace_id is not None:
             ended = exchange.started_wall + exchange.duration_s
             self._metrics.traced(route.operation, exchange.duration_s, exchange.trace_id, ended)
@@ -54,7 +50,7 @@ class Observer:
             return
         what = found(half, x.result, x.answered, succeeded=x.succeeded)
         step = Step(half, what, x.started, x.started + x.duration_s, x.correlation.id)
-        who = blake2b(x.principal, key=self._key, digest_size=16).digest()  # memory holds no credential
+        who = hash(x.principal)  # keyed anew in each process: memory holds no credential
         x.restoration = restoration = self.restorations.take(x.subject.value, who, step)
         if restoration is not None and restoration.finished:
             self._count(restoration)

@@ -3,7 +3,6 @@
 import re
 import zlib
 from collections import OrderedDict
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -17,7 +16,13 @@ _EMPTY_LIST = re.compile(rb"\[\s*\]")
 _INFLATED = 64 * 1024  # bytes; a list without messages is shorter, and nothing larger is unpacked
 
 
-class State(StrEnum):
+class Word(StrEnum):
+    """A word that stands in tables: it hashes as the string it is, in C; an Enum's own hash takes 0.3 µs."""
+
+    __hash__ = str.__hash__
+
+
+class State(Word):
     """Where a restoration stands, in the seed document's words."""
 
     NOT_RESTORED = "NotRestored"
@@ -27,14 +32,14 @@ class State(StrEnum):
     RESTORED_ERROR = "RestoredError"
 
 
-class Half(StrEnum):
+class Half(Word):
     """Which half of a restoration a route is: its `restoration` setting."""
 
     STATUS = "status"
     HISTORY = "history"
 
 
-class Found(StrEnum):
+class Found(Word):
     """What one half brought home."""
 
     CONTENT = "content"
@@ -64,8 +69,7 @@ class Step(NamedTuple):
     correlation_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Restoration:
+class Restoration(NamedTuple):
     """One subject's restoration for one principal. `seconds` run from the status request to the last answer."""
 
     state: State
@@ -95,14 +99,14 @@ class Restorations:
     __slots__ = ("_known", "_limit", "_within_s")
 
     def __init__(self, limit: int = 10_000, within_s: float = 30.0) -> None:
-        self._known: OrderedDict[tuple[str, bytes], Restoration] = OrderedDict()
+        self._known: OrderedDict[tuple[str, int], Restoration] = OrderedDict()
         self._limit = limit
         self._within_s = within_s
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def take(self, subject: str, who: bytes, step: Step) -> Restoration | None:
+    def take(self, subject: str, who: int, step: Step) -> Restoration | None:
         """Take a finished half; return the restoration that it is part of, None if of none."""
         if step.found is Found.LEFT or len(subject) > LONGEST_SUBJECT:
             return None
@@ -119,11 +123,11 @@ class Restorations:
         known = [known for (of, _), known in self._known.items() if of == subject]
         return [known for known in known if known.finished or now - known.ended <= self._within_s]
 
-    def _restoring(self, subject: str, who: bytes, now: float) -> Restoration | None:
+    def _restoring(self, subject: str, who: int, now: float) -> Restoration | None:
         known = self._known.get((subject, who))
         return None if known is None or known.finished or now - known.ended > self._within_s else known
 
-    def _remember(self, key: tuple[str, bytes], restoration: Restoration) -> None:
+    def _remember(self, key: tuple[str, int], restoration: Restoration) -> None:
         self._known[key] = restoration
         self._known.move_to_end(key)
         if len(self._known) > self._limit:
@@ -163,10 +167,10 @@ def _unpacked(response: Response) -> bytes | None:
     """Return the body without its coding, None where it is one we cannot undo."""
     body = response.body
     assert isinstance(body, bytes)
-    coding = (response.fields.get(b"content-encoding") or b"identity").strip().lower()
-    if coding in (b"", b"identity"):
+    coding = response.fields.get(b"content-encoding")
+    if coding is None:
         return body
-    if coding not in (b"gzip", b"x-gzip", b"deflate"):
+    if coding.strip().lower() not in (b"gzip", b"x-gzip", b"deflate"):
         return None
     try:
         return zlib.decompressobj(wbits=47).decompress(body, _INFLATED)  # 47: the header tells gzip from zlib

@@ -338,7 +338,7 @@ async def test_a_subject_that_nobody_restored_is_not_restored(client: ClientSess
 async def test_a_subjects_restorations_are_told_with_their_ids(client: ClientSession, sidecar: Sidecar) -> None:
     """State, time and correlation ids, for each user of it; a subject may hold any character."""
     for half, began in ((Half.STATUS, 99.0), (Half.HISTORY, 99.4)):
-        sidecar.restorations.take("a/b", b"anna", Step(half, Found.CONTENT, began, began + 0.2, half.value))
+        sidecar.restorations.take("a/b", 1, Step(half, Found.CONTENT, began, began + 0.2, half.value))
     async with client.get("/restorations/a%2Fb", headers=BEARER) as response:
         told = await response.json()
     assert told == {

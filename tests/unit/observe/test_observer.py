@@ -34,7 +34,7 @@ class Watched(World):
         super().__init__(script, ROUTES)
         self.metrics = Metrics()
         targets = TargetLog(Throttle(10.0, self.clock.now))
-        self.observer = Observer(self.ledger, self.metrics, targets, b"key")
+        self.observer = Observer(self.ledger, self.metrics, targets)
         self.parts = replace(self.parts, ledger=self.observer)
 
     async def restore(self, report: str = "r1", **fields: str) -> Exchange:

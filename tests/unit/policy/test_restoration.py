@@ -9,7 +9,7 @@ from proxy.message import Failure, Fields, Response
 from proxy.policy.recovery import Kind, Result
 from proxy.policy.restoration import LONGEST_SUBJECT, Found, Half, Restoration, Restorations, State, Step, found
 
-ANNA, BOB = b"anna", b"bob"
+ANNA, BOB = 1, 2
 
 
 def status(at: float, what: Found = Found.CONTENT, took: float = 0.2) -> Step:
@@ -22,7 +22,7 @@ def history(at: float, what: Found = Found.CONTENT, took: float = 0.3) -> Step:
     return Step(Half.HISTORY, what, at, at + took, f"history-{at}")
 
 
-def told(restorations: Restorations, *steps: Step, who: bytes = ANNA) -> list[State | None]:
+def told(restorations: Restorations, *steps: Step, who: int = ANNA) -> list[State | None]:
     """Let the steps happen, and return the state that each leads to."""
     taken = [restorations.take("val_1", who, step) for step in steps]
     return [None if restoration is None else restoration.state for restoration in taken]

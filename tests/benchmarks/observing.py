@@ -1,0 +1,147 @@
+"""What being watched costs: `python -m tests.benchmarks.observing [ROUNDS]`, beside a sidecar that counts nothing.
+
+It wants `wrk`. Every request is half of a restoration and has a trace: the dearest there is. Both sidecars stand before
+one upstream and take turns, because others use this machine too; each round measures requests a second and, less shaken
+by neighbours, requests per second of the sidecar's own CPU time.
+"""
+
+import asyncio
+import re
+import sys
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import NamedTuple, cast
+
+import psutil
+import uvloop
+
+from proxy.cli.run import run
+from proxy.demo.sidecar import READY
+from proxy.exchange import Exchange
+from proxy.observe.metrics import Metrics
+from proxy.observe.observer import Observer
+from tests.e2e.sidecar import environment
+
+SECONDS = 3
+CONNECTIONS = 32
+COUNTED = ("coalesced", "attempted", "retried", "retry_denied", "retried_request", "rejected", "recovered", "finished")
+ANSWER = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n{"messages":[1]}'
+CONFIG = """\
+[[routes]]
+operation = "history"
+match = "GET /api/conversations/{report_id}/history"
+upstream = "sessions"
+subject = "path:report_id"
+restoration = "history"
+[[routes]]
+operation = "status"
+match = "GET /api/conversations/{report_id}/status"
+upstream = "sessions"
+subject = "path:report_id"
+restoration = "status"
+"""
+USERS = """\
+local n = 0
+request = function()
+  n = n + 1
+  local half = n % 2 == 0 and "history" or "status"
+  return wrk.format("GET", "/api/conversations/val_" .. math.floor(n / 2) % 5000 .. "/" .. half,
+    {["Authorization"] = "Bearer anna", ["traceparent"] = string.format("00-%032x-%016x-01", n, n)})
+end
+"""
+
+
+class Figure(NamedTuple):
+    """One round's throughput, by the clock and by the sidecar's own CPU time."""
+
+    per_second: float
+    per_cpu_second: float
+
+
+class Upstream(asyncio.Protocol):
+    """Answer whatever comes, at once."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's own are no subclasses
+
+    def data_received(self, data: bytes) -> None:
+        self._transport.write(ANSWER * data.count(b"\r\n\r\n"))
+
+
+def serve_unwatched(config: str) -> None:
+    """Run a sidecar whose counting does nothing and whose ledger has no observer before it."""
+    for name in COUNTED:
+        setattr(Metrics, name, lambda *_: None)
+
+    def record(observer: Observer, exchange: Exchange) -> None:
+        observer._ledger.record(exchange)
+
+    setattr(Observer, "record", record)  # noqa: B010 - a method is replaced, which an assignment may not say
+    sys.exit(run(Path(config), None, None, None))
+
+
+async def round_of(url: str, process: psutil.Process, script: Path) -> Figure:
+    """Load a sidecar for a few seconds."""
+    before = process.cpu_times()
+    wrk = await asyncio.create_subprocess_exec(
+        "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "-s", str(script), url, stdout=asyncio.subprocess.PIPE
+    )
+    said = (await wrk.communicate())[0].decode()
+    after = process.cpu_times()
+    assert "Non-2xx" not in said, said
+    count, seconds = re.search(r"(\d+) requests in ([\d.]+)s", said).groups()  # type: ignore[union-attr]  # it says so
+    cpu_s = after.user + after.system - before.user - before.system
+    return Figure(int(count) / float(seconds), int(count) / cpu_s)
+
+
+async def compare(folder: Path, rounds: int) -> None:
+    """Let both sidecars take turns, and print the medians and their ratios."""
+    loop = asyncio.get_running_loop()
+    upstream = await loop.create_server(Upstream, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{upstream.sockets[0].getsockname()[1]}"
+    script = folder / "users.lua"
+    script.write_text(USERS)
+    (folder / "backstay.toml").write_text(CONFIG)
+    kinds = {"watched": ("-m", "proxy", "run", "--config"), "unwatched": ("-m", "tests.benchmarks.observing", "serve")}
+    running = {kind: await _start(folder / kind, folder, url, command) for kind, command in kinds.items()}
+    figures: dict[str, list[Figure]] = {kind: [] for kind in kinds}
+    for _ in range(rounds):
+        for kind, (process, address) in running.items():
+            figures[kind].append(await round_of(address, psutil.Process(process.pid), script))
+    for process, _ in running.values():
+        process.terminate()
+        await process.wait()
+    for field in Figure._fields:
+        on, off = (median(getattr(figure, field) for figure in figures[kind]) for kind in kinds)
+        print(f"{field}: watched {on:,.0f}, unwatched {off:,.0f}, ratio {on / off:.3f}")
+
+
+async def _start(
+    own: Path, folder: Path, upstream: str, command: tuple[str, ...]
+) -> tuple[asyncio.subprocess.Process, str]:
+    await asyncio.to_thread(own.mkdir)
+    settings = {
+        "listen__address": "127.0.0.1:0", "admin__address": "127.0.0.1:0", "listen__drain_delay": "0s",
+        "upstreams__sessions__url": upstream, "audit__path": "/dev/null",
+    }  # fmt: skip
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *command, str(folder / "backstay.toml"), cwd=own, env=environment(**settings),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    assert process.stdout is not None
+    ready = READY.search((await process.stdout.readline()).decode())
+    assert ready is not None
+    return process, ready[1]
+
+
+def main(what: str = "5", config: str = "") -> None:
+    """Compare for so many rounds; `serve FILE` runs the one that counts nothing."""
+    if what == "serve":
+        serve_unwatched(config)
+    with TemporaryDirectory() as folder:
+        uvloop.run(compare(Path(folder), int(what)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
