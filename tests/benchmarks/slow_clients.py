@@ -146,7 +146,8 @@ async def measure(port: int, sidecar: psutil.Process, count: int) -> bool:
     await slow.wait()
     memory = max(memory, sidecar.memory_info().rss / 2**20)
     waits = sorted(waited for waited, _ in endings)
-    wrong = [status for waited, status in endings if status != "408" or not -EARLY_S <= waited - HEAD_TIMEOUT_S <= LATE_S]
+    first, last = HEAD_TIMEOUT_S - EARLY_S, HEAD_TIMEOUT_S + LATE_S
+    wrong = [status for waited, status in endings if status != "408" or not first <= waited <= last]
     print(f"normal traffic alone     p50 {alone_p50:6.2f} ms  p99 {alone_p99:6.2f} ms")
     print(f"beside {count} slow clients p50 {beside_p50:6.2f} ms  p99 {beside_p99:6.2f} ms")
     print(f"memory {memory:.0f} MiB, {open_} descriptors")
