@@ -397,32 +397,6 @@ class Exchange(Recovering):
         self._give(response, more)
         self._stop_the_clock()
 
-    def _own(self, problem: Problem, retry_after_s: float | None = None) -> tuple[Response, Lines]:
-        response = answers.own_answer(problem, self.correlation.id, self._wiring.cors.lines(self.request))
-        return response, self._to_client(self._story()._replace(error=problem.error, retry_after_s=retry_after_s))
-
-    def _give(self, response: Response, more: Lines) -> None:
-        """Write a whole answer; where the trail must have it first, once it has, or else a refusal instead (A2)."""
-        witness = self._parts.witness
-        if witness is None:
-            self._client.write(response, more)
-            return
-        self._record()
-        told = (response, more)
-        witness.answer(
-            self, lambda kept: self._client.write(*(told if kept else self._own(answers.problem_of(answers.WITHHELD))))
-        )
-
-    def _to_client(self, story: disclosure.Story) -> Lines:
-        return disclosure.to_client(story, expose=self._parts.expose)
-
-    def _story(self) -> disclosure.Story:
-        result = self.result
-        elapsed_s = self._parts.clock.now() - self.started
-        story = disclosure.story(self.correlation.id, result, self.role, self.attempts, elapsed_s, self.request)
-        why = disclosure.explanation(self.route, self.request, self.alone_because, self.attempts)
-        return story if why is None else story._replace(explanation=why)
-
 
 def _opened(result: Result | None) -> Reader | None:
     """Open a reader on a streamed result, at its first byte, before anybody reads on."""

@@ -1,12 +1,12 @@
 """Step 9's longer ways to an answer: create what is missing, fall back on what was kept. The page chooses."""
 
-from proxy.bag import Bag
+from proxy.answering import Answering
 from proxy.message import Outcome, Request, discard
 from proxy.policy import idempotency, kept, recovery
 from proxy.policy.recovery import Create, LoadAgain, Plan, Recovered
 
 
-class Recovering(Bag):
+class Recovering(Answering):
     """What recovery asks for by itself. Its requests join no flight and are never recovered themselves."""
 
     __slots__ = ()

@@ -8,8 +8,8 @@ from secrets import token_bytes
 from proxy.audit.chain import timestamp
 from proxy.audit.redaction import Redaction, bounded, read_salt
 from proxy.audit.sink import NOTE, AuditLog
+from proxy.bag import Bag
 from proxy.errors import Refusal
-from proxy.exchange import Exchange
 from proxy.message import Peer
 from proxy.policy.attempts import Attempt
 from proxy.policy.breaker import CircuitBreaker, State
@@ -39,12 +39,12 @@ class Ledger:
         salt = token_bytes(32) if file is None else await asyncio.to_thread(read_salt, file)
         self._redaction = replace(self._redaction, salt=salt)
 
-    def record(self, exchange: Exchange) -> None:
+    def record(self, exchange: Bag) -> None:
         """Take down a finished exchange. Never waits, never raises."""
         self.recorded += 1
         self._log.append(self._fields(exchange))
 
-    def note(self, exchange: Exchange, note: str, wall: float) -> bool:
+    def note(self, exchange: Bag, note: str, wall: float) -> bool:
         """Take down something about an exchange beside its record, under the same id; False if there is no room."""
         request = exchange.request
         return self._log.note(
@@ -93,7 +93,7 @@ class Ledger:
         self._count += 1
         return f"{self._name}-{self._count:x}"
 
-    def _id_of(self, exchange: Exchange) -> str:
+    def _id_of(self, exchange: Bag) -> str:
         exchange.record_id = exchange.record_id or self._next_id()
         return exchange.record_id
 
@@ -101,7 +101,7 @@ class Ledger:
         client = self._redaction.client(address)
         return {} if client is None else {"client": client}
 
-    def _fields(self, x: Exchange) -> dict[str, object]:
+    def _fields(self, x: Bag) -> dict[str, object]:
         request, route, flight, ending = x.request, x.route, x.flight, x.ending
         return {
             "ts": timestamp(x.started_wall),
@@ -130,12 +130,12 @@ class Ledger:
             "metadata": self._metadata(x),
         }
 
-    def _key(self, x: Exchange) -> dict[str, object] | None:
+    def _key(self, x: Bag) -> dict[str, object] | None:
         if x.key is None:
             return None
         return {"source": x.key.source, "key_hash": self._redaction.hashed(x.key.value), "replayed": False}
 
-    def _metadata(self, x: Exchange) -> dict[str, object]:
+    def _metadata(self, x: Bag) -> dict[str, object]:
         metadata, redaction = _story(x), self._redaction
         if redaction.clients != "none":
             metadata["client"] = redaction.client(x.request.client)
@@ -154,7 +154,7 @@ def _attempt(attempt: Attempt) -> dict[str, object]:
     return {"n": attempt.n, "status": status, "sent": attempt.sent, "ms": ms, "waited_ms": waited_ms, "why": why}
 
 
-def _story(x: Exchange) -> dict[str, object]:
+def _story(x: Bag) -> dict[str, object]:
     metadata: dict[str, object] = {}
     if x.attempts and (error_type := classify(x.attempts[-1].outcome).error_type) is not None:
         metadata["error_type"] = error_type

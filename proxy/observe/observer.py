@@ -1,6 +1,6 @@
 """What is seen of a finished exchange beyond what the page counts. It looks before the record is made."""
 
-from proxy.exchange import Exchange
+from proxy.bag import Bag
 from proxy.observe.metrics import Metrics
 from proxy.observe.targets import TargetLog
 from proxy.parts import Ledger, Tracer
@@ -31,7 +31,7 @@ class Observer:
         self._tracer = tracer
         self.restorations = Restorations()
 
-    def record(self, exchange: Exchange) -> None:
+    def record(self, exchange: Bag) -> None:
         """Look at a finished exchange and pass it on. Never waits, never raises."""
         route = exchange.route
         if route.restoration is not None:
@@ -45,7 +45,7 @@ class Observer:
         if self._tracer is not None:
             self._tracer.end(exchange)
 
-    def _follow(self, x: Exchange, half: Half) -> None:
+    def _follow(self, x: Bag, half: Half) -> None:
         if x.subject.value is None:
             return
         what = found(half, x.result, x.answered, succeeded=x.succeeded)

@@ -17,8 +17,8 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from proxy import __version__
+from proxy.bag import Bag
 from proxy.errors import Reason
-from proxy.exchange import Exchange
 from proxy.message import Failure
 from proxy.policy import tracing
 from proxy.policy.attempts import Attempt
@@ -47,7 +47,7 @@ class Tracing:
         self._processor = BatchSpanProcessor(Quietly(exporter or OTLPSpanExporter(timeout=EXPORT_TIMEOUT_S)))
         self._leaders: OrderedDict[str, SpanContext] = OrderedDict()
 
-    def begin(self, exchange: Exchange) -> Span:
+    def begin(self, exchange: Bag) -> Span:
         """Give the exchange its span; its attempts tell the upstream of their own, so the caller's line goes."""
         fields = exchange.request.fields
         span = tracing.begin(fields.get(b"traceparent"), self._share, self._random)
@@ -64,7 +64,7 @@ class Tracing:
                 self._leaders.popitem(last=False)
         return span.attempt(wall)
 
-    def end(self, exchange: Exchange) -> None:
+    def end(self, exchange: Bag) -> None:
         """Hand a finished exchange's spans to the exporter's thread, where they are sampled."""
         span = exchange.span
         if span is None or not span.sampled:
@@ -77,7 +77,7 @@ class Tracing:
         """Send what is left and stop. It blocks for a few seconds at the most: call it in a thread."""
         self._processor.shutdown()  # type: ignore[no-untyped-call]  # the SDK did not annotate it
 
-    def _server_span(self, x: Exchange, span: Span) -> ReadableSpan:
+    def _server_span(self, x: Bag, span: Span) -> ReadableSpan:
         method = x.request.method
         templated = x.route.template.startswith("/")
         parent = None if span.parent_id is None else _context(span, span.parent_id, remote=True)
@@ -87,7 +87,7 @@ class Tracing:
             (x.started_wall, x.duration_s), error=x.status >= 500 or x.truncated, links=self._links(x),
         )  # fmt: skip
 
-    def _client_span(self, x: Exchange, span: Span, sent: Sent, attempt: Attempt) -> ReadableSpan:
+    def _client_span(self, x: Bag, span: Span, sent: Sent, attempt: Attempt) -> ReadableSpan:
         attributes: dict[str, str | int] = {
             "http.request.method": x.request.method,
             "peer.service": x.route.upstream,
@@ -105,7 +105,7 @@ class Tracing:
             attributes, (sent.began_wall, attempt.ms / 1000), error=failed,
         )  # fmt: skip
 
-    def _links(self, x: Exchange) -> Sequence[Link]:
+    def _links(self, x: Bag) -> Sequence[Link]:
         leader = self._leaders.get(x.flight.id) if x.flight is not None and x.role == "joined" else None
         return () if leader is None else (Link(leader, {"backstay.flight": x.flight.id if x.flight else ""}),)
 
@@ -130,7 +130,7 @@ def _context(span: Span, span_id: int, *, remote: bool = False) -> SpanContext:
     return SpanContext(span.trace_id, span_id, is_remote=remote, trace_flags=TraceFlags(TraceFlags.SAMPLED))
 
 
-def _server_attributes(x: Exchange) -> Attributes:
+def _server_attributes(x: Bag) -> Attributes:
     """Return the semantic conventions' attributes. Of a target only the path: a query may hold secrets."""
     attributes: dict[str, str | int] = {
         "http.request.method": x.request.method,

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from math import inf
-from random import Random
 from typing import NamedTuple
 
+from proxy.chance import Chance
 from proxy.policy.classify import Verdict
 
 
@@ -83,7 +83,7 @@ class CircuitBreaker:
         self,
         name: str,
         rules: BreakerRules,
-        random: Random,
+        random: Chance,
         on_transition: Callable[["CircuitBreaker", State, float], None] | None = None,
     ) -> None:
         self.name = name

@@ -1,8 +1,9 @@
 """One id traces a request end to end (X1, X2). This file accepts or mints it; it never echoes what it rejects."""
 
 import re
-from random import Random
 from typing import NamedTuple
+
+from proxy.chance import Chance
 
 _ACCEPTED = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 # W3C Trace Context level 1, section 3.2.2: version ff is invalid, and so are all-zero ids
@@ -16,7 +17,7 @@ class Correlation(NamedTuple):
     replaced: bool = False
 
 
-def correlate(operation: str, sent: bytes | None, wall: float, random: Random) -> Correlation:
+def correlate(operation: str, sent: bytes | None, wall: float, random: Chance) -> Correlation:
     """Return the client's own id if it matches `[A-Za-z0-9._-]{1,128}`, else `{operation}-{8 hex}-{unix seconds}`."""
     if sent is not None and _ACCEPTED.fullmatch(sent):
         return Correlation(sent.decode("ascii"))

@@ -2,9 +2,9 @@
 
 import re
 import uuid
-from random import Random
 from typing import NamedTuple
 
+from proxy.chance import Chance
 from proxy.errors import Refusal
 from proxy.message import Request
 from proxy.policy.routing import Idempotency, Route
@@ -30,14 +30,14 @@ def accepted(route: Route, request: Request) -> Key | None:
     return Key(value, "client")
 
 
-def minted(route: Route, request: Request, subject: str | None, wall: float, random: Random) -> Key | None:
+def minted(route: Route, request: Request, subject: str | None, wall: float, random: Chance) -> Key | None:
     """Return a new key for an unsafe request on a route that injects them."""
     if request.safe or route.idempotency is Idempotency.OFF:
         return None
     return mint(subject, route.operation, wall, random, quoted=route.quoted_key)
 
 
-def mint(subject: str | None, operation: str, wall: float, random: Random, *, quoted: bool) -> Key:
+def mint(subject: str | None, operation: str, wall: float, random: Chance, *, quoted: bool) -> Key:
     """Return `{subject}-{operation}-{unix ms}-{8 hex}`, or a UUID without a safe subject; never a payload's hash."""
     if subject is None or not _SAFE_SUBJECT.fullmatch(subject):
         value = str(uuid.UUID(int=random.getrandbits(128), version=4))

@@ -2,9 +2,9 @@
 
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from random import Random
 from typing import NamedTuple
 
+from proxy.chance import Chance
 from proxy.errors import Reason
 from proxy.message import IDEMPOTENT_METHODS, Failure, Outcome, Request, Response
 from proxy.policy.classify import Verdict, classify
@@ -110,7 +110,7 @@ class RetryPolicy:
 
     __slots__ = ("_random", "enabled")
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Chance) -> None:
         self._random = random
         self.enabled = True
 

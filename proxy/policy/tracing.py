@@ -1,7 +1,8 @@
 """Which span of which trace a request is (W3C Trace Context), and what the upstream is told. It sends nothing."""
 
-from random import Random
 from typing import NamedTuple
+
+from proxy.chance import Chance
 
 SAMPLED = 1
 
@@ -18,7 +19,7 @@ class Span:
 
     __slots__ = ("_random", "attempts", "parent_id", "sampled", "span_id", "trace_id")
 
-    def __init__(self, trace_id: int, span_id: int, parent_id: int | None, random: Random, *, sampled: bool) -> None:
+    def __init__(self, trace_id: int, span_id: int, parent_id: int | None, random: Chance, *, sampled: bool) -> None:
         self.trace_id = trace_id
         self.span_id = span_id
         self.parent_id = parent_id
@@ -33,7 +34,7 @@ class Span:
         return b"traceparent", b"00-%032x-%016x-%02x" % (self.trace_id, sent.span_id, SAMPLED if self.sampled else 0)
 
 
-def begin(traceparent: bytes | None, share: float, random: Random) -> Span:
+def begin(traceparent: bytes | None, share: float, random: Chance) -> Span:
     """Return the span under a valid `traceparent`, sampled as its caller decided; without one, of a new trace.
 
     Of new traces `share` (0 to 1) are sampled, told by the trace id as OpenTelemetry's ratio sampler does it.
@@ -47,6 +48,6 @@ def begin(traceparent: bytes | None, share: float, random: Random) -> Span:
     return Span(int(trace, 16), new_id(random, 64), int(parent, 16), random, sampled=sampled)
 
 
-def new_id(random: Random, bits: int) -> int:
+def new_id(random: Chance, bits: int) -> int:
     """Return a random id that is not zero: zero is invalid."""
     return random.getrandbits(bits) or 1

@@ -8,6 +8,7 @@ from random import Random
 
 import orjson
 
+from proxy.bag import Bag
 from proxy.exchange import Exchange
 from proxy.message import Fields, Lines, Peer, Reader, Request, Response
 from proxy.parts import Parts, Wiring
@@ -121,9 +122,9 @@ class RecordingLedger:
     """The finished exchanges, in the order of their records."""
 
     def __init__(self) -> None:
-        self.records: list[Exchange] = []
+        self.records: list[Bag] = []
 
-    def record(self, exchange: Exchange) -> None:
+    def record(self, exchange: Bag) -> None:
         self.records.append(exchange)
 
 

@@ -117,10 +117,11 @@ async def test_kill_9_under_load_costs_what_the_mode_says(folder: Path, backend:
         assert found(trail).condition in {Condition.WHOLE, Condition.TORN_TAIL}
         written = {str(fields["correlation_id"]) for fields in recorded(trail)}
         missing = this_life.keys() - written
-        assert {status for status, _ in this_life.values()} == {200}
+        assert {status for status, _ in this_life.values()} <= {200}  # a busy machine may kill it before its first
         assert all(this_life[ident][1] > killed - WINDOW_S for ident in missing)
         lost |= missing
         answered |= this_life
+    assert answered
     assert durability == "batch" or not lost
     with running(folder, backend, audit__durability=durability) as sidecar:
         assert sidecar.stop() == 0
