@@ -1,8 +1,8 @@
 """What being watched costs: `python -m tests.benchmarks.observing [ROUNDS]`, beside a sidecar that counts nothing.
 
-It wants `wrk`. Every request is half of a restoration and has a trace: the dearest there is. Both sidecars stand before
-one upstream and take turns, because others use this machine too; each round measures requests a second and, less shaken
-by neighbours, requests per second of the sidecar's own CPU time.
+It wants `wrk`. Two kinds of load: plain requests, and restorations with traces, which are the dearest there are. Both
+sidecars stand before one upstream and take turns, because others use this machine too; each round measures requests a
+second and, less shaken by neighbours, requests per second of the sidecar's own CPU time.
 """
 
 import asyncio
@@ -29,6 +29,11 @@ COUNTED = ("coalesced", "attempted", "retried", "retry_denied", "retried_request
 ANSWER = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n{"messages":[1]}'
 CONFIG = """\
 [[routes]]
+operation = "session-load"
+match = "GET /api/sessions/{report_id}"
+upstream = "sessions"
+subject = "path:report_id"
+[[routes]]
 operation = "history"
 match = "GET /api/conversations/{report_id}/history"
 upstream = "sessions"
@@ -41,7 +46,15 @@ upstream = "sessions"
 subject = "path:report_id"
 restoration = "status"
 """
-USERS = """\
+LOADS = {
+    "plain": """\
+local n = 0
+request = function()
+  n = n + 1
+  return wrk.format("GET", "/api/sessions/val_" .. n % 5000, {["Authorization"] = "Bearer anna"})
+end
+""",
+    "restorations": """\
 local n = 0
 request = function()
   n = n + 1
@@ -49,7 +62,8 @@ request = function()
   return wrk.format("GET", "/api/conversations/val_" .. math.floor(n / 2) % 5000 .. "/" .. half,
     {["Authorization"] = "Bearer anna", ["traceparent"] = string.format("00-%032x-%016x-01", n, n)})
 end
-"""
+""",
+}
 
 
 class Figure(NamedTuple):
@@ -96,25 +110,31 @@ async def round_of(url: str, process: psutil.Process, script: Path) -> Figure:
 
 
 async def compare(folder: Path, rounds: int) -> None:
-    """Let both sidecars take turns, and print the medians and their ratios."""
+    """Let both sidecars take turns under each load."""
     loop = asyncio.get_running_loop()
     upstream = await loop.create_server(Upstream, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{upstream.sockets[0].getsockname()[1]}"
-    script = folder / "users.lua"
-    script.write_text(USERS)
     (folder / "backstay.toml").write_text(CONFIG)
     kinds = {"watched": ("-m", "proxy", "run", "--config"), "unwatched": ("-m", "tests.benchmarks.observing", "serve")}
     running = {kind: await _start(folder / kind, folder, url, command) for kind, command in kinds.items()}
-    figures: dict[str, list[Figure]] = {kind: [] for kind in kinds}
-    for _ in range(rounds):
-        for kind, (process, address) in running.items():
-            figures[kind].append(await round_of(address, psutil.Process(process.pid), script))
+    for load, text in LOADS.items():
+        script = folder / f"{load}.lua"
+        script.write_text(text)
+        figures: dict[str, list[Figure]] = {kind: [] for kind in kinds}
+        for _ in range(rounds):
+            for kind, (process, address) in running.items():
+                figures[kind].append(await round_of(address, psutil.Process(process.pid), script))
+        show(load, figures)
     for process, _ in running.values():
         process.terminate()
         await process.wait()
+
+
+def show(load: str, figures: dict[str, list[Figure]]) -> None:
+    """Print the medians and their ratios."""
     for field in Figure._fields:
-        on, off = (median(getattr(figure, field) for figure in figures[kind]) for kind in kinds)
-        print(f"{field}: watched {on:,.0f}, unwatched {off:,.0f}, ratio {on / off:.3f}")
+        on, off = (median(getattr(figure, field) for figure in of_kind) for of_kind in figures.values())
+        print(f"{load}, {field}: watched {on:,.0f}, unwatched {off:,.0f}, ratio {on / off:.3f}", flush=True)
 
 
 async def _start(
