@@ -283,10 +283,8 @@ class Exchange(Recovering):
     def _to_upstream(self, request: Request, attempt: Attempt, remaining_s: float) -> Lines:
         key = self.key if request is self.request else None  # recovery's own requests carry their own
         lines = disclosure.to_upstream(self.correlation.id, key, attempt.n, remaining_s)
-        tracer, span = self._parts.tracer, self.span
-        if tracer is None or span is None:
-            return lines
-        return (*lines, tracer.attempt(span, None if self.flight is None else self.flight.id, self._parts.clock.wall()))
+        tracer = self._parts.tracer
+        return lines if tracer is None else (*lines, tracer.attempt(self, self._parts.clock.wall()))
 
     def _timeout(self, request: Request, remaining_s: float) -> float:
         route, repeats = self.route, self._parts.retry.repeats_timeouts

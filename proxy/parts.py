@@ -92,7 +92,7 @@ class Tracer(Protocol):
         """Begin a request's span, and take the caller's `traceparent` out of its way."""
         ...
 
-    def attempt(self, span: Span, flight_id: str | None, wall: float) -> tuple[bytes, bytes]:
+    def attempt(self, exchange: "Bag", wall: float) -> tuple[bytes, bytes]:
         """Begin an attempt's span; return the line that tells the upstream."""
         ...
 

@@ -56,10 +56,12 @@ class Tracing:
             exchange.request.fields = fields.without((b"traceparent",))
         return span
 
-    def attempt(self, span: Span, flight_id: str | None, wall: float) -> tuple[bytes, bytes]:
-        """Begin one attempt's span; return the line that tells the upstream. A flight's followers link to `span`."""
-        if flight_id is not None:
-            self._leaders[flight_id] = _context(span, span.span_id)
+    def attempt(self, exchange: Bag, wall: float) -> tuple[bytes, bytes]:
+        """Begin an attempt's span; return the line that tells the upstream. A flight's followers link to who asks."""
+        span, flight = exchange.span, exchange.flight
+        assert span is not None  # begun before anything is sent
+        if flight is not None:
+            self._leaders[flight.id] = _context(span, span.span_id)
             if len(self._leaders) > FLIGHTS:
                 self._leaders.popitem(last=False)
         return span.attempt(wall)
