@@ -2,8 +2,9 @@
 
 from proxy.bag import Bag
 from proxy.errors import Problem
-from proxy.message import Lines, Response
+from proxy.message import Lines, Reader, Response, answer_in
 from proxy.policy import answers, disclosure
+from proxy.policy.recovery import Result
 
 
 class Answering(Bag):
@@ -40,3 +41,11 @@ class Answering(Bag):
         story = disclosure.story(self.correlation.id, result, self.role, self.attempts, elapsed_s, self.request)
         why = disclosure.explanation(self.route, self.request, self.alone_because, self.attempts)
         return story if why is None else story._replace(explanation=why)
+
+
+def opened(result: Result | None) -> Reader | None:
+    """Open a reader on a streamed result, at its first byte, before anybody reads on."""
+    if result is None:
+        return None
+    response = answer_in(result.outcome)
+    return None if response is None or isinstance(response.body, bytes) else response.body.open()

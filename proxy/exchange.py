@@ -3,9 +3,10 @@
 import asyncio
 import logging
 
+from proxy.answering import opened
 from proxy.bag import LEFT, LOST, OUT_OF_TIME
 from proxy.errors import BrokenBody, Problem, Reason, Refusal, refused
-from proxy.message import Failure, Lines, Outcome, Reader, Request, Response, answer_in, discard
+from proxy.message import Failure, Lines, Outcome, Request, Response, answer_in, discard
 from proxy.parts import Witness
 from proxy.policy import answers, coalescing, correlation, disclosure, idempotency, kept, recovery
 from proxy.policy.attempts import Attempt, attempt_timeout, ladder_outcome
@@ -132,7 +133,7 @@ class Exchange(Recovering):
 
         def land(result: Result | None) -> None:
             if not landing.done():
-                self._reader = _opened(result)
+                self._reader = opened(result)
                 landing.set_result(result)
 
         ticket = flight.wait(land)
@@ -335,7 +336,7 @@ class Exchange(Recovering):
         if self.gone and (flight is None or flight.callers == 0):
             discard(result.outcome)
         elif not self.gone:
-            self._reader = _opened(result)
+            self._reader = opened(result)
         if flight is not None:
             flight.late = self._until.remaining(self._parts.clock.now()) < self.route.min_attempt_s
             self._parts.flights.land(flight, result, self.request)
@@ -394,11 +395,3 @@ class Exchange(Recovering):
         self.bytes_out = len(response.body) if isinstance(response.body, bytes) else 0
         self._give(response, more)
         self._stop_the_clock()
-
-
-def _opened(result: Result | None) -> Reader | None:
-    """Open a reader on a streamed result, at its first byte, before anybody reads on."""
-    if result is None:
-        return None
-    response = answer_in(result.outcome)
-    return None if response is None or isinstance(response.body, bytes) else response.body.open()

@@ -117,8 +117,8 @@ def read_request_head(raw: bytes, limits: HeadLimits) -> RequestHead:
     parser: Any = httptools.HttpRequestParser(sink)
     try:
         parser.feed_data(raw)
-    except httptools.HttpParserUpgrade:  # CONNECT or Upgrade: the head itself was fine
-        pass
+    except httptools.HttpParserUpgrade:
+        sink.complete = True  # CONNECT or Upgrade: the head itself was fine
     except httptools.HttpParserInvalidMethodError:
         raise Refusal(501, "method", "the method is not known") from None
     except httptools.HttpParserError as error:
@@ -216,8 +216,8 @@ def read_response_head(raw: bytes, method: str) -> ResponseHead:
     parser: Any = httptools.HttpResponseParser(sink)
     try:
         parser.feed_data(raw)
-    except httptools.HttpParserUpgrade:  # 101: the head itself was fine
-        pass
+    except httptools.HttpParserUpgrade:
+        sink.complete = True  # 101: the head itself was fine
     except httptools.HttpParserError as error:
         raise BadAnswer(str(error)) from None
     if not sink.complete:
