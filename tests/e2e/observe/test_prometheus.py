@@ -24,6 +24,7 @@ from tests.e2e.observe.stage import stage
 from tests.e2e.observe.test_rules import FILES, expressions
 
 PROMETHEUS = shutil.which("prometheus")
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PATIENCE = 30.0  # seconds until a test gives up on something that should happen within a few scrapes
 SCENES = (("creation", concurrent_creation), ("glitch", network_glitch), ("down", backend_down))
 pytestmark = pytest.mark.skipif(PROMETHEUS is None, reason="prometheus is not installed")
@@ -49,6 +50,14 @@ class Prometheus:
         """Return the one value of a query, None if there is none yet."""
         series = await self.ask(query)
         return float(series[0]["value"][1]) if series else None
+
+    async def traces(self, metric: str) -> set[str]:
+        """Return the trace ids that the exemplars of the last minute carry."""
+        now = _clock.wall()
+        span = {"query": metric, "start": str(now - 60), "end": str(now + 1)}
+        async with self._session.get(f"{self._url}/api/v1/query_exemplars", params=span) as got:
+            series = (await got.json())["data"]
+        return {exemplar["labels"]["trace_id"] for one in series for exemplar in one["exemplars"]}
 
     async def until(self, query: str, true: Callable[[float | None], bool]) -> float | None:
         """Ask until the value is as wanted."""
@@ -136,6 +145,7 @@ async def test_an_outage_calls_somebody_and_its_end_calls_off(tmp_path: Path) ->
     async with stage(tmp_path) as scene, prometheus(tmp_path, scene.child.admin) as asked:
         await scene.create("val_1")
         await scene.restore("val_1")
+        await scene.get("/api/conversations/val_1/status", traceparent=f"00-{TRACE}-00f067aa0ba902b7-01")
         await asked.until('backstay_restorations_total{outcome="restored"}', lambda value: value == 1)
         async with asyncio.TaskGroup() as group:
             users = group.create_task(_users(scene.restore))
@@ -148,6 +158,7 @@ async def test_an_outage_calls_somebody_and_its_end_calls_off(tmp_path: Path) ->
             await asked.firing("BackstayCircuitOpen", wanted=False)
             await asked.firing("BackstayRestorationsFailing", wanted=False)
             users.cancel()
+        assert await asked.traces("backstay_request_duration_seconds_bucket") == {TRACE}
         for expression in expressions()["backstay.json"]:  # every panel's query is one that Prometheus can answer
             await asked.ask(expression.replace("$__rate_interval", "10s").replace("$job", ".*"))
 
