@@ -114,7 +114,7 @@ class Ledger:
             "status": x.status,
             "success": succeeded(ending),
             "outcome": ending,
-            "duration_ms": round(x.duration_s * 1000, 3),
+            "duration_ms": _ms(x.duration_s * 1000),
             "upstream": route.upstream,
             "attempts": [_attempt(attempt) for attempt in x.attempts],
             "flight": {
@@ -144,9 +144,14 @@ class Ledger:
         return metadata
 
 
+def _ms(milliseconds: float) -> float:
+    """Return it to the microsecond; `round` takes three times as long."""
+    return int(milliseconds * 1000 + 0.5) / 1000
+
+
 def _attempt(attempt: Attempt) -> dict[str, object]:
     status = attempt.status
-    ms, waited_ms, why = round(attempt.ms, 3), round(attempt.waited_ms, 1), attempt.why
+    ms, waited_ms, why = _ms(attempt.ms), _ms(attempt.waited_ms), attempt.why
     if status is None:
         return {
             "n": attempt.n, "error": attempt.result, "sent": attempt.sent, "ms": ms, "waited_ms": waited_ms, "why": why

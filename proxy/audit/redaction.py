@@ -59,6 +59,8 @@ class Redaction:
 
 def bounded(text: str | None) -> str | None:
     """Return text that a client chose, cut to MAX_TEXT and free of what JSON cannot say."""
+    if text is not None and len(text) <= MAX_TEXT and text.isascii():
+        return text
     return None if text is None else text[:MAX_TEXT].encode("utf-8", "replace").decode()
 
 
