@@ -47,7 +47,9 @@ def parse_upstream(url: str) -> Address:
         raise Objection(f'"{url}" is not the URL of an upstream', '"http://127.0.0.1:8000" or "unix:/run/app.sock"')
     scheme = match["scheme"]
     if match["rest"] not in (None, "/"):
-        raise Objection(f'"{url}" names a path, but targets go upstream as they came', f'"{scheme}://{match["authority"]}"')
+        raise Objection(
+            f'"{url}" names a path, but targets go upstream as they came', f'"{scheme}://{match["authority"]}"'
+        )
     return Tcp(match["host"].strip("[]"), int(match["port"] or (443 if scheme == "https" else 80)))
 
 
