@@ -188,7 +188,7 @@ async def test_an_upload_that_the_backend_does_not_want_ends_early(
 
     origin.on("/early", answer_early, early=True)
     sent = b"POST /early HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-    async with sidecar(tmp_path, origin.url) as child:
+    async with sidecar(tmp_path, origin.url, upstreams__sessions__breaker__failure_threshold="100") as child:
         for _ in range(10):
             async with await Client.connect(child.url) as client:
                 client.send(sent + b"%x\r\n%b\r\n" % (3 * LARGE, b"x" * 3 * LARGE) * 10)
