@@ -1,0 +1,142 @@
+"""What one request costs inside the process: `python -m tests.benchmarks.hot_path [ROUNDS]`.
+
+No sockets, no load generator: stubs hand whole segments to the data plane of a real sidecar, audit file and metrics
+included. Three lanes take turns in one process, so that the machine's mood hits them alike: everything; both legs with
+no policy between them; and a bare httptools relay, which is the yardstick. The calls are counted, not timed: they are
+the same on every machine.
+"""
+
+import gc
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import CodeType, FrameType
+
+import uvloop
+
+from tests.benchmarks.plane import LOADS, Bare, Client, Lane, Plane, Questions
+
+CONNECTIONS = 32
+REQUESTS = 3_000  # in a round
+COUNTED = 400  # requests whose calls are counted
+PAGE = frozenset({"exchange", "bag", "answering", "recovering", "parts", "dryrun"})
+PROXY = f"{Path('proxy').resolve()}/"
+
+
+class Calls:
+    """Calls a request: of Python functions by room, and of built-in ones."""
+
+    def __init__(self) -> None:
+        self._codes: Counter[CodeType] = Counter()
+        self._builtin = 0
+
+    def note(self, frame: FrameType, event: str, _: object) -> None:
+        """Be the profile function."""
+        if event == "call":
+            self._codes[frame.f_code] += 1
+        elif event == "c_call":
+            self._builtin += 1
+
+    @property
+    def builtin(self) -> float:
+        """Return the calls of built-in functions."""
+        return self._builtin / COUNTED
+
+    @property
+    def python(self) -> float:
+        """Return the calls of Python functions, the stubs' own apart."""
+        return sum(self.rooms().values())
+
+    def rooms(self) -> dict[str, float]:
+        """Return the calls of Python functions by room, the largest first."""
+        rooms: Counter[str] = Counter()
+        for code, times in self._codes.items():
+            if room := room_of(code.co_filename):
+                rooms[room] += times
+        return {room: times / COUNTED for room, times in rooms.most_common()}
+
+    def functions(self, most: int) -> list[tuple[str, float]]:
+        """Return the functions that are called most."""
+        named = ((f"{Path(code.co_filename).stem}.{code.co_qualname}", times) for code, times in self._codes.items())
+        return [(name, times / COUNTED) for name, times in sorted(named, key=lambda item: -item[1])[:most]]
+
+
+def room_of(file: str) -> str:
+    """Return the room that a file belongs to; "" for the benchmark's own."""
+    if not file.startswith(PROXY):
+        return "" if "/tests/" in file else "library"
+    room = file.removeprefix(PROXY).partition("/")[0].removesuffix(".py")
+    return "page" if room in PAGE else room
+
+
+async def count_calls(make: Lane, load: bytes) -> Calls:
+    """Count the calls of requests that follow one another on one connection."""
+    questions, calls = Questions(), Calls()
+    clients = [Client(make, load, questions)]
+    await questions.ask(clients, 50)  # connections are made, caches are warm
+    sys.setprofile(calls.note)
+    try:
+        await questions.ask(clients, COUNTED)
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+def lanes(plane: Plane) -> dict[str, Lane]:
+    """Return what is measured, by name."""
+    return {"whole": plane.whole, "wire": plane.wire_only, "bare": Bare}
+
+
+async def best_us(made: dict[str, Lane], load: bytes, rounds: int) -> dict[str, float]:
+    """Return each lane's CPU microseconds a request, the best of so many rounds in turn."""
+    questions = Questions()
+    clients = {name: [Client(make, load, questions) for _ in range(CONNECTIONS)] for name, make in made.items()}
+    best = dict.fromkeys(made, float("inf"))
+    for of_lane in clients.values():
+        await questions.ask(of_lane, REQUESTS // 4)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 100)  # as the sidecar does at its start
+    for _ in range(rounds):
+        for name, of_lane in clients.items():
+            began = time.process_time()
+            await questions.ask(of_lane, REQUESTS)
+            best[name] = min(best[name], (time.process_time() - began) / REQUESTS * 1e6)
+    return best
+
+
+async def measure(folder: Path, rounds: int) -> None:
+    """Print what a request costs, in time and in calls."""
+    plane = Plane(folder)
+    await plane.sidecar.start()
+    for kind, load in LOADS.items():
+        cost = await best_us(lanes(plane), load, rounds)
+        for name, microseconds in cost.items():
+            print(f"{kind}, {name}: {microseconds:.1f} µs of CPU, {microseconds / cost['bare']:.1f} x bare", flush=True)
+        calls = await count_calls(plane.whole, load)
+        print(f"{kind}: {calls.python:.0f} Python calls and {calls.builtin:.0f} built-in ones a request")
+        print("  " + ", ".join(f"{room} {times:.0f}" for room, times in calls.rooms().items()))
+    await plane.sidecar.stop()
+
+
+async def show_functions(folder: Path) -> None:
+    """Print which functions are called, and how often."""
+    plane = Plane(folder)
+    await plane.sidecar.start()
+    for kind, load in LOADS.items():
+        calls = await count_calls(plane.whole, load)
+        for name, times in calls.functions(250):
+            print(f"{kind} {times:7.2f} {name}")
+    await plane.sidecar.stop()
+
+
+def main(what: str = "8") -> None:
+    """Measure so many rounds; `functions` lists the calls instead."""
+    with TemporaryDirectory() as folder:
+        uvloop.run(show_functions(Path(folder)) if what == "functions" else measure(Path(folder), int(what)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
