@@ -1,6 +1,7 @@
 """What one exchange knows: the values its steps fill in, and what follows from them. The steps are in exchange.py."""
 
 import asyncio
+from collections.abc import Iterator
 
 from proxy.errors import Problem, Reason
 from proxy.message import Failure, Reader, Request
@@ -82,6 +83,11 @@ class Bag:
         if self.identity is not NOBODY:
             return self.identity.principal
         return self._wiring.identifier.identify(self.request, self.subject.value, whole_question=False).principal
+
+    @property
+    def owners(self) -> Iterator[bytes]:
+        """Yield what shows whose request it is, for seals."""
+        return self._wiring.identifier.owners(self.request)
 
     @property
     def ending(self) -> str:

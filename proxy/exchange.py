@@ -112,7 +112,9 @@ class Exchange(Recovering):
         if whole_question or not request.safe:
             self.identity = self._wiring.identifier.identify(request, subject, whole_question=whole_question)
         if alone is None:
-            place = parts.flights.join(route, request, subject, self.identity)
+            place = parts.flights.join(
+                route, request, subject, self.identity.question, self._wiring.identifier.owners
+            )  # fmt: skip
         else:
             place = Joined(Role.ALONE, reason=alone)
         if isinstance(place, Overflow):
@@ -160,7 +162,7 @@ class Exchange(Recovering):
             self._needed = False
             if own_time is not None:
                 own_time.cancel()
-            self._seal()
+            self._seal_again()
             self._land(flight, result)
         return result
 
@@ -187,14 +189,6 @@ class Exchange(Recovering):
             if self.task is not None:
                 self.task.cancel()
 
-    def _seal(self) -> None:
-        """Make old what a write makes old: when it starts, and before its answer goes out (C4)."""
-        if not self.request.safe:
-            seals = self._parts.flights.seals
-            seals.seal(self.subject.value, self.identity.principal)
-            if self.route.ends_session:
-                seals.drop_principal(self.identity.principal)
-
     # 5. Claim: one key for all attempts; a kept answer saves asking
 
     async def _kept(self) -> Result | None:
@@ -208,18 +202,12 @@ class Exchange(Recovering):
             return None
         return kept.reread(route, found, parts.clock.wall())
 
-    async def _keep(self, result: Result, stamp: int) -> None:
-        parts, answer = self._parts, kept.to_keep(self.route, self.request, result)
-        if answer is not None and self._fresh(stamp):
-            entry = kept.Kept(answer, parts.clock.wall(), stamp)
-            await parts.store.put(self.identity.question, entry, kept.keep_for(self.route))
-
     async def _ask(self) -> Result:
-        stamp = self._parts.flights.seals.stamp()
+        stamp = self._stamp()
         self._wiring.budget.deposit()
         outcome = await self._climb(self.request)
         if kept.ends_session(outcome):
-            self._parts.flights.seals.drop_principal(self.identity.principal)
+            self._parts.flights.seals.drop_owners(self.owners)
         result = await self._recover(outcome)
         await self._keep(result, stamp)
         return result

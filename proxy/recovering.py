@@ -1,12 +1,12 @@
 """Step 9's longer ways to an answer: create what is missing, fall back on what was kept. The page chooses."""
 
-from proxy.answering import Answering
+from proxy.keeping import Keeping
 from proxy.message import Outcome, Request, discard
 from proxy.policy import idempotency, kept, recovery
 from proxy.policy.recovery import Create, LoadAgain, Plan, Recovered
 
 
-class Recovering(Answering):
+class Recovering(Keeping):
     """What recovery asks for by itself. Its requests join no flight and are never recovered themselves."""
 
     __slots__ = ()
@@ -20,15 +20,16 @@ class Recovering(Answering):
         return recovery.preflight(outcome, learnt)
 
     async def _create(self, plan: Create, before: Outcome) -> Plan:
-        parts, subject = self._parts, self.subject.value
+        parts, subject, first = self._parts, self.subject.value, len(self.attempts)
         key = idempotency.mint(
             subject, self.route.operation, self.started_wall, parts.random, quoted=self.route.quoted_key
         )  # fmt: skip
-        parts.flights.seals.seal(subject, self.identity.principal)
+        parts.flights.seals.seal(subject, self.owners)
         created = await self._climb(
             recovery.own_request(self.request, plan.method, plan.target, plan.body, key.value)
         )  # fmt: skip
-        parts.flights.seals.seal(subject, self.identity.principal)
+        parts.flights.seals.seal(subject, self.owners)
+        self._doubt(self.attempts[first:])
         after = self._chosen(recovery.after_create(before, created), created)
         if not isinstance(after, LoadAgain):
             return after
@@ -47,6 +48,3 @@ class Recovering(Answering):
             return None
         result = kept.stale(self.route, found, before, self._parts.clock.wall())
         return None if result is None else Recovered(result)
-
-    def _fresh(self, stamp: int) -> bool:
-        return self._parts.flights.seals.fresh(stamp, self.subject.value, self.identity.principal)

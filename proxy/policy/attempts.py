@@ -52,6 +52,14 @@ def ladder_outcome(attempts: list[Attempt]) -> Outcome:
     return before if answer is None or answer.whole else last  # a streamed one was let go of when the retry was decided
 
 
+_OF_A_GATEWAY = (502, 504)  # what one behind us says when it does not know either
+
+
+def in_doubt(attempts: list[Attempt]) -> bool:
+    """Tell whether the backend may still be doing what it was asked: an attempt was sent and got no final answer."""
+    return any(attempt.sent and (attempt.status is None or attempt.status in _OF_A_GATEWAY) for attempt in attempts)
+
+
 def attempt_timeout(route: Route, attempts: list[Attempt], remaining_s: float) -> float:
     """Return the seconds the next attempt may take: doubled after each timeout (T4), never past the deadline."""
     if route.attempt_timeout_s is None:

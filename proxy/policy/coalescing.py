@@ -1,13 +1,12 @@
 """Who waits for whose answer (C3-C12). This file decides; waiting is the exchange's business."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum, StrEnum
 from typing import NamedTuple
 
 from proxy.errors import Reason, Refusal
 from proxy.message import Failure, Request, Response
 from proxy.policy.freshness import Seals
-from proxy.policy.identity import Identity
 from proxy.policy.recovery import Result
 from proxy.policy.routing import Coalesce, Route
 
@@ -31,6 +30,7 @@ class Stage(Enum):
 MAX_ELECTIONS = 2  # C9
 
 Landing = Callable[[Result | None], None]
+Owners = Callable[[Request], Iterable[bytes]]
 
 
 class Flight:
@@ -41,15 +41,14 @@ class Flight:
     """
 
     __slots__ = (
-        "_on_deserted", "_waiting", "callers", "followers", "id", "key", "late", "principal", "safe", "stage", "stamp",
-        "strict", "subject",
+        "_on_deserted", "_waiting", "callers", "followers", "id", "key", "late", "safe", "stage", "stamp", "strict",
+        "subject",
     )  # fmt: skip
 
-    def __init__(self, id_: str, key: bytes, subject: str | None, principal: bytes, *, safe: bool, stamp: int) -> None:
+    def __init__(self, id_: str, key: bytes, subject: str | None, *, safe: bool, stamp: int) -> None:
         self.id = id_
         self.key = key
         self.subject = subject
-        self.principal = principal
         self.safe = safe
         self.stamp = stamp
         self.stage = Stage.OPEN
@@ -156,11 +155,12 @@ class Flights:
     def __len__(self) -> int:
         return len(self._open)
 
-    def join(self, route: Route, request: Request, subject: str | None, identity: Identity) -> Joined | Overflow:
+    def join(
+        self, route: Route, request: Request, subject: str | None, key: bytes, owners: Owners
+    ) -> Joined | Overflow:
         """Return the request's place. A flight that a write has sealed is left to its callers and replaced (C4)."""
-        key = identity.question
         found = self._open.get(key)
-        if found is not None and self._joinable(found):
+        if found is not None and self._joinable(found, owners(request)):
             if found.followers < route.max_followers:
                 self.followers += 1
                 return Joined(Role.JOINED, found)
@@ -169,7 +169,7 @@ class Flights:
             return self._beyond(route, request, "max_flights")
         self._count += 1
         flight_id, stamp = f"{self._name}-{self._count:x}", self.seals.stamp()
-        flight = Flight(flight_id, key, subject, identity.principal, safe=request.safe, stamp=stamp)
+        flight = Flight(flight_id, key, subject, safe=request.safe, stamp=stamp)
         flight.strict = route.honour_no_store
         self._open[key] = flight
         return Joined(Role.LED, flight)
@@ -205,8 +205,8 @@ class Flights:
         """Count a follower out, however its wait ended."""
         self.followers -= 1
 
-    def _joinable(self, flight: Flight) -> bool:
-        return not flight.safe or self.seals.fresh(flight.stamp, flight.subject, flight.principal)
+    def _joinable(self, flight: Flight, owners: Iterable[bytes]) -> bool:
+        return not flight.safe or self.seals.fresh(flight.stamp, flight.subject, owners)
 
     def _beyond(self, route: Route, request: Request, limit: str) -> Joined | Overflow:
         if route.coalesce is Coalesce.SUBJECT and not request.safe:

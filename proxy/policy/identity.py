@@ -1,5 +1,6 @@
 """Who asks (P1), and what is the same question (C1, C8). A field that nobody told us of separates callers by itself."""
 
+from collections.abc import Iterator
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -57,6 +58,18 @@ class Identifier:
             return Identity(principal, b"")
         return Identity(principal, self._question(request, subject, principal, what))
 
+    def owners(self, request: Request) -> Iterator[bytes]:
+        """Yield a digest of each thing that shows whose request it is, for seals (C4): coarser than the principal.
+
+        Credentials only, each by itself, so that a write seals the same user's reads though it carries a CSRF token, a
+        cookie of a narrower path or a newer token beside the same cookie. To seal too much is never wrong.
+        """
+        shown = tuple(_shown(request.fields, self._narrowed or ())) or tuple(_shown(request.fields, _CREDENTIALS))
+        yield from shown
+        where = _where_from(request)
+        if where != _NOWHERE or not shown:
+            yield _digest(b"", where)
+
     def _question(self, request: Request, subject: str | None, principal: bytes, what: list[bytes]) -> bytes:
         body = request.body if isinstance(request.body, bytes) else b""
         if self._route.coalesce is Coalesce.SUBJECT:  # C8: the client's own Idempotency-Key does not matter
@@ -93,6 +106,29 @@ def _where_from(request: Request) -> bytes:
     anonymous = b"cookie" not in fields and b"authorization" not in fields
     address = request.client if anonymous else ""
     return f"{request.peer.certificate or ''}\n{address}".encode()
+
+
+_CREDENTIALS: tuple[tuple[bytes, bytes | None], ...] = ((b"authorization", None), (b"cookie", None))
+_NOWHERE = b"\n"
+
+
+def _digest(name: bytes, value: bytes) -> bytes:
+    """Return what is remembered of a credential: nothing that could be used as one, and nothing long."""
+    return blake2b(name + b"\0" + value, digest_size=12).digest()
+
+
+def _shown(fields: Fields, names: tuple[tuple[bytes, bytes | None], ...]) -> Iterator[bytes]:
+    for name, cookie in names:
+        for value in fields.all(name):
+            for one in _pairs(value, cookie) if name == b"cookie" else (value,):
+                yield _digest(name, one)
+
+
+def _pairs(value: bytes, wanted: bytes | None) -> Iterator[bytes]:
+    for pair in value.split(b";"):
+        pair = pair.strip()
+        if pair and (wanted is None or pair.partition(b"=")[0] == wanted):
+            yield pair
 
 
 def _narrowing(principal: tuple[str, ...] | None) -> tuple[tuple[bytes, bytes | None], ...] | None:

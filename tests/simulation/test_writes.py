@@ -2,10 +2,14 @@
 
 from dataclasses import replace
 
+import pytest
+
+from proxy.errors import Reason
+from proxy.policy.recovery import RecoveryRules, RequestTemplate
 from proxy.policy.routing import SubjectRule
-from tests.simulation.scripted import answers, fails
+from tests.simulation.scripted import Step, answers, fails, hangs
 from tests.simulation.virtual import simulated
-from tests.simulation.world import HISTORY, ROUTES, UPDATE, World, finish
+from tests.simulation.world import HISTORY, LOAD, ROUTES, UPDATE, World, finish
 
 
 @simulated
@@ -197,3 +201,78 @@ async def test_a_header_subject_seals_like_any_other() -> None:
     await world.history("r9").finish()
     await world.visit("PATCH", "/api/touch", b"", "bob", X_Report="r9").finish()
     assert (await world.history("r9").finish()).client.body == b"after"
+
+
+@simulated
+async def test_nothing_is_kept_while_a_writes_outcome_is_unknown() -> None:
+    """C4: a write broke off; for its route's total timeout the backend may still do it, so no answer is kept.
+
+    Before, the read right after the failure was kept, and read again after the write had come about all the same.
+    """
+    script = [fails(), answers(200, b"before it came about"), answers(200, b"after"), answers(200, b"unread")]
+    world = World(script)
+    assert (await world.patch().finish()).status == 502
+    assert (await world.history().finish()).client.body == b"before it came about"
+    await world.until_ms(1000)
+    assert (await world.history().finish()).client.body == b"after"
+    await world.until_ms(2000)
+    assert (await world.history().finish()).client.body == b"unread"
+    assert (await world.history().finish()).exchange.ending == "reused"
+    assert len(world.upstream.calls) == 4
+
+
+@simulated
+async def test_a_fill_begun_in_doubt_is_not_kept_after_it() -> None:
+    """C4: what was asked while the write might still come about may show what was before it, whenever it arrives."""
+    world = World([fails(), answers(200, b"before", after_s=1.5), answers(200, b"after")])
+    await world.patch().finish()
+    await world.until_ms(1000)
+    await world.history().finish()
+    assert world.store.kept == {}
+    assert (await world.history().finish()).client.body == b"after"
+
+
+@pytest.mark.parametrize("cut", [fails(Reason.RESPONSE_TIMEOUT), hangs(), answers(504), answers(502)])
+@simulated
+async def test_every_ending_without_a_final_answer_is_in_doubt(cut: Step) -> None:
+    """C4: a time-out, a hang, and a gateway's word for either."""
+    world = World(lambda request, number: cut if request.method == "PATCH" else answers(200, b"read"))
+    await world.patch().finish()
+    await world.history().finish()
+    assert world.store.kept == {}
+
+
+@pytest.mark.parametrize("final", [answers(204, b""), answers(500), answers(422), fails(sent=False)])
+@simulated
+async def test_a_final_answer_leaves_no_doubt(final: Step) -> None:
+    """C4: whoever was answered, or never reached the backend, knows; what is read then is kept."""
+    world = World(lambda request, number: final if request.method == "PATCH" else answers(200, b"read"))
+    await world.patch().finish()
+    await world.history().finish()
+    assert len(world.store.kept) == 1
+
+
+@simulated
+async def test_a_create_of_recoverys_own_may_be_in_doubt_too() -> None:
+    """C4, S2: a read found nothing and the create that it led to broke off: its subject is in doubt."""
+    rules = RecoveryRules(on_missing=RequestTemplate("POST", "/api/sessions", {"reportId": "{subject}"}))
+    routes = (replace(LOAD, recovery=rules), HISTORY)
+    world = World([answers(404), fails(), answers(200, b"history")], routes=routes)
+    await world.get().finish()
+    await world.history().finish()
+    assert world.store.kept == {}
+
+
+@simulated
+async def test_a_write_with_a_csrf_token_seals_its_users_lists() -> None:
+    """C4, P1: the token makes the write another principal's, and it is the same user's all the same.
+
+    Before, the list that was under way when the write came was joined after it.
+    """
+    world = World([answers(200, b"before", after_s=0.5), answers(204, b""), answers(200, b"after")])
+    early = world.visit("GET", "/api/lists", b"", None, Cookie="sid=1")
+    await world.until_ms(100)
+    await world.visit("POST", "/api/lists", b"", None, Cookie="sid=1; csrf=2", X_CSRF_Token="t").finish()
+    late = world.visit("GET", "/api/lists", b"", None, Cookie="sid=1")
+    await finish(early, late)
+    assert (early.client.body, late.client.body) == (b"before", b"after")

@@ -31,7 +31,8 @@ LOST = Result(Failure(Reason.INTERNAL, sent=True))
 def join(flights: Flights, asked: Request, subject: str | None = "r1", **changes: Any) -> Joined | Overflow:
     """Ask for a place on a route with these changes."""
     on = route(**changes)
-    return flights.join(on, asked, subject, Identifier(on).identify(asked, subject))
+    identifier = Identifier(on)
+    return flights.join(on, asked, subject, identifier.identify(asked, subject).question, identifier.owners)
 
 
 def led(flights: Flights, asked: Request | None = None, subject: str | None = "r1", **changes: Any) -> Flight:
@@ -134,7 +135,7 @@ def test_nobody_joins_a_sealed_flight() -> None:
     flights, results = Flights(Seals()), list[Result | None]()
     old = led(flights)
     followed(flights, old, results)
-    flights.seals.seal("r1", b"whoever")
+    flights.seals.seal("r1", (b"whoever",))
     new = led(flights)
     assert join(flights, request()) == Joined(Role.JOINED, new)
     flights.land(old, ANSWER, request())
@@ -147,7 +148,7 @@ def test_an_unsafe_flight_is_not_sealed() -> None:
     flights = Flights(Seals())
     asked = request("POST", "/api/sessions", Content_Type="application/json")
     flight = led(flights, asked, coalesce=Coalesce.SUBJECT)
-    flights.seals.seal("r1", b"whoever")
+    flights.seals.seal("r1", (b"whoever",))
     assert join(flights, asked, coalesce=Coalesce.SUBJECT) == Joined(Role.JOINED, flight)
 
 
@@ -280,7 +281,7 @@ def test_a_safe_request_is_never_refused_a_place() -> None:
 
 def flown(*, safe: bool = True, late: bool = False) -> Flight:
     """Return a flight that has landed."""
-    flight = Flight("f-1", b"", "r1", b"", safe=safe, stamp=0)
+    flight = Flight("f-1", b"", "r1", safe=safe, stamp=0)
     flight.late = late
     return flight
 

@@ -1,15 +1,16 @@
 """C4: what a write makes old, what it leaves alone, and that forgetting is never wrong."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.policy.freshness import Seals
+from proxy.policy.freshness import Doubts, Seals
 
-ADA, BOB = b"ada", b"bob"
+ADA, BOB = (b"ada",), (b"bob",)  # what each shows of himself
 
 
 def test_a_write_makes_its_subjects_reads_old_whoevers_they_are() -> None:
-    """C4: reads of the subject begun before it are old, for every principal; of another subject they are not."""
+    """C4: reads of the subject begun before it are old, for every owner; of another subject they are not."""
     seals = Seals()
     before = seals.stamp()
     seals.seal("r1", ADA)
@@ -19,8 +20,8 @@ def test_a_write_makes_its_subjects_reads_old_whoevers_they_are() -> None:
     assert seals.fresh(seals.stamp(), "r1", ADA)
 
 
-def test_a_write_makes_its_principals_subjectless_reads_old() -> None:
-    """C4: a list that names no subject may contain what was written; another principal's list is left alone."""
+def test_a_write_makes_its_owners_subjectless_reads_old() -> None:
+    """C4: a list that names no subject may contain what was written; another owner's list is left alone."""
     seals = Seals()
     before = seals.stamp()
     seals.seal("r1", ADA)
@@ -28,8 +29,8 @@ def test_a_write_makes_its_principals_subjectless_reads_old() -> None:
     assert seals.fresh(before, None, BOB)
 
 
-def test_a_write_without_a_subject_makes_all_of_its_principals_reads_old() -> None:
-    """C4: nobody knows what it touched, so all that its principal reads is old, and nobody else's."""
+def test_a_write_without_a_subject_makes_all_of_its_owners_reads_old() -> None:
+    """C4: nobody knows what it touched, so all that its owners read is old, and nobody else's."""
     seals = Seals()
     before = seals.stamp()
     seals.seal(None, ADA)
@@ -39,11 +40,11 @@ def test_a_write_without_a_subject_makes_all_of_its_principals_reads_old() -> No
     assert seals.fresh(before, None, BOB)
 
 
-def test_a_sessions_end_drops_all_of_a_principal() -> None:
-    """C4: after a 401 or a log-out nothing that the principal has read is read again."""
+def test_a_sessions_end_drops_all_of_its_owners() -> None:
+    """C4: after a 401 or a log-out nothing that they have read is read again."""
     seals = Seals()
     before = seals.stamp()
-    seals.drop_principal(ADA)
+    seals.drop_owners(ADA)
     assert not seals.fresh(before, "r1", ADA)
     assert seals.fresh(before, "r1", BOB)
 
@@ -78,7 +79,7 @@ def test_forgetting_an_older_mark_revives_nothing() -> None:
     between = seals.stamp()
     seals.drop_subject("r1")  # 2
     seals.drop_subject("r2")  # 3: forgets 2
-    seals.drop_principal(BOB)  # 4: forgets 1
+    seals.drop_owners(BOB)  # 4: forgets 1
     assert not seals.fresh(between, "r1", ADA)
 
 
@@ -87,7 +88,7 @@ WRITES = st.lists(st.tuples(st.sampled_from(["r1", "r2", "r3", None]), st.sample
 
 @given(WRITES, WRITES, st.integers(1, 3))
 def test_a_bounded_memory_forgives_nothing_an_unbounded_one_does_not(
-    first: list[tuple[str | None, bytes]], then: list[tuple[str | None, bytes]], limit: int
+    first: list[tuple[str | None, tuple[bytes, ...]]], then: list[tuple[str | None, tuple[bytes, ...]]], limit: int
 ) -> None:
     """C4: whatever the limit, what is fresh to the bounded memory is fresh to one that forgets nothing."""
     bounded, unbounded = Seals(limit), Seals()
@@ -99,6 +100,65 @@ def test_a_bounded_memory_forgives_nothing_an_unbounded_one_does_not(
         bounded.seal(*write)
         unbounded.seal(*write)
     for subject in ("r1", "r2", "r3", None):
-        for principal in (ADA, BOB):
-            if bounded.fresh(stamp, subject, principal):
-                assert unbounded.fresh(stamp, subject, principal)
+        for who in (ADA, BOB):
+            if bounded.fresh(stamp, subject, who):
+                assert unbounded.fresh(stamp, subject, who)
+
+
+def test_one_thing_in_common_is_enough() -> None:
+    """C4: a write that shows a cookie and a token makes old what was read with the cookie alone."""
+    seals = Seals()
+    before = seals.stamp()
+    seals.seal(None, (b"cookie", b"token"))
+    assert not seals.fresh(before, None, (b"other", b"cookie"))
+    assert seals.fresh(before, None, (b"other",))
+
+
+def test_who_asks_is_looked_at_only_if_something_was_written() -> None:
+    """A read after which nothing was written costs no look at its fields."""
+    looked: list[bytes] = []
+    who = (looked.append(owner) or owner for owner in ADA)  # type: ignore[func-returns-value]
+    seals = Seals()
+    seals.seal("r1", ADA)
+    assert seals.fresh(seals.stamp(), None, who)
+    assert not Doubts().about(None, who, 0.0)
+    assert looked == []
+
+
+@pytest.mark.parametrize(
+    ("wrote", "read", "doubted"),
+    [
+        (("r1", ADA), ("r1", BOB), True),
+        (("r1", ADA), ("r2", ADA), False),
+        (("r1", ADA), (None, ADA), True),
+        (("r1", ADA), (None, BOB), False),
+        ((None, ADA), ("r1", ADA), True),
+        ((None, ADA), (None, ADA), True),
+        ((None, ADA), ("r1", BOB), False),
+    ],
+)
+def test_what_a_doubt_is_about(
+    wrote: tuple[str | None, tuple[bytes, ...]], read: tuple[str | None, tuple[bytes, ...]], doubted: bool
+) -> None:
+    """C4: while a write's outcome is unknown it is about the same reads that its seal is about, until its time."""
+    doubts = Doubts()
+    doubts.until(12.0, *wrote)
+    assert doubts.about(*read, 11.9) is doubted
+    assert not doubts.about(*read, 12.0)
+
+
+def test_a_second_doubt_shortens_no_first() -> None:
+    """C4: the longer of two doubts counts."""
+    doubts = Doubts()
+    doubts.until(12.0, "r1", ADA)
+    doubts.until(11.0, "r1", ADA)
+    assert doubts.about("r1", BOB, 11.5)
+
+
+def test_a_forgotten_doubt_is_about_everything() -> None:
+    """C4: past the limit the oldest goes, and until its time nothing at all is kept."""
+    doubts = Doubts(limit=2)
+    for subject in ("r1", "r2", "r3"):
+        doubts.until(12.0, subject, ())
+    assert doubts.about("never written", BOB, 11.9)
+    assert not doubts.about("r3", BOB, 12.0)

@@ -215,3 +215,65 @@ def test_the_memory_of_names_is_bounded_and_changes_nothing() -> None:
     assert len(identifier._roles) <= Identifier._MEMORY
     late = identifier.identify(browser(X_Late="1"), None)
     assert late.principal != identifier.identify(browser(X_Late="2"), None).principal
+
+
+def owners(asked: Request, **changes: Any) -> set[bytes]:
+    """Return what shows whose request it is."""
+    return set(Identifier(route(**changes)).owners(asked))
+
+
+COOKIE: dict[str, Any] = {"Cookie": "sid=1; theme=dark"}
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        {**COOKIE, "X_CSRF_Token": "t"},
+        {"Cookie": "csrf=2; sid=1"},
+        {"Cookie": "sid=1", "Authorization": "Bearer new"},
+        {"Cookie": " sid=1 ;"},
+    ],
+)
+def test_a_write_shows_an_owner_of_the_same_users_reads(write: dict[str, Any]) -> None:
+    """C4: whatever it carries beside the session's cookie, it seals what was read with it."""
+    assert owners(request(**COOKIE)) & owners(request("POST", **write))
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ({"Authorization": "a"}, {"Authorization": "b"}),
+        ({"Cookie": "sid=1"}, {"Cookie": "sid=2"}),
+        ({"Authorization": "x"}, {"Cookie": "x"}),
+        ({"Cookie": "a=1"}, {}),
+    ],
+)
+def test_two_users_own_nothing_together(one: dict[str, Any], two: dict[str, Any]) -> None:
+    """C4: another's write to nothing in particular leaves one's reads alone."""
+    assert owners(request(**one))
+    assert owners(request(**two))
+    assert not owners(request(**one)) & owners(request(**two))
+
+
+def test_strangers_are_owners_by_address_and_certificate() -> None:
+    """C4: without a credential it is where they come from, known or not; a certificate always counts."""
+    elsewhere, certified = PEER._replace(address="10.0.0.2"), PEER._replace(certificate="aa")
+    assert owners(request(X_CSRF_Token="t")) == owners(request())
+    assert not owners(request()) & owners(request(peer=elsewhere))
+    assert owners(request(peer=Peer("", 0)))
+    assert owners(request(peer=certified, Cookie="a=1")) & owners(request(peer=certified, Authorization="x"))
+
+
+def test_a_routes_own_names_say_who_owns() -> None:
+    """P1, C4: with `principal` nothing else counts (a shared cookie seals nobody else), unless it is not there."""
+    narrow: dict[str, Any] = {"principal": ("x-user", "cookie:sid")}
+    both = owners(request(X_User="ada", Cookie="lang=en; sid=1"), **narrow)
+    assert len(both) == 2
+    assert both & owners(request(Cookie="sid=1"))
+    assert not both & owners(request(Cookie="lang=en", X_User="bob"), **narrow)
+    assert owners(request(Authorization="x"), **narrow) == owners(request(Authorization="x"))
+
+
+def test_what_is_remembered_of_an_owner_is_short_and_no_credential() -> None:
+    """A seal holds no secret, however long the cookie."""
+    assert {len(owner) for owner in owners(request(Cookie="sid=" + "x" * 5000, Authorization="secret"))} == {12}
