@@ -1,6 +1,6 @@
 """What crosses: requests, responses and failures as immutable values, shared freely between callers."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from enum import Enum
 from typing import NamedTuple, Protocol
 
@@ -12,53 +12,66 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 sectio
 IDEMPOTENT_METHODS = SAFE_METHODS | {"PUT", "DELETE"}  # RFC 9110 section 9.2.2
 
 
-class Fields:
-    """Field lines as they came (order, case, duplicates, raw bytes); look-ups go by lower-case name."""
+class Fields(dict[bytes, bytes]):
+    """Field lines as they came (order, case, duplicates, raw bytes); as a dict, the first value by lower-case name.
 
-    __slots__ = ("first", "lines")
+    A dict, because looking names up is what a request does most. It is shared between callers: nobody changes it.
+    """
 
-    def __init__(self, lines: Lines) -> None:
+    __slots__ = ("_encoded", "lines", "names")
+
+    def __init__(self, lines: Lines, names: tuple[bytes, ...] | None = None) -> None:
+        """Take the lines, and where they are known already their lower-case names."""
         self.lines = lines
-        self.first = {name.lower(): value for name, value in reversed(lines)}
-
-    def __contains__(self, name: bytes) -> bool:
-        return name in self.first
-
-    def get(self, name: bytes) -> bytes | None:
-        """Return the first value of a lower-case `name`."""
-        return self.first.get(name)
+        self.names = names = tuple([line[0].lower() for line in lines]) if names is None else names
+        self._encoded: bytes | None = None
+        for name, line in zip(names, lines, strict=True):
+            self[name] = line[1]
+        if len(self) != len(lines):  # a name stands twice: the first counts
+            self.update(zip(reversed(names), [value for _, value in reversed(lines)], strict=True))
 
     def all(self, name: bytes) -> list[bytes]:
         """Return every value of a lower-case `name`, in order."""
-        first = self.first
-        if name not in first:
+        if name not in self:
             return []
-        if len(first) == len(self.lines):  # nothing stands twice
-            return [first[name]]
-        return [value for key, value in self.lines if key.lower() == name]
+        if len(self) == len(self.lines):  # nothing stands twice
+            return [self[name]]
+        return [line[1] for key, line in zip(self.names, self.lines, strict=True) if key == name]
 
-    def tokens(self, name: bytes) -> Iterator[bytes]:
-        """Yield the lower-case members of a comma-separated field."""
-        for value in self.all(name):
-            for part in value.split(b","):
-                if token := part.strip().lower():
-                    yield token
+    def tokens(self, name: bytes) -> list[bytes]:
+        """Return the lower-case members of a comma-separated field."""
+        parts = [part.strip() for value in self.all(name) for part in value.lower().split(b",")]
+        return [part for part in parts if part]
+
+    def encode(self) -> bytes:
+        """Return the lines as they stand on the wire; made once, however many callers are answered with them."""
+        if self._encoded is None:
+            self._encoded = encoded(self.lines)
+        return self._encoded
 
     def without(self, names: Collection[bytes]) -> "Fields":
         """Return the lines whose lower-case name is not among `names`."""
-        return Fields(tuple(line for line in self.lines if line[0].lower() not in names))
+        kept = [(name, line) for name, line in zip(self.names, self.lines, strict=True) if name not in names]
+        if len(kept) == len(self.lines):
+            return self
+        return Fields(tuple([line for _, line in kept]), tuple([name for name, _ in kept]))
 
     def with_line(self, name: bytes, value: bytes) -> "Fields":
         """Return the lines with one `name` line, in the place of the first that was there."""
         key = name.lower()
-        if key not in self.first:
+        if key not in self:
             return Fields((*self.lines, (name, value)))
-        at = next(i for i, line in enumerate(self.lines) if line[0].lower() == key)
+        at = self.names.index(key)
         rest = tuple(line for line in self.lines[at + 1 :] if line[0].lower() != key)
         return Fields((*self.lines[:at], (name, value), *rest))
 
     def __repr__(self) -> str:
         return f"<Fields {self.lines}>"
+
+
+def encoded(lines: Lines) -> bytes:
+    """Return field lines as they stand on the wire."""
+    return b"\r\n".join([*map(b": ".join, lines), b""])
 
 
 NO_FIELDS = Fields(())
@@ -116,7 +129,7 @@ class Request:
 
     __slots__ = (
         "authority", "body", "client", "fields", "framing", "keep_alive", "method", "minor", "path", "peer", "query",
-        "target", "trailers", "tried", "upgrade",
+        "safe", "target", "trailers", "tried", "upgrade",
     )  # fmt: skip
 
     def __init__(
@@ -134,6 +147,7 @@ class Request:
         upgrade: bytes = b"",
     ) -> None:
         self.method = method
+        self.safe = method in SAFE_METHODS  # RFC 9110 section 9.2.1
         self.target = target
         self.path, _, self.query = target.partition(b"?")
         self.fields = fields
@@ -152,11 +166,6 @@ class Request:
     def replayable(self) -> bool:
         """Tell whether the body is whole, so that a second attempt can send it again."""
         return isinstance(self.body, bytes)
-
-    @property
-    def safe(self) -> bool:
-        """Tell whether the method is safe, RFC 9110 section 9.2.1."""
-        return self.method in SAFE_METHODS
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.target!r}>"

@@ -78,7 +78,7 @@ class Identifier:
             what += (fields.get(b"content-type") or b"", fields.get(b"content-encoding") or b"")
             body = body if self._route.match_body else b""
         elif b"idempotency-key" in request.fields:
-            what.append(request.fields.first[b"idempotency-key"])
+            what.append(request.fields[b"idempotency-key"])
         digest = blake2b(body, digest_size=32).digest() if body else b""
         parts = (request.method.encode(), request.authority, request.target, principal, b"\n".join(what), digest)
         return b"\0".join(parts)

@@ -83,7 +83,7 @@ class TrustedProxies:
 
     def vetted(self, peer: Peer, fields: Fields) -> Fields:
         """Return the fields without what nobody we trust said of the client; who trusts nobody by name passes all."""
-        if not self._networks or self._trusted(peer.address) or _SAID.isdisjoint(fields.first):
+        if not self._networks or self._trusted(peer.address) or _SAID.isdisjoint(fields):
             return fields
         return fields.without(_SAID)
 

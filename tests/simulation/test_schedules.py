@@ -88,7 +88,7 @@ class Backend:
         self.versions[report] += 1
 
     def _told(self, request: Request, version: int) -> bytes:
-        return b"%b %d" % (request.fields.first[b"authorization"], version)
+        return b"%b %d" % (request.fields[b"authorization"], version)
 
 
 def _report(request: Request) -> str:
