@@ -56,12 +56,12 @@ class Assembly:
         self._build_breakers(settings)
         upstreams = self._build_upstreams(settings)
         tables: tuple[RouteSettings, ...] = (*settings.routes, settings.passthrough)
-        wiring: dict[str, Wiring] = {}
+        wiring, own = dict[str, Wiring](), _own_fields(settings)
         for route, table in zip((*routes, catch_all), tables, strict=True):
             budget = self._budgets.setdefault(route.upstream, RetryBudget(table.retry.budget))
             cors = self._cors_of(route, table)
             wiring[route.operation] = Wiring(
-                Identifier(route), self.breakers[route.circuit], budget, upstreams[route.upstream], cors
+                Identifier(route, own), self.breakers[route.circuit], budget, upstreams[route.upstream], cors
             )
         return Parts(
             Router(routes, catch_all), wiring, self._flights, self._retry, self._store, self._meter, self._ledger,
@@ -131,6 +131,12 @@ class Assembly:
         """Drop every upstream connection."""
         for pool in self.pools.values():
             pool.close()
+
+
+def _own_fields(settings: Settings) -> frozenset[bytes]:
+    """Return the request fields that count by what the sidecar makes of them, not by their bytes (C1)."""
+    told = {b"x-forwarded-for"} if settings.listen.trusted_proxies else set[bytes]()
+    return frozenset({settings.listen.deadline_header.lower().encode(), *told})
 
 
 def _pool_rules(table: UpstreamTable, settings: Settings) -> PoolRules:

@@ -34,8 +34,8 @@ class DryRun(Exchange):
             self._notes.append(f"refuse: {refusal.status} {refusal.metric}")
         self.deadline = Deadline(self.started + PATIENCE_S)
 
-    def _join(self) -> Joined:
-        place = super()._join()
+    def _join(self, now: float) -> Joined:
+        place = super()._join(now)
         self.flight = None
         if place.role is Role.JOINED and place.flight is not None:
             self._parts.flights.left()
@@ -48,7 +48,8 @@ class DryRun(Exchange):
             return await super()._lead(None, began)
         finally:
             if flight is not None:
-                self._parts.flights.land(flight, LOST, self.request)  # nobody waits: it only showed who would have
+                # nobody waits: it only showed who would have
+                self._parts.flights.land(flight, LOST, self.request, began)
 
     async def _kept(self) -> Result | None:
         if await super()._kept() is not None:

@@ -94,18 +94,20 @@ class Exchange(Recovering):
     async def _obtain(self) -> Result:
         elections, began = 0, self.started
         while True:
-            place = self._join()
+            place = self._join(began)
             if place.role is not Role.JOINED or place.flight is None:
                 return await self._lead(place.flight, began)
             result = await self._follow(place.flight)
-            if result is None:  # it may not be shared: everybody asks for himself
+            if result is None and place.flight.safe:  # it may not be shared: everybody asks for himself
                 return await self._lead(None, began)
             began = self._parts.clock.now()
+            if result is None:  # it sets a stranger's cookie: everybody writes for himself, one after another (C7)
+                continue
             if not coalescing.elects(place.flight, result, elections, self.deadline.remaining(began)):
                 return result
             elections += 1
 
-    def _join(self) -> Joined:
+    def _join(self, now: float) -> Joined:
         parts, route, request, subject = self._parts, self.route, self.request, self.subject.value
         alone = parts.flights.alone(route, request, subject)
         whole_question = alone is None or route.keeps
@@ -113,7 +115,7 @@ class Exchange(Recovering):
             self.identity = self._wiring.identifier.identify(request, subject, whole_question=whole_question)
         if alone is None:
             place = parts.flights.join(
-                route, request, subject, self.identity.question, self._wiring.identifier.owners
+                route, request, subject, self.identity.question, self._wiring.identifier.owners, now
             )  # fmt: skip
         else:
             place = Joined(Role.ALONE, reason=alone)
@@ -138,7 +140,7 @@ class Exchange(Recovering):
                 self._reader = opened(result)
                 landing.set_result(result)
 
-        ticket = flight.wait(land)
+        ticket = flight.wait(land, self.request)
         own_time = loop.call_later(self.deadline.remaining(self._parts.clock.now()), land, OUT_OF_TIME)
         try:
             return await landing
@@ -326,8 +328,9 @@ class Exchange(Recovering):
         elif not self.gone:
             self._reader = opened(result)
         if flight is not None:
-            flight.late = self._until.remaining(self._parts.clock.now()) < self.route.min_attempt_s
-            self._parts.flights.land(flight, result, self.request)
+            now = self._parts.clock.now()
+            flight.late = self._until.remaining(now) < self.route.min_attempt_s
+            self._parts.flights.land(flight, result, self.request, now)
 
     def _record(self) -> None:
         if self._recorded:

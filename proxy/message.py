@@ -128,8 +128,8 @@ class Request:
     """One client request: raw target, raw field lines, and a body that is whole (replayable) or a stream."""
 
     __slots__ = (
-        "authority", "body", "client", "fields", "framing", "keep_alive", "method", "minor", "path", "peer", "query",
-        "safe", "target", "trailers", "tried", "upgrade",
+        "authority", "body", "client", "fields", "framing", "hops", "keep_alive", "method", "minor", "path", "peer",
+        "query", "safe", "target", "trailers", "tried", "upgrade",
     )  # fmt: skip
 
     def __init__(
@@ -145,6 +145,7 @@ class Request:
         client: str | None = None,
         keep_alive: bool = True,
         upgrade: bytes = b"",
+        hops: bytes = b"",
     ) -> None:
         self.method = method
         self.safe = method in SAFE_METHODS  # RFC 9110 section 9.2.1
@@ -161,6 +162,7 @@ class Request:
         self.trailers: Lines = ()  # of a whole body; a stream has its own
         self.tried: frozenset[int] = frozenset()  # the upstream's addresses, by number, that had an attempt
         self.client = peer.address if client is None else client  # what trusted proxies say it is
+        self.hops = hops  # the part of their X-Forwarded-For that ends with it
 
     @property
     def replayable(self) -> bool:

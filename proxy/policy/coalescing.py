@@ -28,6 +28,8 @@ class Stage(Enum):
 
 
 MAX_ELECTIONS = 2  # C9
+APART_S = 30.0  # how long a question goes alone whose answer could not be shared (C7)
+MAX_APART = 4096
 
 Landing = Callable[[Result | None], None]
 Owners = Callable[[Request], Iterable[bytes]]
@@ -56,18 +58,18 @@ class Flight:
         self.followers = 0
         self.strict = False  # the route honours no-store (C2)
         self.late = False  # at its landing its deadline was over
-        self._waiting: dict[int, Landing] = {}
+        self._waiting: dict[int, tuple[Landing, Request]] = {}
         self._on_deserted: Callable[[], None] | None = None
 
     def when_deserted(self, call: Callable[[], None]) -> None:
         """Have `call` run when the last caller leaves before the landing."""
         self._on_deserted = call
 
-    def wait(self, land: Landing) -> int:
+    def wait(self, land: Landing, request: Request) -> int:
         """Add a follower, whose `land` is called once with the outcome; return its ticket for `leave`."""
         self.callers += 1
         self.followers += 1
-        self._waiting[self.followers] = land
+        self._waiting[self.followers] = land, request
         return self.followers
 
     def leave(self, ticket: int | None = None) -> None:
@@ -78,12 +80,17 @@ class Flight:
         if self.callers == 0 and self.stage is Stage.OPEN and self._on_deserted is not None:
             self._on_deserted()
 
-    def landed(self, result: Result | None) -> None:
-        """Hand the result to every follower that still waits; None: it may not be shared."""
+    def landed(self, result: Result | None, leader: Request) -> bool:
+        """Hand the result to every follower that still waits (None: it may not be shared); tell whether all have it."""
         waiting, self._waiting = self._waiting, {}
         self._on_deserted = None  # it leads back to the leader: a cycle would be the collector's work
-        for land in waiting.values():
-            land(result)
+        names = varied_by(result) if self.safe and waiting else ()
+        for_all = result is not None
+        for land, request in waiting.values():
+            fits = all(request.fields.all(name) == leader.fields.all(name) for name in names)
+            land(result if fits else None)
+            for_all = for_all and fits
+        return for_all
 
     def __repr__(self) -> str:
         return f"<Flight {self.id} {self.stage.name} callers={self.callers} followers={self.followers}>"
@@ -101,9 +108,6 @@ class Overflow(NamedTuple):
     """No place, and going alone could make a duplicate: refuse (C11)."""
 
     refusal: Refusal
-
-
-_ALONE_OFF = Joined(Role.ALONE, reason="off")
 
 
 def never_shared(request: Request) -> str | None:
@@ -135,19 +139,32 @@ def shareable(result: Result, request: Request, *, strict: bool = False) -> bool
         return False
     if b"vary" in fields and b"*" in fields.tokens(b"vary"):
         return False
+    return not sets_a_strangers_cookie(result, request)
+
+
+def sets_a_strangers_cookie(result: Result, request: Request) -> bool:
+    """Tell whether the answer gives a cookie to a caller without credentials: what it names is his alone (C7)."""
     anonymous = b"authorization" not in request.fields and b"cookie" not in request.fields
-    return not (anonymous and b"set-cookie" in fields)
+    return anonymous and isinstance(result.outcome, Response) and b"set-cookie" in result.outcome.fields
+
+
+def varied_by(result: Result | None) -> tuple[bytes, ...]:
+    """Return the fields that the answer depends on. Equal questions may differ in them, where they are neutral (C7)."""
+    if result is None or not isinstance(result.outcome, Response) or b"vary" not in result.outcome.fields:
+        return ()
+    return tuple(result.outcome.fields.tokens(b"vary"))
 
 
 class Flights:
     """Every flight that may be joined. Each method is one plain step: no await can stand between look and take."""
 
-    __slots__ = ("_count", "_name", "_open", "enabled", "followers", "seals")
+    __slots__ = ("_apart", "_count", "_name", "_open", "enabled", "followers", "seals")
 
     def __init__(self, seals: Seals, name: str = "flight") -> None:
         self._open: dict[bytes, Flight] = {}
         self._name = name  # unique to this process, so that a flight's id is unique in the audit trail
         self._count = 0
+        self._apart: dict[int, float] = {}
         self.seals = seals
         self.enabled = True
         self.followers = 0
@@ -156,9 +173,11 @@ class Flights:
         return len(self._open)
 
     def join(
-        self, route: Route, request: Request, subject: str | None, key: bytes, owners: Owners
+        self, route: Route, request: Request, subject: str | None, key: bytes, owners: Owners, now: float
     ) -> Joined | Overflow:
         """Return the request's place. A flight that a write has sealed is left to its callers and replaced (C4)."""
+        if self._apart and self._is_apart(key, now):
+            return Joined(Role.ALONE, reason="unshareable")
         found = self._open.get(key)
         if found is not None and self._joinable(found, owners(request)):
             if found.followers < route.max_followers:
@@ -187,13 +206,16 @@ class Flights:
             return "no_cache"
         return never_shared(request)
 
-    def land(self, flight: Flight, result: Result, request: Request) -> None:
+    def land(self, flight: Flight, result: Result, request: Request, now: float) -> None:
         """Publish and remove in the same step: a newcomer never gets a finished flight (C3)."""
         if flight.stage is not Stage.OPEN:
             return
         flight.stage = Stage.LANDED
         self._remove(flight)
-        flight.landed(result if not flight.safe or shareable(result, request, strict=flight.strict) else None)
+        if not flight.safe:
+            flight.landed(None if sets_a_strangers_cookie(result, request) else result, request)
+        elif not flight.landed(result if shareable(result, request, strict=flight.strict) else None, request):
+            self._set_apart(flight.key, now)
 
     def abandon(self, flight: Flight) -> None:
         """Take away a flight whose last caller left."""
@@ -207,6 +229,18 @@ class Flights:
 
     def _joinable(self, flight: Flight, owners: Iterable[bytes]) -> bool:
         return not flight.safe or self.seals.fresh(flight.stamp, flight.subject, owners)
+
+    def _set_apart(self, key: bytes, now: float) -> None:
+        """Let nobody wait for an answer to this question that he would not be given (C7)."""
+        self._apart[hash(key)] = now + APART_S  # two that hash alike cost each other a flight, nothing else
+        if len(self._apart) > MAX_APART:
+            del self._apart[next(iter(self._apart))]
+
+    def _is_apart(self, key: bytes, now: float) -> bool:
+        until = self._apart.get(hash(key))
+        if until is not None and now >= until:
+            del self._apart[hash(key)]
+        return until is not None and now < until
 
     def _beyond(self, route: Route, request: Request, limit: str) -> Joined | Overflow:
         if route.coalesce is Coalesce.SUBJECT and not request.safe:

@@ -27,15 +27,18 @@ class Identity(NamedTuple):
 
 
 class Identifier:
-    """Tell questions apart for one route. The roles of field names are remembered, at most `_MEMORY` of them."""
+    """Tell questions apart for one route. The roles of field names are remembered, at most `_MEMORY` of them.
+
+    `own` names fields that the sidecar answers for itself, by whatever name they were configured.
+    """
 
     __slots__ = ("_narrowed", "_neutral", "_roles", "_route")
 
     _MEMORY = 4096
 
-    def __init__(self, route: Route) -> None:
+    def __init__(self, route: Route, own: frozenset[bytes] = frozenset()) -> None:
         self._route = route
-        self._neutral = NEUTRAL | route.neutral_fields
+        self._neutral = NEUTRAL | route.neutral_fields | own
         self._narrowed = _narrowing(route.principal)
         self._roles: dict[bytes, tuple[bytes, bool, bool]] = {}
 
@@ -52,7 +55,7 @@ class Identifier:
         if self._narrowed is not None:
             what += who
             who = self._narrowed_values(request.fields)
-        who.append(_where_from(request))
+        who += (_where_from(request), request.hops)
         principal = b"\n".join(who)
         if not whole_question:
             return Identity(principal, b"")

@@ -163,10 +163,10 @@ class Downstream(asyncio.Protocol):
         """Take a request whose head is here (steps 1 and 2), and wait for its body if it has one."""
         trusted = self._gate.trusted
         fields = trusted.vetted(self._peer, head.fields)
-        client = trusted.client(self._peer, fields)
+        client, hops = trusted.client(self._peer, fields)
         request = Request(
             head.method, head.target, fields, self._peer, framing=head.framing, authority=head.authority,
-            minor=head.minor, client=client, keep_alive=head.keep_alive, upgrade=head.upgrade,
+            minor=head.minor, client=client, keep_alive=head.keep_alive, upgrade=head.upgrade, hops=hops,
         )  # fmt: skip
         exchange = self._gate.open(request, self)
         if head.framing is Framing.NONE:

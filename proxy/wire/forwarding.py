@@ -69,17 +69,23 @@ class TrustedProxies:
         self._networks = networks
         self._trusted = lru_cache(maxsize=1024)(self._is_trusted)
 
-    def client(self, peer: Peer, fields: Fields) -> str:
-        """Return the right-most address of X-Forwarded-For that no trusted proxy has, or the peer's own."""
+    def client(self, peer: Peer, fields: Fields) -> tuple[str, bytes]:
+        """Return the right-most address of X-Forwarded-For that no trusted proxy has, or the peer's own.
+
+        And the chain up to there, "" if none was told: proxies that are trusted to name the client name it alike,
+        whichever way a request took through them, so the rest of the chain tells no two requests apart (C1).
+        """
         address = peer.address
         if not self._networks or b"x-forwarded-for" not in fields or not self._trusted(address):
-            return address
+            return address, b""
         hops = [hop.strip() for value in fields.all(b"x-forwarded-for") for hop in value.split(b",")]
-        for hop in reversed(hops):
-            address = _without_port(hop.decode("latin-1"))
+        at = len(hops)
+        while at:
+            at -= 1
+            address = _without_port(hops[at].decode("latin-1"))
             if not self._trusted(address):
                 break
-        return address[:64]
+        return address[:64], b",".join((*hops[:at], address.encode("latin-1")))
 
     def vetted(self, peer: Peer, fields: Fields) -> Fields:
         """Return the fields without what nobody we trust said of the client; who trusts nobody by name passes all."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.errors import Reason
-from proxy.message import Fields, Framing, Response
+from proxy.message import Fields, Framing, Request, Response
 from proxy.policy.routing import Coalesce
 from tests.simulation.scripted import ScriptedStream, Step, answers, fails, hangs
 from tests.simulation.virtual import simulated
@@ -258,6 +258,54 @@ async def test_a_cookie_for_nobody_is_not_shared() -> None:
 
 
 @simulated
+async def test_nobody_waits_twice_for_what_is_never_shared() -> None:
+    """C7: after one answer that could not be shared the same question goes alone, at once and counted so."""
+    world = World([answers(after_s=0.1, Vary="*")])
+    await finish(world.get(), world.get())
+    late = [world.get() for _ in range(3)]
+    await finish(*late)
+    assert world.upstream.times_ms == [0, 100, 200, 200, 200]
+    assert world.roles() == (1, 1, 3)
+    assert {visitor.exchange.alone_because for visitor in late} == {"unshareable"}
+    assert world.at_rest()
+
+
+@simulated
+async def test_strangers_creates_go_one_after_another() -> None:
+    """C7, S1: the first stranger's create sets his cookie; the others write in turn, and each meets the conflict.
+
+    Before, every follower was given the leader's cookie.
+    """
+
+    def play(request: Request, number: int) -> Step:
+        if request.method == "GET":
+            return answers(200, b"existing", after_s=0.01, Set_Cookie=f"sid={number}")
+        return answers(201 if number == 1 else 409, after_s=0.1, Set_Cookie=f"sid={number}")
+
+    world = World(play)
+    visitors = [world.create(user=None) for _ in range(4)]
+    await finish(*visitors)
+    assert world.upstream.said == ["POST /api/sessions", *["POST /api/sessions", "GET /api/sessions/r1"] * 3]
+    assert world.upstream.times_ms == [0, 100, 200, 210, 310, 320, 420]
+    assert [visitor.status for visitor in visitors] == [201, 200, 200, 200]
+    assert len({visitor.client.fields.get(b"set-cookie") for visitor in visitors}) == 4
+    assert world.roles() == (1, 3, 0)
+    assert world.at_rest()
+
+
+@simulated
+async def test_a_stranger_whose_turn_does_not_come_is_told_in_time() -> None:
+    """C6, C7: waiting for one's turn ends with one's own deadline, and nothing is sent for who was told."""
+    world = World(lambda request, number: answers(201, after_s=0.9, Set_Cookie=f"sid={number}"))
+    visitors = [world.create(user=None) for _ in range(4)]
+    await finish(*visitors)
+    assert [visitor.status for visitor in visitors] == [201, 201, 504, 504]
+    assert {visitor.waited_ms for visitor in visitors[2:]} == {2000}
+    assert world.upstream.times_ms == [0, 900, 1800]
+    assert world.at_rest()
+
+
+@simulated
 async def test_a_cookie_for_somebody_is_shared() -> None:
     """C7: with credentials the callers are one principal, and its cookie may go to all of its tabs."""
     world = World([answers(200, b"x", after_s=0.1, Set_Cookie="sid=x")])
@@ -313,7 +361,8 @@ async def test_a_follower_that_leaves_as_the_stream_lands_reads_nothing_and_hold
     flight = leader.exchange
     await world.until_ms(50)
     assert flight.flight is not None
-    flight.flight._waiting[0] = lambda result: follower.leave()  # the last to be told: the follower has its result
+    # the last to be told: the follower has its result
+    flight.flight._waiting[0] = (lambda result: follower.leave(), follower.exchange.request)
     await finish(leader, follower)
     assert follower.exchange.status == 499
     assert stream.opened == stream.closed

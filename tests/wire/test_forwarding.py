@@ -11,7 +11,7 @@ from proxy.config.load import load
 from proxy.message import Fields, Peer
 from proxy.wire.forwarding import TrustedProxies
 from tests.wire.conftest import Start
-from tests.wire.kit import Line, soon
+from tests.wire.kit import Line, Wire, soon, until
 
 LIES = (
     b"GET /x HTTP/1.1\r\nHost: a\r\nVia: 1.0 edge\r\nX-Forwarded-For: 192.0.2.7:4711, 10.0.0.9\r\n"
@@ -40,23 +40,26 @@ async def test_a_stranger_is_not_believed(start: Start) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "client"),
+    ("said", "client", "hops"),
     [
-        (b"192.0.2.7, 10.0.0.9", "192.0.2.7"),
-        (b"192.0.2.7:4711, 10.0.0.9:80", "192.0.2.7"),
-        (b"6.6.6.6, 192.0.2.7", "192.0.2.7"),
-        (b"[2001:db8::1]:443, 10.0.0.9", "2001:db8::1"),
-        (b"2001:db8::1", "2001:db8::1"),
-        (b"10.0.0.8, 10.0.0.9", "10.0.0.8"),
-        (b"unknown", "unknown"),
+        (b"192.0.2.7, 10.0.0.9", "192.0.2.7", b"192.0.2.7"),
+        (b"192.0.2.7:4711, 10.0.0.9:80", "192.0.2.7", b"192.0.2.7"),
+        (b"6.6.6.6, 192.0.2.7", "192.0.2.7", b"6.6.6.6,192.0.2.7"),
+        (b"[2001:db8::1]:443, 10.0.0.9", "2001:db8::1", b"2001:db8::1"),
+        (b"2001:db8::1", "2001:db8::1", b"2001:db8::1"),
+        (b"10.0.0.8, 10.0.0.9", "10.0.0.8", b"10.0.0.8"),
+        (b"unknown", "unknown", b"unknown"),
     ],
 )
-def test_a_trusted_proxy_names_the_client(said: bytes, client: str) -> None:
-    """The client is the right-most address that no trusted proxy has, without its port."""
+def test_a_trusted_proxy_names_the_client(said: bytes, client: str, hops: bytes) -> None:
+    """The client is the right-most address that no trusted proxy has, without its port.
+
+    What counts of the chain (C1) is what stands up to it: which proxies it took, and from which port, does not.
+    """
     proxies = TrustedProxies((ip_network("10.0.0.0/8"),))
     fields = Fields(((b"X-Forwarded-For", said),))
-    assert proxies.client(Peer("10.0.0.1", 5), fields) == client
-    assert proxies.client(Peer("192.0.2.99", 5), fields) == "192.0.2.99"
+    assert proxies.client(Peer("10.0.0.1", 5), fields) == (client, hops)
+    assert proxies.client(Peer("192.0.2.99", 5), fields) == ("192.0.2.99", b"")
 
 
 async def test_it_can_be_told_in_the_standard_s_words_or_not_at_all(start: Start) -> None:
@@ -95,3 +98,51 @@ async def test_both_legs_may_be_sockets_in_the_file_system(tmp_path: Path) -> No
         line.close()
     server.close()
     await sidecar.stop(delay_s=0.0)
+
+
+TOLD = b"GET /x HTTP/1.1\r\nHost: a\r\n%b\r\nX-Forwarded-For: %b\r\n\r\n"
+
+
+async def share(wire: Wire, one: bytes, two: bytes) -> bool:
+    """Tell whether two requests at once are one question: whether the backend hears of both."""
+    _, backend, _ = await wire.asked(one)
+    second = await wire.client()
+    await second.say(two)
+    await until(lambda: wire.sidecar.gate.begun == 2)
+    await backend.say(HI)
+    try:
+        await asyncio.wait_for(second.message(), 0.2)
+    except TimeoutError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "shared"),
+    [
+        ((b"Cookie: a=1", b"192.0.2.7:4711, 127.0.0.9"), (b"Cookie: a=1", b"192.0.2.7:4712, 127.0.0.8"), True),
+        ((b"X-A: 1", b"192.0.2.7, 127.0.0.9"), (b"X-A: 1", b"192.0.2.7"), True),
+        ((b"X-A: 1", b"192.0.2.7, 127.0.0.9"), (b"X-A: 1", b"192.0.2.8, 127.0.0.9"), False),
+        ((b"Cookie: a=1", b"192.0.2.7"), (b"Cookie: a=1", b"192.0.2.8"), False),
+        ((b"X-A: 1", b"6.6.6.6, 192.0.2.7"), (b"X-A: 1", b"192.0.2.7"), False),
+    ],
+)
+async def test_the_way_through_trusted_proxies_splits_no_question(
+    start: Start, one: tuple[bytes, bytes], two: tuple[bytes, bytes], shared: bool
+) -> None:
+    """C1: one client is one client by whichever of our proxies and port it came; two clients are always two."""
+    wire = await start(listen='trusted_proxies = ["127.0.0.0/8"]')
+    assert await share(wire, TOLD % one, TOLD % two) is shared
+
+
+async def test_a_chain_that_nobody_vouches_for_is_a_field_like_any_other(start: Start) -> None:
+    """C1: without trusted proxies the chain goes upstream as it came, so it tells questions apart as it came."""
+    wire = await start()
+    assert not await share(wire, TOLD % (b"Cookie: a=1", b"10.0.0.1"), TOLD % (b"Cookie: a=1", b"10.0.0.2"))
+
+
+async def test_a_renamed_deadline_splits_no_question(start: Start) -> None:
+    """C1: the sidecar's own request fields are neutral by the name they were given; two budgets, one question."""
+    wire = await start(listen='deadline_header = "X-Budget"')
+    asked = b"GET /x HTTP/1.1\r\nHost: a\r\nX-Budget: %d\r\n\r\n"
+    assert await share(wire, asked % 1900, asked % 1800)

@@ -7,6 +7,7 @@ import pytest
 from proxy.errors import Reason
 from proxy.message import Failure, Fields, Request, Response
 from proxy.policy.coalescing import (
+    MAX_APART,
     MAX_ELECTIONS,
     Flight,
     Flights,
@@ -28,11 +29,13 @@ ANSWER = Result(response())
 LOST = Result(Failure(Reason.INTERNAL, sent=True))
 
 
-def join(flights: Flights, asked: Request, subject: str | None = "r1", **changes: Any) -> Joined | Overflow:
+def join(
+    flights: Flights, asked: Request, subject: str | None = "r1", now: float = 0.0, **changes: Any
+) -> Joined | Overflow:
     """Ask for a place on a route with these changes."""
     on = route(**changes)
     identifier = Identifier(on)
-    return flights.join(on, asked, subject, identifier.identify(asked, subject).question, identifier.owners)
+    return flights.join(on, asked, subject, identifier.identify(asked, subject).question, identifier.owners, now)
 
 
 def led(flights: Flights, asked: Request | None = None, subject: str | None = "r1", **changes: Any) -> Flight:
@@ -47,7 +50,7 @@ def led(flights: Flights, asked: Request | None = None, subject: str | None = "r
 def followed(flights: Flights, flight: Flight, results: list[Result | None], asked: Request | None = None) -> int:
     """Follow a flight, and have its result written down; return the ticket."""
     assert join(flights, asked or request()) == Joined(Role.JOINED, flight)
-    return flight.wait(results.append)
+    return flight.wait(results.append, request())
 
 
 def test_the_second_follows_the_first() -> None:
@@ -65,10 +68,10 @@ def test_a_landing_tells_everybody_once() -> None:
     flight = led(flights)
     for _ in range(3):
         followed(flights, flight, results)
-    flights.land(flight, ANSWER, request())
+    flights.land(flight, ANSWER, request(), 0.0)
     assert results == [ANSWER] * 3
     assert (len(flights), flight.stage) == (0, Stage.LANDED)
-    flights.land(flight, LOST, request())
+    flights.land(flight, LOST, request(), 0.0)
     assert results == [ANSWER] * 3
 
 
@@ -78,8 +81,8 @@ def test_a_newcomer_never_gets_a_finished_flight() -> None:
     flight = led(flights)
     newcomers: list[Joined | Overflow] = []
     assert join(flights, request()) == Joined(Role.JOINED, flight)
-    flight.wait(lambda result: newcomers.append(join(flights, request())))
-    flights.land(flight, ANSWER, request())
+    flight.wait(lambda result: newcomers.append(join(flights, request())), request())
+    flights.land(flight, ANSWER, request(), 0.0)
     (newcomer,) = newcomers
     assert isinstance(newcomer, Joined)
     assert newcomer.role is Role.LED
@@ -90,7 +93,7 @@ def test_each_flight_has_an_id_of_its_own() -> None:
     """C12: records name their flight, also when one question flies twice."""
     flights = Flights(Seals(), "f")
     first = led(flights)
-    flights.land(first, ANSWER, request())
+    flights.land(first, ANSWER, request(), 0.0)
     assert (first.id, led(flights).id) == ("f-1", "f-2")
 
 
@@ -114,7 +117,7 @@ def test_a_ticket_counts_once() -> None:
     flight.leave(one)
     flight.leave(one)
     assert flight.callers == 2
-    flights.land(flight, ANSWER, request())
+    flights.land(flight, ANSWER, request(), 0.0)
     flight.leave(two)
     assert (results, flight.callers) == ([ANSWER], 2)
 
@@ -125,7 +128,7 @@ def test_nobody_joins_an_abandoned_flight() -> None:
     old = led(flights)
     flights.abandon(old)
     new = led(flights)
-    flights.land(old, ANSWER, request())
+    flights.land(old, ANSWER, request(), 0.0)
     assert (len(flights), old.stage) == (1, Stage.ABANDONED)
     assert join(flights, request()) == Joined(Role.JOINED, new)
 
@@ -138,7 +141,7 @@ def test_nobody_joins_a_sealed_flight() -> None:
     flights.seals.seal("r1", (b"whoever",))
     new = led(flights)
     assert join(flights, request()) == Joined(Role.JOINED, new)
-    flights.land(old, ANSWER, request())
+    flights.land(old, ANSWER, request(), 0.0)
     assert results == [ANSWER]
     assert join(flights, request()) == Joined(Role.JOINED, new)
 
@@ -237,14 +240,68 @@ def test_an_unshareable_landing_sends_everybody_upstream() -> None:
     flights = Flights(Seals())
     flight = led(flights)
     followed(flights, flight, results)
-    flights.land(flight, Result(response(Vary="*")), request())
+    flights.land(flight, Result(response(Vary="*")), request(), 0.0)
     assert results == [None]
 
     unsafe, created = request("POST"), Result(response(201, Vary="*"))
     flight = led(flights, unsafe, coalesce=Coalesce.IDENTICAL)
-    flight.wait(results.append)
-    flights.land(flight, created, unsafe)
+    flight.wait(results.append, unsafe)
+    flights.land(flight, created, unsafe, 0.0)
     assert results == [None, created]
+
+
+def test_a_strangers_cookie_is_given_to_nobody_else() -> None:
+    """C7: a create of a caller without credentials sets a cookie: his followers get nothing of it."""
+    results, created = list[Result | None](), Result(response(201, Set_Cookie="sid=1"))
+    for asked in (request("POST"), request("POST", Authorization="x")):
+        flights = Flights(Seals())
+        flight = led(flights, asked, coalesce=Coalesce.IDENTICAL)
+        flight.wait(results.append, asked)
+        flights.land(flight, created, asked, 0.0)
+    assert results == [None, created]
+
+
+def test_an_answer_that_varies_is_for_those_who_asked_alike() -> None:
+    """C7: `Vary: Referer`, which is neutral: the follower with the leader's shares, the one with another does not."""
+    flights, one, two = Flights(Seals()), request(Referer="/a"), request(Referer="/b")
+    same, other = list[Result | None](), list[Result | None]()
+    flight = led(flights, one)
+    flight.wait(same.append, one)
+    flight.wait(other.append, two)
+    answer = Result(response(Vary="Accept, referer"))
+    flights.land(flight, answer, one, 0.0)
+    assert (same, other) == ([answer], [None])
+
+
+def test_a_question_that_cannot_be_shared_is_remembered_for_a_while() -> None:
+    """C7: nobody waits for an answer that he will not be given: for 30 s such a question goes alone."""
+    flights = Flights(Seals())
+    flights.land(led(flights), Result(response(Vary="*")), request(), 10.0)
+    assert join(flights, request(), now=39.9) == Joined(Role.ALONE, reason="unshareable")
+    assert led(flights, request(target="/other")).followers == 0
+    assert led(flights, request(), now=40.0).followers == 0
+
+
+@pytest.mark.parametrize("referer", ["/a", "/b"])
+def test_what_varied_for_nobody_is_not_remembered(referer: str) -> None:
+    """C7: an answer that names a field in Vary sets its question apart only if a follower differed in it."""
+    flights, one, two = Flights(Seals()), request(Referer="/a"), request(Referer=referer)
+    flight = led(flights, one)
+    flight.wait(lambda result: None, two)
+    flights.land(flight, Result(response(Vary="Referer")), one, 0.0)
+    place = join(flights, one, now=1.0)
+    assert isinstance(place, Joined)
+    assert place.role is (Role.LED if referer == "/a" else Role.ALONE)
+
+
+def test_the_memory_of_unshareable_questions_is_bounded() -> None:
+    """C7: the oldest is forgotten first, and then waits once more."""
+    flights = Flights(Seals())
+    for number in range(MAX_APART + 1):
+        asked = request(target=f"/{number}")
+        flights.land(led(flights, asked), Result(response(Vary="*")), asked, 0.0)
+    assert len(flights._apart) == MAX_APART
+    assert led(flights, request(target="/0")).followers == 0
 
 
 def test_beyond_max_followers() -> None:
