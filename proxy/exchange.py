@@ -132,6 +132,10 @@ class Exchange(Recovering):
             self._parts.meter.coalesced(self.route.operation, role)
 
     async def _follow(self, flight: Flight) -> Result | None:
+        if (streaming := flight.take_on()) is not None:  # no await since the join: its beginning is still there
+            self._reader = opened(streaming)
+            self._parts.flights.left()
+            return streaming
         loop = asyncio.get_running_loop()
         landing: asyncio.Future[Result | None] = loop.create_future()
 
@@ -371,6 +375,10 @@ class Exchange(Recovering):
             reader.close()
             self.answered = 0
             await self._answer(Result(answers.WITHHELD))
+            return
+        if reader.lost and self.request.safe:  # too slow for the others before it was told anything: it asks alone (W8)
+            self.answered, self._reader = 0, None
+            await self._answer(await self._lead(None, self._parts.clock.now()))
             return
         try:
             self.bytes_out = await self._client.relay(response, reader, more)

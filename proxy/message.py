@@ -1,6 +1,6 @@
 """What crosses: requests, responses and failures as immutable values, shared freely between callers."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from enum import Enum
 from typing import NamedTuple, Protocol
 
@@ -85,6 +85,11 @@ class Reader(Protocol):
         """Return the trailer lines, known once the body has ended."""
         ...
 
+    @property
+    def lost(self) -> bool:
+        """Tell whether it fell too far behind the others and will read no more."""
+        ...
+
     async def read(self) -> bytes:
         """Return the next piece, b"" at the end; raise BrokenBody if it will never be whole."""
         ...
@@ -103,6 +108,14 @@ class Stream(Protocol):
 
     def discard(self) -> None:
         """Say that nobody will read it."""
+        ...
+
+    def offer(self, over: Callable[[], None]) -> None:
+        """Keep the beginning for newcomers, within bounds; call `over` once when they can be given it no more."""
+        ...
+
+    def withdraw(self) -> None:
+        """Keep it no longer; `over` is not called."""
         ...
 
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable
 from enum import Enum, StrEnum
+from math import inf
 from typing import NamedTuple
 
 from proxy.errors import Reason, Refusal
-from proxy.message import Failure, Request, Response
+from proxy.message import Failure, Request, Response, Stream
 from proxy.policy.freshness import Seals
 from proxy.policy.recovery import Result
 from proxy.policy.routing import Coalesce, Route
@@ -20,9 +21,14 @@ class Role(StrEnum):
 
 
 class Stage(Enum):
-    """A flight's life: OPEN -> LANDED, or OPEN -> ABANDONED when its last caller left a safe request."""
+    """A flight's life: OPEN -> LANDED, or OPEN -> ABANDONED when its last caller left a safe request.
+
+    One that brings a stream is OPEN -> STREAMING -> LANDED: newcomers join it while its body's beginning is there, its
+    own time is not over and nothing was written.
+    """
 
     OPEN = "open"
+    STREAMING = "streaming"
     LANDED = "landed"
     ABANDONED = "abandoned"
 
@@ -43,8 +49,8 @@ class Flight:
     """
 
     __slots__ = (
-        "_on_deserted", "_waiting", "callers", "followers", "id", "key", "late", "safe", "stage", "stamp", "strict",
-        "subject",
+        "_on_deserted", "_waiting", "callers", "followers", "id", "key", "late", "lead", "safe", "stage", "stamp",
+        "streaming", "strict", "subject", "until",
     )  # fmt: skip
 
     def __init__(self, id_: str, key: bytes, subject: str | None, *, safe: bool, stamp: int) -> None:
@@ -58,6 +64,9 @@ class Flight:
         self.followers = 0
         self.strict = False  # the route honours no-store (C2)
         self.late = False  # at its landing its deadline was over
+        self.until = inf  # its own deadline: what streams longer is not joined (C6)
+        self.streaming: Result | None = None  # what a newcomer is given at once
+        self.lead: Request | None = None  # the question that brought it
         self._waiting: dict[int, tuple[Landing, Request]] = {}
         self._on_deserted: Callable[[], None] | None = None
 
@@ -80,6 +89,12 @@ class Flight:
         if self.callers == 0 and self.stage is Stage.OPEN and self._on_deserted is not None:
             self._on_deserted()
 
+    def take_on(self) -> Result | None:
+        """Add a newcomer to what streams already, and return it; None where the flight is still to land."""
+        if self.streaming is not None:
+            self.followers += 1
+        return self.streaming
+
     def landed(self, result: Result | None, leader: Request) -> bool:
         """Hand the result to every follower that still waits (None: it may not be shared); tell whether all have it."""
         waiting, self._waiting = self._waiting, {}
@@ -87,7 +102,7 @@ class Flight:
         names = varied_by(result) if self.safe and waiting else ()
         for_all = result is not None
         for land, request in waiting.values():
-            fits = all(request.fields.all(name) == leader.fields.all(name) for name in names)
+            fits = alike(names, request, leader)
             land(result if fits else None)
             for_all = for_all and fits
         return for_all
@@ -155,6 +170,17 @@ def varied_by(result: Result | None) -> tuple[bytes, ...]:
     return tuple(result.outcome.fields.tokens(b"vary"))
 
 
+def alike(names: Iterable[bytes], one: Request, other: Request) -> bool:
+    """Tell whether two requests have the same to say in these fields."""
+    return all(one.fields.all(name) == other.fields.all(name) for name in names)
+
+
+def stream_of(result: Result) -> Stream | None:
+    """Return the body that is on its way, if it is one."""
+    answer = result.outcome
+    return None if not isinstance(answer, Response) or isinstance(answer.body, bytes) else answer.body
+
+
 class Flights:
     """Every flight that may be joined. Each method is one plain step: no await can stand between look and take."""
 
@@ -179,7 +205,7 @@ class Flights:
         if self._apart and self._is_apart(key, now):
             return Joined(Role.ALONE, reason="unshareable")
         found = self._open.get(key)
-        if found is not None and self._joinable(found, owners(request)):
+        if found is not None and self._joinable(found, request, owners, now):
             if found.followers < route.max_followers:
                 self.followers += 1
                 return Joined(Role.JOINED, found)
@@ -189,7 +215,7 @@ class Flights:
         self._count += 1
         flight_id, stamp = f"{self._name}-{self._count:x}", self.seals.stamp()
         flight = Flight(flight_id, key, subject, safe=request.safe, stamp=stamp)
-        flight.strict = route.honour_no_store
+        flight.strict, flight.until = route.honour_no_store, now + route.total_timeout_s
         self._open[key] = flight
         return Joined(Role.LED, flight)
 
@@ -216,6 +242,19 @@ class Flights:
             flight.landed(None if sets_a_strangers_cookie(result, request) else result, request)
         elif not flight.landed(result if shareable(result, request, strict=flight.strict) else None, request):
             self._set_apart(flight.key, now)
+        elif (stream := stream_of(result)) is not None and now < flight.until:
+            self._offer(flight, result, request, stream)
+
+    def _offer(self, flight: Flight, result: Result, request: Request, stream: Stream) -> None:
+        """Let newcomers join a flight whose answer is still on its way, while they can be given all of it."""
+        if self._open.setdefault(flight.key, flight) is flight:
+            flight.stage, flight.streaming, flight.lead = Stage.STREAMING, result, request
+            stream.offer(lambda: self._over(flight))
+
+    def _over(self, flight: Flight) -> None:
+        """Take away a flight that nobody can join any more."""
+        flight.stage, flight.streaming = Stage.LANDED, None
+        self._remove(flight)
 
     def abandon(self, flight: Flight) -> None:
         """Take away a flight whose last caller left."""
@@ -227,8 +266,16 @@ class Flights:
         """Count a follower out, however its wait ended."""
         self.followers -= 1
 
-    def _joinable(self, flight: Flight, owners: Iterable[bytes]) -> bool:
-        return not flight.safe or self.seals.fresh(flight.stamp, flight.subject, owners)
+    def _joinable(self, flight: Flight, request: Request, owners: Owners, now: float) -> bool:
+        fresh = not flight.safe or self.seals.fresh(flight.stamp, flight.subject, owners(request))
+        streaming, lead = flight.streaming, flight.lead
+        if streaming is None or lead is None:
+            return fresh
+        joinable = fresh and now < flight.until and alike(varied_by(streaming), request, lead)
+        if not joinable and (stream := stream_of(streaming)) is not None:
+            stream.withdraw()
+            self._over(flight)
+        return joinable
 
     def _set_apart(self, key: bytes, now: float) -> None:
         """Let nobody wait for an answer to this question that he would not be given (C7)."""

@@ -8,18 +8,23 @@ from proxy.errors import BrokenBody
 from proxy.message import Lines
 
 HIGH_WATER = 65_536  # a sender is paused when its fastest reader is this far behind (W8)
-WINDOW = 1_048_576  # a reader this far behind the sender is cut: it concerns itself alone
+WINDOW = 1_048_576  # a reader this far behind the sender holds the others up
+PREFIX = 65_536  # of a body that is offered to newcomers, this much is kept for them
+PATIENCE_S = 0.25  # readers are held up so long for slower ones,
+PATIENCE_SHARE = 0.2  # and for this share of the time that they have been several
 
 
 class Relay:
     """Pieces with one sender and any number of readers.
 
-    The fastest reader sets the pace; the slowest may lag `WINDOW` bytes, then it is cut. `pace(True)` pauses the
-    sender, `pace(False)` lets it go on; `deserted()` says that nobody reads any more.
+    The fastest reader sets the pace, and one that is only a little slower is waited for; who is `WINDOW` bytes behind
+    when that patience is used up is cut: it concerns itself alone. So the others take at most a quarter longer, and
+    0.3 s. `pace(True)` pauses the sender, `pace(False)` lets it go on; `deserted()` says that nobody reads any more.
     """
 
     __slots__ = (
-        "_base", "_deserted", "_ended", "_pace", "_paused", "_pieces", "_readers", "failure", "pushed", "trailers",
+        "_base", "_deserted", "_ended", "_held", "_held_since", "_over", "_pace", "_patience_s", "_paused", "_pieces",
+        "_readers", "_shared_since", "failure", "pushed", "trailers",
     )  # fmt: skip
 
     def __init__(self, pace: Callable[[bool], None], deserted: Callable[[], None]) -> None:
@@ -28,6 +33,10 @@ class Relay:
         self._pieces: deque[bytes] = deque()
         self._base = 0
         self._readers: list[RelayReader] = []
+        self._over: Callable[[], None] | None = None
+        self._held: asyncio.TimerHandle | None = None  # while somebody is waited for
+        self._held_since = self._shared_since = 0.0
+        self._patience_s = PATIENCE_S
         self._paused = False
         self._ended = False
         self.pushed = 0
@@ -45,11 +54,10 @@ class Relay:
             return
         self._pieces.append(piece)
         self.pushed += len(piece)
-        for reader in tuple(self._readers):
-            if self.pushed - reader.taken > WINDOW + len(piece):
-                reader.cut()
-            else:
-                reader.wake()
+        for reader in self._readers:
+            reader.wake()
+        if self._over is not None and self.pushed > PREFIX:
+            self._offer_ends()
         self._keep_pace()
 
     def finish(self, trailers: Lines = ()) -> None:
@@ -69,7 +77,26 @@ class Relay:
             raise BrokenBody("the beginning is no longer kept")
         reader = RelayReader(self)
         self._readers.append(reader)
+        if len(self._readers) == 2:
+            self._shared_since = asyncio.get_running_loop().time()
         return reader
+
+    def offer(self, over: Callable[[], None]) -> None:
+        """Keep the first `PREFIX` bytes for newcomers until there are more, or the end; then call `over`, once."""
+        self._over = over
+        if self._ended or self._base or self.pushed > PREFIX:
+            self._offer_ends()
+
+    def withdraw(self) -> None:
+        """Keep the beginning no longer."""
+        self._over = None
+        self._forget()
+
+    def _offer_ends(self) -> None:
+        over, self._over = self._over, None
+        if over is not None:
+            over()
+            self._forget()
 
     def discard(self) -> None:
         """Say that nobody will read it."""
@@ -82,52 +109,83 @@ class Relay:
         at = index - self._base
         return self._pieces[at] if at < len(self._pieces) else None
 
-    def moved(self) -> None:
+    def moved(self, reader: "RelayReader") -> None:
         """Forget what every reader has, and let the sender go on if the fastest has caught up."""
-        slowest = min(reader.index for reader in self._readers)
-        while self._base < slowest:
+        if reader.index - 1 == self._base:
+            self._forget()
+        if self._paused:
+            self._keep_pace()
+
+    def _forget(self) -> None:
+        if self._over is not None or not self._readers:
+            return
+        while self._pieces and all(reader.index > self._base for reader in self._readers):
             self._pieces.popleft()
             self._base += 1
-        self._keep_pace()
 
     def closed(self, reader: "RelayReader") -> None:
         """Take a reader out; the last one to leave an unfinished body stops its sender."""
         if reader in self._readers:
             self._readers.remove(reader)
             if self._readers:
-                self.moved()
+                self._forget()
+                self._keep_pace()
             elif not self._ended:
                 self.break_off("nobody reads")
                 self._deserted()
 
     def _keep_pace(self) -> None:
         fastest = max((reader.taken for reader in self._readers), default=0)
-        behind = self.pushed - fastest
-        if not self._paused and behind > HIGH_WATER and not self._ended:
-            self._paused = True
-            self._pace(True)
-        elif self._paused and behind <= HIGH_WATER // 2:
-            self._paused = False
-            self._pace(False)
+        full = self.pushed - fastest > (HIGH_WATER // 2 if self._paused else HIGH_WATER)
+        pause = not self._ended and (self._waits_for_the_slowest() or full)
+        if pause is not self._paused:
+            self._paused = pause
+            self._pace(pause)
+
+    def _waits_for_the_slowest(self) -> bool:
+        """Tell whether a reader holds the others up, and take the time of it."""
+        if len(self._readers) < 2 or not self._laggards():
+            self._go_on()
+            return False
+        if self._held is None:
+            loop = asyncio.get_running_loop()
+            self._held_since = loop.time()
+            patience_s = self._patience_s + PATIENCE_SHARE * (self._held_since - self._shared_since)
+            self._held = loop.call_later(max(0.0, patience_s), self._cut_laggards)
+        return True
+
+    def _laggards(self) -> "list[RelayReader]":
+        too_far = WINDOW if self._held is None else WINDOW - HIGH_WATER
+        return [reader for reader in self._readers if self.pushed - reader.taken > too_far]
+
+    def _go_on(self) -> None:
+        if self._held is not None:
+            self._held.cancel()
+            self._held = None
+            self._patience_s -= asyncio.get_running_loop().time() - self._held_since
+
+    def _cut_laggards(self) -> None:
+        for reader in self._laggards():
+            reader.cut()
 
     def _end(self) -> None:
         self._ended = True
-        if self._paused:
-            self._paused = False
-            self._pace(False)
-        for reader in tuple(self._readers):
+        self._go_on()
+        self._keep_pace()
+        for reader in self._readers:
             reader.wake()
+        self._offer_ends()
 
 
 class RelayReader:
     """One reader's place in a relay."""
 
-    __slots__ = ("_cut", "_relay", "_waiter", "index", "taken")
+    __slots__ = ("_relay", "_waiter", "index", "lost", "taken")
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
         self._waiter: asyncio.Future[None] | None = None
-        self._cut = False
+        self.lost = False
         self.index = 0
         self.taken = 0
 
@@ -140,13 +198,13 @@ class RelayReader:
         """Return the next piece, b"" at the end; raise BrokenBody if it will never be whole."""
         relay = self._relay
         while True:
-            if self._cut:
+            if self.lost:
                 raise BrokenBody("the reader was too slow")
             piece = relay.piece(self.index)
             if piece is not None:
                 self.index += 1
                 self.taken += len(piece)
-                relay.moved()
+                relay.moved(self)
                 return piece
             if relay.failure is not None:
                 raise BrokenBody(relay.failure)
@@ -162,7 +220,7 @@ class RelayReader:
 
     def cut(self) -> None:
         """End a reader that lags too far behind."""
-        self._cut = True
+        self.lost = True
         self._relay.closed(self)
         self.wake()
 

@@ -125,6 +125,14 @@ class ScriptedStream:
         """Say that nobody will read it."""
         self.discarded = True
 
+    def offer(self, over: Callable[[], None]) -> None:
+        """Have none for newcomers: all of it is here."""
+        over()
+
+    def withdraw(self) -> None:
+        """Never be asked to: nothing was offered."""
+        raise AssertionError("nothing was offered")
+
 
 class ScriptedReader:
     """One reader's place in a scripted stream."""
@@ -133,6 +141,7 @@ class ScriptedReader:
         self._stream = stream
         self._at = 0
         self._closed = False
+        self.lost = False
         self.trailers: Lines = ()
 
     async def read(self) -> bytes:

@@ -1,5 +1,6 @@
 """Routes, requests and outcomes for the tests to begin from."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -46,3 +47,9 @@ class Endless:
 
     def discard(self) -> None:
         raise AssertionError("nobody may drop it")
+
+    def offer(self, over: Callable[[], None]) -> None:
+        raise AssertionError("nobody may be offered it")
+
+    def withdraw(self) -> None:
+        raise AssertionError("nobody was offered it")

@@ -1,0 +1,39 @@
+"""One streamed answer, several callers: who comes in time reads it from its first byte (C3, W8)."""
+
+from tests.wire.kit import Wire, until
+
+ASKED = b"GET /events HTTP/1.1\r\nHost: a\r\n\r\n"
+HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+async def test_a_newcomer_reads_a_stream_from_its_beginning(wire: Wire) -> None:
+    """Half of a body is here when a second client asks the same: one call, and both read all of it."""
+    first, backend, _ = await wire.asked(ASKED)
+    await backend.say(HEAD + b"3\r\none\r\n")
+    assert (await first.head()).status == 200
+    await first.hears(b"3\r\none\r\n")
+    second = await wire.client()
+    await second.say(ASKED)
+    await second.head()
+    await second.hears(b"3\r\none\r\n")
+    await backend.say(b"3\r\ntwo\r\n0\r\n\r\n")
+    for client in (first, second):
+        await client.hears(b"3\r\ntwo\r\n0\r\n\r\n")
+    assert len(wire.backend.lines) == 1
+    await until(lambda: wire.counted('backstay_coalesced_total{role="joined",route="passthrough"} 1.0'))
+
+
+async def test_a_stream_outlives_its_first_client(wire: Wire) -> None:
+    """C5: the leader's client leaves; the newcomer reads on, and when he leaves the backend is hung up on."""
+    first, backend, _ = await wire.asked(ASKED)
+    await backend.say(HEAD + b"3\r\none\r\n")
+    await first.head()
+    second = await wire.client()
+    await second.say(ASKED)
+    await second.head()
+    first.close()
+    await until(lambda: wire.sidecar.running == 1)
+    await backend.say(b"3\r\ntwo\r\n")
+    await second.hears(b"3\r\none\r\n3\r\ntwo\r\n")
+    second.close()
+    assert await backend.ending() in ("fin", "reset")
