@@ -1,6 +1,6 @@
 """What crosses: requests, responses and failures as immutable values, shared freely between callers."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from enum import Enum
 from typing import NamedTuple, Protocol
 
@@ -18,17 +18,13 @@ class Fields(dict[bytes, bytes]):
     A dict, because looking names up is what a request does most. It is shared between callers: nobody changes it.
     """
 
-    __slots__ = ("_encoded", "lines", "names")
+    __slots__ = ("_encoded", "lines")
 
-    def __init__(self, lines: Lines, names: tuple[bytes, ...] | None = None) -> None:
-        """Take the lines, and where they are known already their lower-case names."""
+    def __init__(self, lines: Lines, first: Mapping[bytes, bytes] | None = None) -> None:
+        """Take the lines, and what the dict shall hold where that is known already."""
+        super().__init__(first or {name.lower(): value for name, value in reversed(lines)})
         self.lines = lines
-        self.names = names = tuple([line[0].lower() for line in lines]) if names is None else names
         self._encoded: bytes | None = None
-        for name, line in zip(names, lines, strict=True):
-            self[name] = line[1]
-        if len(self) != len(lines):  # a name stands twice: the first counts
-            self.update(zip(reversed(names), [value for _, value in reversed(lines)], strict=True))
 
     def all(self, name: bytes) -> list[bytes]:
         """Return every value of a lower-case `name`, in order."""
@@ -36,7 +32,7 @@ class Fields(dict[bytes, bytes]):
             return []
         if len(self) == len(self.lines):  # nothing stands twice
             return [self[name]]
-        return [line[1] for key, line in zip(self.names, self.lines, strict=True) if key == name]
+        return [value for key, value in self.lines if key.lower() == name]
 
     def tokens(self, name: bytes) -> list[bytes]:
         """Return the lower-case members of a comma-separated field."""
@@ -51,17 +47,15 @@ class Fields(dict[bytes, bytes]):
 
     def without(self, names: Collection[bytes]) -> "Fields":
         """Return the lines whose lower-case name is not among `names`."""
-        kept = [(name, line) for name, line in zip(self.names, self.lines, strict=True) if name not in names]
-        if len(kept) == len(self.lines):
-            return self
-        return Fields(tuple([line for _, line in kept]), tuple([name for name, _ in kept]))
+        lines = tuple([line for line in self.lines if line[0].lower() not in names])
+        return self if len(lines) == len(self.lines) else Fields(lines)
 
     def with_line(self, name: bytes, value: bytes) -> "Fields":
         """Return the lines with one `name` line, in the place of the first that was there."""
         key = name.lower()
         if key not in self:
             return Fields((*self.lines, (name, value)))
-        at = self.names.index(key)
+        at = next(i for i, line in enumerate(self.lines) if line[0].lower() == key)
         rest = tuple(line for line in self.lines[at + 1 :] if line[0].lower() != key)
         return Fields((*self.lines[:at], (name, value), *rest))
 

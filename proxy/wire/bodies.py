@@ -1,7 +1,7 @@
-"""Where a body ends (RFC 9112 sections 6 and 7). Both legs decode with these three; llhttp reads only heads.
+"""Where a body ends (RFC 9112 sections 6 and 7). Both legs decode with these three.
 
-llhttp cannot say at which byte a message ended, so the next head of a pipeline would be parsed before it was bounded,
-and its response parser takes the answer after a HEAD for a body. Framing by our own hand costs less than either cure.
+By our own hand: llhttp cannot say at which byte a message ended, so the next head of a pipeline would be parsed before
+it was bounded, and its response parser takes the answer after a HEAD for a body.
 """
 
 import re

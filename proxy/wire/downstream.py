@@ -9,12 +9,13 @@ from proxy.exchange import Exchange
 from proxy.message import Framing, Lines, Peer, Reader, Request, Response
 from proxy.wire.bodies import chunk, last_chunk
 from proxy.wire.gate import Gate, cut, peer_of, reset, whole_body
-from proxy.wire.heads import RequestHead, check_unfinished, read_request_head
+from proxy.wire.heads import RequestHead, RequestReader, check_unfinished
 from proxy.wire.incoming import CONTINUE, Incoming
 from proxy.wire.tunnel import Tunnel
 
 MAX_PIPELINED = 64
 HELD_LIMIT = 65_536  # bytes that wait for an answer that may change the protocol (W8)
+REMEMBERED_S = 1.0  # an idle connection keeps what its last head said no longer than this
 LINGER_S = 2.0  # how long a refused upload is still read, so that its answer is not lost to a reset
 
 
@@ -30,6 +31,7 @@ class Downstream(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport | None = None
         self._peer = Peer("", 0)
+        self._heads = RequestReader(gate.limits)
         self._pending = b""  # of a head that is not whole yet
         self._held = b""  # not parsed: too much waits already, or the protocol may change
         self._incoming: Incoming | None = None
@@ -153,7 +155,7 @@ class Downstream(asyncio.Protocol):
             self.since = self._gate.tick
         end = data.find(b"\r\n\r\n", start)
         if end >= 0:
-            self._open(read_request_head(data[: end + 4], self._gate.limits))
+            self._open(self._heads.read(data[: end + 4]))
             return data[end + 4 :]
         self._pending = data
         check_unfinished(data, start, self._gate.limits)
@@ -161,20 +163,20 @@ class Downstream(asyncio.Protocol):
 
     def _open(self, head: RequestHead) -> None:
         """Take a request whose head is here (steps 1 and 2), and wait for its body if it has one."""
-        trusted = self._gate.trusted
-        fields = trusted.vetted(self._peer, head.fields)
+        trusted, said = self._gate.trusted, head.said
+        fields = trusted.vetted(self._peer, said.fields)
         client, hops = trusted.client(self._peer, fields)
         request = Request(
-            head.method, head.target, fields, self._peer, framing=head.framing, authority=head.authority,
-            minor=head.minor, client=client, keep_alive=head.keep_alive, upgrade=head.upgrade, hops=hops,
+            head.method, head.target, fields, self._peer, framing=said.framing, authority=said.authority, client=client,
+            minor=head.minor, keep_alive=said.keep_alive, upgrade=said.upgrade, hops=hops,
         )  # fmt: skip
         exchange = self._gate.open(request, self)
-        if head.framing is Framing.NONE:
-            self._switching = bool(head.upgrade)
+        if said.framing is Framing.NONE:
+            self._switching = bool(said.upgrade)
             self._ready(exchange)
             return
         self.since = self._gate.tick
-        incoming = self._incoming = Incoming(exchange, head.length, self._pause, self._ready)
+        incoming = self._incoming = Incoming(exchange, said.length, self._pause, self._ready)
         if incoming.done:
             self._incoming = None
             incoming.finish()
@@ -355,10 +357,8 @@ class Downstream(asyncio.Protocol):
         else:
             transport.resume_reading()
 
-    # timers: the gate's coarse sweep, never one of our own
-
     def sweep(self, now: float) -> None:
-        """End what has waited too long (W11)."""
+        """End what has waited too long (W11): there is no timer but this coarse one."""
         rules = self._gate.rules
         if self._lingering:
             return
@@ -376,6 +376,8 @@ class Downstream(asyncio.Protocol):
                 self._refuse(Refusal(408, "slow_head", "the request head did not arrive in time"))
         elif now - self.since > self._gate.keepalive_s:
             self.close_if_idle()
+        elif now - self.since > REMEMBERED_S:
+            self._heads.forget()
 
     def _sweep_reader(self, now: float) -> None:
         """Drop a client that takes nothing of its answer; one that takes little is only slow."""

@@ -122,7 +122,7 @@ class Gate:
         if self.rules.expose:
             more = ((b"Proxy-Status", f"backstay; error={problem.error}".encode("ascii")), *more)
         assert isinstance(answer.body, bytes)
-        return encode_head(_status_line(answer), answer.fields.lines, more) + answer.body
+        return encode_head(_status_line(answer), answer.fields.encode(), more) + answer.body
 
     def head(self, response: Response, more: Lines, request: Request, *, closing: bool) -> bytes:
         """Return an answer's head with what this connection must say: Date where there is none, and how it goes on."""
@@ -132,15 +132,15 @@ class Gate:
             more = (*more, _CLOSE)
         elif request.minor == 0:
             more = (*more, _KEEP_ALIVE)
-        return encode_head(_status_line(response), response.fields.lines, more)
+        return encode_head(_status_line(response), response.fields.encode(), more)
 
     def switched(self, response: Response, more: Lines) -> bytes:
         """Return the head of a 101."""
-        return encode_head(_status_line(response), response.fields.lines, more)
+        return encode_head(_status_line(response), response.fields.encode(), more)
 
     def interim(self, response: Response) -> bytes:
         """Return an interim answer: it is passed on as it came, and says nothing of ours."""
-        return encode_head(_status_line(response), response.fields.lines)
+        return encode_head(_status_line(response), response.fields.encode(), ())
 
     def date(self) -> bytes:
         """Return the HTTP date, made once a second."""

@@ -1,13 +1,16 @@
-"""Heads in and out: llhttp parses, this file checks what llhttp lets pass (W10) and strips what is hop-by-hop (W3)."""
+"""Heads in and out: what they say of their message, what is refused (W10), and what is hop-by-hop (W3).
+
+Whoever speaks on a connection mostly says the same again, so each connection has a reader, and what its last head said
+is not worked out a second time.
+"""
 
 import re
 from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-import httptools
+from typing import NamedTuple
 
 from proxy.errors import Refusal
-from proxy.message import Fields, Framing, Lines
+from proxy.message import NO_FIELDS, Fields, Framing, Lines, encoded
+from proxy.wire.lines import MalformedLines, read_lines
 
 HOP_BY_HOP = frozenset(b"connection keep-alive proxy-connection te transfer-encoding upgrade".split())
 # W3: never stripped for being listed in Connection, against stripping attacks (departs from RFC 9110 section 7.6.1)
@@ -17,11 +20,19 @@ PROTECTED = frozenset(
     idempotency-key traceparent tracestate date expect""".split()
 )
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(:[0-9]{0,5})?")
-_REQUEST_LINE = re.compile(rb"[!-~]+ [!-~\x80-\xff]+(?: HTTP/([0-9]\.[0-9]))?\r\n")
-_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t -~\x80-\xff]*))?\r\n")
+_REQUEST_LINE = re.compile(rb"[!-~]+ [!-~\x80-\xff]+(?: HTTP/([0-9]\.[0-9]))?")
+_TARGET = re.compile(rb"[!\"$-~]+")  # visible ASCII without the fragment's "#"
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t -~\x80-\xff]*))?")
+_CHUNKED_LINE = re.compile(rb"^transfer-encoding: *chunked *\r?$", re.IGNORECASE | re.MULTILINE)
 _TOKEN_START = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _UPGRADE_FIELDS = (b"upgrade", b"http2-settings")
-_VERSIONS = {b"1.0": 0, b"1.1": 1}
+_VERSIONS = {b"HTTP/1.0": 0, b"HTTP/1.1": 1}
+_KNOWN_METHODS = b"""ACL BIND CHECKOUT CONNECT COPY DELETE GET HEAD LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL
+    MOVE NOTIFY OPTIONS PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH SOURCE SUBSCRIBE TRACE UNBIND
+    UNLINK UNLOCK UNSUBSCRIBE"""
+_METHODS = {name: name.decode() for name in _KNOWN_METHODS.split()}
+_OWN = HOP_BY_HOP | {b"x-correlation-id"}
+_OWN_NO_LENGTH = _OWN | {b"content-length"}  # RFC 9110 section 8.6: never on 1xx and 204
 _NO_TRAILER = HOP_BY_HOP | PROTECTED | {b"trailer", b"content-encoding", b"content-range", b"te"}
 
 
@@ -34,27 +45,33 @@ class HeadLimits:
     fields: int = 128
 
 
+class Said(NamedTuple):
+    """What the field lines of a request say."""
+
+    fields: Fields
+    authority: bytes
+    framing: Framing
+    length: int
+    keep_alive: bool
+    upgrade: bytes
+
+
 class RequestHead(NamedTuple):
     """A request up to its body."""
 
     method: str
     target: bytes
     minor: int
-    fields: Fields
-    authority: bytes
-    framing: Framing
-    length: int
-    keep_alive: bool
-    upgrade: bytes = b""
+    said: Said
 
 
 class ResponseHead(NamedTuple):
-    """An answer up to its body; `fields` are as they came."""
+    """An answer up to its body; `fields` are as they came, `crossing` what of them the client is given."""
 
     status: int
     reason: bytes
-    minor: int
     fields: Fields
+    crossing: Fields
     framing: Framing
     length: int
     keep_alive: bool
@@ -62,26 +79,6 @@ class ResponseHead(NamedTuple):
 
 class BadAnswer(Exception):  # noqa: N818 - named for what it tells
     """The upstream's head is not acceptable HTTP/1."""
-
-
-class _Sink:
-    """What llhttp tells of one head."""
-
-    __slots__ = ("complete", "lines", "url")
-
-    def __init__(self) -> None:
-        self.lines: list[tuple[bytes, bytes]] = []
-        self.url = b""
-        self.complete = False
-
-    def on_url(self, url: bytes) -> None:
-        self.url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.lines.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        self.complete = True
 
 
 def _malformed(detail: str) -> Refusal:
@@ -105,50 +102,72 @@ def _check_size(data: bytes, limits: HeadLimits) -> None:
     raise Refusal(431, "head_too_large", f"a request head may have at most {limits.head} bytes")
 
 
-def read_request_head(raw: bytes, limits: HeadLimits) -> RequestHead:
-    """Return the head in `raw`, which ends in an empty line. Raise Refusal for what must not go on (W10, W11)."""
-    _check_size(raw, limits)
-    line = _REQUEST_LINE.match(raw)
-    if line is None:
-        raise _malformed("the request line is malformed")
-    if line[1] not in _VERSIONS:  # asked before llhttp, which also takes RTSP for HTTP
-        raise Refusal(505, "version", "only HTTP/1.1 and HTTP/1.0 are spoken here")
-    sink = _Sink()
-    parser: Any = httptools.HttpRequestParser(sink)
+class RequestReader:
+    """Reads the request heads of one connection."""
+
+    __slots__ = ("_block", "_limits", "_minor", "_said")
+
+    def __init__(self, limits: HeadLimits) -> None:
+        self._limits = limits
+        self.forget()
+
+    def forget(self) -> None:
+        """Let go of what the last head said: it holds credentials, and memory."""
+        self._block, self._minor, self._said = b"", 0, _NOTHING_SAID
+
+    def read(self, raw: bytes) -> RequestHead:
+        """Return the head in `raw`, which ends in an empty line. Raise Refusal for what must not go on (W10, W11)."""
+        _check_size(raw, self._limits)
+        line, _, block = raw.partition(b"\r\n")
+        method, target, minor = _request_line(line, self._limits)
+        if block != self._block or minor != self._minor:
+            self._said = _said(block[:-2], minor, self._limits)
+            self._block, self._minor = block, minor
+        if target.startswith(b"/") or (target == b"*" and method == "OPTIONS"):
+            return RequestHead(method, target, minor, self._said)
+        origin, authority = _origin_form(target)
+        fields = self._said.fields.with_line(b"Host", authority)  # RFC 9112 section 3.2.2: the absolute form's own
+        return RequestHead(method, origin, minor, self._said._replace(fields=fields, authority=authority))
+
+
+_NOTHING_SAID = Said(NO_FIELDS, b"", Framing.NONE, 0, keep_alive=False, upgrade=b"")  # no head is without its last CRLF
+
+
+def _request_line(line: bytes, limits: HeadLimits) -> tuple[str, bytes, int]:
     try:
-        parser.feed_data(raw)
-    except httptools.HttpParserUpgrade:
-        sink.complete = True  # CONNECT or Upgrade: the head itself was fine
-    except httptools.HttpParserInvalidMethodError:
-        raise Refusal(501, "method", "the method is not known") from None
-    except httptools.HttpParserError as error:
-        raise _parser_refusal(error) from None
-    if not sink.complete:
-        raise _malformed("the request head is malformed")
-    if len(sink.lines) > limits.fields:
-        raise Refusal(431, "too_many_fields", f"a request may have at most {limits.fields} fields")
-    return _checked(parser.get_method().decode(), sink.url, _VERSIONS[line[1]], Fields(tuple(sink.lines)), limits)
-
-
-def _parser_refusal(error: Exception) -> Refusal:
-    text = str(error)
-    if "Transfer-Encoding" in text and "Content-Length" not in text:
-        return Refusal(501, "transfer_encoding", "chunked is the only transfer coding known here")
-    return _malformed("the request head is malformed")
-
-
-def _checked(method: str, target: bytes, minor: int, fields: Fields, limits: HeadLimits) -> RequestHead:
+        spelt, target, version = line.split(b" ")
+        method, minor = _METHODS[spelt], _VERSIONS[version]
+    except (ValueError, KeyError):
+        raise _refused_line(line) from None
     if len(target) > limits.target:
         raise Refusal(414, "target_too_long", f"the request target is longer than {limits.target} bytes")
-    if b"#" in target:
-        raise _malformed("the request target has a fragment")
+    if _TARGET.fullmatch(target) is None:
+        raise _malformed("the request target has a fragment, or bytes that no target may have")
     if method == "CONNECT":
         raise Refusal(501, "method", "this is no tunnelling proxy: CONNECT is not offered")
-    origin, authority = _authority(target, method, minor, fields)
-    if origin is not target:
-        fields = fields.with_line(b"Host", authority)  # RFC 9112 section 3.2.2: the absolute form's own goes on
-    framing, length = _request_framing(minor, fields)
-    connection = set(fields.tokens(b"connection"))
+    return method, target, minor
+
+
+def _refused_line(line: bytes) -> Refusal:
+    """Return what is wrong with a request line: its form, else its version, else its method."""
+    match = _REQUEST_LINE.fullmatch(line)
+    if match is None:
+        return _malformed("the request line is malformed")
+    if match[1] not in (b"1.0", b"1.1"):
+        return Refusal(505, "version", "only HTTP/1.1 and HTTP/1.0 are spoken here")
+    return Refusal(501, "method", "the method is not known")
+
+
+def _said(block: bytes, minor: int, limits: HeadLimits) -> Said:
+    if block.count(b"\r\n") > limits.fields:
+        raise Refusal(431, "too_many_fields", f"a request may have at most {limits.fields} fields")
+    try:
+        fields = read_lines(block)
+    except MalformedLines:
+        raise _malformed("the request head is malformed") from None
+    host = _host(minor, fields)
+    framing, length = _request_framing(minor, fields, block)
+    connection = fields.tokens(b"connection")
     keep_alive = b"close" not in connection if minor else b"keep-alive" in connection
     upgrade = b""
     if b"upgrade" in fields:
@@ -156,7 +175,7 @@ def _checked(method: str, target: bytes, minor: int, fields: Fields, limits: Hea
             upgrade = _upgrade(fields)
         if not upgrade:
             fields = fields.without(_UPGRADE_FIELDS)
-    return RequestHead(method, origin, minor, fields, authority, framing, length, keep_alive, upgrade)
+    return Said(fields, host, framing, length, keep_alive, upgrade)
 
 
 def _upgrade(fields: Fields) -> bytes:
@@ -165,16 +184,18 @@ def _upgrade(fields: Fields) -> bytes:
     return b", ".join(protocol for protocol in protocols if protocol and protocol.lower() != b"h2c")
 
 
-def _authority(target: bytes, method: str, minor: int, fields: Fields) -> tuple[bytes, bytes]:
-    """Return the origin-form target and the authority (RFC 9112 sections 3.2 and 3.3)."""
-    hosts = fields.all(b"host") if b"host" in fields else []
+def _host(minor: int, fields: Fields) -> bytes:
+    hosts = fields.all(b"host")
     if len(hosts) > 1 or (minor and not hosts):
         raise Refusal(400, "host", "a request needs exactly one Host field")
     host = hosts[0] if hosts else b""
     if not _HOST.fullmatch(host):
         raise Refusal(400, "host", "the Host field is not a host name")
-    if target.startswith(b"/") or (target == b"*" and method == "OPTIONS"):
-        return target, host
+    return host
+
+
+def _origin_form(target: bytes) -> tuple[bytes, bytes]:
+    """Return path and authority of an absolute-form target (RFC 9112 sections 3.2 and 3.3)."""
     scheme, separator, rest = target.partition(b"://")
     if not separator or scheme.lower() not in (b"http", b"https"):
         raise _malformed("the request target is neither a path nor an absolute URL")
@@ -185,19 +206,22 @@ def _authority(target: bytes, method: str, minor: int, fields: Fields) -> tuple[
     return b"/" + path + mark + query, named
 
 
-def _request_framing(minor: int, fields: Fields) -> tuple[Framing, int]:
-    coding = fields.get(b"transfer-encoding")
-    if coding is not None:
+def _request_framing(minor: int, fields: Fields, block: bytes) -> tuple[Framing, int]:
+    chunked, lengths = b"transfer-encoding" in fields, fields.all(b"content-length")
+    if chunked:
         if minor == 0:
             raise _malformed("HTTP/1.0 knows no Transfer-Encoding")
-        if len(fields.all(b"transfer-encoding")) > 1 or coding.strip().lower() != b"chunked":
+        if not _plainly_chunked(fields, block):
             raise Refusal(501, "transfer_encoding", "chunked is the only transfer coding known here")
-        if b"content-length" in fields:
+        if lengths:
             raise _malformed("both Content-Length and Transfer-Encoding")
         return Framing.CHUNKED, 0
-    if b"content-length" not in fields:
-        return Framing.NONE, 0
-    return Framing.LENGTH, _length(fields.all(b"content-length"))
+    return (Framing.LENGTH, _length(lengths)) if lengths else (Framing.NONE, 0)
+
+
+def _plainly_chunked(fields: Fields, block: bytes) -> bool:
+    """Tell whether "chunked" is the only coding, and no tab stands beside it, on which parsers differ."""
+    return len(fields.all(b"transfer-encoding")) == 1 and _CHUNKED_LINE.search(block) is not None
 
 
 def _length(values: list[bytes]) -> int:
@@ -206,58 +230,67 @@ def _length(values: list[bytes]) -> int:
     return int(values[0])
 
 
-def read_response_head(raw: bytes, method: str) -> ResponseHead:
-    """Return the head in `raw`, the answer to a `method` request. Raise BadAnswer for what must not go on."""
-    line = _STATUS_LINE.match(raw)
+class ResponseReader:
+    """Reads the response heads of one connection."""
+
+    __slots__ = ("_head", "_method", "_raw")
+
+    def __init__(self) -> None:
+        self._raw, self._method = b"", ""
+        self._head: ResponseHead | None = None
+
+    def read(self, raw: bytes, method: str) -> ResponseHead:
+        """Return the head in `raw`, the answer to a `method` request. Raise BadAnswer for what must not go on."""
+        if self._head is None or raw != self._raw or method != self._method:
+            self._head = _response_head(raw, method)
+            self._raw, self._method = raw, method
+        return self._head
+
+
+def _response_head(raw: bytes, method: str) -> ResponseHead:
+    start, _, block = raw.partition(b"\r\n")
+    line = _STATUS_LINE.fullmatch(start)
     if line is None:
         raise BadAnswer("the status line is malformed")
-    minor, status = line[1] == b"1", int(line[2])
-    sink = _Sink()
-    parser: Any = httptools.HttpResponseParser(sink)
     try:
-        parser.feed_data(raw)
-    except httptools.HttpParserUpgrade:
-        sink.complete = True  # 101: the head itself was fine
-    except httptools.HttpParserError as error:
-        raise BadAnswer(str(error)) from None
-    if not sink.complete:
-        raise BadAnswer("the response head is malformed")
-    fields = Fields(tuple(sink.lines))
-    framing, length = _response_framing(status, method, fields)
+        fields = read_lines(block[:-2])
+    except MalformedLines:
+        raise BadAnswer("the response head is malformed") from None
+    minor, status = line[1] == b"1", int(line[2])
+    framing, length = _response_framing(status, method, fields, block)
     if not minor and b"transfer-encoding" in fields:
         raise BadAnswer("HTTP/1.0 knows no Transfer-Encoding")
-    connection = set(fields.tokens(b"connection")) if b"connection" in fields else ()
+    connection = fields.tokens(b"connection") if b"connection" in fields else ()
     keep_alive = b"close" not in connection if minor else b"keep-alive" in connection
     keep_alive = keep_alive and framing is not Framing.CLOSE
-    return ResponseHead(status, line[3] or b"", int(minor), fields, framing, length, keep_alive)
+    crossing = end_to_end(fields, _OWN_NO_LENGTH if status < 200 or status == 204 else _OWN)
+    return ResponseHead(status, line[3] or b"", fields, crossing, framing, length, keep_alive)
 
 
-def _response_framing(status: int, method: str, fields: Fields) -> tuple[Framing, int]:
-    """RFC 9112 section 6.3, with no coding but chunked."""
-    coding = fields.get(b"transfer-encoding")
-    if coding is not None:
-        if len(fields.all(b"transfer-encoding")) > 1 or coding.strip().lower() != b"chunked":
+def _response_framing(status: int, method: str, fields: Fields, block: bytes) -> tuple[Framing, int]:
+    """RFC 9112 section 6.3, with no coding but chunked. A length must be one even where no body follows."""
+    chunked, lengths = b"transfer-encoding" in fields, fields.all(b"content-length")
+    if chunked:
+        if not _plainly_chunked(fields, block):
             raise BadAnswer("an unknown transfer coding")
-        if b"content-length" in fields:
+        if lengths:
             raise BadAnswer("both Content-Length and Transfer-Encoding")
-    if method == "HEAD" or status < 200 or status in (204, 304):
-        return Framing.NONE, 0
-    if coding is not None:
-        return Framing.CHUNKED, 0
-    if b"content-length" not in fields:
-        return Framing.CLOSE, 0
     try:
-        return Framing.LENGTH, _length(fields.all(b"content-length"))
+        length = _length(lengths) if lengths else 0
     except Refusal as refusal:
         raise BadAnswer(refusal.detail) from None
+    if method == "HEAD" or status < 200 or status in (204, 304):
+        return Framing.NONE, 0
+    if lengths:
+        return Framing.LENGTH, length
+    return (Framing.CHUNKED if chunked else Framing.CLOSE), 0
 
 
-def end_to_end(fields: Fields, dropped: frozenset[bytes] = frozenset()) -> Lines:
-    """Return the lines that cross: neither hop-by-hop nor listed in Connection, nor among `dropped`."""
-    unwanted = HOP_BY_HOP | dropped if dropped else HOP_BY_HOP
+def end_to_end(fields: Fields, dropped: frozenset[bytes]) -> Fields:
+    """Return the lines that cross: neither among `dropped`, hop-by-hop ones with them, nor listed in Connection."""
     if b"connection" in fields:
-        unwanted |= frozenset(fields.tokens(b"connection")) - PROTECTED
-    return tuple([line for line in fields.lines if line[0].lower() not in unwanted])
+        dropped |= frozenset(fields.tokens(b"connection")) - PROTECTED
+    return fields if dropped.isdisjoint(fields) else fields.without(dropped)
 
 
 def trailers_that_cross(lines: Lines) -> Lines:
@@ -265,12 +298,6 @@ def trailers_that_cross(lines: Lines) -> Lines:
     return tuple([line for line in lines if line[0].lower() not in _NO_TRAILER])
 
 
-def encode_head(start: bytes, lines: Lines, more: Lines = ()) -> bytes:
-    """Return a head as it stands on the wire; `start` has no line end."""
-    parts = [start, b"\r\n"]
-    for name, value in lines:
-        parts += (name, b": ", value, b"\r\n")
-    for name, value in more:
-        parts += (name, b": ", value, b"\r\n")
-    parts.append(b"\r\n")
-    return b"".join(parts)
+def encode_head(start: bytes, fields: bytes, more: Lines) -> bytes:
+    """Return a head as it stands on the wire: `start` has no line end, `fields` are encoded lines, `more` follow."""
+    return b"".join((start, b"\r\n", fields, encoded(more), b"\r\n"))

@@ -10,7 +10,7 @@ from proxy.message import Failure, Framing, Lines, Outcome, Request
 from proxy.parts import Interim
 from proxy.wire.dial import Address, Dialer
 from proxy.wire.forwarding import Forwarding
-from proxy.wire.heads import encode_head, end_to_end
+from proxy.wire.heads import HOP_BY_HOP, encode_head, end_to_end
 from proxy.wire.tls import client_context
 from proxy.wire.upstream import STALE, PoolRules, UpstreamConnection
 
@@ -187,7 +187,7 @@ class HttpUpstream:
     def __init__(self, pool: UpstreamPool, forwarding: Forwarding) -> None:
         self._pool = pool
         self._forwarding = forwarding
-        self._dropped = OWN_FIELDS | forwarding.replaced
+        self._dropped = HOP_BY_HOP | OWN_FIELDS | forwarding.replaced
         self._dropped_whole = self._dropped | {b"expect"}  # the body is here: who waited to send it waits no more (W7)
 
     async def send(self, request: Request, more: Lines, timeout_s: float, interim: Interim) -> Outcome:
@@ -212,10 +212,10 @@ class HttpUpstream:
         fields = request.fields
         if b"host" not in fields:
             more = ((b"Host", self._pool.address.authority), *more)
-        lines = end_to_end(fields, self._dropped_whole if request.replayable else self._dropped)
+        crossing = end_to_end(fields, self._dropped_whole if request.replayable else self._dropped)
         if request.upgrade:
             more = (*more, (b"Connection", b"Upgrade"), (b"Upgrade", request.upgrade))
         if request.framing is Framing.CHUNKED:
             more = (*more, (b"Transfer-Encoding", b"chunked"))
         start = b"%b %b HTTP/1.1" % (request.method.encode("ascii"), request.target)
-        return encode_head(start, lines, self._forwarding.lines(request) + more)
+        return encode_head(start, crossing.encode(), self._forwarding.lines(request) + more)

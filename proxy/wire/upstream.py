@@ -8,7 +8,7 @@ from proxy.errors import BrokenBody, Reason
 from proxy.message import Failure, Fields, Framing, Lines, Outcome, Reader, Request, Response
 from proxy.parts import Interim
 from proxy.wire.bodies import Decoder, chunk, decoder, framed, last_chunk
-from proxy.wire.heads import BadAnswer, ResponseHead, end_to_end, read_response_head, trailers_that_cross
+from proxy.wire.heads import BadAnswer, ResponseHead, ResponseReader, trailers_that_cross
 from proxy.wire.relay import Relay
 from proxy.wire.tls import NO_FILES, TlsFiles
 from proxy.wire.tunnel import Tunnel
@@ -35,8 +35,6 @@ class PoolRules:
 
 
 _PERSONAL = (b"ntlm", b"negotiate")  # these authenticate a connection, not a request (RFC 4559 section 6)
-_OWN = frozenset({b"x-correlation-id"})
-_NO_LENGTH = _OWN | {b"content-length"}  # RFC 9110 section 8.6: never on 1xx and 204
 STALE = Failure(Reason.CONNECTION_TERMINATED, sent=True, detail="a pooled connection was closed before it was used")
 
 
@@ -78,6 +76,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._personal = False
         self._tunnel: Tunnel | None = None
         self._pending = b""
+        self._heads = ResponseReader()
         self._head: ResponseHead | None = None
         self._decoder: Decoder | None = None
         self._gathered: list[bytes] = []
@@ -99,7 +98,7 @@ class UpstreamConnection(asyncio.Protocol):
         elif self._answer is None:
             self.close()  # an answer to no question
         else:
-            self._heads(data)
+            self._read_heads(data)
 
     def eof_received(self) -> bool:
         self._ended = True
@@ -197,12 +196,12 @@ class UpstreamConnection(asyncio.Protocol):
 
     # reading
 
-    def _heads(self, data: bytes) -> None:
+    def _read_heads(self, data: bytes) -> None:
         """Read interim heads and the final one."""
         data = self._pending + data if self._pending else data
         while (end := data.find(b"\r\n\r\n")) >= 0 and end <= self._pool.rules.head_limit:
             try:
-                head = read_response_head(data[: end + 4], self._method)
+                head = self._heads.read(data[: end + 4], self._method)
                 if head.status == 101 and not self._upgrade:
                     raise BadAnswer("it changes the protocol, and nobody asked for that")
             except BadAnswer as bad:
@@ -214,7 +213,7 @@ class UpstreamConnection(asyncio.Protocol):
                 self._begin(head, data)
                 return
             if self._interim is not None:
-                self._interim(Response(head.status, head.reason, Fields(end_to_end(head.fields, _NO_LENGTH))))
+                self._interim(Response(head.status, head.reason, head.crossing))
         self._pending = data
         if len(data) > self._pool.rules.head_limit or data[:7] != b"HTTP/1."[: len(data)]:
             self._not_http("not a response head")
@@ -319,9 +318,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._forget()
 
     def _response(self, head: ResponseHead, body: "bytes | Relay", trailers: Lines = ()) -> Response:
-        lines = end_to_end(head.fields, _NO_LENGTH if head.status in (101, 204) else _OWN)
-        crossing = trailers_that_cross(trailers) if trailers else ()
-        return Response(head.status, head.reason, Fields(lines), body, head.framing, crossing)
+        trailers = trailers_that_cross(trailers) if trailers else ()
+        return Response(head.status, head.reason, head.crossing, body, head.framing, trailers)
 
     def _forget(self) -> None:
         """Make ready for the next question."""

@@ -1,0 +1,50 @@
+"""Field lines off the wire (RFC 9112 section 5), strictly: what is not certainly one thing is refused (W10).
+
+By our own hand, because a proxy keeps raw lines and asks by lower-case name: one look-up of a name that was seen before
+checks and lowers it at once, which costs less than a parser's callbacks. llhttp stays as the tests' second opinion.
+"""
+
+import re
+
+from proxy.message import Fields
+
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VISIBLE = bytes({*range(32, 127), *range(128, 256), ord("\t")})  # what a value may hold
+_COMMON = b"""Accept Accept-Encoding Accept-Language Authorization Cache-Control Connection Content-Encoding
+    Content-Length Content-Type Cookie Date ETag Host Idempotency-Key If-None-Match Keep-Alive Last-Modified Origin
+    Referer Server Set-Cookie Transfer-Encoding User-Agent Vary X-Correlation-ID X-Forwarded-For X-Request-ID"""
+_lower = {name: name.lower() for spelt in _COMMON.split() for name in (spelt, spelt.lower())}  # valid names only
+_MEMORY = 4096  # names that are kept at the most; whoever sends more new ones only pays for his own
+_MEMORABLE = 64  # bytes of a name
+
+
+class MalformedLines(Exception):  # noqa: N818 - named for what it tells
+    """These are not field lines."""
+
+
+def _learn(name: bytes) -> bytes:
+    """Return a new name's lower-case form."""
+    if _TOKEN.fullmatch(name) is None:
+        raise MalformedLines
+    lower = name.lower()
+    if len(_lower) < _MEMORY and len(name) <= _MEMORABLE:
+        _lower[name] = lower
+    return lower
+
+
+def read_lines(block: bytes) -> Fields:
+    """Return the fields in `block`, of which every line ends in CRLF. White space around values is not kept."""
+    raw = block.split(b"\r\n")
+    if block.translate(None, _VISIBLE) != b"\r\n" * (len(raw) - 1):  # a control, or a CR or LF that ends no line
+        raise MalformedLines
+    del raw[-1]  # what follows the last CRLF
+    lower, first, lines = _lower, {}, []
+    try:
+        for line in raw:
+            name, value = line.split(b":", 1)
+            value = value.strip()
+            first[lower.get(name) or _learn(name)] = value
+            lines.append((name, value))
+    except ValueError:  # no colon
+        raise MalformedLines from None
+    return Fields(tuple(lines), first if len(first) == len(lines) else None)
