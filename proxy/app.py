@@ -34,9 +34,8 @@ from proxy.observe.traces import start_tracing
 from proxy.parts import Client
 from proxy.policy.breaker import CircuitBreaker, State
 from proxy.policy.coalescing import Flights
-from proxy.policy.freshness import Seals
 from proxy.policy.retry import RetryPolicy
-from proxy.store.memory import MemoryStore
+from proxy.store.opening import open_shelf
 from proxy.wire.downstream import Downstream
 from proxy.wire.forwarding import TrustedProxies
 from proxy.wire.gate import Gate, GateRules
@@ -67,11 +66,11 @@ class Sidecar:
         targets = TargetLog(Throttle(TARGETS_EVERY_S, self._clock.now))
         self._tracer = start_tracing(os.environ, random)
         self._observer = Observer(self._ledger, self.metrics, targets, self._tracer)
-        self._flights = Flights(Seals(), name)
+        self._shelf = open_shelf(settings.store, name, self._clock, self.metrics.store_failed)
+        self._flights = Flights(self._shelf.seals, name)
         self._retry = RetryPolicy(random)
-        self._store = MemoryStore(settings.store.max_entries, settings.store.max_bytes)
         self._assembly = Assembly(
-            self._flights, self._retry, self._store, self.metrics, self._observer, self._clock, random,
+            self._flights, self._retry, self._shelf, self.metrics, self._observer, self._clock, random,
             self._on_transition, kept.witness, self._tracer,
         )  # fmt: skip
         self._parts = self._assembly.build(settings)
@@ -112,6 +111,7 @@ class Sidecar:
                 audit_records=lambda: self.audit.records,
                 audit_gaps=lambda: self.audit.gaps,
                 audit_queue=lambda: self.audit.queued,
+                store_up=lambda: int(self._shelf.kept.up),
             )
         )
 
@@ -121,6 +121,7 @@ class Sidecar:
         """Open the trail, then both listeners. Raises StartError before anything is served."""
         await self._ledger.start()
         try:
+            await self._open_store()
             self._admin = await start_admin(self._control(), self.settings.admin.address)
             self._server = await self._listen()
         except StartError:
@@ -128,6 +129,13 @@ class Sidecar:
             raise
         self._sweep()
         self._ready = True
+
+    async def _open_store(self) -> None:
+        await self._shelf.start()
+        required = [route.operation for route in self._parts.router.routes if route.store_required]
+        if required and not self._shelf.kept.up:
+            text = f"the store (store.url) cannot be reached, and {', '.join(required)} requires it (store_required)"
+            raise StartError(text)
 
     async def _listen(self) -> asyncio.Server:
         loop, address = asyncio.get_running_loop(), parse_address(self.settings.listen.address)
@@ -264,7 +272,7 @@ class Sidecar:
         if self._server is not None:
             self._server.close()
         self._assembly.close()
-        await self._store.close()
+        await self._shelf.close()
         if self._admin is not None:
             await self._admin.close()
         await self.audit.close()

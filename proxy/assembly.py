@@ -8,7 +8,7 @@ from proxy.config import compile as compiled
 from proxy.config.routes import RouteSettings
 from proxy.config.settings import Settings
 from proxy.config.settings import Upstream as UpstreamTable
-from proxy.parts import Ledger, Meter, Parts, Store, Tracer, Upstream, Wiring, Witness
+from proxy.parts import Ledger, Meter, Parts, Tracer, Upstream, Wiring, Witness
 from proxy.policy.balancing import Balancer, EjectionRules
 from proxy.policy.breaker import CircuitBreaker, Mode, State
 from proxy.policy.coalescing import Flights
@@ -16,6 +16,7 @@ from proxy.policy.cors import CorsMemory
 from proxy.policy.identity import Identifier
 from proxy.policy.retry import RetryBudget, RetryPolicy
 from proxy.policy.routing import Route, Router
+from proxy.store.opening import Shelf
 from proxy.wire.balanced import BalancedUpstream
 from proxy.wire.dial import Address
 from proxy.wire.forwarding import Forwarding
@@ -30,7 +31,7 @@ class Assembly:
     """The parts, and what of them outlives a reload: breakers, pools, budgets and learnt CORS fields, by name."""
 
     def __init__(
-        self, flights: Flights, retry: RetryPolicy, store: Store, meter: Meter, ledger: Ledger, clock: Clock,
+        self, flights: Flights, retry: RetryPolicy, shelf: Shelf, meter: Meter, ledger: Ledger, clock: Clock,
         random: Random, on_transition: OnTransition, witness: Witness | None = None,
         tracer: Tracer | None = None,
     ) -> None:  # fmt: skip
@@ -39,7 +40,7 @@ class Assembly:
         self._balancers: dict[str, tuple[tuple[Address, ...], Balancer]] = {}
         self._flights = flights
         self._retry = retry
-        self._store = store
+        self._shelf = shelf
         self._meter = meter
         self._ledger = ledger
         self._witness = witness
@@ -64,9 +65,10 @@ class Assembly:
                 Identifier(route, own), self.breakers[route.circuit], budget, upstreams[route.upstream], cors
             )
         return Parts(
-            Router(routes, catch_all), wiring, self._flights, self._retry, self._store, self._meter, self._ledger,
-            self._clock, self._random, settings.listen.expose, settings.listen.deadline_header.lower().encode(),
-            self._witness, None if settings.dry_run else self._tracer,
+            Router(routes, catch_all), wiring, self._flights, self._retry, self._shelf.kept, self._shelf.claims,
+            self._meter, self._ledger, self._clock, self._random, settings.listen.expose,
+            settings.listen.deadline_header.lower().encode(), self._witness,
+            None if settings.dry_run else self._tracer, self._shelf.replicas,
         )  # fmt: skip
 
     def _build_breakers(self, settings: Settings) -> None:

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 from proxy.errors import Problem, Reason
 from proxy.message import Failure, Reader, Request
-from proxy.parts import Client, Parts
+from proxy.parts import Client, Mark, Parts
 from proxy.policy import idempotency, summary
 from proxy.policy.attempts import Attempt
+from proxy.policy.claims import Claim, Mine
 from proxy.policy.coalescing import Flight, Role
 from proxy.policy.correlation import Correlation
 from proxy.policy.deadline import Deadline
@@ -27,11 +28,11 @@ class Bag:
     """Everything about one client request, typed; the record, the metrics and the answer are made from it."""
 
     __slots__ = (
-        "_begun", "_client", "_failure_counted", "_led", "_needed", "_parts", "_reader", "_recorded", "_sending",
-        "_until", "_wiring", "alone_because", "answered", "attempts", "bytes_in", "bytes_out", "correlation",
-        "deadline", "duration_s", "flight", "gone", "identity", "key", "match", "problem", "record_id", "request",
-        "restoration", "result", "role", "route", "span", "started", "started_wall", "subject", "task", "trace_id",
-        "truncated", "would",
+        "_begun", "_client", "_failure_counted", "_led", "_mark", "_needed", "_parts", "_reader", "_recorded",
+        "_sending", "_until", "_wiring", "alone_because", "answered", "attempts", "bytes_in", "bytes_out",
+        "correlation", "deadline", "duration_s", "flight", "gone", "held", "identity", "key", "match", "problem",
+        "record_id", "request", "restoration", "result", "role", "route", "span", "started", "started_wall", "subject",
+        "task", "trace_id", "truncated", "would",
     )  # fmt: skip
 
     def __init__(self, parts: Parts, request: Request, client: Client) -> None:
@@ -56,6 +57,7 @@ class Bag:
         self.alone_because = ""
         self.flight: Flight | None = None
         self.attempts: list[Attempt] = []
+        self.held: list[tuple[Claim, Mine]] = []  # what it claimed and has not settled; a flight's are the flight's
         self.result = LOST
         self.problem: Problem | None = None
         self.answered = 0  # the status that went out; 0: none did
@@ -64,6 +66,7 @@ class Bag:
         self.would: list[str] | None = None  # in a dry run: what was only noted
         self.restoration: Restoration | None = None  # the one that it was part of; the observer's
         self._reader: Reader | None = None
+        self._mark: Mark = None  # of what was written before it asked; the store's
         self._led: Flight | None = None  # the flight it asks for now; a follower that had to ask for itself has none
         self._begun = self._needed = self._sending = self._failure_counted = self._recorded = False
 

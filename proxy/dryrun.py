@@ -51,12 +51,21 @@ class DryRun(Exchange):
                 # nobody waits: it only showed who would have
                 self._parts.flights.land(flight, LOST, self.request, began)
 
-    async def _kept(self) -> Result | None:
-        if await super()._kept() is not None:
-            self._notes.append("reuse a kept answer")
+    def _mint(self) -> None:
+        super()._mint()
         if self.key is not None and self.key.source == "minted":
             self._notes.append("inject an idempotency key")
             self.key = None
+
+    async def _replayed(self) -> Result | None:
+        return None  # a claim would keep a real one from asking
+
+    async def _asked_elsewhere(self, flight: Flight | None) -> Result | None:
+        return None
+
+    async def _kept(self) -> Result | None:
+        if await super()._kept() is not None:
+            self._notes.append("reuse a kept answer")
         return None
 
     async def _attempt(self, request: Request, waited_s: float) -> Outcome:

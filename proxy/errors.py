@@ -62,11 +62,15 @@ _ANSWERS: dict[Reason, tuple[int, str]] = {
 class Refusal(Exception):  # noqa: N818 - a refusal is a decision of ours, not an error
     """Refuse a request with a status of our own and one clear sentence.
 
-    `metric` is the bounded label of backstay_bad_requests_total; `closes` ends the connection after the answer.
+    `metric` is the bounded label of backstay_bad_requests_total; `closes` ends the connection after the answer; `error`
+    is its type, where the status alone does not tell it.
     """
 
-    def __init__(self, status: int, metric: str, detail: str, *, closes: bool = True) -> None:
+    def __init__(
+        self, status: int, metric: str, detail: str, *, closes: bool = True, error: Reason | None = None
+    ) -> None:
         super().__init__(detail)
+        self.error = error
         self.status = status
         self.metric = metric
         self.detail = detail
@@ -115,5 +119,5 @@ TITLES = {
 def refused(refusal: Refusal) -> Problem:
     """Return the problem document of a refusal."""
     title = TITLES.get(refusal.status, Reason.REQUEST_ERROR.headline)
-    reason = Reason.CONNECTION_LIMIT if refusal.status == 503 else Reason.REQUEST_ERROR
+    reason = refusal.error or (Reason.CONNECTION_LIMIT if refusal.status == 503 else Reason.REQUEST_ERROR)
     return Problem(refusal.status, reason, title, refusal.detail)

@@ -5,6 +5,7 @@ import logging
 
 from proxy.answering import opened
 from proxy.bag import LEFT, LOST, OUT_OF_TIME
+from proxy.claiming import Claiming
 from proxy.errors import BrokenBody, Problem, Reason, Refusal, refused
 from proxy.message import Failure, Lines, Outcome, Request, Response, answer_in, discard
 from proxy.parts import Witness
@@ -16,13 +17,12 @@ from proxy.policy.coalescing import Flight, Joined, Overflow, Role
 from proxy.policy.deadline import Deadline, callers_budget
 from proxy.policy.recovery import Create, LoadExisting, Recovered, Result, UseStale
 from proxy.policy.retry import Again, Decision, Question
-from proxy.policy.routing import subject_of
-from proxy.recovering import Recovering
+from proxy.policy.routing import Idempotency, subject_of
 
 _log = logging.getLogger("backstay.exchange")
 
 
-class Exchange(Recovering):
+class Exchange(Claiming):
     """One client request and all that happens while answering it.
 
     The downstream connection makes it (steps 1 and 2), runs `run` as its one task, and calls `abandon` if the client
@@ -51,6 +51,8 @@ class Exchange(Recovering):
         finally:
             if self._reader is not None:  # one that nobody reads would hold its sender up
                 self._reader.close()
+            if self.held:
+                self._let_claims_go(self.held, asked=any(attempt.sent for attempt in self.attempts))
             self._record()
             self.task = None  # it holds this exchange: a cycle would be the collector's work
 
@@ -87,11 +89,16 @@ class Exchange(Recovering):
         own = callers_budget(fields.get(parts.deadline_field))
         if own is not None:
             self.deadline = self.deadline.no_later_than(self.started + own)
+        self._until = self.deadline
         self.key = idempotency.accepted(route, self.request)
 
     # 4. Join: lead, follow or go alone
 
     async def _obtain(self) -> Result:
+        route = self.route
+        store_first = route.store_required or (route.idempotency is Idempotency.REPLAY and self.key is not None)
+        if store_first and (stored := await self._replayed()) is not None:
+            return stored
         elections, began = 0, self.started
         while True:
             place = self._join(began)
@@ -123,6 +130,9 @@ class Exchange(Recovering):
             raise place.refusal
         self.alone_because, self.flight = place.reason, place.flight
         self._take(place.role)
+        if place.role is Role.JOINED and place.flight is not None and self.held:
+            place.flight.held += self.held
+            self.held = []
         return place
 
     def _take(self, role: Role) -> None:
@@ -160,7 +170,12 @@ class Exchange(Recovering):
         result = LOST
         self._seal()
         try:
-            result = await self._kept() or await self._ask()
+            if not self.request.safe:
+                self._mint()
+                result = await self._ask_once(flight)
+            else:
+                found = await self._kept() if self.route.keeps else None
+                result = await self._ask() if found is None else found
         except asyncio.CancelledError:
             result = LEFT
             raise
@@ -169,6 +184,8 @@ class Exchange(Recovering):
             if own_time is not None:
                 own_time.cancel()
             self._seal_again()
+            if flight is not None and flight.held:
+                self._let_claims_go(flight.held, asked=result is LOST)
             self._land(flight, result)
         return result
 
@@ -197,14 +214,15 @@ class Exchange(Recovering):
 
     # 5. Claim: one key for all attempts; a kept answer saves asking
 
-    async def _kept(self) -> Result | None:
-        parts, route, request = self._parts, self.route, self.request
+    def _mint(self) -> None:
+        parts, subject = self._parts, self.subject.value
         if self.key is None:
-            self.key = idempotency.minted(route, request, self.subject.value, self.started_wall, parts.random)
-        if not kept.may_read(route, request):
-            return None
-        found = await parts.store.get(self.identity.question)
-        if found is None or not self._fresh(found.stamp):
+            self.key = idempotency.minted(self.route, self.request, subject, self.started_wall, parts.random)
+
+    async def _kept(self) -> Result | None:
+        parts, route = self._parts, self.route
+        found, self._mark = await parts.store.look(self.identity.question, self._scope)
+        if found is None or not self._fresh(found.stamp) or not kept.may_read(route, self.request):
             return None
         return kept.reread(route, found, parts.clock.wall())
 

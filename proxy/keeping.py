@@ -1,6 +1,7 @@
 """What a write makes old, and what is kept of a read (C4): before the write, after it, and while nobody knows."""
 
 from proxy.answering import Answering
+from proxy.parts import Scope
 from proxy.policy import kept
 from proxy.policy.attempts import Attempt, in_doubt
 from proxy.policy.recovery import Result
@@ -31,8 +32,8 @@ class Keeping(Answering):
     def _doubt(self, attempts: list[Attempt]) -> None:
         """Have nothing kept for a while of what the backend may still change."""
         if in_doubt(attempts):
-            until = self._parts.clock.now() + self.route.total_timeout_s
-            self._parts.flights.seals.doubts.until(until, self.subject.value, self.owners)
+            seals, now = self._parts.flights.seals, self._parts.clock.now()
+            seals.doubt(self.route.total_timeout_s, self.subject.value, self.owners, now)
 
     def _in_doubt(self) -> bool:
         return self._parts.flights.seals.doubts.about(self.subject.value, self.owners, self._parts.clock.now())
@@ -49,4 +50,9 @@ class Keeping(Answering):
         parts, answer = self._parts, kept.to_keep(self.route, self.request, result)
         if answer is not None and self._fresh(stamp):
             entry = kept.Kept(answer, parts.clock.wall(), stamp)
-            await parts.store.put(self.identity.question, entry, kept.keep_for(self.route))
+            seconds = kept.keep_for(self.route)
+            await parts.store.put(self.identity.question, entry, seconds, self._scope, self._mark)
+
+    @property
+    def _scope(self) -> Scope:
+        return Scope(self.subject.value, self.owners)

@@ -1,17 +1,19 @@
 """What the page needs of the rooms with I/O, as Protocols; `app` plugs the real ones in, tests plug in scripts."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from proxy.clock import Clock
 from proxy.message import Lines, Outcome, Reader, Request, Response
 from proxy.policy.breaker import CircuitBreaker
+from proxy.policy.claims import Claim, Held, Mine, Orphaned, Standing
 from proxy.policy.coalescing import Flights
 from proxy.policy.cors import CorsMemory
 from proxy.policy.identity import Identifier
 from proxy.policy.kept import Kept
+from proxy.policy.recovery import Result
 from proxy.policy.retry import RetryBudget, RetryPolicy
 from proxy.policy.routing import Route, Router
 from proxy.policy.tracing import Span
@@ -51,15 +53,74 @@ class Upstream(Protocol):
         ...
 
 
-class Store(Protocol):
-    """Answers kept between requests. A store that is down behaves as an empty one."""
+Mark = tuple[bytes, ...] | None
 
-    async def get(self, key: bytes) -> Kept | None:
-        """Return what is kept under `key`."""
+
+class Scope(NamedTuple):
+    """What an answer is of, and whose: a write to either makes it old (C4)."""
+
+    subject: str | None
+    owners: Iterable[bytes]
+
+
+class Look(NamedTuple):
+    """What is kept, if anything, and a mark of all that was written before the look."""
+
+    kept: Kept | None
+    mark: Mark = None
+
+
+class Store(Protocol):
+    """Answers kept between requests. A store that is down behaves as an empty one, and takes at most 50 ms to."""
+
+    @property
+    def up(self) -> bool:
+        """Tell whether it answers."""
         ...
 
-    async def put(self, key: bytes, kept: Kept, ttl_s: float) -> None:
-        """Keep an answer for at most `ttl_s` seconds."""
+    async def look(self, key: bytes, scope: Scope) -> Look:
+        """Return what is kept under `key`, unless another replica's write has made it old."""
+        ...
+
+    async def put(self, key: bytes, kept: Kept, ttl_s: float, scope: Scope, mark: Mark) -> None:
+        """Keep an answer for at most `ttl_s` seconds; `mark` is the one of the look before it was asked for."""
+        ...
+
+
+class Claims(Protocol):
+    """Who asks what (I4, I6). With a shared store every replica sees the same."""
+
+    @property
+    def spans_replicas(self) -> bool:
+        """Tell whether other replicas claim here too, so that flights are worth a claim."""
+        ...
+
+    async def claim(self, claim: Claim) -> Standing:
+        """Take the claim if it is free; return how it stands."""
+        ...
+
+    async def wait(self, claim: Claim, held: Held, within_s: float) -> Standing | None:
+        """Wait for whoever holds it; return how it stands then, None if the time was over first."""
+        ...
+
+    async def take_over(self, claim: Claim, orphan: Orphaned) -> Standing:
+        """Take a dead owner's place, unless somebody was quicker."""
+        ...
+
+    async def settle(self, claim: Claim, mine: Mine, result: Result | None, *, keep: bool) -> None:
+        """Give the answer to all who wait (None: it may not be shared); keep it for later ones, or free the claim."""
+        ...
+
+    def let_go(self, claim: Claim, mine: Mine, *, asked: bool) -> None:
+        """Give a claim up: at once, or where it was asked by letting the lease lapse. Never waits."""
+        ...
+
+
+class Replicas(Protocol):
+    """The other sidecars in front of the same backend. A sidecar with a store of its own has none."""
+
+    async def told(self) -> None:
+        """Wait, for at most 50 ms, until the store knows of every write that was sealed here (I7)."""
         ...
 
 
@@ -141,6 +202,7 @@ class Parts:
     flights: Flights
     retry: RetryPolicy
     store: Store
+    claims: Claims
     meter: Meter
     ledger: Ledger
     clock: Clock
@@ -149,6 +211,7 @@ class Parts:
     deadline_field: bytes = b"x-request-deadline-ms"
     witness: Witness | None = None
     tracer: Tracer | None = None
+    replicas: Replicas | None = None
 
     def wired(self, route: Route) -> Wiring:
         """Return the wiring of a route."""

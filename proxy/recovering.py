@@ -43,7 +43,7 @@ class Recovering(Keeping):
         return plan
 
     async def _stale(self, before: Outcome) -> Recovered | None:
-        found = await self._parts.store.get(self.identity.question)
+        found = (await self._parts.store.look(self.identity.question, self._scope)).kept
         if found is None or not self._fresh(found.stamp):
             return None
         result = kept.stale(self.route, found, before, self._parts.clock.wall())

@@ -133,7 +133,7 @@ class Ledger:
     def _key(self, x: Bag) -> dict[str, object] | None:
         if x.key is None:
             return None
-        return {"source": x.key.source, "key_hash": self._redaction.hashed(x.key.value), "replayed": False}
+        return {"source": x.key.source, "key_hash": self._redaction.hashed(x.key.value), "replayed": x.result.replayed}
 
     def _metadata(self, x: Bag) -> dict[str, object]:
         metadata, redaction = _story(x), self._redaction

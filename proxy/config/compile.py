@@ -93,6 +93,7 @@ def _compiled(
         host=_host(settings, table),
         max_flights=table.max_flights,
         max_followers=table.max_followers,
+        store_required=table.store_required,
     )
 
 

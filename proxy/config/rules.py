@@ -219,19 +219,6 @@ def _used_circuits(reader: Reader) -> Iterator[Found]:
             yield Found(("circuits", name), "no route names it", f"write [circuits.{near}]" if near else "remove it")
 
 
-def _not_yet(reader: Reader) -> Iterator[Found]:
-    """Refuse what is planned and not built: a setting that is taken must be kept."""
-    if reader.settings.store.url != "memory://":
-        message = "a store outside this process is not supported yet"
-        yield Found(("store", "url"), message, 'write url = "memory://"')
-    said: tuple[tuple[Keys, RouteSettings], ...] = ((("defaults",), reader.settings.defaults),)
-    said += tuple((("routes", index), route) for index, route in enumerate(reader.settings.routes))
-    for at, settings in said:
-        if settings.idempotency == "replay" and reader.document.has((*at, "idempotency")):
-            cure = 'write idempotency = "inject"'
-            yield Found((*at, "idempotency"), "the replay of finished answers is not supported yet", cure)
-
-
 DOCUMENT_RULES: tuple[Callable[[Reader], Iterator[Found]], ...] = (
     _one_token,
     _some_upstream,
@@ -239,5 +226,4 @@ DOCUMENT_RULES: tuple[Callable[[Reader], Iterator[Found]], ...] = (
     _distinct_operations,
     _distinct_matches,
     _used_circuits,
-    _not_yet,
 )

@@ -84,9 +84,10 @@ class Audit(Section):
 
 
 class Store(Section):
-    """Where answers are kept between requests."""
+    """Where answers are kept between requests. Sidecars of one backend share a `namespace`, those of others do not."""
 
     url: StoreUrl = Field(default="memory://", repr=False)
+    namespace: Label = "backstay"
     max_entries: Count = 10_000
     max_bytes: Size = 64 * 1024 * 1024
 

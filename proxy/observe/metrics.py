@@ -29,6 +29,7 @@ class Sources:
     audit_records: Callable[[], int] = _nothing
     audit_gaps: Callable[[], int] = _nothing
     audit_queue: Callable[[], int] = _nothing
+    store_up: Callable[[], int] = _nothing
 
 
 class Metrics:
@@ -41,7 +42,7 @@ class Metrics:
     __slots__ = (
         "_bad_requests", "_idempotency", "_recoveries", "_rejections", "_upstream_seconds", "_write_seconds",
         "attempts", "coalesced_requests", "denied", "request_seconds", "requests", "restoration_seconds",
-        "restorations", "retried_requests", "retries", "sources", "targets", "transitions",
+        "restorations", "retried_requests", "retries", "sources", "store_errors", "targets", "transitions",
     )  # fmt: skip
 
     def __init__(self, routes: Iterable[str] = (), circuits: Iterable[str] = (), upstreams: Iterable[str] = ()) -> None:
@@ -59,6 +60,7 @@ class Metrics:
             "backstay_coalesced", "Requests by their part in a flight; the three add up.", ("route", "role")
         )
         self._idempotency = Counter("backstay_idempotency", "Idempotency decisions.", ("route", "result"))
+        self.store_errors = Counter("backstay_store_errors", "What the store failed at.", ("operation",))
         self._recoveries = Counter("backstay_recoveries", "Answers that were recovered.", ("route", "kind"))
         self._bad_requests = Counter("backstay_bad_requests", "Requests refused as malformed.", ("reason",))
 
@@ -134,6 +136,10 @@ class Metrics:
         """Count what was done about an idempotency key."""
         self._idempotency.counts[route, result] += 1
 
+    def store_failed(self, operation: str) -> None:
+        """Count what the store failed at; requests went on without it."""
+        self.store_errors.counts[operation,] += 1
+
     def bad_request(self, reason: str) -> None:
         """Count a malformed request; it is not in `requests`."""
         self._bad_requests.counts[reason,] += 1
@@ -169,7 +175,7 @@ class Metrics:
             self.requests, self.request_seconds, self.targets, self.coalesced_requests, self._idempotency,
             self._recoveries, self._bad_requests, self.attempts, self._upstream_seconds, self.retries, self.denied,
             self.retried_requests, self._rejections, self.transitions, self.restorations, self.restoration_seconds,
-            self._write_seconds,
+            self._write_seconds, self.store_errors,
         )  # fmt: skip
         return [instrument.family() for instrument in instruments]
 
@@ -182,6 +188,7 @@ class Metrics:
         return [
             states,
             GaugeMetricFamily("backstay_flights", "Upstream questions under way.", source.flights()),
+            GaugeMetricFamily("backstay_store_up", "1 while the store answers.", source.store_up()),
             GaugeMetricFamily("backstay_flight_followers", "Callers waiting for them.", source.followers()),
             CounterMetricFamily("backstay_audit_records", "Records accepted.", source.audit_records()),
             CounterMetricFamily("backstay_audit_gaps", "Records lost, each told by a gap.", source.audit_gaps()),

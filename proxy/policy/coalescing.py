@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from proxy.errors import Reason, Refusal
 from proxy.message import Failure, Request, Response, Stream
+from proxy.policy.claims import Claim, Mine
 from proxy.policy.freshness import Seals
 from proxy.policy.recovery import Result
 from proxy.policy.routing import Coalesce, Route
@@ -49,8 +50,8 @@ class Flight:
     """
 
     __slots__ = (
-        "_on_deserted", "_waiting", "callers", "followers", "id", "key", "late", "lead", "safe", "stage", "stamp",
-        "streaming", "strict", "subject", "until",
+        "_on_deserted", "_waiting", "callers", "followers", "held", "id", "key", "late", "lead", "safe", "stage",
+        "stamp", "streaming", "strict", "subject", "until",
     )  # fmt: skip
 
     def __init__(self, id_: str, key: bytes, subject: str | None, *, safe: bool, stamp: int) -> None:
@@ -67,6 +68,7 @@ class Flight:
         self.until = inf  # its own deadline: what streams longer is not joined (C6)
         self.streaming: Result | None = None  # what a newcomer is given at once
         self.lead: Request | None = None  # the question that brought it
+        self.held: list[tuple[Claim, Mine]] = []  # its followers' claims; its landing settles them (I4)
         self._waiting: dict[int, tuple[Landing, Request]] = {}
         self._on_deserted: Callable[[], None] | None = None
 
@@ -218,6 +220,10 @@ class Flights:
         flight.strict, flight.until = route.honour_no_store, now + route.total_timeout_s
         self._open[key] = flight
         return Joined(Role.LED, flight)
+
+    def has(self, question: bytes) -> bool:
+        """Tell whether a flight with this question is open."""
+        return question in self._open
 
     def alone(self, route: Route, request: Request, subject: str | None) -> str | None:
         """Return why the request takes part in no flight, or None where it may."""

@@ -43,6 +43,7 @@ class Story(NamedTuple):
     received_status: int | None = None  # of the answer that was recovered from
     recovered: bool = False
     retry_after_s: float | None = None
+    replayed: bool = False
     explanation: str | None = None  # asked for, and allowed by the route
 
 
@@ -60,7 +61,7 @@ def story(
     collapsed = None if no_cache_story else not attempts
     return Story(
         correlation_id, total_s * 1000, upstream_ms, max(0, len(attempts) - 1), collapsed, not request.safe,
-        result.ttl_s, result.error, result.received_status, result.recovery is not None,
+        result.ttl_s, result.error, result.received_status, result.recovery is not None, replayed=result.replayed,
     )  # fmt: skip
 
 
@@ -80,6 +81,8 @@ def to_client(story: Story, *, expose: bool) -> Lines:
         lines.append((b"Retry-After", b"%d" % max(1, ceil(story.retry_after_s))))
     if story.explanation is not None:
         lines.append((b"X-Backstay-Explain", story.explanation.encode("ascii", "replace")))
+    if story.replayed:
+        lines.append((b"Idempotent-Replayed", b"true"))
     if not expose:
         return tuple(lines)
     if (cache := _cache_status(story)) is not None:

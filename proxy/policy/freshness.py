@@ -53,6 +53,15 @@ class Seals:
         self._counter += 1
         self._put(self._by_subject, subject)
 
+    def doubt(self, for_s: float, subject: str | None, owners: Iterable[bytes], now: float) -> None:
+        """Have nothing kept, for so many seconds, of what a write may still change."""
+        self.doubts.until(now + for_s, subject, owners)
+
+    def drop_all(self) -> None:
+        """Make old all that was read (writes may have gone unheard)."""
+        self._counter += 1
+        self._forgotten = self._counter
+
     def fresh(self, stamp: int, subject: str | None, owners: Iterable[bytes]) -> bool:
         """Tell whether what began at `stamp` may still be read. `owners` is looked at only if need be."""
         if stamp == self._counter:

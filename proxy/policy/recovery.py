@@ -59,6 +59,7 @@ class Result(NamedTuple):
     received_status: int | None = None  # of the answer it was recovered from
     error: Reason | None = None  # why there was no answer to recover from
     ttl_s: int | None = None  # of a kept answer
+    replayed: bool = False  # it is what an earlier request with the same idempotency key was answered (I4)
 
 
 class LoadExisting(NamedTuple):

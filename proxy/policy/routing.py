@@ -83,6 +83,7 @@ class Route:
     host: bytes | None = None  # None: the Host field goes through as it came
     max_flights: int = 10_000
     max_followers: int = 1_000
+    store_required: bool = False
 
     @property
     def keeps(self) -> bool:

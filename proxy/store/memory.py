@@ -5,6 +5,7 @@ from collections import OrderedDict
 from aiocache import SimpleMemoryCache
 
 from proxy.message import Response
+from proxy.parts import Look, Mark, Scope
 from proxy.policy.kept import Kept
 
 
@@ -14,6 +15,8 @@ class MemoryStore:
     aiocache removes an entry when its time is over by a timer of its own, so what is counted here may briefly be more
     than what is there, never less. Its `timeout` is switched off: the memory does not wait, and asking costs 20 µs.
     """
+
+    up = True
 
     def __init__(self, max_entries: int = 10_000, max_bytes: int = 67_108_864) -> None:
         self._cache = SimpleMemoryCache(timeout=0)
@@ -30,12 +33,12 @@ class MemoryStore:
         """Return the bytes counted against the bound."""
         return self._bytes
 
-    async def get(self, key: bytes) -> Kept | None:
-        """Return what is kept under `key`."""
+    async def look(self, key: bytes, scope: Scope) -> Look:
+        """Return what is kept under `key`; whoever reads it asks the seals whether it is still fresh."""
         found = await self._cache.get(key)
-        return found if isinstance(found, Kept) else None
+        return Look(found if isinstance(found, Kept) else None)
 
-    async def put(self, key: bytes, kept: Kept, ttl_s: float) -> None:
+    async def put(self, key: bytes, kept: Kept, ttl_s: float, scope: Scope, mark: Mark) -> None:
         """Keep an answer for at most `ttl_s` seconds, unless it alone is over the bound."""
         size = _size(key, kept.response)
         if size > self._max_bytes:

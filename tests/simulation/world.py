@@ -11,7 +11,7 @@ import orjson
 from proxy.bag import Bag
 from proxy.exchange import Exchange
 from proxy.message import Fields, Lines, Peer, Reader, Request, Response
-from proxy.parts import Parts, Wiring
+from proxy.parts import Look, Mark, Parts, Scope, Wiring
 from proxy.policy.breaker import BreakerRules, CircuitBreaker
 from proxy.policy.coalescing import Flights
 from proxy.policy.cors import CorsMemory
@@ -21,6 +21,7 @@ from proxy.policy.kept import Kept
 from proxy.policy.recovery import Fallback, RecoveryRules, RequestTemplate
 from proxy.policy.retry import RetryBudget, RetryPolicy
 from proxy.policy.routing import Coalesce, Idempotency, RetryRules, Route, Router, SubjectRule
+from proxy.store.claims import LocalClaims
 from tests.simulation.scripted import Play, ScriptedUpstream, Step
 from tests.simulation.virtual import VirtualClock, now_ms
 
@@ -132,12 +133,13 @@ class DictStore:
     """Kept answers without a bound; whoever reads looks at their age."""
 
     def __init__(self) -> None:
+        self.up = True
         self.kept: dict[bytes, Kept] = {}
 
-    async def get(self, key: bytes) -> Kept | None:
-        return self.kept.get(key)
+    async def look(self, key: bytes, scope: Scope) -> Look:
+        return Look(self.kept.get(key))
 
-    async def put(self, key: bytes, kept: Kept, ttl_s: float) -> None:
+    async def put(self, key: bytes, kept: Kept, ttl_s: float, scope: Scope, mark: Mark) -> None:
         self.kept[key] = kept
 
 
@@ -182,6 +184,7 @@ class World:
         self.meter = RecordingMeter()
         self.ledger = RecordingLedger()
         self.store = DictStore()
+        self.claims = LocalClaims(self.clock)
         self.flights = Flights(Seals())
         self.transitions: list[str] = []
         self.breaker = CircuitBreaker(
@@ -198,8 +201,8 @@ class World:
             for route in (*routes, CATCH_ALL)
         }
         return Parts(
-            Router(routes, CATCH_ALL), wiring, self.flights, RetryPolicy(Random(7)), self.store, self.meter,
-            self.ledger, self.clock, Random(7),
+            Router(routes, CATCH_ALL), wiring, self.flights, RetryPolicy(Random(7)), self.store, self.claims,
+            self.meter, self.ledger, self.clock, Random(7),
         )  # fmt: skip
 
     def visit(self, method: str, target: str, body: bytes = b"", user: str | None = "ada", **fields: str) -> Visitor:

@@ -78,20 +78,6 @@ def test_a_token_is_never_shown() -> None:
     assert "s3cret" not in repr(Store(url="redis://:s3cret@r"))
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "cure"),
-    [
-        ("store.url", "redis://r", 'write url = "memory://"'),
-        ("defaults.idempotency", "replay", 'write idempotency = "inject"'),
-    ],
-)
-def test_what_is_not_built_is_refused(key: str, value: str, cure: str) -> None:
-    """A setting that would be taken and not kept is an error, with what to write meanwhile."""
-    with pytest.raises(ConfigError, match="not supported yet") as refused:
-        load(None, {"upstream": "http://b", key: value}, {})
-    assert refused.value.problems[0].cure == cure
-
-
 def problems_of(overrides: dict[str, object], environ: dict[str, str]) -> tuple[Problem, ...] | None:
     """Return why these settings are refused; nothing where they load."""
     try:

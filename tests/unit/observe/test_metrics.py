@@ -34,6 +34,8 @@ CONTRACT = {
     "backstay_audit_gaps_total": ("counter", set()),
     "backstay_audit_queue": ("gauge", set()),
     "backstay_audit_write_seconds": ("histogram", set()),
+    "backstay_store_errors_total": ("counter", {"operation"}),
+    "backstay_store_up": ("gauge", set()),
     "backstay_build_info": ("gauge", {"version", "python"}),
 }
 
@@ -62,7 +64,8 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 def one_of_everything() -> Metrics:
     """Return metrics on which every method was called once."""
     metrics = Metrics(["history"], ["restoration"], ["sessions"])
-    metrics.read_from(Sources(lambda: 2, lambda: 3, lambda: {"restoration": 2}, lambda: 5, lambda: 6, lambda: 7))
+    circuits = {"restoration": 2}
+    metrics.read_from(Sources(lambda: 2, lambda: 3, lambda: circuits, lambda: 5, lambda: 6, lambda: 7, lambda: 1))
     metrics.coalesced("history", "led")
     metrics.attempted("sessions", "history", "200", 0.1)
     metrics.retried("history", "network")
@@ -72,6 +75,7 @@ def one_of_everything() -> Metrics:
     metrics.transitioned("restoration", "OPEN")
     metrics.recovered("history", "stale")
     metrics.idempotency("history", "minted")
+    metrics.store_failed("claim")
     metrics.bad_request("bad_host")
     metrics.finished("history", "GET", 200, "answered", 0.3, "acceptable")
     metrics.restored("restored", 0.6)

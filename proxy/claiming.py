@@ -1,0 +1,134 @@
+"""Step 5's longer half: a request is claimed, so that it is asked once across replicas and replayed when repeated."""
+
+from typing import assert_never
+
+from proxy.bag import OUT_OF_TIME
+from proxy.errors import Reason, Refusal
+from proxy.policy import claims
+from proxy.policy.claims import Answer, Ask, Claim, Held, Mine, Misuse, Settled, Standing, TakeOver, Untold, Wait
+from proxy.policy.coalescing import Flight, sets_a_strangers_cookie
+from proxy.policy.idempotency import Key
+from proxy.policy.recovery import Result
+from proxy.policy.routing import Idempotency
+from proxy.recovering import Recovering
+
+
+class Claiming(Recovering):
+    """How an exchange claims what it asks. Without a claim to make it costs a plain request one look."""
+
+    __slots__ = ()
+
+    async def _ask(self) -> Result:
+        """Ask upstream: steps 6 to 9, which are the page's."""
+        raise NotImplementedError
+
+    async def _replayed(self) -> Result | None:
+        """Claim a client's own key, before joining (I4): return what is stored under it, for this caller alone.
+
+        The same key in flight here is joined with its flight; in flight elsewhere, it is waited for.
+        """
+        self._require_store()
+        parts, route, key = self._parts, self.route, self.key
+        if route.idempotency is not Idempotency.REPLAY or key is None or self.request.safe:
+            return None
+        self.identity = self._wiring.identifier.identify(self.request, self.subject.value)
+        claim = claims.of_key(route, self.request, self.identity.principal, key)
+        standing = await parts.claims.claim(claim)
+        waits = isinstance(claims.judge(claim, standing, route), Wait)
+        if waits and parts.flights.has(self.identity.question):
+            self._note("joined")
+            return None
+        return await self._follow_claim(claim, standing)
+
+    def _require_store(self) -> None:
+        if self.route.store_required and not self._parts.store.up:
+            detail = "the store that this route requires cannot be reached; try again shortly"
+            raise Refusal(503, "store", detail, closes=False, error=Reason.UNRECORDED)
+
+    async def _ask_once(self, flight: Flight | None) -> Result:
+        """Ask an unsafe question, unless another replica does; settle its claims before anybody is answered."""
+        result = await self._asked_elsewhere(flight) or await self._ask()
+        if self._parts.replicas is not None:
+            self._seal_again()
+            await self._parts.replicas.told()
+        await self._settle_claims(flight, result)
+        return result
+
+    async def _asked_elsewhere(self, flight: Flight | None) -> Result | None:
+        """Claim a flight's question for every replica; return what another one brought home."""
+        store = self._parts.claims
+        if flight is None or not store.spans_replicas:
+            return None
+        claim = claims.of_flight(self.route, flight.key, self.key)
+        return await self._follow_claim(claim, await store.claim(claim))
+
+    async def _follow_claim(self, claim: Claim, standing: Standing) -> Result | None:
+        """Wait, take over or answer, until it is ours to ask (None) or somebody's answer is here."""
+        held: Held | None = None
+        while True:
+            lost = held is not None and isinstance(standing, Untold)
+            judgement = claims.bereft(self.route, held) if lost and held else claims.judge(claim, standing, self.route)
+            match judgement:
+                case Ask(adopted):
+                    self._go_ahead(claim, standing, adopted)
+                    return None
+                case Answer(result):
+                    return self._given(standing, result)
+                case Misuse():
+                    self._note("mismatch")
+                    detail = "this Idempotency-Key was used for another request; a new request needs a new key"
+                    raise Refusal(422, "idempotency_key_reused", detail, closes=False)
+                case TakeOver(orphan):
+                    standing = await self._parts.claims.take_over(claim, orphan)
+                    if isinstance(standing, Mine):
+                        self._note("taken_over")
+                        self._adopt(orphan.key)
+                case Wait(held):
+                    left_s = self._until.remaining(self._parts.clock.now())
+                    waited = await self._parts.claims.wait(claim, held, left_s) if left_s > 0 else None
+                    if waited is None:
+                        return OUT_OF_TIME
+                    standing = waited
+                case _:
+                    assert_never(judgement)
+
+    def _go_ahead(self, claim: Claim, standing: Standing, adopted: str) -> None:
+        self._adopt(adopted)
+        if isinstance(standing, Mine):
+            self.held.append((claim, standing))
+        self._note("claimed" if isinstance(standing, Mine) else "untold")
+
+    def _given(self, standing: Standing, result: Result) -> Result:
+        if result is claims.UNKNOWN:
+            self._note("unknown")
+        elif isinstance(standing, Settled) and standing.ttl_s:
+            self._note("replayed")
+            self.alone_because = "replayed"
+            return claims.replayed(result, standing.ttl_s)
+        return result
+
+    def _adopt(self, key: str) -> None:
+        """Ask with the key that it was asked with before: only so can the backend know it again."""
+        if key:
+            value = key.encode("latin-1")
+            self.key = Key(value, "adopted")
+            self.request.fields = self.request.fields.with_line(b"Idempotency-Key", value)
+
+    async def _settle_claims(self, flight: Flight | None, result: Result) -> None:
+        """Settle every claim of those who asked together, before anybody is answered (I4)."""
+        store, shared = self._parts.claims, flight is None or not sets_a_strangers_cookie(result, self.request)
+        while self.held:
+            claim, mine = self.held.pop()
+            given = result if shared or claim.keep_s else None
+            await store.settle(claim, mine, given, keep=claims.to_keep(claim, result))
+        while flight is not None and shared and flight.held:
+            claim, mine = flight.held.pop()
+            await store.settle(claim, mine, result, keep=claims.to_keep(claim, result))
+
+    def _let_claims_go(self, held: list[tuple[Claim, Mine]], *, asked: bool) -> None:
+        """Give up what was never settled: at once if nothing was asked, else by letting its lease lapse (I6)."""
+        while held:
+            self._parts.claims.let_go(*held.pop(), asked=asked)
+
+    def _note(self, result: str) -> None:
+        self._parts.meter.idempotency(self.route.operation, result)

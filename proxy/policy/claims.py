@@ -1,0 +1,175 @@
+"""Who may ask upstream under a key, and what the others get (I3, I4, I6). This file judges; a store remembers.
+
+free -> pending -> settled (kept for `keep_s`), or free again: the answer is not one to keep, or nothing was asked
+                -> orphaned: the replica that asked is dead, and nobody knows what it did
+"""
+
+from hashlib import blake2b
+from typing import NamedTuple
+
+from proxy.errors import Reason
+from proxy.message import Failure, Request, Response
+from proxy.policy.idempotency import Key
+from proxy.policy.recovery import Kind, Result
+from proxy.policy.routing import Route
+
+REPLAY_S = 86_400.0  # I4: a finished answer is replayed for 24 h
+
+
+class Claim(NamedTuple):
+    """What is claimed: by a client's key (I4), or by a flight's question on behalf of every replica.
+
+    `name` is a digest, so that a store does not show who used which key; `fingerprint` tells which request it is for;
+    `key` is the Idempotency-Key that goes upstream. A finished answer is kept for `keep_s` seconds, a flight's for
+    nobody; what nobody finished is remembered for `orphaned_s`.
+    """
+
+    name: str
+    fingerprint: str
+    key: str
+    keep_s: float
+    orphaned_s: float
+
+
+class Mine(NamedTuple):
+    """It is ours to ask; `token` proves it."""
+
+    token: str
+
+
+class Held(NamedTuple):
+    """Somebody is asking, and is known to live for `lease_s` seconds more."""
+
+    fingerprint: str
+    key: str
+    token: str
+    lease_s: float = 0.0
+
+
+class Orphaned(NamedTuple):
+    """Whoever was asking let its lease lapse."""
+
+    fingerprint: str
+    key: str
+    token: str
+
+
+class Settled(NamedTuple):
+    """It was asked. `result` is None where the answer could not be kept or passed on."""
+
+    fingerprint: str
+    key: str
+    result: Result | None
+    ttl_s: float
+
+
+class Untold(NamedTuple):
+    """The store cannot tell: it is down."""
+
+
+Standing = Mine | Held | Orphaned | Settled | Untold
+
+
+class Ask(NamedTuple):
+    """Go upstream; with the key that it was asked with before, where there is one."""
+
+    adopted: str = ""
+
+
+class Wait(NamedTuple):
+    """Wait for whoever asks."""
+
+    held: Held
+
+
+class TakeOver(NamedTuple):
+    """Ask in a dead owner's place."""
+
+    orphan: Orphaned
+
+
+class Answer(NamedTuple):
+    """Answer with this."""
+
+    result: Result
+
+
+class Misuse(NamedTuple):
+    """Refuse: the key belongs to another request (I3)."""
+
+
+Judgement = Ask | Wait | TakeOver | Answer | Misuse
+
+UNKNOWN = Result(
+    Failure(
+        Reason.RESPONSE_TIMEOUT,
+        sent=True,
+        detail="outcome unknown: it was asked before, and the answer is lost; load it before you ask again",
+    )
+)
+
+
+def of_key(route: Route, request: Request, principal: bytes, key: Key) -> Claim:
+    """Return the claim of a client's key: principal, route and key (I3)."""
+    body = request.body if isinstance(request.body, bytes) else b""
+    fingerprint = _digest(request.method.encode(), request.target, body)
+    return Claim(
+        _digest(b"key", route.operation.encode(), principal, key.value), fingerprint, _text(key), REPLAY_S, REPLAY_S
+    )
+
+
+def of_flight(route: Route, question: bytes, key: Key | None) -> Claim:
+    """Return the claim of a flight, by which replicas know each other's."""
+    return Claim(_digest(b"flight", question), "", _text(key), 0.0, 2 * route.total_timeout_s)
+
+
+def judge(claim: Claim, standing: Standing, route: Route) -> Judgement:
+    """Return what a claim's standing means for this request."""
+    if isinstance(standing, Mine | Untold):
+        return Ask()
+    if standing.fingerprint != claim.fingerprint:
+        return Misuse()
+    if isinstance(standing, Held):
+        return Wait(standing)
+    if isinstance(standing, Settled):
+        return Answer(standing.result) if standing.result is not None else _instead(route, standing.key)
+    return TakeOver(standing) if repeatable(route, standing.key) else Answer(UNKNOWN)
+
+
+def bereft(route: Route, held: Held) -> Judgement:
+    """Return what to do when the store went down while somebody else was asking."""
+    return _instead(route, held.key)
+
+
+def repeatable(route: Route, key: str) -> bool:
+    """Tell whether what may have been done may be asked again (I6): with the same key, or where a 409 finds it."""
+    return (route.honours_idempotency and bool(key)) or route.recovery.on_conflict is not None
+
+
+def to_keep(claim: Claim, result: Result) -> bool:
+    """Tell whether a finished answer is replayed: whole, from upstream, neither 429 nor 5xx (I4)."""
+    answer = result.outcome
+    if not claim.keep_s or not isinstance(answer, Response) or result.recovery is Kind.FALLBACK:
+        return False
+    return answer.status < 500 and answer.status != 429
+
+
+def replayed(settled: Result, ttl_s: float) -> Result:
+    """Return a stored answer as it is given again."""
+    return settled._replace(replayed=True, ttl_s=int(ttl_s))
+
+
+def _instead(route: Route, key: str) -> Judgement:
+    return Ask(key) if repeatable(route, key) else Answer(UNKNOWN)
+
+
+def _text(key: Key | None) -> str:
+    return "" if key is None else key.value.decode("latin-1")
+
+
+def _digest(*parts: bytes) -> str:
+    digest = blake2b(digest_size=20)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.hexdigest()

@@ -1,0 +1,121 @@
+"""Claims of this process alone: who asks, who waits, and what was answered under a key, within bounds."""
+
+import asyncio
+from collections import OrderedDict
+
+from proxy.clock import Clock
+from proxy.message import Response
+from proxy.policy.claims import Claim, Held, Mine, Orphaned, Settled, Standing
+from proxy.policy.recovery import Result
+
+_Waiting = asyncio.Future[Settled | bool]  # True: the claim is free; False: the time is over
+
+
+class _Pending:
+    """A claim that somebody holds, and the callers that wait for it."""
+
+    __slots__ = ("held", "waiting")
+
+    def __init__(self, held: Held) -> None:
+        self.held = held
+        self.waiting: list[_Waiting] = []
+
+
+class LocalClaims:
+    """Claims in memory. A claim lives while its owner runs; at most `max_entries` answers of `max_bytes` are kept.
+
+    They are all kept equally long, so the oldest is the first whose time is over, and the first to give way.
+    """
+
+    spans_replicas = False
+
+    def __init__(self, clock: Clock, max_entries: int = 10_000, max_bytes: int = 67_108_864) -> None:
+        self._clock = clock
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._count = 0
+        self._pending: dict[str, _Pending] = {}
+        self._settled: OrderedDict[str, tuple[Settled, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._pending) + len(self._settled)
+
+    async def claim(self, claim: Claim) -> Standing:
+        """Take the claim if it is free; return how it stands."""
+        return self._claim(claim)
+
+    def _claim(self, claim: Claim) -> Standing:
+        pending = self._pending.get(claim.name)
+        if pending is not None:
+            return pending.held
+        self._expire()
+        if claim.name in self._settled:
+            settled, until = self._settled[claim.name]
+            return settled._replace(ttl_s=until - self._clock.now())
+        self._count += 1
+        token = str(self._count)
+        self._pending[claim.name] = _Pending(Held(claim.fingerprint, claim.key, token))
+        return Mine(token)
+
+    async def wait(self, claim: Claim, held: Held, within_s: float) -> Standing | None:
+        """Wait for whoever holds it; return how it stands then, None if the time was over first."""
+        pending = self._pending.get(claim.name)
+        if pending is None or pending.held.token != held.token:
+            return self._claim(claim)
+        loop = asyncio.get_running_loop()
+        waiting: _Waiting = loop.create_future()
+        pending.waiting.append(waiting)
+        timer = loop.call_later(within_s, _tell, waiting, False)
+        try:
+            told = await waiting
+        finally:
+            timer.cancel()
+        if told is True:  # taken only now: who was woken may have left in the same moment
+            return self._claim(claim)
+        return None if told is False else told
+
+    async def take_over(self, claim: Claim, orphan: Orphaned) -> Standing:
+        """Tell how it stands: nothing here outlives its owner."""
+        return self._claim(claim)
+
+    async def settle(self, claim: Claim, mine: Mine, result: Result | None, *, keep: bool) -> None:
+        """Give the answer to all who wait; keep it for later ones, or free the claim."""
+        pending = self._pending.pop(claim.name)
+        whole = result is None or not isinstance(result.outcome, Response) or result.outcome.whole
+        settled = Settled(claim.fingerprint, claim.key, result if whole else None, 0.0)
+        for waiting in pending.waiting:
+            _tell(waiting, settled)
+        if keep:
+            self._keep(claim, settled)
+
+    def let_go(self, claim: Claim, mine: Mine, *, asked: bool) -> None:
+        """Free the claim; the first of those who wait has it next."""
+        for waiting in self._pending.pop(claim.name).waiting:
+            _tell(waiting, True)
+
+    def _keep(self, claim: Claim, settled: Settled) -> None:
+        self._settled[claim.name] = settled, self._clock.now() + claim.keep_s
+        self._bytes += _size(settled)
+        while len(self._settled) > self._max_entries or self._bytes > self._max_bytes:
+            self._forget_oldest()
+
+    def _expire(self) -> None:
+        now = self._clock.now()
+        while self._settled and next(iter(self._settled.values()))[1] <= now:
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        _, (settled, _until) = self._settled.popitem(last=False)
+        self._bytes -= _size(settled)
+
+
+def _tell(waiting: _Waiting, what: Settled | bool) -> None:
+    if not waiting.done():
+        waiting.set_result(what)
+
+
+def _size(settled: Settled) -> int:
+    answer = None if settled.result is None else settled.result.outcome
+    body = len(answer.body) if isinstance(answer, Response) and isinstance(answer.body, bytes) else 0
+    return 256 + body

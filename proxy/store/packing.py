@@ -1,0 +1,104 @@
+"""Results as bytes, for a store outside this process. What another version packed is a miss (I6)."""
+
+from typing import Any
+
+import orjson
+
+from proxy.errors import Reason
+from proxy.message import Failure, Fields, Framing, Lines, Response
+from proxy.policy.kept import Kept
+from proxy.policy.recovery import Kind, Result
+
+_VERSION = b"backstay-1\n"
+
+
+def pack(document: dict[str, Any], body: bytes = b"") -> bytes:
+    """Return a document and the bytes that go with it, under the version of this format."""
+    head = orjson.dumps(document)
+    return b"%b%d\n%b%b" % (_VERSION, len(head), head, body)
+
+
+def unpack(packed: bytes | None) -> tuple[dict[str, Any], bytes] | None:
+    """Return what was packed, None for nothing and for what another version packed."""
+    if packed is None or not packed.startswith(_VERSION):
+        return None
+    size, _, rest = packed[len(_VERSION) :].partition(b"\n")
+    head = int(size)
+    return orjson.loads(rest[:head]), rest[head:]
+
+
+def pack_result(result: Result) -> bytes | None:
+    """Return a result without a streamed body; None where it has one."""
+    outcome = result.outcome
+    document: dict[str, Any] = {
+        "recovery": result.recovery,
+        "received_status": result.received_status,
+        "error": result.error,
+    }
+    if isinstance(outcome, Failure):
+        failure = {"reason": outcome.reason, "sent": outcome.sent, "detail": outcome.detail}
+        return pack({**document, "failure": {**failure, "retry_after_s": outcome.retry_after_s}})
+    if not isinstance(outcome.body, bytes):
+        return None
+    return pack({**document, "response": _head(outcome)}, outcome.body)
+
+
+def unpack_result(packed: bytes | None) -> Result | None:
+    """Return the result that was packed."""
+    found = unpack(packed)
+    if found is None:
+        return None
+    document, body = found
+    recovery, error = document["recovery"], document["error"]
+    return Result(
+        _failure(document["failure"]) if "failure" in document else _response(document["response"], body),
+        None if recovery is None else Kind(recovery),
+        document["received_status"],
+        None if error is None else Reason(error),
+    )
+
+
+def pack_kept(kept: Kept, marks: list[str]) -> bytes:
+    """Return a kept answer with the marks of all that was written before it was asked for."""
+    body = kept.response.body
+    assert isinstance(body, bytes)
+    return pack({"response": _head(kept.response), "arrived": kept.arrived, "marks": marks}, body)
+
+
+def unpack_kept(packed: bytes | None, stamp: int) -> tuple[Kept, list[str]] | None:
+    """Return a kept answer under this process's present seal stamp, and its marks."""
+    found = unpack(packed)
+    if found is None:
+        return None
+    document, body = found
+    return Kept(_response(document["response"], body), document["arrived"], stamp), document["marks"]
+
+
+def _head(response: Response) -> dict[str, Any]:
+    return {
+        "status": response.status,
+        "reason": response.reason.decode("latin-1"),
+        "fields": _texts(response.fields.lines),
+        "framing": response.framing.value,
+        "trailers": _texts(response.trailers),
+    }
+
+
+def _response(head: dict[str, Any], body: bytes) -> Response:
+    return Response(
+        head["status"], head["reason"].encode("latin-1"), Fields(_lines(head["fields"])), body,
+        Framing(head["framing"]), _lines(head["trailers"]),
+    )  # fmt: skip
+
+
+def _failure(said: dict[str, Any]) -> Failure:
+    return Failure(Reason(said["reason"]), said["sent"], said["detail"], None, said["retry_after_s"])
+
+
+def _texts(lines: Lines) -> list[tuple[str, str]]:
+    """Return lines as JSON can carry them: Latin-1 holds every byte."""
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in lines]
+
+
+def _lines(texts: list[list[str]]) -> Lines:
+    return tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in texts)

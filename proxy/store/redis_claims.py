@@ -1,0 +1,202 @@
+"""Claims in a Redis that every replica sees. Nothing in it names a person: names are digests."""
+
+import asyncio
+
+from proxy.policy.claims import Claim, Held, Mine, Orphaned, Settled, Standing, Untold
+from proxy.policy.recovery import Result
+from proxy.store.bus import Bus
+from proxy.store.link import Link, StoreDown
+from proxy.store.packing import pack, pack_result, unpack, unpack_result
+
+LEASE_S = 1.0  # an owner that is silent for so long is dead
+RENEW_S = 0.25
+OUTCOME_S = 5.0  # how long those who wait may fetch an outcome
+
+_CLAIM = """
+local found = redis.call('GET', KEYS[1])
+if found then return {found, redis.call('PTTL', KEYS[2]), redis.call('PTTL', KEYS[1])} end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('SET', KEYS[2], '', 'PX', ARGV[3])
+return false
+"""
+_TAKE_OVER = """
+if redis.call('GET', KEYS[1]) ~= ARGV[4] or redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('SET', KEYS[2], '', 'PX', ARGV[3])
+return 1
+"""
+_RENEW = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('SET', KEYS[2], '', 'PX', ARGV[2]) end
+"""
+_SETTLE = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then
+  if ARGV[2] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
+  redis.call('DEL', KEYS[2])
+end
+if ARGV[4] ~= '' then redis.call('SET', KEYS[3], ARGV[4], 'PX', ARGV[5]) end
+redis.call('PUBLISH', ARGV[6], ARGV[7])
+"""
+
+
+class RedisClaims:
+    """Claims that all replicas see: free -> pending with a lease -> settled, or orphaned when the lease lapses.
+
+    An owner renews its leases while it lives. Who waits is woken by a landing, or looks again when a lease would be
+    over: nobody polls. A command that may or may not have been carried out is taken back.
+    """
+
+    spans_replicas = True
+
+    def __init__(self, link: Link, bus: Bus, name: str) -> None:
+        client = link.client
+        self._link = link
+        self._bus = bus
+        self._name = name
+        self._count = 0
+        self._values: dict[str, tuple[Claim, bytes]] = {}  # what we hold, by token
+        self._timer: asyncio.TimerHandle | None = None
+        self._claim = client.register_script(_CLAIM)
+        self._take = client.register_script(_TAKE_OVER)
+        self._renew = client.register_script(_RENEW)
+        self._settle = client.register_script(_SETTLE)
+
+    async def claim(self, claim: Claim) -> Standing:
+        """Take the claim if it is free; return how it stands."""
+        if not self._link.up:
+            return Untold()
+        token, value = self._token(claim, claim.key)
+        arguments: list[bytes | str | int] = [value, _ms(claim.orphaned_s), _ms(LEASE_S)]
+        try:
+            found = await self._link.run("claim", lambda: self._claim(self._keys(claim), arguments))
+        except StoreDown:
+            self._take_back(claim, value)
+            return Untold()
+        except asyncio.CancelledError:
+            self._take_back(claim, value)
+            raise
+        return self._mine(claim, token, value) if found is None else _standing(*found)
+
+    async def take_over(self, claim: Claim, orphan: Orphaned) -> Standing:
+        """Take a dead owner's place, with its key; or tell how it stands since somebody was quicker."""
+        token, value = self._token(claim, orphan.key)
+        before = _pending(orphan.fingerprint, orphan.key, orphan.token)
+        arguments: list[bytes | str | int] = [value, _ms(claim.orphaned_s), _ms(LEASE_S), before]
+        try:
+            taken = await self._link.run("take_over", lambda: self._take(self._keys(claim), arguments))
+        except StoreDown:
+            self._take_back(claim, value)
+            return Untold()
+        except asyncio.CancelledError:
+            self._take_back(claim, value)
+            raise
+        return self._mine(claim, token, value) if taken else await self.claim(claim)
+
+    async def wait(self, claim: Claim, held: Held, within_s: float) -> Standing | None:
+        """Wait until its owner has landed or could be dead; return how it stands, None if the time was over first."""
+        loop, landing = asyncio.get_running_loop(), self._bus.landing(held.token)
+        timer: asyncio.TimerHandle | None = None
+        began = loop.time()
+        try:
+            outcome = await self._outcome(held)  # it may have landed before we began to listen
+            if outcome is None and not landing.done():
+                patience_s = max(0.001, min(within_s - (loop.time() - began), held.lease_s))
+                timer = loop.call_later(patience_s, landing.cancel)
+                await asyncio.wait({landing})
+                outcome = await self._outcome(held)
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self._bus.forget(held.token, landing)
+        if outcome is not None:
+            return outcome
+        return await self.claim(claim) if loop.time() - began < within_s else None
+
+    async def settle(self, claim: Claim, mine: Mine, result: Result | None, *, keep: bool) -> None:
+        """Give the answer to all who wait; keep it for later ones, or free the claim."""
+        value, packed = self._give_up(mine), (result and pack_result(result)) or b""
+        settled = pack({"settled": True, "fingerprint": claim.fingerprint, "key": claim.key}, packed)
+        self._conclude(claim, mine, value, settled if keep else b"", settled)
+        await self._bus.told()
+
+    def let_go(self, claim: Claim, mine: Mine, *, asked: bool) -> None:
+        """Free the claim soon, or where it was asked let its lease lapse."""
+        value = self._give_up(mine)
+        if not asked:
+            self._conclude(claim, mine, value, b"", b"")
+
+    async def _outcome(self, held: Held) -> Settled | None:
+        try:
+            packed = await self._link.run("outcome", lambda: self._link.client.get(self._key("outcome", held.token)))
+        except StoreDown:
+            return None
+        found = unpack(packed if isinstance(packed, bytes) else None)
+        return None if found is None else Settled(held.fingerprint, held.key, unpack_result(found[1]), 0.0)
+
+    def _conclude(self, claim: Claim, mine: Mine, value: bytes, kept: bytes, outcome: bytes) -> None:
+        keys = [*self._keys(claim), self._key("outcome", mine.token)]
+        arguments: list[bytes | str | int] = [
+            value, kept, _ms(claim.keep_s), outcome, _ms(OUTCOME_S), self._bus.landed_channel, mine.token
+        ]  # fmt: skip
+        self._bus.errand(lambda: self._settle(keys, arguments))
+
+    def _take_back(self, claim: Claim, value: bytes) -> None:
+        keys = [*self._keys(claim), self._key("outcome", "none")]
+        arguments: list[bytes | str | int] = [value, b"", 0, b"", 0, self._bus.landed_channel, "none"]
+        self._bus.errand(lambda: self._settle(keys, arguments))
+
+    # leases
+
+    def _mine(self, claim: Claim, token: str, value: bytes) -> Mine:
+        self._values[token] = claim, value
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(RENEW_S, self._renew_all)
+        return Mine(token)
+
+    def _give_up(self, mine: Mine) -> bytes:
+        return self._values.pop(mine.token)[1]
+
+    def _renew_all(self) -> None:
+        self._timer = None
+        if not self._values:
+            return
+        for claim, value in self._values.values() if self._link.up else ():
+            keys = self._keys(claim)
+            self._bus.errand(lambda keys=keys, value=value: self._renew(keys, [value, _ms(LEASE_S)]))  # type: ignore[misc]
+        self._timer = asyncio.get_running_loop().call_later(RENEW_S, self._renew_all)
+
+    def _token(self, claim: Claim, key: str) -> tuple[str, bytes]:
+        self._count += 1
+        token = f"{self._name}-{self._count:x}"
+        return token, _pending(claim.fingerprint, key, token)
+
+    def _keys(self, claim: Claim) -> list[str]:
+        return [self._key("claim", claim.name), self._key("lease", claim.name)]
+
+    def _key(self, kind: str, name: str) -> str:
+        return self._link.key(kind, name)
+
+    def close(self) -> None:
+        """Stop renewing."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+def _pending(fingerprint: str, key: str, token: str) -> bytes:
+    return pack({"settled": False, "fingerprint": fingerprint, "key": key, "token": token})
+
+
+def _standing(value: bytes, lease_ms: int, ttl_ms: int) -> Standing:
+    """Return what a claim in Redis says; one of another version cannot be judged, and is left alone."""
+    found = unpack(value)
+    if found is None:
+        return Untold()
+    said, packed = found
+    if said["settled"]:
+        return Settled(said["fingerprint"], said["key"], unpack_result(packed or None), max(0.001, ttl_ms / 1000))
+    if lease_ms <= 0:
+        return Orphaned(said["fingerprint"], said["key"], said["token"])
+    return Held(said["fingerprint"], said["key"], said["token"], lease_ms / 1000)
+
+
+def _ms(seconds: float) -> int:
+    return max(1, int(seconds * 1000))

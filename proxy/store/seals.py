@@ -1,0 +1,94 @@
+"""Seals that every replica hears of (I7): a write here makes old what others keep, and what they are asking for now."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from itertools import count
+
+from proxy.policy.freshness import Seals
+from proxy.store.bus import Bus, News
+from proxy.store.link import Link
+from proxy.store.redis_kept import ALL, MARK_S, mark_of_owner, mark_of_subject, mark_of_subjectless
+
+_ANY = ("utf-8", "surrogateescape")
+
+
+class SharedSeals(Seals):
+    """Seals whose every change is told: as new marks on what is kept, and as a word to the flights of other replicas.
+
+    While Redis is away nothing can be told, so when it is back everything that was kept or begun before counts as old.
+    """
+
+    __slots__ = ("_bus", "_link", "_marks", "_name", "_now")
+
+    def __init__(self, link: Link, bus: Bus, name: str, now: Callable[[], float]) -> None:
+        super().__init__()
+        self._link = link
+        self._bus = bus
+        self._name = name
+        self._now = now
+        self._marks = count(1)
+        bus.on_news = self._heard
+        bus.on_return = self._start_over
+
+    def seal(self, subject: str | None, owners: Iterable[bytes]) -> None:
+        """Make old what a write makes old, here and everywhere."""
+        if subject is None:
+            self.drop_owners(owners)
+            return
+        owners = list(owners)
+        super().seal(subject, owners)
+        marks = [mark_of_subject(subject), *(mark_of_subjectless(owner.hex()) for owner in owners)]
+        self._tell(marks, _news("seal", subject, owners))
+
+    def drop_owners(self, owners: Iterable[bytes]) -> None:
+        """Make old all that they have read, everywhere."""
+        owners = list(owners)
+        super().drop_owners(owners)
+        self._tell([mark_of_owner(owner.hex()) for owner in owners], _news("drop_owners", None, owners))
+
+    def drop_subject(self, subject: str) -> None:
+        """Make old all that was read of the subject, everywhere."""
+        super().drop_subject(subject)
+        self._tell([mark_of_subject(subject)], _news("drop_subject", subject))
+
+    def doubt(self, for_s: float, subject: str | None, owners: Iterable[bytes], now: float) -> None:
+        """Have nothing kept of it for a while, everywhere."""
+        owners = list(owners)
+        super().doubt(for_s, subject, owners, now)
+        self._tell([], {**_news("doubt", subject, owners), "for_s": for_s})
+
+    def _tell(self, marks: list[str], news: News) -> None:
+        if self._link.up:
+            self._bus.errand(lambda: self._publish(marks, news))
+
+    def _publish(self, marks: list[str], news: News) -> Awaitable[object]:
+        """Set the marks and say the word, in one step."""
+        pipeline = self._link.client.pipeline(transaction=True)
+        mark = f"{self._name}-{next(self._marks):x}"
+        for name in marks:
+            pipeline.set(self._link.key(name), mark, px=MARK_S * 1000)
+        pipeline.publish(*self._bus.word(news))
+        return pipeline.execute()
+
+    async def _start_over(self) -> None:
+        super().drop_all()
+        await self._publish([ALL], _news("drop_all"))
+
+    def _heard(self, news: News) -> None:
+        subject = None if news["subject"] is None else bytes.fromhex(news["subject"]).decode(*_ANY)
+        owners = [bytes.fromhex(owner) for owner in news["owners"]]
+        match news["what"]:
+            case "seal":
+                super().seal(subject, owners)
+            case "drop_owners":
+                super().drop_owners(owners)
+            case "drop_subject":
+                super().drop_subject(subject or "")
+            case "doubt":
+                super().doubt(news["for_s"], subject, owners, self._now())
+            case "drop_all":
+                super().drop_all()
+
+
+def _news(what: str, subject: str | None = None, owners: Iterable[bytes] = ()) -> News:
+    named = None if subject is None else subject.encode(*_ANY).hex()  # not every subject is Unicode
+    return {"what": what, "subject": named, "owners": [owner.hex() for owner in owners]}

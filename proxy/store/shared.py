@@ -1,0 +1,35 @@
+"""A store that every replica shares: one Redis, and the three who use it."""
+
+from collections.abc import Callable
+
+from proxy.clock import Clock
+from proxy.parts import Claims, Replicas, Store
+from proxy.policy.freshness import Seals
+from proxy.store.bus import Bus
+from proxy.store.link import Link
+from proxy.store.redis_claims import RedisClaims
+from proxy.store.redis_kept import RedisStore
+from proxy.store.seals import SharedSeals
+
+
+class RedisShelf:
+    """A store in Redis."""
+
+    def __init__(self, url: str, namespace: str, name: str, clock: Clock, on_error: Callable[[str], None]) -> None:
+        self._link = Link(url, namespace, on_error)
+        self._bus = Bus(self._link, name, clock)
+        self._claims = RedisClaims(self._link, self._bus, name)
+        self.seals: Seals = SharedSeals(self._link, self._bus, name, clock.now)
+        self.kept: Store = RedisStore(self._link, self.seals)
+        self.claims: Claims = self._claims
+        self.replicas: Replicas | None = self._bus
+
+    async def start(self) -> None:
+        """Reach Redis, or begin to try."""
+        await self._bus.start()
+
+    async def close(self) -> None:
+        """Tell what is left to tell, and close every connection."""
+        self._claims.close()
+        await self._bus.close()
+        await self._link.close()

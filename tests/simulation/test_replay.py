@@ -1,0 +1,193 @@
+"""Idempotency keys that the sidecar remembers, for backends that do not (I3, I4): conversations about one key."""
+
+from dataclasses import replace
+
+import orjson
+
+from proxy.policy.routing import Coalesce, Idempotency, Route
+from tests.simulation.scripted import Step, answers, fails
+from tests.simulation.virtual import simulated
+from tests.simulation.world import CREATE, Visitor, World, finish
+
+REPLAY = replace(CREATE, idempotency=Idempotency.REPLAY, honours_idempotency=False)
+ALONE = replace(REPLAY, coalesce=Coalesce.OFF)
+DAY_MS = 24 * 3_600_000
+
+
+def world(*script: Step, route: Route = REPLAY) -> World:
+    """Return a world whose create replays."""
+    return World(script, routes=(route,))
+
+
+def told(visitor: Visitor) -> tuple[int, bytes, bytes | None]:
+    """Return what a client was told: status, body, and whether it was a replay."""
+    client = visitor.client
+    return client.status, client.body, client.fields.get(b"idempotent-replayed")
+
+
+@simulated
+async def test_a_key_that_comes_again_gets_the_stored_answer() -> None:
+    """I4: same status, same body, marked as a replay; the backend hears of it once."""
+    w = world(answers(201, b"s1", Location="/api/sessions/r1"))
+    first = await w.create(Idempotency_Key="k1").finish()
+    again = await w.create(Idempotency_Key="k1").finish()
+    assert (told(first), told(again)) == ((201, b"s1", None), (201, b"s1", b"true"))
+    assert again.client.fields.get(b"location") == b"/api/sessions/r1"
+    assert again.client.fields.get(b"cache-status") == b"backstay; hit; ttl=86400"
+    assert (w.roles(), len(w.upstream.calls)) == ((1, 0, 1), 1)
+    assert w.meter.counts["idempotency", "replayed"] == 1
+    assert w.at_rest()
+
+
+@simulated
+async def test_a_key_is_remembered_for_a_day() -> None:
+    """I4: 24 h later the key is free again."""
+    w = world(answers(201, b"s1"), answers(201, b"s2"))
+    await w.create(Idempotency_Key="k1").finish()
+    await w.until_ms(DAY_MS - 1000)
+    before = await w.create(Idempotency_Key="k1").finish()
+    await w.until_ms(DAY_MS + 1000)
+    after = await w.create(Idempotency_Key="k1").finish()
+    assert (told(before), told(after)) == ((201, b"s1", b"true"), (201, b"s2", None))
+
+
+@simulated
+async def test_a_key_for_another_request_is_refused() -> None:
+    """I3: the same key with another body is 422, also while the first is under way; nobody else notices."""
+    w = world(answers(201, b"s1", after_s=0.3))
+    first = w.create("r1", Idempotency_Key="k1")
+    await w.until_ms(100)
+    during = await w.create("r2", Idempotency_Key="k1").finish()
+    await first.finish()
+    after = await w.create("r2", Idempotency_Key="k1").finish()
+    assert (during.status, after.status, first.status) == (422, 422, 201)
+    assert "Idempotency-Key was used for another request" in orjson.loads(during.client.body)["detail"]
+    assert len(w.upstream.calls) == 1
+
+
+@simulated
+async def test_a_key_belongs_to_its_principal() -> None:
+    """I3: nobody is told that another's key exists."""
+    w = world(answers(201, b"ada's"), answers(201, b"bob's"))
+    ada = await w.create("r1", user="ada", Idempotency_Key="k1").finish()
+    bob = await w.create("r2", user="bob", Idempotency_Key="k1").finish()
+    assert (told(ada), told(bob)) == ((201, b"ada's", None), (201, b"bob's", None))
+
+
+@simulated
+async def test_a_key_in_flight_is_joined() -> None:
+    """I4: never a 409 of our own; the second is answered with the first, as one of its flight."""
+    w = world(answers(201, b"s1", after_s=0.3))
+    first, second = w.create(Idempotency_Key="k1"), w.create(Idempotency_Key="k1")
+    await finish(first, second)
+    assert (told(first), told(second)) == ((201, b"s1", None), (201, b"s1", None))
+    assert (w.roles(), len(w.upstream.calls)) == ((1, 1, 0), 1)
+
+
+@simulated
+async def test_a_key_in_flight_is_waited_for_where_nothing_is_coalesced() -> None:
+    """I4 holds without coalescing: the claim itself is what the second waits for."""
+    w = world(answers(201, b"s1", after_s=0.3), route=ALONE)
+    first, second = w.create(Idempotency_Key="k1"), w.create(Idempotency_Key="k1")
+    await finish(first, second)
+    assert (told(first), told(second)) == ((201, b"s1", None), (201, b"s1", None))
+    assert (second.waited_ms, len(w.upstream.calls)) == (300, 1)
+    assert w.at_rest()
+
+
+@simulated
+async def test_landing_settles_the_keys_of_all_who_joined() -> None:
+    """I4: each tab mints a key of its own; each of them is replayed afterwards."""
+    w = world(answers(201, b"s1", after_s=0.3))
+    tabs = [w.create(Idempotency_Key=key) for key in ("k1", "k2", "k3")]
+    await finish(*tabs)
+    again = [await w.create(Idempotency_Key=key).finish() for key in ("k1", "k2", "k3")]
+    assert {told(visitor) for visitor in again} == {(201, b"s1", b"true")}
+    assert len(w.upstream.calls) == 1
+
+
+@simulated
+async def test_the_key_of_a_follower_who_left_is_settled_too() -> None:
+    """I4: it asked, and what it asked was done."""
+    w = world(answers(201, b"s1", after_s=0.3))
+    first, left = w.create(Idempotency_Key="k1"), w.create(Idempotency_Key="k2")
+    w.later(100, left.leave)
+    await finish(first, left)
+    again = await w.create(Idempotency_Key="k2").finish()
+    assert told(again) == (201, b"s1", b"true")
+
+
+@simulated
+async def test_what_is_not_final_is_not_stored() -> None:
+    """I4: 429, 5xx and the sidecar's own answers free the key: the next try is a real one."""
+    for bad in (answers(500), answers(503), answers(429), fails()):
+        w = World((bad, answers(201, b"s1")), routes=(replace(REPLAY, retry=replace(REPLAY.retry, max_retries=0)),))
+        first = await w.create(Idempotency_Key="k1").finish()
+        again = await w.create(Idempotency_Key="k1").finish()
+        assert first.status != 201
+        assert told(again) == (201, b"s1", None)
+
+
+@simulated
+async def test_a_4xx_is_an_answer_and_is_stored() -> None:
+    """I4: a 400 is final; repeating the request does not change it."""
+    w = world(answers(400, b"bad"), answers(201, b"never"))
+    await w.create(Idempotency_Key="k1").finish()
+    again = await w.create(Idempotency_Key="k1").finish()
+    assert told(again) == (400, b"bad", b"true")
+
+
+@simulated
+async def test_a_claim_of_one_who_left_before_asking_is_free() -> None:
+    """A client that leaves during a backoff, nothing sent, leaves its key behind for the next."""
+    route = replace(ALONE, recovery=replace(ALONE.recovery, on_conflict=None))
+    w = World((fails(sent=False), answers(201, b"s1")), routes=(route,))
+    first = w.create(Idempotency_Key="k1")
+    w.later(50, first.leave)
+    await first.finish()
+    again = await w.create(Idempotency_Key="k1").finish()
+    assert told(again) == (201, b"s1", None)
+    assert len(w.claims) == 1
+
+
+@simulated
+async def test_one_who_waits_has_the_claim_that_was_given_up() -> None:
+    """The first leaves with nothing sent: the one who waited for its key asks, and nobody is stuck."""
+    w = World((fails(sent=False), answers(201, b"s1")), routes=(ALONE,))
+    first = w.create(Idempotency_Key="k1")
+    await w.until_ms(10)
+    second, third = w.create(Idempotency_Key="k1"), w.create(Idempotency_Key="k1")
+    w.later(50, first.leave)
+    await finish(first, second, third)
+    assert (told(second), told(third)) == ((201, b"s1", None), (201, b"s1", None))
+    assert len(w.upstream.calls) == 2
+
+
+@simulated
+async def test_waiting_for_a_key_ends_with_the_callers_own_deadline() -> None:
+    """C6, T3: whoever waits for another's answer waits no longer than it may."""
+    w = world(answers(201, b"s1", after_s=1.5), route=ALONE)
+    first = w.create(Idempotency_Key="k1")
+    hurried = w.create(Idempotency_Key="k1", X_Request_Deadline_Ms="200")
+    await finish(first, hurried)
+    assert (hurried.status, hurried.waited_ms, first.status) == (504, 200, 201)
+
+
+@simulated
+async def test_without_a_key_of_its_own_a_request_is_not_claimed() -> None:
+    """A minted key is nobody's to repeat."""
+    w = world(answers(201, b"s1"))
+    await w.create().finish()
+    await w.create().finish()
+    assert (len(w.upstream.calls), len(w.claims)) == (2, 0)
+
+
+@simulated
+async def test_a_route_that_requires_its_store_refuses_without_it() -> None:
+    """`store_required`: 503 before anything is asked or joined."""
+    w = World((answers(201, b"s1"),), routes=(replace(REPLAY, store_required=True),))
+    w.store.up = False
+    refused = await w.create(Idempotency_Key="k1").finish()
+    assert (refused.status, len(w.upstream.calls)) == (503, 0)
+    assert "the store that this route requires" in orjson.loads(refused.client.body)["detail"]
+    assert refused.client.fields.get(b"proxy-status") == b"backstay; error=proxy_internal_response"
