@@ -47,8 +47,14 @@ class UpstreamPool:
                 return None
             self._idle.pop()
             if connection.usable:
+                connection.taken_at = now
                 return connection
         return None
+
+    def distrust_idle(self) -> None:
+        """Close what is idle: one that was idle for less was already closed by the backend."""
+        while self._idle:
+            self._idle.pop().close()
 
     async def connect(self, timeout_s: float) -> UpstreamConnection | Failure:
         """Return a connection: a new one, or where the pool is full the next that comes free. Nothing was sent."""
@@ -157,8 +163,7 @@ class UpstreamPool:
     def retire(self) -> None:
         """Close what is idle and keep nothing more; what is under way ends by itself."""
         self._retired = True
-        while self._idle:
-            self._idle.pop().close()
+        self.distrust_idle()
 
     def close(self) -> None:
         """Drop every connection."""
@@ -202,6 +207,7 @@ class HttpUpstream:
             outcome = await connection.ask(request, head, timeout_s, interim)
             if outcome is not STALE or not (request.safe and request.replayable):
                 return outcome
+            self._pool.distrust_idle()  # else every retry of a ladder could be replaced, and the calls double (C9)
         fresh = await self._pool.connect(until - loop.time())
         if isinstance(fresh, Failure):
             return fresh

@@ -14,6 +14,7 @@ from proxy.wire.tls import NO_FILES, TlsFiles
 from proxy.wire.tunnel import Tunnel
 
 WHOLE_LIMIT = 65_536  # bytes; a longer answer is relayed as it comes
+STALE_WITHIN_S = 0.1  # a request on a connection that had been closed is refused within a round trip; later it was read
 GATHER_S = 0.005  # an answer of unknown length is whole if it is all here this long after its head
 
 
@@ -65,6 +66,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport | None = None
         self.idle_since = 0.0
+        self.taken_at = 0.0  # from among the idle ones
         self.heard_at = self.born = pool.tick
         self.used = False  # at least one answer was read on it
         self.reading_paused = False
@@ -110,8 +112,9 @@ class UpstreamConnection(asyncio.Protocol):
             self._writable.set_result(None)
         if self._decoder is None:
             nothing = self._head is None and not self._pending
+            stale = nothing and self.used and self._loop.time() - self.taken_at < STALE_WITHIN_S
             reason = Reason.CONNECTION_TERMINATED if nothing else Reason.RESPONSE_INCOMPLETE
-            self._settle(STALE if nothing and self.used else Failure(reason, sent=True))
+            self._settle(STALE if stale else Failure(reason, sent=True))
             return
         try:
             if exc is not None or not self._ended:

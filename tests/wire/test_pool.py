@@ -6,6 +6,7 @@ import socket
 import pytest
 
 from proxy.wire.dial import Address, Dialer, interleaved
+from proxy.wire.pool import UpstreamPool
 from tests.wire.conftest import Start
 from tests.wire.kit import Wire, soon, until
 
@@ -45,14 +46,46 @@ async def test_a_connection_that_died_unseen_is_replaced_for_safe_requests(wire:
     assert len(attempts) == 1
 
 
+async def test_a_connection_that_died_over_the_request_is_not_replaced(wire: Wire) -> None:
+    """Who hangs up long after he was asked has read the question: that was an attempt, and another is a retry."""
+    client, backend, _ = await wire.asked(GET % 1)
+    await backend.say(HI)
+    await client.message()
+    await client.say(GET % 2)
+    await backend.head()
+    next(iter(_pool(wire)._all)).taken_at -= 1.0
+    backend.close()
+    assert (await client.message()).status == 502
+    assert len(wire.backend.lines) == 1
+
+
+async def test_a_dead_connection_tells_of_those_that_were_idle_for_longer(wire: Wire) -> None:
+    """They are not tried one by one, with every retry replaced once: that would double a flight's calls (C9)."""
+    pairs = [(await wire.asked(GET % number))[:2] for number in range(3)]
+    for client, backend in pairs:
+        await backend.say(HI)
+        await client.message()
+    (client, newest), older = pairs[-1], [backend for _, backend in pairs[:-1]]
+    await client.say(GET % 3)
+    await newest.head()
+    newest.close()
+    again = await wire.backend.connection()
+    assert (await again.head()).start == b"GET /3 HTTP/1.1"
+    assert _pool(wire)._idle == []
+    assert [await backend.ending() for backend in older] == ["fin"] * 2
+
+
+def _pool(wire: Wire) -> UpstreamPool:
+    return next(iter(wire.sidecar._assembly.pools.values()))
+
+
 async def test_unsafe_requests_trust_only_a_fresh_connection(start: Start) -> None:
     """One that was idle for a while may be closing: a POST gets a new one, a GET does not mind."""
     wire = await start()
     client, backend, _ = await wire.asked(GET % 1)
     await backend.say(HI)
     await client.message()
-    pool = next(iter(wire.sidecar._assembly.pools.values()))
-    pool._idle[0].idle_since -= 2.0
+    _pool(wire)._idle[0].idle_since -= 2.0
     await client.say(POST)
     fresh = await wire.backend.connection()
     assert (await fresh.head()).start.startswith(b"POST")
