@@ -1,5 +1,7 @@
 """Step 11's handing over: an answer is dressed for its own caller, and kept back where the trail must have it first."""
 
+import asyncio
+
 from proxy.bag import Bag
 from proxy.errors import Problem
 from proxy.message import Lines, Reader, Response, answer_in
@@ -15,6 +17,15 @@ class Answering(Bag):
     def _record(self) -> None:
         """Leave the exchange's one record: step 10, which is the page's."""
         raise NotImplementedError
+
+    def _record_later(self) -> None:
+        """Leave it after whatever the loop is about to do, with the time of now."""
+        self._stop_the_clock()
+        asyncio.get_running_loop().call_soon(self._record)
+
+    def _stop_the_clock(self) -> None:
+        if not self.duration_s:
+            self.duration_s = self._parts.clock.now() - self.started
 
     def _own(self, problem: Problem, retry_after_s: float | None = None) -> tuple[Response, Lines]:
         response = answers.own_answer(problem, self.correlation.id, self._wiring.cors.lines(self.request))

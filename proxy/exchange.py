@@ -53,7 +53,10 @@ class Exchange(Claiming):
                 self._reader.close()
             if self.held:
                 self._let_claims_go(self.held, asked=any(attempt.sent for attempt in self.attempts))
-            self._record()
+            if self.role is Role.JOINED:  # nobody's answer waits for the records of those who landed before him
+                self._record_later()
+            else:
+                self._record()
             self.task = None  # it holds this exchange: a cycle would be the collector's work
 
     def abandon(self) -> None:
@@ -367,10 +370,6 @@ class Exchange(Claiming):
             route.operation, self.request.method, self.status, self.ending, self.duration_s, self.level
         )  # fmt: skip
         parts.ledger.record(self)
-
-    def _stop_the_clock(self) -> None:
-        if not self.duration_s:
-            self.duration_s = self._parts.clock.now() - self.started
 
     # 11. Answer, with this caller's own correlation
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from proxy.bag import Bag
 from proxy.errors import Reason
 from proxy.message import Fields, Framing, Request, Response
 from proxy.policy.routing import Coalesce
@@ -33,6 +34,24 @@ async def test_fifty_creates_are_one_call() -> None:
     assert (len(world.ledger.records), len(leaders), len(flights)) == (50, 1, 1)
     assert leaders[0].flight is not None
     assert leaders[0].flight.followers == 49
+    assert world.at_rest()
+
+
+@simulated
+async def test_no_followers_answer_waits_for_anothers_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All fifty are answered before the first follower's record is made, and that says when he was answered."""
+    world, answered = World([answers(after_s=0.3)]), []
+    tabs = [world.get() for _ in range(50)]
+    record = world.ledger.record
+
+    def recording(exchange: Bag) -> None:
+        answered.append(sum(tab.client.answers for tab in tabs))
+        record(exchange)
+
+    monkeypatch.setattr(world.ledger, "record", recording)
+    await finish(*tabs)
+    assert answered[1:] == [50] * 49
+    assert {round(exchange.duration_s, 6) for exchange in world.ledger.records} == {0.3}
     assert world.at_rest()
 
 
