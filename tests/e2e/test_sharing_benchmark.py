@@ -42,7 +42,7 @@ async def test_no_proxy_misses_them() -> None:
 
 
 async def _rows(scripted: Backend, port: int) -> list[Row]:
-    """Play all cases at once, with a proxy that has answered before: a cold one is so slow that clients come too late."""
+    """Play all cases at once. The proxy has answered before: a cold one is so slow that clients come too late."""
     await play(SHORT[0], scripted, port, CLIENTS, "warm")
     results = await asyncio.gather(*(play(case, scripted, port, CLIENTS, "1") for case in SHORT))
     return [Row(case, "any", [result]) for case, result in zip(SHORT, results, strict=True)]
