@@ -1,25 +1,57 @@
-"""Whatever comes in whatever order: what holds after any schedule of readers, writers and failures."""
+"""Whatever comes in whatever order: what holds after any schedule of readers, writers, failures and departures."""
 
+import asyncio
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy.bag import Bag
 from proxy.errors import Reason
-from proxy.message import Request
+from proxy.message import Fields, Framing, Request, Response
 from proxy.policy.breaker import BreakerRules
+from proxy.policy.coalescing import Role
+from proxy.policy.recovery import Kind, RecoveryRules
+from proxy.policy.routing import Route
+from proxy.wire.relay import Relay
 from tests.simulation.scripted import Step, answers, fails, hangs, refuses
 from tests.simulation.virtual import now_ms, simulated
-from tests.simulation.world import EXACT, UPDATE, Visitor, World
+from tests.simulation.world import CREATE, EXACT, HISTORY, LOAD, UPDATE, Visitor, World
 
 PATIENCE_MS = 2000  # every route's total timeout
 GRACE_MS = 5
+LAST_MS = 1500  # nobody comes later,
+QUIET_MS = 12_000  # and by then nothing of it is left
+
+RECENT = replace(HISTORY, recovery=replace(HISTORY.recovery, stale_if_error_s=600.0))
+LISTS = Route(
+    "lists", "GET", "/api/lists", "sessions", "sessions", retry=EXACT, reuse_s=2.0,
+    recovery=RecoveryRules(stale_if_error_s=600.0),
+)  # fmt: skip
+TOUCH = Route("touch", "POST", "/api/touch", "sessions", "sessions", retry=EXACT)
+ROUTES = (CREATE, LOAD, UPDATE, RECENT, LISTS, TOUCH)
+WRITES = ("update", "create", "touch")
+
+# Each user is told apart by another field, the last two by one that nobody was told of.
+USERS: dict[str, dict[str, str]] = {
+    "ada": {"Authorization": "ada"},
+    "bob": {"Authorization": "bob"},
+    "cyd": {"Cookie": "theme=dark; sid=cyd"},
+    "dan": {"Cookie": "theme=dark; sid=dan"},
+    "eve": {"X_Tenant": "eve"},
+    "fay": {"X_Tenant": "fay"},
+}
+STRANGERS = ("eve", "fay")
 
 
 class Behaviour(NamedTuple):
-    """What the backend does with one call: its kind, how long it takes, and when in between a write takes effect."""
+    """What the backend does with one call: its kind, how long it takes, and when in between a write takes effect.
+
+    `late` fails, and does what it was asked all the same: up to a second after it failed.
+    """
 
     kind: str
     after_ms: int
@@ -27,7 +59,7 @@ class Behaviour(NamedTuple):
 
 
 class Act(NamedTuple):
-    """One client: when it comes, what it wants, how long it has, and when it leaves."""
+    """One client: when it comes, what it wants, how long it has, when it leaves, and whether it carries a token."""
 
     at_ms: int
     kind: str
@@ -35,63 +67,129 @@ class Act(NamedTuple):
     report: str
     own_ms: int | None
     leaves_after_ms: int | None
+    token: bool
+
+    @property
+    def about(self) -> str:
+        """Return what it reads, or is about to change."""
+        return f"list of {self.user}" if self.kind == "lists" else self.report
 
 
 # Close together on purpose: what can go wrong goes wrong between requests that overlap.
 BEHAVIOURS = st.builds(
     Behaviour,
-    st.sampled_from(["ok"] * 8 + ["503", "429", "404", "reset", "refuse", "hang"]),
+    st.sampled_from(["ok"] * 8 + ["stream", "cookie", "late"] * 2 + ["503", "429", "404", "reset", "refuse", "hang"]),
     st.sampled_from([0, 20, 100, 250, 600, 900]),
     st.sampled_from([0.0, 0.5, 1.0]),
 )
 ACTS = st.builds(
     Act,
     st.integers(0, 60).map(lambda step: step * 25),
-    st.sampled_from(["load", "load", "load", "history", "history", "update", "update", "create"]),
-    st.sampled_from(["ada", "ada", "bob"]),
+    st.sampled_from(["load", "load", "load", "recent", "recent", "lists", "lists", *WRITES, "update"]),
+    st.sampled_from(["ada", "ada", "ada", "bob", "cyd", "cyd", "dan", "eve", "eve", "fay"]),
     st.sampled_from(["r1", "r1", "r2"]),
     st.sampled_from([None, None, None, 0, 60, 333, 900, 2500]),
     st.sampled_from([None, None, None, 0, 30, 200, 700]),
+    st.booleans(),
 )
 RULES = BreakerRules(failure_threshold=3, reset_timeout_s=0.3, jitter=0.0)
 
 
+class Told(NamedTuple):
+    """What a body says: to whom, the version of what was asked for, and how often he touched everything."""
+
+    user: str
+    version: int
+    touched: int
+
+    @classmethod
+    def of(cls, body: bytes) -> "Told | None":
+        """Read a body; None for a document of the sidecar's own, or where nothing had arrived."""
+        words = body.decode().split()
+        return cls(words[0], int(words[1]), int(words[2])) if body and body[:1] != b"{" else None
+
+
 @dataclass
 class Backend:
-    """Sessions with versions. A read tells the version at its arrival; a write takes effect before its answer."""
+    """Sessions with versions. A read tells the versions at its arrival; a write takes effect before its answer.
+
+    A write to a report changes it for everybody, and the list of its user; a touch changes all that its user sees.
+    """
 
     behaviours: list[Behaviour]
     versions: Counter[str] = field(default_factory=Counter)
+    touched: Counter[str] = field(default_factory=Counter)
+    came_late: Counter[str] = field(default_factory=Counter)  # versions that nobody was told of
 
     def play(self, request: Request, number: int) -> Step:
         """Do what the schedule says with this call."""
         behaviour = self.behaviours[(number - 1) % len(self.behaviours)]
-        after_s = behaviour.after_ms / 1000
-        if behaviour.kind == "reset":
-            return fails(after_s=after_s)
-        if behaviour.kind == "refuse":
-            return refuses()
-        if behaviour.kind == "hang":
-            return hangs()
-        if behaviour.kind != "ok":
-            return answers(int(behaviour.kind), self._told(request, 0), after_s)
-        return self._done(request, behaviour, after_s)
+        after_s, told = behaviour.after_ms / 1000, self._told(request)
+        match behaviour.kind:
+            case "reset":
+                return fails(after_s=after_s)
+            case "late":
+                asyncio.get_running_loop().call_later(after_s + behaviour.takes_effect, self._late, request)
+                return fails(after_s=after_s)
+            case "refuse":
+                return refuses()
+            case "hang":
+                return hangs()
+            case "stream" if request.safe:
+                return _streams(told, after_s)
+            case "cookie":
+                return self._done(request, behaviour, answers(200, told, after_s, Set_Cookie=f"sid={number}"))
+            case "ok" | "stream":
+                return self._done(request, behaviour, answers(200, told, after_s))
+        return answers(int(behaviour.kind), told, after_s)
 
-    def _done(self, request: Request, behaviour: Behaviour, after_s: float) -> Step:
-        report = _report(request)
-        if request.method in ("PATCH", "POST"):
-            step = answers(200, self._told(request, 0), after_s)
-            return step._replace(effect=lambda: self._write(report), effect_s=after_s * behaviour.takes_effect)
-        return answers(200, self._told(request, self.versions[report]), after_s)
+    def _done(self, request: Request, behaviour: Behaviour, step: Step) -> Step:
+        if request.safe:
+            return step
+        return step._replace(
+            effect=lambda: self._write(request), effect_s=step.after_s * behaviour.takes_effect
+        )  # fmt: skip
 
-    def _write(self, report: str) -> None:
-        self.versions[report] += 1
+    def _write(self, request: Request) -> None:
+        user, about = _user(request), _about(request)
+        if about is None:
+            self.touched[user] += 1
+        else:
+            self.versions[about] += 1
+            self.versions[f"list of {user}"] += 1
 
-    def _told(self, request: Request, version: int) -> bytes:
-        return b"%b %d" % (request.fields[b"authorization"], version)
+    def _late(self, request: Request) -> None:
+        if not request.safe:
+            self._write(request)
+            user, about = _user(request), _about(request)
+            for changed in [f"touched by {user}"] if about is None else [about, f"list of {user}"]:
+                self.came_late[changed] = self.touched[user] if about is None else self.versions[changed]
+
+    def _told(self, request: Request) -> bytes:
+        user = _user(request)
+        version = self.versions[_about(request) or f"list of {user}"]
+        return f"{user} {version} {self.touched[user]}".encode()
 
 
-def _report(request: Request) -> str:
+def _streams(told: bytes, lasts_s: float) -> Step:
+    """Answer at once with a body that goes on for as long as other answers take to come."""
+    relay = Relay(lambda pause: None, lambda: None)
+    relay.push(told)
+    asyncio.get_running_loop().call_later(lasts_s, relay.finish)
+    return Step(Response(200, b"", Fields(()), relay, Framing.CHUNKED))
+
+
+def _user(request: Request) -> str:
+    fields = request.fields
+    said = fields.get(b"authorization") or fields.get(b"x-tenant") or fields.get(b"cookie")
+    assert said is not None
+    return said.decode().rpartition("=")[2]
+
+
+def _about(request: Request) -> str | None:
+    """Return the report that a request is about; lists and touches are about none."""
+    if request.path in (b"/api/lists", b"/api/touch"):
+        return None
     if request.method == "POST":
         assert isinstance(request.body, bytes)
         return "r1" if b"r1" in request.body else "r2"
@@ -99,49 +197,74 @@ def _report(request: Request) -> str:
 
 
 class Seen(NamedTuple):
-    """A visitor, and the version that had been acknowledged to somebody before it came."""
+    """A visitor, and what had been acknowledged to somebody, or come about late, before it came."""
 
     act: Act
     visitor: Visitor
     acknowledged: int
+    touched: int
+    late: int
+    late_touch: int
 
 
-def ask(world: World, act: Act, **own: str) -> Visitor:
+def ask(world: World, act: Act) -> Visitor:
     """Let one client ask."""
+    fields = dict(USERS[act.user])
+    if act.own_ms is not None:
+        fields["X_Request_Deadline_Ms"] = str(act.own_ms)
+    if act.token and act.kind in WRITES:
+        fields["X_CSRF_Token"] = f"{act.at_ms}"
     match act.kind:
         case "load":
-            return world.get(act.report, act.user, **own)
-        case "history":
-            return world.history(act.report, act.user, **own)
+            return world.get(act.report, None, **fields)
+        case "recent":
+            return world.history(act.report, None, **fields)
+        case "lists":
+            return world.visit("GET", "/api/lists", b"", None, **fields)
         case "update":
-            return world.patch(act.report, b"{}", act.user, **own)
-    return world.create(act.report, act.user, **own)
+            return world.patch(act.report, b"{}", None, **fields)
+        case "touch":
+            return world.visit("POST", "/api/touch", b"", None, **fields)
+    return world.create(act.report, None, **fields)
 
 
-async def play(world: World, backend: Backend, acts: list[Act]) -> list[Seen]:
-    """Let everybody come and leave in time; return them once all records are written."""
-    acknowledged: Counter[str] = Counter()
-    seen: list[Seen] = []
+@dataclass
+class Play:
+    """One run: everybody comes and leaves in time, and what was acknowledged by then is written down."""
 
-    def come(act: Act) -> None:
-        own: dict[str, str] = {} if act.own_ms is None else {"X_Request_Deadline_Ms": str(act.own_ms)}
-        visitor = ask(world, act, **own)
-        seen.append(Seen(act, visitor, acknowledged[act.report]))
+    world: World
+    backend: Backend
+    acknowledged: Counter[str] = field(default_factory=Counter)
+    seen: list[Seen] = field(default_factory=list)
+
+    async def run(self, acts: Iterable[Act]) -> None:
+        """Play until all records are written, and long enough for every timer to be over."""
+        for act in sorted(acts, key=lambda act: act.at_ms):
+            self.world.later(act.at_ms, lambda act=act: self._come(act))  # type: ignore[misc]
+        await self.world.until_ms(LAST_MS + 1)
+        for each in self.seen:
+            await each.visitor.finish()
+        assert now_ms() < QUIET_MS
+        await self.world.until_ms(QUIET_MS)
+
+    def _come(self, act: Act) -> None:
+        told, late = self.acknowledged, self.backend.came_late
+        visitor, touch = ask(self.world, act), f"touched by {act.user}"
+        self.seen.append(Seen(act, visitor, told[act.about], told[touch], late[act.about], late[touch]))
         if act.leaves_after_ms is not None:
-            world.later(act.leaves_after_ms, visitor.leave)
-        if act.kind in ("update", "create"):
-            visitor.client.when_answered = lambda: acknowledge(act.report, visitor)
+            self.world.later(act.leaves_after_ms, visitor.leave)
+        if act.kind in WRITES:
+            visitor.client.when_answered = lambda: self._acknowledge(act, visitor)
 
-    def acknowledge(report: str, visitor: Visitor) -> None:
-        if visitor.status == 200:
-            acknowledged[report] = max(acknowledged[report], backend.versions[report])
-
-    for act in sorted(acts, key=lambda act: act.at_ms):
-        world.later(act.at_ms, lambda act=act: come(act))  # type: ignore[misc]
-    await world.until_ms(1501)
-    for each in seen:
-        await each.visitor.finish()
-    return seen
+    def _acknowledge(self, act: Act, visitor: Visitor) -> None:
+        if visitor.status != 200:
+            return
+        backend = self.backend
+        if act.kind == "touch":
+            self.acknowledged[f"touched by {act.user}"] = backend.touched[act.user]
+        else:
+            for changed in (act.report, f"list of {act.user}"):
+                self.acknowledged[changed] = max(self.acknowledged[changed], backend.versions[changed])
 
 
 def check_caller(each: Seen) -> None:
@@ -155,35 +278,78 @@ def check_caller(each: Seen) -> None:
         return
     assert visitor.client.answers == 1
     assert visitor.waited_ms <= patience_ms + GRACE_MS, f"{act} waited {visitor.waited_ms} ms"
-    if visitor.status != 200 or visitor.client.body.startswith(b"{"):
+    told = Told.of(visitor.client.body) if visitor.status == 200 else None
+    if told is None:
         return
-    user, version = visitor.client.body.split()
-    assert user.decode() == act.user
-    if act.kind in ("load", "history"):
-        assert int(version) >= each.acknowledged, f"{act} saw {version!r}, {each.acknowledged} had been acknowledged"
+    assert told.user == act.user, f"{act} was given what {told.user} was told"
+    if act.kind not in WRITES:
+        assert told.version >= each.acknowledged, f"{act} saw {told}, {each.acknowledged} had been acknowledged"
+        assert told.touched >= each.touched, f"{act} saw {told}, {each.touched} touches had been acknowledged"
+        if visitor.exchange.ending == "reused" or visitor.exchange.result.recovery is Kind.STALE:
+            assert told.version >= each.late, f"{act} was given {told} that was kept, {each.late} had come about"
+            assert told.touched >= each.late_touch, f"{act} was given {told} that was kept, {each.late_touch} had come"
+
+
+def check_strangers(seen: list[Seen]) -> None:
+    """A cookie that is set for somebody without credentials is set for him alone (C7)."""
+    strangers = [each.visitor.client.fields for each in seen if each.act.user in STRANGERS]
+    cookies = Counter(fields.get(b"set-cookie") for fields in strangers if b"set-cookie" in fields)
+    assert max(cookies.values(), default=0) <= 1
 
 
 def check_world(world: World, seen: list[Seen]) -> None:
     """Everything that was taken came back, everything was counted once, and no ladder was longer than its limit."""
     assert world.at_rest(), f"{world.breaker!r} {len(world.flights)} flights, {world.flights.followers} followers"
-    assert Counter(map(id, world.ledger.records)) == Counter(id(each.visitor.exchange) for each in seen)
+    records = world.ledger.records
+    assert Counter(map(id, records)) == Counter(id(each.visitor.exchange) for each in seen)
+    roles = Counter(record.role for record in records)
+    assert world.roles() == (roles[Role.LED], roles[Role.JOINED], roles[Role.ALONE])
     assert sum(world.roles()) == len(seen)
     calls = Counter(call.field(b"x-correlation-id") for call in world.upstream.calls)
     assert max(calls.values(), default=0) <= 1 + EXACT.max_retries
-    for exchange in world.ledger.records:
-        if exchange.route is UPDATE:  # T1: nothing says that a second PATCH would be safe
+    assert sum(len([a for a in record.attempts if a.result != "destination_unavailable"]) for record in records) == len(
+        world.upstream.calls
+    )
+    for exchange in records:
+        if exchange.route in (UPDATE, TOUCH):  # T1: nothing says that a second one would be safe
             assert sum(attempt.sent for attempt in exchange.attempts) <= 1
+
+
+def check_flights(records: list[Bag]) -> None:
+    """One flight, one ladder (C9): who shares a flight has no call but its leader's; its followers are counted."""
+    flights = {record.flight.id: record.flight for record in records if record.flight is not None}
+    joined = [record for record in records if record.role is Role.JOINED and record.flight is not None]
+    late = {flight.key for flight in flights.values() if flight.late}
+    for record in joined:
+        if record.attempts and record.flight is not None:  # nobody else led, so it did (C9); or it is a stranger's (C7)
+            assert record.flight.key in late or record.request.fields.get(b"x-tenant") is not None
+    asking = Counter(x.flight.id for x in records if x.flight is not None and x.role is Role.LED and x.attempts)
+    assert max(asking.values(), default=0) <= 1
+    followed = Counter(x.flight.id for x in joined if x.flight is not None and not x.attempts)
+    assert all(flights[id_].followers >= followed[id_] for id_ in followed)
+    if not any(record.attempts for record in joined) and not any(flight.late for flight in flights.values()):
+        assert sum(flight.followers for flight in flights.values()) == len(joined)
+
+
+def check_loop() -> None:
+    """No task and no timer is left: nobody waits for what is over."""
+    loop = asyncio.get_running_loop()
+    assert asyncio.all_tasks(loop) == {asyncio.current_task()}
+    assert [timer for timer in loop._scheduled if not timer.cancelled()] == []  # type: ignore[attr-defined]
 
 
 @settings(max_examples=100, deadline=None)
 @given(acts=st.lists(ACTS, min_size=20, max_size=50), behaviours=st.lists(BEHAVIOURS, min_size=4, max_size=12))
 @simulated
 async def test_any_schedule(acts: list[Act], behaviours: list[Behaviour]) -> None:
-    """C3-C6, C9, C12, T3, B3: the promises that hold whatever happens, over random schedules."""
+    """P1, C3-C7, C9, C12, T3, B3, S3: the promises that hold whatever happens, over random schedules."""
     backend = Backend(behaviours)
-    world = World(backend.play, rules=RULES)
-    seen = await play(world, backend, acts)
-    for each in seen:
+    world = World(backend.play, ROUTES, RULES)
+    play = Play(world, backend)
+    await play.run(acts)
+    for each in play.seen:
         check_caller(each)
-    check_world(world, seen)
-    assert now_ms() < 60_000
+    check_strangers(play.seen)
+    check_world(world, play.seen)
+    check_flights(world.ledger.records)
+    check_loop()
