@@ -1,0 +1,9 @@
+"""What mitmproxy does not do by itself: a request id."""
+
+from typing import Any
+from uuid import uuid4
+
+
+def request(flow: Any) -> None:
+    """Give the request its id before it goes upstream."""
+    flow.request.headers["X-Request-ID"] = str(uuid4())
