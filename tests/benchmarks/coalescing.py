@@ -35,7 +35,7 @@ async def compare(folder: Path, rounds: int) -> bool:
         for name, start in starts.items():
             (folder / name).mkdir()
             ports[name] = await stack.enter_async_context(start(folder / name, scripted.url))
-            await play(CASES[0], scripted, ports[name], 8, f"warm-{name}")
+            await play(CASES[0], scripted, ports[name], max(CLIENTS), f"warm-{name}")
         tables = {count: [row for case in CASES for row in await rows(case, scripted, ports, count, rounds)]
                   for count in CLIENTS}  # fmt: skip
     for count, table in tables.items():
