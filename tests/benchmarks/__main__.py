@@ -12,7 +12,7 @@ from time import perf_counter
 import orjson
 
 from tests.benchmarks.figures import Results
-from tests.benchmarks.machine import cores, describe, found, raise_file_limit
+from tests.benchmarks.machine import Cores, cores, describe, found, raise_file_limit, settle_on
 from tests.benchmarks.measures import MEASURES
 from tests.benchmarks.peers import OURS, PEERS, Peer
 from tests.benchmarks.plot import draw
@@ -67,13 +67,13 @@ def chosen(wanted: Sequence[str] | None, results: Results) -> list[Peer]:
     return peers
 
 
-def measure(options: argparse.Namespace, folder: Path) -> Results:
+def measure(options: argparse.Namespace, folder: Path, own: Cores) -> Results:
     """Measure everything that is asked for."""
     results = Results(about=describe() | {"command": shlex.join(("python", "-m", "tests.benchmarks", *sys.argv[1:]))})
     rounds, seconds, guests = (1, 1, GUESTS // 10) if options.quick else (options.rounds, options.seconds, GUESTS)
     if options.quick:
         results.remark("one short round: good for trying the command, not for figures")
-    stage = Stage(folder, cores(), raise_file_limit(), rounds=rounds, seconds=seconds, guests=guests, results=results)
+    stage = Stage(folder, own, raise_file_limit(), rounds=rounds, seconds=seconds, guests=guests, results=results)
     peers = chosen(options.peers, results)
     for name in options.only:
         began = perf_counter()
@@ -94,13 +94,13 @@ def main(given: Sequence[str]) -> int:
         if found("wrk") is None:
             print("benchmarks: wrk is not installed (Debian: apt-get install wrk)", file=sys.stderr)
             return 2
+        own = cores()
+        settle_on(own.load)
         with TemporaryDirectory(prefix="backstay-bench-") as folder:
             if options.soak:
-                stage = Stage(
-                    Path(folder), cores(), raise_file_limit(), rounds=1, seconds=1, guests=0, results=Results()
-                )
+                stage = Stage(Path(folder), own, raise_file_limit(), rounds=1, seconds=1, guests=0, results=Results())
                 return 0 if soak(stage, options.soak) else 1
-            results = measure(options, Path(folder))
+            results = measure(options, Path(folder), own)
     print(render(results, detailed=True))
     if options.report:
         options.report.write_text(render(results, detailed=False))

@@ -28,6 +28,11 @@ def cores() -> Cores:
     return Cores(available[-1], available[0])
 
 
+def settle_on(core: int) -> None:
+    """Run on this core from now on."""
+    os.sched_setaffinity(0, {core})
+
+
 def pinned(core: int, command: tuple[str, ...]) -> tuple[str, ...]:
     """Return the command that runs `command` on one core; the process keeps its id."""
     return ("taskset", "-c", str(core), *command)

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from itertools import count
+from pathlib import Path
 from select import select
 from time import perf_counter
 
@@ -91,4 +92,5 @@ def _requests(first: int) -> Iterator[bytes]:
 
 if __name__ == "__main__":
     gc.disable()
+    Path("/proc/self/timerslack_ns").write_text("1")  # 50 µs by default
     print(json.dumps(run(int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4]))))

@@ -18,10 +18,11 @@ COMPARED = ("throughput", "p99", "cpu", "added_p50", "added_p99", "many", "many_
 def render(results: Results, *, detailed: bool) -> str:
     """Return the report; in detail, with every figure's range."""
     shown = {key: head for key, head in COLUMNS.items() if key in results.figures}
+    ratios = _ratios(results)
     parts = [
         table(["median", *shown.values()], _medians(results, list(shown))),
-        f"{OURS} divided by each, round by round: the median (and the range)",
-        table(["", *(shown[key] for key in COMPARED if key in shown)], _ratios(results)),
+        f"{OURS} divided by each, round by round: the median (and the range)" if ratios else "",
+        table(["", *(shown[key] for key in COMPARED if key in shown)], ratios),
         table(["", "GET/s", "CPU, µs a request", "MiB"], _scale(results)),
         table(["quantity", "", "median", "least", "most", "unit"], _details(results)) if detailed else "",
         "\n".join(f"* {remark}" for remark in remarks(results)),
