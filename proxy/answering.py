@@ -6,6 +6,7 @@ from proxy.bag import Bag
 from proxy.errors import Problem
 from proxy.message import Lines, Reader, Response, answer_in
 from proxy.policy import answers, disclosure
+from proxy.policy.coalescing import JOINED
 from proxy.policy.recovery import Result
 
 
@@ -20,16 +21,18 @@ class Answering(Bag):
 
     def _record_later(self) -> None:
         """Leave it after whatever the loop is about to do, with the time of now."""
-        self._stop_the_clock()
+        if not self.duration_s:
+            self._stop_the_clock()
         asyncio.get_running_loop().call_soon(self._record)
 
-    def _stop_the_clock(self) -> None:
-        if not self.duration_s:
-            self.duration_s = self._parts.clock.now() - self.started
+    def _stop_the_clock(self) -> float:
+        self.duration_s = self._parts.clock.now() - self.started
+        return self.duration_s
 
     def _own(self, problem: Problem, retry_after_s: float | None = None) -> tuple[Response, Lines]:
         response = answers.own_answer(problem, self.correlation.id, self._wiring.cors.lines(self.request))
-        return response, self._to_client(self._story()._replace(error=problem.error, retry_after_s=retry_after_s))
+        story = self._story(self.duration_s)._replace(error=problem.error, retry_after_s=retry_after_s)
+        return response, self._to_client(story)
 
     def _give(self, response: Response, more: Lines) -> None:
         """Write a whole answer; where the trail must have it first, once it has, or else a refusal instead (A2)."""
@@ -43,12 +46,22 @@ class Answering(Bag):
             self, lambda kept: self._client.write(*(told if kept else self._own(answers.problem_of(answers.WITHHELD))))
         )
 
+    def _beside(self, elapsed_s: float) -> Lines:
+        """Return what goes with this caller's answer."""
+        result, attempts = self.result, self.attempts
+        untold = result.recovery is None and result.ttl_s is None and not self.route.explain
+        if untold and len(attempts) == 1 and self.role is not JOINED:
+            return self._in_short(elapsed_s * 1000, attempts[0].ms)
+        return self._to_client(self._story(elapsed_s))
+
+    def _in_short(self, total_ms: float, upstream_ms: float) -> Lines:
+        return disclosure.of_plain_answer(self.correlation.id, total_ms, upstream_ms, expose=self._parts.expose)
+
     def _to_client(self, story: disclosure.Story) -> Lines:
         return disclosure.to_client(story, expose=self._parts.expose)
 
-    def _story(self) -> disclosure.Story:
+    def _story(self, elapsed_s: float) -> disclosure.Story:
         result = self.result
-        elapsed_s = self._parts.clock.now() - self.started
         story = disclosure.story(self.correlation.id, result, self.role, self.attempts, elapsed_s, self.request)
         why = disclosure.explanation(self.route, self.request, self.alone_because, self.attempts)
         return story if why is None else story._replace(explanation=why)

@@ -6,22 +6,23 @@ from collections.abc import Iterator
 from proxy.errors import Problem, Reason
 from proxy.message import Failure, Reader, Request
 from proxy.parts import Client, Mark, Parts
-from proxy.policy import idempotency, summary
+from proxy.policy import idempotency
 from proxy.policy.attempts import Attempt
 from proxy.policy.claims import Claim, Mine
 from proxy.policy.coalescing import Flight, Role
 from proxy.policy.correlation import Correlation
-from proxy.policy.deadline import Deadline
 from proxy.policy.identity import Identity
 from proxy.policy.recovery import Result
 from proxy.policy.restoration import Restoration
 from proxy.policy.routing import NO_SUBJECT
+from proxy.policy.summary import GOOD
 from proxy.policy.tracing import Span
 
 LOST = Result(Failure(Reason.INTERNAL, sent=True))  # what followers get if their leader's task dies of a bug
 LEFT = Result(Failure(Reason.CANCELLED, sent=True))
 OUT_OF_TIME = Result(Failure(Reason.RESPONSE_TIMEOUT, sent=True))
 NOBODY = Identity(b"", b"")
+_UNNAMED = Correlation("")
 
 
 class Bag:
@@ -30,9 +31,9 @@ class Bag:
     __slots__ = (
         "_begun", "_client", "_failure_counted", "_led", "_mark", "_needed", "_parts", "_reader", "_recorded",
         "_sending", "_until", "_wiring", "alone_because", "answered", "attempts", "bytes_in", "bytes_out",
-        "correlation", "deadline", "duration_s", "flight", "gone", "held", "identity", "key", "match", "problem",
-        "record_id", "request", "restoration", "result", "role", "route", "span", "started", "started_wall", "subject",
-        "task", "trace_id", "truncated", "would",
+        "correlation", "deadline", "duration_s", "ending", "flight", "gone", "held", "identity", "key", "level",
+        "match", "problem", "record_id", "request", "restoration", "result", "role", "route", "span", "started",
+        "started_wall", "subject", "task", "trace_id", "truncated", "would",
     )  # fmt: skip
 
     def __init__(self, parts: Parts, request: Request, client: Client) -> None:
@@ -41,18 +42,18 @@ class Bag:
         self._client = client
         self.request = request
         self.record_id = ""  # the ledger's
-        self.match = parts.router.match(request)  # 2. Route: a body's limits are its route's
-        self.route = self.match.route
-        self._wiring = parts.wired(self.route)
+        self.match = match = parts.router.match(request)  # 2. Route: a body's limits are its route's
+        self.route = route = match.route
+        self._wiring = parts.wiring[route.operation]
         self.task: asyncio.Task[None] | None = None
         self.started = self.started_wall = self.duration_s = 0.0
-        self.correlation = Correlation("")
+        self.correlation = _UNNAMED
         self.trace_id: str | None = None
         self.span: Span | None = None
         self.subject = NO_SUBJECT
         self.identity = NOBODY
         self.key: idempotency.Key | None = None
-        self.deadline = self._until = Deadline(0.0)
+        self.deadline = self._until = 0.0
         self.role: Role | None = None
         self.alone_because = ""
         self.flight: Flight | None = None
@@ -63,6 +64,8 @@ class Bag:
         self.answered = 0  # the status that went out; 0: none did
         self.bytes_in = self.bytes_out = 0
         self.gone = self.truncated = False
+        self.ending = ""  # how it ended, in one bounded word: known with its record
+        self.level = ""  # the target level of its duration, "" for a route without a target
         self.would: list[str] | None = None  # in a dry run: what was only noted
         self.restoration: Restoration | None = None  # the one that it was part of; the observer's
         self._reader: Reader | None = None
@@ -93,17 +96,6 @@ class Bag:
         return self._wiring.identifier.owners(self.request)
 
     @property
-    def ending(self) -> str:
-        """Return how it ended, in one bounded word."""
-        refused_here = self.problem is not None and self.problem.error is Reason.REQUEST_ERROR
-        return summary.ending(self.result, self.answered, refused=refused_here, truncated=self.truncated)
-
-    @property
     def succeeded(self) -> bool:
         """Tell whether the client got what it asked for."""
-        return summary.succeeded(self.ending)
-
-    @property
-    def level(self) -> str:
-        """Return the target level of its duration, "" for a route without a target."""
-        return self.route.target.level(self.duration_s) if self.route.target is not None else ""
+        return self.ending in GOOD

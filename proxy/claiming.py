@@ -7,6 +7,7 @@ from proxy.errors import Reason, Refusal
 from proxy.policy import claims
 from proxy.policy.claims import Answer, Ask, Claim, Held, Mine, Misuse, Settled, Standing, TakeOver, Untold, Wait
 from proxy.policy.coalescing import Flight, sets_a_strangers_cookie
+from proxy.policy.deadline import remaining
 from proxy.policy.idempotency import Key
 from proxy.policy.recovery import Result
 from proxy.policy.routing import Idempotency
@@ -84,7 +85,7 @@ class Claiming(Recovering):
                         self._note("taken_over")
                         self._adopt(orphan.key)
                 case Wait(held):
-                    left_s = self._until.remaining(self._parts.clock.now())
+                    left_s = remaining(self._until, self._parts.clock.now())
                     waited = await self._parts.claims.wait(claim, held, left_s) if left_s > 0 else None
                     if waited is None:
                         return OUT_OF_TIME

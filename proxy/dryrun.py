@@ -7,9 +7,8 @@ from proxy.message import Lines, Outcome, Request
 from proxy.parts import Client, Parts
 from proxy.policy import recovery
 from proxy.policy.attempts import Attempt
-from proxy.policy.breaker import State
+from proxy.policy.breaker import Permit, State
 from proxy.policy.coalescing import Flight, Joined, Role
-from proxy.policy.deadline import Deadline
 from proxy.policy.disclosure import Story
 from proxy.policy.recovery import Honest, Result
 from proxy.policy.retry import Again, Decision, Stop
@@ -32,7 +31,7 @@ class DryRun(Exchange):
             super()._open()
         except Refusal as refusal:
             self._notes.append(f"refuse: {refusal.status} {refusal.metric}")
-        self.deadline = Deadline(self.started + PATIENCE_S)
+        self.deadline = self.started + PATIENCE_S
 
     def _join(self, now: float) -> Joined:
         place = super()._join(now)
@@ -68,16 +67,16 @@ class DryRun(Exchange):
             self._notes.append("reuse a kept answer")
         return None
 
-    async def _attempt(self, request: Request, waited_s: float) -> Outcome:
+    def _admit(self, attempt: Attempt, now: float) -> Permit | None:
         if self._wiring.breaker.state is State.OPEN:
             self._notes.append("fast-fail: the circuit is open")
-        return await super()._attempt(request, waited_s)
+        return super()._admit(attempt, now)
 
-    def _explain(self, decision: Decision) -> Decision:
+    def _explain(self, attempt: Attempt, decision: Decision) -> Decision:
         if isinstance(decision, Again):
             self._notes.append(f"retry: {decision.reason}")
-            return super()._explain(Stop("dry_run"))
-        return super()._explain(decision)
+            return super()._explain(attempt, Stop("dry_run"))
+        return super()._explain(attempt, decision)
 
     async def _recover(self, outcome: Outcome) -> Result:
         plan = recovery.plan(self.route.recovery, outcome, self.match.names, self.subject.value)
@@ -86,6 +85,9 @@ class DryRun(Exchange):
         return Result(outcome)
 
     def _to_upstream(self, request: Request, attempt: Attempt, remaining_s: float) -> Lines:
+        return ()
+
+    def _in_short(self, total_ms: float, upstream_ms: float) -> Lines:
         return ()
 
     def _to_client(self, story: Story) -> Lines:

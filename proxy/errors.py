@@ -1,16 +1,17 @@
 """Refusals and failures by name: each knows its status, its RFC 9209 error type and its problem document (RFC 9457)."""
 
-from enum import StrEnum
 from typing import NamedTuple
 
 import orjson
+
+from proxy.words import Word
 
 
 class StartError(Exception):
     """Say in one line why the sidecar cannot start, and what to change."""
 
 
-class Reason(StrEnum):
+class Reason(Word):
     """Why there is no answer from upstream; the values are the error types of RFC 9209 section 2.3."""
 
     CIRCUIT_OPEN = "destination_unavailable"

@@ -2,22 +2,21 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 
 from proxy.answering import opened
 from proxy.bag import LEFT, LOST, OUT_OF_TIME
 from proxy.claiming import Claiming
 from proxy.errors import BrokenBody, Problem, Reason, Refusal, refused
-from proxy.message import Failure, Lines, Outcome, Request, Response, answer_in, discard
-from proxy.parts import Witness
-from proxy.policy import answers, coalescing, correlation, disclosure, idempotency, kept, recovery
-from proxy.policy.attempts import Attempt, attempt_timeout, ladder_outcome
-from proxy.policy.breaker import FAILURES, Permit, Refused
-from proxy.policy.classify import classify
-from proxy.policy.coalescing import Flight, Joined, Overflow, Role
-from proxy.policy.deadline import Deadline, callers_budget
+from proxy.message import Failure, Outcome, Request, Response, answer_in, discard
+from proxy.policy import answers, coalescing, correlation, idempotency, kept, recovery, summary
+from proxy.policy.attempts import Attempt, ladder_outcome
+from proxy.policy.classify import SUCCESS, classify
+from proxy.policy.coalescing import ALONE, JOINED, Flight, Joined, Overflow, Role
+from proxy.policy.deadline import callers_budget, remaining
 from proxy.policy.recovery import Create, LoadExisting, Recovered, Result, UseStale
-from proxy.policy.retry import Again, Decision, Question
-from proxy.policy.routing import Idempotency, subject_of
+from proxy.policy.retry import DONE, Again
+from proxy.policy.routing import subject_of
 
 _log = logging.getLogger("backstay.exchange")
 
@@ -36,8 +35,9 @@ class Exchange(Claiming):
         self._begun = True
         try:
             self._open()
-            result = await self._obtain()
-            await self._answer(result)
+            streamed = self._answer(await self._obtain())
+            if streamed is not None:
+                await self._relay(streamed)
         except Refusal as refusal:
             self._say(refused(refusal))
         except asyncio.CancelledError:
@@ -53,7 +53,7 @@ class Exchange(Claiming):
                 self._reader.close()
             if self.held:
                 self._let_claims_go(self.held, asked=any(attempt.sent for attempt in self.attempts))
-            if self.role is Role.JOINED:  # nobody's answer waits for the records of those who landed before him
+            if self.role is JOINED:  # nobody's answer waits for the records of those who landed before him
                 self._record_later()
             else:
                 self._record()
@@ -74,75 +74,83 @@ class Exchange(Claiming):
     # 3. Open: ids, and the one instant that covers everything
 
     def _open(self) -> None:
-        parts, route, fields = self._parts, self.route, self.request.fields
+        parts, route, request, fields = self._parts, self.route, self.request, self.request.fields
         self.started, self.started_wall = parts.clock.now(), parts.clock.wall()
         sent = fields.get(b"x-correlation-id")
         self.correlation = correlation.correlate(route.operation, sent, self.started_wall, parts.random)
         if self.gone:
             raise asyncio.CancelledError
-        self.trace_id = correlation.trace_id(fields.get(b"traceparent"))
-        if self.trace_id is None and b"traceparent" in fields:  # X2
-            self.request.fields = fields.without((b"traceparent", b"tracestate"))
+        if b"traceparent" in fields:
+            self.trace_id = correlation.trace_id(fields[b"traceparent"])
+            if self.trace_id is None:  # X2
+                request.fields = fields.without((b"traceparent", b"tracestate"))
         if parts.tracer is not None:
             self.span = parts.tracer.begin(self)
         if route.host is not None:
-            self.request.fields = self.request.fields.with_line(b"Host", route.host)
-        self.subject = subject_of(self.match, self.request)
-        self.deadline = Deadline(self.started + route.total_timeout_s)
-        own = callers_budget(fields.get(parts.deadline_field))
-        if own is not None:
-            self.deadline = self.deadline.no_later_than(self.started + own)
+            request.fields = request.fields.with_line(b"Host", route.host)
+        self.subject = subject_of(self.match, request)
+        self.deadline = self.started + route.total_timeout_s
+        if parts.deadline_field in fields and (own := callers_budget(fields[parts.deadline_field])) is not None:
+            self.deadline = min(self.deadline, self.started + own)
         self._until = self.deadline
-        self.key = idempotency.accepted(route, self.request)
+        if b"idempotency-key" in fields:
+            self.key = idempotency.accepted(route, request)
 
     # 4. Join: lead, follow or go alone
 
-    async def _obtain(self) -> Result:
-        route = self.route
-        store_first = route.store_required or (route.idempotency is Idempotency.REPLAY and self.key is not None)
-        if store_first and (stored := await self._replayed()) is not None:
-            return stored
+    def _obtain(self) -> Awaitable[Result]:
+        """Return the one thing to wait for; a plain request has its place at once."""
+        if self.route.store_required or self.key is not None:
+            return self._stored_or_obtained()
+        return self._placed(self._join(self.started))
+
+    async def _stored_or_obtained(self) -> Result:
+        stored = await self._replayed()
+        return await self._placed(self._join(self.started)) if stored is None else stored
+
+    def _placed(self, place: Joined) -> Awaitable[Result]:
+        return self._follow_or_lead(place) if place.role is JOINED else self._lead(place.flight, self.started)
+
+    async def _follow_or_lead(self, place: Joined) -> Result:
         elections, began = 0, self.started
-        while True:
-            place = self._join(began)
-            if place.role is not Role.JOINED or place.flight is None:
-                return await self._lead(place.flight, began)
-            result = await self._follow(place.flight)
-            if result is None and place.flight.safe:  # it may not be shared: everybody asks for himself
+        while place.role is JOINED and (flight := place.flight) is not None:
+            result = await self._follow(flight)
+            if result is None and flight.safe:  # it may not be shared: everybody asks for himself
                 return await self._lead(None, began)
             began = self._parts.clock.now()
-            if result is None:  # it sets a stranger's cookie: everybody writes for himself, one after another (C7)
-                continue
-            if not coalescing.elects(place.flight, result, elections, self.deadline.remaining(began)):
-                return result
-            elections += 1
+            if result is not None:  # else it sets a stranger's cookie: everybody writes for himself, in turn (C7)
+                if not coalescing.elects(flight, result, elections, remaining(self.deadline, began)):
+                    return result
+                elections += 1
+            place = self._join(began)
+        return await self._lead(place.flight, began)
 
     def _join(self, now: float) -> Joined:
         parts, route, request, subject = self._parts, self.route, self.request, self.subject.value
         alone = parts.flights.alone(route, request, subject)
         whole_question = alone is None or route.keeps
-        if whole_question or not request.safe:
+        if whole_question or not self.request.safe:
             self.identity = self._wiring.identifier.identify(request, subject, whole_question=whole_question)
         if alone is None:
             place = parts.flights.join(
                 route, request, subject, self.identity.question, self._wiring.identifier.owners, now
             )  # fmt: skip
         else:
-            place = Joined(Role.ALONE, reason=alone)
+            place = Joined(ALONE, reason=alone)
         if isinstance(place, Overflow):
             raise place.refusal
-        self.alone_because, self.flight = place.reason, place.flight
-        self._take(place.role)
-        if place.role is Role.JOINED and place.flight is not None and self.held:
+        role, self.flight, self.alone_because = place
+        if self.role is None:
+            self._take(role)
+        if self.held and role is JOINED and place.flight is not None:
             place.flight.held += self.held
             self.held = []
         return place
 
     def _take(self, role: Role) -> None:
         """Count the request's role, once, where it is decided (C12)."""
-        if self.role is None:
-            self.role = role
-            self._parts.meter.coalesced(self.route.operation, role)
+        self.role = role
+        self._parts.meter.coalesced(self.route.operation, role)
 
     async def _follow(self, flight: Flight) -> Result | None:
         if (streaming := flight.take_on()) is not None:  # no await since the join: its beginning is still there
@@ -158,7 +166,7 @@ class Exchange(Claiming):
                 landing.set_result(result)
 
         ticket = flight.wait(land, self.request)
-        own_time = loop.call_later(self.deadline.remaining(self._parts.clock.now()), land, OUT_OF_TIME)
+        own_time = loop.call_later(remaining(self.deadline, self._parts.clock.now()), land, OUT_OF_TIME)
         try:
             return await landing
         finally:
@@ -167,11 +175,13 @@ class Exchange(Claiming):
             self._parts.flights.left()
 
     async def _lead(self, flight: Flight | None, began: float) -> Result:
+        route, own_time, result = self.route, None, LOST
         self._needed, self._led = True, flight
-        self._until = self.deadline if flight is None else Deadline(began + self.route.total_timeout_s)
-        own_time = self._limit_own_wait(flight)
-        result = LOST
-        self._seal()
+        self._until = self.deadline if flight is None else began + route.total_timeout_s
+        if flight is not None:
+            own_time = self._limit_own_wait(flight)
+        if not self.request.safe:
+            self._seal()
         try:
             if not self.request.safe:
                 self._mint()
@@ -186,20 +196,19 @@ class Exchange(Claiming):
             self._needed = False
             if own_time is not None:
                 own_time.cancel()
-            self._seal_again()
+            if not self.request.safe:
+                self._seal_again()
             if flight is not None and flight.held:
                 self._let_claims_go(flight.held, asked=result is LOST)
             self._land(flight, result)
         return result
 
-    def _limit_own_wait(self, flight: Flight | None) -> asyncio.TimerHandle | None:
+    def _limit_own_wait(self, flight: Flight) -> asyncio.TimerHandle | None:
         """Let a leader whose own deadline is shorter than its flight's answer in time, and the flight go on (C6)."""
-        if flight is None:
-            return None
         flight.when_deserted(self._deserted)
-        if self.deadline.at >= self._until.at:
+        if self.deadline >= self._until:
             return None
-        own_s = self.deadline.remaining(self._parts.clock.now())
+        own_s = remaining(self.deadline, self._parts.clock.now())
         return asyncio.get_running_loop().call_later(own_s, self._out_of_time)
 
     def _out_of_time(self) -> None:
@@ -230,100 +239,48 @@ class Exchange(Claiming):
         return kept.reread(route, found, parts.clock.wall())
 
     async def _ask(self) -> Result:
-        stamp = self._stamp()
+        keeps = self.route.keeps
+        stamp = self._stamp() if keeps else 0
         self._wiring.budget.deposit()
         outcome = await self._climb(self.request)
-        if kept.ends_session(outcome):
-            self._parts.flights.seals.drop_owners(self.owners)
-        result = await self._recover(outcome)
-        await self._keep(result, stamp)
+        if classify(outcome) is SUCCESS:
+            result = Result(outcome)
+        else:
+            if kept.ends_session(outcome):
+                self._parts.flights.seals.drop_owners(self.owners)
+            result = await self._recover(outcome)
+        if keeps:
+            await self._keep(result, stamp)
         return result
 
     # 6. Admit, 7. Send, 8. Retry
 
     async def _climb(self, request: Request) -> Outcome:
         """Run one ladder of attempts."""
-        parts, question, first = self._parts, self._question(request), len(self.attempts)
-        if parts.witness is not None and not request.safe and not await self._intend(parts.witness):
+        parts, attempts, first, waited_s = self._parts, self.attempts, len(self.attempts), 0.0
+        if parts.witness is not None and not request.safe and not await self._intended(parts.witness):
             return Failure(Reason.UNRECORDED, sent=False)
-        waited_s = 0.0
         while True:
-            outcome = await self._attempt(request, waited_s)
+            attempt = Attempt(len(attempts) + 1, waited_s)
+            attempts.append(attempt)
             now = parts.clock.now()
-            decision = parts.retry.decide(
-                self.route.retry, question, outcome, len(self.attempts) - first, self._until.remaining(now),
-                self._wiring.budget, now, parts.clock.wall(), wanted=self.wanted,
-                refused_s=self._wiring.breaker.refuses_for(now),
-            )  # fmt: skip
-            decision = self._explain(decision)
+            permit = self._admit(attempt, now)
+            if permit is not None:
+                self._sending, outcome = True, attempt.outcome
+                try:
+                    outcome = await self._send(request, attempt, now)
+                finally:
+                    self._sending = False
+                    self._settle(request, attempt, outcome, permit, now)
+            if attempt.verdict is SUCCESS:
+                attempt.why = DONE.reason
+                return attempt.outcome
+            decision = self._explain(attempt, self._decide(request, attempt, len(attempts) - first))
             if not isinstance(decision, Again):
-                return ladder_outcome(self.attempts[first:])
-            discard(outcome)
+                return ladder_outcome(attempts[first:])
+            discard(attempt.outcome)
             waited_s = decision.delay_s
             await parts.clock.sleep(waited_s)
-
-    def _question(self, request: Request) -> Question:
-        minted = request is self.request and self.key is not None
-        return Question.of(self.route, request, minted=minted)
-
-    async def _intend(self, witness: Witness) -> bool:
-        return await witness.intent(self, self._until.remaining(self._parts.clock.now()))
-
-    async def _attempt(self, request: Request, waited_s: float) -> Outcome:
-        parts, wiring, now = self._parts, self._wiring, self._parts.clock.now()
-        attempt = Attempt(len(self.attempts) + 1, waited_s)
-        self.attempts.append(attempt)
-        permit = wiring.breaker.admit(now)
-        if isinstance(permit, Refused):
-            parts.meter.rejected(wiring.breaker.name)
-            attempt.outcome = Failure(Reason.CIRCUIT_OPEN, sent=False, retry_after_s=permit.retry_after_s)
-            return attempt.outcome
-        remaining_s = self._until.remaining(now) if request.replayable else self.route.total_timeout_s
-        more = self._to_upstream(request, attempt, remaining_s)
-        self._sending = True
-        try:
-            timeout_s = self._timeout(request, remaining_s)
-            attempt.outcome = await wiring.upstream.send(request, more, timeout_s, self._interim)
-        finally:
-            self._sending = False
-            self._settle(attempt, permit, now)
-        if isinstance(attempt.outcome, Response):
-            wiring.cors.learn(request, attempt.outcome, parts.router.scope(request))
-        return attempt.outcome
-
-    def _interim(self, response: Response) -> None:
-        """Pass on what comes before the answer, to the leader's own client while it waits (W7)."""
-        if not self.gone and not self.answered:
-            self._client.interim(response)
-
-    def _to_upstream(self, request: Request, attempt: Attempt, remaining_s: float) -> Lines:
-        key = self.key if request is self.request else None  # recovery's own requests carry their own
-        lines = disclosure.to_upstream(self.correlation.id, key, attempt.n, remaining_s)
-        tracer = self._parts.tracer
-        return lines if tracer is None else (*lines, tracer.attempt(self, self._parts.clock.wall()))
-
-    def _timeout(self, request: Request, remaining_s: float) -> float:
-        route, repeats = self.route, self._parts.retry.repeats_timeouts
-        if route.attempt_timeout_s is None or not repeats(route.retry, self._question(request)):
-            return remaining_s
-        return attempt_timeout(route, self.attempts, remaining_s)
-
-    def _settle(self, attempt: Attempt, permit: Permit, began: float) -> None:
-        """Report the attempt, whatever became of it; a flight counts one failure at the most (B5)."""
-        now, verdict = self._parts.clock.now(), classify(attempt.outcome)
-        attempt.took(now - began)
-        counted = not self._failure_counted
-        self._wiring.breaker.report(permit, verdict, now, took_s=now - began, counted=counted)
-        self._failure_counted = self._failure_counted or verdict in FAILURES
-        self._parts.meter.attempted(self.route.upstream, self.route.operation, attempt.result, now - began)
-
-    def _explain(self, decision: Decision) -> Decision:
-        self.attempts[-1].why = decision.reason
-        if isinstance(decision, Again):
-            self._parts.meter.retried(self.route.operation, decision.reason)
-        elif decision.denied:
-            self._parts.meter.retry_denied(self.route.operation, decision.reason)
-        return decision
 
     # 9. Recover: the existing session, the fallback, or the honest answer
 
@@ -354,48 +311,59 @@ class Exchange(Claiming):
             self._reader = opened(result)
         if flight is not None:
             now = self._parts.clock.now()
-            flight.late = self._until.remaining(now) < self.route.min_attempt_s
+            flight.late = remaining(self._until, now) < self.route.min_attempt_s
             self._parts.flights.land(flight, result, self.request, now)
 
     def _record(self) -> None:
         if self._recorded:
             return
         self._recorded = True
-        self._take(Role.ALONE)  # only those who were refused before they could join
-        parts, route = self._parts, self.route
-        self._stop_the_clock()
+        if self.role is None:  # refused before it could join
+            self._take(ALONE)
+        parts, route, status = self._parts, self.route, self.status
+        seconds = self.duration_s or self._stop_the_clock()
+        refused_here = self.problem is not None and self.problem.error is Reason.REQUEST_ERROR
+        self.ending = summary.ending(self.result, self.answered, refused=refused_here, truncated=self.truncated)
+        if route.target is not None:
+            self.level = route.target.level(seconds)
         if len(self.attempts) > 1:
             parts.meter.retried_request(route.operation, self.succeeded)
-        parts.meter.finished(
-            route.operation, self.request.method, self.status, self.ending, self.duration_s, self.level
-        )  # fmt: skip
+        parts.meter.finished(route.operation, self.request.method, status, self.ending, seconds, self.level)
         parts.ledger.record(self)
 
     # 11. Answer, with this caller's own correlation
 
-    async def _answer(self, result: Result) -> None:
+    def _answer(self, result: Result) -> Response | None:
+        """Give the client its answer, or return the one that is relayed as it comes."""
         if self.gone:
-            return
+            return None
         self.result, outcome = result, result.outcome
         response = answer_in(outcome)
         if response is None:
             self._say(answers.problem_of(outcome), answers.retry_after_s(outcome))
-            return
-        self.answered = response.status
-        more = self._to_client(self._story())
-        if isinstance(response.body, bytes):
+        elif isinstance(response.body, bytes):
+            self.answered = response.status
             self.bytes_out = len(response.body)
-            self._give(response, more)
-            return
+            self._give(response, self._beside(self._stop_the_clock()))
+        else:
+            self.answered = response.status
+            return response
+        return None
+
+    async def _relay(self, response: Response) -> None:
+        assert not isinstance(response.body, bytes)
+        more, witness = self._beside(self._parts.clock.now() - self.started), self._parts.witness
         reader = self._reader or response.body.open()
-        if self._parts.witness is not None and not await self._parts.witness.opening(self):
+        if witness is not None and not await witness.opening(self):
             reader.close()
             self.answered = 0
-            await self._answer(Result(answers.WITHHELD))
+            self._answer(Result(answers.WITHHELD))
             return
         if reader.lost and self.request.safe:  # too slow for the others before it was told anything: it asks alone (W8)
             self.answered, self._reader = 0, None
-            await self._answer(await self._lead(None, self._parts.clock.now()))
+            again = self._answer(await self._lead(None, self._parts.clock.now()))
+            if again is not None:
+                await self._relay(again)
             return
         try:
             self.bytes_out = await self._client.relay(response, reader, more)
@@ -407,7 +375,7 @@ class Exchange(Claiming):
         if self.gone or self.answered:
             return
         self.problem, self.answered = problem, problem.status
+        self._stop_the_clock()
         response, more = self._own(problem, retry_after_s)
         self.bytes_out = len(response.body) if isinstance(response.body, bytes) else 0
         self._give(response, more)
-        self._stop_the_clock()

@@ -1,6 +1,6 @@
 """What a write makes old, and what is kept of a read (C4): before the write, after it, and while nobody knows."""
 
-from proxy.answering import Answering
+from proxy.attempting import Attempting
 from proxy.parts import Scope
 from proxy.policy import kept
 from proxy.policy.attempts import Attempt, in_doubt
@@ -9,15 +9,13 @@ from proxy.policy.recovery import Result
 NEVER_FRESH = -1  # older than any seal
 
 
-class Keeping(Answering):
+class Keeping(Attempting):
     """Seals, doubts and kept answers, as an exchange deals with them. The page says when."""
 
     __slots__ = ()
 
     def _seal(self) -> None:
         """Make old what a write makes old (C4)."""
-        if self.request.safe:
-            return
         seals = self._parts.flights.seals
         seals.seal(self.subject.value, self.owners)
         if self.route.ends_session:
@@ -25,9 +23,8 @@ class Keeping(Answering):
 
     def _seal_again(self) -> None:
         """Do so once more before the answer goes out (C4)."""
-        if not self.request.safe:
-            self._seal()
-            self._doubt(self.attempts)
+        self._seal()
+        self._doubt(self.attempts)
 
     def _doubt(self, attempts: list[Attempt]) -> None:
         """Have nothing kept for a while of what the backend may still change."""
@@ -40,7 +37,7 @@ class Keeping(Answering):
 
     def _stamp(self) -> int:
         """Return the mark under which an answer may be kept that is asked for now."""
-        return NEVER_FRESH if self.route.keeps and self._in_doubt() else self._parts.flights.seals.stamp()
+        return NEVER_FRESH if self._in_doubt() else self._parts.flights.seals.stamp()
 
     def _fresh(self, stamp: int) -> bool:
         seals = self._parts.flights.seals

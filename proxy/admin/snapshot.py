@@ -9,7 +9,7 @@ from proxy.observe.instruments import BOUNDS_S, Key, Series
 from proxy.policy.breaker import CircuitBreaker
 from proxy.policy.restoration import Restoration, State
 from proxy.policy.routing import Route
-from proxy.policy.summary import succeeded
+from proxy.policy.summary import GOOD
 
 
 def snapshot(control: ControlPlane) -> dict[str, object]:
@@ -70,7 +70,7 @@ def restoration_view(subject: str, known: Sequence[Restoration], now: float) -> 
 def _routes(control: ControlPlane) -> list[dict[str, object]]:
     good: Tally[str] = Tally()
     for (operation, _, _, outcome), count in control.metrics.requests.counts.items():
-        good[str(operation)] += count if succeeded(str(outcome)) else 0
+        good[str(operation)] += count if str(outcome) in GOOD else 0
     return [_route(route, good[route.operation], control.metrics.request_seconds.series) for route in control.routes()]
 
 

@@ -13,8 +13,7 @@ from proxy.errors import Refusal
 from proxy.message import Peer
 from proxy.policy.attempts import Attempt
 from proxy.policy.breaker import CircuitBreaker, State
-from proxy.policy.classify import classify
-from proxy.policy.summary import succeeded
+from proxy.policy.summary import GOOD
 
 
 class Ledger:
@@ -112,7 +111,7 @@ class Ledger:
             "method": request.method,
             "path": self._redaction.path(request.path, request.query),
             "status": x.status,
-            "success": succeeded(ending),
+            "success": ending in GOOD,
             "outcome": ending,
             "duration_ms": _ms(x.duration_s * 1000),
             "upstream": route.upstream,
@@ -161,7 +160,7 @@ def _attempt(attempt: Attempt) -> dict[str, object]:
 
 def _story(x: Bag) -> dict[str, object]:
     metadata: dict[str, object] = {}
-    if x.attempts and (error_type := classify(x.attempts[-1].outcome).error_type) is not None:
+    if x.attempts and (error_type := x.attempts[-1].verdict.error_type) is not None:
         metadata["error_type"] = error_type
     if x.result.recovery is not None:
         metadata["recovery"] = x.result.recovery

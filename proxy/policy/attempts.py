@@ -5,22 +5,28 @@ from proxy.message import Failure, Outcome, Response, answer_in
 from proxy.policy.classify import Verdict, classify, label
 from proxy.policy.routing import Route
 
+_UNFINISHED = Failure(Reason.CANCELLED, sent=True)  # what is cut off in mid-call is taken as sent
+
 
 class Attempt:
     """What the record tells of one call. `waited_ms` is the backoff before it, `why` what was decided after it."""
 
-    __slots__ = ("ms", "n", "outcome", "waited_ms", "why")
+    __slots__ = ("ms", "n", "outcome", "verdict", "waited_ms", "why")
 
     def __init__(self, n: int, waited_s: float) -> None:
         self.n = n
         self.waited_ms = waited_s * 1000
         self.ms = 0.0
-        self.outcome: Outcome = Failure(Reason.CANCELLED, sent=True)
+        self.outcome: Outcome = _UNFINISHED
+        self.verdict = Verdict.CANCELLED
         self.why = "unfinished"
 
-    def took(self, seconds: float) -> None:
-        """Note how long it was under way."""
+    def ended(self, outcome: Outcome, seconds: float = 0.0) -> Verdict:
+        """Take what it brought and how long it was under way; return what that means."""
+        self.outcome = outcome
         self.ms = seconds * 1000
+        self.verdict = verdict = classify(outcome)
+        return verdict
 
     @property
     def sent(self) -> bool:
@@ -64,5 +70,5 @@ def attempt_timeout(route: Route, attempts: list[Attempt], remaining_s: float) -
     """Return the seconds the next attempt may take: doubled after each timeout (T4), never past the deadline."""
     if route.attempt_timeout_s is None:
         return remaining_s
-    timeouts = sum(classify(attempt.outcome) is Verdict.TIMEOUT for attempt in attempts)
+    timeouts = sum(attempt.verdict is Verdict.TIMEOUT for attempt in attempts)
     return min(remaining_s, route.attempt_timeout_s * float(1 << timeouts))

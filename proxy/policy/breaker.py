@@ -56,6 +56,7 @@ class Refused(NamedTuple):
     retry_after_s: float
 
 
+_CLOSED, _FORCED_OPEN = State.CLOSED, Mode.FORCED_OPEN
 FAILURES = frozenset({Verdict.NETWORK, Verdict.TIMEOUT, Verdict.UNAVAILABLE})  # B1
 _NEUTRAL = frozenset({Verdict.RATE_LIMITED, Verdict.REFUSED, Verdict.CANCELLED})
 
@@ -75,8 +76,8 @@ class CircuitBreaker:
     """
 
     __slots__ = (
-        "_generation", "_leases", "_on_transition", "_probe_at", "_probes", "_random", "_slow", "failures", "mode",
-        "name", "opened_at", "rules", "state", "successes",
+        "_generation", "_leases", "_on_transition", "_permit", "_probe_at", "_probes", "_random", "_slow", "failures",
+        "mode", "name", "opened_at", "rules", "state", "successes",
     )  # fmt: skip
 
     def __init__(
@@ -94,6 +95,7 @@ class CircuitBreaker:
         self.successes = 0
         self.opened_at: float | None = None
         self._generation = 0
+        self._permit = Permit(0)  # of this generation, for all who are no probes
         self._leases: dict[int, float] = {}  # probe number -> when it lapses
         self._probes = 0
         self._probe_at = 0.0
@@ -103,15 +105,16 @@ class CircuitBreaker:
 
     def admit(self, now: float) -> Permit | Refused:
         """Return a permit, or the seconds until one may be had."""
-        if self.mode is Mode.FORCED_OPEN:
+        mode = self.mode
+        if mode is _FORCED_OPEN:
             return Refused(self.rules.reset_timeout_s)
-        if self.mode is Mode.FORCED_CLOSED or self.state is State.CLOSED:
-            return Permit(self._generation)
+        if self.state is _CLOSED or mode is Mode.FORCED_CLOSED:
+            return self._permit
         if self.state is State.OPEN:
             if now >= self._probe_at:
                 self._enter(State.HALF_OPEN, now)
             elif self.mode is Mode.OBSERVE:
-                return Permit(self._generation)
+                return self._permit
             else:
                 return Refused(self._probe_at - now)
         return self._probe(now)
@@ -120,7 +123,7 @@ class CircuitBreaker:
         self._leases = {probe: lapses for probe, lapses in self._leases.items() if lapses > now}
         if len(self._leases) >= self.rules.max_probes:
             # probes are under way: their verdict is a matter of one deadline
-            return Permit(self._generation) if self.mode is Mode.OBSERVE else Refused(1.0)
+            return self._permit if self.mode is Mode.OBSERVE else Refused(1.0)
         self._probes += 1
         self._leases[self._probes] = now + self.rules.lease_s
         return Permit(self._generation, self._probes)
@@ -133,14 +136,19 @@ class CircuitBreaker:
             return
         if permit.probe is not None and self._leases.pop(permit.probe, None) is None:
             return  # its lease had lapsed: somebody else probes in its place
-        slow = self.rules.slow_call_s is not None and took_s > self.rules.slow_call_s
-        probe = self.state is State.HALF_OPEN
-        if verdict in FAILURES or (probe and (slow or verdict is Verdict.RATE_LIMITED)):
+        slow_s, closed = self.rules.slow_call_s, self.state is _CLOSED
+        slow = slow_s is not None and took_s > slow_s
+        if verdict in FAILURES or (not closed and self._fails_probe(verdict, slow=slow)):
             self._failed(now, counted=counted)
         elif verdict not in _NEUTRAL:
-            self._succeeded(now)
-        if self.rules.slow_call_s is not None and verdict not in _NEUTRAL:
+            self.failures = 0
+            if not closed:
+                self._succeeded(now)
+        if slow_s is not None and verdict not in _NEUTRAL:
             self._watch_slowness(slow, now)
+
+    def _fails_probe(self, verdict: Verdict, *, slow: bool) -> bool:
+        return self.state is State.HALF_OPEN and (slow or verdict is Verdict.RATE_LIMITED)
 
     def _watch_slowness(self, slow: bool, now: float) -> None:
         """Trip when too many of the newest calls were slow (resilience4j's second condition)."""
@@ -165,7 +173,6 @@ class CircuitBreaker:
             self._enter(State.OPEN, now)
 
     def _succeeded(self, now: float) -> None:
-        self.failures = 0
         if self.state is State.HALF_OPEN:
             self.successes += 1
             if self.successes >= self.rules.success_threshold:
@@ -174,6 +181,7 @@ class CircuitBreaker:
     def _enter(self, state: State, now: float) -> None:
         self.state = state
         self._generation += 1
+        self._permit = Permit(self._generation)
         self._leases = {}
         self._slow.clear()
         self.successes = 0

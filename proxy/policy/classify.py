@@ -1,12 +1,11 @@
 """What an outcome means. One opinion, asked by breaker, retry, recovery, metrics and audit alike."""
 
-from enum import Enum
-
 from proxy.errors import Reason
 from proxy.message import Outcome, Response
+from proxy.words import Sign
 
 
-class Verdict(Enum):
+class Verdict(Sign):
     """The meaning of one attempt's outcome. The value is the seed document's error type, "" where it has none."""
 
     SUCCESS = ""
@@ -30,6 +29,7 @@ class Verdict(Enum):
         return self.value or None
 
 
+SUCCESS = Verdict.SUCCESS  # a name of its own: in Python 3.11 a look into an Enum costs 0.1 µs
 _BY_STATUS = {
     400: Verdict.INVALID,
     404: Verdict.MISSING,
@@ -61,7 +61,7 @@ def classify(outcome: Outcome) -> Verdict:
     if isinstance(outcome, Response):
         status = outcome.status
         if status < 400:
-            return Verdict.SUCCESS
+            return SUCCESS
         return _BY_STATUS.get(status) or (Verdict.REJECTED if status < 500 else Verdict.BROKEN)
     return _BY_REASON.get(outcome.reason, Verdict.NETWORK)
 

@@ -20,7 +20,7 @@ def to_upstream(correlation_id: str, key: Key | None, attempt: int, remaining_s:
     """Return the lines of one attempt (T2, T11): `attempt` from 1, the true remaining budget in milliseconds."""
     lines: tuple[tuple[bytes, bytes], ...] = (
         (b"X-Correlation-ID", correlation_id.encode("ascii")),
-        (b"X-Request-Deadline-Ms", b"%d" % max(1, int(remaining_s * 1000))),
+        (b"X-Request-Deadline-Ms", b"%d" % (remaining_s * 1000 if remaining_s > 0.002 else 1)),
     )
     if key is not None and key.source == "minted":
         lines += ((b"Idempotency-Key", key.value),)
@@ -74,6 +74,12 @@ def explanation(route: Route, request: Request, alone: str, attempts: Sequence[A
     return "; ".join(steps) or "no attempt"
 
 
+def of_plain_answer(correlation_id: str, total_ms: float, upstream_ms: float, *, expose: bool) -> Lines:
+    """Return the lines that go with an answer whose story is short: asked for once, and given as it came."""
+    named = (b"X-Correlation-ID", correlation_id.encode("ascii"))
+    return (named, (b"Server-Timing", _timing(total_ms, upstream_ms))) if expose else (named,)
+
+
 def to_client(story: Story, *, expose: bool) -> Lines:
     """Return the lines that go with this caller's answer."""
     lines: list[tuple[bytes, bytes]] = [(b"X-Correlation-ID", story.correlation_id.encode("ascii"))]
@@ -89,10 +95,14 @@ def to_client(story: Story, *, expose: bool) -> Lines:
         lines.append((b"Cache-Status", cache))
     if (proxy := _proxy_status(story)) is not None:
         lines.append((b"Proxy-Status", proxy))
-    own_ms = max(0.0, story.total_ms - story.upstream_ms)
-    timing = b"backstay;dur=%.1f, upstream;dur=%.1f" % (own_ms, story.upstream_ms)
+    timing = _timing(story.total_ms, story.upstream_ms)
     lines.append((b"Server-Timing", timing + b', retries;desc="%d"' % story.retries if story.retries else timing))
     return tuple(lines)
+
+
+def _timing(total_ms: float, upstream_ms: float) -> bytes:
+    own_ms = total_ms - upstream_ms
+    return b"backstay;dur=%.1f, upstream;dur=%.1f" % (own_ms if own_ms > 0.0 else 0.0, upstream_ms)
 
 
 def _cache_status(story: Story) -> bytes | None:

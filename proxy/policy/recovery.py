@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -12,6 +11,7 @@ import orjson
 from proxy.errors import Reason
 from proxy.message import Failure, Fields, Framing, Lines, Outcome, Request, Response
 from proxy.policy.classify import OUTAGE, Verdict, classify
+from proxy.words import Word
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -41,7 +41,7 @@ class RecoveryRules:
     fallback: Fallback | None = None
 
 
-class Kind(StrEnum):
+class Kind(Word):
     """How an answer was recovered; it goes into the record and the metric."""
 
     EXISTING = "existing_session"

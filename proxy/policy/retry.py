@@ -89,7 +89,8 @@ class RetryBudget:
 
     def deposit(self) -> None:
         """Count one request."""
-        self._tokens = min(self._depth, self._tokens + self._share)
+        tokens = self._tokens + self._share
+        self._tokens = tokens if tokens < self._depth else self._depth
 
     def withdraw(self, now: float) -> bool:
         """Take leave for one retry, if there is any left."""

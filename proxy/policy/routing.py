@@ -84,11 +84,10 @@ class Route:
     max_flights: int = 10_000
     max_followers: int = 1_000
     store_required: bool = False
+    keeps: bool = field(init=False)  # answers are kept at all, to be read again soon or in an outage
 
-    @property
-    def keeps(self) -> bool:
-        """Tell whether answers are kept at all, to be read again soon or in an outage."""
-        return self.reuse_s is not None or self.recovery.stale_if_error_s is not None
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keeps", self.reuse_s is not None or self.recovery.stale_if_error_s is not None)
 
 
 class Match(NamedTuple):
@@ -151,14 +150,33 @@ class Router:
         return self._find(request.path, request.method)
 
     def _find(self, path: bytes, method: str) -> Match:
+        segments = path.split(b"/")
         values: list[bytes] = []
-        found = _walk(self._root, path.split(b"/"), 1, values, method)
+        found = _straight(self._root, segments, values, method)
+        if found is None:
+            values.clear()
+            found = _walk(self._root, segments, 1, values, method)
         if found is None:
             return self._catch_all
         route, names = found
         if not names:
             return Match(route, _NO_NAMES)
-        return Match(route, {name: _decoded(value) for name, value in zip(names, values, strict=True)})
+        return Match(route, dict(zip(names, map(_decoded, values), strict=True)))
+
+
+def _straight(
+    node: _Node, segments: list[bytes], values: list[bytes], method: str
+) -> tuple[Route, tuple[str, ...]] | None:
+    """Go down by the better fit at each segment: where that ends at a route, no other way leads to a better one."""
+    for segment in segments[1:]:
+        after = node.literals.get(segment)
+        if after is None:
+            after = node.wildcard
+            if after is None or not segment:
+                return None
+            values.append(segment)
+        node = after
+    return node.routes.get(method)
 
 
 def _walk(
@@ -179,7 +197,8 @@ def _walk(
 
 
 def _decoded(value: bytes) -> str:
-    return unquote_to_bytes(value).decode("utf-8", "surrogateescape")
+    raw = unquote_to_bytes(value) if b"%" in value else value
+    return raw.decode("utf-8", "surrogateescape")
 
 
 class Subject(NamedTuple):

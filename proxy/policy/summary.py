@@ -1,12 +1,11 @@
 """How an exchange ended, in one word that stands alike in the record and in the metric."""
 
-from enum import StrEnum
-
 from proxy.message import Failure
 from proxy.policy.recovery import Result
+from proxy.words import Word
 
 
-class Ending(StrEnum):
+class Ending(Word):
     """The bounded values of `outcome`; a failure of the sidecar's own making is its RFC 9209 error type instead."""
 
     ANSWERED = "answered"
@@ -19,6 +18,11 @@ class Ending(StrEnum):
     CANCELLED = "cancelled"  # the client left first
 
 
+_ANSWERED = Ending.ANSWERED
+GOOD = frozenset({Ending.ANSWERED, Ending.RECOVERED, Ending.REUSED})
+"""The client got what it asked for (S5: a recovered answer is a success)."""
+
+
 def ending(result: Result, status: int, *, refused: bool, truncated: bool) -> str:
     """Return the word for it; `status` is what went out, 0 if nothing did."""
     if status == 0:
@@ -27,20 +31,13 @@ def ending(result: Result, status: int, *, refused: bool, truncated: bool) -> st
         return Ending.REFUSED
     if truncated:
         return Ending.TRUNCATED
-    if isinstance(result.outcome, Failure):
-        return str(result.outcome.reason)
+    outcome = result.outcome
+    if isinstance(outcome, Failure):
+        return str(outcome.reason)
     if result.recovery is not None:
         return Ending.RECOVERED
     if result.ttl_s is not None:
         return Ending.REUSED
     if status < 400:
-        return Ending.ANSWERED
+        return _ANSWERED
     return Ending.REJECTED if status < 500 else Ending.FAILED
-
-
-_GOOD = frozenset({Ending.ANSWERED, Ending.RECOVERED, Ending.REUSED})
-
-
-def succeeded(word: str) -> bool:
-    """Tell whether the client got what it asked for (S5: a recovered answer is a success)."""
-    return word in _GOOD

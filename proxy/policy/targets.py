@@ -1,10 +1,11 @@
 """How fast an operation was, against its own limits (the seed document's performance targets)."""
 
-from enum import StrEnum
 from typing import NamedTuple
 
+from proxy.words import Word
 
-class Level(StrEnum):
+
+class Level(Word):
     """Where a duration lies; the seed logs them at debug, info, warning and error."""
 
     IDEAL = "ideal"

@@ -21,7 +21,7 @@ from tests.benchmarks.plane import LOADS, Bare, Client, Lane, Plane, Questions
 CONNECTIONS = 32
 REQUESTS = 3_000  # in a round
 COUNTED = 400  # requests whose calls are counted
-PAGE = frozenset({"exchange", "bag", "answering", "recovering", "parts", "dryrun"})
+PAGE = frozenset({"exchange", "bag", "answering", "attempting", "recovering", "parts", "dryrun"})
 PROXY = f"{Path('proxy').resolve()}/"
 
 

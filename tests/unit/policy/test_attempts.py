@@ -13,7 +13,7 @@ def attempts(*outcomes: Outcome) -> list[Attempt]:
     made = []
     for number, outcome in enumerate(outcomes, start=1):
         attempt = Attempt(number, 0.0)
-        attempt.outcome = outcome
+        attempt.ended(outcome)
         made.append(attempt)
     return made
 
@@ -21,7 +21,7 @@ def attempts(*outcomes: Outcome) -> list[Attempt]:
 def test_an_attempt_tells_what_happened() -> None:
     """Its number, the wait before it, its time, its status or error, whether it left, and why it was the last."""
     answered, refused = attempts(response(201), REFUSED)
-    answered.took(0.245)
+    answered.ended(answered.outcome, 0.245)
     answered.why = "answered"
     assert (answered.status, answered.result, answered.sent, answered.ms) == (201, "201", True, 245)
     assert (refused.status, refused.result, refused.sent) == (None, "connection_refused", False)

@@ -120,9 +120,8 @@ def test_a_clients_own_key_is_not_written_twice() -> None:
 def attempt(ms: float, number: int = 1) -> Attempt:
     """Return a finished attempt."""
     made = Attempt(number, 0.1 * (number - 1))
-    made.outcome = RESET if number == 1 else response(200)
+    made.ended(RESET if number == 1 else response(200), ms / 1000)
     made.why = "network" if number == 1 else "answered"
-    made.took(ms / 1000)
     return made
 
 

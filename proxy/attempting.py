@@ -1,0 +1,85 @@
+"""Steps 6 to 8 in small: how one attempt is admitted, sent, settled and judged. The page makes the ladder of them."""
+
+from collections.abc import Awaitable
+
+from proxy.answering import Answering
+from proxy.errors import Reason
+from proxy.message import Failure, Lines, Outcome, Request, Response
+from proxy.parts import Witness
+from proxy.policy import disclosure
+from proxy.policy.attempts import Attempt, attempt_timeout
+from proxy.policy.breaker import FAILURES, Permit, Refused
+from proxy.policy.deadline import remaining
+from proxy.policy.retry import Again, Decision, Question
+
+
+class Attempting(Answering):
+    """What an exchange does for one attempt, in the order in which it does it."""
+
+    __slots__ = ()
+
+    async def _intended(self, witness: Witness) -> bool:
+        return await witness.intent(self, remaining(self._until, self._parts.clock.now()))
+
+    def _admit(self, attempt: Attempt, now: float) -> Permit | None:
+        breaker = self._wiring.breaker
+        permit = breaker.admit(now)
+        if not isinstance(permit, Refused):
+            return permit
+        self._parts.meter.rejected(breaker.name)
+        attempt.ended(Failure(Reason.CIRCUIT_OPEN, sent=False, retry_after_s=permit.retry_after_s))
+        return None
+
+    def _send(self, request: Request, attempt: Attempt, now: float) -> Awaitable[Outcome]:
+        timeout_s = remaining(self._until, now) if isinstance(request.body, bytes) else self.route.total_timeout_s
+        more = self._to_upstream(request, attempt, timeout_s)
+        if self.route.attempt_timeout_s is not None:
+            timeout_s = self._timeout(request, timeout_s)
+        return self._wiring.upstream.send(request, more, timeout_s, self._interim)
+
+    def _interim(self, response: Response) -> None:
+        """Pass on what comes before the answer, to the leader's own client while it waits (W7)."""
+        if not self.gone and not self.answered:
+            self._client.interim(response)
+
+    def _to_upstream(self, request: Request, attempt: Attempt, remaining_s: float) -> Lines:
+        key = self.key if request is self.request else None  # recovery's own requests carry their own
+        lines = disclosure.to_upstream(self.correlation.id, key, attempt.n, remaining_s)
+        tracer = self._parts.tracer
+        return lines if tracer is None else (*lines, tracer.attempt(self, self._parts.clock.wall()))
+
+    def _timeout(self, request: Request, remaining_s: float) -> float:
+        if not self._parts.retry.repeats_timeouts(self.route.retry, self._question(request)):
+            return remaining_s
+        return attempt_timeout(self.route, self.attempts, remaining_s)
+
+    def _question(self, request: Request) -> Question:
+        minted = request is self.request and self.key is not None
+        return Question.of(self.route, request, minted=minted)
+
+    def _settle(self, request: Request, attempt: Attempt, outcome: Outcome, permit: Permit, began: float) -> None:
+        """Report the attempt, whatever became of it; a flight counts one failure at the most (B5)."""
+        parts, wiring, route, now = self._parts, self._wiring, self.route, self._parts.clock.now()
+        took_s = now - began
+        verdict = attempt.ended(outcome, took_s)
+        wiring.breaker.report(permit, verdict, now, took_s=took_s, counted=not self._failure_counted)
+        if verdict in FAILURES:
+            self._failure_counted = True
+        parts.meter.attempted(route.upstream, route.operation, attempt.result, took_s)
+        if b"origin" in request.fields and isinstance(outcome, Response):
+            wiring.cors.learn(request, outcome, parts.router.scope(request))
+
+    def _decide(self, request: Request, attempt: Attempt, number: int) -> Decision:
+        parts, wiring, now = self._parts, self._wiring, self._parts.clock.now()
+        return parts.retry.decide(
+            self.route.retry, self._question(request), attempt.outcome, number, remaining(self._until, now),
+            wiring.budget, now, parts.clock.wall(), wanted=self.wanted, refused_s=wiring.breaker.refuses_for(now),
+        )  # fmt: skip
+
+    def _explain(self, attempt: Attempt, decision: Decision) -> Decision:
+        attempt.why = decision.reason
+        if isinstance(decision, Again):
+            self._parts.meter.retried(self.route.operation, decision.reason)
+        elif decision.denied:
+            self._parts.meter.retry_denied(self.route.operation, decision.reason)
+        return decision
