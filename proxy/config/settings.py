@@ -88,6 +88,7 @@ class Store(Section):
 
     url: StoreUrl = Field(default="memory://", repr=False)
     namespace: Label = "backstay"
+    timeout: Timeout = 0.05
     max_entries: Count = 10_000
     max_bytes: Size = 64 * 1024 * 1024
 

@@ -1,4 +1,4 @@
-"""One Redis, and whether it answers. A request waits for it 50 ms at the most, and not at all while it is down."""
+"""One Redis, and whether it answers. A request waits for it 50 ms (store.timeout), and not at all while it is down."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,21 +7,50 @@ from typing import TypeVar
 import structlog
 from aiocache import RedisCache
 from aiocache.serializers import NullSerializer
-from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 T = TypeVar("T")
 
-LIMIT_S = 0.05
-_LAST_LOOK_S = 0.005  # of LIMIT_S: after a stall of ours the answer may be here and not read yet
+CONNECTIONS = 16
+_STEP_S = 0.005
 UNREACHABLE = (RedisError, OSError, TimeoutError)
 log = structlog.get_logger("backstay.store")
 
 
 class StoreDown(Exception):  # noqa: N818 - a state of affairs, which each caller turns into an answer of its own
     """Redis did not answer in time, or is known to be down."""
+
+
+class Patience:
+    """A time limit that runs only while the event loop has time: what Redis is given, not what we kept it waiting.
+
+    A burst of requests can hold the loop for longer than the whole limit, with the answer in the socket unread.
+    """
+
+    __slots__ = ("_last", "_left_s", "_limit", "_loop", "_timer")
+
+    def __init__(self, limit: asyncio.Timeout, limit_s: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._limit = limit
+        self._left_s = limit_s
+        self._last = self._loop.time()
+        self._timer = self._loop.call_later(_STEP_S, self._step)
+
+    def _step(self) -> None:
+        now = self._loop.time()
+        self._left_s -= min(now - self._last, 2 * _STEP_S)
+        self._last = now
+        if self._left_s <= 0:
+            self._limit.reschedule(now)
+        else:
+            self._timer = self._loop.call_later(_STEP_S, self._step)
+
+    def end(self) -> None:
+        """Stop counting."""
+        self._timer.cancel()
 
 
 class Link:
@@ -31,11 +60,14 @@ class Link:
     an outage costs each request nothing. `on_error` counts every failure; the log has one line for each change.
     """
 
-    def __init__(self, url: str, namespace: str, on_error: Callable[[str], None]) -> None:
-        pool = ConnectionPool.from_url(url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=1.0)
-        self.namespace = f"{namespace}:"
+    def __init__(self, url: str, namespace: str, limit_s: float, on_error: Callable[[str], None]) -> None:
+        pool = BlockingConnectionPool.from_url(
+            url, max_connections=CONNECTIONS, timeout=None, retry=Retry(NoBackoff(), 0), socket_connect_timeout=1.0
+        )  # fmt: skip
+        self._namespace = namespace
+        self._limit_s = limit_s
         self.cache = RedisCache(
-            connection_pool_class=lambda **_: pool, namespace=self.namespace, timeout=0,
+            connection_pool_class=lambda **_: pool, namespace=namespace, timeout=0,
             serializer=NullSerializer(encoding=None),
         )  # fmt: skip
         self.client: Redis = self.cache.client
@@ -50,25 +82,23 @@ class Link:
 
     def key(self, *parts: str) -> str:
         """Return a key in our namespace."""
-        return self.namespace + ":".join(parts)
+        return ":".join((self._namespace, *parts))  # as aiocache writes it
 
     async def run(self, operation: str, command: Callable[[], Awaitable[T]]) -> T:
-        """Return what a command brings within `LIMIT_S`. Raise StoreDown, at once while the link is down."""
+        """Return what a command brings within the limit. Raise StoreDown, at once while the link is down."""
         if not self._up:
             raise StoreDown(operation)
-        return await self.try_anyway(operation, command, LIMIT_S)
+        return await self.try_anyway(operation, command)
 
-    async def try_anyway(self, operation: str, command: Callable[[], Awaitable[T]], limit_s: float) -> T:
+    async def try_anyway(self, operation: str, command: Callable[[], Awaitable[T]]) -> T:
         """Run a command whether the link is up or not; a failure takes it down."""
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(None) as limit:
-                nearly = limit_s - _LAST_LOOK_S
-                timer = loop.call_later(nearly, lambda: limit.reschedule(loop.time() + _LAST_LOOK_S))
+                patience = Patience(limit, self._limit_s)
                 try:
                     return await command()
                 finally:
-                    timer.cancel()
+                    patience.end()
         except UNREACHABLE as error:
             self.failed(operation, error)
             raise StoreDown(operation) from error

@@ -54,4 +54,4 @@ def open_shelf(settings: StoreSettings, name: str, clock: Clock, on_error: Calla
         return MemoryShelf(settings, clock)
     from proxy.store.shared import RedisShelf  # the client's 40 ms of import are paid where there is a Redis
 
-    return RedisShelf(settings.url, settings.namespace, name, clock, on_error)
+    return RedisShelf(settings, name, clock, on_error)

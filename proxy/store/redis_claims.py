@@ -5,37 +5,14 @@ import asyncio
 from proxy.policy.claims import Claim, Held, Mine, Orphaned, Settled, Standing, Untold
 from proxy.policy.recovery import Result
 from proxy.store.bus import Bus
+from proxy.store.line import Argument, Line
 from proxy.store.link import Link, StoreDown
 from proxy.store.packing import pack, pack_result, unpack, unpack_result
+from proxy.store.scripts import CLAIM, RENEW, SETTLE, TAKE_OVER, call
 
 LEASE_S = 1.0  # an owner that is silent for so long is dead
 RENEW_S = 0.25
 OUTCOME_S = 5.0  # how long those who wait may fetch an outcome
-
-_CLAIM = """
-local found = redis.call('GET', KEYS[1])
-if found then return {found, redis.call('PTTL', KEYS[2]), redis.call('PTTL', KEYS[1])} end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-redis.call('SET', KEYS[2], '', 'PX', ARGV[3])
-return false
-"""
-_TAKE_OVER = """
-if redis.call('GET', KEYS[1]) ~= ARGV[4] or redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-redis.call('SET', KEYS[2], '', 'PX', ARGV[3])
-return 1
-"""
-_RENEW = """
-if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('SET', KEYS[2], '', 'PX', ARGV[2]) end
-"""
-_SETTLE = """
-if redis.call('GET', KEYS[1]) == ARGV[1] then
-  if ARGV[2] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
-  redis.call('DEL', KEYS[2])
-end
-if ARGV[4] ~= '' then redis.call('SET', KEYS[3], ARGV[4], 'PX', ARGV[5]) end
-redis.call('PUBLISH', ARGV[6], ARGV[7])
-"""
 
 
 class RedisClaims:
@@ -47,27 +24,23 @@ class RedisClaims:
 
     spans_replicas = True
 
-    def __init__(self, link: Link, bus: Bus, name: str) -> None:
-        client = link.client
+    def __init__(self, link: Link, line: Line, bus: Bus, name: str) -> None:
         self._link = link
+        self._line = line
         self._bus = bus
         self._name = name
         self._count = 0
         self._values: dict[str, tuple[Claim, bytes]] = {}  # what we hold, by token
         self._timer: asyncio.TimerHandle | None = None
-        self._claim = client.register_script(_CLAIM)
-        self._take = client.register_script(_TAKE_OVER)
-        self._renew = client.register_script(_RENEW)
-        self._settle = client.register_script(_SETTLE)
 
     async def claim(self, claim: Claim) -> Standing:
         """Take the claim if it is free; return how it stands."""
         if not self._link.up:
             return Untold()
         token, value = self._token(claim, claim.key)
-        arguments: list[bytes | str | int] = [value, _ms(claim.orphaned_s), _ms(LEASE_S)]
+        command = call(CLAIM, self._keys(claim), value, _ms(claim.orphaned_s), _ms(LEASE_S))
         try:
-            found = await self._link.run("claim", lambda: self._claim(self._keys(claim), arguments))
+            found = await self._line.ask("claim", *command)
         except StoreDown:
             self._take_back(claim, value)
             return Untold()
@@ -80,9 +53,9 @@ class RedisClaims:
         """Take a dead owner's place, with its key; or tell how it stands since somebody was quicker."""
         token, value = self._token(claim, orphan.key)
         before = _pending(orphan.fingerprint, orphan.key, orphan.token)
-        arguments: list[bytes | str | int] = [value, _ms(claim.orphaned_s), _ms(LEASE_S), before]
+        command = call(TAKE_OVER, self._keys(claim), value, _ms(claim.orphaned_s), _ms(LEASE_S), before)
         try:
-            taken = await self._link.run("take_over", lambda: self._take(self._keys(claim), arguments))
+            taken = await self._line.ask("take_over", *command)
         except StoreDown:
             self._take_back(claim, value)
             return Untold()
@@ -115,34 +88,37 @@ class RedisClaims:
         """Give the answer to all who wait; keep it for later ones, or free the claim."""
         value, packed = self._give_up(mine), (result and pack_result(result)) or b""
         settled = pack({"settled": True, "fingerprint": claim.fingerprint, "key": claim.key}, packed)
-        self._conclude(claim, mine, value, settled if keep else b"", settled)
-        await self._bus.told()
+        command = self._settling(claim, mine.token, value, settled if keep else b"", settled)
+        try:
+            await self._line.ask("settle", *command)
+        except StoreDown:
+            self._line.errand(*command)  # else whoever comes with this key would be told that nobody knows
 
     def let_go(self, claim: Claim, mine: Mine, *, asked: bool) -> None:
         """Free the claim soon, or where it was asked let its lease lapse."""
         value = self._give_up(mine)
         if not asked:
-            self._conclude(claim, mine, value, b"", b"")
+            self._line.errand(*self._settling(claim, mine.token, value))
 
     async def _outcome(self, held: Held) -> Settled | None:
         try:
-            packed = await self._link.run("outcome", lambda: self._link.client.get(self._key("outcome", held.token)))
+            packed = await self._line.ask("outcome", "GET", self._key("outcome", held.token))
         except StoreDown:
             return None
-        found = unpack(packed if isinstance(packed, bytes) else None)
-        return None if found is None else Settled(held.fingerprint, held.key, unpack_result(found[1]), 0.0)
+        found = unpack(packed)
+        return None if found is None else Settled(held.fingerprint, held.key, unpack_result(found[1] or None), 0.0)
 
-    def _conclude(self, claim: Claim, mine: Mine, value: bytes, kept: bytes, outcome: bytes) -> None:
-        keys = [*self._keys(claim), self._key("outcome", mine.token)]
-        arguments: list[bytes | str | int] = [
-            value, kept, _ms(claim.keep_s), outcome, _ms(OUTCOME_S), self._bus.landed_channel, mine.token
-        ]  # fmt: skip
-        self._bus.errand(lambda: self._settle(keys, arguments))
+    def _settling(
+        self, claim: Claim, token: str, value: bytes, kept: bytes = b"", outcome: bytes = b""
+    ) -> tuple[Argument, ...]:
+        keys = [*self._keys(claim), self._key("outcome", token)]
+        return call(
+            SETTLE, keys, value, kept, _ms(claim.keep_s), outcome, _ms(OUTCOME_S), self._bus.landed_channel, token
+        )  # fmt: skip
 
     def _take_back(self, claim: Claim, value: bytes) -> None:
-        keys = [*self._keys(claim), self._key("outcome", "none")]
-        arguments: list[bytes | str | int] = [value, b"", 0, b"", 0, self._bus.landed_channel, "none"]
-        self._bus.errand(lambda: self._settle(keys, arguments))
+        """Undo what may have been done: on the same line it is carried out after it."""
+        self._line.errand(*self._settling(claim, "none", value))
 
     # leases
 
@@ -160,8 +136,7 @@ class RedisClaims:
         if not self._values:
             return
         for claim, value in self._values.values() if self._link.up else ():
-            keys = self._keys(claim)
-            self._bus.errand(lambda keys=keys, value=value: self._renew(keys, [value, _ms(LEASE_S)]))  # type: ignore[misc]
+            self._line.errand(*call(RENEW, self._keys(claim), value, _ms(LEASE_S)))
         self._timer = asyncio.get_running_loop().call_later(RENEW_S, self._renew_all)
 
     def _token(self, claim: Claim, key: str) -> tuple[str, bytes]:

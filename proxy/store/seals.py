@@ -1,12 +1,14 @@
 """Seals that every replica hears of (I7): a write here makes old what others keep, and what they are asking for now."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from itertools import count
 
 from proxy.policy.freshness import Seals
 from proxy.store.bus import Bus, News
+from proxy.store.line import Line
 from proxy.store.link import Link
 from proxy.store.redis_kept import ALL, MARK_S, mark_of_owner, mark_of_subject, mark_of_subjectless
+from proxy.store.scripts import SEAL, call
 
 _ANY = ("utf-8", "surrogateescape")
 
@@ -17,11 +19,12 @@ class SharedSeals(Seals):
     While Redis is away nothing can be told, so when it is back everything that was kept or begun before counts as old.
     """
 
-    __slots__ = ("_bus", "_link", "_marks", "_name", "_now")
+    __slots__ = ("_bus", "_line", "_link", "_marks", "_name", "_now")
 
-    def __init__(self, link: Link, bus: Bus, name: str, now: Callable[[], float]) -> None:
+    def __init__(self, link: Link, line: Line, bus: Bus, name: str, now: Callable[[], float]) -> None:
         super().__init__()
         self._link = link
+        self._line = line
         self._bus = bus
         self._name = name
         self._now = now
@@ -58,20 +61,17 @@ class SharedSeals(Seals):
 
     def _tell(self, marks: list[str], news: News) -> None:
         if self._link.up:
-            self._bus.errand(lambda: self._publish(marks, news))
+            self._publish(marks, news)
 
-    def _publish(self, marks: list[str], news: News) -> Awaitable[object]:
+    def _publish(self, marks: list[str], news: News) -> None:
         """Set the marks and say the word, in one step."""
-        pipeline = self._link.client.pipeline(transaction=True)
         mark = f"{self._name}-{next(self._marks):x}"
-        for name in marks:
-            pipeline.set(self._link.key(name), mark, px=MARK_S * 1000)
-        pipeline.publish(*self._bus.word(news))
-        return pipeline.execute()
+        keys = [self._link.key(name) for name in marks]
+        self._line.errand(*call(SEAL, keys, mark, MARK_S * 1000, self._bus.news_channel, self._bus.word(news)))
 
-    async def _start_over(self) -> None:
+    def _start_over(self) -> None:
         super().drop_all()
-        await self._publish([ALL], _news("drop_all"))
+        self._publish([ALL], _news("drop_all"))
 
     def _heard(self, news: News) -> None:
         subject = None if news["subject"] is None else bytes.fromhex(news["subject"]).decode(*_ANY)

@@ -1,11 +1,14 @@
-"""A store that every replica shares: one Redis, and the three who use it."""
+"""A store that every replica shares: one Redis, and those who use it."""
 
 from collections.abc import Callable
 
 from proxy.clock import Clock
+from proxy.config.settings import Store as StoreSettings
 from proxy.parts import Claims, Replicas, Store
 from proxy.policy.freshness import Seals
+from proxy.store import scripts
 from proxy.store.bus import Bus
+from proxy.store.line import Line
 from proxy.store.link import Link
 from proxy.store.redis_claims import RedisClaims
 from proxy.store.redis_kept import RedisStore
@@ -15,11 +18,13 @@ from proxy.store.seals import SharedSeals
 class RedisShelf:
     """A store in Redis."""
 
-    def __init__(self, url: str, namespace: str, name: str, clock: Clock, on_error: Callable[[str], None]) -> None:
-        self._link = Link(url, namespace, on_error)
-        self._bus = Bus(self._link, name, clock)
-        self._claims = RedisClaims(self._link, self._bus, name)
-        self.seals: Seals = SharedSeals(self._link, self._bus, name, clock.now)
+    def __init__(self, settings: StoreSettings, name: str, clock: Clock, on_error: Callable[[str], None]) -> None:
+        self._link = Link(settings.url, settings.namespace, settings.timeout, on_error)
+        self._line = Line(self._link)
+        self._bus = Bus(self._link, self._line, name, clock)
+        self._bus.scripts += scripts.ALL
+        self._claims = RedisClaims(self._link, self._line, self._bus, name)
+        self.seals: Seals = SharedSeals(self._link, self._line, self._bus, name, clock.now)
         self.kept: Store = RedisStore(self._link, self.seals)
         self.claims: Claims = self._claims
         self.replicas: Replicas | None = self._bus
@@ -31,5 +36,6 @@ class RedisShelf:
     async def close(self) -> None:
         """Tell what is left to tell, and close every connection."""
         self._claims.close()
+        await self._line.close()
         await self._bus.close()
         await self._link.close()

@@ -1,0 +1,47 @@
+"""What Redis does in one step: no other command can stand between a look and a take."""
+
+from hashlib import sha1
+
+CLAIM = """
+local found = redis.call('GET', KEYS[1])
+if found then return {found, redis.call('PTTL', KEYS[2]), redis.call('PTTL', KEYS[1])} end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('SET', KEYS[2], '', 'PX', ARGV[3])
+return false
+"""
+TAKE_OVER = """
+if redis.call('GET', KEYS[1]) ~= ARGV[4] or redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('SET', KEYS[2], '', 'PX', ARGV[3])
+return 1
+"""
+RENEW = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('SET', KEYS[2], '', 'PX', ARGV[2]) end
+"""
+# The claim is kept (ARGV[2]) or freed, if it is still ours; the outcome (ARGV[4]) is there for those who wait.
+SETTLE = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then
+  if ARGV[2] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
+  redis.call('DEL', KEYS[2])
+end
+if ARGV[4] ~= '' then redis.call('SET', KEYS[3], ARGV[4], 'PX', ARGV[5]) end
+redis.call('PUBLISH', ARGV[6], ARGV[7])
+"""
+SEAL = """
+for _, mark in ipairs(KEYS) do redis.call('SET', mark, ARGV[1], 'PX', ARGV[2]) end
+redis.call('PUBLISH', ARGV[3], ARGV[4])
+"""
+ALL = (CLAIM, TAKE_OVER, RENEW, SETTLE, SEAL)
+
+
+def sha_of(script: str) -> str:
+    """Return the name by which Redis knows a script that was loaded."""
+    return sha1(script.encode(), usedforsecurity=False).hexdigest()
+
+
+SHA = {script: sha_of(script) for script in ALL}
+
+
+def call(script: str, keys: list[str], *arguments: bytes | str | int) -> tuple[bytes | str | int, ...]:
+    """Return the command that runs a loaded script."""
+    return "EVALSHA", SHA[script], len(keys), *keys, *arguments

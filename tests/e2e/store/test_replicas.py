@@ -1,0 +1,220 @@
+"""Two sidecars, one Redis, one backend (I6, I7): a create is one call, whoever dies, and a write is seen by both."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+import pytest
+
+from proxy.clock import SystemClock
+from tests.e2e.raw import BROKEN, Answer, ask, request
+from tests.e2e.sidecar import Child, sidecar
+from tests.e2e.store.keyed import KeyedBackend, keyed_backend
+from tests.e2e.store.redis import RedisServer, needs_redis, redis_server
+
+pytestmark = needs_redis
+
+REPORTS = 20
+CREATES = 200
+DEADLINE_S = 2.0
+LATENCY_S = 0.8  # so long that all creates of a round overlap, on a busy machine too
+_clock = SystemClock()
+
+CONFIG = """
+[upstreams.sessions]
+url = "http://stand-in"  # the environment's
+[[routes]]
+operation = "session-create"
+match = "POST /api/sessions"
+subject = "body:/reportId"
+coalesce = "subject"
+idempotency = "inject"
+upstream_honours_idempotency = {honours}
+[[routes]]
+operation = "session-load"
+match = "GET /api/sessions/{{report_id}}"
+subject = "path:report_id"
+reuse = "60s"
+[[routes]]
+operation = "session-update"
+match = "PATCH /api/sessions/{{report_id}}"
+subject = "path:report_id"
+"""
+
+
+class Stage(NamedTuple):
+    """Two replicas and what they share."""
+
+    one: Child
+    two: Child
+    redis: RedisServer
+    backend: KeyedBackend
+
+
+PATIENT = "2s"  # where a count must be exact: on a machine that is busy, Redis is slow as well
+
+
+@asynccontextmanager
+async def replicas(
+    folder: Path, *, honours: bool = True, latency_s: float = LATENCY_S, patience: str = "50ms"
+) -> AsyncIterator[Stage]:
+    """Run all four."""
+    async with AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(redis_server(folder))
+        backend = await stack.enter_async_context(keyed_backend(latency_s))
+        config = CONFIG.format(honours=str(honours).lower())
+        children = []
+        for name in ("one", "two"):
+            (folder / name).mkdir()
+            running = sidecar(folder / name, backend.url, config, store__url=redis.url, store__timeout=patience)
+            children.append(await stack.enter_async_context(running))
+        yield Stage(children[0], children[1], redis, backend)
+
+
+def create(number: int, report: str) -> bytes:
+    """Return a create of one tab, with a key of its own as browsers' tabs have."""
+    fields = {"Authorization": "Bearer ada", "Content-Type": "application/json", "Idempotency-Key": f"tab-{number}"}
+    return request("POST", "/api/sessions", orjson.dumps({"reportId": report}), **fields)
+
+
+async def timed(url: str, data: bytes) -> tuple[Answer | None, float]:
+    """Ask, and say how long it took; no answer from a sidecar that was killed."""
+    began = _clock.now()
+    try:
+        answer = await ask(url, data)
+    except (*BROKEN, OSError):
+        return None, _clock.now() - began
+    return answer, _clock.now() - began
+
+
+Asked = list[asyncio.Task[tuple[Answer | None, float]]]
+
+
+def flood(child: Child, first: int = 0) -> Asked:
+    """Send 100 creates of 20 reports to one of the two."""
+    loop, half = asyncio.get_running_loop(), range(first, first + CREATES // 2)
+    return [loop.create_task(timed(child.url, create(number, report_of(number)))) for number in half]
+
+
+def report_of(number: int) -> str:
+    """Return what the create of that number is for."""
+    return f"r-{number % REPORTS}"
+
+
+async def test_a_create_through_two_replicas_is_one_call(tmp_path: Path) -> None:
+    """200 concurrent creates of 20 reports, split over both: 20 calls, 200 times 201, one session a report."""
+    async with replicas(tmp_path, patience=PATIENT) as stage:
+        answers = [answer for answer, _ in await asyncio.gather(*flood(stage.one), *flood(stage.two, CREATES // 2))]
+        notes = [(await child.scrape()) for child in (stage.one, stage.two)]
+    assert Counter(answer.status if answer else None for answer in answers) == {201: CREATES}
+    assert stage.backend.calls == REPORTS
+    bodies = {(report_of(number), answer.body) for number, answer in enumerate(answers) if answer}
+    assert len(bodies) == REPORTS
+    claimed = sum(note.total("backstay_idempotency_total", result="claimed") for note in notes)
+    assert claimed == REPORTS
+
+
+@pytest.mark.parametrize("honours", [True, False])
+async def test_the_death_of_a_replica_makes_no_duplicate(tmp_path: Path, honours: bool) -> None:
+    """I6: killed in mid-flight, its claims are taken over with their keys, or the outcome is said to be unknown."""
+    async with replicas(tmp_path, honours=honours, latency_s=0.4, patience=PATIENT) as stage:
+        dying = flood(stage.one)
+        await stage.backend.until_calls(REPORTS)
+        surviving = flood(stage.two, CREATES // 2)
+        await stage.two.until(lambda scrape: scrape.total("backstay_flights") == REPORTS)
+        stage.one.process.kill()
+        await stage.one.process.wait()
+        survivors = await asyncio.gather(*surviving)
+        await asyncio.gather(*dying)
+        notes = await stage.two.scrape()
+    assert not stage.backend.duplicates, sorted(stage.backend.heard)
+    assert max(took for _, took in survivors) < DEADLINE_S + 0.3
+    statuses = Counter(answer.status if answer else None for answer, _ in survivors)
+    assert statuses == {201 if honours else 504: CREATES // 2}
+    if honours:
+        assert notes.total("backstay_idempotency_total", result="taken_over") == REPORTS
+        assert {answer.body for answer, _ in survivors if answer} == set(stage.backend.bodies())
+    else:
+        details = {orjson.loads(answer.body)["detail"] for answer, _ in survivors if answer}
+        assert len(details) == 1
+        assert "outcome unknown" in details.pop()
+
+
+@pytest.mark.parametrize("how", ["killed", "hanging"])
+async def test_every_client_is_answered_while_redis_is_gone(tmp_path: Path, how: str) -> None:
+    """Redis ends, or hangs, in mid-flight and stays away: nobody waits past his deadline, nobody sees an error."""
+    async with replicas(tmp_path, latency_s=0.3) as stage:
+        tasks = [*flood(stage.one), *flood(stage.two, CREATES // 2)]
+        await stage.backend.until_calls(1)
+        if how == "killed":
+            await stage.redis.kill()
+        else:
+            stage.redis.pause()
+        answers = await asyncio.gather(*tasks)
+        after, took = await timed(stage.two.url, create(999, "r-after"))
+        if how == "hanging":
+            stage.redis.resume()
+        errors = (await stage.two.scrape()).total("backstay_store_errors_total")
+    assert {answer.status if answer else None for answer, _ in answers} == {201}
+    assert max(took for _, took in answers) < DEADLINE_S + 0.3
+    assert after is not None
+    assert after.status == 201
+    assert took < DEADLINE_S
+    assert errors > 0
+
+
+async def test_redis_comes_back(tmp_path: Path) -> None:
+    """After an outage the replicas know each other's creates again, without a restart."""
+    async with replicas(tmp_path, patience=PATIENT) as stage:
+        await stage.redis.kill()
+        for child in (stage.one, stage.two):
+            await child.logged("store_down")
+        await stage.redis.start()
+        for child in (stage.one, stage.two):
+            await child.until(lambda scrape: scrape.total("backstay_store_up") == 1)
+        both = await asyncio.gather(*(timed(child.url, create(1, "r-1")) for child in (stage.one, stage.two)))
+    assert [answer.status for answer, _ in both if answer] == [201, 201]
+    assert stage.backend.calls == 1
+
+
+async def test_a_write_through_one_replica_is_seen_through_the_other(tmp_path: Path) -> None:
+    """C4, I7: what both keep is shared, and dropped for both before the write's answer goes out."""
+    load = request("GET", "/api/sessions/r-1", Authorization="Bearer ada")
+    update = request("PATCH", "/api/sessions/r-1", b"{}", Authorization="Bearer ada")
+    async with replicas(tmp_path, patience=PATIENT) as stage:
+        first = await ask(stage.one.url, load)
+        kept = await ask(stage.two.url, load)
+        assert (first.body, kept.body, stage.backend.calls) == (b'{"version": 0}', b'{"version": 0}', 1)
+        assert "hit" in kept.header("cache-status")
+        for version in range(1, 21):
+            writer, reader = (stage.one, stage.two) if version % 2 else (stage.two, stage.one)
+            assert (await ask(writer.url, update)).status == 204
+            seen = [await ask(child.url, load) for child in (reader, writer)]
+            assert {orjson.loads(answer.body)["version"] for answer in seen} == {version}
+
+
+async def test_a_slow_redis_costs_a_request_fifty_milliseconds_once(tmp_path: Path) -> None:
+    """A Redis that hangs is noticed by one request within 50 ms; those after it do not wait at all."""
+    load = [request("GET", f"/api/sessions/r-{number}", Authorization="Bearer ada") for number in range(20)]
+    async with replicas(tmp_path) as stage:
+        await ask(stage.one.url, load[0])
+        stage.redis.pause()
+        took = [(await timed(stage.one.url, data))[1] for data in load[1:]]
+        stage.redis.resume()
+    assert took[0] < 0.05 + 0.1  # the second figure is a busy machine's
+    assert sorted(took[1:])[len(took) // 2] < 0.03
+
+
+async def test_nothing_in_redis_names_a_person(tmp_path: Path) -> None:
+    """Keys are digests; no credential, and no subject, can be read from them."""
+    async with replicas(tmp_path, latency_s=0.05) as stage:
+        await ask(stage.one.url, create(1, "r-secret"))
+        await ask(stage.one.url, request("GET", "/api/sessions/r-secret", Authorization="Bearer ada"))
+        async with stage.redis.client() as client:
+            keys = [key async for key in client.scan_iter()]
+    assert keys
+    assert not [key for key in keys if b"ada" in key or b"secret" in key or not key.startswith(b"backstay:")]
