@@ -60,6 +60,7 @@ class Results:
     versions: dict[str, str] = field(default_factory=dict)
     figures: dict[str, Figure] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+    failures: dict[str, int] = field(default_factory=dict)
 
     def figure(self, key: str, title: str, unit: str) -> Figure:
         """Return the figure of this key, new or begun."""
@@ -70,6 +71,12 @@ class Results:
         if text not in self.remarks:
             self.remarks.append(text)
 
+    def fail(self, name: str, during: str, count: int) -> None:
+        """Take down how many requests a peer did not answer with 200."""
+        if count:
+            who = f"{name}, {during}"
+            self.failures[who] = self.failures.get(who, 0) + count
+
     @classmethod
     def read(cls, raw: Mapping[str, Any]) -> "Results":
         """Return what was written as JSON, which has no NaN."""
@@ -77,12 +84,15 @@ class Results:
         for figure in figures.values():
             for name, values in figure.rounds.items():
                 figure.rounds[name] = [nan if value is None else value for value in values]
-        return cls(raw["about"], raw["versions"], figures, raw["remarks"])
+        return cls(raw["about"], raw["versions"], figures, raw["remarks"], raw["failures"])
 
 
-def bounded_by_load(throughput: Figure, direct: str) -> list[str]:
+def bounded_by_load(figure: Figure, direct: str, *, less_is_better: bool = False) -> list[str]:
     """Name the peers that are more than half as fast as no proxy at all: what bounds them is the load generator."""
-    without = throughput.middle(direct)
+    without = figure.middle(direct)
     if without is None:
         return []
-    return [name for name in throughput.rounds if name != direct and (throughput.middle(name) or 0.0) > without / 2]
+    middles = {name: middle for name in figure.rounds if name != direct and (middle := figure.middle(name)) is not None}
+    return [
+        name for name, middle in middles.items() if (middle < without * 2 if less_is_better else middle > without / 2)
+    ]

@@ -64,14 +64,8 @@ def costed(stage: Stage, program: Program, seconds: float) -> tuple[Throughput, 
     before = program.cpu_s()
     got = stage.load.wrk(program, seconds)
     used = program.cpu_s() - before
-    complain(stage, program, "32 connections", got.failed)
+    stage.results.fail(program.name, "32 connections", got.failed)
     return got, used / got.answered * 1e6 if got.answered else nan
-
-
-def complain(stage: Stage, program: Program, during: str, failed: int) -> None:
-    """Name who did not answer everything with 200."""
-    if failed:
-        stage.results.remark(f"{program.name}, {during}: {failed:,} requests of a round were not answered with 200")
 
 
 def latency(stage: Stage, peers: Sequence[Peer]) -> None:
@@ -92,7 +86,7 @@ def latency(stage: Stage, peers: Sequence[Peer]) -> None:
                 if without:
                     own.add(direct.name, without.p99)
                 if through:
-                    complain(stage, program, f"{RATE:.0f} requests/s", through.failed)
+                    stage.results.fail(program.name, f"{RATE:.0f} requests/s", through.failed)
     if total := sum(thrown.values()):
         each = ", ".join(f"{name} {count}" for name, count in thrown.items() if count)
         stage.results.remark(
@@ -131,7 +125,7 @@ def bodies(stage: Stage, peers: Sequence[Peer]) -> None:
                 for program in programs:
                     got = carry(program, 1)
                     figure.add(program.name, got.per_second)
-                    complain(stage, program, title, got.failed)
+                    stage.results.fail(program.name, title, got.failed)
 
 
 def burst(stage: Stage, peers: Sequence[Peer], count: int = 1_000) -> None:
@@ -142,7 +136,7 @@ def burst(stage: Stage, peers: Sequence[Peer], count: int = 1_000) -> None:
             for program in programs:
                 with stage.load.crowd(program, count, at_once=count) as crowd:
                     figure.add(program.name, crowd.took_ms)
-                    complain(stage, program, "the burst", count - crowd.answered)
+                    stage.results.fail(program.name, "the burst", count - crowd.answered)
 
 
 def idle(stage: Stage, peers: Sequence[Peer]) -> None:
@@ -175,8 +169,8 @@ def many(stage: Stage, peers: Sequence[Peer]) -> None:
     with stage.playing(peers) as programs:
         for _ in range(stage.rounds):
             for program in programs:
-                got = stage.load.crowded(program, programs[0], stage.seconds, connections=MANY)
-                complain(stage, program, rate.title, got.failed)
+                got = stage.load.crowded(program, programs[0], max(1, stage.seconds / 2), connections=MANY)
+                stage.results.fail(program.name, rate.title, got.failed)
                 rate.add(program.name, got.per_second)
                 pss.add(program.name, got.memory.pss)
                 rss.add(program.name, got.memory.rss)
@@ -201,7 +195,7 @@ def scale(stage: Stage, peers: Sequence[Peer]) -> None:
                 got = stage.load.crowded(
                     program, backend, stage.seconds, connections=connections, subjects=subjects
                 )  # fmt: skip
-                complain(stage, program, rate.title, got.failed)
+                stage.results.fail(program.name, rate.title, got.failed)
                 rate.add(program.name, got.per_second)
                 cpu.add(program.name, got.cpu_us)
                 pss.add(program.name, got.memory.pss)

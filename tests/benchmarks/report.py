@@ -35,10 +35,12 @@ def remarks(results: Results) -> list[str]:
     """Return what a reader must know, the load generator's bounds first."""
     bounds = [
         f"{figure.title}: no proxy at all is not twice as fast as {', '.join(names)}: the load generator is the bound"
-        for key in ("throughput", "many", "down", "up")
-        if (figure := results.figures.get(key)) and (names := bounded_by_load(figure, DIRECT))
+        for key in ("throughput", "many", "down", "up", "burst")
+        if (figure := results.figures.get(key))
+        and (names := bounded_by_load(figure, DIRECT, less_is_better=key == "burst"))
     ]
-    return bounds + results.remarks
+    failures = [f"{who}: {count:,} requests were not answered with 200" for who, count in results.failures.items()]
+    return bounds + failures + results.remarks
 
 
 def about(results: Results) -> str:

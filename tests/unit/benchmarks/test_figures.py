@@ -53,6 +53,21 @@ def test_who_is_half_as_fast_as_no_proxy_is_bounded_by_the_load() -> None:
     measured = figure(direct=[100.0], slow=[30.0], half=[50.0], fast=[51.0])
     assert bounded_by_load(measured, "direct") == ["fast"]
     assert bounded_by_load(figure(fast=[51.0]), "direct") == []
+    times = figure(direct=[100.0], fast=[199.0], slow=[200.0])
+    assert bounded_by_load(times, "direct", less_is_better=True) == ["fast"]
+
+
+def test_failures_are_counted_by_who_and_when() -> None:
+    """Over all rounds; a round without any leaves no trace."""
+    results = Results()
+    for name, during, count in (
+        ("us", "the burst", 2),
+        ("us", "the burst", 3),
+        ("us", "uploads", 1),
+        ("them", "it", 0),
+    ):
+        results.fail(name, during, count)
+    assert results.failures == {"us, the burst": 5, "us, uploads": 1}
 
 
 def test_results_survive_being_saved() -> None:

@@ -57,7 +57,9 @@ def test_the_load_generator_is_named_where_it_is_the_bound(results: Results) -> 
 def test_remarks_and_circumstances_are_said(results: Results) -> None:
     """Who is missing, when, where, with what."""
     results.remark("Caddy is left out: caddy is not installed")
+    results.fail("Envoy", "the burst", 1_200)
     said = render(results, detailed=False)
+    assert "* Envoy, the burst: 1,200 requests were not answered with 200\n" in said
     assert "* Caddy is left out: caddy is not installed\n" in said
     assert said.endswith("date: 2026-11-27  \nmachine: a quiet one  \nversions: Backstay 0.1.0, Envoy 1.40.0\n")
 
