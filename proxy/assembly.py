@@ -37,6 +37,7 @@ class Assembly:
     ) -> None:  # fmt: skip
         self.breakers: dict[str, CircuitBreaker] = {}
         self.pools: dict[Address, UpstreamPool] = {}
+        self._retired: list[UpstreamPool] = []  # what is under way in them ends by itself, or is swept away
         self._balancers: dict[str, tuple[tuple[Address, ...], Balancer]] = {}
         self._flights = flights
         self._retry = retry
@@ -99,6 +100,7 @@ class Assembly:
         for pool in before.values():
             if pool not in self.pools.values():
                 pool.retire()
+                self._retired.append(pool)
         return upstreams
 
     def _pool(
@@ -126,12 +128,13 @@ class Assembly:
 
     def sweep(self, now: float) -> None:
         """Let every pool close what was idle or silent for too long."""
-        for pool in self.pools.values():
+        for pool in (*self.pools.values(), *self._retired):
             pool.sweep(now)
+        self._retired = [pool for pool in self._retired if not pool.empty]
 
     def close(self) -> None:
         """Drop every upstream connection."""
-        for pool in self.pools.values():
+        for pool in (*self.pools.values(), *self._retired):
             pool.close()
 
 

@@ -18,12 +18,13 @@ class Fields(dict[bytes, bytes]):
     A dict, because looking names up is what a request does most. It is shared between callers: nobody changes it.
     """
 
-    __slots__ = ("_encoded", "lines")
+    __slots__ = ("_encoded", "lines", "sent")
 
     def __init__(self, lines: Lines, first: Mapping[bytes, bytes] | None = None) -> None:
         """Take the lines, and what the dict shall hold where that is known already."""
         super().__init__(first or {name.lower(): value for name, value in reversed(lines)})
         self.lines = lines
+        self.sent: tuple[object, bytes] | None = None  # as an upstream was told them, and which request's they were
         self._encoded: bytes | None = None
 
     def all(self, name: bytes) -> list[bytes]:

@@ -108,7 +108,7 @@ class Downstream(asyncio.Protocol):
             while data and not self._lingering:
                 if self._incoming is not None:
                     data = self._feed_body(self._incoming, data)
-                elif self._switching or self._has_enough():
+                elif self._switching or (self._queue and self._has_enough()):
                     self._hold(data)
                     return
                 else:
@@ -118,11 +118,8 @@ class Downstream(asyncio.Protocol):
 
     def _has_enough(self) -> bool:
         """Tell whether nothing more is read ahead: enough requests wait, or one with a body does (W8)."""
-        queue = self._queue
-        if not queue:
-            return False
-        last = queue[-1]
-        return len(queue) >= MAX_PIPELINED or (isinstance(last, Exchange) and last.bytes_in > 0)
+        last = self._queue[-1]
+        return len(self._queue) >= MAX_PIPELINED or (isinstance(last, Exchange) and last.bytes_in > 0)
 
     def _hold(self, data: bytes) -> None:
         self._held = data
@@ -144,10 +141,10 @@ class Downstream(asyncio.Protocol):
             self._current.bytes_in += len(data)
 
     def _feed_head(self, data: bytes) -> bytes:
-        start = max(0, len(self._pending) - 3)
+        start = 0
         if self._pending:
-            data = self._pending + data
-            self._pending = b""
+            start = max(0, len(self._pending) - 3)
+            data, self._pending = self._pending + data, b""
         else:
             data = data.lstrip(b"\r\n")  # RFC 9112 section 2.2: an empty line before a request is ignored
             if not data:
@@ -212,11 +209,13 @@ class Downstream(asyncio.Protocol):
             self._close(linger=True)
             return
         self._current = following
-        self._gate.start(following)
+        self._gate.begun += 1
+        following.task = self._loop.create_task(following.run())
 
     def _go_on(self) -> None:
         """Read on where an answer, or a body's end, made room."""
-        if self._held and not self._switching and len(self._queue) < MAX_PIPELINED // 2 and not self._has_enough():
+        full = self._queue and (len(self._queue) >= MAX_PIPELINED // 2 or self._has_enough())
+        if self._held and not self._switching and not full:
             self._release()
 
     def _refuse(self, refusal: Refusal) -> None:
@@ -247,7 +246,8 @@ class Downstream(asyncio.Protocol):
         request = current.request
         framing, body = whole_body(response, request)
         closing = self._closes(request)
-        self._send(self._gate.head(response, more + framing, request, closing=closing) + body, closing=closing)
+        self.transport.write(self._gate.head(response, more + framing, request, closing=closing) + body)
+        self._answered(closing=closing)
 
     async def relay(self, response: Response, reader: Reader, more: Lines) -> int:
         """Write a streamed answer as it comes; return its body's bytes. Raise BrokenBody once the client is cut off."""
@@ -271,7 +271,9 @@ class Downstream(asyncio.Protocol):
             raise
         finally:
             reader.close()
-        self._send(last_chunk(reader.trailers) if chunked else b"", closing=closing)
+        if chunked:
+            self._write(last_chunk(reader.trailers))
+        self._answered(closing=closing)
         return size
 
     async def _through(self, response: Response, tunnel: Tunnel, reader: Reader, more: Lines) -> int:
@@ -314,21 +316,20 @@ class Downstream(asyncio.Protocol):
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write(data)
 
-    def _send(self, data: bytes, *, closing: bool) -> None:
-        """Write the end of an answer, and go on with the next request or close."""
-        if data:
-            self._write(data)
+    def _answered(self, *, closing: bool) -> None:
+        """Go on with the next request, or close: an answer's last byte is written."""
         self._current = None
         self.since = self._gate.tick
         if closing:
             self._close()
             return
-        if self._switching and not self._queue:
+        if self._queue:
+            self._next()
+        else:
             self._switching = False
-        if not self._queue:
             self._continue()
-        self._next()
-        self._go_on()
+        if self._held:
+            self._go_on()
 
     def _close(self, *, linger: bool = False) -> None:
         """Close once everything is written. A client still sending is read for a while, so that it sees the answer."""
@@ -374,8 +375,8 @@ class Downstream(asyncio.Protocol):
         elif self._pending:
             if now - self.since > rules.head_timeout_s:
                 self._refuse(Refusal(408, "slow_head", "the request head did not arrive in time"))
-        elif now - self.since > self._gate.keepalive_s:
-            self.close_if_idle()
+        elif now - self.since > self._gate.keepalive_s and self._current is None and not self._queue:
+            self._close()
         elif now - self.since > REMEMBERED_S:
             self._heads.forget()
 
@@ -388,11 +389,6 @@ class Downstream(asyncio.Protocol):
         self._unwritten = unwritten
         if now - self._blocked_since > self._gate.rules.idle_timeout_s:
             self.abort()
-
-    def close_if_idle(self) -> None:
-        """Close a connection that waits for a next request."""
-        if self._current is None and not self._queue and self._incoming is None and not self._pending:
-            self._close()
 
     def abort(self) -> None:
         """Drop the connection."""

@@ -25,7 +25,6 @@ SWEPT_AT_ONCE = 500  # connections, under 1 ms: then requests have their turn
 DRAIN_IDLE_S = 0.25  # a connection that was idle for less, when the drain ends, may be about to ask
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _CLOSE = (b"Connection", b"close")
-_KEEP_ALIVE = (b"Connection", b"keep-alive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +97,6 @@ class Gate:
         if len(connections) > SWEPT_AT_ONCE:
             asyncio.get_running_loop().call_soon(self._sweep, connections[SWEPT_AT_ONCE:], now)
 
-    def start(self, exchange: Exchange) -> None:
-        """Run an exchange whose turn it is, as its one task."""
-        self.begun += 1
-        exchange.task = asyncio.get_running_loop().create_task(exchange.run())
-
     def drain(self) -> None:
         """Let every connection end with its current answer; new ones are still taken in (W17)."""
         self.draining = True
@@ -126,13 +120,12 @@ class Gate:
 
     def head(self, response: Response, more: Lines, request: Request, *, closing: bool) -> bytes:
         """Return an answer's head with what this connection must say: Date where there is none, and how it goes on."""
-        if b"date" not in response.fields:
-            more = (*more, (b"Date", self.date()))
+        own = b"" if b"date" in response.fields else b"Date: %b\r\n" % self.date()
         if closing:
-            more = (*more, _CLOSE)
+            own += b"Connection: close\r\n"
         elif request.minor == 0:
-            more = (*more, _KEEP_ALIVE)
-        return encode_head(_status_line(response), response.fields.encode(), more)
+            own += b"Connection: keep-alive\r\n"
+        return encode_head(_status_line(response), response.fields.encode(), more, own)
 
     def switched(self, response: Response, more: Lines) -> bytes:
         """Return the head of a 101."""
@@ -151,8 +144,7 @@ class Gate:
 
 
 def _status_line(response: Response) -> bytes:
-    reason = response.reason or _REASONS.get(response.status, b"")
-    return b"HTTP/1.1 %d %b" % (response.status, reason)
+    return b"HTTP/1.1 %d %b" % (response.status, response.reason or _REASONS.get(response.status, b""))
 
 
 def whole_body(response: Response, request: Request) -> tuple[Lines, bytes]:

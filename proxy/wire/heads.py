@@ -12,6 +12,7 @@ from proxy.errors import Refusal
 from proxy.message import NO_FIELDS, Fields, Framing, Lines, encoded
 from proxy.wire.lines import MalformedLines, read_lines
 
+WHOLE_LIMIT = 65_536  # bytes; a longer answer is relayed as it comes
 HOP_BY_HOP = frozenset(b"connection keep-alive proxy-connection te transfer-encoding upgrade".split())
 # W3: never stripped for being listed in Connection, against stripping attacks (departs from RFC 9110 section 7.6.1)
 PROTECTED = frozenset(
@@ -66,7 +67,10 @@ class RequestHead(NamedTuple):
 
 
 class ResponseHead(NamedTuple):
-    """An answer up to its body; `fields` are as they came, `crossing` what of them the client is given."""
+    """An answer up to its body; `fields` are as they came, `crossing` what of them the client is given.
+
+    `bounded`: its body is known to be small; `events`: it is a stream of events, of which each goes on at once.
+    """
 
     status: int
     reason: bytes
@@ -75,6 +79,8 @@ class ResponseHead(NamedTuple):
     framing: Framing
     length: int
     keep_alive: bool
+    bounded: bool
+    events: bool
 
 
 class BadAnswer(Exception):  # noqa: N818 - named for what it tells
@@ -91,15 +97,14 @@ def check_unfinished(data: bytes, start: int, limits: HeadLimits) -> None:
         raise _malformed("this is not HTTP/1.1")
     if data.count(b"\n", start) != data.count(b"\r\n", max(0, start - 1)):
         raise _malformed("a line of the head ends without CR")
-    _check_size(data, limits)
+    if len(data) > limits.head:
+        raise _oversized(data, limits)
 
 
-def _check_size(data: bytes, limits: HeadLimits) -> None:
-    if len(data) <= limits.head:
-        return
+def _oversized(data: bytes, limits: HeadLimits) -> Refusal:
     if len(data.split(b"\r\n", 1)[0]) > limits.target:
-        raise Refusal(414, "target_too_long", "the request line is too long")
-    raise Refusal(431, "head_too_large", f"a request head may have at most {limits.head} bytes")
+        return Refusal(414, "target_too_long", "the request line is too long")
+    return Refusal(431, "head_too_large", f"a request head may have at most {limits.head} bytes")
 
 
 class RequestReader:
@@ -117,7 +122,8 @@ class RequestReader:
 
     def read(self, raw: bytes) -> RequestHead:
         """Return the head in `raw`, which ends in an empty line. Raise Refusal for what must not go on (W10, W11)."""
-        _check_size(raw, self._limits)
+        if len(raw) > self._limits.head:
+            raise _oversized(raw, self._limits)
         line, _, block = raw.partition(b"\r\n")
         method, target, minor = _request_line(line, self._limits)
         if block != self._block or minor != self._minor:
@@ -264,7 +270,9 @@ def _response_head(raw: bytes, method: str) -> ResponseHead:
     keep_alive = b"close" not in connection if minor else b"keep-alive" in connection
     keep_alive = keep_alive and framing is not Framing.CLOSE
     crossing = end_to_end(fields, _OWN_NO_LENGTH if status < 200 or status == 204 else _OWN)
-    return ResponseHead(status, line[3] or b"", fields, crossing, framing, length, keep_alive)
+    events = fields.get(b"content-type", b"").startswith(b"text/event-stream")
+    bounded = framing is Framing.NONE or (framing is Framing.LENGTH and length <= WHOLE_LIMIT and not events)
+    return ResponseHead(status, line[3] or b"", fields, crossing, framing, length, keep_alive, bounded, events)
 
 
 def _response_framing(status: int, method: str, fields: Fields, block: bytes) -> tuple[Framing, int]:
@@ -298,6 +306,6 @@ def trailers_that_cross(lines: Lines) -> Lines:
     return tuple([line for line in lines if line[0].lower() not in _NO_TRAILER])
 
 
-def encode_head(start: bytes, fields: bytes, more: Lines) -> bytes:
-    """Return a head as it stands on the wire: `start` has no line end, `fields` are encoded lines, `more` follow."""
-    return b"".join((start, b"\r\n", fields, encoded(more), b"\r\n"))
+def encode_head(start: bytes, fields: bytes, more: Lines, own: bytes = b"") -> bytes:
+    """Return a head as it stands on the wire: `start` has no line end, `fields` and `own` are encoded lines."""
+    return b"".join((start, b"\r\n", fields, encoded(more), own, b"\r\n"))

@@ -6,7 +6,7 @@ import ssl
 from collections import deque
 
 from proxy.errors import Reason
-from proxy.message import Failure, Framing, Lines, Outcome, Request
+from proxy.message import Failure, Framing, Lines, Outcome, Request, encoded
 from proxy.parts import Interim
 from proxy.wire.dial import Address, Dialer
 from proxy.wire.forwarding import Forwarding
@@ -39,13 +39,13 @@ class UpstreamPool:
 
     def take(self, *, safe: bool) -> UpstreamConnection | None:
         """Return an idle connection that may carry the request, or None."""
-        now = asyncio.get_running_loop().time()
-        longest = self.rules.idle_timeout_s if safe else self.rules.unsafe_idle_s
-        while self._idle:
-            connection = self._idle[-1]
-            if now - connection.idle_since > longest:
+        rules, idle = self.rules, self._idle
+        while idle:
+            connection = idle[-1]
+            now = connection.now()
+            if now - connection.idle_since > (rules.idle_timeout_s if safe else rules.unsafe_idle_s):
                 return None
-            self._idle.pop()
+            idle.pop()
             if connection.usable:
                 connection.taken_at = now
                 return connection
@@ -134,7 +134,7 @@ class UpstreamPool:
             return
         if connection.reading_paused:
             connection.pace(False)
-        connection.idle_since = asyncio.get_running_loop().time()
+        connection.idle_since = connection.now()
         while self._line:
             if _give(self._line.popleft(), connection):
                 return
@@ -164,6 +164,11 @@ class UpstreamPool:
         """Close what is idle and keep nothing more; what is under way ends by itself."""
         self._retired = True
         self.distrust_idle()
+
+    @property
+    def empty(self) -> bool:
+        """Tell whether there is no connection, and none being made."""
+        return not self._taken
 
     def close(self) -> None:
         """Drop every connection."""
@@ -199,8 +204,6 @@ class HttpUpstream:
         """Return the answer or the failure. A pooled connection that had died unseen costs a safe request nothing."""
         if timeout_s <= 0:
             return Failure(Reason.RESPONSE_TIMEOUT, sent=False)
-        loop = asyncio.get_running_loop()
-        until = loop.time() + timeout_s
         head = self._head(request, more)
         connection = self._pool.take(safe=request.safe)
         if connection is not None:
@@ -208,20 +211,30 @@ class HttpUpstream:
             if outcome is not STALE or not (request.safe and request.replayable):
                 return outcome
             self._pool.distrust_idle()  # else every retry of a ladder could be replaced, and the calls double (C9)
-        fresh = await self._pool.connect(until - loop.time())
+            timeout_s = max(0.001, connection.until - connection.now())
+        fresh = await self._pool.connect(timeout_s)
         if isinstance(fresh, Failure):
             return fresh
-        left_s = timeout_s if connection is None else max(0.001, until - loop.time())
-        return await fresh.ask(request, head, left_s, interim)
+        if connection is not None:
+            timeout_s = max(0.001, connection.until - connection.now())
+        return await fresh.ask(request, head, timeout_s, interim)
 
     def _head(self, request: Request, more: Lines) -> bytes:
-        fields = request.fields
-        if b"host" not in fields:
-            more = ((b"Host", self._pool.address.authority), *more)
-        crossing = end_to_end(fields, self._dropped_whole if request.replayable else self._dropped)
         if request.upgrade:
             more = (*more, (b"Connection", b"Upgrade"), (b"Upgrade", request.upgrade))
         if request.framing is Framing.CHUNKED:
             more = (*more, (b"Transfer-Encoding", b"chunked"))
         start = b"%b %b HTTP/1.1" % (request.method.encode("ascii"), request.target)
-        return encode_head(start, crossing.encode(), self._forwarding.lines(request) + more)
+        return encode_head(start, self._crossing(request), more)
+
+    def _crossing(self, request: Request) -> bytes:
+        """Return the client's own lines and what is added of him; the same fields are encoded once."""
+        fields = request.fields
+        whose = (self, request.peer, request.authority, request.minor, request.replayable)
+        if fields.sent is None or fields.sent[0] != whose:
+            crossing = end_to_end(fields, self._dropped_whole if request.replayable else self._dropped)
+            added = self._forwarding.lines(request)
+            if b"host" not in fields:
+                added = (*added, (b"Host", self._pool.address.authority))
+            fields.sent = (whose, crossing.encode() + encoded(added))
+        return fields.sent[1]

@@ -2,18 +2,19 @@
 
 import asyncio
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol, cast
 
 from proxy.errors import BrokenBody, Reason
 from proxy.message import Failure, Fields, Framing, Lines, Outcome, Reader, Request, Response
 from proxy.parts import Interim
 from proxy.wire.bodies import Decoder, chunk, decoder, framed, last_chunk
-from proxy.wire.heads import BadAnswer, ResponseHead, ResponseReader, trailers_that_cross
+from proxy.wire.heads import WHOLE_LIMIT, BadAnswer, ResponseHead, ResponseReader, trailers_that_cross
 from proxy.wire.relay import Relay
 from proxy.wire.tls import NO_FILES, TlsFiles
 from proxy.wire.tunnel import Tunnel
 
-WHOLE_LIMIT = 65_536  # bytes; a longer answer is relayed as it comes
+TICK_S = 0.001  # of the loop's clock
 STALE_WITHIN_S = 0.1  # a request on a connection that had been closed is refused within a round trip; later it was read
 GATHER_S = 0.005  # an answer of unknown length is whole if it is all here this long after its head
 
@@ -64,6 +65,7 @@ class UpstreamConnection(asyncio.Protocol):
     def __init__(self, pool: Owner) -> None:
         self._pool = pool
         self._loop = asyncio.get_running_loop()
+        self.now = self._loop.time
         self.transport: asyncio.Transport | None = None
         self.idle_since = 0.0
         self.taken_at = 0.0  # from among the idle ones
@@ -71,6 +73,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.used = False  # at least one answer was read on it
         self.reading_paused = False
         self._answer: asyncio.Future[Outcome] | None = None
+        self.until = inf  # the question's deadline, in the loop's seconds; none before its last byte is sent
+        self._alarm: asyncio.TimerHandle | None = None
         self._writable: asyncio.Future[None] | None = None
         self._method = ""
         self._upgrade = b""
@@ -108,11 +112,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._pool.lost(self)
+        if self._alarm is not None:
+            self._alarm.cancel()
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
         if self._decoder is None:
             nothing = self._head is None and not self._pending
-            stale = nothing and self.used and self._loop.time() - self.taken_at < STALE_WITHIN_S
+            stale = nothing and self.used and self.now() - self.taken_at < STALE_WITHIN_S
             reason = Reason.CONNECTION_TERMINATED if nothing else Reason.RESPONSE_INCOMPLETE
             self._settle(STALE if stale else Failure(reason, sent=True))
             return
@@ -142,27 +148,48 @@ class UpstreamConnection(asyncio.Protocol):
     async def ask(self, request: Request, head: bytes, timeout_s: float, interim: Interim) -> Outcome:
         """Send the request and return its outcome, at the latest `timeout_s` after its last byte was sent."""
         assert self.transport is not None
-        self._answer = self._loop.create_future()
+        answer: asyncio.Future[Outcome] = self._loop.create_future()
+        self._answer = answer
         self._method, self._upgrade, self._interim = request.method, request.upgrade, interim
         if b"authorization" in request.fields:
             self._note_personal(request.fields, b"authorization")
         self.heard_at = self._pool.tick
-        timer: asyncio.TimerHandle | None = None
-        if isinstance(request.body, bytes):
-            self.transport.write(head + framed(request.body, request.framing, request.trailers))
-            timer = self._loop.call_later(timeout_s, self._too_late)
+        body = request.body
+        if isinstance(body, bytes):
+            if body or request.framing is Framing.CHUNKED:
+                head += framed(body, request.framing, request.trailers)
+            self.transport.write(head)
+            self._limit(timeout_s)
         else:
             self.transport.write(head)
-            upload = self._send_body(request.body.open(), request.framing, timeout_s)
-            self._upload = self._loop.create_task(upload)
+            self.until = inf
+            self._upload = self._loop.create_task(self._send_body(body.open(), request.framing, timeout_s))
         try:
-            return await self._answer
+            return await answer
         except asyncio.CancelledError:
             self.close()
             raise
-        finally:
-            if timer is not None:
-                timer.cancel()
+
+    def _limit(self, timeout_s: float) -> None:
+        """Let the question end in time. An alarm that is set stays for the next ones: most end long before."""
+        self.until = self.now() + timeout_s
+        if self._alarm is not None and self._alarm.when() > self.until:
+            self._alarm.cancel()
+            self._alarm = None
+        if self._alarm is None:
+            self._alarm = self._loop.call_at(self.until, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        if self._answer is None or self._answer.done() or self.until == inf:
+            return
+        if self.now() < self.until - TICK_S:
+            self._alarm = self._loop.call_at(self.until, self._ring)
+        elif self._head is None:
+            self._settle(Failure(Reason.RESPONSE_TIMEOUT, sent=True))
+            self.close()
+        else:
+            self._stream()  # the head was in time; the rest is a matter of idle timeouts
 
     async def _send_body(self, body: Reader, framing: Framing, timeout_s: float) -> None:
         """Relay a streamed request body; the clock of the answer starts when its last byte is sent (T3)."""
@@ -179,19 +206,12 @@ class UpstreamConnection(asyncio.Protocol):
                 return
             if chunked:
                 self.transport.write(last_chunk(body.trailers))
-            self._loop.call_later(timeout_s, self._too_late, self._answer)
+            self._limit(timeout_s)
         except BrokenBody as broken:  # the client left: the backend must not take half a body for a whole one
             self._settle(Failure(Reason.CANCELLED, sent=True, detail=str(broken)))
             self.close()
         finally:
             body.close()
-
-    def _too_late(self, answer: "asyncio.Future[Outcome] | None" = None) -> None:
-        if (answer is None or answer is self._answer) and self._head is None:
-            self._settle(Failure(Reason.RESPONSE_TIMEOUT, sent=True))
-            self.close()
-        elif self._relay is None and self._decoder is not None and (answer is None or answer is self._answer):
-            self._stream()  # the head was in time; the rest is a matter of idle timeouts
 
     def _settle(self, outcome: Outcome) -> None:
         if self._answer is not None and not self._answer.done():
@@ -233,12 +253,15 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if b"www-authenticate" in head.fields:
             self._note_personal(head.fields, b"www-authenticate")
+        if len(rest) == head.length and head.bounded:
+            self._finish(head, rest)
+            return
         self._decoder = decoder(head.framing, head.length)
         if head.framing is Framing.NONE:
             self._decoder.rest = rest
             self._complete(self._decoder)
             return
-        if head.length > WHOLE_LIMIT or (head.fields.get(b"content-type") or b"").startswith(b"text/event-stream"):
+        if not head.bounded and (head.framing is Framing.LENGTH or head.events):
             self._stream()
         elif head.framing is not Framing.LENGTH:
             self._gathering = self._loop.call_later(GATHER_S, self._stream)
@@ -297,18 +320,27 @@ class UpstreamConnection(asyncio.Protocol):
     def _complete(self, done: Decoder) -> None:
         head, relay = self._head, self._relay
         assert head is not None
-        outcome = self._response(head, b"".join(self._gathered), done.trailers) if relay is None else None
-        reusable = head.keep_alive and not done.rest and (self._upload is None or self._upload.done())
+        if relay is None:
+            self._finish(head, b"".join(self._gathered), done.trailers, surplus=bool(done.rest))
+        else:
+            self._part(head, surplus=bool(done.rest))
+            relay.finish(trailers_that_cross(done.trailers))
+
+    def _finish(self, head: ResponseHead, body: bytes, trailers: Lines = (), *, surplus: bool = False) -> None:
+        """Hand over a whole answer, as the last thing: whoever waits for it goes on at once."""
         answer = self._answer
+        self._part(head, surplus=surplus)
+        if answer is not None and not answer.done():
+            answer.set_result(self._response(head, body, trailers))
+
+    def _part(self, head: ResponseHead, *, surplus: bool) -> None:
+        """Be done with the question; go back to the pool if nothing speaks against it."""
+        reusable = head.keep_alive and not surplus and (self._upload is None or self._upload.done())
         self._forget()
         if reusable and not self._personal:
             self._pool.release(self)
         else:
             self.close()
-        if relay is not None:
-            relay.finish(trailers_that_cross(done.trailers))
-        elif answer is not None and outcome is not None and not answer.done():
-            answer.set_result(outcome)
 
     def _broke_off(self, why: str) -> None:
         """The body will never be whole: what is here goes out, and no client may take it for all (W6)."""

@@ -186,3 +186,18 @@ async def test_a_dead_address_does_not_stop_a_living_one(monkeypatch: pytest.Mon
     assert isinstance(protocol, asyncio.Protocol)
     assert loop.time() - began < 0.2
     server.close()
+
+
+async def test_a_pool_that_a_reload_retired_still_ends_what_fell_silent(wire: Wire) -> None:
+    """An answer that stopped in its middle is cut after its idle time, whichever pool its connection came from."""
+    client, backend, _ = await wire.asked(GET % 1)
+    await backend.say(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\npart")
+    await client.head()
+    table = wire.sidecar.settings.upstreams["backend"].model_copy(update={"max_idle": 1})
+    changed = wire.sidecar.settings.model_copy(update={"upstreams": {"backend": table}})
+    wire.sidecar.reload(lambda: changed)
+    wire.let_pass(61.0)
+    assert await backend.ending() in ("fin", "reset")
+    assert await client.ending() in ("fin", "reset")
+    wire.let_pass(61.0)
+    assert not wire.sidecar._assembly._retired
