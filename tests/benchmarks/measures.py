@@ -26,9 +26,8 @@ def start_up(stage: Stage, peers: Sequence[Peer]) -> None:
     """
     ready = stage.results.figure("start", "start-up to ready", "s")
     pss, rss = (stage.results.figure(f"idle_{kind}", f"memory, idle, {kind.upper()}", "MiB") for kind in ("pss", "rss"))
-    if stage.rounds > 1:
-        with stage.playing(peers):
-            pass
+    with stage.playing(peers):
+        pass
     with stage.backend() as backend:
         for _ in range(stage.rounds):
             for peer in peers:
@@ -182,7 +181,7 @@ def scale(stage: Stage, peers: Sequence[Peer]) -> None:
     cases = {
         **{backstay(f"{OURS}, {count:,} connections"): (count, 1_000) for count in CONNECTIONS},
         **{backstay(f"{OURS}, {count:,} subjects"): (32, count) for count in SUBJECTS},
-        **{backstay(f"{OURS}, {count:,} routes", count): (32, 1_000) for count in ROUTES},
+        **{backstay(f"{OURS}, {count:,} route{'s' * (count > 1)}", count): (32, 1_000) for count in ROUTES},
     }
     shapes = {peer.name: shape for peer, shape in cases.items()}
     rate = stage.results.figure("scale", "distinct small GETs", "requests/s")
