@@ -21,7 +21,7 @@ class ControlPlane:
     restorations: Restorations
     routes: Callable[[], Iterable[Route]]
     circuits: Mapping[str, CircuitBreaker]
-    newest: Collection[Record]  # audit records, oldest first
+    newest: Collection[bytes]  # audit records as JSON, oldest first
     token: str | None  # None or "": nothing that changes or exports can be called
     now: Callable[[], float]
     ready: Callable[[], bool]  # False while starting or draining, and only then

@@ -15,8 +15,8 @@ PARAMETERS = ("report_id", "operation", "correlation_id", "failures", "since", "
 _TRUTH = {"": True, "1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
-def exported(records: Iterable[Record], asked: Mapping[str, str]) -> tuple[bytes, str]:
-    """Return the records that were asked for, oldest first, and their content type.
+def exported(records: Iterable[bytes], asked: Mapping[str, str]) -> tuple[bytes, str]:
+    """Return which of these (each as JSON, oldest first) were asked for, and their content type.
 
     Raise ValueError with one clear sentence for a parameter or value that does not exist: a typing error must not look
     like an answer.
@@ -27,7 +27,7 @@ def exported(records: Iterable[Record], asked: Mapping[str, str]) -> tuple[bytes
     if form not in {"json", "csv"}:
         raise ValueError(f"There is no format {form!r}: use json or csv.")
     query = _query(asked)
-    found = [record for record in records if query.matches(record)][-_limit(asked) :]
+    found = [record for record in map(orjson.loads, records) if query.matches(record)][-_limit(asked) :]
     return (_csv(found), "text/csv") if form == "csv" else (orjson.dumps(found), "application/json")
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 
+import orjson
 import pytest
 
 from proxy.wire.dial import Address, Dialer, interleaved
@@ -41,7 +42,7 @@ async def test_a_connection_that_died_unseen_is_replaced_for_safe_requests(wire:
     assert (await again.head()).start == b"GET /2 HTTP/1.1"
     await again.say(HI)
     assert (await client.message()).get(b"server-timing") is not None
-    attempts = wire.sidecar.audit.newest[-1]["attempts"]
+    attempts = orjson.loads(wire.sidecar.audit.newest[-1])["attempts"]
     assert isinstance(attempts, list)
     assert len(attempts) == 1
 

@@ -8,7 +8,7 @@ from random import Random
 from aiohttp import ClientSession
 
 from proxy.admin.application import start_admin
-from proxy.admin.control import ControlPlane, Record
+from proxy.admin.control import ControlPlane
 from proxy.observe.metrics import Metrics
 from proxy.observe.statistics import Statistics
 from proxy.policy.breaker import BreakerRules, CircuitBreaker, Permit
@@ -35,7 +35,7 @@ class Sidecar:
     now: float = 100.0
     forgotten: list[str] = field(default_factory=list)
     switches: dict[str, bool] = field(default_factory=lambda: {"retries": True, "coalescing": True})
-    newest: list[Record] = field(default_factory=list)
+    newest: list[bytes] = field(default_factory=list)
     metrics: Metrics = field(default_factory=lambda: Metrics(["history"], ["sessions"]))
     restorations: Restorations = field(default_factory=Restorations)
     circuits: dict[str, CircuitBreaker] = field(

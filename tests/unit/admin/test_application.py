@@ -7,6 +7,7 @@ import socket
 from io import StringIO
 from typing import Any
 
+import orjson
 import pytest
 from aiohttp import ClientResponse, ClientSession
 from prometheus_client.parser import text_string_to_metric_families
@@ -218,14 +219,14 @@ async def test_audit_is_filtered(
     client: ClientSession, sidecar: Sidecar, query: dict[str, str], found: list[int]
 ) -> None:
     """Every condition must hold; what is left keeps its order."""
-    sidecar.newest.extend(RECORDS)
+    sidecar.newest.extend(map(orjson.dumps, RECORDS))
     async with client.get("/audit", params=query, headers=BEARER) as response:
         assert [record["seq"] for record in await response.json()] == found
 
 
 async def test_audit_as_csv(client: ClientSession, sidecar: Sidecar) -> None:
     """A head line and one row a record; what a spreadsheet would run is defused."""
-    sidecar.newest.extend(RECORDS)
+    sidecar.newest.extend(map(orjson.dumps, RECORDS))
     async with client.get("/audit", params={"format": "csv", "operation": "history"}, headers=BEARER) as response:
         assert response.content_type == "text/csv"
         rows = list(csv.DictReader(StringIO(await response.text())))
@@ -382,7 +383,7 @@ async def test_the_page_may_load_nothing_from_elsewhere(client: ClientSession) -
 
 async def test_audit_can_be_limited_to_the_newest(client: ClientSession, sidecar: Sidecar) -> None:
     """A page asks for what it shows, not for ten thousand records."""
-    sidecar.newest += [{"operation": "history", "seq": n} for n in range(5)]
+    sidecar.newest += [orjson.dumps({"operation": "history", "seq": n}) for n in range(5)]
     async with client.get("/audit?limit=2", headers=BEARER) as response:
         assert [record["seq"] for record in await response.json()] == [3, 4]
     async with client.get("/audit?limit=-2", headers=BEARER) as response:

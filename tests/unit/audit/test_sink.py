@@ -254,7 +254,7 @@ async def test_the_newest_entries_stay_at_hand(path: Path) -> None:
     await log.start()
     for number in range(5):
         log.append(fields(number))
-    assert [entry["id"] for entry in log.newest] == [fields(number)["id"] for number in (2, 3, 4)]
+    assert [orjson.loads(entry)["id"] for entry in log.newest] == [fields(number)["id"] for number in (2, 3, 4)]
     await log.close()
 
 
