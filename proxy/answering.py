@@ -4,7 +4,7 @@ import asyncio
 
 from proxy.bag import Bag
 from proxy.errors import Problem
-from proxy.message import Lines, Reader, Response, answer_in
+from proxy.message import Lines, Reader, Response
 from proxy.policy import answers, disclosure
 from proxy.policy.coalescing import JOINED
 from proxy.policy.recovery import Result
@@ -71,5 +71,6 @@ def opened(result: Result | None) -> Reader | None:
     """Open a reader on a streamed result, at its first byte, before anybody reads on."""
     if result is None:
         return None
-    response = answer_in(result.outcome)
+    outcome = result.outcome
+    response = outcome if isinstance(outcome, Response) else outcome.partial
     return None if response is None or isinstance(response.body, bytes) else response.body.open()

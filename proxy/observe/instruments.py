@@ -52,7 +52,7 @@ class Series:
     def __init__(self) -> None:
         self.buckets = [0] * (len(BOUNDS_S) + 1)
         self.total_s = 0.0
-        self.exemplars: dict[int, Exemplar] = {}
+        self.exemplars: dict[int, tuple[float, str, float]] = {}
 
     def observe(self, seconds: float) -> None:
         """Count one duration; a bound belongs to its own bucket, as `le` says."""
@@ -61,7 +61,7 @@ class Series:
 
     def exemplify(self, seconds: float, trace_id: str, wall: float) -> None:
         """Remember the trace of a duration that was observed, and when that was."""
-        self.exemplars[bisect_left(BOUNDS_S, seconds)] = Exemplar({"trace_id": trace_id}, seconds, wall)
+        self.exemplars[bisect_left(BOUNDS_S, seconds)] = seconds, trace_id, wall
 
     @property
     def count(self) -> int:
@@ -73,8 +73,11 @@ class Series:
         running, rows = 0, list[Row]()
         for n, (bound, count) in enumerate(zip((*map(str, BOUNDS_S), "+Inf"), self.buckets, strict=True)):
             running += count
-            exemplar = self.exemplars.get(n)
-            rows.append((bound, float(running)) if exemplar is None else (bound, float(running), exemplar))
+            if n in self.exemplars:
+                seconds, trace_id, wall = self.exemplars[n]
+                rows.append((bound, float(running), Exemplar({"trace_id": trace_id}, seconds, wall)))
+            else:
+                rows.append((bound, float(running)))
         return rows
 
 

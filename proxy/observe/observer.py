@@ -33,25 +33,22 @@ class Observer:
 
     def record(self, exchange: Bag) -> None:
         """Look at a finished exchange and pass it on. Never waits, never raises."""
-        route = exchange.route
-        if route.restoration is not None:
-            self._follow(exchange, HALVES[route.restoration])
+        route, seconds = exchange.route, exchange.duration_s
+        if route.restoration is not None and exchange.subject.value is not None:
+            self._follow(exchange, HALVES[route.restoration], exchange.subject.value)
         if exchange.trace_id is not None:
-            ended = exchange.started_wall + exchange.duration_s
-            self._metrics.traced(route.operation, exchange.duration_s, exchange.trace_id, ended)
+            self._metrics.traced(route.operation, seconds, exchange.trace_id, exchange.started_wall + seconds)
         if route.target is not None:
-            self._targets.hold(route.operation, route.target, exchange.duration_s, exchange.correlation.id)
+            self._targets.hold(route.operation, route.target, seconds, exchange.correlation.id)
         self._ledger.record(exchange)
         if self._tracer is not None:
             self._tracer.end(exchange)
 
-    def _follow(self, x: Bag, half: Half) -> None:
-        if x.subject.value is None:
-            return
+    def _follow(self, x: Bag, half: Half, subject: str) -> None:
         what = found(half, x.result, x.answered, succeeded=x.succeeded)
         step = Step(half, what, x.started, x.started + x.duration_s, x.correlation.id)
         who = hash(x.principal)  # keyed anew in each process: memory holds no credential
-        x.restoration = restoration = self.restorations.take(x.subject.value, who, step)
+        x.restoration = restoration = self.restorations.take(subject, who, step)
         if restoration is not None and restoration.finished:
             self._count(restoration)
 

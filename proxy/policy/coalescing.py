@@ -39,7 +39,7 @@ class Stage(Enum):
     ABANDONED = "abandoned"
 
 
-_OPEN = Stage.OPEN
+_OPEN, _LANDED = Stage.OPEN, Stage.LANDED
 MAX_ELECTIONS = 2  # C9
 APART_S = 30.0  # how long a question goes alone whose answer could not be shared (C7)
 MAX_APART = 4096
@@ -253,7 +253,7 @@ class Flights:
         """Publish and remove in the same step: a newcomer never gets a finished flight (C3)."""
         if flight.stage is not _OPEN:
             return
-        flight.stage = Stage.LANDED
+        flight.stage = _LANDED
         self._remove(flight)
         if not flight.safe:
             flight.landed(None if sets_a_strangers_cookie(result, request) else result, request)
