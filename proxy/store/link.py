@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 CONNECTIONS = 16
 _STEP_S = 0.005
-UNREACHABLE = (RedisError, OSError, TimeoutError)
+UNREACHABLE = (RedisError, OSError, TimeoutError, RuntimeError)  # the last is uvloop's word for a closed connection
 log = structlog.get_logger("backstay.store")
 
 

@@ -1,0 +1,119 @@
+"""What a claim's standing means for a request (I3, I4, I6)."""
+
+from dataclasses import replace
+
+import pytest
+
+from proxy.errors import Reason
+from proxy.message import Failure, Fields, Framing, Peer, Request, Response
+from proxy.policy import claims
+from proxy.policy.claims import (
+    UNKNOWN,
+    Answer,
+    Ask,
+    Claim,
+    Held,
+    Judgement,
+    Mine,
+    Misuse,
+    Orphaned,
+    Settled,
+    Standing,
+    TakeOver,
+    Untold,
+    Wait,
+)
+from proxy.policy.idempotency import Key
+from proxy.policy.recovery import Kind, RecoveryRules, RequestTemplate, Result
+from proxy.policy.routing import Route
+
+PLAIN = Route("create", "POST", "/api/sessions", "sessions", "sessions")
+HONOURING = replace(PLAIN, honours_idempotency=True)
+LOADING = replace(PLAIN, recovery=RecoveryRules(on_conflict=RequestTemplate("GET", "/api/sessions/{subject}")))
+CLAIM = Claim("name", "this request", "k1", claims.REPLAY_S, claims.REPLAY_S)
+CREATED = Result(Response(201, b"", Fields(()), b"s1"))
+HELD = Held("this request", "k0", "t0", 1.0)
+ORPHAN = Orphaned("this request", "k0", "t0")
+UNSHARED = Settled("this request", "k0", None, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("standing", "route", "judgement"),
+    [
+        (Mine("t"), PLAIN, Ask()),
+        (Untold(), PLAIN, Ask()),
+        (HELD, PLAIN, Wait(HELD)),
+        (Settled("this request", "k0", CREATED, 5.0), PLAIN, Answer(CREATED)),
+        (Held("another", "k0", "t0"), PLAIN, Misuse()),
+        (Orphaned("another", "k0", "t0"), HONOURING, Misuse()),
+        (Settled("another", "k0", CREATED, 5.0), PLAIN, Misuse()),
+        (ORPHAN, PLAIN, Answer(UNKNOWN)),
+        (ORPHAN, HONOURING, TakeOver(ORPHAN)),
+        (ORPHAN, LOADING, TakeOver(ORPHAN)),
+        (ORPHAN._replace(key=""), HONOURING, Answer(UNKNOWN)),
+        (UNSHARED, PLAIN, Answer(UNKNOWN)),
+        (UNSHARED, HONOURING, Ask("k0")),
+        (UNSHARED, LOADING, Ask("k0")),
+    ],
+)
+def test_each_standing_has_one_meaning(standing: Standing, route: Route, judgement: Judgement) -> None:
+    """I6: what may have been done is asked again only with its own key, or where a 409 would find it."""
+    assert claims.judge(CLAIM, standing, route) == judgement
+
+
+def test_who_waits_when_the_store_goes_down_judges_as_of_a_dead_owner() -> None:
+    """Nobody can tell any more whether the other one is still asking."""
+    assert claims.bereft(PLAIN, HELD) == Answer(UNKNOWN)
+    assert claims.bereft(HONOURING, HELD) == Ask("k0")
+
+
+def response(status: int) -> Result:
+    """Return an answer from upstream."""
+    return Result(Response(status, b"", Fields(()), b"x"))
+
+
+@pytest.mark.parametrize(
+    ("result", "kept"),
+    [
+        (response(201), True),
+        (response(400), True),
+        (response(409), True),
+        (response(429), False),
+        (response(500), False),
+        (response(503), False),
+        (Result(Failure(Reason.RESPONSE_TIMEOUT, sent=True)), False),
+        (response(200)._replace(recovery=Kind.EXISTING, received_status=409), True),
+        (response(200)._replace(recovery=Kind.FALLBACK), False),
+    ],
+)
+def test_only_a_final_answer_from_upstream_is_replayed(result: Result, kept: bool) -> None:
+    """I4: 429, 5xx and what the sidecar says itself are not stored; a flight's answer never is."""
+    assert claims.to_keep(CLAIM, result) is kept
+    assert not claims.to_keep(CLAIM._replace(keep_s=0.0), result)
+
+
+def asked(body: bytes = b"{}", target: bytes = b"/api/sessions", method: str = "POST") -> Request:
+    """Return a request."""
+    return Request(method, target, Fields(()), Peer("10.0.0.1", 1), body, Framing.LENGTH)
+
+
+def test_a_key_is_its_principals_and_its_routes() -> None:
+    """I3: principal, route and key name a claim; method, target and body are what it is for."""
+    first = claims.of_key(PLAIN, asked(), b"ada", Key(b"k", "client"))
+    assert first == claims.of_key(PLAIN, asked(), b"ada", Key(b"k", "client"))
+    others = [
+        claims.of_key(PLAIN, asked(), b"bob", Key(b"k", "client")),
+        claims.of_key(replace(PLAIN, operation="other"), asked(), b"ada", Key(b"k", "client")),
+        claims.of_key(PLAIN, asked(), b"ada", Key(b"l", "client")),
+    ]
+    assert len({first.name, *(other.name for other in others)}) == 4
+    misused = [asked(b"[]"), asked(target=b"/api/sessions?x"), asked(method="PUT")]
+    prints = {claims.of_key(PLAIN, request, b"ada", Key(b"k", "client")).fingerprint for request in misused}
+    assert len({first.fingerprint, *prints}) == 4
+
+
+def test_parts_of_a_name_cannot_run_into_each_other() -> None:
+    """A principal that ends as another's key begins is still another."""
+    one = claims.of_key(PLAIN, asked(), b"ada", Key(b"x1", "client"))
+    two = claims.of_key(PLAIN, asked(), b"adax", Key(b"1", "client"))
+    assert one.name != two.name

@@ -1,0 +1,74 @@
+"""Claims in this process: bounded, and never lost or doubled. Conversations about them are in tests/simulation."""
+
+from proxy.message import Fields, Response
+from proxy.policy.claims import Claim, Held, Mine, Orphaned, Settled
+from proxy.policy.recovery import Result
+from proxy.store.claims import LocalClaims
+from tests.simulation.virtual import VirtualClock, simulated
+
+
+def claim(name: str, keep_s: float = 60.0) -> Claim:
+    """Return a claim that is kept for a minute."""
+    return Claim(name, "print", "key", keep_s, keep_s)
+
+
+def answer(body: bytes = b"x") -> Result:
+    """Return an answer."""
+    return Result(Response(200, b"", Fields(()), body))
+
+
+async def settle(local: LocalClaims, name: str, body: bytes = b"x") -> None:
+    """Claim, and settle with a body."""
+    mine = await local.claim(claim(name))
+    assert isinstance(mine, Mine)
+    await local.settle(claim(name), mine, answer(body), keep=True)
+
+
+@simulated
+async def test_the_oldest_answers_give_way() -> None:
+    """At most so many entries, and so many bytes."""
+    local = LocalClaims(VirtualClock(), max_entries=2, max_bytes=2000)
+    for name in ("a", "b", "c"):
+        await settle(local, name)
+    assert len(local) == 2
+    assert isinstance(await local.claim(claim("a")), Mine)
+    await settle(local, "large", bytes(1600))
+    assert isinstance(await local.claim(claim("large")), Settled)
+    assert isinstance(await local.claim(claim("c")), Mine)
+
+
+@simulated
+async def test_an_answer_says_how_long_it_is_kept_still() -> None:
+    """And afterwards its claim is free."""
+    clock = VirtualClock()
+    local = LocalClaims(clock)
+    await settle(local, "a")
+    await clock.sleep(20)
+    found = await local.claim(claim("a"))
+    assert isinstance(found, Settled)
+    assert (found.result, found.ttl_s) == (answer(), 40.0)
+    await clock.sleep(41)
+    assert isinstance(await local.claim(claim("a")), Mine)
+
+
+@simulated
+async def test_what_is_held_is_told_to_be() -> None:
+    """Nobody has it twice, and nothing here outlives its owner: there is nobody to take over from."""
+    local = LocalClaims(VirtualClock())
+    first = await local.claim(claim("a"))
+    held = Held("print", "key", "1")
+    assert (first, await local.claim(claim("a"))) == (Mine("1"), held)
+    assert await local.take_over(claim("a"), Orphaned("print", "key", "1")) == held
+    assert await local.wait(claim("a"), held, 0.5) is None
+
+
+@simulated
+async def test_who_waits_for_what_has_landed_already_claims_anew() -> None:
+    """Between a look and a wait the owner may have settled."""
+    local = LocalClaims(VirtualClock())
+    mine = await local.claim(claim("a"))
+    held = await local.claim(claim("a"))
+    assert isinstance(mine, Mine)
+    assert isinstance(held, Held)
+    await local.settle(claim("a"), mine, answer(), keep=False)
+    assert isinstance(await local.wait(claim("a"), held, 1.0), Mine)

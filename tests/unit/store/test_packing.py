@@ -1,0 +1,58 @@
+"""What goes to a store comes back the same, whatever bytes it has; what another version packed does not."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.errors import Reason
+from proxy.message import Failure, Fields, Framing, Response
+from proxy.policy.kept import Kept
+from proxy.policy.recovery import Kind, Result
+from proxy.store.packing import pack, pack_kept, pack_result, unpack, unpack_kept, unpack_result
+from tests.simulation.scripted import ScriptedStream
+
+LINES = st.lists(st.tuples(st.binary(min_size=1), st.binary()), max_size=4).map(tuple)
+RESPONSES = st.builds(
+    Response, st.integers(200, 599), st.binary(), LINES.map(Fields), st.binary(), st.sampled_from(Framing), LINES
+)
+FAILURES = st.builds(
+    Failure, st.sampled_from(Reason), st.booleans(), st.text(), st.none(), st.none() | st.floats(0, 1e6)
+)
+RESULTS = st.builds(
+    Result, RESPONSES | FAILURES, st.none() | st.sampled_from(Kind), st.none() | st.integers(200, 599),
+    st.none() | st.sampled_from(Reason), st.none(), st.just(value=False),
+)  # fmt: skip
+
+
+def plain(result: Result | None) -> object:
+    """Return a result's parts, comparable."""
+    if result is None or isinstance(result.outcome, Failure):
+        return result
+    return result._replace(outcome=result.outcome._replace(fields=result.outcome.fields.lines))  # type: ignore[arg-type]
+
+
+@given(RESULTS)
+def test_a_result_comes_back(result: Result) -> None:
+    """Every field line, byte for byte and in order; failures with their reasons."""
+    assert plain(unpack_result(pack_result(result))) == plain(result)
+
+
+@given(RESPONSES, st.floats(0, 2e9), st.lists(st.text(max_size=8), max_size=4))
+def test_a_kept_answer_comes_back_with_its_marks(response: Response, arrived: float, marks: list[str]) -> None:
+    """Under the stamp of the process that reads it."""
+    found = unpack_kept(pack_kept(Kept(response, arrived, 7), marks), 9)
+    assert found is not None
+    kept, back = found
+    assert (kept.arrived, kept.stamp, back) == (arrived, 9, marks)
+    assert plain(Result(kept.response)) == plain(Result(response))
+
+
+def test_a_stream_cannot_be_packed() -> None:
+    """It is still on its way."""
+    assert pack_result(Result(Response(200, b"", Fields(()), ScriptedStream(b"x")))) is None
+
+
+def test_what_another_version_packed_is_a_miss() -> None:
+    """I6: an unknown version is not understood, and no error."""
+    assert unpack(b"backstay-2\n5\n{}abc") is None
+    assert unpack(None) is None
+    assert unpack(pack({"a": 1}, b"\n\x00")) == ({"a": 1}, b"\n\x00")
