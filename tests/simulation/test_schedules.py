@@ -101,13 +101,17 @@ def acts(kinds: list[str], users: list[str]) -> st.SearchStrategy[list[Act]]:
     return st.lists(one, min_size=20, max_size=50)
 
 
-# Three kinds of days: all goes wrong; hardly anybody writes, so that much is kept for long; and strangers create.
+# Four kinds of days: all goes wrong; one user reads what he writes; hardly anybody writes, so that much is kept for
+# long; and strangers create.
 BUSY = st.tuples(
     acts(
         ["load", "load", "load", "recent", "recent", "lists", "lists", *WRITES, "update"],
         ["ada", "ada", "ada", "bob", "cyd", "cyd", "dan", "eve", "eve", "fay"],
     ),
     behaviours(["ok"] * 8 + ["stream", "cookie", "late"] * 2 + ["503", "429", "404", "reset", "refuse", "hang"]),
+)
+OVERLAPPING = st.tuples(
+    acts(["load", "load", "lists", "recent", "update", "touch"], ["ada"]), behaviours(["ok", "stream"])
 )
 QUIET = st.tuples(acts(["recent", "lists"] * 12 + list(WRITES), ["ada"]), behaviours(["ok", "late"]))
 STRANGE = st.tuples(acts(["create", "create", "load"], ["eve", "eve", "fay"]), behaviours(["ok", "cookie", "cookie"]))
@@ -368,8 +372,8 @@ def check_loop() -> None:
     assert [timer for timer in timers if timer._callback.__module__ == "proxy.exchange"] == []
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.one_of(BUSY, BUSY, QUIET, STRANGE))
+@settings(max_examples=150, deadline=None)
+@given(st.one_of(BUSY, OVERLAPPING, QUIET, STRANGE))
 @simulated
 async def test_any_schedule(day: tuple[list[Act], list[Behaviour]]) -> None:
     """P1, C3-C7, C9, C12, T3, B3, S3: the promises that hold whatever happens, over random schedules."""
