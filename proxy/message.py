@@ -1,6 +1,6 @@
 """What crosses: requests, responses and failures as immutable values, shared freely between callers."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from enum import Enum
 from typing import NamedTuple, Protocol
 
@@ -48,8 +48,17 @@ class Fields(dict[bytes, bytes]):
 
     def without(self, names: Collection[bytes]) -> "Fields":
         """Return the lines whose lower-case name is not among `names`."""
-        lines = tuple([line for line in self.lines if line[0].lower() not in names])
-        return self if len(lines) == len(self.lines) else Fields(lines)
+        gone = self.keys() & names
+        if not gone:
+            return self
+        first = dict(self)
+        for name in gone:
+            del first[name]
+        return Fields(tuple(self.lines_without(gone)), first)
+
+    def lines_without(self, names: Collection[bytes]) -> list[tuple[bytes, bytes]]:
+        """Return the same as mere lines, for whoever asks them nothing more."""
+        return [line for line in self.lines if line[0].lower() not in names]
 
     def with_line(self, name: bytes, value: bytes) -> "Fields":
         """Return the lines with one `name` line, in the place of the first that was there."""
@@ -64,7 +73,7 @@ class Fields(dict[bytes, bytes]):
         return f"<Fields {self.lines}>"
 
 
-def encoded(lines: Lines) -> bytes:
+def encoded(lines: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Return field lines as they stand on the wire."""
     return b"\r\n".join([*map(b": ".join, lines), b""])
 

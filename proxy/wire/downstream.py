@@ -160,9 +160,8 @@ class Downstream(asyncio.Protocol):
 
     def _open(self, head: RequestHead) -> None:
         """Take a request whose head is here (steps 1 and 2), and wait for its body if it has one."""
-        trusted, said = self._gate.trusted, head.said
-        fields = trusted.vetted(self._peer, said.fields)
-        client, hops = trusted.client(self._peer, fields)
+        said = head.said
+        fields, client, hops = self._gate.trusted.look(self._peer, said.fields)
         request = Request(
             head.method, head.target, fields, self._peer, framing=said.framing, authority=said.authority, client=client,
             minor=head.minor, keep_alive=said.keep_alive, upgrade=said.upgrade, hops=hops,
@@ -327,7 +326,8 @@ class Downstream(asyncio.Protocol):
             self._next()
         else:
             self._switching = False
-            self._continue()
+            if self._incoming is not None:
+                self._continue()
         if self._held:
             self._go_on()
 

@@ -69,6 +69,13 @@ class TrustedProxies:
         self._networks = networks
         self._trusted = lru_cache(maxsize=1024)(self._is_trusted)
 
+    def look(self, peer: Peer, fields: Fields) -> tuple[Fields, str, bytes]:
+        """Return what may be believed of the fields, and then who `client` is."""
+        if not self._networks:
+            return fields, peer.address, b""
+        fields = self.vetted(peer, fields)
+        return fields, *self.client(peer, fields)
+
     def client(self, peer: Peer, fields: Fields) -> tuple[str, bytes]:
         """Return the right-most address of X-Forwarded-For that no trusted proxy has, or the peer's own.
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from proxy.errors import Refusal
 from proxy.message import NO_FIELDS, Fields, Framing, Lines, encoded
-from proxy.wire.lines import MalformedLines, read_lines
+from proxy.wire.lines import MalformedLines, TooManyLines, read_lines
 
 WHOLE_LIMIT = 65_536  # bytes; a longer answer is relayed as it comes
 HOP_BY_HOP = frozenset(b"connection keep-alive proxy-connection te transfer-encoding upgrade".split())
@@ -34,6 +34,10 @@ _KNOWN_METHODS = b"""ACL BIND CHECKOUT CONNECT COPY DELETE GET HEAD LINK LOCK M-
 _METHODS = {name: name.decode() for name in _KNOWN_METHODS.split()}
 _OWN = HOP_BY_HOP | {b"x-correlation-id"}
 _OWN_NO_LENGTH = _OWN | {b"content-length"}  # RFC 9110 section 8.6: never on 1xx and 204
+_OFTEN_LISTED: dict[bytes | None, frozenset[bytes]] = {
+    None: frozenset(),
+    **{value: frozenset({value.lower()}) for value in (b"keep-alive", b"Keep-Alive", b"close", b"Close")},
+}
 _NO_TRAILER = HOP_BY_HOP | PROTECTED | {b"trailer", b"content-encoding", b"content-range", b"te"}
 
 
@@ -165,15 +169,15 @@ def _refused_line(line: bytes) -> Refusal:
 
 
 def _said(block: bytes, minor: int, limits: HeadLimits) -> Said:
-    if block.count(b"\r\n") > limits.fields:
-        raise Refusal(431, "too_many_fields", f"a request may have at most {limits.fields} fields")
     try:
-        fields = read_lines(block)
+        fields = read_lines(block, limits.fields)
+    except TooManyLines:
+        raise Refusal(431, "too_many_fields", f"a request may have at most {limits.fields} fields") from None
     except MalformedLines:
         raise _malformed("the request head is malformed") from None
     host = _host(minor, fields)
     framing, length = _request_framing(minor, fields, block)
-    connection = fields.tokens(b"connection")
+    connection = _listed(fields)
     keep_alive = b"close" not in connection if minor else b"keep-alive" in connection
     upgrade = b""
     if b"upgrade" in fields:
@@ -266,10 +270,10 @@ def _response_head(raw: bytes, method: str) -> ResponseHead:
     framing, length = _response_framing(status, method, fields, block)
     if not minor and b"transfer-encoding" in fields:
         raise BadAnswer("HTTP/1.0 knows no Transfer-Encoding")
-    connection = fields.tokens(b"connection") if b"connection" in fields else ()
+    connection = _listed(fields)
     keep_alive = b"close" not in connection if minor else b"keep-alive" in connection
     keep_alive = keep_alive and framing is not Framing.CLOSE
-    crossing = end_to_end(fields, _OWN_NO_LENGTH if status < 200 or status == 204 else _OWN)
+    crossing = fields.without(hop_only(fields, _OWN_NO_LENGTH if status < 200 or status == 204 else _OWN))
     events = fields.get(b"content-type", b"").startswith(b"text/event-stream")
     bounded = framing is Framing.NONE or (framing is Framing.LENGTH and length <= WHOLE_LIMIT and not events)
     return ResponseHead(status, line[3] or b"", fields, crossing, framing, length, keep_alive, bounded, events)
@@ -294,11 +298,20 @@ def _response_framing(status: int, method: str, fields: Fields, block: bytes) ->
     return (Framing.CHUNKED if chunked else Framing.CLOSE), 0
 
 
-def end_to_end(fields: Fields, dropped: frozenset[bytes]) -> Fields:
-    """Return the lines that cross: neither among `dropped`, hop-by-hop ones with them, nor listed in Connection."""
+def hop_only(fields: Fields, dropped: frozenset[bytes]) -> set[bytes]:
+    """Return the names that do not cross: among `dropped`, hop-by-hop ones with them, or listed in Connection."""
+    names = fields.keys() & dropped
     if b"connection" in fields:
-        dropped |= frozenset(fields.tokens(b"connection")) - PROTECTED
-    return fields if dropped.isdisjoint(fields) else fields.without(dropped)
+        names |= fields.keys() & (_listed(fields) - PROTECTED)
+    return names
+
+
+def _listed(fields: Fields) -> frozenset[bytes]:
+    """Return the lower-case members of Connection."""
+    value = fields.get(b"connection")
+    if value in _OFTEN_LISTED and len(fields) == len(fields.lines):
+        return _OFTEN_LISTED[value]
+    return frozenset(fields.tokens(b"connection"))
 
 
 def trailers_that_cross(lines: Lines) -> Lines:

@@ -22,6 +22,10 @@ class MalformedLines(Exception):  # noqa: N818 - named for what it tells
     """These are not field lines."""
 
 
+class TooManyLines(Exception):  # noqa: N818 - named for what it tells
+    """There are more field lines than are wanted."""
+
+
 def _learn(name: bytes) -> bytes:
     """Return a new name's lower-case form."""
     if _TOKEN.fullmatch(name) is None:
@@ -32,9 +36,11 @@ def _learn(name: bytes) -> bytes:
     return lower
 
 
-def read_lines(block: bytes) -> Fields:
+def read_lines(block: bytes, most: int | None = None) -> Fields:
     """Return the fields in `block`, of which every line ends in CRLF. White space around values is not kept."""
     raw = block.split(b"\r\n")
+    if most is not None and len(raw) > most + 1:
+        raise TooManyLines
     if block.translate(None, _VISIBLE) != b"\r\n" * (len(raw) - 1):  # a control, or a CR or LF that ends no line
         raise MalformedLines
     del raw[-1]  # what follows the last CRLF

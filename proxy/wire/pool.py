@@ -10,7 +10,7 @@ from proxy.message import Failure, Framing, Lines, Outcome, Request, encoded
 from proxy.parts import Interim
 from proxy.wire.dial import Address, Dialer
 from proxy.wire.forwarding import Forwarding
-from proxy.wire.heads import HOP_BY_HOP, encode_head, end_to_end
+from proxy.wire.heads import HOP_BY_HOP, encode_head, hop_only
 from proxy.wire.tls import client_context
 from proxy.wire.upstream import STALE, PoolRules, UpstreamConnection
 
@@ -206,18 +206,32 @@ class HttpUpstream:
             return Failure(Reason.RESPONSE_TIMEOUT, sent=False)
         head = self._head(request, more)
         connection = self._pool.take(safe=request.safe)
-        if connection is not None:
+        if connection is None:
+            return await self._send_afresh(request, head, timeout_s, interim)
+        try:
             outcome = await connection.ask(request, head, timeout_s, interim)
-            if outcome is not STALE or not (request.safe and request.replayable):
-                return outcome
-            self._pool.distrust_idle()  # else every retry of a ladder could be replaced, and the calls double (C9)
-            timeout_s = max(0.001, connection.until - connection.now())
-        fresh = await self._pool.connect(timeout_s)
-        if isinstance(fresh, Failure):
-            return fresh
-        if connection is not None:
-            timeout_s = max(0.001, connection.until - connection.now())
-        return await fresh.ask(request, head, timeout_s, interim)
+        except asyncio.CancelledError:
+            connection.close()
+            raise
+        if outcome is not STALE or not (request.safe and request.replayable):
+            return outcome
+        self._pool.distrust_idle()  # else every retry of a ladder could be replaced, and the calls double (C9)
+        return await self._send_afresh(request, head, timeout_s, interim, connection.until)
+
+    async def _send_afresh(
+        self, request: Request, head: bytes, timeout_s: float, interim: Interim, until: float | None = None
+    ) -> Outcome:
+        """Send on a new connection. Its making is not the backend's time, unless the request was sent before."""
+        now = asyncio.get_running_loop().time
+        connection = await self._pool.connect(timeout_s if until is None else max(0.001, until - now()))
+        if isinstance(connection, Failure):
+            return connection
+        try:
+            left_s = timeout_s if until is None else max(0.001, until - now())
+            return await connection.ask(request, head, left_s, interim)
+        except asyncio.CancelledError:
+            connection.close()
+            raise
 
     def _head(self, request: Request, more: Lines) -> bytes:
         if request.upgrade:
@@ -232,9 +246,9 @@ class HttpUpstream:
         fields = request.fields
         whose = (self, request.peer, request.authority, request.minor, request.replayable)
         if fields.sent is None or fields.sent[0] != whose:
-            crossing = end_to_end(fields, self._dropped_whole if request.replayable else self._dropped)
+            staying = hop_only(fields, self._dropped_whole if request.replayable else self._dropped)
             added = self._forwarding.lines(request)
             if b"host" not in fields:
                 added = (*added, (b"Host", self._pool.address.authority))
-            fields.sent = (whose, crossing.encode() + encoded(added))
+            fields.sent = (whose, encoded([*fields.lines_without(staying), *added]))
         return fields.sent[1]

@@ -145,8 +145,11 @@ class UpstreamConnection(asyncio.Protocol):
 
     # one question
 
-    async def ask(self, request: Request, head: bytes, timeout_s: float, interim: Interim) -> Outcome:
-        """Send the request and return its outcome, at the latest `timeout_s` after its last byte was sent."""
+    def ask(self, request: Request, head: bytes, timeout_s: float, interim: Interim) -> "asyncio.Future[Outcome]":
+        """Send the request; the outcome comes at the latest `timeout_s` after its last byte was sent.
+
+        Who waits for it and is cancelled closes the connection.
+        """
         assert self.transport is not None
         answer: asyncio.Future[Outcome] = self._loop.create_future()
         self._answer = answer
@@ -164,11 +167,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.transport.write(head)
             self.until = inf
             self._upload = self._loop.create_task(self._send_body(body.open(), request.framing, timeout_s))
-        try:
-            return await answer
-        except asyncio.CancelledError:
-            self.close()
-            raise
+        return answer
 
     def _limit(self, timeout_s: float) -> None:
         """Let the question end in time. An alarm that is set stays for the next ones: most end long before."""

@@ -1,9 +1,9 @@
 """What one request costs inside the process: `python -m tests.benchmarks.hot_path [ROUNDS]`.
 
 No sockets, no load generator: stubs hand whole segments to the data plane of a real sidecar, audit file and metrics
-included. Three lanes take turns in one process, so that the machine's mood hits them alike: everything; both legs with
-no policy between them; and a bare httptools relay, which is the yardstick. The calls are counted, not timed: they are
-the same on every machine.
+included: plain requests, a browser's, and ones of which no head is like the one before. Three lanes take turns in one
+process, so that the machine's mood hits them alike: everything; both legs with no policy between them; and a bare
+httptools relay, which is the yardstick. The calls are counted, not timed: they are the same on every machine.
 """
 
 import gc

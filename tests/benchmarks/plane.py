@@ -47,7 +47,8 @@ BROWSER = b"\r\n".join((
     b"Referer: https://app.example.com/", b"Accept-Encoding: gzip, deflate, br, zstd", b"Accept-Language: en-GB,en",
     b"", b"",
 ))  # fmt: skip
-LOADS = {"plain": PLAIN, "browser": BROWSER}
+NEW = b"X-Request-ID: %d\r\n"  # in a question, and then in its answer: no head is like the one before it
+LOADS = {"plain": PLAIN, "browser": BROWSER, "unlike": BROWSER[:-2] + NEW + b"\r\n"}
 Lane = Callable[[], asyncio.Protocol]  # something that relays: it makes the protocol at a client's end of it
 
 
@@ -77,8 +78,14 @@ class Wire(asyncio.Transport):
 class Backend(Wire):
     """Answers whatever is written, in the loop's next turn, as a socket would."""
 
+    _answers = 0
+
     def write(self, data: Any) -> None:
-        self._soon(self._protocol.data_received, ANSWER)
+        answer = ANSWER
+        if b"X-Request-ID: " in data:
+            self._answers += 1
+            answer = ANSWER.replace(b"\r\n\r\n", b"\r\n" + NEW % self._answers + b"\r\n")
+        self._soon(self._protocol.data_received, answer)
 
 
 class Client(Wire):
@@ -93,7 +100,7 @@ class Client(Wire):
         """Ask the next question, if there is one."""
         number = self._questions.next()
         if number:
-            self._soon(self._protocol.data_received, self._load % number)
+            self._soon(self._protocol.data_received, self._load % ((number,) * self._load.count(b"%d")))
 
     def write(self, data: Any) -> None:
         assert (data[:13], data[-len(BODY) :]) == (b"HTTP/1.1 200 ", BODY), data
