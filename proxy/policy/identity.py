@@ -46,8 +46,9 @@ class Identifier:
         """Return both keys. `whole_question=False` leaves the question empty for a request that will go alone."""
         who: list[bytes] = []
         what: list[bytes] = []
+        known = self._roles
         for name, value in request.fields.lines:
-            lower, is_who, is_what = self._roles.get(name) or self._role(name)
+            lower, is_who, is_what = known[name] if name in known else self._role(name)
             if is_who:
                 who += (lower, value)
             elif is_what:
@@ -75,7 +76,7 @@ class Identifier:
 
     def _question(self, request: Request, subject: str | None, principal: bytes, what: list[bytes]) -> bytes:
         body = request.body if isinstance(request.body, bytes) else b""
-        if self._route.coalesce is Coalesce.SUBJECT:  # C8: the client's own Idempotency-Key does not matter
+        if self._route.coalesce is _SUBJECT:  # C8: the client's own Idempotency-Key does not matter
             fields = request.fields
             what = [(subject or "").encode("utf-8", "surrogateescape")]
             what += (fields.get(b"content-type") or b"", fields.get(b"content-encoding") or b"")
@@ -105,14 +106,16 @@ class Identifier:
 
 def _where_from(request: Request) -> bytes:
     """Return what tells callers apart beside their fields: certificate, and address where there is no credential."""
-    fields = request.fields
+    fields, certificate = request.fields, request.peer.certificate
     anonymous = b"cookie" not in fields and b"authorization" not in fields
-    address = request.client if anonymous else ""
-    return f"{request.peer.certificate or ''}\n{address}".encode()
+    if certificate is None and not anonymous:
+        return _NOWHERE
+    return f"{certificate or ''}\n{request.client if anonymous else ''}".encode()
 
 
 _CREDENTIALS: tuple[tuple[bytes, bytes | None], ...] = ((b"authorization", None), (b"cookie", None))
 _NOWHERE = b"\n"
+_SUBJECT = Coalesce.SUBJECT
 
 
 def _digest(name: bytes, value: bytes) -> bytes:

@@ -3,7 +3,7 @@
 from math import ceil
 from typing import NamedTuple
 
-from proxy.message import Fields, Outcome, Request, Response
+from proxy.message import Outcome, Request, Response
 from proxy.policy.recovery import Kind, Result, told
 from proxy.policy.routing import Route
 
@@ -19,6 +19,10 @@ class Kept(NamedTuple):
         """Return its age in whole seconds, the upstream's own Age included (RFC 9111 section 4.2.3)."""
         before = self.response.fields.get(b"age") or b"0"
         return int(max(0.0, wall - self.arrived)) + (int(before) if before.isdigit() and len(before) < 10 else 0)
+
+    def aged(self, wall: float) -> Response:
+        """Return the answer with its true Age."""
+        return self.response._replace(fields=self.response.fields.with_line(b"Age", b"%d" % self.age_s(wall)))
 
 
 _RELOADS = frozenset({b"no-cache", b"no-store", b"max-age=0"})  # the last is what browsers send
@@ -58,9 +62,7 @@ def stale(route: Route, kept: Kept, before: Outcome, wall: float) -> Result | No
     elapsed, limit_s = wall - kept.arrived, route.recovery.stale_if_error_s or 0.0
     if not 0 <= elapsed < limit_s:
         return None
-    fields: Fields = kept.response.fields.with_line(b"Age", b"%d" % kept.age_s(wall))
-    response = kept.response._replace(fields=fields)
-    return told(before, response, Kind.STALE)._replace(ttl_s=-ceil(elapsed - (route.reuse_s or 0.0)))
+    return told(before, kept.aged(wall), Kind.STALE)._replace(ttl_s=-ceil(elapsed - (route.reuse_s or 0.0)))
 
 
 def reread(route: Route, kept: Kept, wall: float) -> Result | None:
@@ -68,5 +70,4 @@ def reread(route: Route, kept: Kept, wall: float) -> Result | None:
     elapsed, reuse_s = wall - kept.arrived, route.reuse_s or 0.0
     if not 0 <= elapsed < reuse_s:
         return None
-    fields: Fields = kept.response.fields.with_line(b"Age", b"%d" % kept.age_s(wall))
-    return Result(kept.response._replace(fields=fields), ttl_s=int(reuse_s - elapsed))
+    return Result(kept.aged(wall), ttl_s=int(reuse_s - elapsed))
