@@ -180,7 +180,7 @@ def _story(x: Bag) -> dict[str, object]:
         metadata["trace_id"] = x.trace_id
     if x.restoration is not None:
         metadata["restoration"] = x.restoration.state
-        metadata["restoration_ms"] = round(x.restoration.seconds * 1000, 3)
+        metadata["restoration_ms"] = _ms(x.restoration.seconds * 1000)
     if x.would is not None:
         metadata["would"] = x.would
     if x.problem is not None:

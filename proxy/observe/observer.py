@@ -50,9 +50,9 @@ class Observer:
         who = hash(x.principal)  # keyed anew in each process: memory holds no credential
         x.restoration = restoration = self.restorations.take(subject, who, step)
         if restoration is not None and restoration.finished:
-            self._count(restoration)
+            self._count(restoration, x.correlation.id)
 
-    def _count(self, restoration: Restoration) -> None:
-        level = RESTORATION_TARGET.level(restoration.seconds)
-        self._metrics.restored(OUTCOMES[restoration.state], restoration.seconds, level)
-        self._targets.hold(RESTORATION, RESTORATION_TARGET, restoration.seconds, restoration.correlation_ids[-1])
+    def _count(self, restoration: Restoration, correlation_id: str) -> None:
+        seconds = restoration.seconds
+        self._metrics.restored(OUTCOMES[restoration.state], seconds, RESTORATION_TARGET.level(seconds))
+        self._targets.hold(RESTORATION, RESTORATION_TARGET, seconds, correlation_id)

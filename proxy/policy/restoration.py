@@ -154,7 +154,7 @@ def _without_messages(outcome: object) -> bool:
     """Tell whether a history holds no message. What cannot be read counts as content: only a sure answer is empty."""
     if not isinstance(outcome, Response) or not isinstance(outcome.body, bytes):
         return False  # relayed as it comes: more than an empty list
-    body = _unpacked(outcome)
+    body = outcome.body if b"content-encoding" not in outcome.fields else _unpacked(outcome)
     if not body:
         return body is not None
     if _EMPTY_LIST.search(body) is None:  # spares parsing every history that has messages and nothing empty
@@ -170,9 +170,7 @@ def _unpacked(response: Response) -> bytes | None:
     """Return the body without its coding, None where it is one we cannot undo."""
     body = response.body
     assert isinstance(body, bytes)
-    coding = response.fields.get(b"content-encoding")
-    if coding is None:
-        return body
+    coding = response.fields[b"content-encoding"]
     if coding.strip().lower() not in (b"gzip", b"x-gzip", b"deflate"):
         return None
     try:
