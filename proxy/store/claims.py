@@ -1,12 +1,12 @@
 """Claims of this process alone: who asks, who waits, and what was answered under a key, within bounds."""
 
 import asyncio
-from collections import OrderedDict
 
 from proxy.clock import Clock
 from proxy.message import Response
 from proxy.policy.claims import Claim, Held, Mine, Orphaned, Settled, Standing
 from proxy.policy.recovery import Result
+from proxy.store.bounded import Bounded
 
 _Waiting = asyncio.Future[Settled | bool]  # True: the claim is free; False: the time is over
 
@@ -22,21 +22,15 @@ class _Pending:
 
 
 class LocalClaims:
-    """Claims in memory. A claim lives while its owner runs; at most `max_entries` answers of `max_bytes` are kept.
-
-    They are all kept equally long, so the oldest is the first whose time is over, and the first to give way.
-    """
+    """Claims in memory. A claim lives while its owner runs; at most `max_entries` answers of `max_bytes` are kept."""
 
     spans_replicas = False
 
     def __init__(self, clock: Clock, max_entries: int = 10_000, max_bytes: int = 67_108_864) -> None:
         self._clock = clock
-        self._max_entries = max_entries
-        self._max_bytes = max_bytes
-        self._bytes = 0
         self._count = 0
         self._pending: dict[str, _Pending] = {}
-        self._settled: OrderedDict[str, tuple[Settled, float]] = OrderedDict()
+        self._settled: Bounded[str, Settled] = Bounded(max_entries, max_bytes)
 
     def __len__(self) -> int:
         return len(self._pending) + len(self._settled)
@@ -49,10 +43,10 @@ class LocalClaims:
         pending = self._pending.get(claim.name)
         if pending is not None:
             return pending.held
-        self._expire()
-        if claim.name in self._settled:
-            settled, until = self._settled[claim.name]
-            return settled._replace(ttl_s=until - self._clock.now())
+        now = self._clock.now()
+        kept = self._settled.get(claim.name, now)
+        if kept is not None:
+            return kept.value._replace(ttl_s=kept.until - now)
         self._count += 1
         token = str(self._count)
         self._pending[claim.name] = _Pending(Held(claim.fingerprint, claim.key, token))
@@ -87,27 +81,13 @@ class LocalClaims:
         for waiting in pending.waiting:
             _tell(waiting, settled)
         if keep:
-            self._keep(claim, settled)
+            now = self._clock.now()
+            self._settled.put(claim.name, settled, _size(settled), now + claim.keep_s, now)
 
     def let_go(self, claim: Claim, mine: Mine, *, asked: bool) -> None:
         """Free the claim; the first of those who wait has it next."""
         for waiting in self._pending.pop(claim.name).waiting:
             _tell(waiting, True)
-
-    def _keep(self, claim: Claim, settled: Settled) -> None:
-        self._settled[claim.name] = settled, self._clock.now() + claim.keep_s
-        self._bytes += _size(settled)
-        while len(self._settled) > self._max_entries or self._bytes > self._max_bytes:
-            self._forget_oldest()
-
-    def _expire(self) -> None:
-        now = self._clock.now()
-        while self._settled and next(iter(self._settled.values()))[1] <= now:
-            self._forget_oldest()
-
-    def _forget_oldest(self) -> None:
-        _, (settled, _until) = self._settled.popitem(last=False)
-        self._bytes -= _size(settled)
 
 
 def _tell(waiting: _Waiting, what: Settled | bool) -> None:

@@ -31,27 +31,25 @@ class Shelf(Protocol):
 
 
 class MemoryShelf:
-    """A store in this process."""
+    """A store in this process: it is here, and holds nothing that must be closed."""
 
     def __init__(self, settings: StoreSettings, clock: Clock) -> None:
-        self._memory = MemoryStore(settings.max_entries, settings.max_bytes)
-        self.kept: Store = self._memory
+        self.kept: Store = MemoryStore(clock, settings.max_entries, settings.max_bytes)
         self.claims: Claims = LocalClaims(clock, settings.max_entries, settings.max_bytes)
         self.seals = Seals()
         self.replicas: Replicas | None = None
 
     async def start(self) -> None:
-        """Do nothing: it is here."""
+        """Begin."""
 
     async def close(self) -> None:
-        """Drop everything."""
-        await self._memory.close()
+        """End."""
 
 
 def open_shelf(settings: StoreSettings, name: str, clock: Clock, on_error: Callable[[str], None]) -> Shelf:
     """Return the store at the settings' URL; `name` tells this process from other replicas."""
     if settings.url == MEMORY:
         return MemoryShelf(settings, clock)
-    from proxy.store.shared import RedisShelf  # the client's 40 ms of import are paid where there is a Redis
+    from proxy.store.shared import RedisShelf  # 0.2 s and 7 MiB, where there is a Redis
 
     return RedisShelf(settings, name, clock, on_error)

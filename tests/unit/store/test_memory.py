@@ -1,0 +1,50 @@
+"""Kept answers in memory: within their time and their bounds."""
+
+from proxy.message import Fields, Response
+from proxy.parts import Scope
+from proxy.policy.kept import Kept
+from proxy.store.bounded import Bounded
+from proxy.store.memory import MemoryStore
+from tests.simulation.virtual import VirtualClock, simulated
+
+ADA = Scope("r-1", (b"ada",))
+
+
+def kept(body: bytes) -> Kept:
+    """Return an answer to keep."""
+    return Kept(Response(200, b"", Fields(()), body), 0.0, 0)
+
+
+@simulated
+async def test_an_answer_is_there_for_its_time() -> None:
+    """Each has its own."""
+    clock = VirtualClock()
+    store = MemoryStore(clock)
+    await store.put(b"short", kept(b"s"), 1.0, ADA, None)
+    await store.put(b"long", kept(b"l"), 5.0, ADA, None)
+    await clock.sleep(2.0)
+    assert (await store.look(b"short", ADA)).kept is None
+    assert (await store.look(b"long", ADA)).kept == kept(b"l")
+
+
+@simulated
+async def test_bodies_and_heads_count() -> None:
+    """The oldest gives way to a new one; what is over the bound alone is not kept, and drops what it would replace."""
+    store = MemoryStore(VirtualClock(), max_bytes=100)
+    for key in (b"a", b"b", b"c"):
+        await store.put(key, kept(bytes(40)), 5.0, ADA, None)
+    assert [(await store.look(key, ADA)).kept is not None for key in (b"a", b"b", b"c")] == [False, True, True]
+    await store.put(b"b", kept(bytes(200)), 5.0, ADA, None)
+    assert (await store.look(b"b", ADA)).kept is None
+
+
+def test_what_is_counted_is_what_is_held() -> None:
+    """Replaced, dropped, expired and given way: the sum never drifts."""
+    held: Bounded[str, int] = Bounded(max_entries=3, max_bytes=1000)
+    for number in range(100):
+        held.put(str(number % 7), number, 10 + number, until=number + 2.5, now=float(number))
+        held.get(str((number + 3) % 7), now=float(number))
+        held.drop(str((number + 5) % 7)) if number % 3 == 0 else None
+        found = [held.get(str(key), now=float(number)) for key in range(7)]
+        assert held.size == sum(one.size for one in found if one)
+        assert len(held) <= 3
