@@ -1,7 +1,7 @@
 """Field lines off the wire (RFC 9112 section 5), strictly: what is not certainly one thing is refused (W10).
 
 By our own hand, because a proxy keeps raw lines and asks by lower-case name: one look-up of a name that was seen before
-checks and lowers it at once, which costs less than a parser's callbacks. llhttp stays as the tests' second opinion.
+checks and lowers it at once. llhttp costs the same and is stricter nowhere: it stays as the tests' second opinion.
 """
 
 import re
