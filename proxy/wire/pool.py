@@ -17,6 +17,9 @@ from proxy.wire.upstream import STALE, PoolRules, UpstreamConnection
 OWN_FIELDS = frozenset(b"x-correlation-id x-attempt-count x-request-deadline-ms x-backstay-explain".split())
 
 
+DIALS = 64  # at once: in a burst a connection that comes free is sooner there than the thousandth new one
+
+
 class UpstreamPool:
     """Keep-alive connections to one address, newest first, and the only place where they are made."""
 
@@ -28,6 +31,7 @@ class UpstreamPool:
         self._idle: list[UpstreamConnection] = []
         self._all: set[UpstreamConnection] = set()
         self._taken = 0  # connections there are, and those being made
+        self._dialing = 0
         self._line: deque[_Place] = deque()
         self._dialer = Dialer(address)
         self.renew_tls()
@@ -59,26 +63,33 @@ class UpstreamPool:
     async def connect(self, timeout_s: float) -> UpstreamConnection | Failure:
         """Return a connection: a new one, or where the pool is full the next that comes free. Nothing was sent."""
         rules = self.rules
-        if not rules.max_connections or self._taken < rules.max_connections:
+        if self._has_room and self._dialing < DIALS:
             self._taken += 1
             return await self._open(timeout_s)
-        if self._idle:  # too old for this request: its place is worth more
-            self._idle.pop(0).close()
-        given = await self._wait(min(timeout_s, rules.queue_timeout_s))
+        if self._has_room:
+            given = await self._wait(min(timeout_s, rules.connect_timeout_s), _TOO_LATE)
+        elif len(self._line) >= rules.queue:
+            return _QUEUE_FULL
+        else:
+            if self._idle:  # too old for this request: its place is worth more
+                self._idle.pop(0).close()
+            given = await self._wait(min(timeout_s, rules.queue_timeout_s), _NO_CONNECTION)
         if given is None:
             return await self._open(timeout_s)
         if isinstance(given, UpstreamConnection) and not given.usable:
             return await self.connect(timeout_s)
         return given
 
-    async def _wait(self, timeout_s: float) -> UpstreamConnection | Failure | None:
-        """Wait in line; return a connection that came free, None for the place of one that was lost, or a failure."""
-        if len(self._line) >= self.rules.queue:
-            return _QUEUE_FULL
+    @property
+    def _has_room(self) -> bool:
+        return not self.rules.max_connections or self._taken < self.rules.max_connections
+
+    async def _wait(self, timeout_s: float, too_late: Failure) -> UpstreamConnection | Failure | None:
+        """Wait in line; return a connection that came free, None for leave to open one, or a failure."""
         loop = asyncio.get_running_loop()
         place: _Place = loop.create_future()
         self._line.append(place)
-        timer = loop.call_later(timeout_s, _give, place, _NO_CONNECTION)
+        timer = loop.call_later(timeout_s, _give, place, too_late)
         try:
             return await place
         except asyncio.CancelledError:
@@ -106,12 +117,13 @@ class UpstreamPool:
 
     async def _open(self, timeout_s: float) -> UpstreamConnection | Failure:
         connection: UpstreamConnection | Failure = _NO_CONNECTION
+        self._dialing += 1
         try:
             async with asyncio.timeout(min(timeout_s, self.rules.connect_timeout_s)):
                 made = await self._dialer.dial(lambda: UpstreamConnection(self))
                 connection = made if made.usable else Failure(Reason.CONNECTION_TERMINATED, sent=False)
         except TimeoutError:
-            connection = Failure(Reason.CONNECTION_TIMEOUT, sent=False)
+            connection = _TOO_LATE
         except socket.gaierror:
             connection = Failure(Reason.DNS_ERROR, sent=False)
         except ssl.SSLCertVerificationError as error:
@@ -121,11 +133,20 @@ class UpstreamPool:
         except OSError:
             connection = Failure(Reason.CONNECTION_REFUSED, sent=False)
         finally:
+            self._dialing -= 1
             if isinstance(connection, UpstreamConnection):
                 self._all.add(connection)
             else:
                 self._free_place()
+            self._let_next_dial()
         return connection
+
+    def _let_next_dial(self) -> None:
+        """Let the next in line open a connection, where no more than `DIALS` are being opened."""
+        while self._line and self._has_room and self._dialing < DIALS:
+            if _give(self._line.popleft(), None):
+                self._taken += 1
+                return
 
     def release(self, connection: UpstreamConnection) -> None:
         """Take back a connection whose answer was read to its end, or hand it to the next in line."""
@@ -180,6 +201,7 @@ _Place = asyncio.Future[UpstreamConnection | Failure | None]
 _NO_CONNECTION = Failure(
     Reason.CONNECTION_LIMIT, sent=False, detail="no connection came free in time", retry_after_s=1.0
 )
+_TOO_LATE = Failure(Reason.CONNECTION_TIMEOUT, sent=False)
 _QUEUE_FULL = _NO_CONNECTION._replace(detail="the queue for a connection is full")
 
 

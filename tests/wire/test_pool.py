@@ -2,14 +2,18 @@
 
 import asyncio
 import socket
+from collections.abc import Callable
 
 import orjson
 import pytest
 
+from proxy.errors import Reason
+from proxy.message import Failure
 from proxy.wire.dial import Address, Dialer, interleaved
-from proxy.wire.pool import UpstreamPool
+from proxy.wire.pool import DIALS, UpstreamPool
+from proxy.wire.upstream import PoolRules, UpstreamConnection
 from tests.wire.conftest import Start
-from tests.wire.kit import Wire, soon, until
+from tests.wire.kit import Backend, Wire, soon, until
 
 GET = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
@@ -202,3 +206,52 @@ async def test_a_pool_that_a_reload_retired_still_ends_what_fell_silent(wire: Wi
     assert await client.ending() in ("fin", "reset")
     wire.let_pass(61.0)
     assert not wire.sidecar._assembly._retired
+
+
+async def test_a_burst_opens_a_bounded_number_of_connections_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others take one that comes free, or their turn: a thousand handshakes at once would time each other out."""
+    under_way, most, go_on = 0, 0, asyncio.Event()
+
+    async def slow(self: Dialer, make: Callable[[], UpstreamConnection]) -> UpstreamConnection:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await go_on.wait()
+        under_way -= 1
+        return (await asyncio.get_running_loop().create_connection(make, "127.0.0.1", backend.port))[1]
+
+    backend = await Backend(split=False).start()
+    monkeypatch.setattr(Dialer, "dial", slow)
+    pool = UpstreamPool(Address.of(f"http://127.0.0.1:{backend.port}"), PoolRules(connect_timeout_s=10.0))
+    loop = asyncio.get_running_loop()
+    asked = [loop.create_task(pool.connect(10.0)) for _ in range(3 * DIALS)]
+    await until(lambda: len(pool._line) == 2 * DIALS)
+    assert under_way == DIALS
+    go_on.set()
+    made = await soon(asyncio.gather(*asked))
+    assert most == DIALS
+    assert len({id(connection) for connection in made if isinstance(connection, UpstreamConnection)}) == 3 * DIALS
+    await until(lambda: len(backend.lines) == 3 * DIALS)
+    pool.close()
+    await until(lambda: pool.empty)
+    await backend.close()
+
+
+async def test_who_waits_for_his_turn_to_connect_waits_no_longer_than_for_a_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing answers: whoever connects and whoever would are told the same after the same time."""
+
+    async def never(self: Dialer, make: Callable[[], UpstreamConnection]) -> UpstreamConnection:
+        await go_on.wait()
+        raise AssertionError("it was given up long before")
+
+    loop, go_on = asyncio.get_running_loop(), asyncio.Event()
+    monkeypatch.setattr(Dialer, "dial", never)
+    pool = UpstreamPool(Address.of("http://127.0.0.1:1"), PoolRules(connect_timeout_s=0.2))
+    began = loop.time()
+    made = await soon(asyncio.gather(*(pool.connect(10.0) for _ in range(DIALS + 10))))
+    assert {connection.reason for connection in made if isinstance(connection, Failure)} == {Reason.CONNECTION_TIMEOUT}
+    assert len(made) == DIALS + 10
+    assert loop.time() - began < 2.0
+    await until(lambda: pool.empty)
