@@ -16,7 +16,8 @@ TRY = """\
   curl {backend}/_demo/faults -d '{{"kind": "drop", "times": 2}}'      # slow | fail | rate_limit | hang | drop | reset
   curl {backend}/_demo/calls
   curl {admin}/stats
-  curl {admin}/circuits"""
+  curl {admin}/circuits
+  curl -H 'Authorization: Bearer {token}' '{admin}/audit?limit=5'"""
 
 
 def show_comparison(console: Console, modes: Sequence[Mode]) -> None:
@@ -55,12 +56,18 @@ def show_promises(console: Console, promises: Iterable[Promise], title: str = ""
         console.print(mark + Text(f"{promise.name}: ") + Text(promise.measured, "bold"))
 
 
-def show_urls(console: Console, backend: str, sidecar: str, admin: str, audit: Path) -> None:
+def show_watch(console: Console, admin: str, token: str) -> None:
+    """Print where the tour can be watched while it goes on."""
+    console.print(f"Watch it in a browser: {admin}/ (token {token})", highlight=False, markup=False, soft_wrap=True)
+
+
+def show_urls(console: Console, backend: str, sidecar: str, admin: str, token: str, audit: Path) -> None:
     """Print where everything listens, and what to try."""
     places = (
         ("frontend", f"{sidecar}/"),
         ("sidecar", sidecar),
         ("admin", admin),
+        ("token", token),
         ("backend", backend),
         ("audit", str(audit)),
     )
@@ -69,4 +76,6 @@ def show_urls(console: Console, backend: str, sidecar: str, admin: str, audit: P
         console.print(f"  {name:<9} {place}", highlight=False, markup=False, soft_wrap=True)
     console.print("\nTry:", style="bold")
     # Lines to be copied: never wrapped, never styled.
-    console.print(Text(TRY.format(sidecar=sidecar, admin=admin, backend=backend)), soft_wrap=True, highlight=False)
+    console.print(
+        Text(TRY.format(sidecar=sidecar, admin=admin, backend=backend, token=token)), soft_wrap=True, highlight=False
+    )

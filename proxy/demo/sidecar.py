@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import secrets
 import signal
 import sys
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ drain_delay = "0s"
 
 [admin]
 address = "127.0.0.1:0"
+token_file = {token}
 
 [audit]
 path = {audit}
@@ -90,21 +92,27 @@ class SidecarError(Exception):
 
 
 class Sidecar:
-    """A running `backstay run`, its two addresses and its audit file."""
+    """A running `backstay run`, its two addresses, the token of the second one, and its audit file."""
 
-    __slots__ = ("_process", "admin", "audit", "url")
+    __slots__ = ("_process", "admin", "audit", "token", "url")
 
-    def __init__(self, process: asyncio.subprocess.Process, url: str, admin: str, audit: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, url: str, admin: str, token: str, audit: Path) -> None:
         self._process = process
         self.url = url
         self.admin = admin
+        self.token = token
         self.audit = audit
 
     @classmethod
     async def start(cls, folder: Path, upstream: str, port: int = 0, command: Sequence[str] = COMMAND) -> "Sidecar":
         """Run it with its files in `folder`, in front of `upstream`; return once ready, or raise SidecarError."""
         config, audit, said = folder / "backstay.toml", folder / "audit.jsonl", folder / "stderr.log"
-        config.write_text(CONFIG.format(port=port, audit=_toml(audit), upstream=_toml(upstream)))
+        token, token_file = secrets.token_urlsafe(12), folder / "token"
+        token_file.touch(mode=0o600)
+        token_file.write_text(token)
+        config.write_text(
+            CONFIG.format(port=port, audit=_toml(audit), upstream=_toml(upstream), token=_toml(token_file))
+        )
         with said.open("wb") as stderr:
             process = await asyncio.create_subprocess_exec(
                 *(*command, "run", "--config", str(config)),
@@ -123,7 +131,7 @@ class Sidecar:
                 await _end(process)
         if ready is None:
             raise SidecarError(f"the sidecar did not get ready: {said.read_text(errors='replace').strip()[-2000:]}")
-        return cls(process, ready[1], ready[2], audit)
+        return cls(process, ready[1], ready[2], token, audit)
 
     @property
     def pid(self) -> int:

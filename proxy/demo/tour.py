@@ -14,7 +14,7 @@ from proxy.clock import SystemClock
 from proxy.demo.backend import Backend, Latency
 from proxy.demo.modes import concurrent_creation, network_glitch, rate_limiting, tracking_loss
 from proxy.demo.outage import backend_down, recorded_fast_fails
-from proxy.demo.show import show_comparison, show_promises, show_urls
+from proxy.demo.show import show_comparison, show_promises, show_urls, show_watch
 from proxy.demo.sidecar import Sidecar
 from proxy.demo.stage import Mode, Promise, Stage
 
@@ -50,6 +50,7 @@ async def tour(console: Console, serve: bool = False, port: int = 0) -> int:
         await backend.start()
         sidecar = await Sidecar.start(folder, backend.url, port)
         stack.push_async_callback(sidecar.stop)
+        show_watch(console, sidecar.admin, sidecar.token)
         promises = await _perform(console, Stage(backend, sidecar.url, clock), sidecar, MODES)
         if serve:
             await _serve(console, backend, sidecar)
@@ -120,9 +121,9 @@ async def _recorded(stage: Stage, sidecar: Sidecar) -> list[Promise]:
 async def _serve(console: Console, backend: Backend, sidecar: Sidecar) -> None:
     """Leave everything running until somebody interrupts."""
     backend.forget()
-    show_urls(console, backend.url, sidecar.url, sidecar.admin, sidecar.audit)
     interrupted = asyncio.Event()
     _on_signals(interrupted.set, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    show_urls(console, backend.url, sidecar.url, sidecar.admin, sidecar.token, sidecar.audit)
     await interrupted.wait()
 
 

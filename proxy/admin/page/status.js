@@ -4,6 +4,8 @@ const SHOWN = 50; // records
 const $ = (id) => document.getElementById(id);
 const samples = [];
 let token = sessionStorage.getItem("backstay-token") ?? "";
+let listed = 0; // how many records there were when they were last asked for
+let searches = 0;
 
 function element(name, properties = {}, ...children) {
   const made = Object.assign(document.createElement(name), properties);
@@ -174,6 +176,7 @@ function showSums(now) {
   bars($("retries"), [...made, ...denied].sort((one, other) => other[1] - one[1]).slice(0, 8));
   const { records, gaps, queue } = now.audit;
   $("audit-figures").textContent = `${number(records)} records · ${number(gaps)} lost · ${number(queue)} waiting`;
+  followRecords(records);
 }
 
 function say(text, kind) {
@@ -227,6 +230,14 @@ function recordRow(record) {
     cell(attempts || (record.flight?.role === "joined" ? "joined" : "")), element("td", {}, id ? link : ""));
 }
 
+// The newest records follow what happens, but never under the hands of somebody who searches or walks the list.
+function followRecords(records) {
+  const busy = $("wanted").value.trim() || $("records").contains(document.activeElement) || document.hidden;
+  if (records === listed || busy) return;
+  listed = records;
+  search();
+}
+
 async function search() {
   if (!token) return;
   const query = new URLSearchParams({ limit: SHOWN });
@@ -234,8 +245,10 @@ async function search() {
   if (wanted) query.set($("by").value, wanted);
   if ($("failures").checked) query.set("failures", "true");
   const table = $("records");
+  const turn = ++searches;
   try {
     const records = (await ask(`audit?${query}`)).reverse();
+    if (turn !== searches) return; // something else has been asked for meanwhile
     table.tBodies[0].replaceChildren(...records.map(recordRow));
     table.hidden = !records.length;
     $("found").textContent = records.length ? `${records.length} ${records.length === 1 ? "record" : "records"}, the newest first` : "No record matches.";

@@ -27,6 +27,25 @@ async def test_the_ready_line_is_read_and_sigterm_is_sent(tmp_path: Path) -> Non
     assert await sidecar.stop() == 0
 
 
+async def test_every_run_has_a_token_of_its_own(tmp_path: Path) -> None:
+    """It is in a file that only its owner reads, and the sidecar's configuration names that file."""
+    tokens = set()
+    for run in ("one", "two"):
+        (tmp_path / run).mkdir()
+        command = python(UNTIL_TERM + READY + "signal.pause()")
+        sidecar = await Sidecar.start(tmp_path / run, "http://127.0.0.1:1", command=command)
+        await sidecar.stop()
+        assert kept_token(tmp_path / run) == (sidecar.token, 0o600)
+        tokens.add(sidecar.token)
+    assert len(tokens) == 2
+
+
+def kept_token(folder: Path) -> tuple[str, int]:
+    """Return what the file that the configuration names holds, and who may read it."""
+    file = Path(tomllib.loads((folder / "backstay.toml").read_text())["admin"]["token_file"])
+    return file.read_text(), file.stat().st_mode & 0o777
+
+
 async def test_stop_tells_how_it_ended(tmp_path: Path) -> None:
     """A sidecar that does not handle SIGTERM is told apart from a clean stop; a second stop changes nothing."""
     command = python(READY + "import signal; signal.pause()")

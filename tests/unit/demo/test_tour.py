@@ -112,7 +112,7 @@ def test_the_record_must_tell_of_every_refusal() -> None:
 def test_the_copied_lines_stay_whole() -> None:
     """A narrow terminal does not break the curl lines."""
     narrow = Console(file=io.StringIO(), width=40)
-    show_urls(narrow, "http://127.0.0.1:1", "http://127.0.0.1:2", "http://127.0.0.1:3", Path("a.jsonl"))
+    show_urls(narrow, "http://127.0.0.1:1", "http://127.0.0.1:2", "http://127.0.0.1:3", "t0ken", Path("a.jsonl"))
     assert '-d \'{"reportId": "val_1", "view": "manual"}\'\n' in printed(narrow)
 
 
