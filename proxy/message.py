@@ -35,6 +35,10 @@ class Fields(dict[bytes, bytes]):
             return [self[name]]
         return [value for key, value in self.lines if key.lower() == name]
 
+    def repeats(self, name: bytes) -> bool:
+        """Tell whether a lower-case `name` stands more than once."""
+        return len(self) != len(self.lines) and len(self.all(name)) > 1
+
     def tokens(self, name: bytes) -> list[bytes]:
         """Return the lower-case members of a comma-separated field."""
         parts = [part.strip() for value in self.all(name) for part in value.lower().split(b",")]

@@ -195,13 +195,12 @@ def _upgrade(fields: Fields) -> bytes:
 
 
 def _host(minor: int, fields: Fields) -> bytes:
-    hosts = fields.all(b"host")
-    if len(hosts) > 1 or (minor and not hosts):
+    host = fields.get(b"host")
+    if (host is None and minor) or fields.repeats(b"host"):
         raise Refusal(400, "host", "a request needs exactly one Host field")
-    host = hosts[0] if hosts else b""
-    if not _HOST.fullmatch(host):
+    if host and not _HOST.fullmatch(host):
         raise Refusal(400, "host", "the Host field is not a host name")
-    return host
+    return host or b""
 
 
 def _origin_form(target: bytes) -> tuple[bytes, bytes]:
@@ -219,7 +218,7 @@ def _origin_form(target: bytes) -> tuple[bytes, bytes]:
 def _request_framing(minor: int, fields: Fields, block: bytes) -> tuple[Framing, int]:
     chunked, lengths = b"transfer-encoding" in fields, fields.all(b"content-length")
     if chunked:
-        if minor == 0:
+        if not minor:
             raise _malformed("HTTP/1.0 knows no Transfer-Encoding")
         if not _plainly_chunked(fields, block):
             raise Refusal(501, "transfer_encoding", "chunked is the only transfer coding known here")
@@ -231,7 +230,7 @@ def _request_framing(minor: int, fields: Fields, block: bytes) -> tuple[Framing,
 
 def _plainly_chunked(fields: Fields, block: bytes) -> bool:
     """Tell whether "chunked" is the only coding, and no tab stands beside it, on which parsers differ."""
-    return len(fields.all(b"transfer-encoding")) == 1 and _CHUNKED_LINE.search(block) is not None
+    return not fields.repeats(b"transfer-encoding") and _CHUNKED_LINE.search(block) is not None
 
 
 def _length(values: list[bytes]) -> int:
@@ -302,16 +301,16 @@ def hop_only(fields: Fields, dropped: frozenset[bytes]) -> set[bytes]:
     """Return the names that do not cross: among `dropped`, hop-by-hop ones with them, or listed in Connection."""
     names = fields.keys() & dropped
     if b"connection" in fields:
-        names |= fields.keys() & (_listed(fields) - PROTECTED)
+        names |= fields.keys() & _listed(fields)
     return names
 
 
 def _listed(fields: Fields) -> frozenset[bytes]:
-    """Return the lower-case members of Connection."""
+    """Return the lower-case members of Connection, but for the names that stay even so."""
     value = fields.get(b"connection")
     if value in _OFTEN_LISTED and len(fields) == len(fields.lines):
         return _OFTEN_LISTED[value]
-    return frozenset(fields.tokens(b"connection"))
+    return frozenset(fields.tokens(b"connection")) - PROTECTED
 
 
 def trailers_that_cross(lines: Lines) -> Lines:
