@@ -58,7 +58,9 @@ def _exit(status: int, text: str) -> NoReturn:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"backstay {__version__}")
+        from proxy.build import COMPILED
+
+        print(f"backstay {__version__}{' (compiled)' if COMPILED else ''}")
         raise typer.Exit
 
 

@@ -8,6 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.exposition import choose_encoder
 
 from proxy import __version__
+from proxy.build import COMPILED
 from proxy.observe.instruments import Counter, Histogram
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
@@ -184,7 +185,9 @@ class Metrics:
         states = GaugeMetricFamily("backstay_circuit_state", "0 closed, 1 half-open, 2 open.", labels=["circuit"])
         for name, state in source.circuits().items():
             states.add_metric([name], state)
-        build = {"version": __version__, "python": platform.python_version()}
+        built = {
+            "version": __version__, "python": platform.python_version(), "compiled": "yes" if COMPILED else "no"
+        }  # fmt: skip
         return [
             states,
             GaugeMetricFamily("backstay_flights", "Upstream questions under way.", source.flights()),
@@ -193,7 +196,7 @@ class Metrics:
             CounterMetricFamily("backstay_audit_records", "Records accepted.", source.audit_records()),
             CounterMetricFamily("backstay_audit_gaps", "Records lost, each told by a gap.", source.audit_gaps()),
             GaugeMetricFamily("backstay_audit_queue", "Records waiting for the writer.", source.audit_queue()),
-            InfoMetricFamily("backstay_build", "What is running.", build),
+            InfoMetricFamily("backstay_build", "What is running.", built),
         ]
 
     def render(self, accept: str) -> tuple[bytes, str]:

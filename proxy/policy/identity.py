@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from proxy.message import Fields, Request
 from proxy.policy.routing import Coalesce, Route
@@ -34,7 +34,7 @@ class Identifier:
 
     __slots__ = ("_narrowed", "_neutral", "_roles", "_route")
 
-    _MEMORY = 4096
+    _MEMORY: Final = 4096
 
     def __init__(self, route: Route, own: frozenset[bytes] = frozenset()) -> None:
         self._route = route

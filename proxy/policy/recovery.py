@@ -13,6 +13,7 @@ from proxy.message import Failure, Fields, Framing, Lines, Outcome, Request, Res
 from proxy.policy.classify import OUTAGE, Verdict, classify
 from proxy.words import Word
 
+Document = object  # whatever JSON can say
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -21,14 +22,14 @@ class RequestTemplate(NamedTuple):
 
     method: str
     path: str
-    body: object = None
+    body: Document = None
 
 
 class Fallback(NamedTuple):
     """The document of last resort, for routes that opt in."""
 
     status: int
-    body: object
+    body: Document
 
 
 @dataclass(frozen=True, slots=True)

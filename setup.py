@@ -1,0 +1,64 @@
+"""With BACKSTAY_COMPILE=1, a wheel whose hot path is machine code; without it, pyproject.toml says everything.
+
+The source stays pure Python, and so does an editable install. In a compiled wheel both stand side by side, and Python
+prefers what is compiled.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+
+# What a request runs through. The rest starts, shows and exports: compiling it would only take longer.
+COMPILED = (
+    "proxy/*.py",
+    "proxy/policy/*.py",
+    "proxy/wire/*.py",
+    "proxy/audit/chain.py",
+    "proxy/audit/record.py",
+    "proxy/audit/redaction.py",
+    "proxy/store/seals.py",
+    "proxy/observe/instruments.py",
+    "proxy/observe/metrics.py",
+    "proxy/observe/observer.py",
+    "proxy/observe/statistics.py",
+)
+LEFT_OUT = {
+    "proxy/__init__.py": "there is nothing in it to run",
+    "proxy/__main__.py": "it starts, once",
+    "proxy/app.py": "it starts, once",
+    "proxy/assembly.py": "it starts, once",
+    "proxy/books.py": "it starts, once",
+    "proxy/clock.py": "its two functions are C already",
+    "proxy/policy/__init__.py": "there is nothing in it to run",
+    "proxy/wire/__init__.py": "there is nothing in it to run",
+    "proxy/wire/dial.py": "a connection is made seldom, and tests put their own in its place",
+    "proxy/wire/listener.py": "uvloop gives it a list where typeshed promises a tuple, and compiled code looks",
+    "proxy/wire/tls.py": "it starts, once",
+}
+COMPILER = "mypy>=2.4,<3"
+# What is installed where it is built shall not matter, so that the same source always gives the same code.
+OPTIONS = ("--config-file=", "--no-site-packages", "--ignore-missing-imports", "--follow-imports=silent")
+
+
+def modules() -> list[str]:
+    """Return the paths of the modules to compile."""
+    found = {path.as_posix() for pattern in COMPILED for path in Path().glob(pattern)}
+    return sorted(found - LEFT_OUT.keys())
+
+
+def extensions() -> list[Extension]:
+    """Return what is to be compiled: for a wheel only, and by then the compiler is installed."""
+    if "bdist_wheel" not in sys.argv:
+        return []
+    from mypyc.build import mypycify
+
+    return mypycify([*OPTIONS, *modules()], group_name="backstay", debug_level="0")
+
+
+if __name__ == "__main__":
+    if os.environ.get("BACKSTAY_COMPILE") == "1":
+        setup(setup_requires=[COMPILER], ext_modules=extensions())
+    else:
+        setup()

@@ -1,0 +1,111 @@
+"""The compiled wheel, built and held against the source. It takes minutes: `BACKSTAY_TEST_COMPILED=1` asks for it."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.raw import Answer, Client, Origin, answer, chunked, request
+from tests.e2e.sidecar import EXAMPLE, ROOT, Child, backstay, sidecar
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(1800)]
+
+NOT_COPIED = (".git", ".venv", "venv", "build", "dist", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis", "*.so")
+SUITES = ("tests/unit", "tests/simulation", "tests/wire")
+OWN = {"date", "x-correlation-id", "server-timing"}  # of a field: what two answers never share
+TOLD_APART = {"ts", "id", "correlation_id", "duration_ms", "hash", "prev", "flight"}  # of a record
+CREATE = b'{"reportId": "r-1"}'
+SAID = (
+    request("GET", "/api/sessions/r-1", Cookie="sid=1"),
+    request("GET", "/api/sessions/r-1?a=%2f&b", Authorization="Bearer x", traceparent="not one"),
+    request("HEAD", "/api/sessions/r-1"),
+    request("GET", "/api/sessions/busy"),
+    request("GET", "/api/sessions/pieces"),
+    request("GET", "/api/sessions/broken", X_Correlation_ID="mine-1"),
+    request("GET", "/api/sessions/gone", X_Correlation_ID="mine-2"),
+    request("POST", "/api/sessions", CREATE, Content_Type="application/json", Idempotency_Key="k-1"),
+    request("BREW", "/coffee"),
+)
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the source with the compiled wheel laid over it."""
+    if not os.environ.get("BACKSTAY_TEST_COMPILED"):
+        pytest.skip("set BACKSTAY_TEST_COMPILED=1 to compile the hot path: it takes minutes")
+    place = tmp_path_factory.mktemp("compiled")
+    tree = place / "tree"
+    shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*NOT_COPIED))
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(place), str(tree)]
+    subprocess.run(command, check=True, env=os.environ | {"BACKSTAY_COMPILE": "1"})
+    (wheel,) = place.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(tree)
+    return tree
+
+
+async def test_it_says_that_it_is_compiled(tree: Path, tmp_path: Path) -> None:
+    """Who asks for the version, or scrapes the metrics, is told; and of the source that it is not."""
+    source = (await backstay("--version", cwd=tmp_path)).out
+    assert "compiled" not in source
+    assert (await backstay("--version", cwd=tmp_path, PYTHONPATH=str(tree))).out == f"{source.strip()} (compiled)\n"
+
+
+async def test_it_answers_and_records_as_the_source_does(tree: Path, tmp_path: Path, origin: Origin) -> None:
+    """The same conversation with both: equal answers, equal questions to the backend, equal records."""
+    origin.on("/api/sessions/r-1", answer(b'{"id": "r-1"}', Content_Type="application/json"))
+    origin.on("/api/sessions/busy", answer(b"later", "503 Service Unavailable"))
+    pieces = chunked(b"one", b"two", trailer=b"X-Sum: 6\r\n")
+    origin.on("/api/sessions/pieces", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + pieces)
+    origin.on("/api/sessions/broken", b"this is not HTTP\r\n\r\n")
+    origin.on("/api/sessions", answer(b'{"id": "s-1"}', "409 Conflict", Content_Type="application/json"))
+    origin.on("/api/sessions/gone", answer(b"no", "404 Not Found"))
+    told = []
+    for name, more in (("source", {}), ("compiled", {"PYTHONPATH": str(tree)})):
+        folder = tmp_path / name
+        folder.mkdir()
+        async with sidecar(folder, origin.url, EXAMPLE, **more) as child:
+            answers = [_shown(got) for got in await _conversation(child)]
+            build = [key for key in (await child.scrape()).samples if key[0] == "backstay_build_info"]
+            await child.stop()
+        told.append((answers, [_plain(record) for record in child.records()]))
+        assert ("compiled", "yes" if more else "no") in build[0][1]
+    assert told[0] == told[1]
+    assert len(told[0][1]) == len(SAID) - 1  # BREW is refused on the wire
+
+
+async def _conversation(child: Child) -> list[Answer]:
+    answers = []
+    for said in SAID:
+        async with await Client.connect(child.url) as client:
+            client.send(said)
+            answers.append(await client.answer(said.split(b" ", 1)[0].decode()))
+    return answers
+
+
+def _shown(got: Answer) -> object:
+    return got.status, {name: value for name, value in got.headers.items() if name not in OWN}, got.body, got.interim
+
+
+def _plain(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record without what differs from one run to the next."""
+    attempts = [{name: value for name, value in one.items() if "ms" not in name} for one in record["attempts"]]
+    key = record["idempotency"] and record["idempotency"]["source"]
+    kept = {name: value for name, value in record.items() if name not in TOLD_APART | {"target"}}
+    return kept | {"attempts": attempts, "idempotency": key, "role": record["flight"]["role"]}
+
+
+async def test_it_passes_the_suites_of_the_source(tree: Path) -> None:
+    """Unit tests, simulations and wire tests hold for the compiled modules, without an exception."""
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *SUITES]
+    environment = os.environ | {"PYTHONPATH": str(tree)}
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=tree, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    said, _ = await process.communicate()
+    assert process.returncode == 0, said.decode()[-5000:]
