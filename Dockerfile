@@ -1,8 +1,11 @@
 # The sidecar's image: exactly what .requirements.lock says, as a user that owns nothing, on a root file system that may be read-only.
-# Any Debian-like base with Python 3.11 or newer and pip will do; pin it by digest in your own build.
+# Any Debian-like base with Python 3.11 or newer will do; pin it by digest in your own build. BUILDER is the same Python with pip,
+# a C compiler and Python's headers: it compiles the hot path. With COMPILE=0 it may be BASE itself, and nothing is compiled.
 ARG BASE=python:3.11-slim-bookworm
+ARG BUILDER=python:3.11-bookworm
 
-FROM ${BASE} AS build
+FROM ${BUILDER} AS build
+ARG COMPILE=1
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
 COPY .requirements.lock .build.lock ./
@@ -12,9 +15,9 @@ RUN python3 -m venv --without-pip /opt/backstay \
  && /build/bin/pip install --require-hashes --only-binary :all: -r .build.lock \
  && /build/bin/pip --python /opt/backstay/bin/python \
       install --require-hashes --only-binary :all: --compile -r .requirements.lock
-COPY pyproject.toml README.md LICENSE ./
+COPY setup.py pyproject.toml README.md LICENSE ./
 COPY proxy proxy
-RUN /build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheel . \
+RUN BACKSTAY_COMPILE=${COMPILE} /build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheel . \
  && /build/bin/pip --python /opt/backstay/bin/python install --no-deps --no-index --compile /wheel/*.whl
 
 FROM ${BASE}

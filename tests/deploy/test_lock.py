@@ -1,6 +1,7 @@
 """The image's lock: what pyproject.toml asks for, exactly, hashed, and from nowhere in particular."""
 
 import re
+import runpy
 import tomllib
 from pathlib import Path
 
@@ -33,6 +34,12 @@ def test_the_lock_satisfies_what_is_asked_for(lock: str, path: str) -> None:
     locked = pins(lock)
     for requirement in map(Requirement, asked):
         assert locked[canonicalize_name(requirement.name)] in requirement.specifier, requirement
+
+
+def test_the_compiler_is_locked_too() -> None:
+    """What setup.py asks for is pinned within its range."""
+    compiler = Requirement(runpy.run_path(str(ROOT / "setup.py"))["COMPILER"])
+    assert pins(".build.lock")[compiler.name] in compiler.specifier
 
 
 @pytest.mark.parametrize("lock", [".requirements.lock", ".build.lock"])
