@@ -11,13 +11,14 @@ from proxy.clock import SystemClock
 from tests.benchmarks.sharing.backend import Backend, Call, framed
 from tests.benchmarks.sharing.cases import Case
 
+PROMPT_S = 0.015  # from the backend's answer to the first client's
 ANSWERED_WITHIN_S = 12.0  # whoever has no answer by then has none
 CLOCK = SystemClock()
 
 
 class Result(NamedTuple):
-    """What one round showed, in ms. `behind_ms`: how long after their leader (or after the backend, where the leader
-    left) the median follower was answered; None where nobody followed.
+    """What one round showed, in ms. `behind_ms`: how long after their leader the median follower was answered (where he
+    left: after the first of them, or after the backend, if even that one came late); None where nobody followed.
     """
 
     calls: int
@@ -117,11 +118,19 @@ def _result(case: Case, clients: list[Client], calls: list[Call], began: float) 
 
 def _behind(clients: list[Client], calls: list[Call]) -> float | None:
     """Return by how much the followers, whose requests never reached the backend, came after their user's leader."""
+    led = {call.client for call in calls}
+    followers = [client for client in clients if client.number not in led and client.ended]
+    if not followers:
+        return None
     came: dict[str, float] = {}
     for call in reversed(calls):  # so that the first one of each user stands
         leader = clients[call.client]
-        came[call.user] = leader.ended if leader.status != "left" else call.due
-    led = {call.client for call in calls}
+        came[call.user] = leader.ended if leader.status != "left" else _stand_in(followers, call.due)
     first = came[calls[0].user]
-    late = [c.ended - came.get(c.user, first) for c in clients if c.number not in led and c.ended]
-    return median(late) * 1000 if late else None
+    return median(follower.ended - came.get(follower.user, first) for follower in followers) * 1000
+
+
+def _stand_in(followers: list[Client], due: float) -> float:
+    """Return when a leader who left would have been answered: as the first follower was, unless even he came late."""
+    first = min(follower.ended for follower in followers)
+    return first if first - due < PROMPT_S else due
