@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from proxy.cli import main as command_line
 from proxy.config.load import load
 from tests.deploy.generate import CHART
 from tests.deploy.tools import Document, Helm
@@ -71,13 +72,18 @@ def test_every_object_is_valid(helm: Helm, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_the_configuration_is_accepted(helm: Helm, name: str, tmp_path: Path) -> None:
-    """What the ConfigMap holds is what `backstay check` reads without a problem."""
+def test_the_configuration_is_accepted(
+    helm: Helm, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`backstay check` takes what the ConfigMap holds, and prints every route of the values."""
     file = tmp_path / "backstay.toml"
     file.write_text(config_of(helm.render(CHART, GOOD[name], NEWEST)), encoding="utf-8")
-    settings = load(file, environ={})
-    assert settings.upstreams
-    assert len(settings.routes) == len(GOOD[name].get("config", {}).get("routes", []))
+    monkeypatch.setattr("sys.argv", ["backstay", "check", str(file)])
+    with pytest.raises(SystemExit) as left:
+        command_line.main()
+    assert left.value.code in (0, None)
+    shown = capsys.readouterr().out
+    assert all(route["operation"] in shown for route in GOOD[name].get("config", {}).get("routes", []))
 
 
 @pytest.mark.parametrize("name", BAD)
