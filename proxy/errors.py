@@ -82,6 +82,18 @@ class BrokenBody(Exception):  # noqa: N818 - named for what it tells: the body e
     """The sender of a streamed body left, or broke the framing, before its end."""
 
 
+class BadAnswer(Exception):  # noqa: N818 - named for what it tells
+    """The upstream's head is not acceptable HTTP/1."""
+
+
+class MalformedLines(Exception):  # noqa: N818 - named for what it tells
+    """These are not field lines."""
+
+
+class TooManyLines(Exception):  # noqa: N818 - named for what it tells
+    """There are more field lines than are wanted."""
+
+
 class Problem(NamedTuple):
     """One problem document, RFC 9457."""
 

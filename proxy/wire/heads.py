@@ -8,9 +8,9 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from proxy.errors import Refusal
+from proxy.errors import BadAnswer, MalformedLines, Refusal, TooManyLines
 from proxy.message import NO_FIELDS, Fields, Framing, Lines, encoded
-from proxy.wire.lines import MalformedLines, TooManyLines, read_lines
+from proxy.wire.lines import read_lines
 
 WHOLE_LIMIT = 65_536  # bytes; a longer answer is relayed as it comes
 HOP_BY_HOP = frozenset(b"connection keep-alive proxy-connection te transfer-encoding upgrade".split())
@@ -85,10 +85,6 @@ class ResponseHead(NamedTuple):
     keep_alive: bool
     bounded: bool
     events: bool
-
-
-class BadAnswer(Exception):  # noqa: N818 - named for what it tells
-    """The upstream's head is not acceptable HTTP/1."""
 
 
 def _malformed(detail: str) -> Refusal:

@@ -6,6 +6,7 @@ checks and lowers it at once. llhttp costs the same and is stricter nowhere: it 
 
 import re
 
+from proxy.errors import MalformedLines, TooManyLines
 from proxy.message import Fields
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -16,14 +17,6 @@ _COMMON = b"""Accept Accept-Encoding Accept-Language Authorization Cache-Control
 _lower = {name: name.lower() for spelt in _COMMON.split() for name in (spelt, spelt.lower())}  # valid names only
 _MEMORY = 4096  # names that are kept at the most; whoever sends more new ones only pays for his own
 _MEMORABLE = 64  # bytes of a name
-
-
-class MalformedLines(Exception):  # noqa: N818 - named for what it tells
-    """These are not field lines."""
-
-
-class TooManyLines(Exception):  # noqa: N818 - named for what it tells
-    """There are more field lines than are wanted."""
 
 
 def _learn(name: bytes) -> bytes:

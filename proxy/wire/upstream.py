@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from math import inf
 from typing import Protocol, cast
 
-from proxy.errors import BrokenBody, Reason
+from proxy.errors import BadAnswer, BrokenBody, Reason
 from proxy.message import Failure, Fields, Framing, Lines, Outcome, Reader, Request, Response
 from proxy.parts import Interim
 from proxy.wire.bodies import Decoder, chunk, decoder, framed, last_chunk
-from proxy.wire.heads import WHOLE_LIMIT, BadAnswer, ResponseHead, ResponseReader, trailers_that_cross
+from proxy.wire.heads import WHOLE_LIMIT, ResponseHead, ResponseReader, trailers_that_cross
 from proxy.wire.relay import Relay
 from proxy.wire.tls import NO_FILES, TlsFiles
 from proxy.wire.tunnel import Tunnel

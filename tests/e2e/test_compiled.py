@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.raw import Answer, Client, Origin, answer, chunked, request
-from tests.e2e.sidecar import EXAMPLE, ROOT, Child, backstay, sidecar
+from tests.e2e.sidecar import EXAMPLE, ROOT, Child, backstay, environment, sidecar
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(1800)]
 
@@ -103,9 +103,9 @@ def _plain(record: dict[str, Any]) -> dict[str, Any]:
 async def test_it_passes_the_suites_of_the_source(tree: Path) -> None:
     """Unit tests, simulations and wire tests hold for the compiled modules, without an exception."""
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *SUITES]
-    environment = os.environ | {"PYTHONPATH": str(tree)}
     process = await asyncio.create_subprocess_exec(
-        *command, cwd=tree, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
+        *command, cwd=tree, env=environment(PYTHONPATH=str(tree)),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
     said, _ = await process.communicate()
     assert process.returncode == 0, said.decode()[-5000:]

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from proxy.errors import Refusal
+from proxy.errors import BadAnswer, Refusal
 from proxy.message import Lines
-from proxy.wire.heads import BadAnswer, HeadLimits, RequestReader, ResponseReader
+from proxy.wire.heads import HeadLimits, RequestReader, ResponseReader
 from tests.wire.test_hostile_answers import HOSTILE as HOSTILE_ANSWERS
 from tests.wire.test_hostile_requests import HOSTILE as HOSTILE_REQUESTS
 
