@@ -67,13 +67,13 @@ class UpstreamPool:
             self._taken += 1
             return await self._open(timeout_s)
         if self._has_room:
-            given = await self._wait(min(timeout_s, rules.connect_timeout_s), _TOO_LATE)
+            given = await self._wait(timeout_s)  # our own rush is no failure of the backend's
         elif len(self._line) >= rules.queue:
             return _QUEUE_FULL
         else:
             if self._idle:  # too old for this request: its place is worth more
                 self._idle.pop(0).close()
-            given = await self._wait(min(timeout_s, rules.queue_timeout_s), _NO_CONNECTION)
+            given = await self._wait(min(timeout_s, rules.queue_timeout_s))
         if given is None:
             return await self._open(timeout_s)
         if isinstance(given, UpstreamConnection) and not given.usable:
@@ -84,12 +84,12 @@ class UpstreamPool:
     def _has_room(self) -> bool:
         return not self.rules.max_connections or self._taken < self.rules.max_connections
 
-    async def _wait(self, timeout_s: float, too_late: Failure) -> UpstreamConnection | Failure | None:
+    async def _wait(self, timeout_s: float) -> UpstreamConnection | Failure | None:
         """Wait in line; return a connection that came free, None for leave to open one, or a failure."""
         loop = asyncio.get_running_loop()
         place: _Place = loop.create_future()
         self._line.append(place)
-        timer = loop.call_later(timeout_s, _give, place, too_late)
+        timer = loop.call_later(timeout_s, _give, place, _NO_CONNECTION)
         try:
             return await place
         except asyncio.CancelledError:
@@ -123,7 +123,7 @@ class UpstreamPool:
                 made = await self._dialer.dial(lambda: UpstreamConnection(self))
                 connection = made if made.usable else Failure(Reason.CONNECTION_TERMINATED, sent=False)
         except TimeoutError:
-            connection = _TOO_LATE
+            connection = Failure(Reason.CONNECTION_TIMEOUT, sent=False)
         except socket.gaierror:
             connection = Failure(Reason.DNS_ERROR, sent=False)
         except ssl.SSLCertVerificationError as error:
@@ -201,7 +201,6 @@ _Place = asyncio.Future[UpstreamConnection | Failure | None]
 _NO_CONNECTION = Failure(
     Reason.CONNECTION_LIMIT, sent=False, detail="no connection came free in time", retry_after_s=1.0
 )
-_TOO_LATE = Failure(Reason.CONNECTION_TIMEOUT, sent=False)
 _QUEUE_FULL = _NO_CONNECTION._replace(detail="the queue for a connection is full")
 
 

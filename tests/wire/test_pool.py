@@ -237,10 +237,8 @@ async def test_a_burst_opens_a_bounded_number_of_connections_at_once(monkeypatch
     await backend.close()
 
 
-async def test_who_waits_for_his_turn_to_connect_waits_no_longer_than_for_a_connection(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Nothing answers: whoever connects and whoever would are told the same after the same time."""
+async def test_who_waits_for_his_turn_to_connect_has_it_when_another_gave_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing answers: each is told after a try of his own; one whose time is over before it, of our own rush."""
 
     async def never(self: Dialer, make: Callable[[], UpstreamConnection]) -> UpstreamConnection:
         await go_on.wait()
@@ -250,7 +248,12 @@ async def test_who_waits_for_his_turn_to_connect_waits_no_longer_than_for_a_conn
     monkeypatch.setattr(Dialer, "dial", never)
     pool = UpstreamPool(Address.of("http://127.0.0.1:1"), PoolRules(connect_timeout_s=0.2))
     began = loop.time()
-    made = await soon(asyncio.gather(*(pool.connect(10.0) for _ in range(DIALS + 10))))
+    patient = asyncio.gather(*(pool.connect(10.0) for _ in range(DIALS + 10)))
+    await until(lambda: len(pool._line) == 10)
+    hurried = await soon(pool.connect(0.05))
+    made = await soon(patient)
+    assert isinstance(hurried, Failure)
+    assert hurried.reason is Reason.CONNECTION_LIMIT
     assert {connection.reason for connection in made if isinstance(connection, Failure)} == {Reason.CONNECTION_TIMEOUT}
     assert len(made) == DIALS + 10
     assert loop.time() - began < 2.0
