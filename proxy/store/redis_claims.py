@@ -1,6 +1,7 @@
 """Claims in a Redis that every replica sees. Nothing in it names a person: names are digests."""
 
 import asyncio
+from typing import Any
 
 from proxy.policy.claims import Claim, Held, Mine, Orphaned, Settled, Standing, Untold
 from proxy.policy.recovery import Result
@@ -40,13 +41,9 @@ class RedisClaims:
         token, value = self._token(claim, claim.key)
         command = call(CLAIM, self._keys(claim), value, _ms(claim.orphaned_s), _ms(LEASE_S))
         try:
-            found = await self._line.ask("claim", *command)
+            found = await self._taking("claim", claim, value, command)
         except StoreDown:
-            self._take_back(claim, value)
             return Untold()
-        except asyncio.CancelledError:
-            self._take_back(claim, value)
-            raise
         return self._mine(claim, token, value) if found is None else _standing(*found)
 
     async def take_over(self, claim: Claim, orphan: Orphaned) -> Standing:
@@ -55,13 +52,9 @@ class RedisClaims:
         before = _pending(orphan.fingerprint, orphan.key, orphan.token)
         command = call(TAKE_OVER, self._keys(claim), value, _ms(claim.orphaned_s), _ms(LEASE_S), before)
         try:
-            taken = await self._line.ask("take_over", *command)
+            taken = await self._taking("take_over", claim, value, command)
         except StoreDown:
-            self._take_back(claim, value)
             return Untold()
-        except asyncio.CancelledError:
-            self._take_back(claim, value)
-            raise
         return self._mine(claim, token, value) if taken else await self.claim(claim)
 
     async def wait(self, claim: Claim, held: Held, within_s: float) -> Standing | None:
@@ -116,9 +109,16 @@ class RedisClaims:
             SETTLE, keys, value, kept, _ms(claim.keep_s), outcome, _ms(OUTCOME_S), self._bus.landed_channel, token
         )  # fmt: skip
 
-    def _take_back(self, claim: Claim, value: bytes) -> None:
-        """Undo what may have been done: on the same line it is carried out after it."""
-        self._line.errand(*self._settling(claim, "none", value))
+    async def _taking(self, operation: str, claim: Claim, value: bytes, command: tuple[Argument, ...]) -> Any:
+        """Return what a script that takes the claim says. Unheard of, it may have been done all the same: undo it.
+
+        On the same line that is carried out after it. Raise StoreDown.
+        """
+        try:
+            return await self._line.ask(operation, *command)
+        except (StoreDown, asyncio.CancelledError):
+            self._line.errand(*self._settling(claim, "none", value))
+            raise
 
     # leases
 
