@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 
+from proxy.eager import EagerTask
 from proxy.errors import Problem, Reason
 from proxy.message import Failure, Reader, Request
 from proxy.parts import Client, Mark, Parts
@@ -45,7 +46,7 @@ class Bag:
         self.match = match = parts.router.match(request)  # 2. Route: a body's limits are its route's
         self.route = route = match.route
         self._wiring = parts.wiring[route.operation]
-        self.task: asyncio.Task[None] | None = None
+        self.task: EagerTask | asyncio.Task[None] | None = None
         self.started = self.started_wall = self.duration_s = 0.0
         self.correlation = _UNNAMED
         self.trace_id: str | None = None

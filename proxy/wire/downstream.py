@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from typing import cast
 
+from proxy.eager import EagerTask
 from proxy.errors import BrokenBody, Refusal
 from proxy.exchange import Exchange
 from proxy.message import Framing, Lines, Peer, Reader, Request, Response
@@ -45,6 +46,7 @@ class Downstream(asyncio.Protocol):
         self._lingering = False
         self._blocked_since = 0.0
         self._unwritten = 0
+        self._unsent = b""  # whole answers, until the end of the loop's turn
         self.since = 0.0  # gate time of the last change of what is waited for
         self.heard_at = 0.0
 
@@ -172,7 +174,7 @@ class Downstream(asyncio.Protocol):
             self._ready(exchange)
             return
         self.since = self._gate.tick
-        incoming = self._incoming = Incoming(exchange, said.length, self._pause, self._ready)
+        incoming = self._incoming = Incoming(exchange, said.length, self._pause, self._ready_soon)
         if incoming.done:
             self._incoming = None
             incoming.finish()
@@ -199,6 +201,11 @@ class Downstream(asyncio.Protocol):
         self._queue.append(exchange)
         self._next()
 
+    def _ready_soon(self, exchange: Exchange) -> None:
+        """Have its turn come once all that is here of its body is taken in."""
+        self._queue.append(exchange)
+        self._loop.call_soon(self._take_next)
+
     def _next(self) -> None:
         if self._current is not None or not self._queue or self._writable is not None or self._lingering:
             return
@@ -209,7 +216,8 @@ class Downstream(asyncio.Protocol):
             return
         self._current = following
         self._gate.begun += 1
-        following.task = self._loop.create_task(following.run())
+        following.task = task = EagerTask(following.run(), self._loop)
+        task.go_on()
 
     def _go_on(self) -> None:
         """Read on where an answer, or a body's end, made room."""
@@ -245,7 +253,9 @@ class Downstream(asyncio.Protocol):
         request = current.request
         framing, body = whole_body(response, request)
         closing = self._closes(request)
-        self.transport.write(self._gate.head(response, more + framing, request, closing=closing) + body)
+        if not self._unsent:
+            self._gate.write_soon(self)
+        self._unsent += self._gate.head(response, more + framing, request, closing=closing) + body
         self._answered(closing=closing)
 
     async def relay(self, response: Response, reader: Reader, more: Lines) -> int:
@@ -312,8 +322,14 @@ class Downstream(asyncio.Protocol):
         return early or not request.keep_alive or self._gate.draining
 
     def _write(self, data: bytes) -> None:
+        unsent, self._unsent = self._unsent, b""
         if self.transport is not None and not self.transport.is_closing():
-            self.transport.write(data)
+            self.transport.write(unsent + data if unsent else data)
+
+    def flush(self) -> None:
+        """Write what waits for the end of the loop's turn: who is woken by one answer is awake for the others."""
+        if self._unsent:
+            self._write(b"")
 
     def _answered(self, *, closing: bool) -> None:
         """Go on with the next request, or close: an answer's last byte is written."""
@@ -322,12 +338,15 @@ class Downstream(asyncio.Protocol):
         if closing:
             self._close()
             return
-        if self._queue:
-            self._next()
-        else:
+        if not self._queue:
             self._switching = False
             if self._incoming is not None:
                 self._continue()
+        if self._queue or self._held:
+            self._loop.call_soon(self._take_next)  # not from within the task that answered
+
+    def _take_next(self) -> None:
+        self._next()
         if self._held:
             self._go_on()
 
@@ -336,6 +355,7 @@ class Downstream(asyncio.Protocol):
         transport = self.transport
         if transport is None or transport.is_closing():
             return
+        self.flush()
         linger = linger or self._incoming is not None or bool(self._queue)
         self._queue.clear()
         if not linger:

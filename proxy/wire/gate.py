@@ -46,6 +46,10 @@ class Connection(Protocol):
         """End what has waited too long."""
         ...
 
+    def flush(self) -> None:
+        """Write what waits for the end of the loop's turn."""
+        ...
+
     def abort(self) -> None:
         """Drop the connection."""
         ...
@@ -72,6 +76,7 @@ class Gate:
         self.keepalive_s = rules.keepalive_timeout_s
         self.begun = 0  # exchanges whose task was started
         self.connections: set[Connection] = set()
+        self._answering: list[Connection] = []
         self._on_refusal = on_refusal
         self._clock = clock
         self._date = (0, b"")
@@ -85,6 +90,17 @@ class Gate:
     def leave(self, connection: Connection) -> None:
         """Forget a closed connection."""
         self.connections.discard(connection)
+
+    def write_soon(self, connection: Connection) -> None:
+        """Have it flushed at the end of the loop's turn."""
+        if not self._answering:
+            asyncio.get_running_loop().call_soon(self._write)
+        self._answering.append(connection)
+
+    def _write(self) -> None:
+        answering, self._answering = self._answering, []
+        for connection in answering:
+            connection.flush()
 
     def sweep(self, now: float) -> None:
         """Move the coarse clock and end what has waited too long."""

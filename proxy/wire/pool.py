@@ -33,6 +33,7 @@ class UpstreamPool:
         self._taken = 0  # connections there are, and those being made
         self._dialing = 0
         self._line: deque[_Place] = deque()
+        self._asking: list[UpstreamConnection] = []
         self._dialer = Dialer(address)
         self.renew_tls()
 
@@ -163,6 +164,17 @@ class UpstreamPool:
             connection.close()
         else:
             self._idle.append(connection)
+
+    def write_soon(self, connection: UpstreamConnection) -> None:
+        """Have it flushed at the end of the loop's turn."""
+        if not self._asking:
+            asyncio.get_running_loop().call_soon(self._write)
+        self._asking.append(connection)
+
+    def _write(self) -> None:
+        asking, self._asking = self._asking, []
+        for connection in asking:
+            connection.flush()
 
     def lost(self, connection: UpstreamConnection) -> None:
         """Forget a closed connection."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Protocol, cast
 
+from proxy.answer import Answer
 from proxy.errors import BadAnswer, BrokenBody, Reason
 from proxy.message import Failure, Fields, Framing, Lines, Outcome, Reader, Request, Response
 from proxy.parts import Interim
@@ -46,6 +47,10 @@ class Owner(Protocol):
     tick: float
     rules: PoolRules
 
+    def write_soon(self, connection: "UpstreamConnection") -> None:
+        """Have it flushed at the end of the loop's turn."""
+        ...
+
     def release(self, connection: "UpstreamConnection") -> None:
         """Take back a connection whose answer was read to its end."""
         ...
@@ -72,10 +77,11 @@ class UpstreamConnection(asyncio.Protocol):
         self.heard_at = self.born = pool.tick
         self.used = False  # at least one answer was read on it
         self.reading_paused = False
-        self._answer: asyncio.Future[Outcome] | None = None
+        self._answer: Answer[Outcome] | None = None
         self.until = inf  # the question's deadline, in the loop's seconds; none before its last byte is sent
         self._alarm: asyncio.TimerHandle | None = None
         self._writable: asyncio.Future[None] | None = None
+        self._asked = b""  # what is written at the end of the loop's turn
         self._method = ""
         self._upgrade = b""
         self._interim: Interim | None = None
@@ -145,13 +151,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     # one question
 
-    def ask(self, request: Request, head: bytes, timeout_s: float, interim: Interim) -> "asyncio.Future[Outcome]":
+    def ask(self, request: Request, head: bytes, timeout_s: float, interim: Interim) -> "Answer[Outcome]":
         """Send the request; the outcome comes at the latest `timeout_s` after its last byte was sent.
 
         Who waits for it and is cancelled closes the connection.
         """
         assert self.transport is not None
-        answer: asyncio.Future[Outcome] = self._loop.create_future()
+        answer: Answer[Outcome] = Answer(loop=self._loop)
         self._answer = answer
         self._method, self._upgrade, self._interim = request.method, request.upgrade, interim
         if b"authorization" in request.fields:
@@ -161,13 +167,20 @@ class UpstreamConnection(asyncio.Protocol):
         if isinstance(body, bytes):
             if body or request.framing is Framing.CHUNKED:
                 head += framed(body, request.framing, request.trailers)
-            self.transport.write(head)
+            self._asked = head
+            self._pool.write_soon(self)
             self._limit(timeout_s)
         else:
             self.transport.write(head)
             self.until = inf
             self._upload = self._loop.create_task(self._send_body(body.open(), request.framing, timeout_s))
         return answer
+
+    def flush(self) -> None:
+        """Write the question that waits for the end of the loop's turn."""
+        asked, self._asked = self._asked, b""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(asked)
 
     def _limit(self, timeout_s: float) -> None:
         """Let the question end in time. An alarm that is set stays for the next ones: most end long before."""
@@ -330,7 +343,7 @@ class UpstreamConnection(asyncio.Protocol):
         answer = self._answer
         self._part(head, surplus=surplus)
         if answer is not None and not answer.done():
-            answer.set_result(self._response(head, body, trailers))
+            answer.tell(self._response(head, body, trailers))
 
     def _part(self, head: ResponseHead, *, surplus: bool) -> None:
         """Be done with the question; go back to the pool if nothing speaks against it."""
