@@ -33,7 +33,7 @@ LEFT_OUT = {
     "proxy/books.py": "it starts, once",
     "proxy/clock.py": "its two functions are C already",
     "proxy/errors.py": "a compiled exception that somebody points to weakly breaks the collector, before Python 3.12",
-    "proxy/message.py": "its field lines are a dict, of which the same is true",
+    "proxy/fields.py": "a dict, of which the same is true",
     "proxy/policy/__init__.py": "there is nothing in it to run",
     "proxy/wire/__init__.py": "there is nothing in it to run",
     "proxy/wire/dial.py": "a connection is made seldom, and tests put their own in its place",

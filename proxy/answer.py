@@ -10,11 +10,7 @@ T = TypeVar("T")
 class Answer(asyncio.Future[T]):
     """An asyncio future for whoever awaits it as such; an eager task leaves in `then` how it goes on."""
 
-    __slots__ = ("then",)
-
-    def __init__(self, *, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop=loop)
-        self.then: Callable[[], None] | None = None
+    then: Callable[[], None] | None = None
 
     def tell(self, result: T) -> None:
         """Set the result, and let who waits go on before this returns: it must be the last thing that is done."""

@@ -4,7 +4,8 @@ import asyncio
 
 from proxy.bag import Bag
 from proxy.errors import Problem
-from proxy.message import Lines, Reader, Response
+from proxy.fields import Lines
+from proxy.message import Reader, Response
 from proxy.policy import answers, disclosure
 from proxy.policy.coalescing import JOINED
 from proxy.policy.recovery import Result

@@ -4,7 +4,8 @@ from collections.abc import Awaitable
 
 from proxy.answering import Answering
 from proxy.errors import Reason
-from proxy.message import Failure, Lines, Outcome, Request, Response
+from proxy.fields import Lines
+from proxy.message import Failure, Outcome, Request, Response
 from proxy.parts import Witness
 from proxy.policy import disclosure
 from proxy.policy.attempts import Attempt, attempt_timeout

@@ -3,7 +3,8 @@
 from proxy.bag import LOST
 from proxy.errors import Refusal
 from proxy.exchange import Exchange
-from proxy.message import Lines, Outcome, Request
+from proxy.fields import Lines
+from proxy.message import Outcome, Request
 from proxy.parts import Client, Parts
 from proxy.policy import recovery
 from proxy.policy.attempts import Attempt

@@ -6,7 +6,8 @@ from random import Random
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from proxy.clock import Clock
-from proxy.message import Lines, Outcome, Reader, Request, Response
+from proxy.fields import Lines
+from proxy.message import Outcome, Reader, Request, Response
 from proxy.policy.breaker import CircuitBreaker
 from proxy.policy.claims import Claim, Held, Mine, Orphaned, Standing
 from proxy.policy.coalescing import Flights

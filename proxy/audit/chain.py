@@ -83,8 +83,8 @@ def unseal(line: bytes) -> Link | None:
 
 def timestamp(wall: float) -> str:
     """Return Unix seconds as ISO 8601 in UTC with microseconds: text that sorts as time does."""
-    second, micros = divmod(round(wall * 1e6), 1_000_000)
-    return f"{_second(second)}.{micros:06d}Z"
+    second, micros = divmod(int(wall * 1e6 + 0.5), 1_000_000)
+    return f"{_second(second)}.{str(1_000_000 + micros)[1:]}Z"  # a format spec takes as long as all the rest
 
 
 @lru_cache(maxsize=8)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from proxy.errors import StartError
-from proxy.message import Fields
+from proxy.fields import Fields
 
 MAX_TEXT = 512  # characters of any field that a client can choose
 MAX_VALUE = 256  # characters of one query value or header field

@@ -1,6 +1,5 @@
 """Plain integers that count. They turn into Prometheus families only when somebody scrapes."""
 
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -56,12 +55,12 @@ class Series:
 
     def observe(self, seconds: float) -> None:
         """Count one duration; a bound belongs to its own bucket, as `le` says."""
-        self.buckets[bisect_left(BOUNDS_S, seconds)] += 1
+        self.buckets[_bucket(seconds)] += 1
         self.total_s += seconds
 
     def exemplify(self, seconds: float, trace_id: str, wall: float) -> None:
         """Remember the trace of a duration that was observed, and when that was."""
-        self.exemplars[bisect_left(BOUNDS_S, seconds)] = seconds, trace_id, wall
+        self.exemplars[_bucket(seconds)] = seconds, trace_id, wall
 
     @property
     def count(self) -> int:
@@ -79,6 +78,16 @@ class Series:
             else:
                 rows.append((bound, float(running)))
         return rows
+
+
+def _bucket(seconds: float) -> int:
+    """Return the number of the first bucket that holds it: mostly one of the first, so nothing is bisected."""
+    number = 0
+    for bound in BOUNDS_S:
+        if seconds <= bound:
+            return number
+        number += 1
+    return number
 
 
 class Histogram:

@@ -1,7 +1,8 @@
 """Answers that the sidecar makes itself, and the words in them: what happened and, where there is one, the cure."""
 
 from proxy.errors import Problem, Reason
-from proxy.message import Failure, Fields, Framing, Lines, Outcome, Response
+from proxy.fields import Fields, Lines
+from proxy.message import Failure, Framing, Outcome, Response
 
 _DETAILS = {
     Reason.CIRCUIT_OPEN: "the backend failed repeatedly and is not asked until the circuit probes it again",

@@ -147,7 +147,7 @@ def never_shared(request: Request) -> str | None:
     if not fields.keys().isdisjoint(_ALONE_FIELDS):
         return next(name.decode() for name in (b"range", b"expect", b"upgrade") if name in fields)
     accept = fields.get(b"accept")
-    if accept is not None and b"text/event-stream" in accept.lower():
+    if accept is not None and accept.lower().find(b"text/event-stream") >= 0:
         return "event_stream"
     return None
 
@@ -226,7 +226,7 @@ class Flights:
         if len(self._open) >= route.max_flights:
             return self._beyond(route, request, "max_flights")
         self._count += 1
-        flight_id, stamp = f"{self._name}-{self._count:x}", self.seals.stamp()
+        flight_id, stamp = f"{self._name}-{hex(self._count)[2:]}", self.seals.stamp()
         flight = Flight(flight_id, key, subject, safe=request.safe, stamp=stamp)
         flight.strict, flight.until = route.honour_no_store, now + route.total_timeout_s
         self._open[key] = flight

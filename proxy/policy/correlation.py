@@ -21,7 +21,7 @@ def correlate(operation: str, sent: bytes | None, wall: float, random: Chance) -
     """Return the client's own id if it matches `[A-Za-z0-9._-]{1,128}`, else `{operation}-{8 hex}-{unix seconds}`."""
     if sent is not None and _ACCEPTED.fullmatch(sent):
         return Correlation(sent.decode("ascii"))
-    return Correlation(f"{operation}-{random.getrandbits(32):08x}-{int(wall)}", sent is not None)
+    return Correlation(f"{operation}-{random.getrandbits(32).to_bytes(4).hex()}-{int(wall)}", sent is not None)
 
 
 def trace_id(traceparent: bytes | None) -> str | None:

@@ -3,7 +3,8 @@
 from collections import OrderedDict
 from typing import TypeVar
 
-from proxy.message import Lines, Request, Response
+from proxy.fields import Lines
+from proxy.message import Request, Response
 
 _LIMIT = 1024
 _NAMES = (

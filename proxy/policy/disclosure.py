@@ -8,7 +8,8 @@ from math import ceil
 from typing import NamedTuple
 
 from proxy.errors import Reason
-from proxy.message import Lines, Request
+from proxy.fields import Lines
+from proxy.message import Request
 from proxy.policy.attempts import Attempt
 from proxy.policy.coalescing import Role
 from proxy.policy.idempotency import Key
@@ -101,8 +102,9 @@ def to_client(story: Story, *, expose: bool) -> Lines:
 
 
 def _timing(total_ms: float, upstream_ms: float) -> bytes:
-    own_ms = total_ms - upstream_ms
-    return b"backstay;dur=%.1f, upstream;dur=%.1f" % (own_ms if own_ms > 0.0 else 0.0, upstream_ms)
+    own, upstream = int((total_ms - upstream_ms) * 10 + 0.5), int(upstream_ms * 10 + 0.5)
+    own = own if own > 0 else 0
+    return b"backstay;dur=%d.%d, upstream;dur=%d.%d" % (own // 10, own % 10, upstream // 10, upstream % 10)
 
 
 def _cache_status(story: Story) -> bytes | None:

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
-from proxy.message import Fields, Request
+from proxy.fields import Fields
+from proxy.message import Request
 from proxy.policy.routing import Coalesce, Route
 
 # C1: fields that never change an answer. Everything else that goes upstream is part of the question.

@@ -9,7 +9,8 @@ from urllib.parse import quote
 import orjson
 
 from proxy.errors import Reason
-from proxy.message import Failure, Fields, Framing, Lines, Outcome, Request, Response
+from proxy.fields import Fields, Lines
+from proxy.message import Failure, Framing, Outcome, Request, Response
 from proxy.policy.classify import OUTAGE, Verdict, classify
 from proxy.words import Word
 

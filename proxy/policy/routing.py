@@ -161,6 +161,8 @@ class Router:
         route, names = found
         if not names:
             return Match(route, _NO_NAMES)
+        if len(names) == 1:
+            return Match(route, {names[0]: _decoded(values[0])})
         return Match(route, dict(zip(names, map(_decoded, values), strict=True)))
 
 
@@ -196,8 +198,13 @@ def _walk(
     return None
 
 
+_PERCENT = b"%"[0]  # `bytes in bytes` tries it as a number first, and pays for an exception
+
+
 def _decoded(value: bytes) -> str:
-    raw = unquote_to_bytes(value) if b"%" in value else value
+    if value.isalnum():
+        return value.decode("ascii")
+    raw = unquote_to_bytes(value) if _PERCENT in value else value
     return raw.decode("utf-8", "surrogateescape")
 
 

@@ -5,7 +5,8 @@ from typing import Any
 import orjson
 
 from proxy.errors import Reason
-from proxy.message import Failure, Fields, Framing, Lines, Response
+from proxy.fields import Fields, Lines
+from proxy.message import Failure, Framing, Response
 from proxy.policy.kept import Kept
 from proxy.policy.recovery import Kind, Result
 

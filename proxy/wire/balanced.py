@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Sequence
 
-from proxy.message import Lines, Outcome, Request
+from proxy.fields import Lines
+from proxy.message import Outcome, Request
 from proxy.parts import Interim
 from proxy.policy.balancing import Balancer
 from proxy.policy.classify import classify

@@ -7,7 +7,8 @@ it was bounded, and its response parser takes the answer after a HEAD for a body
 import re
 
 from proxy.errors import BrokenBody
-from proxy.message import Framing, Lines
+from proxy.fields import Lines
+from proxy.message import Framing
 
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
 _TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*")

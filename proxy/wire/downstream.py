@@ -7,7 +7,8 @@ from typing import cast
 from proxy.eager import EagerTask
 from proxy.errors import BrokenBody, Refusal
 from proxy.exchange import Exchange
-from proxy.message import Framing, Lines, Peer, Reader, Request, Response
+from proxy.fields import Lines
+from proxy.message import Framing, Peer, Reader, Request, Response
 from proxy.wire.bodies import chunk, last_chunk
 from proxy.wire.gate import Gate, cut, peer_of, reset, whole_body
 from proxy.wire.heads import RequestHead, RequestReader, check_unfinished
@@ -163,9 +164,9 @@ class Downstream(asyncio.Protocol):
     def _open(self, head: RequestHead) -> None:
         """Take a request whose head is here (steps 1 and 2), and wait for its body if it has one."""
         said = head.said
-        fields, client, hops = self._gate.trusted.look(self._peer, said.fields)
+        fields, client, hops = self._gate.trusted.look(self._peer, head.fields)
         request = Request(
-            head.method, head.target, fields, self._peer, framing=said.framing, authority=said.authority, client=client,
+            head.method, head.target, fields, self._peer, framing=said.framing, authority=head.authority, client=client,
             minor=head.minor, keep_alive=said.keep_alive, upgrade=said.upgrade, hops=hops,
         )  # fmt: skip
         exchange = self._gate.open(request, self)

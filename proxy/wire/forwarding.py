@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
-from proxy.message import Fields, Lines, Peer, Request
+from proxy.fields import Fields, Lines
+from proxy.message import Peer, Request
 
 _SAID = frozenset(b"forwarded x-forwarded-for x-forwarded-host x-forwarded-proto x-forwarded-port x-real-ip".split())
 

@@ -14,7 +14,8 @@ from typing import Protocol
 from proxy.clock import Clock
 from proxy.errors import Refusal, refused
 from proxy.exchange import Exchange
-from proxy.message import Framing, Lines, Peer, Request, Response
+from proxy.fields import Lines
+from proxy.message import Framing, Peer, Request, Response
 from proxy.parts import Client
 from proxy.policy.answers import own_answer
 from proxy.wire.bodies import framed

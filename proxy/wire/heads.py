@@ -6,10 +6,10 @@ is not worked out a second time.
 
 import re
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from proxy.errors import BadAnswer, MalformedLines, Refusal, TooManyLines
-from proxy.message import NO_FIELDS, Fields, Framing, Lines, encoded
+from proxy.fields import NO_FIELDS, Fields, Lines
+from proxy.message import Framing
 from proxy.wire.lines import read_lines
 
 WHOLE_LIMIT = 65_536  # bytes; a longer answer is relayed as it comes
@@ -50,41 +50,59 @@ class HeadLimits:
     fields: int = 128
 
 
-class Said(NamedTuple):
+class Said:
     """What the field lines of a request say."""
 
-    fields: Fields
-    authority: bytes
-    framing: Framing
-    length: int
-    keep_alive: bool
-    upgrade: bytes
+    __slots__ = ("authority", "fields", "framing", "keep_alive", "length", "upgrade")
+
+    def __init__(
+        self, fields: Fields, authority: bytes, framing: Framing, length: int, *, keep_alive: bool, upgrade: bytes
+    ) -> None:
+        self.fields = fields
+        self.authority = authority
+        self.framing = framing
+        self.length = length
+        self.keep_alive = keep_alive
+        self.upgrade = upgrade
 
 
-class RequestHead(NamedTuple):
-    """A request up to its body."""
+class RequestHead:
+    """A request up to its body. `fields` and `authority` are what was said, unless the target says otherwise."""
 
-    method: str
-    target: bytes
-    minor: int
-    said: Said
+    __slots__ = ("authority", "fields", "method", "minor", "said", "target")
+
+    def __init__(
+        self, method: str, target: bytes, minor: int, said: Said, fields: Fields | None = None, authority: bytes = b""
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.minor = minor
+        self.said = said
+        self.fields = said.fields if fields is None else fields
+        self.authority = said.authority if fields is None else authority
 
 
-class ResponseHead(NamedTuple):
+class ResponseHead:
     """An answer up to its body; `fields` are as they came, `crossing` what of them the client is given.
 
     `bounded`: its body is known to be small; `events`: it is a stream of events, of which each goes on at once.
     """
 
-    status: int
-    reason: bytes
-    fields: Fields
-    crossing: Fields
-    framing: Framing
-    length: int
-    keep_alive: bool
-    bounded: bool
-    events: bool
+    __slots__ = ("bounded", "crossing", "events", "fields", "framing", "keep_alive", "length", "reason", "status")
+
+    def __init__(
+        self, status: int, reason: bytes, fields: Fields, crossing: Fields, framing: Framing, length: int, *,
+        keep_alive: bool, bounded: bool, events: bool,
+    ) -> None:  # fmt: skip
+        self.status = status
+        self.reason = reason
+        self.fields = fields
+        self.crossing = crossing
+        self.framing = framing
+        self.length = length
+        self.keep_alive = keep_alive
+        self.bounded = bounded
+        self.events = events
 
 
 def _malformed(detail: str) -> Refusal:
@@ -133,7 +151,7 @@ class RequestReader:
             return RequestHead(method, target, minor, self._said)
         origin, authority = _origin_form(target)
         fields = self._said.fields.with_line(b"Host", authority)  # RFC 9112 section 3.2.2: the absolute form's own
-        return RequestHead(method, origin, minor, self._said._replace(fields=fields, authority=authority))
+        return RequestHead(method, origin, minor, self._said, fields, authority)
 
 
 _NOTHING_SAID = Said(NO_FIELDS, b"", Framing.NONE, 0, keep_alive=False, upgrade=b"")  # no head is without its last CRLF
@@ -181,7 +199,7 @@ def _said(block: bytes, minor: int, limits: HeadLimits) -> Said:
             upgrade = _upgrade(fields)
         if not upgrade:
             fields = fields.without(_UPGRADE_FIELDS)
-    return Said(fields, host, framing, length, keep_alive, upgrade)
+    return Said(fields, host, framing, length, keep_alive=keep_alive, upgrade=upgrade)
 
 
 def _upgrade(fields: Fields) -> bytes:
@@ -271,7 +289,10 @@ def _response_head(raw: bytes, method: str) -> ResponseHead:
     crossing = fields.without(hop_only(fields, _OWN_NO_LENGTH if status < 200 or status == 204 else _OWN))
     events = fields.get(b"content-type", b"").startswith(b"text/event-stream")
     bounded = framing is Framing.NONE or (framing is Framing.LENGTH and length <= WHOLE_LIMIT and not events)
-    return ResponseHead(status, line[3] or b"", fields, crossing, framing, length, keep_alive, bounded, events)
+    return ResponseHead(
+        status, line[3] or b"", fields, crossing, framing, length,
+        keep_alive=keep_alive, bounded=bounded, events=events,
+    )  # fmt: skip
 
 
 def _response_framing(status: int, method: str, fields: Fields, block: bytes) -> tuple[Framing, int]:
@@ -316,4 +337,8 @@ def trailers_that_cross(lines: Lines) -> Lines:
 
 def encode_head(start: bytes, fields: bytes, more: Lines, own: bytes = b"") -> bytes:
     """Return a head as it stands on the wire: `start` has no line end, `fields` and `own` are encoded lines."""
-    return b"".join((start, b"\r\n", fields, encoded(more), own, b"\r\n"))
+    parts = [start, b"\r\n", fields]
+    for name, value in more:
+        parts += (name, b": ", value, b"\r\n")
+    parts += (own, b"\r\n")
+    return b"".join(parts)

@@ -7,7 +7,7 @@ checks and lowers it at once. llhttp costs the same and is stricter nowhere: it 
 import re
 
 from proxy.errors import MalformedLines, TooManyLines
-from proxy.message import Fields
+from proxy.fields import Fields
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VISIBLE = bytes({*range(32, 127), *range(128, 256), ord("\t")})  # what a value may hold

@@ -6,7 +6,8 @@ import ssl
 from collections import deque
 
 from proxy.errors import Reason
-from proxy.message import Failure, Framing, Lines, Outcome, Request, encoded
+from proxy.fields import Lines, encoded
+from proxy.message import Failure, Framing, Outcome, Request
 from proxy.parts import Interim
 from proxy.wire.dial import Address, Dialer
 from proxy.wire.forwarding import Forwarding

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 
 from proxy.errors import BrokenBody
-from proxy.message import Lines
+from proxy.fields import Lines
 
 HIGH_WATER = 65_536  # a sender is paused when its fastest reader is this far behind (W8)
 WINDOW = 1_048_576  # a reader this far behind the sender holds the others up

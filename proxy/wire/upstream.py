@@ -7,7 +7,8 @@ from typing import Protocol, cast
 
 from proxy.answer import Answer
 from proxy.errors import BadAnswer, BrokenBody, Reason
-from proxy.message import Failure, Fields, Framing, Lines, Outcome, Reader, Request, Response
+from proxy.fields import Fields, Lines
+from proxy.message import Failure, Framing, Outcome, Reader, Request, Response
 from proxy.parts import Interim
 from proxy.wire.bodies import Decoder, chunk, decoder, framed, last_chunk
 from proxy.wire.heads import WHOLE_LIMIT, ResponseHead, ResponseReader, trailers_that_cross
@@ -38,6 +39,7 @@ class PoolRules:
 
 
 _PERSONAL = (b"ntlm", b"negotiate")  # these authenticate a connection, not a request (RFC 4559 section 6)
+_PERSONAL_INITIALS = frozenset({b"", b"n", b"N", b" ", b"\t"})
 STALE = Failure(Reason.CONNECTION_TERMINATED, sent=True, detail="a pooled connection was closed before it was used")
 
 
@@ -294,6 +296,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _note_personal(self, fields: Fields, name: bytes) -> None:
         """Take note of credentials that hold for a connection: nobody else may be given it (W15)."""
+        if fields[name][:1] not in _PERSONAL_INITIALS and not fields.repeats(name):
+            return
         if any(value.lstrip().lower().startswith(_PERSONAL) for value in fields.all(name)):
             self._personal = True
 

@@ -12,7 +12,8 @@ from proxy import parts
 from proxy.app import Sidecar
 from proxy.config.load import load
 from proxy.exchange import Exchange
-from proxy.message import Lines, Request, Response
+from proxy.fields import Lines
+from proxy.message import Request, Response
 from proxy.policy.routing import Route
 from proxy.wire.downstream import Downstream
 from proxy.wire.gate import Gate

@@ -7,7 +7,8 @@ from math import inf
 from typing import NamedTuple
 
 from proxy.errors import BrokenBody, Reason
-from proxy.message import Failure, Fields, Framing, Lines, Outcome, Request, Response
+from proxy.fields import Fields, Lines
+from proxy.message import Failure, Framing, Outcome, Request, Response
 from proxy.parts import Interim
 from tests.simulation.virtual import VirtualClock, now_ms
 

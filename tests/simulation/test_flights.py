@@ -6,7 +6,8 @@ import pytest
 
 from proxy.bag import Bag
 from proxy.errors import Reason
-from proxy.message import Fields, Framing, Request, Response
+from proxy.fields import Fields
+from proxy.message import Framing, Request, Response
 from proxy.policy.routing import Coalesce
 from tests.simulation.scripted import ScriptedStream, Step, answers, fails, hangs
 from tests.simulation.virtual import simulated

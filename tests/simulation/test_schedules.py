@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from proxy.bag import Bag
 from proxy.errors import Reason
-from proxy.message import Fields, Framing, Request, Response
+from proxy.fields import Fields
+from proxy.message import Framing, Request, Response
 from proxy.policy.breaker import BreakerRules
 from proxy.policy.coalescing import Role
 from proxy.policy.recovery import Kind, RecoveryRules

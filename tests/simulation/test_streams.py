@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.message import Fields, Framing, Response
+from proxy.fields import Fields
+from proxy.message import Framing, Response
 from proxy.policy.coalescing import Stage
 from proxy.wire.relay import PREFIX, WINDOW, Relay
 from tests.simulation.scripted import Step, answers

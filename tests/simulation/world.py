@@ -10,7 +10,8 @@ import orjson
 
 from proxy.bag import Bag
 from proxy.exchange import Exchange
-from proxy.message import Fields, Lines, Peer, Reader, Request, Response
+from proxy.fields import Fields, Lines
+from proxy.message import Peer, Reader, Request, Response
 from proxy.parts import Look, Mark, Parts, Scope, Wiring
 from proxy.policy.breaker import BreakerRules, CircuitBreaker
 from proxy.policy.coalescing import Flights

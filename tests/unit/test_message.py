@@ -3,7 +3,8 @@
 import pytest
 
 from proxy.errors import Reason
-from proxy.message import NO_FIELDS, Failure, Fields, Framing, Peer, Request, Response, answer_in, discard
+from proxy.fields import NO_FIELDS, Fields
+from proxy.message import Failure, Framing, Peer, Request, Response, answer_in, discard
 
 LINES = (
     (b"Host", b"a"),

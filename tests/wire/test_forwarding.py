@@ -8,7 +8,8 @@ import pytest
 
 from proxy.app import Sidecar
 from proxy.config.load import load
-from proxy.message import Fields, Peer
+from proxy.fields import Fields
+from proxy.message import Peer
 from proxy.wire.forwarding import TrustedProxies
 from tests.wire.conftest import Start
 from tests.wire.kit import Line, Wire, soon, until

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proxy.errors import BadAnswer, Refusal
-from proxy.message import Lines
+from proxy.fields import Lines
 from proxy.wire.heads import HeadLimits, RequestReader, ResponseReader
 from tests.wire.test_hostile_answers import HOSTILE as HOSTILE_ANSWERS
 from tests.wire.test_hostile_requests import HOSTILE as HOSTILE_REQUESTS

@@ -6,7 +6,7 @@ import pytest
 
 from proxy.audit.redaction import MAX_TEXT, Redaction, bounded, read_salt
 from proxy.errors import StartError
-from proxy.message import Fields
+from proxy.fields import Fields
 
 SALTED = Redaction(b"salt" * 8, frozenset({b"page"}), (b"x-view",), "hashed")
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from proxy.errors import Reason
-from proxy.message import Failure, Fields, Framing, Lines, Peer, Request, Response
+from proxy.fields import Fields, Lines
+from proxy.message import Failure, Framing, Peer, Request, Response
 from proxy.policy.routing import Route
 
 PEER = Peer("10.0.0.1", 40000)

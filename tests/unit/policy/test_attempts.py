@@ -3,7 +3,8 @@
 import pytest
 
 from proxy.errors import Reason
-from proxy.message import Failure, Fields, Framing, Outcome, Response
+from proxy.fields import Fields
+from proxy.message import Failure, Framing, Outcome, Response
 from proxy.policy.attempts import Attempt, attempt_timeout, ladder_outcome
 from tests.unit.policy.samples import OPEN, REFUSED, RESET, TIMED_OUT, Endless, response, route
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from proxy.errors import Reason
-from proxy.message import Failure, Fields, Framing, Peer, Request, Response
+from proxy.fields import Fields
+from proxy.message import Failure, Framing, Peer, Request, Response
 from proxy.policy import claims
 from proxy.policy.claims import (
     UNKNOWN,

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from proxy.errors import Reason
-from proxy.message import Failure, Fields, Request, Response
+from proxy.fields import Fields
+from proxy.message import Failure, Request, Response
 from proxy.policy.coalescing import (
     MAX_APART,
     MAX_ELECTIONS,

@@ -1,6 +1,7 @@
 """S4: what the upstream last let an Origin read, or what is configured."""
 
-from proxy.message import Fields, Response
+from proxy.fields import Fields
+from proxy.message import Response
 from proxy.policy.cors import CorsMemory
 from tests.unit.policy.samples import lines, request, response
 

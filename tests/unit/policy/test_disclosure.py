@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from proxy.errors import Reason
-from proxy.message import Fields
+from proxy.fields import Fields
 from proxy.policy.attempts import Attempt
 from proxy.policy.coalescing import Role
 from proxy.policy.disclosure import Story, explanation, story, to_client, to_upstream

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from proxy.message import Fields, Framing, Request, Response
+from proxy.fields import Fields
+from proxy.message import Framing, Request, Response
 from proxy.policy import kept
 from proxy.policy.kept import Kept
 from proxy.policy.recovery import Kind, RecoveryRules, Result

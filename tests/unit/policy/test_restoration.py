@@ -5,7 +5,8 @@ import gzip
 import pytest
 
 from proxy.errors import Reason
-from proxy.message import Failure, Fields, Response
+from proxy.fields import Fields
+from proxy.message import Failure, Response
 from proxy.policy.recovery import Kind, Result
 from proxy.policy.restoration import LONGEST_SUBJECT, Found, Half, Restoration, Restorations, State, Step, found
 

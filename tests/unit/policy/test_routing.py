@@ -4,7 +4,8 @@ from time import perf_counter
 
 import pytest
 
-from proxy.message import Fields, Request
+from proxy.fields import Fields
+from proxy.message import Request
 from proxy.policy.routing import Match, Route, Router, Subject, SubjectRule, subject_of
 from tests.unit.policy.samples import PEER, Endless, request, route
 

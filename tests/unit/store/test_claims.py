@@ -1,6 +1,7 @@
 """Claims in this process: bounded, and never lost or doubled. Conversations about them are in tests/simulation."""
 
-from proxy.message import Fields, Response
+from proxy.fields import Fields
+from proxy.message import Response
 from proxy.policy.claims import Claim, Held, Mine, Orphaned, Settled
 from proxy.policy.recovery import Result
 from proxy.store.claims import LocalClaims

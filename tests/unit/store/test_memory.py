@@ -1,6 +1,7 @@
 """Kept answers in memory: within their time and their bounds."""
 
-from proxy.message import Fields, Response
+from proxy.fields import Fields
+from proxy.message import Response
 from proxy.parts import Scope
 from proxy.policy.kept import Kept
 from proxy.store.bounded import Bounded

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import Reason
-from proxy.message import Failure, Fields, Framing, Response
+from proxy.fields import Fields
+from proxy.message import Failure, Framing, Response
 from proxy.policy.kept import Kept
 from proxy.policy.recovery import Kind, Result
 from proxy.store.packing import pack, pack_kept, pack_result, unpack, unpack_kept, unpack_result

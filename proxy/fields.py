@@ -1,0 +1,81 @@
+"""Field lines as they came, and how they stand on the wire.
+
+A room of its own, because it stays ordinary Python where the rest is compiled: it is a dict.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+
+Lines = tuple[tuple[bytes, bytes], ...]
+
+
+class Fields(dict[bytes, bytes]):
+    """Field lines as they came (order, case, duplicates, raw bytes); as a dict, the first value by lower-case name.
+
+    A dict, because looking names up is what a request does most. It is shared between callers: nobody changes it.
+    """
+
+    __slots__ = ("_encoded", "lines", "sent")
+
+    def __init__(self, lines: Lines, first: Mapping[bytes, bytes] | None = None) -> None:
+        """Take the lines, and what the dict shall hold where that is known already."""
+        super().__init__(first or {name.lower(): value for name, value in reversed(lines)})
+        self.lines = lines
+        self.sent: tuple[object, bytes] | None = None  # as an upstream was told them, and which request's they were
+        self._encoded: bytes | None = None
+
+    def all(self, name: bytes) -> list[bytes]:
+        """Return every value of a lower-case `name`, in order."""
+        if name not in self:
+            return []
+        if len(self) == len(self.lines):  # nothing stands twice
+            return [self[name]]
+        return [value for key, value in self.lines if key.lower() == name]
+
+    def repeats(self, name: bytes) -> bool:
+        """Tell whether a lower-case `name` stands more than once."""
+        return len(self) != len(self.lines) and len(self.all(name)) > 1
+
+    def tokens(self, name: bytes) -> list[bytes]:
+        """Return the lower-case members of a comma-separated field."""
+        parts = [part.strip() for value in self.all(name) for part in value.lower().split(b",")]
+        return [part for part in parts if part]
+
+    def encode(self) -> bytes:
+        """Return the lines as they stand on the wire; made once, however many callers are answered with them."""
+        if self._encoded is None:
+            self._encoded = encoded(self.lines)
+        return self._encoded
+
+    def without(self, names: Collection[bytes]) -> "Fields":
+        """Return the lines whose lower-case name is not among `names`."""
+        gone = self.keys() & names
+        if not gone:
+            return self
+        first = dict(self)
+        for name in gone:
+            del first[name]
+        return Fields(tuple(self.lines_without(gone)), first)
+
+    def lines_without(self, names: Collection[bytes]) -> list[tuple[bytes, bytes]]:
+        """Return the same as mere lines, for whoever asks them nothing more."""
+        return [line for line in self.lines if line[0].lower() not in names]
+
+    def with_line(self, name: bytes, value: bytes) -> "Fields":
+        """Return the lines with one `name` line, in the place of the first that was there."""
+        key = name.lower()
+        if key not in self:
+            return Fields((*self.lines, (name, value)))
+        at = next(i for i, line in enumerate(self.lines) if line[0].lower() == key)
+        rest = tuple(line for line in self.lines[at + 1 :] if line[0].lower() != key)
+        return Fields((*self.lines[:at], (name, value), *rest))
+
+    def __repr__(self) -> str:
+        return f"<Fields {self.lines}>"
+
+
+def encoded(lines: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return field lines as they stand on the wire."""
+    return b"\r\n".join([*map(b": ".join, lines), b""])
+
+
+NO_FIELDS = Fields(())
