@@ -6,10 +6,12 @@ then picked up three times, each time long out of the processor's cache; here ea
 
 import asyncio
 from asyncio.tasks import _enter_task, _leave_task  # documented for other implementations of tasks
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import Any, cast
 
 from proxy.answer import Answer
+
+_ENDED = object()
 
 
 class EagerTask:
@@ -18,10 +20,11 @@ class EagerTask:
     `cancel`, `cancelling` and `uncancel` are what `asyncio.timeout` asks of the current task.
     """
 
-    __slots__ = ("_asked_to_cancel", "_coroutine", "_loop", "_must_cancel", "_waits_for")
+    __slots__ = ("_asked_to_cancel", "_coroutine", "_loop", "_must_cancel", "_steps", "_waits_for")
 
     def __init__(self, coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> None:
         self._coroutine: Coroutine[Any, Any, None] | None = coroutine
+        self._steps: Iterator[Any] = coroutine.__await__()
         self._loop = loop
         self._waits_for: asyncio.Future[Any] | None = None
         self._must_cancel = False
@@ -40,14 +43,16 @@ class EagerTask:
                 self._must_cancel = False
                 waits_for = coroutine.throw(asyncio.CancelledError())
             else:
-                waits_for = coroutine.send(None)
+                waits_for = next(self._steps, _ENDED)  # `send` would end with an exception, which costs 0.5 µs
+            if waits_for is _ENDED:
+                self._coroutine = None
+            else:
+                self._wait(waits_for)
         except (StopIteration, asyncio.CancelledError):
             self._coroutine = None
         except BaseException:
             self._coroutine = None
             raise
-        else:
-            self._wait(waits_for)
         finally:
             _leave_task(self._loop, this)
 

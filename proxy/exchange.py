@@ -139,10 +139,10 @@ class Exchange(Claiming):
             place = Joined(ALONE, reason=alone)
         if isinstance(place, Overflow):
             raise place.refusal
-        role, self.flight, self.alone_because = place
+        self.flight, self.alone_because = place.flight, place.reason
         if self.role is None:
-            self._take(role)
-        if self.held and role is JOINED and place.flight is not None:
+            self._take(place.role)
+        if self.held and place.role is JOINED and place.flight is not None:
             place.flight.held += self.held
             self.held = []
         return place

@@ -162,7 +162,7 @@ def _attempt(attempt: Attempt) -> str:
         what = f'"status":{outcome.status},"sent":true'
     else:
         what = f'"error":"{outcome.reason}","sent":{"true" if outcome.sent else "false"}'
-    ms, waited_ms = _ms(attempt.ms), _ms(attempt.waited_ms)
+    ms, waited_ms = _ms(attempt.ms), _ms(attempt.waited_ms) if attempt.waited_ms else "0"
     return f'{{"n":{attempt.n},{what},"ms":{ms},"waited_ms":{waited_ms},"why":"{attempt.why}"}}'
 
 

@@ -119,12 +119,22 @@ class Flight:
         return f"<Flight {self.id} {self.stage.name} callers={self.callers} followers={self.followers}>"
 
 
-class Joined(NamedTuple):
+class Joined:
     """A request's place: it leads `flight`, follows it, or goes alone (no flight) for `reason`."""
 
-    role: Role
-    flight: Flight | None = None
-    reason: str = ""
+    __slots__ = ("flight", "reason", "role")
+
+    def __init__(self, role: Role, flight: Flight | None = None, *, reason: str = "") -> None:
+        self.role = role
+        self.flight = flight
+        self.reason = reason
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Joined) and (self.role, self.flight, self.reason) == (
+            other.role,
+            other.flight,
+            other.reason,
+        )
 
 
 class Overflow(NamedTuple):

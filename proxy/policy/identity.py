@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from hashlib import blake2b
-from typing import Final, NamedTuple
+from typing import Final
 
 from proxy.fields import Fields
 from proxy.message import Request
@@ -20,11 +20,17 @@ _ABOUT_CONTENT = (b"accept", b"if-", b"content-")
 _NOT_WHO = frozenset({b"origin", b"range", b"idempotency-key"})
 
 
-class Identity(NamedTuple):
+class Identity:
     """`principal` names who asks; `question` what is asked, by whom: two equal ones may share an answer."""
 
-    principal: bytes
-    question: bytes
+    __slots__ = ("principal", "question")
+
+    def __init__(self, principal: bytes, question: bytes) -> None:
+        self.principal = principal
+        self.question = question
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Identity) and (self.principal, self.question) == (other.principal, other.question)
 
 
 class Identifier:

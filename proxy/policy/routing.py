@@ -90,11 +90,14 @@ class Route:
         object.__setattr__(self, "keeps", self.reuse_s is not None or self.recovery.stale_if_error_s is not None)
 
 
-class Match(NamedTuple):
+class Match:
     """A route and the path's names, percent-decoded."""
 
-    route: Route
-    names: Mapping[str, str]
+    __slots__ = ("names", "route")
+
+    def __init__(self, route: Route, names: Mapping[str, str]) -> None:
+        self.route = route
+        self.names = names
 
 
 class _Node:
@@ -208,11 +211,20 @@ def _decoded(value: bytes) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
-class Subject(NamedTuple):
+class Subject:
     """The business key of a request, or None and why there is none (it goes into the record)."""
 
-    value: str | None
-    missing: str | None = None
+    __slots__ = ("missing", "value")
+
+    def __init__(self, value: str | None, missing: str | None = None) -> None:
+        self.value = value
+        self.missing = missing
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Subject) and (self.value, self.missing) == (other.value, other.missing)
+
+    def __repr__(self) -> str:
+        return f"<Subject {self.value!r}>" if self.missing is None else f"<Subject missing: {self.missing}>"
 
 
 NO_SUBJECT = Subject(None)
