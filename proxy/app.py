@@ -36,6 +36,7 @@ from proxy.policy.breaker import CircuitBreaker, State
 from proxy.policy.coalescing import Flights
 from proxy.policy.retry import RetryPolicy
 from proxy.store.opening import open_shelf
+from proxy.wire.dial import as_protocol
 from proxy.wire.downstream import Downstream
 from proxy.wire.forwarding import TrustedProxies
 from proxy.wire.gate import Gate, GateRules
@@ -142,10 +143,10 @@ class Sidecar:
         try:
             if isinstance(address, Unix):
                 return await loop.create_unix_server(
-                    lambda: Downstream(self.gate), address.path, backlog=BACKLOG, ssl=self._tls
+                    as_protocol(lambda: Downstream(self.gate)), address.path, backlog=BACKLOG, ssl=self._tls
                 )
             return await loop.create_server(
-                lambda: Downstream(self.gate),
+                as_protocol(lambda: Downstream(self.gate)),
                 address.host,
                 address.port,
                 backlog=BACKLOG,

@@ -11,7 +11,7 @@ from itertools import chain, zip_longest
 from typing import NamedTuple, TypeVar, cast
 from urllib.parse import unquote
 
-P = TypeVar("P", bound=asyncio.Protocol)
+P = TypeVar("P")  # a protocol as asyncio calls its methods, whatever it inherits from
 
 HEAD_START_S = 0.25  # of each address before the next is tried beside it (RFC 8305 section 5)
 
@@ -50,7 +50,7 @@ class Dialer:
         """Return a new connection's protocol. Raises OSError, socket.gaierror or ssl.SSLError."""
         address, loop = self._address, asyncio.get_running_loop()
         if address.path is not None:
-            return (await loop.create_unix_connection(make, address.path))[1]
+            return cast(P, (await loop.create_unix_connection(as_protocol(make), address.path))[1])
         if self._literal:
             return await self._reach(make, address.host)
         hosts = interleaved(await self._resolve())
@@ -72,9 +72,16 @@ class Dialer:
 
     async def _reach(self, make: Callable[[], P], host: str) -> P:
         address, loop = self._address, asyncio.get_running_loop()
-        if self.tls is None:
-            return (await loop.create_connection(make, host, address.port))[1]
-        return (await loop.create_connection(make, host, address.port, ssl=self.tls, server_hostname=address.host))[1]
+        name = None if self.tls is None else address.host
+        made = await loop.create_connection(
+            as_protocol(make), host, address.port, ssl=self.tls, server_hostname=name
+        )  # fmt: skip
+        return cast(P, made[1])
+
+
+def as_protocol(make: Callable[[], object]) -> Callable[[], asyncio.Protocol]:
+    """Return what makes a protocol as asyncio's annotations want it: they ask for descent, asyncio for methods."""
+    return cast("Callable[[], asyncio.Protocol]", make)
 
 
 def interleaved(found: list[tuple[int, str]]) -> list[str]:

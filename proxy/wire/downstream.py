@@ -21,11 +21,12 @@ REMEMBERED_S = 1.0  # an idle connection keeps what its last head said no longer
 LINGER_S = 2.0  # how long a refused upload is still read, so that its answer is not lost to a reset
 
 
-class Downstream(asyncio.Protocol):
+class Downstream:
     """One connection: head -> body -> head -> ... ; and beside it: exchange -> answer -> exchange -> ...
 
     Requests are read ahead, at most `MAX_PIPELINED`, and answered one at a time in their order (W12). After a 101 both
-    sides are bytes. It is the `Client` of whichever exchange is current.
+    sides are bytes. It is the `Client` of whichever exchange is current, and an `asyncio.Protocol` in all but descent:
+    what inherits from Python is compiled to no plain structure.
     """
 
     def __init__(self, gate: Gate) -> None:

@@ -5,17 +5,17 @@ import socket
 import ssl
 from collections.abc import Callable
 
+from proxy.wire.dial import as_protocol
 
-async def close_door(
-    server: asyncio.Server, make: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None = None
-) -> None:
+
+async def close_door(server: asyncio.Server, make: Callable[[], object], tls: ssl.SSLContext | None = None) -> None:
     """Stop listening. Connections that are made, but were not accepted yet, would be reset: take them in."""
     doors = [socket.fromfd(door.fileno(), door.family, door.type) for door in server.sockets]
     server.close()
     knocked = [visitor for door in doors for visitor in _last_visitors(door)]
     for visitor in knocked:
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(make, visitor, ssl=tls)
+            await asyncio.get_running_loop().connect_accepted_socket(as_protocol(make), visitor, ssl=tls)
         except OSError:  # it has left again, or its handshake failed
             visitor.close()
 

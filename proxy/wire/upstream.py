@@ -62,7 +62,7 @@ class Owner(Protocol):
         ...
 
 
-class UpstreamConnection(asyncio.Protocol):
+class UpstreamConnection:
     """One connection: idle -> asked -> head -> body -> idle, or closed.
 
     One question at a time. `ask` returns at the response head (streamed) or the whole answer; a streamed body goes on

@@ -161,13 +161,13 @@ class Plane:
         self._route = wired.router.routes[0]
         self._upstream = wired.wired(self._route).upstream
 
-    def whole(self) -> Downstream:
+    def whole(self) -> asyncio.Protocol:
         """Return a connection behind which everything is real."""
-        return Downstream(self.sidecar.gate)
+        return cast(asyncio.Protocol, Downstream(self.sidecar.gate))
 
-    def wire_only(self) -> Downstream:
+    def wire_only(self) -> asyncio.Protocol:
         """Return a connection whose requests are only carried there and back: both legs, and no policy."""
-        return Downstream(self._errands)
+        return cast(asyncio.Protocol, Downstream(self._errands))
 
     def _errand(self, request: Request, client: parts.Client) -> Exchange:
         return cast(Exchange, Errand(request, client, self._route, self._upstream))

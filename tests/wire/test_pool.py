@@ -3,13 +3,14 @@
 import asyncio
 import socket
 from collections.abc import Callable
+from typing import cast
 
 import orjson
 import pytest
 
 from proxy.errors import Reason
 from proxy.message import Failure
-from proxy.wire.dial import Address, Dialer, interleaved
+from proxy.wire.dial import Address, Dialer, as_protocol, interleaved
 from proxy.wire.pool import DIALS, UpstreamPool
 from proxy.wire.upstream import PoolRules, UpstreamConnection
 from tests.wire.conftest import Start
@@ -218,7 +219,8 @@ async def test_a_burst_opens_a_bounded_number_of_connections_at_once(monkeypatch
         most = max(most, under_way)
         await go_on.wait()
         under_way -= 1
-        return (await asyncio.get_running_loop().create_connection(make, "127.0.0.1", backend.port))[1]
+        made = await asyncio.get_running_loop().create_connection(as_protocol(make), "127.0.0.1", backend.port)
+        return cast(UpstreamConnection, made[1])
 
     backend = await Backend(split=False).start()
     monkeypatch.setattr(Dialer, "dial", slow)
