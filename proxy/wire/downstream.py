@@ -48,6 +48,7 @@ class Downstream:
         self._lingering = False
         self._blocked_since = 0.0
         self._unwritten = 0
+        self._early = b""  # data that came when enough was begun in that turn of the loop
         self._unsent = b""  # whole answers, until the end of the loop's turn
         self.since = 0.0  # gate time of the last change of what is waited for
         self.heard_at = 0.0
@@ -68,10 +69,20 @@ class Downstream:
             return
         if self._tunnel is not None:
             self._say(self._tunnel, data)
+        elif self._early:
+            self._early += data
         elif self._held:
             self._hold(self._held + data)
-        else:
+        elif self._incoming is not None or self._gate.take(self):
             self._feed(data)
+        else:
+            self._early = data
+
+    def go_on(self) -> None:
+        """Look at what came before it was this connection's turn."""
+        early, self._early = self._early, b""
+        if early and not self._lingering:
+            self._feed(early)
 
     def eof_received(self) -> bool:
         if self._tunnel is None or self._hung_up is None:
@@ -397,7 +408,7 @@ class Downstream:
         elif self._pending:
             if now - self.since > rules.head_timeout_s:
                 self._refuse(Refusal(408, "slow_head", "the request head did not arrive in time"))
-        elif now - self.since > self._gate.keepalive_s and self._current is None and not self._queue:
+        elif now - self.since > self._gate.keepalive_s and not (self._current or self._queue or self._early):
             self._close()
         elif now - self.since > REMEMBERED_S:
             self._heads.forget()

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import struct
 from asyncio import Transport
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -22,6 +23,7 @@ from proxy.wire.bodies import framed
 from proxy.wire.forwarding import TrustedProxies
 from proxy.wire.heads import HeadLimits, encode_head
 
+TAKEN_AT_ONCE = 64  # requests a turn of the loop: what is under way stays in the processor's cache
 SWEPT_AT_ONCE = 500  # connections, under 1 ms: then requests have their turn
 DRAIN_IDLE_S = 0.25  # a connection that was idle for less, when the drain ends, may be about to ask
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
@@ -45,6 +47,10 @@ class Connection(Protocol):
 
     def sweep(self, now: float) -> None:
         """End what has waited too long."""
+        ...
+
+    def go_on(self) -> None:
+        """Look at the data that came before it was its turn."""
         ...
 
     def flush(self) -> None:
@@ -78,6 +84,8 @@ class Gate:
         self.begun = 0  # exchanges whose task was started
         self.connections: set[Connection] = set()
         self._answering: list[Connection] = []
+        self._room = TAKEN_AT_ONCE
+        self._waiting: deque[Connection] = deque()
         self._on_refusal = on_refusal
         self._clock = clock
         self._date = (0, b"")
@@ -91,6 +99,25 @@ class Gate:
     def leave(self, connection: Connection) -> None:
         """Forget a closed connection."""
         self.connections.discard(connection)
+
+    def take(self, connection: Connection) -> bool:
+        """Tell whether a connection's data may be looked at now, or else give it its turn later."""
+        if self._room == TAKEN_AT_ONCE:
+            asyncio.get_running_loop().call_soon(self._next_turn)
+        if self._room:
+            self._room -= 1
+            return True
+        self._waiting.append(connection)
+        return False
+
+    def _next_turn(self) -> None:
+        """Let answers come in between, so that what was begun is finished before much more is."""
+        waiting, self._room = self._waiting, TAKEN_AT_ONCE
+        if waiting:
+            self._room = TAKEN_AT_ONCE - min(len(waiting), TAKEN_AT_ONCE)
+            asyncio.get_running_loop().call_soon(self._next_turn)
+            for _ in range(TAKEN_AT_ONCE - self._room):
+                waiting.popleft().go_on()
 
     def write_soon(self, connection: Connection) -> None:
         """Have it flushed at the end of the loop's turn."""
