@@ -23,7 +23,7 @@ from proxy.wire.bodies import framed
 from proxy.wire.forwarding import TrustedProxies
 from proxy.wire.heads import HeadLimits, encode_head
 
-TAKEN_AT_ONCE = 64  # requests a turn of the loop: what is under way stays in the processor's cache
+TAKEN_AT_ONCE = 32  # requests a turn of the loop: what is under way stays in the processor's cache
 SWEPT_AT_ONCE = 500  # connections, under 1 ms: then requests have their turn
 DRAIN_IDLE_S = 0.25  # a connection that was idle for less, when the drain ends, may be about to ask
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
