@@ -3,7 +3,6 @@
 import re
 import zlib
 from collections import OrderedDict
-from typing import NamedTuple
 
 import orjson
 
@@ -57,23 +56,29 @@ TRANSITIONS = {
 }
 
 
-class Step(NamedTuple):
+class Step:
     """One finished half: monotonic seconds of its request and of its end, and the id it ran under."""
 
-    half: Half
-    found: Found
-    began: float
-    ended: float
-    correlation_id: str
+    __slots__ = ("began", "correlation_id", "ended", "found", "half")
+
+    def __init__(self, half: Half, found: Found, began: float, ended: float, correlation_id: str) -> None:
+        self.half = half
+        self.found = found
+        self.began = began
+        self.ended = ended
+        self.correlation_id = correlation_id
 
 
-class Restoration(NamedTuple):
+class Restoration:
     """One subject's restoration for one principal. `seconds` run from the status request to the last answer."""
 
-    state: State
-    began: float
-    ended: float
-    correlation_ids: tuple[str, ...]
+    __slots__ = ("began", "correlation_ids", "ended", "state")
+
+    def __init__(self, state: State, began: float, ended: float, correlation_ids: tuple[str, ...]) -> None:
+        self.state = state
+        self.began = began
+        self.ended = ended
+        self.correlation_ids = correlation_ids
 
     @property
     def seconds(self) -> float:
@@ -106,19 +111,21 @@ class Restorations:
 
     def take(self, subject: str, who: int, step: Step) -> Restoration | None:
         """Take a finished half; return the restoration that it is part of, None if of none."""
-        half, what, began, ended, correlation_id = step
-        if what is _LEFT or len(subject) > LONGEST_SUBJECT:
+        if step.found is _LEFT or len(subject) > LONGEST_SUBJECT:
             return None
-        before = self._restoring((subject, who), began)
-        if before is not None:
-            after = Restoration(
-                TRANSITIONS[half, what], before.began, ended, (*before.correlation_ids[-7:], correlation_id)
-            )
-        elif half is _STATUS:
-            after = Restoration(TRANSITIONS[half, what], began, ended, (correlation_id,))
-        else:
+        key = subject, who
+        known = self._known.get(key)
+        before = known if known is not None and self._goes_on(known, step.began) else None
+        if before is None and step.half is not _STATUS:
             return None  # a view that was remounted, or one that asks for no status: no restoration of the seed's
-        self._remember((subject, who), after)
+        ids = () if before is None else before.correlation_ids[-7:]
+        began = step.began if before is None else before.began
+        after = Restoration(TRANSITIONS[step.half, step.found], began, step.ended, (*ids, step.correlation_id))
+        self._known[key] = after
+        if known is not None:
+            self._known.move_to_end(key)
+        elif len(self._known) > self._limit:
+            self._known.popitem(last=False)
         return after
 
     def of(self, subject: str, now: float) -> list[Restoration]:
@@ -126,15 +133,8 @@ class Restorations:
         known = [known for (of, _), known in self._known.items() if of == subject]
         return [known for known in known if known.finished or now - known.ended <= self._within_s]
 
-    def _restoring(self, key: tuple[str, int], now: float) -> Restoration | None:
-        known = self._known.get(key)
-        return None if known is None or known.state is not _RESTORING or now - known.ended > self._within_s else known
-
-    def _remember(self, key: tuple[str, int], restoration: Restoration) -> None:
-        self._known[key] = restoration
-        self._known.move_to_end(key)
-        if len(self._known) > self._limit:
-            self._known.popitem(last=False)
+    def _goes_on(self, known: Restoration, now: float) -> bool:
+        return known.state is _RESTORING and now - known.ended <= self._within_s
 
 
 def found(half: Half, result: Result, status: int, *, succeeded: bool) -> Found:
