@@ -184,7 +184,8 @@ class Downstream:
         exchange = self._gate.open(request, self)
         if said.framing is Framing.NONE:
             self._switching = bool(said.upgrade)
-            self._ready(exchange)
+            self._queue.append(exchange)
+            self._next()
             return
         self.since = self._gate.tick
         incoming = self._incoming = Incoming(exchange, said.length, self._pause, self._ready_soon)
@@ -209,10 +210,6 @@ class Downstream:
             self._write(CONTINUE)
 
     # answering, in order
-
-    def _ready(self, exchange: Exchange) -> None:
-        self._queue.append(exchange)
-        self._next()
 
     def _ready_soon(self, exchange: Exchange) -> None:
         """Have its turn come once all that is here of its body is taken in."""
@@ -341,8 +338,9 @@ class Downstream:
 
     def flush(self) -> None:
         """Write what waits for the end of the loop's turn: who is woken by one answer is awake for the others."""
-        if self._unsent:
-            self._write(b"")
+        unsent, self._unsent = self._unsent, b""
+        if unsent and self.transport is not None and not self.transport.is_closing():
+            self.transport.write(unsent)
 
     def _answered(self, *, closing: bool) -> None:
         """Go on with the next request, or close: an answer's last byte is written."""
