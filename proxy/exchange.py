@@ -205,7 +205,7 @@ class Exchange(Claiming):
 
     def _limit_own_wait(self, flight: Flight) -> asyncio.TimerHandle | None:
         """Let a leader whose own deadline is shorter than its flight's answer in time, and the flight go on (C6)."""
-        flight.when_deserted(self._deserted)
+        flight.when_deserted = self._deserted
         if self.deadline >= self._until:
             return None
         own_s = remaining(self.deadline, self._parts.clock.now())

@@ -56,8 +56,8 @@ class Flight:
     """
 
     __slots__ = (
-        "_on_deserted", "_waiting", "callers", "followers", "held", "id", "key", "late", "lead", "safe", "stage",
-        "stamp", "streaming", "strict", "subject", "until",
+        "_waiting", "callers", "followers", "held", "id", "key", "late", "lead", "safe", "stage",
+        "stamp", "streaming", "strict", "subject", "until", "when_deserted",
     )  # fmt: skip
 
     def __init__(self, id_: str, key: bytes, subject: str | None, *, safe: bool, stamp: int) -> None:
@@ -76,11 +76,7 @@ class Flight:
         self.lead: Request | None = None  # the question that brought it
         self.held: list[tuple[Claim, Mine]] = []  # its followers' claims; its landing settles them (I4)
         self._waiting: dict[int, tuple[Landing, Request]] = {}
-        self._on_deserted: Callable[[], None] | None = None
-
-    def when_deserted(self, call: Callable[[], None]) -> None:
-        """Have `call` run when the last caller leaves before the landing."""
-        self._on_deserted = call
+        self.when_deserted: Callable[[], None] | None = None  # called when the last caller leaves before the landing
 
     def wait(self, land: Landing, request: Request) -> int:
         """Add a follower, whose `land` is called once with the outcome; return its ticket for `leave`."""
@@ -94,8 +90,8 @@ class Flight:
         if ticket is not None and self._waiting.pop(ticket, None) is None:
             return
         self.callers -= 1
-        if self.callers == 0 and self.stage is Stage.OPEN and self._on_deserted is not None:
-            self._on_deserted()
+        if self.callers == 0 and self.stage is Stage.OPEN and self.when_deserted is not None:
+            self.when_deserted()
 
     def take_on(self) -> Result | None:
         """Add a newcomer to what streams already, and return it; None where the flight is still to land."""
@@ -106,7 +102,7 @@ class Flight:
     def landed(self, result: Result | None, leader: Request) -> bool:
         """Hand the result to every follower that still waits (None: it may not be shared); tell whether all have it."""
         waiting, self._waiting = self._waiting, {}
-        self._on_deserted = None  # it leads back to the leader: a cycle would be the collector's work
+        self.when_deserted = None  # it leads back to the leader: a cycle would be the collector's work
         names = varied_by(result) if self.safe and waiting else ()
         for_all = result is not None
         for land, request in waiting.values():

@@ -102,7 +102,7 @@ def test_leaving_is_counted_and_the_last_one_is_told() -> None:
     """C5: the flight is deserted when its last caller leaves, leader or follower, and only then."""
     flights, told = Flights(Seals()), list[str]()
     flight = led(flights)
-    flight.when_deserted(lambda: told.append("deserted"))
+    flight.when_deserted = lambda: told.append("deserted")
     ticket = followed(flights, flight, [])
     flight.leave()
     assert (told, flight.callers) == ([], 1)
