@@ -3,6 +3,7 @@
 import orjson
 import pytest
 
+from proxy.wire.gate import TAKEN_AT_ONCE
 from tests.wire.conftest import Start
 from tests.wire.kit import Wire, soon, until
 
@@ -219,3 +220,21 @@ async def test_a_stream_that_falls_silent_is_cut(start: Start) -> None:
     wire.let_pass(21.0)
     assert await client.ending() in ("fin", "reset")
     assert not client.heard.endswith(b"0\r\n\r\n")
+
+
+async def test_more_clients_than_begin_in_one_turn_are_all_answered(start: Start) -> None:
+    """They come at once. Some wait for their turn: that is no idling, and who leaves meanwhile costs nobody a thing."""
+    wire = await start(listen='keepalive_timeout = "30s"')
+    clients = [await wire.client() for _ in range(3 * TAKEN_AT_ONCE)]
+    for number, client in enumerate(clients):
+        client.say_at_once(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number)
+    await until(lambda: len(wire.sidecar.gate._waiting) > 1)
+    wire.let_pass(31.0)
+    leaves = next(client for client in reversed(clients))
+    leaves.reset()
+    staying = [client for client in clients if client is not leaves]
+    for _ in staying:
+        backend = await wire.backend.connection()
+        target = (await backend.head()).start.split(b" ")[1]
+        await backend.say(OK + b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(target) + target)
+    assert [(await client.message()).body for client in staying] == [b"/%d" % number for number in range(len(staying))]
