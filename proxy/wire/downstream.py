@@ -16,7 +16,7 @@ from proxy.wire.incoming import CONTINUE, Incoming
 from proxy.wire.tunnel import Tunnel
 
 MAX_PIPELINED = 64
-HELD_LIMIT = 65_536  # bytes that wait for an answer that may change the protocol (W8)
+HELD_LIMIT = 65_536  # bytes that wait for an answer that may change the protocol, or for the end of a turn (W8)
 REMEMBERED_S = 1.0  # an idle connection keeps what its last head said no longer than this
 LINGER_S = 2.0  # how long a refused upload is still read, so that its answer is not lost to a reset
 
@@ -219,6 +219,8 @@ class Downstream:
     def _next(self) -> None:
         if self._current is not None or not self._queue or self._writable is not None or self._lingering:
             return
+        if len(self._unsent) > HELD_LIMIT:  # it goes on when that is written
+            return
         following = self._queue.popleft()
         if isinstance(following, Refusal):
             self._write(self._gate.refusal(following, self._peer))
@@ -341,6 +343,8 @@ class Downstream:
         unsent, self._unsent = self._unsent, b""
         if unsent and self.transport is not None and not self.transport.is_closing():
             self.transport.write(unsent)
+        if self._queue:
+            self._loop.call_soon(self._take_next)
 
     def _answered(self, *, closing: bool) -> None:
         """Go on with the next request, or close: an answer's last byte is written."""

@@ -3,6 +3,7 @@
 import orjson
 import pytest
 
+from proxy.wire.downstream import Downstream
 from proxy.wire.gate import TAKEN_AT_ONCE
 from tests.wire.conftest import Start
 from tests.wire.kit import Wire, soon, until
@@ -238,3 +239,32 @@ async def test_more_clients_than_begin_in_one_turn_are_all_answered(start: Start
         target = (await backend.head()).start.split(b" ")[1]
         await backend.say(OK + b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(target) + target)
     assert [(await client.message()).body for client in staying] == [b"/%d" % number for number in range(len(staying))]
+
+
+KEPT = """
+[[routes]]
+operation = "load"
+match = "GET /x"
+reuse = "60s"
+"""
+
+
+async def test_answers_that_are_there_at_once_do_not_pile_up(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client may ask for a kept answer a hundred times in one segment: what is not written yet stays bounded (W8)."""
+    size, count, unsent = 50_000, 100, [0]
+    flush = Downstream.flush
+
+    def noted(connection: Downstream) -> None:
+        unsent.append(len(connection._unsent))
+        flush(connection)
+
+    monkeypatch.setattr(Downstream, "flush", noted)
+    wire = await start(more=KEPT)
+    client, backend, _ = await wire.asked(GET)
+    await backend.say(OK + b"Content-Length: %d\r\n\r\n" % size + bytes(size))
+    await client.message()
+    client.say_at_once(GET * count)
+    for _ in range(count):
+        assert len((await client.message()).body) == size
+    assert size < max(unsent) < 3 * size
+    assert len(wire.backend.lines) == 1
