@@ -39,9 +39,10 @@ from proxy.store.opening import open_shelf
 from proxy.wire.dial import as_protocol
 from proxy.wire.downstream import Downstream
 from proxy.wire.forwarding import TrustedProxies
-from proxy.wire.gate import Gate, GateRules
+from proxy.wire.gate import Gate
 from proxy.wire.heads import HeadLimits
 from proxy.wire.listener import close_door
+from proxy.wire.rules import GateRules
 from proxy.wire.tls import TlsFiles, renew, server_context
 
 TARGETS_EVERY_S = 10.0  # an operation's missed targets are logged this often at the most

@@ -21,8 +21,8 @@ from proxy.wire.balanced import BalancedUpstream
 from proxy.wire.dial import Address
 from proxy.wire.forwarding import Forwarding
 from proxy.wire.pool import HttpUpstream, UpstreamPool
+from proxy.wire.rules import PoolRules
 from proxy.wire.tls import TlsFiles
-from proxy.wire.upstream import PoolRules
 
 OnTransition = Callable[[CircuitBreaker, State, float], None]
 

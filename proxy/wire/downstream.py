@@ -10,9 +10,10 @@ from proxy.exchange import Exchange
 from proxy.fields import Lines
 from proxy.message import Framing, Peer, Reader, Request, Response
 from proxy.wire.bodies import chunk, last_chunk
-from proxy.wire.gate import Gate, cut, peer_of, reset, whole_body
+from proxy.wire.gate import Gate, cut, peer_of, whole_body
 from proxy.wire.heads import RequestHead, RequestReader, check_unfinished
 from proxy.wire.incoming import CONTINUE, Incoming
+from proxy.wire.outlet import Outlet
 from proxy.wire.tunnel import Tunnel
 
 MAX_PIPELINED = 64
@@ -21,7 +22,7 @@ REMEMBERED_S = 1.0  # an idle connection keeps what its last head said no longer
 LINGER_S = 2.0  # how long a refused upload is still read, so that its answer is not lost to a reset
 
 
-class Downstream:
+class Downstream(Outlet):
     """One connection: head -> body -> head -> ... ; and beside it: exchange -> answer -> exchange -> ...
 
     Requests are read ahead, at most `MAX_PIPELINED`, and answered one at a time in their order (W12). After a 101 both
@@ -30,9 +31,7 @@ class Downstream:
     """
 
     def __init__(self, gate: Gate) -> None:
-        self._gate = gate
-        self._loop = asyncio.get_running_loop()
-        self.transport: asyncio.Transport | None = None
+        super().__init__(gate)
         self._peer = Peer("", 0)
         self._heads = RequestReader(gate.limits)
         self._pending = b""  # of a head that is not whole yet
@@ -43,13 +42,9 @@ class Downstream:
         self._switching = False  # a request that asks for another protocol waits for its answer
         self._tunnel: Tunnel | None = None
         self._hung_up: asyncio.Future[None] | None = None  # of a tunnel: the client will say no more
-        self._writable: asyncio.Future[None] | None = None
         self._reading_paused = False
         self._lingering = False
-        self._blocked_since = 0.0
-        self._unwritten = 0
         self._early = b""  # data that came when enough was begun in that turn of the loop
-        self._unsent = b""  # whole answers, until the end of the loop's turn
         self.since = 0.0  # gate time of the last change of what is waited for
         self.heard_at = 0.0
 
@@ -71,9 +66,11 @@ class Downstream:
             self._say(self._tunnel, data)
         elif self._early:
             self._early += data
+            if len(self._early) > HELD_LIMIT:
+                self._pause(True)
         elif self._held:
             self._hold(self._held + data)
-        elif self._incoming is not None or self._gate.take(self):
+        elif self._incoming is not None or self._gate.turns.take(self):
             self._feed(data)
         else:
             self._early = data
@@ -82,6 +79,7 @@ class Downstream:
         """Look at what came before it was this connection's turn."""
         early, self._early = self._early, b""
         if early and not self._lingering:
+            self._pause(False)
             self._feed(early)
 
     def eof_received(self) -> bool:
@@ -102,19 +100,9 @@ class Downstream:
         if self._current is not None:
             self._current.abandon()
 
-    def pause_writing(self) -> None:
-        self._writable = self._loop.create_future()
-        self._blocked_since = self._gate.tick
-        self._unwritten = 0
-
     def resume_writing(self) -> None:
-        self._wake()
-        self._writable = None
+        super().resume_writing()
         self._next()
-
-    def _wake(self) -> None:
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
 
     # reading
 
@@ -219,7 +207,8 @@ class Downstream:
     def _next(self) -> None:
         if self._current is not None or not self._queue or self._writable is not None or self._lingering:
             return
-        if len(self._unsent) > HELD_LIMIT:  # it goes on when that is written
+        if len(self._unsent) > HELD_LIMIT:
+            self._loop.call_soon(self._take_next)  # once that is written, which stands before it
             return
         following = self._queue.popleft()
         if isinstance(following, Refusal):
@@ -266,7 +255,7 @@ class Downstream:
         framing, body = whole_body(response, request)
         closing = self._closes(request)
         if not self._unsent:
-            self._gate.write_soon(self)
+            self._gate.outgoing.add(self)
         self._unsent += self._gate.head(response, more + framing, request, closing=closing) + body
         self._answered(closing=closing)
 
@@ -332,19 +321,6 @@ class Downstream:
         incoming = self._incoming
         early = incoming is not None and incoming.exchange is self._current
         return early or not request.keep_alive or self._gate.draining
-
-    def _write(self, data: bytes) -> None:
-        unsent, self._unsent = self._unsent, b""
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.write(unsent + data if unsent else data)
-
-    def flush(self) -> None:
-        """Write what waits for the end of the loop's turn: who is woken by one answer is awake for the others."""
-        unsent, self._unsent = self._unsent, b""
-        if unsent and self.transport is not None and not self.transport.is_closing():
-            self.transport.write(unsent)
-        if self._queue:
-            self._loop.call_soon(self._take_next)
 
     def _answered(self, *, closing: bool) -> None:
         """Go on with the next request, or close: an answer's last byte is written."""
@@ -414,18 +390,3 @@ class Downstream:
             self._close()
         elif now - self.since > REMEMBERED_S:
             self._heads.forget()
-
-    def _sweep_reader(self, now: float) -> None:
-        """Drop a client that takes nothing of its answer; one that takes little is only slow."""
-        assert self.transport is not None
-        unwritten = self.transport.get_write_buffer_size()
-        if unwritten < self._unwritten or not self._unwritten:
-            self._blocked_since = now
-        self._unwritten = unwritten
-        if now - self._blocked_since > self._gate.rules.idle_timeout_s:
-            self.abort()
-
-    def abort(self) -> None:
-        """Drop the connection."""
-        if self.transport is not None:
-            reset(self.transport)

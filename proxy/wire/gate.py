@@ -4,9 +4,7 @@ import asyncio
 import socket
 import struct
 from asyncio import Transport
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from email.utils import formatdate
 from hashlib import sha256
 from http import HTTPStatus
@@ -22,24 +20,13 @@ from proxy.policy.answers import own_answer
 from proxy.wire.bodies import framed
 from proxy.wire.forwarding import TrustedProxies
 from proxy.wire.heads import HeadLimits, encode_head
+from proxy.wire.rules import GateRules
+from proxy.wire.turns import Outgoing, Turns
 
-TAKEN_AT_ONCE = 32  # requests a turn of the loop: what is under way stays in the processor's cache
 SWEPT_AT_ONCE = 500  # connections, under 1 ms: then requests have their turn
 DRAIN_IDLE_S = 0.25  # a connection that was idle for less, when the drain ends, may be about to ask
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _CLOSE = (b"Connection", b"close")
-
-
-@dataclass(frozen=True, slots=True)
-class GateRules:
-    """Limits on clients (W11). Times in seconds; each ends a connection that keeps us waiting longer."""
-
-    head_timeout_s: float = 10.0
-    keepalive_timeout_s: float = 75.0
-    idle_timeout_s: float = 60.0
-    max_connections: int = 20_000
-    expose: bool = True
-    tunnel_idle_s: float = 3600.0
 
 
 class Connection(Protocol):
@@ -47,14 +34,6 @@ class Connection(Protocol):
 
     def sweep(self, now: float) -> None:
         """End what has waited too long."""
-        ...
-
-    def go_on(self) -> None:
-        """Look at the data that came before it was its turn."""
-        ...
-
-    def flush(self) -> None:
-        """Write what waits for the end of the loop's turn."""
         ...
 
     def abort(self) -> None:
@@ -83,9 +62,8 @@ class Gate:
         self.keepalive_s = rules.keepalive_timeout_s
         self.begun = 0  # exchanges whose task was started
         self.connections: set[Connection] = set()
-        self._answering: list[Connection] = []
-        self._room = TAKEN_AT_ONCE
-        self._waiting: deque[Connection] = deque()
+        self.turns = Turns()
+        self.outgoing = Outgoing()
         self._on_refusal = on_refusal
         self._clock = clock
         self._date = (0, b"")
@@ -99,36 +77,6 @@ class Gate:
     def leave(self, connection: Connection) -> None:
         """Forget a closed connection."""
         self.connections.discard(connection)
-
-    def take(self, connection: Connection) -> bool:
-        """Tell whether a connection's data may be looked at now, or else give it its turn later."""
-        if self._room == TAKEN_AT_ONCE:
-            asyncio.get_running_loop().call_soon(self._next_turn)
-        if self._room:
-            self._room -= 1
-            return True
-        self._waiting.append(connection)
-        return False
-
-    def _next_turn(self) -> None:
-        """Let answers come in between, so that what was begun is finished before much more is."""
-        waiting, self._room = self._waiting, TAKEN_AT_ONCE
-        if waiting:
-            self._room = TAKEN_AT_ONCE - min(len(waiting), TAKEN_AT_ONCE)
-            asyncio.get_running_loop().call_soon(self._next_turn)
-            for _ in range(TAKEN_AT_ONCE - self._room):
-                waiting.popleft().go_on()
-
-    def write_soon(self, connection: Connection) -> None:
-        """Have it flushed at the end of the loop's turn."""
-        if not self._answering:
-            asyncio.get_running_loop().call_soon(self._write)
-        self._answering.append(connection)
-
-    def _write(self) -> None:
-        answering, self._answering = self._answering, []
-        for connection in answering:
-            connection.flush()
 
     def sweep(self, now: float) -> None:
         """Move the coarse clock and end what has waited too long."""

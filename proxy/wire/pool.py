@@ -12,8 +12,10 @@ from proxy.parts import Interim
 from proxy.wire.dial import Address, Dialer
 from proxy.wire.forwarding import Forwarding
 from proxy.wire.heads import HOP_BY_HOP, encode_head, hop_only
+from proxy.wire.rules import PoolRules
 from proxy.wire.tls import client_context
-from proxy.wire.upstream import STALE, PoolRules, UpstreamConnection
+from proxy.wire.turns import Outgoing
+from proxy.wire.upstream import STALE, UpstreamConnection
 
 OWN_FIELDS = frozenset(b"x-correlation-id x-attempt-count x-request-deadline-ms x-backstay-explain".split())
 
@@ -27,6 +29,7 @@ class UpstreamPool:
     def __init__(self, address: Address, rules: PoolRules) -> None:
         self.address = address
         self.rules = rules
+        self.outgoing = Outgoing()
         self.tick = 0.0  # coarse time in seconds, moved by `sweep`
         self._retired = False
         self._idle: list[UpstreamConnection] = []
@@ -34,7 +37,6 @@ class UpstreamPool:
         self._taken = 0  # connections there are, and those being made
         self._dialing = 0
         self._line: deque[_Place] = deque()
-        self._asking: list[UpstreamConnection] = []
         self._dialer = Dialer(address)
         self.renew_tls()
 
@@ -165,17 +167,6 @@ class UpstreamPool:
             connection.close()
         else:
             self._idle.append(connection)
-
-    def write_soon(self, connection: UpstreamConnection) -> None:
-        """Have it flushed at the end of the loop's turn."""
-        if not self._asking:
-            asyncio.get_running_loop().call_soon(self._write)
-        self._asking.append(connection)
-
-    def _write(self) -> None:
-        asking, self._asking = self._asking, []
-        for connection in asking:
-            connection.flush()
 
     def lost(self, connection: UpstreamConnection) -> None:
         """Forget a closed connection."""

@@ -1,7 +1,6 @@
 """The upstream leg: one connection to a session backend, what is sent and what is read on it."""
 
 import asyncio
-from dataclasses import dataclass
 from math import inf
 from typing import Protocol, cast
 
@@ -13,29 +12,13 @@ from proxy.parts import Interim
 from proxy.wire.bodies import Decoder, chunk, decoder, framed, last_chunk
 from proxy.wire.heads import WHOLE_LIMIT, ResponseHead, ResponseReader, trailers_that_cross
 from proxy.wire.relay import Relay
-from proxy.wire.tls import NO_FILES, TlsFiles
+from proxy.wire.rules import PoolRules
 from proxy.wire.tunnel import Tunnel
+from proxy.wire.turns import Outgoing
 
 TICK_S = 0.001  # of the loop's clock
 STALE_WITHIN_S = 0.1  # a request on a connection that had been closed is refused within a round trip; later it was read
 GATHER_S = 0.005  # an answer of unknown length is whole if it is all here this long after its head
-
-
-@dataclass(frozen=True, slots=True)
-class PoolRules:
-    """Times in seconds, sizes in connections and bytes."""
-
-    connect_timeout_s: float = 1.0
-    max_idle: int = 64
-    idle_timeout_s: float = 4.0  # below uvicorn's 5 (W15)
-    unsafe_idle_s: float = 1.0  # an unsafe request takes no connection that was idle longer (W15)
-    body_idle_s: float = 60.0
-    head_limit: int = 65_536
-    max_connections: int = 0  # 0: no limit
-    queue: int = 100  # requests that may wait for a connection
-    queue_timeout_s: float = 0.5
-    tls: TlsFiles = NO_FILES
-    max_age_s: float = 60.0  # of a connection; then a name is resolved again: a Service's addresses change (W15)
 
 
 _PERSONAL = (b"ntlm", b"negotiate")  # these authenticate a connection, not a request (RFC 4559 section 6)
@@ -48,10 +31,7 @@ class Owner(Protocol):
 
     tick: float
     rules: PoolRules
-
-    def write_soon(self, connection: "UpstreamConnection") -> None:
-        """Have it flushed at the end of the loop's turn."""
-        ...
+    outgoing: Outgoing
 
     def release(self, connection: "UpstreamConnection") -> None:
         """Take back a connection whose answer was read to its end."""
@@ -170,7 +150,7 @@ class UpstreamConnection:
             if body or request.framing is Framing.CHUNKED:
                 head += framed(body, request.framing, request.trailers)
             self._asked = head
-            self._pool.write_soon(self)
+            self._pool.outgoing.add(self)
             self._limit(timeout_s)
         else:
             self.transport.write(head)

@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from proxy.wire.downstream import Downstream
-from proxy.wire.gate import TAKEN_AT_ONCE
+from proxy.wire.turns import TAKEN_AT_ONCE
 from tests.wire.conftest import Start
 from tests.wire.kit import Wire, soon, until
 
@@ -229,7 +229,7 @@ async def test_more_clients_than_begin_in_one_turn_are_all_answered(start: Start
     clients = [await wire.client() for _ in range(3 * TAKEN_AT_ONCE)]
     for number, client in enumerate(clients):
         client.say_at_once(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number)
-    await until(lambda: len(wire.sidecar.gate._waiting) > 1)
+    await until(lambda: wire.sidecar.gate.turns.waiting > 1)
     wire.let_pass(31.0)
     leaves = next(client for client in reversed(clients))
     leaves.reset()

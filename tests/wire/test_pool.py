@@ -12,7 +12,8 @@ from proxy.errors import Reason
 from proxy.message import Failure
 from proxy.wire.dial import Address, Dialer, as_protocol, interleaved
 from proxy.wire.pool import DIALS, UpstreamPool
-from proxy.wire.upstream import PoolRules, UpstreamConnection
+from proxy.wire.rules import PoolRules
+from proxy.wire.upstream import UpstreamConnection
 from tests.wire.conftest import Start
 from tests.wire.kit import Backend, Wire, soon, until
 

@@ -1,0 +1,34 @@
+"""How long each leg waits, and how much it takes."""
+
+from dataclasses import dataclass
+
+from proxy.wire.tls import NO_FILES, TlsFiles
+
+
+@dataclass(frozen=True, slots=True)
+class GateRules:
+    """Limits on clients (W11). Times in seconds; each ends a connection that keeps us waiting longer."""
+
+    head_timeout_s: float = 10.0
+    keepalive_timeout_s: float = 75.0
+    idle_timeout_s: float = 60.0
+    max_connections: int = 20_000
+    expose: bool = True
+    tunnel_idle_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class PoolRules:
+    """Times in seconds, sizes in connections and bytes."""
+
+    connect_timeout_s: float = 1.0
+    max_idle: int = 64
+    idle_timeout_s: float = 4.0  # below uvicorn's 5 (W15)
+    unsafe_idle_s: float = 1.0  # an unsafe request takes no connection that was idle longer (W15)
+    body_idle_s: float = 60.0
+    head_limit: int = 65_536
+    max_connections: int = 0  # 0: no limit
+    queue: int = 100  # requests that may wait for a connection
+    queue_timeout_s: float = 0.5
+    tls: TlsFiles = NO_FILES
+    max_age_s: float = 60.0  # of a connection; then a name is resolved again: a Service's addresses change (W15)
