@@ -48,6 +48,7 @@ from proxy.wire.tls import TlsFiles, renew, server_context
 TARGETS_EVERY_S = 10.0  # an operation's missed targets are logged this often at the most
 SWEEP_S = 0.25  # the coarse clock of all connections
 BACKLOG = 2048
+READ_AT_START = ("listen", "admin", "audit", "store", "log")  # tables that a reload cannot take over
 log = structlog.get_logger("backstay")
 
 
@@ -55,7 +56,7 @@ class Sidecar:
     """One running sidecar."""
 
     def __init__(self, settings: Settings, clock: Clock | None = None, random: Random | None = None) -> None:
-        self.settings = settings
+        self.settings = self._began_with = settings
         self._clock = clock or SystemClock()
         # asking the system for each id costs 14 µs; an id need be unique, not secret
         random = random or Random(SystemRandom().getrandbits(128))  # noqa: S311 - ids, not secrets
@@ -235,8 +236,9 @@ class Sidecar:
         except ConfigError as error:
             log.error("reload_refused", problems=[str(problem) for problem in error.problems])
             return
-        if (settings.listen, settings.admin) != (self.settings.listen, self.settings.admin):
-            log.warning("reload_partial", detail="listen and admin change only with a restart")
+        changed = [name for name in READ_AT_START if getattr(settings, name) != getattr(self._began_with, name)]
+        if changed:
+            log.warning("reload_partial", changed=changed, detail="these change only with a restart")
         try:
             self._parts = self._assembly.build(settings)
             if self._tls is not None:

@@ -48,7 +48,7 @@ class Line:
     def errand(self, *arguments: Argument) -> None:
         """Have a command carried out soon; after an outage, if there is one. Nobody waits for it."""
         if len(self._queue) >= ERRANDS:
-            self._queue.popleft()
+            _give(self._queue.popleft(), StoreDown("the queue is full"))
         self._queue.append(_Command(arguments, None))
         if self._link.up:
             self._wake()

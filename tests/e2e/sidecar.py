@@ -107,10 +107,10 @@ class Child:
         """What it said on stderr."""
         return self._said.read_text()
 
-    async def logged(self, text: str) -> None:
-        """Wait until it has said `text` on stderr."""
+    async def logged(self, text: str, times: int = 1) -> None:
+        """Wait until it has said `text` on stderr, so many times."""
         async with asyncio.timeout(PATIENCE):
-            while text not in self.log:
+            while self.log.count(text) < times:
                 await _clock.sleep(0.005)
 
     def send(self, what: signal.Signals) -> None:

@@ -137,6 +137,20 @@ async def test_a_reload_takes_over_a_good_file_and_refuses_a_bad_one(
     assert "failure_threshold" in refused["problems"][0]
 
 
+async def test_a_reload_names_what_only_a_restart_changes(origin: Origin, tmp_path: Path) -> None:
+    """Else an operator waits for a store, or a log level, that never comes; and every reload says so again."""
+    file = tmp_path / "backstay.toml"
+    async with sidecar(tmp_path, origin.url, CONFIG.format(operation="before", threshold=5)) as child:
+        file.write_text(
+            CONFIG.format(operation="after", threshold=5) + '[store]\nnamespace = "b"\n[log]\nlevel = "debug"\n'
+        )
+        for times in (1, 2):
+            child.send(signal.SIGHUP)
+            await child.logged('"reloaded"', times)
+    told = [line for line in map(orjson.loads, child.log.splitlines()) if line["event"] == "reload_partial"]
+    assert [line["changed"] for line in told] == [["store", "log"]] * 2
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def guarded(origin: Origin, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Child]:
     """Run the example configuration with a token."""
