@@ -187,28 +187,27 @@ class AuditLog:
             return
         self._closing = True
         kept = await self._in_order(self._writer.stop)
-        self._limit = 0
         if self._keeper is not None:
             self._keeper.stop()
         for promise in self._promises:
             promise.keep(False)
-        lines, records = self._sealed(len(self._waiting))
-        if await asyncio.to_thread(self._last_words, b"".join(lines) if kept else b"") and kept:
-            self._records += records
-        else:
-            self._gaps += records
+        while self._waiting or self._unrecorded:  # what came while the thread was stopping, or while that is written
+            lines, records = self._sealed(len(self._waiting))
+            kept = kept and await asyncio.to_thread(self._last_words, b"".join(lines))
+            if kept:
+                self._records += records
+            else:
+                self._gaps += records
+        self._limit = 0
+        await asyncio.to_thread(self._output.close)
 
     def _last_words(self, lines: bytes) -> bool:
-        """Write what came while the thread was stopping, and let go of the file."""
         try:
-            if lines:
-                self._output.write(memoryview(lines))
-                self._output.sync()
+            self._output.write(memoryview(lines))
+            self._output.sync()
         except OSError as error:
             log.error("audit_write_failed", output=repr(self._output), error=str(error))
             return False
-        finally:
-            self._output.close()
         return True
 
     async def _in_order(self, ask: Callable[[Callable[[bool], None]], None]) -> bool:
