@@ -17,10 +17,13 @@ _SERVICE_LINK = re.compile(
 )
 
 
+_BUILDING = "BACKSTAY_COMPILE"  # for the installation; who exported it still runs what was built
+
+
 def lay_environment(document: Document, environ: Mapping[str, str]) -> Iterator[Problem]:
     """Lay every `BACKSTAY_` variable on the document; yield a problem for each that names no setting."""
     for name in sorted(environ, key=lambda name: (len(name), name)):  # a table before its keys, route 9 before 10
-        if name.startswith(PREFIX) and not _SERVICE_LINK.fullmatch(name):
+        if name.startswith(PREFIX) and name != _BUILDING and not _SERVICE_LINK.fullmatch(name):
             try:
                 keys, where = _resolve(name, document)
                 document.lay(keys, _read(environ[name], where), name)

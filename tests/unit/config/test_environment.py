@@ -98,6 +98,11 @@ def test_kubernetes_service_links_are_not_settings(loaded: Load) -> None:
     assert loaded(FILE, {f"BACKSTAY_{name}": "tcp://10.0.0.1:80" for name in links}) == loaded(FILE)
 
 
+def test_what_an_installation_was_told_is_no_setting(loaded: Load) -> None:
+    """Who exported it for pip runs the sidecar in the same shell."""
+    assert loaded(FILE, {"BACKSTAY_COMPILE": "1"}) == loaded(FILE)
+
+
 @pytest.mark.parametrize(
     ("variable", "text", "path", "expected"),
     [
