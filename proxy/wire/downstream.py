@@ -43,7 +43,7 @@ class Downstream(Outlet):
         self._tunnel: Tunnel | None = None
         self._hung_up: asyncio.Future[None] | None = None  # of a tunnel: the client will say no more
         self._reading_paused = False
-        self._lingering = False
+        self._lingering = self._left = False
         self._early = b""  # data that came when enough was begun in that turn of the loop
         self.since = 0.0  # gate time of the last change of what is waited for
         self.heard_at = 0.0
@@ -92,6 +92,8 @@ class Downstream(Outlet):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._gate.leave(self)
+        self._left = True
+        self.go_on()  # who left before it was his turn leaves a record like anybody else
         self._lingering = True
         self._wake()
         if self._incoming is not None:
@@ -216,6 +218,8 @@ class Downstream(Outlet):
             self._close(linger=True)
             return
         self._current = following
+        if self._left:
+            following.abandon()
         self._gate.begun += 1
         following.task = task = EagerTask(following.run(), self._loop)
         task.go_on()

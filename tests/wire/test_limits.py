@@ -225,8 +225,10 @@ async def test_a_stream_that_falls_silent_is_cut(start: Start) -> None:
 
 async def test_more_clients_than_begin_in_one_turn_are_all_answered(start: Start) -> None:
     """They come at once. Some wait for their turn: that is no idling, and who leaves meanwhile costs nobody a thing."""
-    wire = await start(listen='keepalive_timeout = "30s"')
-    clients = [await wire.client() for _ in range(3 * TAKEN_AT_ONCE)]
+    wire = await start(
+        listen='keepalive_timeout = "30s"', defaults='total_timeout = "60s"', upstream='connect_timeout = "30s"'
+    )
+    clients = [await wire.client() for _ in range(8 * TAKEN_AT_ONCE)]
     for number, client in enumerate(clients):
         client.say_at_once(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number)
     await until(lambda: wire.sidecar.gate.turns.waiting > 1)
@@ -237,8 +239,10 @@ async def test_more_clients_than_begin_in_one_turn_are_all_answered(start: Start
     for _ in staying:
         backend = await wire.backend.connection()
         target = (await backend.head()).start.split(b" ")[1]
-        await backend.say(OK + b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(target) + target)
+        backend.say_at_once(OK + b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(target) + target)
     assert [(await client.message()).body for client in staying] == [b"/%d" % number for number in range(len(staying))]
+    await until(lambda: wire.sidecar.gate.begun == len(clients) and wire.sidecar.running == 0)
+    await until(lambda: wire.counted('backstay_requests_total{method="GET",outcome="cancelled"'))
 
 
 KEPT = """
