@@ -33,12 +33,11 @@ class Outlet:
             self._writable.set_result(None)
 
     def _write(self, data: bytes) -> None:
-        unsent, self._unsent = self._unsent, b""
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.write(unsent + data if unsent else data)
+        self._unsent += data
+        self.flush()
 
     def flush(self) -> None:
-        """Write the answers that waited for the end of the loop's turn."""
+        """Write what waits now, at the latest at the end of the loop's turn."""
         unsent, self._unsent = self._unsent, b""
         if unsent and self.transport is not None and not self.transport.is_closing():
             self.transport.write(unsent)
