@@ -146,12 +146,12 @@ _ALONE_FIELDS = frozenset({b"range", b"expect", b"upgrade"})
 def never_shared(request: Request) -> str | None:
     """Return why a request of this kind always goes alone (C10), or None."""
     fields = request.fields
-    if not isinstance(request.body, bytes):
-        return "body_over_replay_limit"
     if request.method in _ALONE_METHODS:
         return "method"
     if not fields.keys().isdisjoint(_ALONE_FIELDS):
         return next(name.decode() for name in (b"range", b"expect", b"upgrade") if name in fields)
+    if not isinstance(request.body, bytes):
+        return "body_over_replay_limit"
     accept = fields.get(b"accept")
     if accept is not None and accept.lower().find(b"text/event-stream") >= 0:
         return "event_stream"

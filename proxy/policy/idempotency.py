@@ -9,7 +9,9 @@ from proxy.errors import Refusal
 from proxy.message import Request
 from proxy.policy.routing import Idempotency, Route
 
-_ACCEPTED = re.compile(rb"[\x21-\x7e]{1,255}")
+_KEY_LIMIT = 255  # bytes
+_BARE = re.compile(rb"[\x21-\x7e]+")
+_QUOTED = re.compile(rb'"(?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*"')  # a string of RFC 9651 section 3.3.3
 _SAFE_SUBJECT = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 
 
@@ -21,13 +23,28 @@ class Key(NamedTuple):
 
 
 def accepted(route: Route, request: Request) -> Key | None:
-    """Return the client's key, byte for byte; refuse what is not 1 to 255 visible ASCII characters."""
-    value = request.fields.get(b"idempotency-key")
-    if value is None or route.idempotency is Idempotency.OFF:
+    """Return the client's key, byte for byte; refuse what is not one key.
+
+    A key is 1 to 255 visible ASCII characters, with spaces only inside a quoted string. A second line is refused on
+    every route: a backend could read either, and a request whose key is in doubt must not be sent again.
+    """
+    fields = request.fields
+    value = fields.get(b"idempotency-key")
+    if value is None:
         return None
-    if not _ACCEPTED.fullmatch(value):
-        raise Refusal(400, "idempotency_key", "Idempotency-Key must be 1 to 255 visible ASCII characters", closes=False)
+    if fields.repeats(b"idempotency-key"):
+        raise _refused("there is more than one Idempotency-Key line; send one")
+    if route.idempotency is Idempotency.OFF:
+        return None
+    if len(value) > _KEY_LIMIT or not (_BARE.fullmatch(value) or _QUOTED.fullmatch(value)):
+        raise _refused(
+            "Idempotency-Key must be 1 to 255 visible ASCII characters; spaces may only stand inside a quoted string"
+        )
     return Key(value, "client")
+
+
+def _refused(detail: str) -> Refusal:
+    return Refusal(400, "idempotency_key", detail, closes=False)
 
 
 def minted(route: Route, request: Request, subject: str | None, wall: float, random: Chance) -> Key | None:

@@ -8,7 +8,7 @@ from proxy.chance import Chance
 from proxy.errors import Reason
 from proxy.message import IDEMPOTENT_METHODS, Failure, Outcome, Request, Response
 from proxy.policy.classify import Verdict, classify
-from proxy.policy.routing import RetryRules, Route
+from proxy.policy.routing import Idempotency, RetryRules, Route
 
 
 class Again(NamedTuple):
@@ -28,6 +28,7 @@ class Stop(NamedTuple):
 Decision = Again | Stop
 
 DONE = Stop("answered")
+_OFF, _REPLAY = Idempotency.OFF, Idempotency.REPLAY
 
 
 class Ladder(NamedTuple):
@@ -57,6 +58,7 @@ class Question(NamedTuple):
     rejected_means_unprocessed: bool = False
     resend: bool = True
     min_attempt_s: float = 0.05
+    unread: bool = False  # the body is a stream of which nothing is read before an attempt is sent
 
     @classmethod
     def of(cls, route: Route, request: Request, *, minted: bool = False) -> "Question":
@@ -67,7 +69,7 @@ class Question(NamedTuple):
         keyed = minted or b"idempotency-key" in request.fields
         return cls(
             request.method, request.replayable, route.honours_idempotency and keyed, route.rejected_means_unprocessed,
-            route.resend, route.min_attempt_s,
+            route.resend, route.min_attempt_s, b"expect" in request.fields,
         )  # fmt: skip
 
 
@@ -171,9 +173,10 @@ class RetryPolicy:
 
 def _must_not_repeat(question: Question, outcome: Outcome) -> str | None:
     """Return why the request must not go out a second time, or None where it may (T1, T7)."""
-    if not question.replayable:
+    unsent = isinstance(outcome, Failure) and not outcome.sent
+    if not question.replayable and not (unsent and question.unread):
         return "body_not_replayable"
-    if isinstance(outcome, Failure) and not outcome.sent:
+    if unsent:
         return None
     if not question.resend:
         return "sent"
@@ -182,6 +185,19 @@ def _must_not_repeat(question: Question, outcome: Outcome) -> str | None:
     if question.rejected_means_unprocessed and isinstance(outcome, Response) and outcome.status in _UNPROCESSED:
         return None
     return "not_idempotent"
+
+
+def sent_once(route: Route, request: Request) -> bool:
+    """Tell whether the request, once sent, is never sent again, and nothing but the backend reads its body.
+
+    Then no body need be whole before it is sent, and the backend may say whether it wants it.
+    """
+    if route.idempotency is _REPLAY or (route.subject is not None and route.subject.source == "body"):
+        return False
+    if not route.resend or not route.retry.max_retries:
+        return True
+    keyed = route.honours_idempotency and (route.idempotency is not _OFF or b"idempotency-key" in request.fields)
+    return not (keyed or route.rejected_means_unprocessed or request.method in IDEMPOTENT_METHODS)
 
 
 def retry_after(outcome: Outcome, wall: float) -> float | None:

@@ -10,7 +10,9 @@ from proxy.errors import BrokenBody
 from proxy.fields import Lines
 from proxy.message import Framing
 
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
+_SIZE_DIGITS = re.compile(rb"[0-9A-Fa-f]+")
+_SIZE_LIMIT = 15  # digits that count
+_EXTENSION = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*")
 _LINE_LIMIT = 4096
 _TRAILERS_LIMIT = 16_384
@@ -92,10 +94,7 @@ class ChunkedBody:
         line = self._line(data, at, _LINE_LIMIT)
         if line is None:
             return None
-        match = _SIZE_LINE.fullmatch(line)
-        if match is None:
-            raise BrokenBody("a chunk size is not a number")
-        self._remaining = int(match[1], 16)
+        self._remaining = _chunk_size(line)
         self._step = self._data if self._remaining else self._trailer
         return at + len(line) + 2
 
@@ -135,6 +134,18 @@ class ChunkedBody:
     def end(self) -> None:
         """Take the end of the connection: always before ours."""
         raise BrokenBody("the last chunk is missing")
+
+
+def _chunk_size(line: bytes) -> int:
+    """Return the size that a chunk begins with; any number of zeros may stand before it (RFC 9112 section 7.1)."""
+    size, semicolon, extension = line.partition(b";")
+    if semicolon:
+        size = size.rstrip(b" \t")
+    if _SIZE_DIGITS.fullmatch(size) is None or _EXTENSION.fullmatch(extension) is None:
+        raise BrokenBody("a chunk size is not a number")
+    if len(size) > _SIZE_LIMIT and len(size.lstrip(b"0")) > _SIZE_LIMIT:
+        raise BrokenBody("a chunk is too large")
+    return int(size, 16)
 
 
 class CloseBody:

@@ -172,8 +172,8 @@ class Downstream(Outlet):
             minor=head.minor, keep_alive=said.keep_alive, upgrade=said.upgrade, hops=hops,
         )  # fmt: skip
         exchange = self._gate.open(request, self)
+        self._switching = bool(said.upgrade)
         if said.framing is Framing.NONE:
-            self._switching = bool(said.upgrade)
             self._queue.append(exchange)
             self._next()
             return

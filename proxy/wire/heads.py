@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from proxy.errors import BadAnswer, MalformedLines, Refusal, TooManyLines
 from proxy.fields import NO_FIELDS, Fields, Lines
 from proxy.message import Framing
+from proxy.wire.authority import names_host
 from proxy.wire.lines import read_lines
 
 WHOLE_LIMIT = 65_536  # bytes; a longer answer is relayed as it comes
@@ -20,18 +21,19 @@ PROTECTED = frozenset(
     x-forwarded-host x-forwarded-proto x-forwarded-port x-forwarded-prefix x-real-ip x-correlation-id x-request-id
     idempotency-key traceparent tracestate date expect""".split()
 )
-_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(:[0-9]{0,5})?")
-_REQUEST_LINE = re.compile(rb"[!-~]+ [!-~\x80-\xff]+(?: HTTP/([0-9]\.[0-9]))?")
+_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _TARGET = re.compile(rb"[!\"$-~]+")  # visible ASCII without the fragment's "#"
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t -~\x80-\xff]*))?")
 _CHUNKED_LINE = re.compile(rb"^transfer-encoding: *chunked *\r?$", re.IGNORECASE | re.MULTILINE)
-_TOKEN_START = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+_TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_TOKEN_START = frozenset(_TOKEN)
 _UPGRADE_FIELDS = (b"upgrade", b"http2-settings")
-_VERSIONS = {b"HTTP/1.0": 0, b"HTTP/1.1": 1}
+_VERSIONS = {b"HTTP/1.%d" % minor: min(minor, 1) for minor in range(10)}  # RFC 9110 section 2.5: a later 1.x is as 1.1
 _KNOWN_METHODS = b"""ACL BIND CHECKOUT CONNECT COPY DELETE GET HEAD LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL
     MOVE NOTIFY OPTIONS PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH SOURCE SUBSCRIBE TRACE UNBIND
     UNLINK UNLOCK UNSUBSCRIBE"""
 _METHODS = {name: name.decode() for name in _KNOWN_METHODS.split()}
+_METHOD_LIMIT = 64  # bytes; the longest registered one has 17
 _OWN = HOP_BY_HOP | {b"x-correlation-id"}
 _OWN_NO_LENGTH = _OWN | {b"content-length"}  # RFC 9110 section 8.6: never on 1xx and 204
 _OFTEN_LISTED: dict[bytes | None, frozenset[bytes]] = {
@@ -113,10 +115,17 @@ def check_unfinished(data: bytes, start: int, limits: HeadLimits) -> None:
     """Refuse early what can never become a head: not HTTP at all, bare line feeds, too much. `start`: what is new."""
     if data[0] not in _TOKEN_START:
         raise _malformed("this is not HTTP/1.1")
-    if data.count(b"\n", start) != data.count(b"\r\n", max(0, start - 1)):
-        raise _malformed("a line of the head ends without CR")
+    if has_bare_line_end(data, start):
+        raise _malformed("a line of the head does not end in CRLF")
     if len(data) > limits.head:
         raise _oversized(data, limits)
+
+
+def has_bare_line_end(data: bytes, start: int) -> bool:
+    """Tell whether a line of an unfinished head ends in CR or LF alone: it never ends. `start`: what is new."""
+    ends = data.count(b"\r\n", max(0, start - 1))
+    returns = data.count(b"\r", max(0, start - 1)) - data.endswith(b"\r")
+    return data.count(b"\n", start) != ends or returns != ends
 
 
 def _oversized(data: bytes, limits: HeadLimits) -> Refusal:
@@ -149,7 +158,7 @@ class RequestReader:
             self._block, self._minor = block, minor
         if target.startswith(b"/") or (target == b"*" and method == "OPTIONS"):
             return RequestHead(method, target, minor, self._said)
-        origin, authority = _origin_form(target)
+        origin, authority = _origin_form(target, method)
         fields = self._said.fields.with_line(b"Host", authority)  # RFC 9112 section 3.2.2: the absolute form's own
         return RequestHead(method, origin, minor, self._said, fields, authority)
 
@@ -160,9 +169,10 @@ _NOTHING_SAID = Said(NO_FIELDS, b"", Framing.NONE, 0, keep_alive=False, upgrade=
 def _request_line(line: bytes, limits: HeadLimits) -> tuple[str, bytes, int]:
     try:
         spelt, target, version = line.split(b" ")
-        method, minor = _METHODS[spelt], _VERSIONS[version]
+        minor = _VERSIONS[version]
     except (ValueError, KeyError):
         raise _refused_line(line) from None
+    method = _METHODS.get(spelt) or _other_method(spelt)
     if len(target) > limits.target:
         raise Refusal(414, "target_too_long", f"the request target is longer than {limits.target} bytes")
     if _TARGET.fullmatch(target) is None:
@@ -172,14 +182,22 @@ def _request_line(line: bytes, limits: HeadLimits) -> tuple[str, bytes, int]:
     return method, target, minor
 
 
+def _other_method(spelt: bytes) -> str:
+    """Return a method that is not known here: the backend knows its own (RFC 9110 section 9.1)."""
+    if not spelt or spelt.translate(None, _TOKEN):
+        raise _malformed("the method is not a token")
+    if len(spelt) > _METHOD_LIMIT:  # RFC 9112 section 3
+        raise Refusal(501, "method", f"a method may have at most {_METHOD_LIMIT} bytes")
+    method = spelt.decode("ascii")
+    return "CONNECT" if method.upper() == "CONNECT" else method  # a backend may take it for one
+
+
 def _refused_line(line: bytes) -> Refusal:
-    """Return what is wrong with a request line: its form, else its version, else its method."""
-    match = _REQUEST_LINE.fullmatch(line)
-    if match is None:
-        return _malformed("the request line is malformed")
-    if match[1] not in (b"1.0", b"1.1"):
-        return Refusal(505, "version", "only HTTP/1.1 and HTTP/1.0 are spoken here")
-    return Refusal(501, "method", "the method is not known")
+    """Return what is wrong with a request line: its form, or its version (RFC 9112 section 2.3)."""
+    words = line.split(b" ")
+    if len(words) != 3 or not all(words) or _VERSION.fullmatch(words[2]) is None:
+        return _malformed("the request line is not a method, a target and a version, with one space between them")
+    return Refusal(505, "version", "only HTTP/1.1 and HTTP/1.0 are spoken here")
 
 
 def _said(block: bytes, minor: int, limits: HeadLimits) -> Said:
@@ -191,15 +209,26 @@ def _said(block: bytes, minor: int, limits: HeadLimits) -> Said:
         raise _malformed("the request head is malformed") from None
     host = _host(minor, fields)
     framing, length = _request_framing(minor, fields, block)
+    if b"expect" in fields:
+        fields = _expecting(minor, fields)
     connection = _listed(fields)
     keep_alive = b"close" not in connection if minor else b"keep-alive" in connection
     upgrade = b""
     if b"upgrade" in fields:
-        if minor and framing is Framing.NONE and b"upgrade" in connection:
+        if minor and framing is not Framing.CHUNKED and not length and b"upgrade" in connection:
             upgrade = _upgrade(fields)
         if not upgrade:
             fields = fields.without(_UPGRADE_FIELDS)
     return Said(fields, host, framing, length, keep_alive=keep_alive, upgrade=upgrade)
+
+
+def _expecting(minor: int, fields: Fields) -> Fields:
+    """Refuse what cannot be met, with a body or without one (RFC 9110 section 10.1.1); HTTP/1.0 knows no Expect."""
+    if not minor:
+        return fields.without((b"expect",))
+    if any(expectation != b"100-continue" for expectation in fields.tokens(b"expect")):
+        raise Refusal(417, "expectation", "100-continue is the only expectation known here")
+    return fields
 
 
 def _upgrade(fields: Fields) -> bytes:
@@ -212,20 +241,25 @@ def _host(minor: int, fields: Fields) -> bytes:
     host = fields.get(b"host")
     if (host is None and minor) or fields.repeats(b"host"):
         raise Refusal(400, "host", "a request needs exactly one Host field")
-    if host and not _HOST.fullmatch(host):
+    if host is not None and not names_host(host):
         raise Refusal(400, "host", "the Host field is not a host name")
     return host or b""
 
 
-def _origin_form(target: bytes) -> tuple[bytes, bytes]:
-    """Return path and authority of an absolute-form target (RFC 9112 sections 3.2 and 3.3)."""
+def _origin_form(target: bytes, method: str) -> tuple[bytes, bytes]:
+    """Return path and authority of an absolute-form target (RFC 9112 sections 3.2 and 3.3).
+
+    OPTIONS without a path and a query asks about the whole server (RFC 9112 section 3.2.4).
+    """
     scheme, separator, rest = target.partition(b"://")
     if not separator or scheme.lower() not in (b"http", b"https"):
         raise _malformed("the request target is neither a path nor an absolute URL")
     named, slash, path = rest.partition(b"/")
     named, mark, query = named.partition(b"?") if not slash else (named, b"", b"")
-    if not named or not _HOST.fullmatch(named):
+    if not names_host(named):
         raise Refusal(400, "host", "the request target's authority is not a host name")
+    if method == "OPTIONS" and not slash and not mark:
+        return b"*", named
     return b"/" + path + mark + query, named
 
 
@@ -235,11 +269,18 @@ def _request_framing(minor: int, fields: Fields, block: bytes) -> tuple[Framing,
         if not minor:
             raise _malformed("HTTP/1.0 knows no Transfer-Encoding")
         if not _plainly_chunked(fields, block):
-            raise Refusal(501, "transfer_encoding", "chunked is the only transfer coding known here")
+            raise _refused_coding(fields.tokens(b"transfer-encoding"))
         if lengths:
             raise _malformed("both Content-Length and Transfer-Encoding")
         return Framing.CHUNKED, 0
     return (Framing.LENGTH, _length(lengths)) if lengths else (Framing.NONE, 0)
+
+
+def _refused_coding(codings: list[bytes]) -> Refusal:
+    """Return why a request's transfer codings are refused (RFC 9112 sections 6.1 and 6.3)."""
+    if b"chunked" in codings and codings[-1] != b"chunked":
+        return _malformed("a transfer coding follows chunked: nothing tells where the body ends")
+    return Refusal(501, "transfer_encoding", "chunked is the only transfer coding known here")
 
 
 def _plainly_chunked(fields: Fields, block: bytes) -> bool:
@@ -280,6 +321,8 @@ def _response_head(raw: bytes, method: str) -> ResponseHead:
     except MalformedLines:
         raise BadAnswer("the response head is malformed") from None
     minor, status = line[1] == b"1", int(line[2])
+    if b"content-length" in fields:
+        fields = _one_length(fields)
     framing, length = _response_framing(status, method, fields, block)
     if not minor and b"transfer-encoding" in fields:
         raise BadAnswer("HTTP/1.0 knows no Transfer-Encoding")
@@ -293,6 +336,15 @@ def _response_head(raw: bytes, method: str) -> ResponseHead:
         status, line[3] or b"", fields, crossing, framing, length,
         keep_alive=keep_alive, bounded=bounded, events=events,
     )  # fmt: skip
+
+
+def _one_length(fields: Fields) -> Fields:
+    """Return the fields with one Content-Length where a backend said the same one several times (RFC 9110 8.6)."""
+    value = fields[b"content-length"]
+    if value.isdigit() and not fields.repeats(b"content-length"):
+        return fields
+    members = [member.strip(b" \t") for line in fields.all(b"content-length") for member in line.split(b",")]
+    return fields.with_line(b"Content-Length", members[0]) if len(set(members)) == 1 else fields
 
 
 def _response_framing(status: int, method: str, fields: Fields, block: bytes) -> tuple[Framing, int]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from proxy.errors import BrokenBody, Refusal
 from proxy.exchange import Exchange
+from proxy.policy.retry import sent_once
 from proxy.wire.bodies import decoder
 from proxy.wire.heads import trailers_that_cross
 from proxy.wire.relay import Relay
@@ -31,17 +32,10 @@ class Incoming:
         self._collected: list[bytes] = []
         self._size = 0
         self._check_size(length)
-        self.owes_continue = self._expects()
-        if length > exchange.route.replay_limit:
-            self.owes_continue = False  # the backend is asked, and its 100 is passed on (W7)
+        self.owes_continue = b"expect" in exchange.request.fields and not self.done
+        if length > exchange.route.replay_limit or (self.owes_continue and sent_once(exchange.route, exchange.request)):
+            self.owes_continue = False  # the backend is asked, and its 100 is passed on (RFC 9110 section 10.1.1)
             self._stream()
-
-    def _expects(self) -> bool:
-        request = self.exchange.request
-        values = request.fields.all(b"expect") if request.minor else []
-        if any(value.strip().lower() != b"100-continue" for value in values):
-            raise Refusal(417, "expectation", "100-continue is the only expectation known here")
-        return bool(values)
 
     def _check_size(self, size: int) -> None:
         most = self.exchange.route.max_body

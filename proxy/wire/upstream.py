@@ -10,7 +10,7 @@ from proxy.fields import Fields, Lines
 from proxy.message import Failure, Framing, Outcome, Reader, Request, Response
 from proxy.parts import Interim
 from proxy.wire.bodies import Decoder, chunk, decoder, framed, last_chunk
-from proxy.wire.heads import WHOLE_LIMIT, ResponseHead, ResponseReader, trailers_that_cross
+from proxy.wire.heads import WHOLE_LIMIT, ResponseHead, ResponseReader, has_bare_line_end, trailers_that_cross
 from proxy.wire.relay import Relay
 from proxy.wire.rules import PoolRules
 from proxy.wire.tunnel import Tunnel
@@ -215,7 +215,8 @@ class UpstreamConnection:
 
     def _read_heads(self, data: bytes) -> None:
         """Read interim heads and the final one."""
-        data = self._pending + data if self._pending else data
+        start = len(self._pending)
+        data = self._pending + data if start else data
         while (end := data.find(b"\r\n\r\n")) >= 0 and end <= self._pool.rules.head_limit:
             try:
                 head = self._heads.read(data[: end + 4], self._method)
@@ -224,7 +225,7 @@ class UpstreamConnection:
             except BadAnswer as bad:
                 self._not_http(str(bad))
                 return
-            data = data[end + 4 :]
+            data, start = data[end + 4 :], 0
             if head.status >= 200 or head.status == 101:
                 self._pending = b""
                 self._begin(head, data)
@@ -234,6 +235,8 @@ class UpstreamConnection:
         self._pending = data
         if len(data) > self._pool.rules.head_limit or data[:7] != b"HTTP/1."[: len(data)]:
             self._not_http("not a response head")
+        elif has_bare_line_end(data, start):
+            self._not_http("a line of the head does not end in CRLF")
 
     def _not_http(self, why: str) -> None:
         detail = f"the backend's answer is not valid HTTP/1.1: {why}"

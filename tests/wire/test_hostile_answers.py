@@ -13,8 +13,10 @@ HOSTILE: dict[str, bytes] = {
     "length_and_chunked": OK + MARK + b"Content-Length: 7\r\nTransfer-Encoding: chunked\r\n" + END + b"0\r\n\r\n",
     "chunked_and_length": OK + MARK + b"Transfer-Encoding: chunked\r\nContent-Length: 7\r\n" + END + b"0\r\n\r\n",
     "two_lengths": OK + MARK + b"Content-Length: 7\r\nContent-Length: 8\r\n" + END + BODY,
-    "two_equal_lengths": OK + MARK + b"Content-Length: 7\r\nContent-Length: 7\r\n" + END + BODY,
-    "list_of_lengths": OK + MARK + b"Content-Length: 7, 7\r\n" + END + BODY,
+    "list_of_lengths": OK + MARK + b"Content-Length: 7, 8\r\n" + END + BODY,
+    "list_of_odd_lengths": OK + MARK + b"Content-Length: 7, 07\r\n" + END + BODY,
+    "list_of_half_lengths": OK + MARK + b"Content-Length: 7,\r\n" + END + BODY,
+    "list_of_words": OK + MARK + b"Content-Length: a, a\r\n" + END + BODY,
     "signed_length": OK + MARK + b"Content-Length: +7\r\n" + END + BODY,
     "negative_length": OK + MARK + b"Content-Length: -7\r\n" + END + BODY,
     "hex_length": OK + MARK + b"Content-Length: 0x7\r\n" + END + BODY,
@@ -30,6 +32,9 @@ HOSTILE: dict[str, bytes] = {
     "folded_field": OK + MARK + b"X-A: b\r\n c\r\n" + END,
     "bare_lf_field": OK + MARK + b"X-A: b\nSet-Cookie: hostile=1\r\n" + END,
     "bare_lf_start": b"HTTP/1.1 200 OK\n" + MARK + END,
+    "bare_lf_everywhere": b"HTTP/1.1 200 OK\nX-Mark: hostile\n\nhostile",
+    "bare_lf_so_far": b"HTTP/1.1 200 OK\r\nX-Mark: hostile\n",
+    "bare_cr_so_far": b"HTTP/1.1 200 OK\rX-Mark: hostile\r",
     "bare_cr_in_value": OK + MARK + b"X-A: b\rSet-Cookie: hostile=1\r\n" + END,
     "nul_in_value": OK + MARK + b"X-A: b\0c\r\n" + END,
     "control_in_value": OK + MARK + b"X-A: b\x01c\r\n" + END,
@@ -86,6 +91,15 @@ async def test_it_is_a_502_and_not_one_byte_of_it_goes_on(wire: Wire, name: str)
     assert (await again.head()).start == b"GET /next HTTP/1.1"
     await again.say(OK + b"Content-Length: 2\r\n\r\nhi")
     assert (await client.message()).body == b"hi"
+
+
+async def test_a_bad_head_after_an_interim_one_fails_at_once(wire: Wire) -> None:
+    """RFC 9112 section 2.2: what ends in LF alone never becomes a head, and nobody waits for the deadline."""
+    client, backend, _ = await wire.asked(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    await backend.say(b"HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 200 OK\nX-Mark: hostile\n\n")
+    assert (await client.head()).status == 103
+    assert (await client.message()).status == 502
+    assert b"hostile" not in client.heard
 
 
 BROKEN_BODIES: dict[str, bytes] = {

@@ -3,15 +3,19 @@
 from tests.wire.conftest import Start
 from tests.wire.kit import Wire
 
+# a PUT may be sent again on this route, so its body is kept
+RESENDS = '[[routes]]\nmatch = "PUT /x"\noperation = "put"\nupstream = "backend"\n'
+PUT = b"PUT /x HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n"
 POST = b"POST /x HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n"
 HI = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-async def test_a_body_that_is_kept_is_asked_for_by_the_sidecar(wire: Wire) -> None:
+async def test_a_body_that_is_kept_is_asked_for_by_the_sidecar(start: Start) -> None:
     """The client gets its 100 before the backend hears of the request, and the backend sees no Expect."""
+    wire = await start(more=RESENDS)
     client = await wire.client()
-    await client.say(POST + b"Content-Length: 4\r\n\r\n")
+    await client.say(PUT + b"Content-Length: 4\r\n\r\n")
     await client.hears(CONTINUE)
     assert wire.backend.lines == []
     await client.say(b"body")
@@ -51,10 +55,11 @@ async def test_a_refused_upload_is_never_sent(start: Start) -> None:
     assert await client.rest() == b""
 
 
-async def test_a_client_that_does_not_wait_is_not_made_to(wire: Wire) -> None:
+async def test_a_client_that_does_not_wait_is_not_made_to(start: Start) -> None:
     """The body may come with the head; the 100 is said all the same, before the answer."""
+    wire = await start(more=RESENDS)
     client = await wire.client()
-    await client.say(POST + b"Content-Length: 4\r\n\r\nbody")
+    await client.say(PUT + b"Content-Length: 4\r\n\r\nbody")
     backend = await wire.backend.connection()
     assert (await backend.message()).body == b"body"
     await backend.say(HI)
@@ -62,10 +67,11 @@ async def test_a_client_that_does_not_wait_is_not_made_to(wire: Wire) -> None:
     assert (await client.message()).body == b"hi"
 
 
-async def test_the_100_waits_for_its_turn(wire: Wire) -> None:
+async def test_the_100_waits_for_its_turn(start: Start) -> None:
     """In a pipeline it comes after the answers to what was asked before."""
+    wire = await start(more=RESENDS)
     client = await wire.client()
-    await client.say(b"GET /first HTTP/1.1\r\nHost: a\r\n\r\n" + POST + b"Content-Length: 4\r\n\r\n")
+    await client.say(b"GET /first HTTP/1.1\r\nHost: a\r\n\r\n" + PUT + b"Content-Length: 4\r\n\r\n")
     backend = await wire.backend.connection()
     await backend.head()
     assert client.heard == b""

@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 
 from proxy.errors import Refusal
+from proxy.fields import Fields
 from proxy.policy.idempotency import Key, accepted, mint, minted
 from proxy.policy.routing import Idempotency
 from tests.unit.policy.samples import WALL, request, route
@@ -14,13 +15,43 @@ from tests.unit.policy.samples import WALL, request, route
 INJECT = route(operation="create", idempotency=Idempotency.INJECT)
 
 
-@pytest.mark.parametrize("value", ["k", '"quoted"', "!~", "x" * 255, "val_123-create-1765751234567"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "k",
+        '"quoted"',
+        "!~",
+        "x" * 255,
+        "val_123-create-1765751234567",
+        '"a b"',
+        '" "',
+        r'"a \" b \\"',
+        '"' + " " * 253 + '"',
+    ],
+)
 def test_a_clients_key_passes_byte_for_byte(value: str) -> None:
-    """I1: 1 to 255 visible ASCII characters are the client's business."""
+    """1 to 255 visible ASCII characters, or a string of RFC 9651 section 3.3.3, are the client's business."""
     assert accepted(INJECT, request("POST", Idempotency_Key=value)) == Key(value.encode(), "client")
 
 
-@pytest.mark.parametrize("value", ["", "x" * 256, "a b", "a\tb", "\xe4", "\x7f", "\x00"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "x" * 256,
+        "a b",
+        "a\tb",
+        "\xe4",
+        "\x7f",
+        "\x00",
+        '"a b',
+        'a b"',
+        '"a" b',
+        r'"a \b"',
+        '"a\tb c"',
+        '"' + " " * 254 + '"',
+    ],
+)
 def test_any_other_key_is_refused(value: str) -> None:
     """I1: everything else is a 400 that leaves the connection open."""
     with pytest.raises(Refusal) as caught:
@@ -33,6 +64,16 @@ def test_a_route_without_idempotency_looks_at_no_key() -> None:
     off = route(idempotency=Idempotency.OFF)
     assert accepted(off, request("POST", Idempotency_Key="a b")) is None
     assert minted(off, request("POST"), "r1", WALL, Random(1)) is None
+
+
+@pytest.mark.parametrize("idempotency", Idempotency)
+@pytest.mark.parametrize("second", ["k1", "k2"])
+def test_two_lines_are_no_key(idempotency: Idempotency, second: str) -> None:
+    """RFC 9651 section 3.3: an item is one line. A backend could read either, so it is refused on every route."""
+    asked = request("POST")
+    asked.fields = Fields(((b"Idempotency-Key", b"k1"), (b"idempotency-key", second.encode())))
+    with pytest.raises(Refusal, match="more than one Idempotency-Key line"):
+        accepted(route(idempotency=idempotency), asked)
 
 
 def test_no_key_was_sent() -> None:

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import Reason
-from proxy.message import Failure, Outcome
-from proxy.policy.retry import Again, Decision, Question, RetryBudget, RetryPolicy, Stop, retry_after
-from proxy.policy.routing import RetryRules
+from proxy.message import Failure, Outcome, Request
+from proxy.policy.retry import Again, Decision, Question, RetryBudget, RetryPolicy, Stop, retry_after, sent_once
+from proxy.policy.routing import Idempotency, RetryRules, Route, SubjectRule
 from tests.unit.policy.samples import OPEN, REFUSED, RESET, TIMED_OUT, WALL, request, response, route
 
 EXACT = RetryRules(jitter=0.0)
@@ -213,6 +213,8 @@ def test_what_does_not_fit_is_not_tried() -> None:
         (Question("get"), RESET, "not_idempotent"),
         (Question("PURGE"), RESET, "not_idempotent"),
         (Question("GET", replayable=False), REFUSED, "body_not_replayable"),
+        (Question("POST", replayable=False, unread=True), REFUSED, None),
+        (Question("POST", replayable=False, unread=True), RESET, "body_not_replayable"),
         (Question("GET", resend=False), RESET, "sent"),
         (Question("GET", resend=False), REFUSED, None),
     ],
@@ -319,3 +321,28 @@ def test_only_retries_cost() -> None:
 def test_an_empty_budget_says_so() -> None:
     """T8: the reason is the budget's, for the record and the metric."""
     assert decide(RESET, budget=RetryBudget(share=0.0, floor=0.0)) == Stop("budget", denied=True)
+
+
+KEYED = route(idempotency=Idempotency.INJECT, honours_idempotency=True)
+
+
+@pytest.mark.parametrize(
+    ("on", "asked", "once"),
+    [
+        (route(resend=False), request("PUT"), True),
+        (route(retry=RetryRules(max_retries=0)), request("PUT"), True),
+        (route(), request("PUT"), False),
+        (route(), request("POST"), True),
+        (route(), request("FROB"), True),
+        (route(rejected_means_unprocessed=True), request("POST"), False),
+        (KEYED, request("POST"), False),
+        (route(honours_idempotency=True), request("POST"), True),
+        (route(honours_idempotency=True), request("POST", Idempotency_Key="k"), False),
+        (route(resend=False, subject=SubjectRule("body", "/id")), request("POST"), False),
+        (route(resend=False, subject=SubjectRule("path", "report_id")), request("POST"), True),
+        (route(resend=False, idempotency=Idempotency.REPLAY), request("POST"), False),
+    ],
+)
+def test_what_is_sent_once_needs_no_whole_body(on: Route, asked: Request, once: bool) -> None:
+    """RFC 9110 section 10.1.1: then the backend may say whether it wants the body."""
+    assert sent_once(on, asked) is once

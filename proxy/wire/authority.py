@@ -1,0 +1,36 @@
+"""Which authorities name a host (RFC 9110 section 7.2, RFC 3986 section 3.2.2): of a Host field or a request target."""
+
+import re
+from ipaddress import AddressValueError, IPv6Address
+
+_NAME = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=-]*(?:%[0-9A-Fa-f]{2}[A-Za-z0-9._~!$&'()*+,;=-]*)*")
+_ADDRESS = re.compile(rb"[0-9A-Fa-f:.]{2,45}")  # what an IPv6 address may hold; a zone is no host's business
+_PORT_DIGITS = 5
+_PORT_LIMIT = 65_535
+
+
+def names_host(authority: bytes) -> bool:
+    """Tell whether `authority` is one host, which is not empty, and perhaps a port.
+
+    An http URI with an empty host is invalid (RFC 9110 section 4.2.1). User information is refused.
+    """
+    if authority.startswith(b"["):
+        address, bracket, port = authority[1:].partition(b"]")
+        return bool(bracket) and _is_ipv6(address) and (not port or (port.startswith(b":") and _is_port(port[1:])))
+    name, _, port = authority.partition(b":")
+    return bool(name) and _NAME.fullmatch(name) is not None and _is_port(port)
+
+
+def _is_port(port: bytes) -> bool:
+    """Tell whether `port` is a port, or empty as RFC 3986 section 3.2.3 allows."""
+    return not port or (port.isdigit() and len(port) <= _PORT_DIGITS and int(port) <= _PORT_LIMIT)
+
+
+def _is_ipv6(address: bytes) -> bool:
+    if _ADDRESS.fullmatch(address) is None:
+        return False
+    try:
+        IPv6Address(address.decode("ascii"))
+    except AddressValueError:
+        return False
+    return True
