@@ -117,7 +117,8 @@ class Request:
         return isinstance(self.body, bytes)
 
     def __repr__(self) -> str:
-        return f"<Request {self.method} {self.target!r}>"
+        path, mark, _ = self.target.partition(b"?")  # a query may hold secrets, and this text goes into logs
+        return f"<Request {self.method} {path + mark!r}>"
 
 
 class Response(NamedTuple):

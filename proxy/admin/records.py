@@ -1,13 +1,12 @@
 """Which of the newest audit records were asked for, and in which form: the audit room's own filters and columns."""
 
-import csv
 from collections.abc import Iterable, Mapping
 from io import StringIO
 
 import orjson
 
 from proxy.admin.control import Record
-from proxy.audit.export import COLUMNS, row
+from proxy.audit.export import COLUMNS, csv_header, csv_row, row
 from proxy.audit.reader import Query
 
 PARAMETERS = ("report_id", "operation", "correlation_id", "failures", "since", "until", "format", "limit")
@@ -55,7 +54,7 @@ def _query(asked: Mapping[str, str]) -> Query:
 
 def _csv(found: Iterable[Record]) -> bytes:
     table = StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(row(record) for record in found)
+    csv_header(COLUMNS, table)
+    for record in found:
+        csv_row(row(record), table)
     return table.getvalue().encode()

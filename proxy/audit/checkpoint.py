@@ -1,13 +1,16 @@
-"""Checkpoints: how far the trail went, said outside of it and signed, so that a cut tail or a trail made anew shows.
+"""Checkpoints state outside of the trail how far it went, so that a cut tail or a trail written anew shows.
 
-A line is one JSON object: `v`, `ts`, `seq` and `head` (the hash of that record), `key` (which one, never what) and
-`mac`, over the line's own bytes without the `mac` member.
+A line is one JSON object: `v`, `n` (1 for the first checkpoint, then one more each), `ts`, `seq` and `head` (number and
+hash of a record), `key` (the key's name, never the key), `prev` (SHA-256 of the line before) and `mac`, over the line's
+own bytes without the `mac` member. Lines of version 1 have no `n` and no `prev`.
 """
 
+import errno
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from hmac import compare_digest, digest
 from pathlib import Path
@@ -18,11 +21,15 @@ import structlog
 
 from proxy.audit.chain import Link, timestamp
 from proxy.audit.files import NoTrailError, TrailError
+from proxy.audit.own_file import open_own
+from proxy.errors import StartError
 
-VERSION = 1
+VERSION = 2
 MIN_KEY_BYTES = 32
 _PEM = b"-----BEGIN "
-_TAIL = re.compile(rb',"mac":"([0-9a-f]*)"\}\n?')
+_TAIL = re.compile(rb',"mac":"([0-9a-f]{0,512})"\}\n?')
+_MAX_LINE = 4096  # bytes; a checkpoint has about 330
+_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 log = structlog.get_logger(__name__)
 
@@ -99,37 +106,98 @@ class CheckpointRules:
     every: int = 1_000
 
 
+class Position(NamedTuple):
+    """A place in the chain of checkpoints: how many there are up to here, and the SHA-256 of the last one's line."""
+
+    n: int
+    hash: bytes
+
+    @classmethod
+    def after(cls, line: bytes, n: int) -> "Position":
+        """Return the place behind a line, newline included."""
+        return cls(n, sha256(line).hexdigest().encode())
+
+
+NO_CHECKPOINT = Position(0, b"0" * 64)
+
+
 class Checkpoints:
     """Write a checkpoint for every link that became durable; in the writer's thread.
 
-    The file is opened anew for each line: it may be moved away at any time, to another machine best of all.
+    The file is opened anew for each line: it may be moved away at any time, to another machine best of all. The chain
+    goes on in the new file.
     """
 
     def __init__(self, rules: CheckpointRules, wall: Callable[[], float]) -> None:
         self.rules = rules
         self._wall = wall
+        self._position = NO_CHECKPOINT
         self._failing = False
 
-    def durable(self, last: Link) -> None:
-        """Take down that the trail reaches to this link. A failure is logged, and the next one covers this one too."""
-        line = seal(timestamp(self._wall()), last, self.rules.key)
+    def resume(self) -> "Checkpoint | None":
+        """Continue behind the last whole checkpoint of the file and return it; blocking.
+
+        An unfinished last line, which a crash leaves, is cut off. Raises StartError for a file that is not ours.
+        """
         try:
-            fd = os.open(self.rules.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                os.write(fd, line)
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+            fd = open_own(self.rules.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StartError(f"audit.checkpoints {self.rules.path}: {error.strerror}") from error
+        try:
+            return self._resume(fd)
+        finally:
+            os.close(fd)
+
+    def _resume(self, fd: int) -> "Checkpoint | None":
+        size = os.fstat(fd).st_size
+        end = os.pread(fd, 2 * _MAX_LINE, max(0, size - 2 * _MAX_LINE))
+        whole, newline, torn = end.rpartition(b"\n")
+        if torn:
+            os.ftruncate(fd, size - len(torn))
+        if not newline:
+            return None
+        line = whole.rpartition(b"\n")[2] + b"\n"
+        claim = _parse(line, 0, [self.rules.key], None)
+        self._position = Position.after(line, claim.n)
+        return claim
+
+    def durable(self, last: Link) -> None:
+        """Record that the trail reaches to this link. A failure is logged, and the next one covers this one too."""
+        line = seal(timestamp(self._wall()), last, self.rules.key, self._position)
+        try:
+            self._append(line)
         except OSError as error:
             if not self._failing:
                 log.error("audit_checkpoint_failed", path=str(self.rules.path), error=str(error))
             self._failing = True
         else:
+            self._position = Position.after(line, self._position.n + 1)
             self._failing = False
+
+    def _append(self, line: bytes) -> None:
+        """Append a line and fsync it, or leave the file as it was: half a line would spoil the next one."""
+        fd = open_own(self.rules.path, _FLAGS)
+        try:
+            size = os.fstat(fd).st_size
+            try:
+                if os.write(fd, line) != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(fd)
+            except OSError:
+                os.ftruncate(fd, size)
+                raise
+        finally:
+            os.close(fd)
 
 
 class Checkpoint(NamedTuple):
-    """What one line claims. `signed`: by a key that was given, or none was; `foreign`: by one that was not."""
+    """What one line claims.
+
+    `signed`: by a key that was given, or none was; `foreign`: by a key that was not given; `follows`: it continues the
+    line before; `n` is 0 for a line of version 1.
+    """
 
     seq: int
     head: bytes
@@ -137,11 +205,16 @@ class Checkpoint(NamedTuple):
     signed: bool
     foreign: bool
     line: int
+    follows: bool = True
+    n: int = 0
 
 
-def seal(ts: str, last: Link, key: Key) -> bytes:
+def seal(ts: str, last: Link, key: Key, after: Position = NO_CHECKPOINT) -> bytes:
     """Return a checkpoint's line, newline included."""
-    claim = {"v": VERSION, "ts": ts, "seq": last.seq, "head": last.hash.decode(), "key": key.name}
+    claim = {
+        "v": VERSION, "n": after.n + 1, "ts": ts, "seq": last.seq, "head": last.hash.decode(), "key": key.name,
+        "prev": after.hash.decode(),
+    }  # fmt: skip
     body = orjson.dumps(claim)
     return b"".join((body[:-1], b',"mac":"', key.sign(body).hex().encode(), b'"}\n'))
 
@@ -149,13 +222,16 @@ def seal(ts: str, last: Link, key: Key) -> bytes:
 def read(file: Path, keys: Sequence[Key] = ()) -> Iterator[Checkpoint]:
     """Yield the checkpoints of a file, oldest first; one cut off by a crash at the very end is passed.
 
-    Without keys no signature is checked.
+    Without keys no signature is checked. The first line may continue a file that was moved away. Raises TrailError.
     """
+    position: Position | None = None
     try:
         with file.open("rb") as stream:
-            for number, line in enumerate(stream, start=1):
-                if line.endswith(b"\n"):
-                    yield _parse(line, number, keys)
+            for number, line in enumerate(iter(partial(stream.readline, _MAX_LINE), b""), start=1):
+                if line.endswith(b"\n") or len(line) == _MAX_LINE:
+                    claim = _parse(line, number, keys, position)
+                    position = Position.after(line, claim.n)
+                    yield claim
     except FileNotFoundError:
         raise NoTrailError(f"{file}: no such file: there are no checkpoints to hold the trail against") from None
     except OSError as error:
@@ -167,16 +243,19 @@ def fingerprint(data: bytes) -> str:
     return sha256(data).hexdigest()[:16]
 
 
-def _parse(line: bytes, number: int, keys: Sequence[Key]) -> Checkpoint:
-    tail = _TAIL.search(line)
+def _parse(line: bytes, number: int, keys: Sequence[Key], before: Position | None) -> Checkpoint:
+    """Return what a line claims; `before` is the place behind the line above it, None for a file's first line."""
+    tail = _TAIL.search(line, max(0, len(line) - 600))
     try:
         claim = orjson.loads(line)
         seq, head, name = int(claim["seq"]), str(claim["head"]).encode(), str(claim["key"])
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-        return Checkpoint(0, b"", "", False, False, number)
+        n, prev = int(claim.get("n", 0)), str(claim.get("prev", "")).encode()
+    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError):
+        return Checkpoint(0, b"", "", signed=False, foreign=False, line=number)
     own = [key for key in keys if key.name == name]
     signed = tail is not None and tail.end() == len(line) and _signed(line[: tail.start()] + b"}", tail[1], own)
-    return Checkpoint(seq, head, name, signed or not keys, bool(keys) and not own, number)
+    follows = before is None or (n == before.n + 1 and prev == before.hash) or n == before.n == 0
+    return Checkpoint(seq, head, name, signed or not keys, bool(keys) and not own, number, follows, n)
 
 
 def _signed(data: bytes, mac: bytes, keys: Sequence[Key]) -> bool:

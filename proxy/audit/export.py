@@ -8,6 +8,7 @@ import orjson
 
 from proxy.audit.files import Record
 from proxy.audit.reader import Stats, Summary
+from proxy.audit.text import escaped_json, harmless_cell
 
 COLUMNS = (
     "seq",
@@ -39,24 +40,37 @@ COLUMNS = (
 )
 
 
-def write_json(found: Iterable[Record], out: BinaryIO) -> int:
-    """Write each record's own line, byte for byte, and return how many."""
+def write_json(found: Iterable[Record], out: BinaryIO, *, for_a_person: bool = False) -> int:
+    """Write each record's own line, byte for byte, and return how many.
+
+    `for_a_person`: what a terminal would act on is escaped; the JSON means the same, the bytes differ.
+    """
     count = 0
     for record in found:
-        out.write(record.line.data.removesuffix(b"\n") + b"\n")
+        line = record.line.data.removesuffix(b"\n")
+        out.write((escaped_json(line.decode("utf-8", "replace")).encode() if for_a_person else line) + b"\n")
         count += 1
     return count
 
 
 def write_csv(found: Iterable[Record], out: TextIO) -> int:
     """Write a header and a row for each record, and return how many records; the header comes with the first."""
-    writer = csv.writer(out, lineterminator="\n")
     count = 0
     for count, record in enumerate(found, start=1):
         if count == 1:
-            writer.writerow(COLUMNS)
-        writer.writerow(row(record.fields))
+            csv_header(COLUMNS, out)
+        csv_row(row(record.fields), out)
     return count
+
+
+def csv_header(columns: Iterable[str], out: TextIO) -> None:
+    """Write the names of the columns; they are ours and need no quotes."""
+    csv.writer(out, lineterminator="\n").writerow(columns)
+
+
+def csv_row(cells: Iterable[object], out: TextIO) -> None:
+    """Write a row with every cell in quotes: a separator in a cell never begins a cell."""
+    csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL).writerow(cells)
 
 
 def write_rows_json(columns: tuple[str, ...], rows: Iterable[tuple[object, ...]], out: BinaryIO) -> None:
@@ -68,9 +82,9 @@ def write_rows_json(columns: tuple[str, ...], rows: Iterable[tuple[object, ...]]
 
 def write_rows_csv(columns: tuple[str, ...], rows: Iterable[tuple[object, ...]], out: TextIO) -> None:
     """Write a header and a row for each."""
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([_cell(value) for value in cells] for cells in rows)
+    csv_header(map(harmless_cell, columns), out)
+    for cells in rows:
+        csv_row(map(_cell, cells), out)
 
 
 def write_stats_json(sums: Stats, out: BinaryIO) -> None:
@@ -83,7 +97,7 @@ def write_stats_json(sums: Stats, out: BinaryIO) -> None:
 def write_stats_csv(sums: Stats, out: TextIO) -> None:
     """Write a header, a row for each operation, and one for everything."""
     rows = (*sums.operations, *([sums.overall] if sums.overall else []))
-    csv.writer(out, lineterminator="\n").writerows((Summary._fields, *rows))
+    write_rows_csv(Summary._fields, rows, out)
 
 
 def row(fields: dict[str, object]) -> Iterator[object]:
@@ -100,15 +114,15 @@ def _field(fields: dict[str, object], column: str) -> object:
 
 
 def _cell(value: object) -> object:
-    """Defuse text that a spreadsheet would run as a formula: subjects come from strangers (OWASP, CSV injection)."""
+    """Return what a cell shows; text comes from strangers and must not run as a formula."""
     match value:
         case None:
             return ""
         case bool():
             return "true" if value else "false"
         case dict():
-            return orjson.dumps(value).decode()
-        case str() if value.startswith(("=", "+", "-", "@", "\t", "\r")):
-            return f"'{value}"
+            return harmless_cell(orjson.dumps(value).decode())
+        case str():
+            return harmless_cell(value)
         case _:
             return value

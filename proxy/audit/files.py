@@ -63,7 +63,8 @@ def trails(path: Path) -> list[Trail]:
             return _in_folder(path)
         path.stat()
         named = re.compile(re.escape(path.name) + _ROTATED)
-        return [_trail(path, (file for file in path.parent.iterdir() if named.fullmatch(file.name)))]
+        beside = (file for file in path.parent.iterdir() if named.fullmatch(file.name))
+        return [_trail(path, (file for file in beside if file.name == path.name or not file.is_symlink()))]
     except (FileNotFoundError, NotADirectoryError):
         raise NoTrailError(f"{path}: no such file or folder") from None
     except OSError as error:
@@ -73,7 +74,7 @@ def trails(path: Path) -> list[Trail]:
 def put_aside(path: Path) -> list[Path]:
     """Return the files that our own rotation put aside, oldest first: their names carry the time."""
     named = re.compile(re.escape(path.name) + _OWN)
-    found = (file for file in path.parent.iterdir() if named.fullmatch(file.name))
+    found = (file for file in path.parent.iterdir() if named.fullmatch(file.name) and not file.is_symlink())
     return _once(sorted(found, key=lambda file: file.name.removesuffix(".gz")))
 
 
@@ -122,7 +123,7 @@ def parse(line: Line) -> Record | None:
 def _in_folder(folder: Path) -> list[Trail]:
     groups: dict[str, list[Path]] = {}
     for file in sorted(folder.iterdir()):
-        if match := _IN_FOLDER.fullmatch(file.name):
+        if (match := _IN_FOLDER.fullmatch(file.name)) and not file.is_symlink():
             groups.setdefault(match["name"], []).append(file)
     if not groups:
         raise NoTrailError(f"{folder}: no audit files (*.jsonl) in this folder")

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Protocol
 
 from proxy.audit.chain import GENESIS
+from proxy.audit.own_file import NotOwnError, open_own
 from proxy.audit.recovery import Recovered, recover, recover_rotated
 from proxy.clock import SystemClock
 from proxy.errors import StartError
 
-_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT
 _FIRST_TS = re.compile(rb'[^\n]{0,80}?"ts":"([^"]{20,32})"')
 
 
@@ -171,7 +172,7 @@ class TrailFile:
         self._on_rotated()
 
     def reopen(self) -> None:
-        fd = os.open(self._path, _FLAGS, 0o600)
+        fd = open_own(self._path, _FLAGS)
         old, self._fd = self._fd, fd
         self._synced, self._began = os.fstat(fd).st_size, self._wall()
         os.close(old)
@@ -206,7 +207,7 @@ class TrailFile:
             self._fd = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
             return Recovered(GENESIS, 0)
         self._lock = _locked(self._path.with_name(f"{self._path.name}.lock"))
-        self._fd = os.open(self._path, _FLAGS, 0o600)
+        self._fd = open_own(self._path, _FLAGS)
         recovered = recover(self._fd, self._path)
         self._synced, self._began = os.fstat(self._fd).st_size, self._first_ts()
         _sync_folder(self._path.parent)
@@ -243,7 +244,7 @@ def _is_regular(path: Path) -> bool:
 
 
 def _locked(path: Path) -> int:
-    fd = os.open(path, _FLAGS, 0o600)
+    fd = open_own(path, _FLAGS)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -273,5 +274,7 @@ _CURES: dict[int, str] = {
 
 
 def _cure(error: OSError) -> str:
+    if isinstance(error, NotOwnError):
+        return error.strerror or ""
     reason = error.strerror or str(error)
     return _CURES.get(error.errno or 0, f"{reason}: set audit.path to a file that can be written")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from proxy.audit.chain import GENESIS, MAX_LINE, START, VERSION, Link, unseal
 from proxy.audit.files import TrailError, lines, trails
+from proxy.audit.own_file import open_own
 from proxy.errors import StartError
 
 _WINDOW = 2 * MAX_LINE  # bytes read from the end: room for one whole line of any legal length, and a torn one
@@ -55,7 +56,7 @@ def _after(older: Path, found: Recovered) -> Recovered:
     if older.suffix == ".gz":
         links = (link for line in lines([older]) if (link := unseal(line.data)))
         return Recovered(max(links, default=GENESIS), found.torn_bytes)
-    fd = os.open(older, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+    fd = open_own(older, os.O_RDWR | os.O_APPEND)
     try:
         before = recover(fd, older)
     finally:
@@ -76,7 +77,7 @@ def _begins_a_line(torn: bytes) -> bool:
 
 def _set_aside(fd: int, path: Path, torn: bytes, *, keep: int) -> None:
     """Copy the torn bytes first and cut them second: a crash between leaves them twice, never nowhere."""
-    aside = os.open(f"{path}.torn", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    aside = open_own(f"{path}.torn", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         os.write(aside, torn + b"\n")
         os.fsync(aside)

@@ -1,6 +1,7 @@
 """What of a request may be written down, and how: allow-listed, hashed with this installation's salt, bounded (A9)."""
 
 import os
+import re
 import secrets
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -12,6 +13,12 @@ from proxy.fields import Fields
 
 MAX_TEXT = 512  # characters of any field that a client can choose
 MAX_VALUE = 256  # characters of one query value or header field
+_SUSPECT = re.compile("[;@%A-Z]|[^/]{40}|gh[pousr]_|sk_|xox")  # a path without any of these has no secret known here
+_ENCODED_QUERY = re.compile("%3[Ff].*", re.DOTALL)
+_COLON = re.compile(":|%3[Aa]")
+_TOKEN = re.compile(r"[A-Za-z0-9_\-.~+=%]+")
+_HEX = re.compile("[0-9a-f]+")
+_TOKEN_PREFIXES = ("eyJ", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "sk_", "sk-", "xox", "AKIA", "glpat-")
 _SALT_BYTES = 32
 _MIN_SALT_BYTES = 16
 
@@ -32,8 +39,14 @@ class Redaction:
         return blake2b(secret, key=self.salt, digest_size=8).hexdigest()
 
     def path(self, path: bytes, query: bytes) -> str:
-        """Return the path with its query's names, and the values only of those that may be written down."""
+        """Return the path with its query's names, and the values only of those that may be written down.
+
+        Secrets in the path itself are replaced by rule: what follows an encoded "?", values of path parameters
+        (`;jsessionid=`), user and password before "@", and segments that look like a token.
+        """
         text = path.decode("latin-1")
+        if _SUSPECT.search(text) is not None:
+            text = "/".join([self._segment(segment) for segment in _ENCODED_QUERY.sub("%3F*", text, 1).split("/")])
         if query:
             text += "?" + "&".join(self._parameter(part) for part in query.split(b"&"))
         return text[:MAX_TEXT]
@@ -49,12 +62,34 @@ class Redaction:
         found = ((name, fields.get(name)) for name in self.headers)
         return {name.decode(): value[:MAX_VALUE].decode("latin-1") for name, value in found if value is not None}
 
+    def _segment(self, segment: str) -> str:
+        """Return one segment of a path without the secrets that it may hold."""
+        name, *parameters = segment.split(";")
+        at = max(name.rfind("@"), name.lower().rfind("%40"))
+        if at >= 0 and _COLON.search(name[:at]) is not None:
+            name = "*" + name[at:]
+        shown = ["*" if _is_token(name) else name]
+        shown += [self._parameter(part.encode("latin-1")) for part in parameters]
+        return ";".join(shown)
+
     def _parameter(self, part: bytes) -> str:
         """A part without "=" is a value: a token sent bare is no name."""
         name, equals, _ = part.partition(b"=")
         if name in self.query_parameters:
             return part[:MAX_VALUE].decode("latin-1")
         return (name[:MAX_VALUE] + b"=*").decode("latin-1") if equals else "*"
+
+
+def _is_token(text: str) -> bool:
+    """Tell whether text looks like a secret sent bare: a JSON Web Token, a random string, or a long digest."""
+    if len(text) < 20 or _TOKEN.fullmatch(text) is None:
+        return False
+    if text.startswith(_TOKEN_PREFIXES):
+        return True
+    digit, lower = any(map(str.isdigit, text)), text.lower() == text
+    if lower:
+        return digit and len(text) >= 40 and _HEX.fullmatch(text) is not None
+    return digit and len(text) >= 32 and text.upper() != text
 
 
 def bounded(text: str | None) -> str | None:

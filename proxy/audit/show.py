@@ -9,6 +9,7 @@ from rich.text import Text
 
 from proxy.audit.files import Record
 from proxy.audit.reader import Stats, Summary
+from proxy.audit.text import escaped
 
 _PAGE = 1_000  # rows laid out at once: a long answer needs no more memory than a short one
 _PIPE_WIDTH = 200  # columns where there is no terminal to ask
@@ -95,12 +96,7 @@ def _summary(row: Summary) -> tuple[str, ...]:
 
 
 def _printable(value: object) -> str:
-    """Return text that cannot move the cursor or colour the screen: subjects come from strangers."""
-    return (
-        ""
-        if value is None
-        else "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in str(value))
-    )
+    return "" if value is None else escaped(str(value))
 
 
 def _table(headings: tuple[str, ...], numbers: tuple[str, ...]) -> Table:

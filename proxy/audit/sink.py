@@ -16,8 +16,10 @@ import structlog
 
 from proxy.audit.chain import Chain, Link, timestamp
 from proxy.audit.checkpoint import Checkpoints
+from proxy.audit.files import TrailError
 from proxy.audit.keeper import Keeper, KeepingRules
 from proxy.audit.output import Output, RotationRules, StandardOutput, TrailFile
+from proxy.audit.trail_end import Agreement, compare
 from proxy.audit.writer import Batch, Hooks, Writer, Written
 from proxy.clock import Clock
 
@@ -62,6 +64,7 @@ class AuditLog:
         self._keeper = None if path is None else Keeper(path, self._rules.keeping, self._announce)
         self._output = self._output_to(path, clock)
         self._clock = clock
+        self._path = path
         self._checkpoints = checkpoints
         self._on_write = on_write
         self._writer = Writer(self._output, clock, self._rules.fsync_s, self._hooks())
@@ -114,6 +117,7 @@ class AuditLog:
     async def start(self) -> None:
         """Open the trail, recover its end and begin writing; raises StartError with one line for a person."""
         recovered = await asyncio.to_thread(self._output.open)
+        agreement = await asyncio.to_thread(self._resumed, recovered.last)
         self._chain = Chain(recovered.last.hash, recovered.last.seq)
         self._loop = asyncio.get_running_loop()
         self._limit = self._rules.queue_limit
@@ -123,6 +127,25 @@ class AuditLog:
         if recovered.torn_bytes:
             log.warning("audit_torn_line_set_aside", output=repr(self._output), bytes=recovered.torn_bytes)
             self._submit([self._chain.torn(self._now(), recovered.torn_bytes)], 0)
+        if agreement is not None:
+            self._tell_agreement(agreement)
+
+    def _resumed(self, last: Link) -> Agreement | None:
+        """Continue the checkpoints, and compare the trail with the last one; blocking. Raises StartError."""
+        if self._checkpoints is None or self._path is None:
+            return None
+        claim = self._checkpoints.resume()
+        try:
+            return compare(self._path, last, claim)
+        except TrailError as error:
+            return Agreement(None, str(error))
+
+    def _tell_agreement(self, agreement: Agreement) -> None:
+        """Log what the last checkpoint says of the trail; what it contradicts stands in the trail as well."""
+        tell = log.error if agreement.agrees is False else log.info
+        tell("audit_trail_against_checkpoint", agrees=agreement.agrees, detail=agreement.detail)
+        if agreement.agrees is False:
+            self.note({"ts": self._now(), NOTE: "checkpoint", "agrees": False, "detail": agreement.detail})
 
     def append(self, fields: dict[str, object]) -> None:
         """Take a record; one that cannot be written as JSON is lost, and counted."""
@@ -205,6 +228,8 @@ class AuditLog:
         try:
             self._output.write(memoryview(lines))
             self._output.sync()
+            if self._checkpoints is not None:
+                self._checkpoints.durable(Link(self._chain.seq, b"", self._chain.head))
         except OSError as error:
             log.error("audit_write_failed", output=repr(self._output), error=str(error))
             return False

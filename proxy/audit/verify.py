@@ -24,6 +24,7 @@ class Condition(IntEnum):
     TORN_TAIL = 13
     CUT_TAIL = 14
     WRONG_KEY = 15
+    UNCOVERED = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,31 +39,53 @@ class Finding:
     line: int = 0
     seq: int = 0
 
+    unchecked: tuple[str, ...] = ()
+
     def __str__(self) -> str:
         name = self.condition.name.lower().replace("_", " ")
+        if self.unchecked and not self.condition:
+            return f"unbroken, not proven: {self.detail}; not checked: {'; '.join(self.unchecked)}"
         where = f" {self.file} line {self.line} (record {self.seq}):" if self.file else ""
         return f"{name}:{where} {self.detail}"
 
 
-def verify(lines: Iterable[Line], *, partial: bool = False, checkpoints: Iterable[Checkpoint] = ()) -> Finding:
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a trail is held against.
+
+    `keyed`: the signatures were checked with keys, so what no signed checkpoint covers counts for nothing; then at most
+    `uncovered` records may follow the last one. `through`: the walk ends with this record, the end of a trail that is
+    still written.
+    """
+
+    checkpoints: Iterable[Checkpoint] = ()
+    keyed: bool = False
+    uncovered: int = 0
+    through: int | None = None
+
+
+def verify(lines: Iterable[Line], *, partial: bool = False, proof: Proof | None = None) -> Finding:
     """Return the first thing wrong with a trail.
 
     Its oldest files may be gone if a record in it says that they were retired, or if `partial` accepts any. A tail cut
-    off at the end of a line, and a trail whose hashes were all computed anew, show only against checkpoints.
+    off at the end of a line, and a trail whose hashes were all computed anew, show only against checkpoints, and are
+    proven only with their key.
     """
-    return _Walk(lines, partial, _Against(checkpoints)).finding()
+    return _Walk(lines, partial, proof or Proof()).finding()
 
 
 class _Walk:
     """One pass over the lines; `last` and `count` say how far it is good."""
 
-    def __init__(self, lines: Iterable[Line], partial: bool, against: "_Against") -> None:
+    def __init__(self, lines: Iterable[Line], partial: bool, proof: Proof) -> None:
         self._rest = iter(lines)
         self._partial = partial
-        self._against = against
+        self._proof = proof
+        self._against = _Against(proof.checkpoints)
         self._last = GENESIS
         self._count = 0
-        self._beginning: tuple[Line, Link] | None = None  # of a trail whose oldest records nobody has excused yet
+        self._beginning: tuple[Line, Link] | None = None  # of a trail whose oldest records are not there
+        self._excused_by = 0  # the number of the record that says that they were retired
 
     def finding(self) -> Finding:
         for line in self._rest:
@@ -70,19 +93,21 @@ class _Walk:
             finding = self._damaged(line) if link is None else self._next(line, link)
             if finding is not None:
                 return finding
+            if self._last.seq == self._proof.through:
+                break
         return self._at_the_end()
 
     def _next(self, line: Line, link: Link) -> Finding | None:
         if not self._count and link.seq > 1:
             self._last = Link(link.seq - 1, b"", link.prev)
-            self._beginning = None if self._partial else (line, self._last)
+            self._beginning = (line, self._last)
         if link.seq != self._last.seq + 1:
             return self._out_of_step(line, link)
         if link.prev != self._last.hash:
             detail = "it or the record before it was written anew: the hashes do not meet"
             return self._finding(Condition.EDITED, line, link.seq, detail)
         if self._beginning is not None and _RETIRED in line.data and _excuses(line, self._beginning[1]):
-            self._beginning = None
+            self._excused_by = link.seq
         self._last, self._count = link, self._count + 1
         return self._against.judge(line, link, self._count)
 
@@ -98,7 +123,7 @@ class _Walk:
     def _out_of_step(self, line: Line, link: Link) -> Finding:
         """Tell a removed record from a moved or repeated one: what was only moved still comes."""
         expected = self._last.seq + 1
-        if self._beginning is not None and link.seq <= self._beginning[1].seq:
+        if self._unexcused and self._beginning is not None and link.seq <= self._beginning[1].seq:
             first, before = self._beginning
             detail = f"record {link.seq} comes later: {line.file} line {line.number}"
             return self._finding(Condition.REORDERED, first, before.seq + 1, detail)
@@ -110,13 +135,47 @@ class _Walk:
             return self._finding(Condition.REORDERED, line, link.seq, detail)
         return self._finding(Condition.MISSING, line, link.seq, _absent(expected, link.seq - 1))
 
+    @property
+    def _unexcused(self) -> bool:
+        """Tell whether the oldest records are missing and nothing that counts says that they were retired."""
+        covered = self._excused_by and (not self._proof.keyed or self._excused_by <= self._against.met)
+        return self._beginning is not None and not self._partial and not covered
+
     def _at_the_end(self) -> Finding:
-        if self._beginning is not None:
+        against, proof = self._against, self._proof
+        if self._unexcused and self._beginning is not None:
             line, before = self._beginning
-            return self._finding(Condition.MISSING, line, before.seq + 1, _absent(1, before.seq))
-        cut = self._against.cut(self._last, self._count)
+            said = f"; record {self._excused_by} calls them retired, and no signed checkpoint covers it"
+            detail = _absent(1, before.seq) + (said if self._excused_by else "")
+            return self._finding(Condition.MISSING, line, before.seq + 1, detail)
+        cut = against.cut(self._last, self._count)
+        if cut is not None:
+            return cut
+        if proof.keyed and (not against.met or self._last.seq - against.met > proof.uncovered):
+            return Finding(Condition.UNCOVERED, self._last, self._count, self._uncovered())
         detail = f"{self._count:,} records, up to record {self._last.seq} with hash {self._last.hash.decode()}"
-        return cut or Finding(Condition.WHOLE, self._last, self._count, f"{detail}; {self._against}")
+        return Finding(
+            Condition.WHOLE, self._last, self._count, f"{detail}; {against}", unchecked=tuple(self._unchecked())
+        )
+
+    def _uncovered(self) -> str:
+        first, last = self._against.met + 1, self._last.seq
+        if not self._against.met:
+            return "no signed checkpoint speaks of this trail: nothing in it is proven"
+        which = f"record {first} is" if first == last else f"records {first} to {last} are"
+        return f"{which} behind the last signed checkpoint: they may be forged, or checkpoints may have been removed"
+
+    def _unchecked(self) -> Iterator[str]:
+        """Yield what this walk could not prove."""
+        met, last = self._against.met, self._last.seq
+        if not self._proof.keyed:
+            yield "signatures, because no key was given (a trail written anew does not show)"
+        if not met:
+            yield "the end, because no checkpoint speaks of it (a cut tail does not show)"
+        elif met < last:
+            yield f"records {met + 1} to {last}, which no checkpoint covers"
+        if self._beginning is not None and self._partial:
+            yield f"records 1 to {self._beginning[1].seq}, which are not here"
 
     def _finding(self, condition: Condition, line: Line, seq: int, detail: str) -> Finding:
         return Finding(condition, self._last, self._count, detail, line.file, line.number, seq)
@@ -128,29 +187,32 @@ class _Against:
     def __init__(self, checkpoints: Iterable[Checkpoint]) -> None:
         self._rest = iter(checkpoints)
         self._next = next(self._rest, None)
-        self._met = 0
+        self.met = 0  # the last record that a checkpoint speaks of
 
     def __str__(self) -> str:
-        return f"checkpoints agree up to record {self._met}" if self._met else "no checkpoint says where it should end"
+        return f"checkpoints agree up to record {self.met}" if self.met else "no checkpoint says where it should end"
 
     def judge(self, line: Line, link: Link, count: int) -> Finding | None:
         """Return what the checkpoint of this record has against it."""
         while (claim := self._next) is not None and claim.seq <= link.seq:
             self._next = next(self._rest, None)
-            if not claim.signed:
+            if not (claim.signed and claim.follows):
                 return _bad_claim(claim, link, count)
-            if claim.seq < link.seq and not self._met and count == 1:
+            if claim.seq == link.seq - 1 and count == 1 and claim.head != link.prev:
+                detail = f"it does not follow record {claim.seq} of the checkpoint in line {claim.line}"
+                return Finding(Condition.EDITED, link, count, detail, line.file, line.number, link.seq)
+            if claim.seq < link.seq and not self.met and count == 1:
                 continue  # of a file that was retired
             if claim.seq < link.seq or claim.head != link.hash:
                 detail = f"not what the checkpoint in line {claim.line} says of record {claim.seq}: written anew"
                 return Finding(Condition.EDITED, link, count, detail, line.file, line.number, link.seq)
-            self._met = claim.seq
+            self.met = claim.seq
         return None
 
     def cut(self, last: Link, count: int) -> Finding | None:
         """Return that the trail once went further, if it did."""
         claims = [claim for claim in (self._next, *self._rest) if claim is not None]
-        unsigned = next((claim for claim in claims if not claim.signed), None)
+        unsigned = next((claim for claim in claims if not (claim.signed and claim.follows)), None)
         if unsigned is not None:
             return _bad_claim(unsigned, last, count)
         end = max((claim.seq for claim in claims), default=0)
@@ -164,6 +226,9 @@ def _bad_claim(claim: Checkpoint, last: Link, count: int) -> Finding:
     if claim.foreign:
         detail = f"the checkpoint in line {claim.line} is signed with another key ({claim.key})"
         return Finding(Condition.WRONG_KEY, last, count, detail)
+    if claim.signed:
+        detail = f"the checkpoint in line {claim.line} does not continue the one before it: checkpoints were removed"
+        return Finding(Condition.EDITED, last, count, detail)
     return Finding(Condition.EDITED, last, count, f"the checkpoint in line {claim.line} is not as it was signed")
 
 

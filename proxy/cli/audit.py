@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
+from io import TextIOWrapper
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, NoReturn
@@ -25,10 +26,13 @@ from proxy.audit.export import (
     write_stats_json,
 )
 from proxy.audit.files import Line, NoTrailError, Record, Trail, TrailError, lines, trails
+from proxy.audit.own_file import open_own
 from proxy.audit.reader import Query, Stats, records
 from proxy.audit.reader import stats as sum_up
 from proxy.audit.reader import tail as newest_records
-from proxy.audit.verify import Condition, Finding
+from proxy.audit.text import escaped
+from proxy.audit.trail_end import is_written, live_proof
+from proxy.audit.verify import Condition, Finding, Proof
 from proxy.audit.verify import verify as check
 from proxy.clock import SystemClock
 
@@ -129,19 +133,26 @@ def verify(
     checkpoints: Annotated[
         Path | None, typer.Option("--checkpoints", help="Default: PATH.checkpoints, if it is there.")
     ] = None,
+    uncovered: Annotated[
+        int,
+        typer.Option("--allow-uncovered", min=0, help="Accept so many records behind the last signed checkpoint."),
+    ] = 0,
 ) -> None:
     """Check that no record was edited, moved or removed, and name the first that is not as it was written.
 
-    A cut tail and a trail made anew show only against checkpoints, and are proven only with their key.
+    A cut tail and a trail written anew show only against checkpoints, and are proven only with their key. What could
+    not be checked is said. With a key, a trail that is still written is checked up to a checkpoint that covers all that
+    was there when the command began.
 
     Exit status: 0 whole; 10 edited; 11 reordered or repeated; 12 missing; 13 torn tail, which is what a crash leaves;
-    14 cut tail; 15 checkpoints signed with another key; 1 something cannot be read; 2 there is no trail at PATH.
+    14 cut tail; 15 checkpoints signed with another key; 16 records that no signed checkpoint covers; 1 something cannot
+    be read; 2 there is no trail at PATH.
     """
     with _plain_errors():
         keys = [read_key(file) for file in key or ()]
-        findings = [_verified(trail, partial, checkpoints, keys) for trail in trails(path)]
+        findings = [_verified(trail, partial, _claimed(trail, checkpoints, keys, uncovered)) for trail in trails(path)]
     for finding in findings:
-        typer.echo(str(finding))
+        typer.echo(escaped(str(finding)))
     raise typer.Exit(next((finding.condition for finding in findings if finding.condition), Condition.WHOLE).value)
 
 
@@ -181,12 +192,19 @@ def sql(
         _print_table(table.columns, table.rows, format_ or _default_format())
 
 
-def _verified(trail: Trail, partial: bool, checkpoints: Path | None, keys: list[Key]) -> Finding:
-    """Hold a trail against its checkpoints; without a word from the user they may be missing."""
+def _verified(trail: Trail, partial: bool, proof: Proof) -> Finding:
+    return check(lines(trail.files), partial=partial, proof=proof)
+
+
+def _claimed(trail: Trail, checkpoints: Path | None, keys: list[Key], uncovered: int) -> Proof:
+    """Return what to hold a trail against; the checkpoint file may be missing where the user asked for no proof."""
     beside = trail.path.with_name(f"{trail.path.name}.checkpoints")
     file = checkpoints or (beside if keys or beside.exists() else None)
-    claims = () if file is None else read(file, keys)
-    return check(lines(trail.files), partial=partial, checkpoints=claims)
+    if file is None:
+        return Proof()
+    if keys and is_written(trail.path):
+        return live_proof(trail, file, keys, uncovered, _poll)
+    return Proof(read(file, keys), keyed=bool(keys), uncovered=uncovered)
 
 
 def _export(found: Iterable[Record], format_: ExportFormat, output: Path | None) -> int:
@@ -194,15 +212,23 @@ def _export(found: Iterable[Record], format_: ExportFormat, output: Path | None)
     if format_ is ExportFormat.PARQUET:
         if output is None:
             _refuse(2, "Parquet is no stream: add --output FILE")
+        os.close(_created(output))
         written: int = _analytics().write_parquet(found, output)
         return written
     if output is None:
         return _print(found, Format(format_))
-    if format_ is ExportFormat.CSV:
-        with output.open("w", encoding="utf-8", newline="") as text:
-            return write_csv(found, text)
-    with output.open("wb") as out:
+    with os.fdopen(_created(output), "wb") as out:
+        if format_ is ExportFormat.CSV:
+            with TextIOWrapper(out, encoding="utf-8", newline="") as text:
+                return write_csv(found, text)
         return write_json(found, out)
+
+
+def _created(output: Path) -> int:
+    """Return the descriptor of an empty file that nobody else can read."""
+    fd = open_own(output, os.O_WRONLY | os.O_CREAT)
+    os.ftruncate(fd, 0)
+    return fd
 
 
 def _analytics() -> ModuleType:
@@ -281,7 +307,7 @@ def _print(found: Iterable[Record], format_: Format) -> int:
     """Print records and return how many."""
     match format_:
         case Format.JSON:
-            return write_json(found, sys.stdout.buffer)
+            return write_json(found, sys.stdout.buffer, for_a_person=sys.stdout.isatty())
         case Format.CSV:
             return write_csv(found, sys.stdout)
         case Format.TABLE:
@@ -316,7 +342,7 @@ def _say_if_none(count: int) -> None:
 
 
 def _say(text: str) -> None:
-    typer.echo(f"backstay audit: {text}", err=True)
+    typer.echo(escaped(f"backstay audit: {text}"), err=True)
 
 
 def _refuse(status: int, text: str) -> NoReturn:

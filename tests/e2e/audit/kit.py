@@ -19,7 +19,7 @@ import pytest
 
 from proxy.audit.checkpoint import read
 from proxy.audit.files import lines, trails
-from proxy.audit.verify import Finding, verify
+from proxy.audit.verify import Finding, Proof, verify
 from proxy.clock import SystemClock
 from tests.e2e.sidecar import READY, environment
 
@@ -189,7 +189,7 @@ def found(trail: Path) -> Finding:
     """Return what the verifier says of a trail and its rotated files, beside its checkpoints if there are any yet."""
     (whole,) = trails(trail)
     checkpoints = trail.with_name(f"{trail.name}.checkpoints")
-    return verify(lines(whole.files), checkpoints=read(checkpoints) if checkpoints.exists() else ())
+    return verify(lines(whole.files), proof=Proof(read(checkpoints) if checkpoints.exists() else ()))
 
 
 def recorded(trail: Path) -> list[dict[str, object]]:

@@ -3,12 +3,24 @@
 import subprocess
 from pathlib import Path
 
+import orjson
 import pytest
 
-from proxy.audit.chain import Chain, unseal
-from proxy.audit.checkpoint import CheckpointRules, Checkpoints, HmacKey, Key, NoKey, read, read_key, seal
+from proxy.audit.chain import Chain, Link, unseal
+from proxy.audit.checkpoint import (
+    NO_CHECKPOINT,
+    CheckpointRules,
+    Checkpoints,
+    HmacKey,
+    Key,
+    NoKey,
+    Position,
+    read,
+    read_key,
+    seal,
+)
 from proxy.audit.files import NoTrailError, TrailError
-from proxy.audit.verify import Condition, Finding, verify
+from proxy.audit.verify import Condition, Finding, Proof, verify
 from tests.unit.audit.samples import as_lines, fields, sealed
 
 TRAIL = sealed(8)
@@ -21,27 +33,48 @@ TS = "2026-11-23T15:37:00.000000Z"
 def file(tmp_path: Path) -> Path:
     """Return a file with checkpoints of records 3 and 6, signed."""
     path = tmp_path / "audit.jsonl.checkpoints"
-    path.write_bytes(seal(TS, LINKS[2], SECRET) + seal(TS, LINKS[5], SECRET))
+    path.write_bytes(chained(LINKS[2], LINKS[5]))
     return path
 
 
 def judge(lines: list[bytes], file: Path, *keys: Key) -> Finding:
     """Return the finding for these lines beside these checkpoints."""
-    return verify(as_lines(b"".join(lines)), checkpoints=read(file, keys))
+    return verify(as_lines(b"".join(lines)), proof=Proof(read(file, keys), keyed=bool(keys)))
+
+
+def chained(*links: Link, key: Key = SECRET) -> bytes:
+    """Return a file of checkpoints of these records, each of which continues the one before."""
+    position, file = NO_CHECKPOINT, b""
+    for link in links:
+        line = seal(TS, link, key, position)
+        position, file = Position.after(line, position.n + 1), file + line
+    return file
 
 
 @pytest.mark.parametrize("keys", [(), (SECRET,), (NoKey(), SECRET)])
 def test_a_whole_trail_meets_its_checkpoints(file: Path, keys: tuple[Key, ...]) -> None:
     """The finding says how far they reach, with or without the key at hand."""
-    finding = judge(TRAIL, file, *keys)
+    finding = judge(TRAIL[:6], file, *keys)
     assert finding.condition is Condition.WHOLE
     assert "checkpoints agree up to record 6" in finding.detail
+
+
+def test_records_behind_the_last_signed_checkpoint_are_not_called_whole(file: Path) -> None:
+    """Anybody can write them. Without a key the finding says what it could not check."""
+    finding = judge(TRAIL, file, SECRET)
+    assert finding.condition is Condition.UNCOVERED
+    assert "records 7 to 8 are behind the last signed checkpoint" in finding.detail
+    accepted = verify(as_lines(b"".join(TRAIL)), proof=Proof(read(file, [SECRET]), keyed=True, uncovered=2))
+    assert accepted.condition is Condition.WHOLE
+    assert "not checked: records 7 to 8, which no checkpoint covers" in str(accepted)
+    assert str(judge(TRAIL, file)).startswith("unbroken, not proven: 8 records")
+    assert "no key was given" in str(judge(TRAIL, file))
 
 
 @pytest.mark.parametrize("kept", range(9))
 def test_every_cut_behind_the_last_checkpoint_is_found(file: Path, kept: int) -> None:
     """Also a cut of everything; and a cut in the middle of a line does not pass for a crash."""
-    expected = Condition.WHOLE if kept >= 6 else Condition.CUT_TAIL
+    expected = {6: Condition.WHOLE, 7: Condition.UNCOVERED, 8: Condition.UNCOVERED}.get(kept, Condition.CUT_TAIL)
     assert judge(TRAIL[:kept], file, SECRET).condition is expected
     if kept < 6:
         assert judge([*TRAIL[:kept], TRAIL[kept][:50]], file, SECRET).condition is Condition.CUT_TAIL
@@ -77,13 +110,52 @@ def test_every_byte_of_a_checkpoint_matters(file: Path) -> None:
 
 def test_a_trail_that_was_cut_and_went_on_is_found(file: Path) -> None:
     """The next life's checkpoints go back in number: what the earlier ones signed is gone."""
-    file.write_bytes(seal(TS, LINKS[5], SECRET) + seal(TS, LINKS[3], SECRET))
+    file.write_bytes(chained(LINKS[5], LINKS[3]))
     assert judge(TRAIL, file, SECRET).condition is Condition.EDITED
 
 
 def test_a_checkpoint_cut_off_by_a_crash_is_passed(file: Path) -> None:
     """Only the very last line can be: the record it was about is on disk already."""
     file.write_bytes(file.read_bytes() + seal(TS, LINKS[7], SECRET)[:60])
+    assert judge(TRAIL[:6], file, SECRET).condition is Condition.WHOLE
+
+
+@pytest.mark.parametrize("removed", [1, 2])
+def test_a_removed_checkpoint_is_found(file: Path, removed: int) -> None:
+    """The lines are chained: one in the middle is missed. The first may have been moved away with its file."""
+    lines = chained(*LINKS[:4]).splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[:removed] + lines[removed + 1 :]))
+    for keys in ((), (SECRET,)):
+        finding = judge(TRAIL[:4], file, *keys)
+        assert (finding.condition, "checkpoints were removed" in finding.detail) == (Condition.EDITED, True)
+    file.write_bytes(b"".join(lines[1:]))
+    assert judge(TRAIL[:4], file, SECRET).condition is Condition.WHOLE
+
+
+def test_checkpoints_of_the_first_version_are_still_read(file: Path) -> None:
+    """They have no number and no link to the one before; what follows them is chained to the last of them."""
+
+    def first_version(link: Link) -> bytes:
+        body = orjson.dumps({"v": 1, "ts": TS, "seq": link.seq, "head": link.hash.decode(), "key": SECRET.name})
+        return b"".join((body[:-1], b',"mac":"', SECRET.sign(body).hex().encode(), b'"}\n'))
+
+    file.write_bytes(first_version(LINKS[1]) + first_version(LINKS[3]))
+    assert judge(TRAIL[:4], file, SECRET).condition is Condition.WHOLE
+    checkpoints = Checkpoints(CheckpointRules(file, SECRET), lambda: 0.0)
+    checkpoints.resume()
+    checkpoints.durable(LINKS[7])
+    assert judge(TRAIL, file, SECRET).condition is Condition.WHOLE
+
+
+def test_a_restart_continues_the_chain_behind_the_last_whole_checkpoint(file: Path) -> None:
+    """An unfinished line of a crash is cut off, so that it does not spoil the next one."""
+    file.write_bytes(file.read_bytes() + seal(TS, LINKS[6], SECRET)[:60])
+    checkpoints = Checkpoints(CheckpointRules(file, SECRET), lambda: 0.0)
+    claim = checkpoints.resume()
+    assert claim is not None
+    assert (claim.seq, claim.signed, claim.n) == (6, True, 2)
+    checkpoints.durable(LINKS[7])
+    assert [found.n for found in read(file, [SECRET])] == [1, 2, 3]
     assert judge(TRAIL, file, SECRET).condition is Condition.WHOLE
 
 
@@ -92,9 +164,13 @@ def test_retired_files_need_no_checkpoint(file: Path) -> None:
     chain = Chain(LINKS[3].hash, 4)
     rest = sealed(2, chain)
     note = chain.seal({"ts": TS, "note": "retired", "through": 4, "head": LINKS[3].hash.decode(), "files": 1})
-    file.write_bytes(seal(TS, LINKS[2], SECRET) + seal(TS, unseal(rest[1]) or LINKS[0], SECRET))
+    ends = [link for line in (rest[1], note) if (link := unseal(line))]
+    file.write_bytes(chained(LINKS[2], *ends))
     assert judge([*rest, note], file, SECRET).condition is Condition.WHOLE
+    file.write_bytes(chained(LINKS[2], ends[0]))
     assert judge(rest, file, SECRET).condition is Condition.MISSING
+    assert judge([*rest, note], file, SECRET).condition is Condition.MISSING  # anybody may have written the note
+    assert judge([*rest, note], file).condition is Condition.WHOLE
     lie = note.replace(b'"through":4', b'"through":3')
     assert judge([*rest, lie], file, SECRET).condition is Condition.EDITED
 
@@ -113,7 +189,7 @@ def test_the_writer_takes_down_what_became_durable(tmp_path: Path) -> None:
     path.rename(tmp_path / "elsewhere")
     checkpoints.durable(LINKS[1])
     assert path.stat().st_mode & 0o777 == 0o600
-    assert [claim.seq for claim in read(path, [SECRET])] == [2]
+    assert [(claim.seq, claim.n) for claim in read(path, [SECRET])] == [(2, 2)]
     Checkpoints(CheckpointRules(tmp_path / "no" / "folder", SECRET), lambda: 0.0).durable(LINKS[0])
 
 

@@ -1,6 +1,7 @@
 """Export: JSON lines byte for byte, and a table that a spreadsheet can open safely."""
 
 import csv
+import re
 from io import BytesIO, StringIO
 
 import pytest
@@ -47,8 +48,33 @@ def test_nothing_found_is_not_even_a_header() -> None:
     assert table() == []
 
 
-@pytest.mark.parametrize("formula", ["=HYPERLINK(1)", "+1", "-1", "@SUM(1)", "\t=1"])
-def test_text_from_strangers_is_no_formula(formula: str) -> None:
-    """A subject that a spreadsheet would run is marked as text."""
+@pytest.mark.parametrize(
+    ("formula", "shown"),
+    [
+        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+        ("+1", "'+1"),
+        ("-1", "'-1"),
+        ("@SUM(1)", "'@SUM(1)"),
+        ("\uff1d1", "'\uff1d1"),
+        ("a;=1", "a;'=1"),
+        ('a";" =1', 'a";"\' =1'),
+        ("a,-1|@x", "a,'-1|'@x"),
+        ("\t=1", "\\x09=1"),
+        ("a\r\n=1", "a\\x0d\\x0a=1"),
+        ("val\u202e_1\x9b", "val\\u202e_1\\x9b"),
+        ("val-1", "val-1"),
+    ],
+)
+def test_text_from_strangers_is_no_formula(formula: str, shown: str) -> None:
+    """Not where a cell begins, nor where one would begin for a spreadsheet that splits at another character."""
     (row,) = table(fields(subject=formula))
-    assert row["subject"] == f"'{formula}"
+    assert row["subject"] == shown
+
+
+def test_every_cell_is_in_quotes() -> None:
+    """The header's names are ours and are not."""
+    text = StringIO()
+    write_csv(found(fields(subject="a;b")), text)
+    header, line = text.getvalue().splitlines()
+    assert header.startswith("seq,ts,id")
+    assert all(cell.startswith('"') and cell.endswith('"') for cell in re.split(r",(?=\")", line))

@@ -7,6 +7,7 @@ import pytest
 from proxy.audit.redaction import MAX_TEXT, Redaction, bounded, read_salt
 from proxy.errors import StartError
 from proxy.fields import Fields
+from proxy.message import Peer, Request
 
 SALTED = Redaction(b"salt" * 8, frozenset({b"page"}), (b"x-view",), "hashed")
 
@@ -25,6 +26,35 @@ SALTED = Redaction(b"salt" * 8, frozenset({b"page"}), (b"x-view",), "hashed")
 def test_query_values_are_shown_only_by_allow_list(query: bytes, shown: str) -> None:
     """Names stay, values go; a bare token is a value; an escaped name is another name."""
     assert SALTED.path(b"/a", query) == shown
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        (b"/a;jsessionid=1E6FEC0D14D044541DD84D2D013D29ED/b", "/a;jsessionid=*/b"),
+        (b"/a;s3cret;page=2", "/a;*;page=2"),
+        (b"/a%3Ftoken=s3cret&page=2", "/a%3F*"),
+        (b"/a%3ftoken=s3cret/b", "/a%3F*"),
+        (b"/to/http://user:s3cret@host/b", "/to/http://*@host/b"),
+        (b"/to/user%3As3cret%40host", "/to/*%40host"),
+        (b"/share/eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl", "/share/*"),
+        (b"/invite/ghp_16C7e42F292c6912E7710c838347Ae178B4a", "/invite/*"),
+        (b"/reset/q7Zp2LxW0tYb8RkD4mNc6VhJ1sFg3AeU", "/reset/*"),
+        (b"/reset/0f343b0931126a20f133d67c2b018a3b0f343b09", "/reset/*"),
+        (b"/api/sessions/550e8400-e29b-41d4-a716-446655440000", "/api/sessions/550e8400-e29b-41d4-a716-446655440000"),
+        (b"/api/Sessions/val_123/history", "/api/Sessions/val_123/history"),
+        (b"/users/bob@example.com", "/users/bob@example.com"),
+        (b"/a%20b", "/a%20b"),
+    ],
+)
+def test_secrets_in_the_path_are_not_written_down(path: bytes, shown: str) -> None:
+    """Path parameters, an encoded query, user and password, bare tokens; identifiers of reports stay."""
+    assert SALTED.path(path, b"") == shown
+
+
+def test_a_request_in_a_log_line_shows_no_query() -> None:
+    """An unexpected error logs the request."""
+    assert "s3cret" not in repr(Request("GET", b"/a?token=s3cret", Fields(()), Peer("192.0.2.1", 1)))
 
 
 def test_everything_is_bounded() -> None:

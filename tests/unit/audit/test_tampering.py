@@ -9,7 +9,7 @@ import pytest
 from proxy.audit.chain import Chain, unseal
 from proxy.audit.checkpoint import Checkpoint, HmacKey, read, seal
 from proxy.audit.files import Line
-from proxy.audit.verify import Condition, verify
+from proxy.audit.verify import Condition, Proof, verify
 from tests.unit.audit.samples import fields, sealed
 
 SHORT, LONG = sealed(20), sealed(1_000)
@@ -19,7 +19,7 @@ KEY = HmacKey(b"k" * 32)
 def judge(lines: Iterable[bytes], checkpoints: Iterable[Checkpoint] = ()) -> Condition:
     """Return the condition of a file with these lines."""
     numbered = (Line(Path("audit.jsonl"), number, line) for number, line in enumerate(lines, start=1))
-    return verify(numbered, checkpoints=checkpoints).condition
+    return verify(numbered, proof=Proof(checkpoints)).condition
 
 
 def changed(line: bytes, position: int, mask: int) -> list[bytes]:

@@ -112,4 +112,5 @@ def test_the_exit_statuses_tell_conditions_apart() -> None:
         "TORN_TAIL": 13,
         "CUT_TAIL": 14,
         "WRONG_KEY": 15,
+        "UNCOVERED": 16,
     }

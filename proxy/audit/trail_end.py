@@ -1,0 +1,114 @@
+"""The end of a trail: its last records, whether somebody still writes it, and what the last checkpoint says of it."""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from proxy.audit.chain import MAX_LINE, Link, unseal
+from proxy.audit.checkpoint import Checkpoint, Key, read
+from proxy.audit.files import Trail, TrailError, lines, trails
+from proxy.audit.verify import Proof
+
+_BLOCK = 2 * MAX_LINE  # bytes; room for one whole line of any legal length
+_SEARCHED = 64 * MAX_LINE  # bytes that a start looks through for the record of the last checkpoint
+_LOOKS = 50  # at a checkpoint file that does not cover a living trail yet; one is due every second
+
+
+class Agreement(NamedTuple):
+    """What a start found when it compared the trail with the last checkpoint; `agrees` None: not comparable."""
+
+    agrees: bool | None
+    detail: str
+
+
+def last_link(file: Path) -> Link | None:
+    """Return the link of a plain file's last whole record among its last 2 MiB."""
+    return next((link for link in _backwards(file, _BLOCK)), None)
+
+
+def is_written(path: Path) -> bool:
+    """Tell whether a process holds the lock of the trail that is written to this path."""
+    try:
+        fd = os.open(path.with_name(f"{path.name}.lock"), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def live_proof(trail: Trail, file: Path, keys: Sequence[Key], uncovered: int, wait: Callable[[], None]) -> Proof:
+    """Return what to hold a trail against that grows while it is read.
+
+    Wait for a signed checkpoint that covers every record that is there now; the walk ends with it. Where none comes,
+    the proof ends where the checkpoints do.
+    """
+    last = last_link(trail.path) if trail.path.exists() else None
+    wanted = 0 if last is None else last.seq
+    claims: list[Checkpoint] = []
+    for _ in range(_LOOKS):
+        claims = list(read(file, keys))
+        covered = max((claim.seq for claim in claims if claim.signed), default=0)
+        if covered >= wanted:
+            return Proof(claims, keyed=True, uncovered=uncovered, through=covered or None)
+        wait()
+    return Proof(claims, keyed=True, uncovered=uncovered)
+
+
+def compare(path: Path, last: Link, claim: Checkpoint | None) -> Agreement:
+    """Compare the trail, which goes on after `last`, with its last checkpoint; blocking. Raises TrailError."""
+    if claim is None:
+        return Agreement(None, "there is no checkpoint yet" if last.seq else "the trail begins")
+    if not claim.signed:
+        return Agreement(False, "the last checkpoint is not signed with audit.checkpoint_key_file")
+    if claim.seq > last.seq:
+        return Agreement(False, f"the last checkpoint reaches to record {claim.seq}, the trail ends with {last.seq}")
+    found = last if last.seq == claim.seq else _record(path, claim.seq)
+    if found is None:
+        return Agreement(None, f"record {claim.seq} of the last checkpoint is not near the end of the trail")
+    if found.hash != claim.head:
+        return Agreement(False, f"record {claim.seq} is not the one of the last checkpoint: the trail was written anew")
+    return Agreement(True, f"the trail is as the last checkpoint says, up to record {claim.seq}")
+
+
+def _record(path: Path, seq: int) -> Link | None:
+    """Return the link of a record near the end of the trail."""
+    (trail,) = trails(path)
+    left = _SEARCHED
+    for file in reversed(trail.files):
+        for link in _backwards(file, left):
+            if link.seq <= seq:
+                return link if link.seq == seq else None
+        left -= file.stat().st_size
+        if left <= 0:
+            return None
+    return None
+
+
+def _backwards(file: Path, limit: int) -> Iterator[Link]:
+    """Yield the links of whole records, the last one first, of at most the last `limit` bytes."""
+    if file.suffix == ".gz":
+        links = [link for line in lines([file]) if (link := unseal(line.data)) is not None]
+        yield from reversed(links)
+        return
+    try:
+        with file.open("rb") as stream:
+            end = stream.seek(0, os.SEEK_END)
+            first, rest = max(0, end - limit), b""
+            while end > first and len(rest) <= _BLOCK:
+                start = max(first, end - _BLOCK)
+                stream.seek(start)
+                begun, *whole = (stream.read(end - start) + rest).split(b"\n")
+                if start == 0:
+                    begun, whole = b"", [begun, *whole]
+                found = (unseal(line + b"\n") for line in reversed(whole[:-1]))
+                yield from (link for link in found if link is not None)
+                end, rest = start, begun + b"\n"
+    except OSError as error:
+        raise TrailError(f"{file}: {error.strerror}") from error
