@@ -119,4 +119,4 @@ def test_an_outcome_that_nobody_gets_is_let_go() -> None:
 def test_reprs_show_what_matters() -> None:
     """A log line names the request, never its fields."""
     request = Request("GET", b"/a?b", Fields(((b"Authorization", b"secret"),)), PEER)
-    assert repr(request) == "<Request GET b'/a?b'>"
+    assert repr(request) == "<Request GET b'/a?'>"
