@@ -13,6 +13,7 @@ from proxy.policy.balancing import Balancer, EjectionRules
 from proxy.policy.breaker import CircuitBreaker, Mode, State
 from proxy.policy.coalescing import Flights
 from proxy.policy.cors import CorsMemory
+from proxy.policy.disclosure import OWN_FIELDS
 from proxy.policy.identity import Identifier
 from proxy.policy.retry import RetryBudget, RetryPolicy
 from proxy.policy.routing import Route, Router
@@ -68,7 +69,7 @@ class Assembly:
         return Parts(
             Router(routes, catch_all), wiring, self._flights, self._retry, self._shelf.kept, self._shelf.claims,
             self._meter, self._ledger, self._clock, self._random, settings.listen.expose,
-            settings.listen.deadline_header.lower().encode(), self._witness,
+            settings.listen.deadline_header.encode(), _deadline_field(settings), self._witness,
             None if settings.dry_run else self._tracer, self._shelf.replicas,
         )  # fmt: skip
 
@@ -91,11 +92,13 @@ class Assembly:
 
     def _build_upstreams(self, settings: Settings) -> Mapping[str, Upstream]:
         forwarding = Forwarding(settings.listen.via, settings.listen.forwarded)
+        said = frozenset[bytes]() if settings.dry_run else OWN_FIELDS | {_deadline_field(settings)}
         before, self.pools = self.pools, {}
         upstreams: dict[str, Upstream] = {}
         for name, table in settings.upstreams.items():
             addresses = tuple(Address.of(url) for url in table.url)
-            each = [HttpUpstream(self._pool(before, address, table, settings), forwarding) for address in addresses]
+            pools = [self._pool(before, address, table, settings) for address in addresses]
+            each = [HttpUpstream(pool, forwarding, said) for pool in pools]
             upstreams[name] = each[0] if len(each) == 1 else BalancedUpstream(each, self._balancer(name, addresses))
         for pool in before.values():
             if pool not in self.pools.values():
@@ -141,7 +144,11 @@ class Assembly:
 def _own_fields(settings: Settings) -> frozenset[bytes]:
     """Return the request fields that count by what the sidecar makes of them, not by their bytes (C1)."""
     told = {b"x-forwarded-for"} if settings.listen.trusted_proxies else set[bytes]()
-    return frozenset({settings.listen.deadline_header.lower().encode(), *told})
+    return frozenset({_deadline_field(settings), *told})
+
+
+def _deadline_field(settings: Settings) -> bytes:
+    return settings.listen.deadline_header.lower().encode()
 
 
 def _pool_rules(table: UpstreamTable, settings: Settings) -> PoolRules:

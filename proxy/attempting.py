@@ -45,9 +45,10 @@ class Attempting(Answering):
 
     def _to_upstream(self, request: Request, attempt: Attempt, remaining_s: float) -> Lines:
         key = self.key if request is self.request else None  # recovery's own requests carry their own
-        lines = disclosure.to_upstream(self.correlation.id, key, attempt.n, remaining_s)
-        tracer = self._parts.tracer
-        return lines if tracer is None else (*lines, tracer.attempt(self, self._parts.clock.wall()))
+        parts = self._parts
+        lines = disclosure.to_upstream(self.correlation.id, key, attempt.n, remaining_s, parts.deadline_header)
+        tracer = parts.tracer
+        return lines if tracer is None else (*lines, tracer.attempt(self, parts.clock.wall()))
 
     def _timeout(self, request: Request, remaining_s: float) -> float:
         if not self._parts.retry.repeats_timeouts(self.route.retry, self._question(request)):

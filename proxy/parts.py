@@ -12,6 +12,7 @@ from proxy.policy.breaker import CircuitBreaker
 from proxy.policy.claims import Claim, Held, Mine, Orphaned, Standing
 from proxy.policy.coalescing import Flights
 from proxy.policy.cors import CorsMemory
+from proxy.policy.deadline import HEADER
 from proxy.policy.identity import Identifier
 from proxy.policy.kept import Kept
 from proxy.policy.recovery import Result
@@ -209,7 +210,8 @@ class Parts:
     clock: Clock
     random: Random
     expose: bool = True
-    deadline_field: bytes = b"x-request-deadline-ms"
+    deadline_header: bytes = HEADER.encode()  # as it is written upstream
+    deadline_field: bytes = HEADER.lower().encode()  # as it is looked up in a request
     witness: Witness | None = None
     tracer: Tracer | None = None
     replicas: Replicas | None = None

@@ -24,6 +24,14 @@ _SUBJECT = re.compile(r"body:(/[^/]*)+|path:\w+|query:.+|header:[A-Za-z0-9!#$%&'
 _CREDENTIALS = frozenset(
     {"authorization", "proxy-authorization", "cookie", "set-cookie", "idempotency-key", "x-api-key", "x-auth-token"}
 )
+# Fields with a meaning on the wire, or of the sidecar's own: none of them can be the deadline's as well.
+_TAKEN = {
+    "authorization", "cache-control", "connection", "content-encoding", "content-length", "content-range",
+    "content-type", "cookie", "date", "expect", "forwarded", "host", "idempotency-key", "keep-alive", "origin",
+    "pragma", "proxy-connection", "range", "te", "trailer", "transfer-encoding", "traceparent", "tracestate", "upgrade",
+    "via", "x-attempt-count", "x-backstay-explain", "x-correlation-id", "x-forwarded-for", "x-forwarded-host",
+    "x-forwarded-proto",
+}  # fmt: skip
 _STORE = re.compile(r"memory://|rediss?://.+", re.ASCII)
 
 
@@ -106,6 +114,12 @@ def _no_credential(name: str) -> str:
     return name
 
 
+def _not_taken(name: str) -> str:
+    if name.lower() in _TAKEN:
+        raise Objection(f'"{name}" means something else already', '"X-Request-Deadline-Ms", or a name of your own')
+    return name
+
+
 # Optional settings say "none", so that a route can undo what [defaults] says: TOML has no null.
 OrNone = Annotated[T | None, BeforeValidator(_none)]
 Many = Annotated[tuple[T, ...], BeforeValidator(_tuple)]
@@ -126,6 +140,7 @@ Label = Annotated[
     str, AfterValidator(_matching(_LABEL, "a name of letters, digits, _ and -, 64 at most", '"sessions"'))
 ]
 FieldName = Annotated[str, AfterValidator(_matching(_TOKEN, "a header field's name", '"X-Request-Deadline-Ms"'))]
+OwnFieldName = Annotated[FieldName, AfterValidator(objecting(_not_taken))]
 RecordedHeader = Annotated[FieldName, AfterValidator(objecting(_no_credential))]
 Operation = Annotated[
     str, AfterValidator(_matching(_OPERATION, "a name of a-z, 0-9 and -, 64 at most", '"session-create"'))

@@ -10,11 +10,11 @@ from proxy.config.fields import (
     Address,
     Count,
     Duration,
-    FieldName,
     Label,
     Many,
     Network,
     OrNone,
+    OwnFieldName,
     RecordedHeader,
     Section,
     Share,
@@ -24,6 +24,7 @@ from proxy.config.fields import (
     UpstreamUrls,
 )
 from proxy.config.routes import PASSED_ON, Passthrough, Route, RouteSettings
+from proxy.policy.deadline import HEADER
 
 PASSTHROUGH_TIMEOUT_S = 30.0
 
@@ -38,7 +39,7 @@ class Listen(Section):
     via: bool = True
     forwarded: Literal["x-forwarded", "forwarded", "both", "off"] = "x-forwarded"
     expose: bool = True
-    deadline_header: FieldName = "X-Request-Deadline-Ms"
+    deadline_header: OwnFieldName = HEADER
     max_connections: Count = 20_000
     max_head: Size = 64 * 1024
     max_fields: Count = 128

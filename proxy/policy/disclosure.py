@@ -16,12 +16,17 @@ from proxy.policy.idempotency import Key
 from proxy.policy.recovery import Kind, Result
 from proxy.policy.routing import Route
 
+# What the sidecar says itself, beside the deadline's field: a client's own lines of these names are not passed on.
+OWN_FIELDS = frozenset(b"x-correlation-id x-attempt-count x-backstay-explain".split())
 
-def to_upstream(correlation_id: str, key: Key | None, attempt: int, remaining_s: float) -> Lines:
-    """Return the lines of one attempt (T2, T11): `attempt` from 1, the true remaining budget in milliseconds."""
+
+def to_upstream(
+    correlation_id: str, key: Key | None, attempt: int, remaining_s: float, deadline_header: bytes
+) -> Lines:
+    """Return the lines of one attempt: `attempt` from 1, the seconds that are left of the attempts' own deadline."""
     lines: tuple[tuple[bytes, bytes], ...] = (
         (b"X-Correlation-ID", correlation_id.encode("ascii")),
-        (b"X-Request-Deadline-Ms", b"%d" % (remaining_s * 1000 if remaining_s > 0.002 else 1)),
+        (deadline_header, b"%d" % (remaining_s * 1000 if remaining_s > 0.002 else 1)),
     )
     if key is not None and key.source == "minted":
         lines += ((b"Idempotency-Key", key.value),)

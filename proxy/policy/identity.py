@@ -6,6 +6,7 @@ from typing import Final
 
 from proxy.fields import Fields
 from proxy.message import Request
+from proxy.policy.deadline import HEADER
 from proxy.policy.routing import Coalesce, Route
 
 # C1: fields that never change an answer. Everything else that goes upstream is part of the question.
@@ -13,8 +14,9 @@ NEUTRAL = frozenset(
     b"""connection keep-alive proxy-connection te trailer transfer-encoding upgrade content-length referer priority date
     cache-control pragma traceparent tracestate baggage b3 x-b3-traceid x-b3-spanid x-b3-parentspanid x-b3-sampled
     x-b3-flags x-request-id x-correlation-id x-amzn-trace-id x-cloud-trace-context cf-ray x-request-start x-azure-ref
-    x-attempt-count x-request-deadline-ms x-backstay-explain host""".split()
+    x-attempt-count x-backstay-explain host""".split()
 )
+_OWN = frozenset({HEADER.lower().encode()})
 # P1: part of the question, but not of who asks it
 _ABOUT_CONTENT = (b"accept", b"if-", b"content-")
 _NOT_WHO = frozenset({b"origin", b"range", b"idempotency-key"})
@@ -43,7 +45,7 @@ class Identifier:
 
     _MEMORY: Final = 4096
 
-    def __init__(self, route: Route, own: frozenset[bytes] = frozenset()) -> None:
+    def __init__(self, route: Route, own: frozenset[bytes] = _OWN) -> None:
         self._route = route
         self._neutral = NEUTRAL | route.neutral_fields | own
         self._narrowed = _narrowing(route.principal)

@@ -17,9 +17,6 @@ from proxy.wire.tls import client_context
 from proxy.wire.turns import Outgoing
 from proxy.wire.upstream import STALE, UpstreamConnection
 
-OWN_FIELDS = frozenset(b"x-correlation-id x-attempt-count x-request-deadline-ms x-backstay-explain".split())
-
-
 DIALS = 64  # at once: in a burst a connection that comes free is sooner there than the thousandth new one
 
 
@@ -219,10 +216,11 @@ def _give(place: _Place, given: UpstreamConnection | Failure | None) -> bool:
 class HttpUpstream:
     """One session backend, as the exchange sees it."""
 
-    def __init__(self, pool: UpstreamPool, forwarding: Forwarding) -> None:
+    def __init__(self, pool: UpstreamPool, forwarding: Forwarding, own: frozenset[bytes]) -> None:
+        """Take the lower-case names of what the sidecar says itself: a client's own lines do not go as well."""
         self._pool = pool
         self._forwarding = forwarding
-        self._dropped = HOP_BY_HOP | OWN_FIELDS | forwarding.replaced
+        self._dropped = HOP_BY_HOP | own | forwarding.replaced
         self._dropped_whole = self._dropped | {b"expect"}  # the body is here: who waited to send it waits no more (W7)
 
     async def send(self, request: Request, more: Lines, timeout_s: float, interim: Interim) -> Outcome:

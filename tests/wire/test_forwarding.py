@@ -147,3 +147,37 @@ async def test_a_renamed_deadline_splits_no_question(start: Start) -> None:
     wire = await start(listen='deadline_header = "X-Budget"')
     asked = b"GET /x HTTP/1.1\r\nHost: a\r\nX-Budget: %d\r\n\r\n"
     assert await share(wire, asked % 1900, asked % 1800)
+
+
+RENAMED = 'deadline_header = "X-Budget"'
+
+
+async def test_a_renamed_deadline_is_the_one_that_is_sent(start: Start) -> None:
+    """The backend is told under the configured name, in its spelling, and never the client's own value."""
+    wire = await start(listen=RENAMED)
+    _, _, asked = await wire.asked(b"GET /x HTTP/1.1\r\nHost: a\r\nX-Budget: 900\r\n\r\n")
+    budgets = [line for line in asked.lines if line.lower().startswith(b"x-budget:")]
+    assert len(budgets) == 1
+    assert budgets[0].startswith(b"X-Budget: ")
+    assert budgets[0] != b"X-Budget: 900"
+    assert asked.get(b"x-request-deadline-ms") is None
+
+
+async def test_the_default_name_is_a_clients_own_field_where_the_deadline_has_another(start: Start) -> None:
+    """It goes upstream as it came, bounds nobody's wait, and tells questions apart like any other field."""
+    wire = await start(listen=RENAMED)
+    asking = b"GET /x HTTP/1.1\r\nHost: a\r\nX-Request-Deadline-Ms: %s\r\n\r\n"
+    assert not await share(wire, asking % b"0", asking % b"soon")
+
+
+async def test_a_dry_run_leaves_the_clients_own_fields_alone(start: Start) -> None:
+    """Nothing is added in a dry run, so nothing is taken away either: the fields cross as they came."""
+    wire = await start()
+    settings = wire.sidecar.settings.model_copy(update={"dry_run": True})
+    wire.sidecar.reload(lambda: settings)
+    own = [b"X-Correlation-ID: mine", b"X-Request-Deadline-Ms: 900", b"X-Attempt-Count: 7", b"X-Backstay-Explain: 1"]
+    _, _, asked = await wire.asked(b"GET /x HTTP/1.1\r\nHost: a\r\n%b\r\n\r\n" % b"\r\n".join(own))
+    assert asked.lines[1 : 1 + len(own)] == own
+    assert not {b"x-correlation-id", b"x-request-deadline-ms"} & {
+        line.split(b":")[0].lower() for line in asked.lines[1 + len(own) :]
+    }

@@ -54,6 +54,14 @@ VALUES = [
         'config.toml:4: listen.deadline_header: "X Deadline" is not a header field\'s name; '
         'write deadline_header = "X-Request-Deadline-Ms"',
     ),
+    *(
+        (
+            UPSTREAM + f'[listen]\ndeadline_header = "{name}"',
+            f'config.toml:4: listen.deadline_header: "{name}" means something else already; '
+            'write deadline_header = "X-Request-Deadline-Ms", or a name of your own',
+        )
+        for name in ("Host", "content-length", "Transfer-Encoding", "X-Correlation-ID", "Cookie", "Via", "Connection")
+    ),
     (UPSTREAM + "[admin]\ntoken = 12345", 'config.toml:4: admin.token: the value is not a string; write token = "..."'),
     (
         UPSTREAM + '[admin]\ntoken = "t"\ntoken_file = "f"',
