@@ -8,6 +8,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from proxy.errors import Reason
+from proxy.fields import encoded
 from proxy.message import Failure, Request, Response
 from proxy.policy.idempotency import Key
 from proxy.policy.recovery import Kind, Result
@@ -111,8 +112,8 @@ UNKNOWN = Result(
 
 def of_key(route: Route, request: Request, principal: bytes, key: Key) -> Claim:
     """Return the claim of a client's key: principal, route and key (I3)."""
-    body = request.body if isinstance(request.body, bytes) else b""
-    fingerprint = _digest(request.method.encode(), request.target, body)
+    body = request.body if isinstance(request.body, bytes) else request.fields.get(b"content-length", b"")
+    fingerprint = _digest(request.method.encode(), request.target, body, *_trailers(request))
     return Claim(
         _digest(b"key", route.operation.encode(), principal, key.value), fingerprint, _text(key), REPLAY_S, REPLAY_S
     )
@@ -165,6 +166,10 @@ def _instead(route: Route, key: str) -> Judgement:
 
 def _text(key: Key | None) -> str:
     return "" if key is None else key.value.decode("latin-1")
+
+
+def _trailers(request: Request) -> tuple[bytes, ...]:
+    return (encoded(request.trailers),) if request.trailers else ()
 
 
 def _digest(*parts: bytes) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Final
 
-from proxy.fields import Fields
+from proxy.fields import Fields, encoded
 from proxy.message import Request
 from proxy.policy.deadline import HEADER
 from proxy.policy.routing import Coalesce, Route
@@ -55,8 +55,8 @@ class Identifier:
         """Return both keys. `whole_question=False` leaves the question empty for a request that will go alone."""
         who: list[bytes] = []
         what: list[bytes] = []
-        known = self._roles
-        for name, value in request.fields.lines:
+        known, fields = self._roles, request.fields
+        for name, value in fields.lines:
             lower, is_who, is_what = known[name] if name in known else self._role(name)
             if is_who:
                 who += (lower, value)
@@ -64,7 +64,9 @@ class Identifier:
                 what += (lower, value)
         if self._narrowed is not None:
             what += who
-            who = self._narrowed_values(request.fields)
+            who = self._narrowed_values(fields)
+        if b"connection" in fields and (fields[b"connection"] not in _OFTEN_LISTED or len(fields) != len(fields.lines)):
+            who += self._listed(fields)
         who += (_where_from(request), request.hops)
         principal = b"\n".join(who)
         if not whole_question:
@@ -93,8 +95,16 @@ class Identifier:
         elif b"idempotency-key" in request.fields:
             what.append(request.fields[b"idempotency-key"])
         digest = blake2b(body, digest_size=32).digest() if body else b""
+        if request.trailers:  # they go upstream too; of another length than a digest, so that none is taken for one
+            digest += b"\0" + blake2b(encoded(request.trailers), digest_size=32).digest()
         parts = (request.method.encode(), request.authority, request.target, principal, b"\n".join(what), digest)
         return b"\0".join(parts)
+
+    def _listed(self, fields: Fields) -> list[bytes]:
+        """Return which of the request's fields Connection lists: they do not go upstream (RFC 9110 section 7.6.1)."""
+        named = set(fields.tokens(b"connection"))
+        listed = sorted([name for name in named if name in fields and name not in self._neutral])
+        return [b"connection", *listed] if listed else []
 
     def _role(self, name: bytes) -> tuple[bytes, bool, bool]:
         lower = name.lower()
@@ -124,6 +134,7 @@ def _where_from(request: Request) -> bytes:
 
 _CREDENTIALS: tuple[tuple[bytes, bytes | None], ...] = ((b"authorization", None), (b"cookie", None))
 _NOWHERE = b"\n"
+_OFTEN_LISTED = frozenset({b"keep-alive", b"Keep-Alive", b"close"})  # as browsers and proxies send it: no field
 _SUBJECT = Coalesce.SUBJECT
 
 

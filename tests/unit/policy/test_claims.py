@@ -27,6 +27,7 @@ from proxy.policy.claims import (
 from proxy.policy.idempotency import Key
 from proxy.policy.recovery import Kind, RecoveryRules, RequestTemplate, Result
 from proxy.policy.routing import Route
+from tests.unit.policy.samples import Endless, request
 
 PLAIN = Route("create", "POST", "/api/sessions", "sessions", "sessions")
 HONOURING = replace(PLAIN, honours_idempotency=True)
@@ -118,3 +119,20 @@ def test_parts_of_a_name_cannot_run_into_each_other() -> None:
     one = claims.of_key(PLAIN, asked(), b"ada", Key(b"x1", "client"))
     two = claims.of_key(PLAIN, asked(), b"adax", Key(b"1", "client"))
     assert one.name != two.name
+
+
+def test_trailers_and_a_streams_length_tell_requests_of_one_key_apart() -> None:
+    """I3: a body is compared with its trailers; one that is streamed is compared by its length."""
+
+    def fingerprint(body: bytes | Endless, length: str, trailer: bytes = b"") -> str:
+        asked = request("POST", "/api/sessions", Content_Length=length)
+        asked.body = body
+        asked.trailers = ((b"Checksum", trailer),) if trailer else ()
+        return claims.of_key(PLAIN, asked, b"ada", Key(b"k1", "client")).fingerprint
+
+    told = [
+        fingerprint(b"x", "1"), fingerprint(b"x", "1", b"1"), fingerprint(b"x", "1", b"2"),
+        fingerprint(Endless(), "70000"), fingerprint(Endless(), "70001"),
+    ]  # fmt: skip
+    assert len(set(told)) == len(told)
+    assert fingerprint(b"x", "2") == told[0]

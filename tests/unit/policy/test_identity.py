@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from proxy.fields import Fields
 from proxy.message import Peer, Request
 from proxy.policy.identity import Identifier, Identity
 from proxy.policy.routing import Coalesce
@@ -277,3 +278,49 @@ def test_a_routes_own_names_say_who_owns() -> None:
 def test_what_is_remembered_of_an_owner_is_short_and_no_credential() -> None:
     """A seal holds no secret, however long the cookie."""
     assert {len(owner) for owner in owners(request(Cookie="sid=" + "x" * 5000, Authorization="secret"))} == {12}
+
+
+@pytest.mark.parametrize(
+    "listed", ["X-Tenant", "x-tenant, close", "keep-alive,X-TENANT", "Accept", "X-Tenant, X-Tenant"]
+)
+@pytest.mark.parametrize("narrowed", [None, ("x-tenant",)])
+def test_a_field_that_connection_lists_makes_another_caller(listed: str, narrowed: tuple[str, ...] | None) -> None:
+    """RFC 9110 section 7.6.1: the backend never sees the field, so its answer is not one to a request that has it.
+
+    Before, both were the same question, and the one without a tenant could be given the other's answer.
+    """
+    plain = identity(browser(X_Tenant="acme", Accept="a"), principal=narrowed)
+    stripped = identity(browser(X_Tenant="acme", Accept="a", Connection=listed), principal=narrowed)
+    assert stripped.principal != plain.principal
+    assert stripped.question != plain.question
+
+
+@pytest.mark.parametrize("listed", ["keep-alive", "close", "Keep-Alive, TE", "X-Not-There", "Referer", ""])
+def test_connection_alone_makes_nobody_another(listed: str) -> None:
+    """What it lists is not there, or never changes an answer."""
+    asked = browser(Referer="/a", TE="trailers", Connection=listed)
+    assert identity(asked) == identity(browser(Referer="/a", TE="trailers"))
+
+
+def test_a_second_connection_line_counts() -> None:
+    """The first line is what every browser says; the second lists a field."""
+    plain = browser(X_Tenant="acme")
+    asked = browser()
+    asked.fields = Fields((*plain.fields.lines, (b"Connection", b"keep-alive"), (b"connection", b"x-tenant")))
+    assert identity(asked) != identity(plain)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"coalesce": Coalesce.SUBJECT}, {"coalesce": Coalesce.SUBJECT, "match_body": False}]
+)
+@pytest.mark.parametrize("body", [b"", b"{}"])
+def test_trailers_are_part_of_the_question(body: bytes, changes: dict[str, Any]) -> None:
+    """RFC 9110 section 6.5: trailers go upstream with a chunked body, so they are asked too."""
+    asked = [browser("POST", "/api/sessions/r1", body) for _ in range(4)]
+    asked[1].trailers = ((b"Checksum", b"1"),)
+    asked[2].trailers = ((b"Checksum", b"2"),)
+    asked[3].trailers = ((b"Checksum", b"2"),)
+    told = [identity(one, "r1", **changes) for one in asked]
+    assert len({one.question for one in told}) == 3
+    assert told[2] == told[3]
+    assert len({one.principal for one in told}) == 1
