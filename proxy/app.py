@@ -55,8 +55,15 @@ log = structlog.get_logger("backstay")
 class Sidecar:
     """One running sidecar."""
 
-    def __init__(self, settings: Settings, clock: Clock | None = None, random: Random | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock | None = None,
+        random: Random | None = None,
+        lines_dropped: Callable[[], int] = lambda: 0,
+    ) -> None:
         self.settings = self._began_with = settings
+        self._lines_dropped = lines_dropped
         self._clock = clock or SystemClock()
         # asking the system for each id costs 14 µs; an id need be unique, not secret
         random = random or Random(SystemRandom().getrandbits(128))  # noqa: S311 - ids, not secrets
@@ -115,6 +122,7 @@ class Sidecar:
                 audit_gaps=lambda: self.audit.gaps,
                 audit_queue=lambda: self.audit.queued,
                 store_up=lambda: int(self._shelf.kept.up),
+                log_lines_dropped=self._lines_dropped,
             )
         )
 
@@ -289,14 +297,17 @@ def _tls_files(settings: Settings) -> TlsFiles:
     return TlsFiles(listen.tls_certificate, listen.tls_key, listen.tls_client_ca)
 
 
-def serve(settings: Settings, load_again: Callable[[], Settings]) -> int:
-    """Run until SIGTERM or SIGINT; return the exit status. Raises StartError before anything is served."""
+def serve(settings: Settings, load_again: Callable[[], Settings], lines_dropped: Callable[[], int]) -> int:
+    """Run until SIGTERM or SIGINT; return the exit status. Raises StartError before anything is served.
+
+    `lines_dropped` returns how many lines of the log were lost, for the metric.
+    """
     configure(settings.log.level, settings.log.format)
-    return uvloop.run(_serve(settings, load_again))
+    return uvloop.run(_serve(settings, load_again, lines_dropped))
 
 
-async def _serve(settings: Settings, load_again: Callable[[], Settings]) -> int:
-    loop, sidecar = asyncio.get_running_loop(), Sidecar(settings)
+async def _serve(settings: Settings, load_again: Callable[[], Settings], lines_dropped: Callable[[], int]) -> int:
+    loop, sidecar = asyncio.get_running_loop(), Sidecar(settings, lines_dropped=lines_dropped)
     hurried = False
 
     def hurry() -> None:

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import structlog
+
 from proxy.app import serve
 from proxy.config.load import load
 from proxy.config.settings import Settings
+from proxy.observe.queued_output import queue_standard_streams
 
 
 def run(config: Path | None, listen: str | None, upstream: str | None, admin: str | None) -> int:
@@ -15,4 +18,9 @@ def run(config: Path | None, listen: str | None, upstream: str | None, admin: st
     def load_again() -> Settings:
         return load(config, overrides)
 
-    return serve(load_again(), load_again)
+    error = queue_standard_streams(_tell_dropped)
+    return serve(load_again(), load_again, lambda: error.dropped)
+
+
+def _tell_dropped(lines: int) -> None:
+    structlog.get_logger("backstay").warning("log_lines_dropped", lines=lines, detail="standard error took no more")

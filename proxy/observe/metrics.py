@@ -31,6 +31,7 @@ class Sources:
     audit_gaps: Callable[[], int] = _nothing
     audit_queue: Callable[[], int] = _nothing
     store_up: Callable[[], int] = _nothing
+    log_lines_dropped: Callable[[], int] = _nothing
 
 
 class Metrics:
@@ -196,6 +197,9 @@ class Metrics:
             CounterMetricFamily("backstay_audit_records", "Records accepted.", source.audit_records()),
             CounterMetricFamily("backstay_audit_gaps", "Records lost, each told by a gap.", source.audit_gaps()),
             GaugeMetricFamily("backstay_audit_queue", "Records waiting for the writer.", source.audit_queue()),
+            CounterMetricFamily(
+                "backstay_log_lines_dropped", "Log lines lost: nobody read them.", source.log_lines_dropped()
+            ),
             InfoMetricFamily("backstay_build", "What is running.", built),
         ]
 

@@ -36,6 +36,7 @@ CONTRACT = {
     "backstay_audit_write_seconds": ("histogram", set()),
     "backstay_store_errors_total": ("counter", {"operation"}),
     "backstay_store_up": ("gauge", set()),
+    "backstay_log_lines_dropped_total": ("counter", set()),
     "backstay_build_info": ("gauge", {"version", "python", "compiled"}),
 }
 

@@ -1,0 +1,127 @@
+"""Standard output and error as streams that never block: a pipe that nobody reads must not stop a request."""
+
+import atexit
+import io
+import os
+import select
+import sys
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+
+LIMIT_BYTES = 1 << 20  # some 5,000 log lines
+PATIENCE_S = 1.0  # how long the end of the process waits for a reader
+
+
+class QueuedOutput(io.RawIOBase):
+    """Queue what is written, at most `limit` bytes of it; a daemon thread writes it to the descriptor `fd`.
+
+    What finds no room, or what the descriptor refuses, is dropped, and counted by line. Once a write succeeds again and
+    half of the room is free, `on_recovery` gets the number of lines dropped since the last time, in that thread.
+    """
+
+    def __init__(
+        self, fd: int, limit: int = LIMIT_BYTES, on_recovery: Callable[[int], None] = lambda lines: None
+    ) -> None:
+        super().__init__()
+        self.dropped = 0  # lines, in all
+        self._fd = fd
+        self._limit = limit
+        self._on_recovery = on_recovery
+        self._queue: SimpleQueue[bytes] = SimpleQueue()
+        self._size = 0  # bytes that the thread has not dealt with
+        self._untold = 0  # of the dropped lines
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def write(self, data: "memoryview | bytes") -> int:  # type: ignore[override]  # any buffer, says typeshed
+        """Take all of `data` or drop all of it; return its size either way."""
+        taken = bytes(data)
+        with self._changed:
+            if self._size + len(taken) > self._limit:
+                self._drop(taken)
+                return len(taken)
+            self._size += len(taken)
+            self._start()
+        self._queue.put(taken)
+        return len(taken)
+
+    def drain(self, within_s: float = PATIENCE_S) -> bool:
+        """Wait until everything taken is written or dropped; return False if that takes longer than `within_s`."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._size, within_s)
+
+    def _start(self) -> None:
+        """Start the thread with the first write: a process that says nothing needs none."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name=f"output-{self._fd}", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            data = self._queue.get()
+            if lost := self._settle(data, written=_write_all(self._fd, data)):
+                self._on_recovery(lost)
+
+    def _settle(self, data: bytes, *, written: bool) -> int:
+        """Give back the room of `data`; return how many dropped lines can be told of now."""
+        with self._changed:
+            self._size -= len(data)
+            self._changed.notify_all()
+            if not written:
+                self._drop(data)
+            if not written or self._size > self._limit // 2:
+                return 0
+            untold, self._untold = self._untold, 0
+            return untold
+
+    def _drop(self, data: bytes) -> None:
+        lines = data.count(b"\n") or 1
+        self.dropped += lines
+        self._untold += lines
+
+
+def queue_standard_streams(on_recovery: Callable[[int], None]) -> QueuedOutput:
+    """Replace `sys.stdout` and `sys.stderr` until the process ends; return what carries standard error.
+
+    Everything that prints, logs or warns goes through them, whoever calls it.
+    """
+    out, error = QueuedOutput(1), QueuedOutput(2, on_recovery=on_recovery)
+    sys.stdout, sys.stderr = as_text(out), as_text(error)
+    atexit.register(_drain, (out, error))
+    return error
+
+
+def as_text(raw: QueuedOutput) -> io.TextIOWrapper:
+    """Return a text stream over `raw` that hands on whole lines."""
+    return io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=True)  # type: ignore[arg-type]  # raw will do
+
+
+def _drain(outputs: tuple[QueuedOutput, ...]) -> None:
+    for output in outputs:
+        output.drain()
+
+
+def _write_all(fd: int, data: bytes) -> bool:
+    """Write all of it, however long that takes; return False if the descriptor refuses."""
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(fd, rest) :]
+        except BlockingIOError:  # whoever shares the descriptor made it non-blocking
+            _wait_until_writable(fd)
+        except OSError:
+            return False
+    return True
+
+
+def _wait_until_writable(fd: int) -> None:
+    waiting = select.poll()
+    waiting.register(fd, select.POLLOUT)
+    waiting.poll()
