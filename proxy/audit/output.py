@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import re
+import select
 import stat
 import time
 from collections.abc import Callable
@@ -73,6 +74,8 @@ class StandardOutput:
     __slots__ = ()
 
     def open(self) -> Recovered:
+        if fcntl.fcntl(1, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise StartError("audit trail -: standard output is closed: open it, or set audit.path to a file")
         return Recovered(GENESIS, 0)
 
     def moved(self) -> bool:
@@ -88,7 +91,13 @@ class StandardOutput:
         """Stay: standard output does not move."""
 
     def write(self, data: memoryview) -> int:
-        return os.write(1, data)
+        try:
+            return os.write(1, data)
+        except BlockingIOError:  # whoever shares the descriptor made it non-blocking
+            waiting = select.poll()
+            waiting.register(1, select.POLLOUT)
+            waiting.poll()
+            return 0
 
     def sync(self) -> None:
         """Leave durability to the reader of the pipe."""

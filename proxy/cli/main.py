@@ -1,195 +1,45 @@
-"""The command `backstay`. Each command imports what it needs when it is called: `run` must be ready in a blink."""
+"""Where the command `backstay` begins: what must be right before anything is imported, opened or printed."""
 
+import os
 import sys
-from pathlib import Path
-from typing import Annotated, NoReturn
-
-import typer
-
-from proxy import __version__
-
-app = typer.Typer(
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="A sidecar in front of a session backend: it coalesces, retries, recovers and audits every request.",
-)
+from typing import NoReturn
 
 FAILED = 1
 MISTAKEN = 2  # in what the user typed or configured
 
-# typer carries a click of its own in newer versions; these are its exceptions in every version.
-UsageError: type[Exception] = typer.BadParameter.__bases__[0]
-ClickException: type[Exception] = UsageError.__bases__[0]
-
-Admin = Annotated[str, typer.Option(metavar="HOST:PORT", envvar="BACKSTAY_ADMIN__ADDRESS", help="The admin listener.")]
-Token = Annotated[str | None, typer.Option(help="The admin token; better in BACKSTAY_ADMIN__TOKEN.")]
-DEFAULT_ADMIN = "127.0.0.1:9901"
-
 
 def main() -> NoReturn:
     """Run the command line. An expected error is one line a problem on standard error, never a traceback."""
+    reserve_standard_descriptors()
+    from proxy.cli.commands import command
     from proxy.config.problems import ConfigError
     from proxy.errors import StartError
 
     try:
-        status = typer.main.get_command(app).main(prog_name="backstay", standalone_mode=False)
+        sys.exit(command())
     except ConfigError as error:
         _exit(MISTAKEN, str(error))
     except StartError as error:
         _exit(FAILED, f"backstay: {error}")
-    except typer.Abort:
-        _exit(FAILED, "backstay: aborted")
-    except ClickException as error:
-        _exit(MISTAKEN, _said(error))
-    sys.exit(status if isinstance(status, int) else 0)
 
 
-def _said(error: Exception) -> str:
-    """Return a command line's mistake in one line, or nothing where rich has shown the help instead."""
-    text = error.format_message() if hasattr(error, "format_message") else str(error)
-    return text if not text or "\n" in text else f"backstay: {text.rstrip('.')}; see backstay --help"
+def reserve_standard_descriptors() -> None:
+    """Keep the numbers 0, 1 and 2 from sockets and files where the process was started without them.
+
+    Else what is printed would go into a client's connection, and libuv aborts the process that closes one of the three.
+    They are opened for reading, so that writing to them fails as it does on a closed descriptor. What is printed goes
+    nowhere, as Python would have it, but is printed without an error.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY)  # takes the lowest free number: this one
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, PTH123 - until the process ends
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123 - until the process ends
 
 
 def _exit(status: int, text: str) -> NoReturn:
     if text:
         print(text, file=sys.stderr)
     sys.exit(status)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        from proxy.build import COMPILED
-
-        print(f"backstay {__version__}{' (compiled)' if COMPILED else ''}")
-        raise typer.Exit
-
-
-@app.callback(invoke_without_command=True)
-def _root(
-    context: typer.Context,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> int:
-    if context.invoked_subcommand is None and (text := context.get_help()):  # rich shows it by itself
-        print(text)
-    return 0
-
-
-@app.command()
-def run(
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help="The configuration, in TOML.")] = None,
-    listen: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where clients ask.")] = None,
-    upstream: Annotated[str | None, typer.Option(metavar="URL", help="The backend; enough without a file.")] = None,
-    admin: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The admin listener.")] = None,
-) -> int:
-    """Run the sidecar."""
-    from proxy.cli.lean import without
-
-    with without("rich"):  # structlog would load it to colour tracebacks, which no log of a sidecar is: 3 MiB
-        from proxy.cli.run import run
-
-    return run(config, listen, upstream, admin)
-
-
-@app.command()
-def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="The configuration, in TOML.")]) -> int:
-    """Say everything that is wrong with a configuration, or print its routes as they will match."""
-    from proxy.cli.check import check
-
-    return check(file)
-
-
-@app.command()
-def demo(
-    serve: Annotated[bool, typer.Option("--serve", help="Leave both running and print their URLs.")] = False,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The sidecar's port; 0 is any free one.")] = 0,
-) -> int:
-    """Play five failure modes without and with the sidecar, side by side."""
-    from proxy.cli.demo import demo
-
-    return demo(serve, port)
-
-
-@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def audit(context: typer.Context) -> object:
-    """Read the audit trail: query, stats, export, verify, tail, sql."""
-    from proxy.cli.audit import app as audit_app
-
-    return typer.main.get_command(audit_app).main(context.args, prog_name="backstay audit", standalone_mode=False)
-
-
-@app.command()
-def circuits(
-    action: Annotated[str | None, typer.Argument(metavar="[reset|open|close|auto]")] = None,
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]")] = None,
-    admin: Admin = DEFAULT_ADMIN,
-    token: Token = None,
-) -> int:
-    """Show the circuits, or override one."""
-    from proxy.cli.circuits import circuits
-
-    return circuits(action, name, admin, token)
-
-
-@app.command()
-def drain(
-    admin: Admin = DEFAULT_ADMIN,
-    token: Token = None,
-    pid: Annotated[
-        int | None, typer.Option(min=1, help="Signal this process instead of asking; in its container it is 1.")
-    ] = None,
-) -> int:
-    """Tell the sidecar to drain, as a container's preStop hook."""
-    from proxy.cli.circuits import drain
-
-    return drain(admin, token, pid)
-
-
-@app.command()
-def inject(
-    file: Annotated[str, typer.Argument(metavar="FILE|-", help="Kubernetes manifests; - is standard input.")],
-    name: Annotated[
-        list[str] | None, typer.Option(help="A workload; again for more. Default: what is annotated.")
-    ] = None,
-    service: Annotated[list[str] | None, typer.Option(help="A Service that must be there and be redirected.")] = None,
-    image: Annotated[str | None, typer.Option(help="The sidecar's image.")] = None,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="The sidecar's port.")] = 8080,
-    admin_port: Annotated[int, typer.Option(min=1, max=65535, help="The control plane's.")] = 9901,
-    upstream_port: Annotated[int | None, typer.Option(min=1, max=65535, help="The backend's.")] = None,
-    config_map: Annotated[str | None, typer.Option(help="A ConfigMap with backstay.toml.")] = None,
-    token_secret: Annotated[str | None, typer.Option(help="A Secret whose key token is the admin token.")] = None,
-    native: Annotated[bool, typer.Option(help="A native sidecar, Kubernetes 1.29.")] = True,
-    kubelet_sleeps: Annotated[bool, typer.Option(help="The backend's preStop: the kubelet's, Kubernetes 1.30.")] = True,
-) -> int:
-    """Add the sidecar to Kubernetes manifests, and print them."""
-    from proxy.cli.inject import inject
-
-    return inject(
-        file, name, service, image, port=port, admin_port=admin_port, upstream_port=upstream_port,
-        config_map=config_map, token_secret=token_secret, native=native, kubelet_sleeps=kubelet_sleeps,
-    )  # fmt: skip
-
-
-@app.command()
-def uninject(
-    file: Annotated[str, typer.Argument(metavar="FILE|-", help="Kubernetes manifests; - is standard input.")],
-    name: Annotated[list[str] | None, typer.Option(help="A workload; again for more. Default: all.")] = None,
-) -> int:
-    """Take the sidecar out of Kubernetes manifests again, and print them."""
-    from proxy.cli.inject import uninject
-
-    return uninject(file, name)
-
-
-@app.command()
-def health(
-    admin: Admin = DEFAULT_ADMIN,
-    ready: Annotated[
-        bool, typer.Option("--ready", help="Ask whether it takes requests, not only whether it lives.")
-    ] = False,
-) -> int:
-    """Ask whether the sidecar is well, as a container's health check."""
-    from proxy.cli.circuits import health
-
-    return health(admin, ready)

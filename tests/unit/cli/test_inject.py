@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from proxy.cli.commands import app
 from proxy.cli.inject import inject, uninject
-from proxy.cli.main import app
 from tests.unit.inject.manifests import DEPLOYMENT, POD
 
 Captured = pytest.CaptureFixture[str]
