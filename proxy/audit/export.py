@@ -8,7 +8,7 @@ import orjson
 
 from proxy.audit.files import Record
 from proxy.audit.reader import Stats, Summary
-from proxy.audit.text import escaped_json, harmless_cell
+from proxy.text import escaped_json, harmless_cell
 
 COLUMNS = (
     "seq",

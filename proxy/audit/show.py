@@ -9,7 +9,7 @@ from rich.text import Text
 
 from proxy.audit.files import Record
 from proxy.audit.reader import Stats, Summary
-from proxy.audit.text import escaped
+from proxy.text import escaped
 
 _PAGE = 1_000  # rows laid out at once: a long answer needs no more memory than a short one
 _PIPE_WIDTH = 200  # columns where there is no terminal to ask

@@ -30,11 +30,11 @@ from proxy.audit.own_file import open_own
 from proxy.audit.reader import Query, Stats, records
 from proxy.audit.reader import stats as sum_up
 from proxy.audit.reader import tail as newest_records
-from proxy.audit.text import escaped
 from proxy.audit.trail_end import is_written, live_proof
 from proxy.audit.verify import Condition, Finding, Proof
 from proxy.audit.verify import verify as check
 from proxy.clock import SystemClock
+from proxy.text import escaped
 
 app = typer.Typer(no_args_is_help=True, help="Read the audit trail: query, stats, export, verify, tail, sql.")
 

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import TextIO
 
 import structlog
-from structlog.typing import FilteringBoundLogger, Processor
+from structlog.typing import EventDict, FilteringBoundLogger, Processor
+
+from proxy.text import escaped_lines
 
 _SHARED: tuple[Processor, ...] = (
     structlog.stdlib.add_log_level,
@@ -43,8 +45,13 @@ def _rendering(name: str) -> tuple[Processor, ...]:
     if name == "json":
         return structlog.processors.format_exc_info, structlog.processors.JSONRenderer()
     if name == "text":
-        return (structlog.dev.ConsoleRenderer(colors=False),)
+        return structlog.dev.ConsoleRenderer(colors=False), _escape
     raise ValueError(f"unknown log format {name!r}: use json or text")
+
+
+def _escape(logger: object, method: str, event: EventDict | str) -> str:
+    """Show by its code what a terminal would act on: some values come from strangers."""
+    return escaped_lines(str(event))
 
 
 class Throttle:

@@ -19,6 +19,10 @@ function drawn(name, attributes) {
   return made;
 }
 
+// Text of strangers: what would reorder or hide other text is shown by its code.
+const ACTIVE = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/gu;
+const shown = (text) => String(text ?? "").replace(ACTIVE, (one) => `\\u${one.codePointAt(0).toString(16).padStart(4, "0")}`);
+
 const number = (value) => value.toLocaleString("en");
 const share = (part, whole) => (whole ? `${Math.round((100 * part) / whole)} %` : "–");
 const sum = (values) => values.reduce((total, value) => total + value, 0);
@@ -214,7 +218,7 @@ async function reset(name) {
 }
 
 function recordRow(record) {
-  const cell = (text, className = "") => element("td", { textContent: text ?? "", className });
+  const cell = (text, className = "") => element("td", { textContent: shown(text), className });
   const id = record.correlation_id ?? "";
   const link = element("button", { type: "button", title: "Search for this id" }, element("code", { textContent: id }));
   link.addEventListener("click", () => {
