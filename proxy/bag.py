@@ -17,6 +17,7 @@ from proxy.policy.recovery import Result
 from proxy.policy.restoration import Restoration
 from proxy.policy.routing import NO_SUBJECT
 from proxy.policy.summary import GOOD
+from proxy.policy.trace_context import Parent
 from proxy.policy.tracing import Span
 
 LOST = Result(Failure(Reason.INTERNAL, sent=True))  # what followers get if their leader's task dies of a bug
@@ -33,8 +34,8 @@ class Bag:
         "_begun", "_client", "_failure_counted", "_led", "_mark", "_needed", "_parts", "_reader", "_recorded",
         "_sending", "_until", "_wiring", "alone_because", "answered", "attempts", "bytes_in", "bytes_out",
         "correlation", "deadline", "duration_s", "ending", "flight", "gone", "held", "identity", "key", "level",
-        "match", "problem", "record_id", "request", "restoration", "result", "role", "route", "span", "started",
-        "started_wall", "subject", "task", "trace_id", "truncated", "would",
+        "match", "parent", "problem", "record_id", "request", "restoration", "result", "role", "route", "span",
+        "started", "started_wall", "subject", "task", "trace_id", "truncated", "would",
     )  # fmt: skip
 
     def __init__(self, parts: Parts, request: Request, client: Client) -> None:
@@ -49,6 +50,7 @@ class Bag:
         self.task: EagerTask | asyncio.Task[None] | None = None
         self.started = self.started_wall = self.duration_s = 0.0
         self.correlation = _UNNAMED
+        self.parent: Parent | None = None  # its caller's span
         self.trace_id: str | None = None
         self.span: Span | None = None
         self.subject = NO_SUBJECT

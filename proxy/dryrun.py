@@ -86,7 +86,8 @@ class DryRun(Exchange):
         return Result(outcome)
 
     def _to_upstream(self, request: Request, attempt: Attempt, remaining_s: float) -> Lines:
-        return ()
+        tracer = self._parts.tracer  # it took the caller's line, so the backend is told of this attempt instead
+        return () if tracer is None else (tracer.attempt(self, self._parts.clock.wall()),)
 
     def _in_short(self, total_ms: float, upstream_ms: float) -> Lines:
         return ()

@@ -9,7 +9,7 @@ from proxy.bag import LEFT, LOST, OUT_OF_TIME
 from proxy.claiming import Claiming
 from proxy.errors import BrokenBody, Problem, Reason, Refusal, refused
 from proxy.message import Failure, Outcome, Request, Response, answer_in, discard
-from proxy.policy import answers, coalescing, correlation, idempotency, kept, recovery, summary
+from proxy.policy import answers, coalescing, correlation, idempotency, kept, recovery, summary, trace_context
 from proxy.policy.attempts import Attempt, ladder_outcome
 from proxy.policy.classify import SUCCESS, classify
 from proxy.policy.coalescing import ALONE, JOINED, Flight, Joined, Overflow, Role
@@ -80,10 +80,8 @@ class Exchange(Claiming):
         self.correlation = correlation.correlate(route.operation, sent, self.started_wall, parts.random)
         if self.gone:
             raise asyncio.CancelledError
-        if b"traceparent" in fields:
-            self.trace_id = correlation.trace_id(fields[b"traceparent"])
-            if self.trace_id is None:  # X2
-                request.fields = fields.without((b"traceparent", b"tracestate"))
+        if b"traceparent" in fields or b"tracestate" in fields:
+            self._find_parent()
         if parts.tracer is not None:
             self.span = parts.tracer.begin(self)
         if route.host is not None:
@@ -95,6 +93,12 @@ class Exchange(Claiming):
         self._until = self.deadline
         if b"idempotency-key" in fields:
             self.key = idempotency.accepted(route, request)
+
+    def _find_parent(self) -> None:
+        request = self.request
+        request.fields, self.parent = trace_context.vetted(request.fields)
+        if self.parent is not None:
+            self.trace_id = self.parent.trace_id
 
     # 4. Join: lead, follow or go alone
 

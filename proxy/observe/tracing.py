@@ -20,8 +20,10 @@ from proxy import __version__
 from proxy.bag import Bag
 from proxy.errors import Reason
 from proxy.message import Failure
+from proxy.observe.metrics import METHODS
 from proxy.policy import tracing
 from proxy.policy.attempts import Attempt
+from proxy.policy.trace_context import SAMPLED
 from proxy.policy.tracing import Sent, Span
 
 Attributes = Mapping[str, str | int]
@@ -49,11 +51,11 @@ class Tracing:
 
     def begin(self, exchange: Bag) -> Span:
         """Give the exchange its span; its attempts tell the upstream of their own, so the caller's line goes."""
-        fields = exchange.request.fields
-        span = tracing.begin(fields.get(b"traceparent"), self._share, self._random)
-        exchange.trace_id = f"{span.trace_id:032x}"
-        if b"traceparent" in fields:
-            exchange.request.fields = fields.without((b"traceparent",))
+        span = tracing.begin(exchange.parent, self._share, self._random)
+        if exchange.parent is None:
+            exchange.trace_id = f"{span.trace_id:032x}"
+        else:
+            exchange.request.fields = exchange.request.fields.without((b"traceparent",))
         return span
 
     def attempt(self, exchange: Bag, wall: float) -> tuple[bytes, bytes]:
@@ -80,7 +82,7 @@ class Tracing:
         self._processor.shutdown()  # type: ignore[no-untyped-call]  # the SDK did not annotate it
 
     def _server_span(self, x: Bag, span: Span) -> ReadableSpan:
-        method = x.request.method
+        method = _method(x.request.method, "HTTP")
         templated = x.route.template.startswith("/")
         parent = None if span.parent_id is None else _context(span, span.parent_id, remote=True)
         return self._span(
@@ -91,7 +93,7 @@ class Tracing:
 
     def _client_span(self, x: Bag, span: Span, sent: Sent, attempt: Attempt) -> ReadableSpan:
         attributes: dict[str, str | int] = {
-            "http.request.method": x.request.method,
+            **_method_attributes(x.request.method),
             "peer.service": x.route.upstream,
             "backstay.why": attempt.why,
         }
@@ -103,8 +105,8 @@ class Tracing:
         if failed:
             attributes["error.type"] = attempt.result
         return self._span(
-            x.request.method, _context(span, sent.span_id), _context(span, span.span_id), SpanKind.CLIENT,
-            attributes, (sent.began_wall, attempt.ms / 1000), error=failed,
+            _method(x.request.method, "HTTP"), _context(span, sent.span_id), _context(span, span.span_id),
+            SpanKind.CLIENT, attributes, (sent.began_wall, attempt.ms / 1000), error=failed,
         )  # fmt: skip
 
     def _links(self, x: Bag) -> Sequence[Link]:
@@ -129,13 +131,24 @@ def _sent(attempts: Sequence[Attempt]) -> list[Attempt]:
 
 
 def _context(span: Span, span_id: int, *, remote: bool = False) -> SpanContext:
-    return SpanContext(span.trace_id, span_id, is_remote=remote, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+    return SpanContext(span.trace_id, span_id, is_remote=remote, trace_flags=TraceFlags(span.flags | SAMPLED))
+
+
+def _method(method: str, other: str) -> str:
+    """Return a method by a bounded name: a client may invent methods. Source: OpenTelemetry's HTTP span conventions."""
+    return method if method in METHODS else other
+
+
+def _method_attributes(method: str) -> dict[str, str]:
+    known = _method(method, "_OTHER")
+    told = {"http.request.method": known}
+    return told if known == method else {**told, "http.request.method_original": method}
 
 
 def _server_attributes(x: Bag) -> Attributes:
     """Return the semantic conventions' attributes. Of a target only the path: a query may hold secrets."""
     attributes: dict[str, str | int] = {
-        "http.request.method": x.request.method,
+        **_method_attributes(x.request.method),
         "http.response.status_code": x.status,
         "url.scheme": x.request.peer.scheme,
         "url.path": x.request.path.decode("latin-1"),

@@ -1,12 +1,10 @@
-"""One id traces a request end to end (X1, X2). This file accepts or mints it; it never echoes what it rejects."""
+"""One id names a request end to end. This file accepts or mints it; it never echoes what it rejects."""
 
 import re
 
 from proxy.chance import Chance
 
 _ACCEPTED = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-# W3C Trace Context level 1, section 3.2.2: version ff is invalid, and so are all-zero ids
-_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 
 
 class Correlation:
@@ -27,13 +25,3 @@ def correlate(operation: str, sent: bytes | None, wall: float, random: Chance) -
     if sent is not None and _ACCEPTED.fullmatch(sent):
         return Correlation(sent.decode("ascii"))
     return Correlation(f"{operation}-{random.getrandbits(32).to_bytes(4).hex()}-{int(wall)}", replaced=sent is not None)
-
-
-def trace_id(traceparent: bytes | None) -> str | None:
-    """Return the trace id of a valid `traceparent`, None where it is absent or invalid (then `tracestate` goes too)."""
-    if traceparent is None:
-        return None
-    valid = _TRACEPARENT.fullmatch(traceparent)
-    if valid is None or (traceparent.startswith(b"00") and valid.group(2)):
-        return None
-    return valid.group(1).decode("ascii")

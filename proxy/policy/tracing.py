@@ -3,8 +3,7 @@
 from typing import NamedTuple
 
 from proxy.chance import Chance
-
-SAMPLED = 1
+from proxy.policy.trace_context import RANDOM, SAMPLED, Parent
 
 
 class Sent(NamedTuple):
@@ -17,13 +16,14 @@ class Sent(NamedTuple):
 class Span:
     """One request's span. It names its attempts' spans as they are sent, in their order."""
 
-    __slots__ = ("_random", "attempts", "parent_id", "sampled", "span_id", "trace_id")
+    __slots__ = ("_random", "attempts", "flags", "parent_id", "sampled", "span_id", "trace_id")
 
-    def __init__(self, trace_id: int, span_id: int, parent_id: int | None, random: Chance, *, sampled: bool) -> None:
+    def __init__(self, trace_id: int, span_id: int, parent_id: int | None, flags: int, random: Chance) -> None:
         self.trace_id = trace_id
         self.span_id = span_id
         self.parent_id = parent_id
-        self.sampled = sampled
+        self.flags = flags
+        self.sampled = bool(flags & SAMPLED)
         self._random = random
         self.attempts: list[Sent] = []
 
@@ -31,21 +31,19 @@ class Span:
         """Begin the span of one attempt; return the line that tells the upstream."""
         sent = Sent(new_id(self._random, 64), wall)
         self.attempts.append(sent)
-        return b"traceparent", b"00-%032x-%016x-%02x" % (self.trace_id, sent.span_id, SAMPLED if self.sampled else 0)
+        return b"traceparent", b"00-%032x-%016x-%02x" % (self.trace_id, sent.span_id, self.flags)
 
 
-def begin(traceparent: bytes | None, share: float, random: Chance) -> Span:
-    """Return the span under a valid `traceparent`, sampled as its caller decided; without one, of a new trace.
+def begin(parent: Parent | None, share: float, random: Chance) -> Span:
+    """Return the span under its caller's, with the caller's flags; without a caller, of a new trace.
 
     Of new traces `share` (0 to 1) are sampled, told by the trace id as OpenTelemetry's ratio sampler does it.
     """
-    if traceparent is None:
+    if parent is None:
         trace_id = new_id(random, 128)
         sampled = (trace_id & (2**64 - 1)) < share * 2**64
-        return Span(trace_id, new_id(random, 64), None, random, sampled=sampled)
-    _, trace, parent, flags = traceparent.split(b"-")[:4]
-    sampled = bool(int(flags, 16) & SAMPLED)
-    return Span(int(trace, 16), new_id(random, 64), int(parent, 16), random, sampled=sampled)
+        return Span(trace_id, new_id(random, 64), None, RANDOM | (SAMPLED if sampled else 0), random)
+    return Span(int(parent.trace_id, 16), new_id(random, 64), int(parent.span_id, 16), parent.flags, random)
 
 
 def new_id(random: Chance, bits: int) -> int:

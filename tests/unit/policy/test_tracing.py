@@ -4,6 +4,7 @@ from random import Random
 
 import pytest
 
+from proxy.policy.trace_context import parse
 from proxy.policy.tracing import begin, new_id
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -11,19 +12,27 @@ TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 @pytest.mark.parametrize(("flags", "sampled"), [("01", True), ("00", False), ("03", True), ("02", False)])
 def test_the_caller_decides(flags: str, sampled: bool) -> None:
-    """Same trace, a span of our own under the caller's, and its decision goes on upstream."""
-    span = begin(f"00-{TRACE}-{PARENT}-{flags}".encode(), 0.0, Random(1))
+    """Same trace, a span of our own under the caller's, and its flags go on upstream."""
+    span = begin(parse(f"00-{TRACE}-{PARENT}-{flags}".encode()), 0.0, Random(1))
     assert (f"{span.trace_id:032x}", span.parent_id, span.sampled) == (TRACE, int(PARENT, 16), sampled)
     name, line = span.attempt(1000.0)
     (attempt,) = span.attempts
     assert name == b"traceparent"
-    assert line.decode() == f"00-{TRACE}-{attempt.span_id:016x}-{'01' if sampled else '00'}"
+    assert line.decode() == f"00-{TRACE}-{attempt.span_id:016x}-{flags}"
     assert len({span.span_id, attempt.span_id, span.parent_id}) == 3
 
 
-def test_a_later_version_with_more_fields_is_understood() -> None:
-    """W3C Trace Context, section 3.3: what comes after the flags is left alone."""
-    assert begin(f"01-{TRACE}-{PARENT}-01-more".encode(), 0.0, Random(1)).sampled
+def test_a_later_version_is_told_on_as_ours() -> None:
+    """W3C Trace Context level 2, section 3.2.4: what is known of it goes on as version 00, unknown flags as zero."""
+    span = begin(parse(f"cc-{TRACE}-{PARENT}-ff-more".encode()), 0.0, Random(1))
+    (_, line), (sent,) = span.attempt(0.0), span.attempts
+    assert line.decode() == f"00-{TRACE}-{sent.span_id:016x}-03"
+
+
+@pytest.mark.parametrize(("share", "flags"), [(0.0, b"-02"), (1.0, b"-03")])
+def test_a_new_trace_says_that_its_id_is_random(share: float, flags: bytes) -> None:
+    """W3C Trace Context level 2, section 3.2.2.5.2: whoever makes a random trace id says so."""
+    assert begin(None, share, Random(1)).attempt(0.0)[1].endswith(flags)
 
 
 @pytest.mark.parametrize(("share", "least", "most"), [(0.0, 0, 0), (0.25, 200, 300), (1.0, 1000, 1000)])
