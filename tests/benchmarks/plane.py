@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import httptools
 
@@ -197,10 +197,17 @@ class Errand:
         self._client.write(outcome, self.TO_CLIENT)
 
 
-class Bare(asyncio.Protocol):
-    """The yardstick: a relay that parses both heads with httptools, and does nothing else."""
+def bare() -> Lane:
+    """Return the yardstick, with idle upstream connections of its own: they belong to one event loop."""
+    idle: deque[_BareUpstream] = deque()
+    return lambda: Bare(idle)
 
-    idle: ClassVar[deque["_BareUpstream"]] = deque()
+
+class Bare(asyncio.Protocol):
+    """A relay that parses both heads with httptools, and does nothing else."""
+
+    def __init__(self, idle: deque["_BareUpstream"]) -> None:
+        self._idle = idle
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -216,15 +223,18 @@ class Bare(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         data, self._data = self._data, b""
-        if not self.idle:
-            Backend(_BareUpstream())
-        self.idle.pop().ask(self, data)
+        if not self._idle:
+            Backend(_BareUpstream(self._idle))
+        self._idle.pop().ask(self, data)
 
 
 class _BareUpstream(asyncio.Protocol):
+    def __init__(self, idle: deque["_BareUpstream"]) -> None:
+        self._idle = idle
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        Bare.idle.append(self)
+        self._idle.append(self)
 
     def ask(self, client: Bare, data: bytes) -> None:
         self._client, self._data, self._done = client, b"", False
@@ -235,7 +245,7 @@ class _BareUpstream(asyncio.Protocol):
         self._parser.feed_data(data)
         self._data += data
         if self._done:
-            Bare.idle.append(self)
+            self._idle.append(self)
             self._client.transport.write(self._data)
 
     def on_message_complete(self) -> None:

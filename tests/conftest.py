@@ -1,0 +1,45 @@
+"""What makes every test independent of the machine: no clock in hypothesis, time limits that hold, default signals."""
+
+import asyncio
+import signal
+from collections.abc import Generator
+from types import FrameType
+from typing import Any
+
+import pytest
+import uvloop
+from hypothesis import HealthCheck, settings
+
+AGAIN_S = 60.0  # after its time limit a test and its fixtures have so long to end, and then are interrupted once more
+
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
+
+# A shell without job control, and nohup, start what runs in the background with SIGINT ignored, and a child process
+# inherits that. The tests end programs with these signals, so their children get the default back.
+for ending in (signal.SIGINT, signal.SIGTERM):
+    if signal.getsignal(ending) is signal.SIG_IGN:
+        signal.signal(ending, signal.default_int_handler if ending is signal.SIGINT else signal.SIG_DFL)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_timeout_set_timer(settings: Any) -> Generator[None, bool, bool]:
+    """Let a test that hangs on uvloop reach its time limit.
+
+    pytest-timeout raises in a signal handler. uvloop logs what a signal handler raises and goes on, so the tasks of
+    its loop are cancelled instead.
+    """
+    was_set = yield
+    if settings.method == "signal":
+        interrupt: Any = signal.getsignal(signal.SIGALRM)
+
+        def expire(signum: int, frame: FrameType | None) -> None:
+            loop = asyncio._get_running_loop()
+            if not isinstance(loop, uvloop.Loop):
+                interrupt(signum, frame)
+            for task in asyncio.all_tasks(loop):
+                task.cancel(f"Timeout (>{settings.timeout} s)")
+
+        signal.signal(signal.SIGALRM, expire)
+        signal.setitimer(signal.ITIMER_REAL, settings.timeout, AGAIN_S)
+    return was_set
