@@ -47,3 +47,11 @@ def read_lines(block: bytes, most: int | None = None) -> Fields:
     except ValueError:  # no colon
         raise MalformedLines from None
     return Fields(tuple(lines), first if len(first) == len(lines) else None)
+
+
+def read_line(line: bytes) -> tuple[bytes, bytes]:
+    """Return the name and value of one line, which comes without its CRLF. Raise MalformedLines."""
+    name, colon, value = line.partition(b":")
+    if not colon or _TOKEN.fullmatch(name) is None or line.translate(None, _VISIBLE):
+        raise MalformedLines
+    return name, value.strip()
