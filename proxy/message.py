@@ -8,6 +8,7 @@ from proxy.errors import Reason
 from proxy.fields import Fields, Lines
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 section 9.2.1
+NO_CONTENT = frozenset({204, 205, 304})  # statuses without content (RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5)
 IDEMPOTENT_METHODS = SAFE_METHODS | {"PUT", "DELETE"}  # RFC 9110 section 9.2.2
 
 

@@ -45,10 +45,10 @@ class Target(Section):
 
 
 class Fallback(Section):
-    """The document of last resort (S3)."""
+    """The document of last resort. A status without content (204, 205, 304) has no `body`; every other needs one."""
 
     status: Status = 200
-    body: JsonBody
+    body: JsonBody = None
 
 
 class OnMissing(Section):

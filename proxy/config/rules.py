@@ -12,7 +12,14 @@ from proxy.config.settings import Settings
 from proxy.config.shape import nearest, shown
 from proxy.config.templates import Template, parse_request
 from proxy.config.units import format_duration
+from proxy.message import NO_CONTENT
 
+_EMPTY_DOCUMENTS: tuple[object, ...] = (
+    None,
+    {},
+    [],
+    "",
+)  # what they say is nothing, so nothing is lost where there is no body
 _BRACED = re.compile(r"\{([^{}]*)\}")
 
 
@@ -66,6 +73,17 @@ def _credentials_name_origins(said: RouteSettings) -> Iterator[Found]:
         yield Found(("cors", "allow_origins"), message, 'write allow_origins = ["https://app.example"]')
 
 
+def _fallback_has_a_body_or_none(said: RouteSettings) -> Iterator[Found]:
+    fallback = said.fallback
+    if fallback is None:
+        return
+    if fallback.status in NO_CONTENT and fallback.body not in _EMPTY_DOCUMENTS:
+        message = f"an answer with status {fallback.status} has no body"
+        yield Found(("fallback", "body"), message, "remove body, or write status = 200")
+    elif fallback.status not in NO_CONTENT and fallback.body is None:
+        yield Found(("fallback", "body"), "it is missing", "write body = { }")
+
+
 def _subject_is_in_path(route: Route) -> Iterator[Found]:
     source, _, name = (route.subject or "").partition(":")
     names = route.template.names
@@ -117,6 +135,7 @@ SETTINGS_RULES = (
     Rule(frozenset({"min_attempt", "total_timeout"}), _smallest_attempt_fits),
     Rule(frozenset({"retry"}), _delays_rise),
     Rule(frozenset({"target"}), _targets_rise),
+    Rule(frozenset({"fallback"}), _fallback_has_a_body_or_none),
     Rule(frozenset({"cors"}), _credentials_name_origins),
 )
 ROUTE_RULES = (

@@ -10,7 +10,7 @@ import orjson
 
 from proxy.errors import Reason
 from proxy.fields import Fields, Lines
-from proxy.message import Failure, Framing, Outcome, Request, Response
+from proxy.message import NO_CONTENT, Failure, Framing, Outcome, Request, Response
 from proxy.policy.classify import OUTAGE, Verdict, classify
 from proxy.words import Word
 
@@ -145,10 +145,18 @@ def last_resort(
     """Return the fallback where the route has one; a client that left, or was refused, gets none."""
     if rules.fallback is None or _nobody_asks(outcome):
         return HONEST
-    body = orjson.dumps(filled(rules.fallback.body, names, subject))
+    return Recovered(told(outcome, _document(rules.fallback, names, subject), Kind.FALLBACK))
+
+
+def _document(fallback: Fallback, names: Mapping[str, str], subject: str | None) -> Response:
+    """Return the fallback as an answer: JSON, or a head alone for a status without content (RFC 9110 section 6.4.1)."""
+    status = fallback.status
+    if status in NO_CONTENT:
+        lines: Lines = ((b"Content-Length", b"0"),) if status == 205 else ()
+        return Response(status, b"", Fields(lines), b"", Framing.NONE)
+    body = orjson.dumps(filled(fallback.body, names, subject))
     lines = ((b"Content-Type", b"application/json"), (b"Content-Length", b"%d" % len(body)))
-    response = Response(rules.fallback.status, b"", Fields(lines), body, Framing.LENGTH)
-    return Recovered(told(outcome, response, Kind.FALLBACK))
+    return Response(status, b"", Fields(lines), body, Framing.LENGTH)
 
 
 def after_load(
@@ -161,13 +169,15 @@ def after_load(
 
 
 def after_create(before: Outcome, created: Outcome) -> Recovered | LoadAgain | Honest:
-    """Return what creating the missing leads to (S2): it, or what somebody else created meanwhile."""
+    """Return what creating the missing leads to: it, or a second look where it was there, or came without a body."""
     if not isinstance(created, Response):
         return HONEST
     if created.status == 409:
         return LoadAgain()
     if not 200 <= created.status < 300:
         return HONEST
+    if created.body == b"":  # 204, or a 201 that only names it: there is nothing to answer with
+        return LoadAgain()
     document = created._replace(status=200, reason=b"OK", fields=created.fields.without((b"location",)))
     return Recovered(told(before, document, Kind.CREATED))
 

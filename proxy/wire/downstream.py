@@ -272,6 +272,10 @@ class Downstream(Outlet):
         if isinstance(response.body, Tunnel):
             return await self._through(response, response.body, reader, more)
         request = current.request
+        if request.method == "HEAD":  # an answer that recovery asked for with GET has a body
+            reader.close()
+            self.write(response._replace(body=b""), more)
+            return 0
         length_known = response.framing is Framing.LENGTH
         chunked = not length_known and request.minor == 1
         closing = self._closes(request) or not (length_known or chunked)

@@ -236,6 +236,11 @@ ROUTES = [
         'config.toml:3: upstreams.sessions.idempotency_form: "quote" is not one of bare, quoted; '
         'write idempotency_form = "quoted"',
     ),
+    (
+        ROUTE + "fallback = { status = 204, body = { degraded = true } }",
+        "config.toml:6: routes[0].fallback.body: an answer with status 204 has no body; "
+        "remove body, or write status = 200",
+    ),
     (ROUTE + "fallback = { status = 200 }", "config.toml:6: routes[0].fallback.body: it is missing; write body = { }"),
     (
         ROUTE + "fallback = { body = { since = 2026-01-01 } }",

@@ -104,6 +104,20 @@ def test_a_created_resource_is_answered_as_found() -> None:
     assert (after.kind, after.result.received_status) == (Kind.CREATED, 404)
 
 
+@pytest.mark.parametrize("status", [200, 201, 204])
+def test_a_create_without_a_body_is_followed_by_a_second_look(status: int) -> None:
+    """S2: there is nothing to answer with, so the first question is asked again."""
+    assert recovery.after_create(response(404), response(status, b"")) == LoadAgain()
+
+
+@pytest.mark.parametrize(("status", "fields"), [(204, {}), (205, {b"content-length": b"0"}), (304, {})])
+@pytest.mark.parametrize("body", [None, {}, {"degraded": True}])
+def test_a_fallback_without_content_is_a_head_alone(status: int, fields: dict[bytes, bytes], body: object) -> None:
+    """RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5: no body, and no field that announces one."""
+    answer = recovered(plan(RecoveryRules(fallback=Fallback(status, body)), RESET))
+    assert (answer.status, answer.body, answer.framing, answer.fields) == (status, b"", Framing.NONE, fields)
+
+
 def test_a_create_that_did_not_work() -> None:
     """S2: a 409 means that somebody was faster: ask again; anything else leaves the 404."""
     assert recovery.after_create(response(404), response(409)) == LoadAgain()
