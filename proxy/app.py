@@ -103,7 +103,7 @@ class Sidecar:
             listen.expose,
             listen.tunnel_timeout,
         )
-        limits = HeadLimits(listen.max_head, listen.max_target, listen.max_fields)
+        limits = HeadLimits(listen.max_head, listen.max_target, listen.max_fields, listen.underscores)
         trusted = TrustedProxies(listen.trusted_proxies)
         return Gate(rules, limits, trusted, self._open, self._on_refusal, self._clock)
 

@@ -44,6 +44,7 @@ class Listen(Section):
     max_head: Size = 64 * 1024
     max_fields: Count = 128
     max_target: Size = 16 * 1024
+    underscores: Literal["pass", "drop", "refuse"] = "pass"
     head_timeout: Timeout = 10.0
     keepalive_timeout: Timeout = 75.0
     idle_timeout: Timeout = 60.0

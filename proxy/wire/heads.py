@@ -50,6 +50,7 @@ class HeadLimits:
     head: int = 65_536
     target: int = 16_384
     fields: int = 128
+    underscores: str = "pass"  # what becomes of a field whose name has "_": pass, drop or refuse
 
 
 class Said:
@@ -207,6 +208,8 @@ def _said(block: bytes, minor: int, limits: HeadLimits) -> Said:
         raise Refusal(431, "too_many_fields", f"a request may have at most {limits.fields} fields") from None
     except MalformedLines:
         raise _malformed("the request head is malformed") from None
+    if limits.underscores != "pass":
+        fields = _without_underscores(fields, limits.underscores)
     host = _host(minor, fields)
     framing, length = _request_framing(minor, fields, block)
     if b"expect" in fields:
@@ -229,6 +232,14 @@ def _expecting(minor: int, fields: Fields) -> Fields:
     if any(expectation != b"100-continue" for expectation in fields.tokens(b"expect")):
         raise Refusal(417, "expectation", "100-continue is the only expectation known here")
     return fields
+
+
+def _without_underscores(fields: Fields, action: str) -> Fields:
+    """Drop or refuse fields with "_" in a name: to CGI and WSGI X_A is X-A (RFC 3875 section 4.1.18)."""
+    names = [name for name in fields if name.find(b"_") >= 0]
+    if names and action == "refuse":
+        raise Refusal(400, "underscore", "a field name has an underscore, which listen.underscores refuses")
+    return fields.without(names)
 
 
 def _upgrade(fields: Fields) -> bytes:

@@ -212,3 +212,25 @@ async def test_two_keys_are_refused(start: Start, route: str, second: bytes) -> 
     assert (answer.status, answer.get(b"connection")) == (400, None)
     assert b"Idempotency-Key" in answer.body
     assert wire.backend.lines == []
+
+
+UNDERSCORED = b"GET /x HTTP/1.1\r\nHost: a\r\nX_Forwarded_For: 203.0.113.9\r\nX-A: 1\r\nContent_Length: 4\r\n\r\n"
+
+
+@pytest.mark.parametrize(("action", "crosses"), [("pass", True), ("drop", False)])
+async def test_fields_with_underscores(start: Start, action: str, crosses: bool) -> None:
+    """RFC 9110 section 5.1 allows them; RFC 3875 section 4.1.18 makes X_A and X-A one: a setting drops them."""
+    wire = await start(listen=f'underscores = "{action}"')
+    _, _, asked = await wire.asked(UNDERSCORED)
+    assert (asked.get(b"x_forwarded_for") is not None, asked.get(b"content_length") is not None) == (crosses, crosses)
+    assert asked.get(b"x-a") == b"1"
+
+
+async def test_fields_with_underscores_can_be_refused(start: Start) -> None:
+    """Nothing reaches the backend; the refusal names the setting."""
+    wire = await start(listen='underscores = "refuse"')
+    client = await wire.client()
+    await client.say(UNDERSCORED)
+    answer = await client.message()
+    assert (answer.status, b"listen.underscores" in answer.body) == (400, True)
+    assert wire.counted('backstay_bad_requests_total{reason="underscore"} 1.0')
