@@ -5,7 +5,8 @@ from random import Random
 
 from proxy.clock import Clock
 from proxy.config import compile as compiled
-from proxy.config.routes import RouteSettings
+from proxy.config.routes import Passthrough, RouteSettings
+from proxy.config.routes import Route as RouteTable
 from proxy.config.settings import Settings
 from proxy.config.settings import Upstream as UpstreamTable
 from proxy.parts import Ledger, Meter, Parts, Tracer, Upstream, Wiring, Witness
@@ -25,6 +26,8 @@ from proxy.wire.pool import HttpUpstream, UpstreamPool
 from proxy.wire.rules import PoolRules
 from proxy.wire.tls import TlsFiles
 
+Table = RouteTable | Passthrough
+_Holder = tuple[str, str | None]  # an upstream's name, and an operation with a budget of its own
 OnTransition = Callable[[CircuitBreaker, State, float], None]
 
 
@@ -50,7 +53,7 @@ class Assembly:
         self._clock = clock
         self._random = random
         self._on_transition = on_transition
-        self._budgets: dict[str, RetryBudget] = {}
+        self._budgets: dict[_Holder, RetryBudget] = {}
         self._cors: dict[str, CorsMemory] = {}
 
     def build(self, settings: Settings) -> Parts:
@@ -58,10 +61,11 @@ class Assembly:
         routes, catch_all = compiled.routes(settings), compiled.passthrough(settings)
         self._build_breakers(settings)
         upstreams = self._build_upstreams(settings)
-        tables: tuple[RouteSettings, ...] = (*settings.routes, settings.passthrough)
+        tables: tuple[Table, ...] = (*settings.routes, settings.passthrough)
         wiring, own = dict[str, Wiring](), _own_fields(settings)
+        budgets = self._build_budgets(settings, tables)
         for route, table in zip((*routes, catch_all), tables, strict=True):
-            budget = self._budgets.setdefault(route.upstream, RetryBudget(table.retry.budget))
+            budget = budgets[_budget_holder(settings, table)]
             cors = self._cors_of(route, table)
             wiring[route.operation] = Wiring(
                 Identifier(route, own), self.breakers[route.circuit], budget, upstreams[route.upstream], cors
@@ -72,6 +76,15 @@ class Assembly:
             settings.listen.deadline_header.encode(), _deadline_field(settings), self._witness,
             None if settings.dry_run else self._tracer, self._shelf.replicas,
         )  # fmt: skip
+
+    def _build_budgets(self, settings: Settings, tables: tuple[Table, ...]) -> Mapping[_Holder, RetryBudget]:
+        """Return every retry budget, with what it has saved so far and the share that is configured now."""
+        before, self._budgets = self._budgets, {}
+        for table in tables:
+            holder, share = _budget_holder(settings, table), table.retry.budget
+            budget = self._budgets[holder] = before.get(holder) or RetryBudget(share)
+            budget.change(share)
+        return self._budgets
 
     def _build_breakers(self, settings: Settings) -> None:
         for name, rules in compiled.breaker_rules(settings).items():
@@ -139,6 +152,11 @@ class Assembly:
         """Drop every upstream connection."""
         for pool in (*self.pools.values(), *self._retired):
             pool.close()
+
+
+def _budget_holder(settings: Settings, table: Table) -> _Holder:
+    """Return what a retry budget is configured on: the route, or `[defaults]` for all others of its upstream."""
+    return table.upstream, table.operation if settings.has_own_budget(table.operation) else None
 
 
 def _own_fields(settings: Settings) -> frozenset[bytes]:

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
 from proxy.config.fields import (
     Address,
@@ -145,17 +145,26 @@ class Settings(Section):
     defaults: RouteSettings = RouteSettings()
     routes: Many[Route] = ()
     dry_run: bool = False
+    _own_budgets: frozenset[str] = PrivateAttr(default=frozenset())
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _complete_routes(cls, data: Any) -> Any:
+    def _complete_routes(cls, data: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
         if not isinstance(data, dict) or not isinstance(data.get("routes"), list):
-            return data
+            return validate(data)
         upstreams = data.get("upstreams")
         first = next(iter(upstreams), "") if isinstance(upstreams, dict) else ""
         inherited = {**_table(data.get("defaults")), "upstream": first}
+        tables = [route for route in data["routes"] if isinstance(route, dict)]
         routes = [merged(inherited, route) if isinstance(route, dict) else route for route in data["routes"]]
-        return {**data, "routes": routes}
+        settings = validate({**data, "routes": routes})
+        own = (table["operation"] for table in tables if "budget" in _table(table.get("retry")))
+        settings._own_budgets = frozenset(own)
+        return settings
+
+    def has_own_budget(self, operation: str) -> bool:
+        """Tell whether a route says its own `retry.budget`. The others of an upstream share one budget."""
+        return operation in self._own_budgets
 
     @cached_property
     def passthrough(self) -> Passthrough:

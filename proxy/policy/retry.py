@@ -80,18 +80,24 @@ class RetryBudget:
     not buy a storm. The floor refills by one a second.
     """
 
-    __slots__ = ("_depth", "_floor", "_refilled", "_share", "_tokens")
+    __slots__ = ("_depth", "_floor", "_refilled", "_tokens", "share")
 
     def __init__(self, share: float = 0.2, floor: float = 10.0, depth: float = 100.0) -> None:
-        self._share = share
+        self.share = share
         self._floor = floor
         self._depth = depth
         self._tokens = floor
         self._refilled = 0.0
 
+    def change(self, share: float) -> None:
+        """Take another share. A smaller one leaves no more savings than the floor: it holds from now on."""
+        if share < self.share:
+            self._tokens = min(self._tokens, self._floor)
+        self.share = share
+
     def deposit(self) -> None:
         """Count one request."""
-        tokens = self._tokens + self._share
+        tokens = self._tokens + self.share
         self._tokens = tokens if tokens < self._depth else self._depth
 
     def withdraw(self, now: float) -> bool:

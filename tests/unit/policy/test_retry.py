@@ -346,3 +346,32 @@ KEYED = route(idempotency=Idempotency.INJECT, honours_idempotency=True)
 def test_what_is_sent_once_needs_no_whole_body(on: Route, asked: Request, once: bool) -> None:
     """RFC 9110 section 10.1.1: then the backend may say whether it wants the body."""
     assert sent_once(on, asked) is once
+
+
+def test_a_larger_share_counts_from_the_next_request_on() -> None:
+    """A changed budget keeps what it has saved, and saves by its new share."""
+    budget = RetryBudget(share=0.0)
+    assert sum(budget.withdraw(1000.0) for _ in range(20)) == 10
+    budget.change(1.0)
+    for _ in range(5):
+        budget.deposit()
+    assert sum(budget.withdraw(1000.0) for _ in range(20)) == 5
+
+
+def test_a_smaller_share_leaves_no_savings_beyond_the_floor() -> None:
+    """Who lowers the budget during a storm means now: what an hour of a larger share saved is forgotten."""
+    budget = RetryBudget(share=1.0)
+    for _ in range(1000):
+        budget.deposit()
+    budget.change(0.1)
+    assert sum(budget.withdraw(0.0) for _ in range(100)) == 10
+
+
+def test_the_same_share_again_changes_nothing() -> None:
+    """A reload that does not touch a budget costs it nothing."""
+    budget = RetryBudget(share=1.0)
+    for _ in range(50):
+        budget.deposit()
+    before = repr(budget)
+    budget.change(1.0)
+    assert repr(budget) == before
