@@ -34,6 +34,8 @@ LEFT_OUT = {
     "proxy/clock.py": "its two functions are C already",
     "proxy/errors.py": "a compiled exception that somebody points to weakly breaks the collector, before Python 3.12",
     "proxy/fields.py": "a dict, of which the same is true",
+    "proxy/process.py": "it starts, once",
+    "proxy/signals.py": "it starts, once",
     "proxy/policy/__init__.py": "there is nothing in it to run",
     "proxy/wire/__init__.py": "there is nothing in it to run",
     "proxy/wire/dial.py": "a connection is made seldom, and tests put their own in its place",

@@ -1,15 +1,12 @@
 """The composition root: it starts, reloads, drains and stops the sidecar, and holds nothing else."""
 
 import asyncio
-import gc
 import os
-import signal
 import socket
 from collections.abc import Callable
 from random import Random, SystemRandom
 
 import structlog
-import uvloop
 
 from proxy.admin.application import AdminListener, start_admin
 from proxy.admin.control import ControlPlane
@@ -24,7 +21,7 @@ from proxy.dryrun import DryRun
 from proxy.errors import Refusal, StartError
 from proxy.exchange import Exchange
 from proxy.message import Peer, Request
-from proxy.observe.logging import Throttle, configure
+from proxy.observe.logging import Throttle
 from proxy.observe.metrics import Metrics, Sources
 from proxy.observe.minutely import Minutely
 from proxy.observe.observer import Observer
@@ -46,6 +43,7 @@ from proxy.wire.rules import GateRules
 from proxy.wire.tls import TlsFiles, renew, server_context
 
 TARGETS_EVERY_S = 10.0  # an operation's missed targets are logged this often at the most
+DRAIN_STEP_S = 0.02  # how often a drain looks whether it is over
 SWEEP_S = 0.25  # the coarse clock of all connections
 BACKLOG = 2048
 READ_AT_START = ("listen", "admin", "audit", "store", "log")  # tables that a reload cannot take over
@@ -91,6 +89,7 @@ class Sidecar:
         self._sweeper: asyncio.TimerHandle | None = None
         self._ready = False
         self.stopping = asyncio.Event()
+        self._hurries = 0
         self._declare()
 
     def _gate(self, settings: Settings) -> Gate:
@@ -129,13 +128,16 @@ class Sidecar:
     # start
 
     async def start(self) -> None:
-        """Open the trail, then both listeners. Raises StartError before anything is served."""
+        """Open the trail, then both listeners. Raises StartError before anything is served.
+
+        It may be cancelled, and leaves nothing open then.
+        """
         await self._ledger.start()
         try:
             await self._open_store()
             self._admin = await start_admin(self._control(), self.settings.admin.address)
             self._server = await self._listen()
-        except StartError:
+        except BaseException:  # refused, or stopped meanwhile
             await self._close()
             raise
         self._sweep()
@@ -260,22 +262,28 @@ class Sidecar:
 
     # stop
 
+    def hurry(self) -> None:
+        """Shorten the drain: the first time by its delay, the second time by all waiting for what is under way."""
+        self._hurries += 1
+
     async def stop(self, *, delay_s: float | None = None) -> None:
         """Drain (W17): not ready, accept for a while, let what is under way end, cut the rest, flush the trail."""
         listen = self.settings.listen
         self._ready = False
         self.gate.drain()
-        await self._clock.sleep(listen.drain_delay if delay_s is None else delay_s)
+        until = self._clock.now() + (listen.drain_delay if delay_s is None else delay_s)
+        while not self._hurries and self._clock.now() < until:
+            await self._clock.sleep(DRAIN_STEP_S)
         if self._server is not None:
             await close_door(self._server, lambda: Downstream(self.gate), self._tls)
         self.gate.close_idle()
         until = self._clock.now() + listen.drain_timeout
-        while (self.gate.connections or self.running) and self._clock.now() < until:
-            await self._clock.sleep(0.02)
+        while (self.gate.connections or self.running) and self._hurries < 2 and self._clock.now() < until:
+            await self._clock.sleep(DRAIN_STEP_S)
         for connection in tuple(self.gate.connections):
             connection.abort()
         while self.running and self._clock.now() < until + 1.0:  # what was cut still leaves its record
-            await self._clock.sleep(0.02)
+            await self._clock.sleep(DRAIN_STEP_S)
         await self._close()
 
     async def _close(self) -> None:
@@ -295,37 +303,3 @@ class Sidecar:
 def _tls_files(settings: Settings) -> TlsFiles:
     listen = settings.listen
     return TlsFiles(listen.tls_certificate, listen.tls_key, listen.tls_client_ca)
-
-
-def serve(settings: Settings, load_again: Callable[[], Settings], lines_dropped: Callable[[], int]) -> int:
-    """Run until SIGTERM or SIGINT; return the exit status. Raises StartError before anything is served.
-
-    `lines_dropped` returns how many lines of the log were lost, for the metric.
-    """
-    configure(settings.log.level, settings.log.format)
-    return uvloop.run(_serve(settings, load_again, lines_dropped))
-
-
-async def _serve(settings: Settings, load_again: Callable[[], Settings], lines_dropped: Callable[[], int]) -> int:
-    loop, sidecar = asyncio.get_running_loop(), Sidecar(settings, lines_dropped=lines_dropped)
-    hurried = False
-
-    def hurry() -> None:
-        nonlocal hurried
-        hurried = True
-        sidecar.stopping.set()
-
-    await sidecar.start()
-    loop.add_signal_handler(signal.SIGTERM, sidecar.stopping.set)
-    loop.add_signal_handler(signal.SIGINT, hurry)  # a person at a terminal waits for no load balancer
-    loop.add_signal_handler(signal.SIGHUP, sidecar.reload, load_again)
-    gc.collect()
-    gc.freeze()  # what start-up made lives for ever: never look at it again
-    gc.set_threshold(200_000, 20, 100)  # requests leave no cycles; what is young dies by its count
-    print(f"backstay ready: proxy {sidecar.url} admin {sidecar.admin_url}", flush=True)  # noqa: T201 - the contract's line
-    log.info("ready", proxy=sidecar.url, admin=sidecar.admin_url)
-    await sidecar.stopping.wait()
-    log.info("draining")
-    await sidecar.stop(delay_s=0.0 if hurried else None)
-    log.info("stopped", records=sidecar.audit.records, gaps=sidecar.audit.gaps)
-    return 0

@@ -4,12 +4,16 @@ import os
 import sys
 from typing import NoReturn
 
+from proxy.signals import SIGNALS
+
 FAILED = 1
 MISTAKEN = 2  # in what the user typed or configured
 
 
 def main() -> NoReturn:
     """Run the command line. An expected error is one line a problem on standard error, never a traceback."""
+    if sys.argv[1:2] == ["run"]:
+        SIGNALS.install()
     reserve_standard_descriptors()
     from proxy.cli.commands import command
     from proxy.config.problems import ConfigError

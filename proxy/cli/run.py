@@ -4,10 +4,11 @@ from pathlib import Path
 
 import structlog
 
-from proxy.app import serve
 from proxy.config.load import load
 from proxy.config.settings import Settings
 from proxy.observe.queued_output import queue_standard_streams
+from proxy.process import serve
+from proxy.signals import SIGNALS
 
 
 def run(config: Path | None, listen: str | None, upstream: str | None, admin: str | None) -> int:
@@ -19,7 +20,7 @@ def run(config: Path | None, listen: str | None, upstream: str | None, admin: st
         return load(config, overrides)
 
     error = queue_standard_streams(_tell_dropped)
-    return serve(load_again(), load_again, lambda: error.dropped)
+    return serve(load_again(), load_again, SIGNALS, lambda: error.dropped)
 
 
 def _tell_dropped(lines: int) -> None:

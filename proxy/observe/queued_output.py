@@ -11,6 +11,7 @@ from queue import SimpleQueue
 
 LIMIT_BYTES = 1 << 20  # some 5,000 log lines
 PATIENCE_S = 1.0  # how long the end of the process waits for a reader
+_queued: list["QueuedOutput"] = []  # the standard streams, where they were replaced
 
 
 class QueuedOutput(io.RawIOBase):
@@ -94,18 +95,20 @@ def queue_standard_streams(on_recovery: Callable[[int], None]) -> QueuedOutput:
     """
     out, error = QueuedOutput(1), QueuedOutput(2, on_recovery=on_recovery)
     sys.stdout, sys.stderr = as_text(out), as_text(error)
-    atexit.register(_drain, (out, error))
+    _queued.extend((out, error))
+    atexit.register(drain_standard_streams)
     return error
+
+
+def drain_standard_streams() -> None:
+    """Wait a moment for what was printed: the last thing before the process ends."""
+    for output in _queued:
+        output.drain()
 
 
 def as_text(raw: QueuedOutput) -> io.TextIOWrapper:
     """Return a text stream over `raw` that hands on whole lines."""
     return io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=True)  # type: ignore[arg-type]  # raw will do
-
-
-def _drain(outputs: tuple[QueuedOutput, ...]) -> None:
-    for output in outputs:
-        output.drain()
 
 
 def _write_all(fd: int, data: bytes) -> bool:
