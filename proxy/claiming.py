@@ -6,7 +6,7 @@ from proxy.bag import OUT_OF_TIME
 from proxy.errors import Reason, Refusal
 from proxy.policy import claims
 from proxy.policy.claims import Answer, Ask, Claim, Held, Mine, Misuse, Settled, Standing, TakeOver, Untold, Wait
-from proxy.policy.coalescing import Flight, sets_a_strangers_cookie
+from proxy.policy.coalescing import Flight, given_in_person
 from proxy.policy.deadline import remaining
 from proxy.policy.idempotency import Key
 from proxy.policy.recovery import Result
@@ -116,13 +116,16 @@ class Claiming(Recovering):
             self.request.fields = self.request.fields.with_line(b"Idempotency-Key", value)
 
     async def _settle_claims(self, flight: Flight | None, result: Result) -> None:
-        """Settle every claim of those who asked together, before anybody is answered (I4)."""
-        store, shared = self._parts.claims, flight is None or not sets_a_strangers_cookie(result, self.request)
+        """Settle every claim of those who asked together, before anybody is answered (I4).
+
+        The cookie of a caller whom nothing names goes to one connection: nobody is given the answer again, and its key
+        stays used. The followers' keys are free, for each of them asks for itself.
+        """
+        store, private = self._parts.claims, self.identity.anonymous and given_in_person(result)
         while self.held:
             claim, mine = self.held.pop()
-            given = result if shared or claim.keep_s else None
-            await store.settle(claim, mine, given, keep=claims.to_keep(claim, result))
-        while flight is not None and shared and flight.held:
+            await store.settle(claim, mine, None if private else result, keep=claims.to_keep(claim, result))
+        while flight is not None and not private and flight.held:
             claim, mine = flight.held.pop()
             await store.settle(claim, mine, result, keep=claims.to_keep(claim, result))
 

@@ -122,10 +122,14 @@ class Exchange(Claiming):
             if result is None and flight.safe:  # it may not be shared: everybody asks for himself
                 return await self._lead(None, began)
             began = self._parts.clock.now()
-            if result is not None:  # else it sets a stranger's cookie: everybody writes for himself, in turn (C7)
-                if not coalescing.elects(flight, result, elections, remaining(self.deadline, began)):
+            if result is None:  # it sets the cookie of a caller whom nothing names: each asks for itself, in turn (C7)
+                result = await self._replayed()  # the key was the flight's to settle; now it is claimed again
+                if result is not None:
                     return result
+            elif coalescing.elects(flight, result, elections, remaining(self.deadline, began)):
                 elections += 1
+            else:
+                return result
             place = self._join(began)
         return await self._lead(place.flight, began)
 
@@ -137,7 +141,7 @@ class Exchange(Claiming):
             self.identity = self._wiring.identifier.identify(request, subject, whole_question=whole_question)
         if alone is None:
             place = parts.flights.join(
-                route, request, subject, self.identity.question, self._wiring.identifier.owners, now
+                route, request, subject, self.identity, self._wiring.identifier.owners, now
             )  # fmt: skip
         else:
             place = Joined(ALONE, reason=alone)

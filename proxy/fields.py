@@ -6,6 +6,8 @@ A room of its own, because it stays ordinary Python where the rest is compiled: 
 from collections.abc import Collection, Iterable, Mapping
 
 Lines = tuple[tuple[bytes, bytes], ...]
+# By whom, then: who sends them, what else they ask, whether they name nobody, whether only what a route names counts.
+Read = tuple[object, bytes, bytes, bool, bool]
 
 
 class Fields(dict[bytes, bytes]):
@@ -14,13 +16,14 @@ class Fields(dict[bytes, bytes]):
     A dict, because looking names up is what a request does most. It is shared between callers: nobody changes it.
     """
 
-    __slots__ = ("_encoded", "lines", "sent")
+    __slots__ = ("_encoded", "lines", "read", "sent")
 
     def __init__(self, lines: Lines, first: Mapping[bytes, bytes] | None = None) -> None:
         """Take the lines, and what the dict shall hold where that is known already."""
         super().__init__(first or {name.lower(): value for name, value in reversed(lines)})
         self.lines = lines
         self.sent: tuple[object, bytes] | None = None  # as an upstream was told them, and which request's they were
+        self.read: Read | None = None  # as one route's rules of identity read them
         self._encoded: bytes | None = None
 
     def all(self, name: bytes) -> list[bytes]:

@@ -9,6 +9,7 @@ from proxy.errors import Reason, Refusal
 from proxy.message import Failure, Request, Response, Stream
 from proxy.policy.claims import Claim, Mine
 from proxy.policy.freshness import Seals
+from proxy.policy.identity import Identity
 from proxy.policy.recovery import Result
 from proxy.policy.routing import Coalesce, Route
 from proxy.words import Word
@@ -56,13 +57,14 @@ class Flight:
     """
 
     __slots__ = (
-        "_waiting", "callers", "followers", "held", "id", "key", "late", "lead", "safe", "stage",
+        "_waiting", "anonymous", "callers", "followers", "held", "id", "key", "late", "lead", "safe", "stage",
         "stamp", "streaming", "strict", "subject", "until", "when_deserted",
     )  # fmt: skip
 
-    def __init__(self, id_: str, key: bytes, subject: str | None, *, safe: bool, stamp: int) -> None:
+    def __init__(self, id_: str, asked: Identity, subject: str | None, *, safe: bool, stamp: int) -> None:
         self.id = id_
-        self.key = key
+        self.key = asked.question
+        self.anonymous = asked.anonymous  # nothing names its callers: what is given in person goes to one of them
         self.subject = subject
         self.safe = safe
         self.stamp = stamp
@@ -158,7 +160,7 @@ def never_shared(request: Request) -> str | None:
     return None
 
 
-def shareable(result: Result, request: Request, *, strict: bool = False) -> bool:
+def shareable(result: Result, *, anonymous: bool, strict: bool = False) -> bool:
     """Tell whether the answer to a safe question may go to callers who only asked the same (C7).
 
     `strict` is the route's `honour_no_store`: RFC 9111 read as for a cache (C2).
@@ -173,13 +175,12 @@ def shareable(result: Result, request: Request, *, strict: bool = False) -> bool
         return False
     if b"vary" in fields and b"*" in fields.tokens(b"vary"):
         return False
-    return b"set-cookie" not in fields or not sets_a_strangers_cookie(result, request)
+    return b"set-cookie" not in fields or not anonymous
 
 
-def sets_a_strangers_cookie(result: Result, request: Request) -> bool:
-    """Tell whether the answer gives a cookie to a caller without credentials: what it names is his alone (C7)."""
-    anonymous = b"authorization" not in request.fields and b"cookie" not in request.fields
-    return anonymous and isinstance(result.outcome, Response) and b"set-cookie" in result.outcome.fields
+def given_in_person(result: Result) -> bool:
+    """Tell whether the answer sets a cookie: whom nothing names, it names from now on, and nobody else (C7)."""
+    return isinstance(result.outcome, Response) and b"set-cookie" in result.outcome.fields
 
 
 def varied_by(result: Result | None) -> tuple[bytes, ...]:
@@ -218,9 +219,10 @@ class Flights:
         return len(self._open)
 
     def join(
-        self, route: Route, request: Request, subject: str | None, key: bytes, owners: Owners, now: float
+        self, route: Route, request: Request, subject: str | None, asked: Identity, owners: Owners, now: float
     ) -> Joined | Overflow:
         """Return the request's place. A flight that a write has sealed is left to its callers and replaced (C4)."""
+        key = asked.question
         if self._apart and self._is_apart(key, now):
             return Joined(ALONE, reason="unshareable")
         found = self._open.get(key)
@@ -233,7 +235,7 @@ class Flights:
             return self._beyond(route, request, "max_flights")
         self._count += 1
         flight_id, stamp = f"{self._name}-{hex(self._count)[2:]}", self.seals.stamp()
-        flight = Flight(flight_id, key, subject, safe=request.safe, stamp=stamp)
+        flight = Flight(flight_id, asked, subject, safe=request.safe, stamp=stamp)
         flight.strict, flight.until = route.honour_no_store, now + route.total_timeout_s
         self._open[key] = flight
         return Joined(LED, flight)
@@ -262,8 +264,10 @@ class Flights:
         flight.stage = _LANDED
         self._remove(flight)
         if not flight.safe:
-            flight.landed(None if sets_a_strangers_cookie(result, request) else result, request)
-        elif not flight.landed(result if shareable(result, request, strict=flight.strict) else None, request):
+            flight.landed(None if flight.anonymous and given_in_person(result) else result, request)
+        elif not flight.landed(
+            result if shareable(result, anonymous=flight.anonymous, strict=flight.strict) else None, request
+        ):
             self._set_apart(flight.key, now)
         elif (stream := stream_of(result)) is not None and now < flight.until:
             self._offer(flight, result, request, stream)

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Final
 
-from proxy.fields import Fields, encoded
+from proxy.fields import Fields, Read, encoded
 from proxy.message import Request
+from proxy.policy import credentials
+from proxy.policy.credentials import USUAL, Name
 from proxy.policy.deadline import HEADER
 from proxy.policy.routing import Coalesce, Route
 
@@ -23,13 +25,18 @@ _NOT_WHO = frozenset({b"origin", b"range", b"idempotency-key"})
 
 
 class Identity:
-    """`principal` names who asks; `question` what is asked, by whom: two equal ones may share an answer."""
+    """`principal` names who asks; `question` what is asked, by whom: two equal ones may share an answer.
 
-    __slots__ = ("principal", "question")
+    `anonymous`: the request shows nothing that names somebody, so its principal has the client's address. What such a
+    caller is given in person (Set-Cookie) is for one connection only.
+    """
 
-    def __init__(self, principal: bytes, question: bytes) -> None:
+    __slots__ = ("anonymous", "principal", "question")
+
+    def __init__(self, principal: bytes, question: bytes, *, anonymous: bool = True) -> None:
         self.principal = principal
         self.question = question
+        self.anonymous = anonymous
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Identity) and (self.principal, self.question) == (other.principal, other.question)
@@ -41,37 +48,58 @@ class Identifier:
     `own` names fields that the sidecar answers for itself, by whatever name they were configured.
     """
 
-    __slots__ = ("_narrowed", "_neutral", "_roles", "_route")
+    __slots__ = ("_names", "_narrowed", "_neutral", "_roles", "_route")
 
-    _MEMORY: Final = 4096
+    _MEMORY: Final = 512
+    _LONGEST_NAME: Final = 64
 
     def __init__(self, route: Route, own: frozenset[bytes] = _OWN) -> None:
         self._route = route
         self._neutral = NEUTRAL | route.neutral_fields | own
-        self._narrowed = _narrowing(route.principal)
+        self._narrowed = route.principal is not None
+        self._names = USUAL if route.principal is None else credentials.named(route.principal)
         self._roles: dict[bytes, tuple[bytes, bool, bool]] = {}
 
     def identify(self, request: Request, subject: str | None, *, whole_question: bool = True) -> Identity:
-        """Return both keys. `whole_question=False` leaves the question empty for a request that will go alone."""
+        """Return both keys. `whole_question=False` leaves the question empty for a request that will go alone.
+
+        Whoever shows nothing that the route's `principal` names is told apart by everything else, and by address.
+        """
+        read = request.fields.read
+        if read is None or read[0] is not self:
+            read = request.fields.read = self._read(request.fields)
+        _, who, what, anonymous, narrow = read
+        where = _where_from(request, anonymous=anonymous)
+        principal = b"\n".join((who, where, b"" if narrow else request.hops))
+        question = self._question(request, subject, principal, what, narrow) if whole_question else b""
+        return Identity(principal, question, anonymous=anonymous)
+
+    def _read(self, fields: Fields) -> Read:
+        """Read field lines; a client repeats them from request to request, so it is done once for all of those."""
         who: list[bytes] = []
         what: list[bytes] = []
-        known, fields = self._roles, request.fields
+        known, names = self._roles, self._names
         for name, value in fields.lines:
             lower, is_who, is_what = known[name] if name in known else self._role(name)
             if is_who:
                 who += (lower, value)
             elif is_what:
                 what += (lower, value)
-        if self._narrowed is not None:
-            what += who
-            who = self._narrowed_values(fields)
+        listed: list[bytes] = []
         if b"connection" in fields and (fields[b"connection"] not in _OFTEN_LISTED or len(fields) != len(fields.lines)):
-            who += self._listed(fields)
-        who += (_where_from(request), request.hops)
-        principal = b"\n".join(who)
-        if not whole_question:
-            return Identity(principal, b"")
-        return Identity(principal, self._question(request, subject, principal, what))
+            listed = self._listed(fields)
+            names = tuple([name for name in names if name.field not in listed or name.field in _ALWAYS_SENT])
+        anonymous = not credentials.shown(fields, names)
+        narrow = self._narrowed and not anonymous
+        if narrow:
+            what += who
+            who = [part for name in names for part in (name.field, *name.values(fields))]
+        who_key, what_key = b"\n".join([*who, *listed]), b"\n".join(what)
+        if len(who_key) > _LONGEST_KEY:
+            who_key = _digest_of(who_key)
+        if len(what_key) > _LONGEST_KEY:
+            what_key = _digest_of(what_key)
+        return self, who_key, what_key, anonymous, narrow
 
     def owners(self, request: Request) -> Iterator[bytes]:
         """Yield a digest of each thing that shows whose request it is, for seals (C4): coarser than the principal.
@@ -79,26 +107,27 @@ class Identifier:
         Credentials only, each by itself, so that a write seals the same user's reads though it carries a CSRF token, a
         cookie of a narrower path or a newer token beside the same cookie. To seal too much is never wrong.
         """
-        shown = tuple(_shown(request.fields, self._narrowed or ())) or tuple(_shown(request.fields, _CREDENTIALS))
+        shown = tuple(_shown(request.fields, self._names)) or tuple(_shown(request.fields, USUAL))
         yield from shown
-        where = _where_from(request)
+        where = _where_from(request, anonymous=not shown)
         if where != _NOWHERE or not shown:
             yield _digest(b"", where)
 
-    def _question(self, request: Request, subject: str | None, principal: bytes, what: list[bytes]) -> bytes:
-        body = request.body if isinstance(request.body, bytes) else b""
+    def _question(self, request: Request, subject: str | None, principal: bytes, what: bytes, narrow: bool) -> bytes:
+        fields, body = request.fields, request.body if isinstance(request.body, bytes) else b""
         if self._route.coalesce is _SUBJECT:  # C8: the client's own Idempotency-Key does not matter
-            fields = request.fields
-            what = [(subject or "").encode("utf-8", "surrogateescape")]
-            what += (fields.get(b"content-type") or b"", fields.get(b"content-encoding") or b"")
+            named = (subject or "").encode("utf-8", "surrogateescape")
+            what = b"\n".join((named, fields.get(b"content-type") or b"", fields.get(b"content-encoding") or b""))
             body = body if self._route.match_body else b""
-        elif b"idempotency-key" in request.fields:
-            what.append(request.fields[b"idempotency-key"])
+        elif b"idempotency-key" in fields or narrow:
+            what = b"\n".join(
+                (what, fields.get(b"idempotency-key") or b"", request.hops, b"")
+            )  # no number of whole lines
         digest = blake2b(body, digest_size=32).digest() if body else b""
         if request.trailers:  # they go upstream too; of another length than a digest, so that none is taken for one
             digest += b"\0" + blake2b(encoded(request.trailers), digest_size=32).digest()
-        parts = (request.method.encode(), request.authority, request.target, principal, b"\n".join(what), digest)
-        return b"\0".join(parts)
+        key = b"\0".join((request.method.encode(), request.authority, request.target, principal, what, digest))
+        return key if len(key) <= _LONGEST_KEY else _digest_of(key)
 
     def _listed(self, fields: Fields) -> list[bytes]:
         """Return which of the request's fields Connection lists: they do not go upstream (RFC 9110 section 7.6.1)."""
@@ -111,30 +140,28 @@ class Identifier:
         neutral = lower in self._neutral
         about_content = lower.startswith(_ABOUT_CONTENT) or lower in _NOT_WHO
         role = (lower, not neutral and not about_content, not neutral and lower != b"idempotency-key")
-        if len(self._roles) < self._MEMORY:
+        if len(self._roles) < self._MEMORY and len(name) <= self._LONGEST_NAME:
             self._roles[name] = role
         return role
 
-    def _narrowed_values(self, fields: Fields) -> list[bytes]:
-        values: list[bytes] = []
-        for name, cookie in self._narrowed or ():
-            found = fields.all(name)
-            values += (name, b"\n".join(found) if cookie is None else _cookie(found, cookie))
-        return values
+
+def _digest_of(key: bytes) -> bytes:
+    """Return what stands for a key that is too long to be held: no short key begins like it."""
+    return b"\x7f" + blake2b(key, digest_size=32).hexdigest().encode()
 
 
-def _where_from(request: Request) -> bytes:
-    """Return what tells callers apart beside their fields: certificate, and address where there is no credential."""
-    fields, certificate = request.fields, request.peer.certificate
-    anonymous = b"cookie" not in fields and b"authorization" not in fields
+def _where_from(request: Request, *, anonymous: bool) -> bytes:
+    """Return what tells callers apart beside their fields: certificate, and address where nothing names them."""
+    certificate = request.peer.certificate
     if certificate is None and not anonymous:
         return _NOWHERE
     return f"{certificate or ''}\n{request.client if anonymous else ''}".encode()
 
 
-_CREDENTIALS: tuple[tuple[bytes, bytes | None], ...] = ((b"authorization", None), (b"cookie", None))
 _NOWHERE = b"\n"
 _OFTEN_LISTED = frozenset({b"keep-alive", b"Keep-Alive", b"close"})  # as browsers and proxies send it: no field
+_LONGEST_KEY: Final = 1024  # bytes; a digest costs a microsecond
+_ALWAYS_SENT = (b"authorization", b"cookie")  # whatever Connection lists
 _SUBJECT = Coalesce.SUBJECT
 
 
@@ -143,27 +170,7 @@ def _digest(name: bytes, value: bytes) -> bytes:
     return blake2b(name + b"\0" + value, digest_size=12).digest()
 
 
-def _shown(fields: Fields, names: tuple[tuple[bytes, bytes | None], ...]) -> Iterator[bytes]:
-    for name, cookie in names:
-        for value in fields.all(name):
-            for one in _pairs(value, cookie) if name == b"cookie" else (value,):
-                yield _digest(name, one)
-
-
-def _pairs(value: bytes, wanted: bytes | None) -> Iterator[bytes]:
-    for pair in value.split(b";"):
-        pair = pair.strip()
-        if pair and (wanted is None or pair.partition(b"=")[0] == wanted):
-            yield pair
-
-
-def _narrowing(principal: tuple[str, ...] | None) -> tuple[tuple[bytes, bytes | None], ...] | None:
-    if principal is None:
-        return None
-    pairs = (entry.partition(":") for entry in principal)
-    return tuple((name.lower().encode(), member.encode() if colon else None) for name, colon, member in pairs)
-
-
-def _cookie(values: list[bytes], name: bytes) -> bytes:
-    pairs = (pair.strip().partition(b"=") for value in values for pair in value.split(b";"))
-    return b"\n".join(value for key, _, value in pairs if key == name)
+def _shown(fields: Fields, names: tuple[Name, ...]) -> Iterator[bytes]:
+    for name in names:
+        for part in name.parts(fields):
+            yield _digest(name.field, part)

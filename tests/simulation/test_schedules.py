@@ -40,8 +40,8 @@ WRITES = ("update", "create", "touch")
 USERS: dict[str, dict[str, str]] = {
     "ada": {"Authorization": "ada"},
     "bob": {"Authorization": "bob"},
-    "cyd": {"Cookie": "theme=dark; sid=cyd"},
-    "dan": {"Cookie": "theme=dark; sid=dan"},
+    "cyd": {"Cookie": "token=0a1b2c3d4e5f6a7b8; sid=cyd"},
+    "dan": {"Cookie": "token=0a1b2c3d4e5f6a7b8; sid=dan"},
     "eve": {"X_Tenant": "eve"},
     "fay": {"X_Tenant": "fay"},
 }

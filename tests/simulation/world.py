@@ -194,6 +194,7 @@ class World:
         )  # fmt: skip
         self.budget = RetryBudget()
         self.cors = CorsMemory()
+        self.address = "10.0.0.1"  # where clients come from
         self.parts = self._parts(routes)
 
     def _parts(self, routes: tuple[Route, ...]) -> Parts:
@@ -212,7 +213,7 @@ class World:
         lines += [(b"Authorization", user.encode())] if user is not None else []
         lines += [(name.replace("_", "-").encode(), value.encode()) for name, value in fields.items()]
         request = Request(
-            method, target.encode(), Fields(tuple(lines)), Peer("10.0.0.1", 40000), body, authority=b"sidecar"
+            method, target.encode(), Fields(tuple(lines)), Peer(self.address, 40000), body, authority=b"sidecar"
         )
         client = RecordingClient()
         return Visitor(Exchange(self.parts, request, client), client)

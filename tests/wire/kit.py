@@ -256,9 +256,9 @@ class Wire:
         """Return where the sidecar listens."""
         return int(self.sidecar.url.rpartition(":")[2])
 
-    async def client(self) -> Line:
-        """Connect a client."""
-        reader, writer = await soon(asyncio.open_connection("127.0.0.1", self.port))
+    async def client(self, address: str = "127.0.0.1") -> Line:
+        """Connect a client, from an address of this host."""
+        reader, writer = await soon(asyncio.open_connection("127.0.0.1", self.port, local_addr=(address, 0)))
         line = Line(reader, writer, split=self.split)
         self._clients.append(line)
         return line
@@ -271,9 +271,9 @@ class Wire:
         """Tell whether the metrics have a line that begins so."""
         return any(shown.startswith(line) for shown in self.sidecar.metrics.render("")[0].decode().splitlines())
 
-    async def asked(self, request: bytes) -> tuple[Line, Line, Answer]:
+    async def asked(self, request: bytes, address: str = "127.0.0.1") -> tuple[Line, Line, Answer]:
         """Say a request without a body as a new client; return both lines, and the head that reached the backend."""
-        client = await self.client()
+        client = await self.client(address)
         await client.say(request)
         backend = await self.backend.connection()
         return client, backend, await backend.head()

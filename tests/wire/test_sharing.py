@@ -1,4 +1,6 @@
-"""One streamed answer, several callers: who comes in time reads it from its first byte (C3, W8)."""
+"""One answer, several callers: who comes in time reads a stream from its first byte; strangers share nothing."""
+
+import pytest
 
 from tests.wire.kit import Wire, until
 
@@ -37,3 +39,16 @@ async def test_a_stream_outlives_its_first_client(wire: Wire) -> None:
     await second.hears(b"3\r\none\r\n3\r\ntwo\r\n")
     second.close()
     assert await backend.ending() in ("fin", "reset")
+
+
+@pytest.mark.parametrize(
+    "shows", [b"Cookie: lang=en\r\n", b"Cookie:\r\n", b"Authorization:\r\n", b"Authorization: Bearer null\r\n", b""]
+)
+async def test_two_addresses_that_show_no_credential_are_two_callers(wire: Wire, shows: bytes) -> None:
+    """Both ask at one moment and show the same, which names nobody: the backend hears of both, and answers each."""
+    asked = b"GET /session HTTP/1.1\r\nHost: a\r\n" + shows + b"\r\n"
+    visits = [await wire.asked(asked, address) for address in ("127.0.0.2", "127.0.0.3")]
+    for number, (client, backend, _) in enumerate(visits):
+        await backend.say(b"HTTP/1.1 200 OK\r\nSet-Cookie: sid=%d\r\nContent-Length: 0\r\n\r\n" % number)
+        assert (await client.head()).get(b"set-cookie") == b"sid=%d" % number
+    await until(lambda: wire.counted('backstay_coalesced_total{role="led",route="passthrough"} 2.0'))

@@ -115,12 +115,47 @@ def test_the_address_counts_where_there_is_no_credential() -> None:
     elsewhere = Peer("10.0.0.2", 40000)
     assert identity(request()) == identity(request(peer=PEER._replace(port=40001)))
     assert identity(request()).principal != identity(request(peer=elsewhere)).principal
-    for name in ("Authorization", "Cookie"):
-        credential = {name: "a"}
+    for name, value in (("Authorization", "a"), ("Cookie", "sid=0123456789abcdef0123456789abcdef")):
+        credential = {name: value}
         here, there = request(**credential), request(peer=elsewhere, **credential)  # type: ignore[arg-type]
         assert identity(here) == identity(there)
+        assert not identity(here).anonymous
     api_key: dict[str, Any] = {"X_Api_Key": "a"}
     assert identity(request(**api_key)) != identity(request(peer=elsewhere, **api_key))
+
+
+@pytest.mark.parametrize(
+    "shows",
+    [{}, {"Cookie": ""}, {"Cookie": "lang=en"}, {"Cookie": "sid"}, {"Authorization": ""}, {"Authorization": "Bearer"},
+     {"Authorization": "Bearer null"}, {"Authorization": "Basic Og=="}, {"Authorization": "null", "Cookie": "sid="}],
+)  # fmt: skip
+@pytest.mark.parametrize("principal", [None, ("authorization", "cookie:sid"), ("x-user",)])
+def test_whoever_shows_nothing_that_names_somebody_is_told_apart_by_address(shows: Any, principal: Any) -> None:
+    """Empty and meaningless credentials are none: before, two visitors at two addresses shared one session."""
+    elsewhere = PEER._replace(address="10.0.0.2")
+    here = identity(request(**shows), principal=principal)
+    there = identity(request(peer=elsewhere, **shows), principal=principal)
+    assert here.anonymous
+    assert there.anonymous
+    assert here.principal != there.principal
+    assert here.question != there.question
+
+
+def test_without_a_named_credential_everything_else_tells_callers_apart() -> None:
+    """With `principal = ["cookie:sid"]`, two visitors at one address without `sid` are two if anything differs."""
+    narrowed: dict[str, Any] = {"principal": ("authorization", "cookie:sid")}
+    one, two = (identity(request(Cookie=f"_ga={n}"), "r1", **SUBJECT, **narrowed) for n in "12")
+    assert one.principal != two.principal
+    assert one.question != two.question
+
+
+def test_a_named_caller_may_move_behind_a_proxy() -> None:
+    """The way that a request took tells questions apart; whose it is, the route's `principal` says alone."""
+    narrowed: dict[str, Any] = {"principal": ("cookie:sid",)}
+    one, two = request(Cookie="sid=1"), request(Cookie="sid=1")
+    one.hops, two.hops = b"203.0.113.1", b"203.0.113.2"
+    assert identity(one, **narrowed).principal == identity(two, **narrowed).principal
+    assert identity(one, **narrowed).question != identity(two, **narrowed).question
 
 
 def test_the_address_is_the_one_that_trusted_proxies_tell() -> None:
@@ -154,8 +189,8 @@ def test_a_cookie_is_found_by_its_whole_name() -> None:
     def principal(cookie: str) -> bytes:
         return identity(browser(Cookie=cookie), principal=("cookie:sid",)).principal
 
-    assert principal("xsid=1") == principal("SID=2") == principal("other=3")
-    assert principal("a=b;  sid=1") == principal("sid=1") != principal("sid=2")
+    assert principal("a=b;  sid=1") == principal("sid=1") == principal("sid=1;xsid=1;SID=2") != principal("sid=2")
+    assert len({principal("xsid=1"), principal("SID=1"), principal("other=1"), principal("sid=1")}) == 4
 
 
 def test_a_route_can_name_more_neutral_fields() -> None:
@@ -202,6 +237,22 @@ def test_the_body_can_be_left_out() -> None:
     assert identity(create(), "r1", **loose) != identity(create(), "r2", **loose)
 
 
+def test_a_long_key_is_held_as_a_digest() -> None:
+    """Whatever a client sends, neither key takes more than two kilobytes, and no two of them are confused."""
+    long = [request(X_A="a" * 9000 + end, Accept="b" * 9000) for end in "12"]
+    one, two = (identity(asked) for asked in long)
+    assert max(map(len, (one.principal, one.question))) < 2048
+    assert one.principal != two.principal
+    assert one.question != two.question
+    assert one == identity(long[0])
+
+
+def test_a_key_of_a_request_is_no_field_of_another() -> None:
+    """A keyed request and one whose last field spells its key are two questions."""
+    keyed, spelt = request(Idempotency_Key="accept-x"), request(accept_x="")
+    assert identity(keyed).question != identity(spelt).question
+
+
 def test_a_request_that_goes_alone_needs_no_question() -> None:
     """A write that is not coalesced is identified for its seals only."""
     asked = Identifier(route()).identify(browser(), None, whole_question=False)
@@ -213,7 +264,10 @@ def test_the_memory_of_names_is_bounded_and_changes_nothing() -> None:
     identifier = Identifier(route())
     for number in range(10_000):
         identifier.identify(request(**{f"X_{number}": "1"}), None)  # type: ignore[arg-type]
+    for number in range(10_000):
+        identifier.identify(request(**{f"X_{number}{'x' * 500}": "1"}), None)  # type: ignore[arg-type]
     assert len(identifier._roles) <= Identifier._MEMORY
+    assert max(map(len, identifier._roles)) <= Identifier._LONGEST_NAME
     late = identifier.identify(browser(X_Late="1"), None)
     assert late.principal != identifier.identify(browser(X_Late="2"), None).principal
 
@@ -247,6 +301,8 @@ def test_a_write_shows_an_owner_of_the_same_users_reads(write: dict[str, Any]) -
         ({"Cookie": "sid=1"}, {"Cookie": "sid=2"}),
         ({"Authorization": "x"}, {"Cookie": "x"}),
         ({"Cookie": "a=1"}, {}),
+        ({"Cookie": "a=", "Authorization": "x"}, {"Cookie": "a=", "Authorization": "y"}),
+        ({"Authorization": "Bearer null", "Cookie": "sid=1"}, {"Authorization": "Bearer null", "Cookie": "sid=2"}),
     ],
 )
 def test_two_users_own_nothing_together(one: dict[str, Any], two: dict[str, Any]) -> None:
@@ -293,6 +349,14 @@ def test_a_field_that_connection_lists_makes_another_caller(listed: str, narrowe
     stripped = identity(browser(X_Tenant="acme", Accept="a", Connection=listed), principal=narrowed)
     assert stripped.principal != plain.principal
     assert stripped.question != plain.question
+
+
+def test_a_named_field_that_does_not_go_upstream_names_nobody() -> None:
+    """The backend answers somebody whom nothing names to it: what it gives in person goes to one connection."""
+    principal = ("x-tenant", "cookie:sid")
+    assert identity(request(X_Tenant="acme", Connection="X-Tenant"), principal=principal).anonymous
+    assert not identity(request(X_Tenant="acme", Connection="Cookie"), principal=principal).anonymous
+    assert not identity(request(Cookie="sid=1", Connection="Cookie"), principal=principal).anonymous
 
 
 @pytest.mark.parametrize("listed", ["keep-alive", "close", "Keep-Alive, TE", "X-Not-There", "Referer", ""])
