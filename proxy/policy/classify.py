@@ -19,7 +19,7 @@ class Verdict(Sign):
     CALCULATION = "CalculationError"
     DATA_QUALITY = "DataQualityError"
     REJECTED = "ClientError"  # any other 4xx
-    BROKEN = "ServerError"  # any other 5xx
+    BROKEN = "ServerError"  # any other 5xx, and 600 to 999 (RFC 9110 section 15: to be taken as 5xx)
     REFUSED = "Refused"  # our own answer: nothing was asked of the backend
     CANCELLED = "Cancelled"  # nobody was left to answer
 

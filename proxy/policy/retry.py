@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from proxy.chance import Chance
 from proxy.errors import Reason
-from proxy.message import IDEMPOTENT_METHODS, Failure, Outcome, Request, Response
+from proxy.message import IDEMPOTENT_METHODS, SAFE_METHODS, Failure, Outcome, Request, Response
 from proxy.policy.classify import Verdict, classify
 from proxy.policy.routing import Idempotency, RetryRules, Route
 
@@ -46,6 +46,7 @@ _LADDERS = {
     Verdict.TIMEOUT: Ladder("timeout", 1, 2),
 }  # T4, T10: what has no ladder is never retried
 _UNPROCESSED = frozenset({429, 503})
+_BAD_ANSWER = Reason.PROTOCOL_ERROR
 _TIMED_OUT = Failure(Reason.RESPONSE_TIMEOUT, sent=True)
 
 
@@ -178,7 +179,7 @@ class RetryPolicy:
 
 
 def _must_not_repeat(question: Question, outcome: Outcome) -> str | None:
-    """Return why the request must not go out a second time, or None where it may (T1, T7)."""
+    """Return why the request must not go out a second time, or None where it may (RFC 9110 section 9.2.2)."""
     unsent = isinstance(outcome, Failure) and not outcome.sent
     if not question.replayable and not (unsent and question.unread):
         return "body_not_replayable"
@@ -186,6 +187,8 @@ def _must_not_repeat(question: Question, outcome: Outcome) -> str | None:
         return None
     if not question.resend:
         return "sent"
+    if isinstance(outcome, Failure) and outcome.reason is _BAD_ANSWER and question.method not in SAFE_METHODS:
+        return "bad_answer"  # the backend has read it and answers no HTTP: once more, and it would do both again
     if question.method in IDEMPOTENT_METHODS or question.honours_idempotency:
         return None
     if question.rejected_means_unprocessed and isinstance(outcome, Response) and outcome.status in _UNPROCESSED:

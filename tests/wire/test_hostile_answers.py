@@ -45,7 +45,7 @@ HOSTILE: dict[str, bytes] = {
     "no_colon": OK + MARK + b"hostile\r\n" + END,
     "byte_in_name": OK + MARK + b"X-\xc3\xa9: b\r\n" + END,
     "status_099": b"HTTP/1.1 099 Low\r\n" + MARK + END,
-    "status_600": b"HTTP/1.1 600 High\r\n" + MARK + END,
+    "status_000": b"HTTP/1.1 000 None\r\n" + MARK + END,
     "status_letters": b"HTTP/1.1 OK 200\r\n" + MARK + END,
     "status_long": b"HTTP/1.1 2000 OK\r\n" + MARK + END,
     "status_short": b"HTTP/1.1 20 OK\r\n" + MARK + END,

@@ -30,6 +30,8 @@ from tests.unit.policy.samples import RESET, TIMED_OUT, response
         (504, Verdict.TIMEOUT, "TimeoutError"),
         (505, Verdict.BROKEN, "ServerError"),
         (599, Verdict.BROKEN, "ServerError"),
+        (600, Verdict.BROKEN, "ServerError"),
+        (999, Verdict.BROKEN, "ServerError"),
     ],
 )
 def test_each_status_has_one_meaning(status: int, verdict: Verdict, error_type: str | None) -> None:

@@ -14,6 +14,7 @@ from proxy.policy.routing import Idempotency, RetryRules, Route, SubjectRule
 from tests.unit.policy.samples import OPEN, REFUSED, RESET, TIMED_OUT, WALL, request, response, route
 
 EXACT = RetryRules(jitter=0.0)
+BAD_ANSWER = Failure(Reason.PROTOCOL_ERROR, sent=True)
 GET, POST = Question("GET"), Question("POST")
 
 
@@ -54,6 +55,7 @@ def ladder(outcome: Outcome, rules: RetryRules = EXACT) -> list[int]:
         (Failure(Reason.CONNECTION_TIMEOUT, sent=False), [100, 200, 400]),
         (Failure(Reason.DNS_ERROR, sent=False), [100, 200, 400]),
         (Failure(Reason.RESPONSE_INCOMPLETE, sent=True), [100, 200, 400]),
+        (BAD_ANSWER, [100, 200, 400]),
         (response(502), [100, 200, 400]),
         (response(503), [100, 200, 400]),
         (response(429), [200, 400, 800]),
@@ -193,6 +195,10 @@ def test_what_does_not_fit_is_not_tried() -> None:
     ("question", "outcome", "reason"),
     [
         (POST, RESET, "not_idempotent"),
+        (POST, BAD_ANSWER, "bad_answer"),
+        (Question("POST", honours_idempotency=True), BAD_ANSWER, "bad_answer"),
+        (Question("PUT"), BAD_ANSWER, "bad_answer"),
+        (Question("DELETE"), BAD_ANSWER, "bad_answer"),
         (POST, TIMED_OUT, "not_idempotent"),
         (POST, response(503), "not_idempotent"),
         (POST, response(429), "not_idempotent"),

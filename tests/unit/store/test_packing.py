@@ -13,13 +13,13 @@ from tests.simulation.scripted import ScriptedStream
 
 LINES = st.lists(st.tuples(st.binary(min_size=1), st.binary()), max_size=4).map(tuple)
 RESPONSES = st.builds(
-    Response, st.integers(200, 599), st.binary(), LINES.map(Fields), st.binary(), st.sampled_from(Framing), LINES
+    Response, st.integers(200, 999), st.binary(), LINES.map(Fields), st.binary(), st.sampled_from(Framing), LINES
 )
 FAILURES = st.builds(
     Failure, st.sampled_from(Reason), st.booleans(), st.text(), st.none(), st.none() | st.floats(0, 1e6)
 )
 RESULTS = st.builds(
-    Result, RESPONSES | FAILURES, st.none() | st.sampled_from(Kind), st.none() | st.integers(200, 599),
+    Result, RESPONSES | FAILURES, st.none() | st.sampled_from(Kind), st.none() | st.integers(200, 999),
     st.none() | st.sampled_from(Reason), st.none(), st.just(value=False),
 )  # fmt: skip
 
