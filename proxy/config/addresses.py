@@ -3,6 +3,7 @@
 import re
 from typing import NamedTuple
 
+from proxy.authority import names_host
 from proxy.config.problems import Objection
 
 _HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>\d{1,5})", re.ASCII)
@@ -33,7 +34,7 @@ def parse_address(text: object) -> Address:
     if isinstance(text, str) and text.startswith("unix:/"):
         return Unix(text.removeprefix("unix:"))
     match = _HOST_PORT.fullmatch(text) if isinstance(text, str) else None
-    if match is None or int(match["port"]) > 65535:
+    if match is None or not names_host(match[0].encode()):
         raise Objection(f'"{text}" is not an address', '"0.0.0.0:8080" or "unix:/run/backstay.sock"')
     return Tcp(match["host"].strip("[]"), int(match["port"]))
 
@@ -43,7 +44,7 @@ def parse_upstream(url: str) -> Address:
     if url.startswith("unix:/"):
         return parse_address(url)
     match = _URL.fullmatch(url)
-    if match is None or not _NAME.fullmatch(match["authority"]) or int(match["port"] or 80) > 65535:
+    if match is None or not is_host(match["authority"]):
         raise Objection(f'"{url}" is not the URL of an upstream', '"http://127.0.0.1:8000" or "unix:/run/app.sock"')
     scheme = match["scheme"]
     if match["rest"] not in (None, "/"):
@@ -55,4 +56,4 @@ def parse_upstream(url: str) -> Address:
 
 def is_host(text: str) -> bool:
     """Tell whether `text` can stand in a `Host` field: a name or an address, perhaps with a port."""
-    return _NAME.fullmatch(text) is not None
+    return _NAME.fullmatch(text) is not None and names_host(text.encode("ascii"))

@@ -1,26 +1,19 @@
-"""Heads in and out: what they say of their message, what is refused (W10), and what is hop-by-hop (W3).
+"""Heads in and out: what they say of their message, and what is refused (RFC 9112 sections 2 to 6).
 
-Whoever speaks on a connection mostly says the same again, so each connection has a reader, and what its last head said
-is not worked out a second time.
+Keep-alive peers repeat their heads: each connection has a reader that caches its last parse.
 """
 
 import re
 from dataclasses import dataclass
 
+from proxy.authority import names_host
 from proxy.errors import BadAnswer, MalformedLines, Refusal, TooManyLines
 from proxy.fields import NO_FIELDS, Fields, Lines
 from proxy.message import Framing
-from proxy.wire.authority import names_host
+from proxy.wire.crossing import HOP_BY_HOP, hop_only, listed
 from proxy.wire.lines import read_lines
 
 WHOLE_LIMIT = 65_536  # bytes; a longer answer is relayed as it comes
-HOP_BY_HOP = frozenset(b"connection keep-alive proxy-connection te transfer-encoding upgrade".split())
-# W3: never stripped for being listed in Connection, against stripping attacks (departs from RFC 9110 section 7.6.1)
-PROTECTED = frozenset(
-    b"""host content-length content-type authorization cookie set-cookie cache-control forwarded x-forwarded-for
-    x-forwarded-host x-forwarded-proto x-forwarded-port x-forwarded-prefix x-real-ip x-correlation-id x-request-id
-    idempotency-key traceparent tracestate date expect""".split()
-)
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _TARGET = re.compile(rb"[!\"$-~]+")  # visible ASCII without the fragment's "#"
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t -~\x80-\xff]*))?")
@@ -33,14 +26,9 @@ _KNOWN_METHODS = b"""ACL BIND CHECKOUT CONNECT COPY DELETE GET HEAD LINK LOCK M-
     MOVE NOTIFY OPTIONS PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH SOURCE SUBSCRIBE TRACE UNBIND
     UNLINK UNLOCK UNSUBSCRIBE"""
 _METHODS = {name: name.decode() for name in _KNOWN_METHODS.split()}
-_METHOD_LIMIT = 64  # bytes; the longest registered one has 17
 _OWN = HOP_BY_HOP | {b"x-correlation-id"}
 _OWN_NO_LENGTH = _OWN | {b"content-length"}  # RFC 9110 section 8.6: never on 1xx and 204
-_OFTEN_LISTED: dict[bytes | None, frozenset[bytes]] = {
-    None: frozenset(),
-    **{value: frozenset({value.lower()}) for value in (b"keep-alive", b"Keep-Alive", b"close", b"Close")},
-}
-_NO_TRAILER = HOP_BY_HOP | PROTECTED | {b"trailer", b"content-encoding", b"content-range", b"te"}
+_METHOD_LIMIT = 64  # bytes; the longest registered one has 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +202,7 @@ def _said(block: bytes, minor: int, limits: HeadLimits) -> Said:
     framing, length = _request_framing(minor, fields, block)
     if b"expect" in fields:
         fields = _expecting(minor, fields)
-    connection = _listed(fields)
+    connection = listed(fields)
     keep_alive = b"close" not in connection if minor else b"keep-alive" in connection
     upgrade = b""
     if b"upgrade" in fields:
@@ -337,11 +325,11 @@ def _response_head(raw: bytes, method: str) -> ResponseHead:
     framing, length = _response_framing(status, method, fields, block)
     if not minor and b"transfer-encoding" in fields:
         raise BadAnswer("HTTP/1.0 knows no Transfer-Encoding")
-    connection = _listed(fields)
+    connection = listed(fields)
     keep_alive = b"close" not in connection if minor else b"keep-alive" in connection
     keep_alive = keep_alive and framing is not Framing.CLOSE
     crossing = fields.without(hop_only(fields, _OWN_NO_LENGTH if status < 200 or status == 204 else _OWN))
-    events = fields.get(b"content-type", b"").startswith(b"text/event-stream")
+    events = fields.get(b"content-type", b"")[:17].lower() == b"text/event-stream"
     bounded = framing is Framing.NONE or (framing is Framing.LENGTH and length <= WHOLE_LIMIT and not events)
     return ResponseHead(
         status, line[3] or b"", fields, crossing, framing, length,
@@ -375,27 +363,6 @@ def _response_framing(status: int, method: str, fields: Fields, block: bytes) ->
     if lengths:
         return Framing.LENGTH, length
     return (Framing.CHUNKED if chunked else Framing.CLOSE), 0
-
-
-def hop_only(fields: Fields, dropped: frozenset[bytes]) -> set[bytes]:
-    """Return the names that do not cross: among `dropped`, hop-by-hop ones with them, or listed in Connection."""
-    names = fields.keys() & dropped
-    if b"connection" in fields:
-        names |= fields.keys() & _listed(fields)
-    return names
-
-
-def _listed(fields: Fields) -> frozenset[bytes]:
-    """Return the lower-case members of Connection, but for the names that stay even so."""
-    value = fields.get(b"connection")
-    if value in _OFTEN_LISTED and len(fields) == len(fields.lines):
-        return _OFTEN_LISTED[value]
-    return frozenset(fields.tokens(b"connection")) - PROTECTED
-
-
-def trailers_that_cross(lines: Lines) -> Lines:
-    """Return the trailer lines that may follow a body: none that frames, routes or authenticates (RFC 9110 6.5.1)."""
-    return tuple([line for line in lines if line[0].lower() not in _NO_TRAILER])
 
 
 def encode_head(start: bytes, fields: bytes, more: Lines, own: bytes = b"") -> bytes:

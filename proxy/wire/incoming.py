@@ -6,7 +6,7 @@ from proxy.errors import BrokenBody, Refusal
 from proxy.exchange import Exchange
 from proxy.policy.retry import sent_once
 from proxy.wire.bodies import decoder
-from proxy.wire.heads import trailers_that_cross
+from proxy.wire.crossing import trailers_that_cross
 from proxy.wire.relay import Relay
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -9,9 +9,10 @@ from proxy.errors import Reason
 from proxy.fields import Lines, encoded
 from proxy.message import Failure, Framing, Outcome, Request
 from proxy.parts import Interim
+from proxy.wire.crossing import HOP_BY_HOP, hop_only
 from proxy.wire.dial import Address, Dialer
 from proxy.wire.forwarding import Forwarding
-from proxy.wire.heads import HOP_BY_HOP, encode_head, hop_only
+from proxy.wire.heads import encode_head
 from proxy.wire.rules import PoolRules
 from proxy.wire.tls import client_context
 from proxy.wire.turns import Outgoing

@@ -10,7 +10,8 @@ from proxy.fields import Fields, Lines
 from proxy.message import Failure, Framing, Outcome, Reader, Request, Response
 from proxy.parts import Interim
 from proxy.wire.bodies import Decoder, chunk, decoder, framed, last_chunk
-from proxy.wire.heads import WHOLE_LIMIT, ResponseHead, ResponseReader, has_bare_line_end, trailers_that_cross
+from proxy.wire.crossing import trailers_that_cross
+from proxy.wire.heads import WHOLE_LIMIT, ResponseHead, ResponseReader, has_bare_line_end
 from proxy.wire.relay import Relay
 from proxy.wire.rules import PoolRules
 from proxy.wire.tunnel import Tunnel

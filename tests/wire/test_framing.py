@@ -48,12 +48,14 @@ async def test_a_date_is_added_only_where_there_is_none(wire: Wire) -> None:
 async def test_hop_by_hop_fields_stay_and_protected_ones_cannot_be_stripped(wire: Wire) -> None:
     """What Connection lists is removed both ways, but nobody can have Authorization or Host removed that way."""
     client, backend, asked = await wire.asked(
-        GET + b"Connection: X-Hop, Authorization, host, content-type, x-forwarded-for\r\nConnection: X-Other\r\n"
-        b"X-Hop: 1\r\nX-Other: 2\r\nAuthorization: Bearer t\r\nKeep-Alive: timeout=5\r\nTE: trailers\r\n"
+        GET + b"Connection: X-Hop, Authorization, host, content-type, x-forwarded-for, x-forwarded-user\r\n"
+        b"Connection: X-Other\r\nX-Hop: 1\r\nX-Other: 2\r\nX-Forwarded-User: anna\r\n"
+        b"Authorization: Bearer t\r\nKeep-Alive: timeout=5\r\nTE: trailers\r\n"
         b"Proxy-Connection: keep-alive\r\nContent-Type: x/y\r\n\r\n"
     )
     assert asked.get(b"authorization") == b"Bearer t"
     assert asked.get(b"host") == b"a"
+    assert asked.get(b"x-forwarded-user") == b"anna"
     assert asked.get(b"content-type") == b"x/y"
     for name in (b"connection", b"x-hop", b"x-other", b"keep-alive", b"te", b"proxy-connection"):
         assert asked.get(name) is None
@@ -101,7 +103,7 @@ async def test_a_length_stays_a_length(wire: Wire, body: bytes) -> None:
     assert answer.body == body
 
 
-CHUNKS = b"3\r\nabc\r\n2;ext=1\r\nde\r\n0\r\nX-Sum: 5\r\nContent-Length: 7\r\n\r\n"
+CHUNKS = b"3\r\nabc\r\n2;ext=1\r\nde\r\n0\r\nX-Sum: 5\r\nContent-Length: 7\r\nX-Forwarded-User: anna\r\n\r\n"
 
 
 async def test_chunks_stay_chunks_and_trailers_cross(wire: Wire) -> None:

@@ -234,3 +234,13 @@ async def test_fields_with_underscores_can_be_refused(start: Start) -> None:
     answer = await client.message()
     assert (answer.status, b"listen.underscores" in answer.body) == (400, True)
     assert wire.counted('backstay_bad_requests_total{reason="underscore"} 1.0')
+
+
+async def test_a_media_type_has_no_case(wire: Wire) -> None:
+    """RFC 9110 section 8.3.1: events pass one by one, however their type is spelt, also where the length is known."""
+    client, backend, _ = await wire.asked(b"GET /x HTTP/1.1\r\n" + HOST + b"\r\n")
+    await backend.say(OK + b"Content-Type: Text/Event-Stream\r\nContent-Length: 18\r\n\r\ndata: 1\n\n")
+    assert (await client.head()).status == 200
+    await client.hears(b"data: 1\n\n")
+    await backend.say(b"data: 2\n\n")
+    await client.hears(b"data: 2\n\n")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.config.addresses import Address, Tcp, Unix, parse_address, parse_upstream
+from proxy.config.addresses import Address, Tcp, Unix, is_host, parse_address, parse_upstream
 from proxy.config.problems import Objection
 
 
@@ -21,7 +21,8 @@ def test_an_address_is_a_host_and_port_or_a_socket(text: str, address: Address) 
 
 
 @pytest.mark.parametrize(
-    "text", ["8080", ":8080", "host:", "::1:80", "host:65536", "http://h:1", "unix:run", "h:1 ", ""]
+    "text",
+    ["8080", ":8080", "host:", "::1:80", "host:65536", "http://h:1", "unix:run", "h:1 ", "", "[:::]:80", "[a.b]:80"],
 )
 def test_what_is_no_address_is_refused(text: str) -> None:
     """A missing host or port, a port too high, bare IPv6 and a URL are refused with two examples."""
@@ -54,6 +55,11 @@ def test_an_upstream_is_an_origin(url: str, address: Address) -> None:
         ("b:80", '"b:80" is not the URL of an upstream', '"http://127.0.0.1:8000" or "unix:/run/app.sock"'),
         ("http://", '"http://" is not the URL of an upstream', '"http://127.0.0.1:8000" or "unix:/run/app.sock"'),
         (
+            "http://[1.2.3.4]:80",
+            '"http://[1.2.3.4]:80" is not the URL of an upstream',
+            '"http://127.0.0.1:8000" or "unix:/run/app.sock"',
+        ),
+        (
             "http://[::1",
             '"http://[::1" is not the URL of an upstream',
             '"http://127.0.0.1:8000" or "unix:/run/app.sock"',
@@ -65,3 +71,12 @@ def test_what_is_no_upstream_is_refused_with_a_cure(url: str, message: str, cure
     with pytest.raises(Objection) as refused:
         parse_upstream(url)
     assert (refused.value.message, refused.value.cure) == (message, cure)
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [("a.b", True), ("a:80", True), ("[::1]", True), ("[:::]", False), ("a:65536", False), ("a/b", False), ("", False)],
+)
+def test_a_host_is_a_name_or_an_address(text: str, host: bool) -> None:
+    """RFC 3986 section 3.2.2: what stands in brackets is an IPv6 address."""
+    assert is_host(text) is host
