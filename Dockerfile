@@ -1,5 +1,5 @@
 # The sidecar's image: exactly what .requirements.lock says, as a user that owns nothing, on a root file system that may be read-only.
-# Any Debian-like base with Python 3.11 or newer will do; pin it by digest in your own build. BUILDER is the same Python with pip,
+# Any Debian-like base with Python 3.11 or newer will do. `scripts/pin-base-images` writes digests here and renews them. BUILDER is the same Python with pip,
 # a C compiler and Python's headers: it compiles the hot path. With COMPILE=0 it may be BASE itself, and nothing is compiled.
 ARG BASE=python:3.11-slim-bookworm
 ARG BUILDER=python:3.11-bookworm

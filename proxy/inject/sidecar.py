@@ -73,7 +73,10 @@ def container(options: Options, upstream_port: int, times: Times) -> Any:
 
 def volumes(options: Options) -> list[Any]:
     """Return the volumes it mounts."""
-    made = [snippet("{name: backstay-audit, emptyDir: {sizeLimit: 1Gi}}")]
+    made = [
+        snippet("{name: backstay-audit, emptyDir: {sizeLimit: 1Gi}}"),
+        snippet("{name: backstay-no-token, emptyDir: {sizeLimit: 1Mi}}"),
+    ]
     if options.config_map:
         made.append(snippet(f"{{name: backstay-config, configMap: {{name: {options.config_map}}}}}"))
     return made
@@ -86,6 +89,7 @@ def sleep(options: Options, times: Times) -> Any:
     return snippet(f'{{exec: {{command: [sleep, "{times.backend_sleep}"]}}}}')
 
 
+# The sidecar asks no API server: where something is mounted already, Kubernetes mounts no service account token.
 # The trail rotates at an eighth of its volume and keeps half: the kubelet evicts a pod that exceeds the limit.
 _CONTAINER = """\
 name: backstay
@@ -132,4 +136,5 @@ securityContext:
   seccompProfile: {{type: RuntimeDefault}}
 volumeMounts:
   - {{name: backstay-audit, mountPath: /var/lib/backstay}}
+  - {{name: backstay-no-token, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}}
 """

@@ -72,6 +72,7 @@ RULES: Mapping[str, Schema] = {
     "monitoring.labels": {"type": "object", "additionalProperties": {"type": "string"}},
     "monitoring.dashboardLabels": {"type": "object", "additionalProperties": {"type": "string"}},
     "networkPolicy.monitoringNamespace": _NAME,
+    "networkPolicy.probeNamespaces": {"type": "array", "items": _NAME},
     "podDisruptionBudget.maxUnavailable": {"type": ["integer", "string"], "minimum": 1, "pattern": "^[1-9][0-9]?%$"},
     "autoscaling.minReplicas": _COUNT,
     "autoscaling.maxReplicas": _COUNT,

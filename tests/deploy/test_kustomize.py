@@ -35,6 +35,7 @@ def test_only_what_is_annotated_gets_the_sidecar(rendered: list[Document]) -> No
     spec = named["Deployment", "backend"]["spec"]["template"]["spec"]
     (sidecar,) = spec["initContainers"]
     assert sidecar["image"] == "backstay:9"
+    assert "/var/run/secrets/kubernetes.io/serviceaccount" in [one["mountPath"] for one in sidecar["volumeMounts"]]
     assert ("ConfigMap", spec["volumes"][0]["configMap"]["name"]) in named
     assert spec["containers"][0]["lifecycle"] == {"preStop": {"sleep": {"seconds": 24}}}
     assert named["Service", "backend"]["spec"]["ports"][0]["targetPort"] == 8080

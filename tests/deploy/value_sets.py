@@ -108,6 +108,30 @@ BAD: dict[str, tuple[Values, str]] = {
     "an address that the chart sets": ({"config": {"listen": {"address": "0.0.0.0:1"}}}, "address"),
     "a token in a ConfigMap": ({"config": {"admin": {"token": "secret"}}}, "admin"),
     "a password in a ConfigMap": ({"store": {"url": "redis://:secret@redis:6379"}}, "url"),
+    "a password in the query of the store's URL": (
+        {"store": {"url": "rediss://redis:6379/0?ssl_cert_reqs=required&password=secret"}},
+        "store.url carries a password in its query",
+    ),
+    "a user in an upstream's URL": (
+        {"config": {"upstreams": {"a": {"url": "https://user@a"}}}},
+        "config.upstreams.a.url carries a user or a password",
+    ),
+    "a password in an upstream's URL, encoded": (
+        {"config": {"upstreams": {"a": {"url": ["http://b", "http://user:secret%40a"]}}}},
+        "config.upstreams.a.url[1] carries a user or a password",
+    ),
+    "a private key in a setting": (
+        {"config": {"listen": {"tls_key": "-----BEGIN EC PRIVATE KEY-----\nMHcC"}}},
+        "config.listen.tls_key is a private key",
+    ),
+    "a credential in a fallback": (
+        {"config": {"routes": [{"fallback": {"body": {"authorization": "Bearer abc"}}}]}},
+        "config.routes[0].fallback.body.authorization is a credential",
+    ),
+    "a secret in the sidecar's environment": (
+        {"sidecar": {"env": [{"name": "OTEL_EXPORTER_OTLP_TOKEN", "value": "secret"}]}},
+        "sidecar.env sets OTEL_EXPORTER_OTLP_TOKEN in plain text",
+    ),
     "a duration without its unit": ({"config": {"defaults": {"total_timeout": 2}}}, "total_timeout"),
     "a word that is none": ({"config": {"defaults": {"coalesce": "always"}}}, "coalesce"),
     "two ways to scrape": ({"monitoring": {"scrape": ["podMonitor", "serviceMonitor"]}}, "scrape"),

@@ -48,7 +48,42 @@
 {{- $wrong = append $wrong (printf "sidecar.env sets %s, which the chart sets from a value of its own" .name) -}}
 {{- end -}}
 {{- end -}}
+{{- range $found := include "backstay.secrets" (dict "path" "config" "value" .Values.config) | trim | splitList "\n" | compact -}}
+{{- $wrong = append $wrong (printf "%s: a ConfigMap is no place for it, use a Secret and sidecar.env" $found) -}}
+{{- end -}}
+{{- range $found := include "backstay.secrets" (dict "path" "store.url" "value" .Values.store.url) | trim | splitList "\n" | compact -}}
+{{- $wrong = append $wrong (printf "%s: a ConfigMap is no place for it, put the URL into a Secret and name it in store.secretName" $found) -}}
+{{- end -}}
+{{- range .Values.sidecar.env -}}
+{{- if and .value (regexMatch "(?i)(token|password|secret|_key)$" .name) -}}
+{{- $wrong = append $wrong (printf "sidecar.env sets %s in plain text: take it from a Secret with valueFrom.secretKeyRef" .name) -}}
+{{- end -}}
+{{- end -}}
 {{- if $wrong -}}
 {{- fail (printf "\n- %s\n" (join "\n- " $wrong)) -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Yield a line for each value that carries a secret: a password in a URL, in whichever part, a private key, a bearer token. */ -}}
+{{- define "backstay.secrets" -}}
+{{- $path := .path -}}
+{{- if kindIs "map" .value -}}
+{{- range $key, $inner := .value -}}
+{{ include "backstay.secrets" (dict "path" (printf "%s.%s" $path $key) "value" $inner) }}
+{{- end -}}
+{{- else if kindIs "slice" .value -}}
+{{- range $index, $inner := .value -}}
+{{ include "backstay.secrets" (dict "path" (printf "%s[%d]" $path $index) "value" $inner) }}
+{{- end -}}
+{{- else if kindIs "string" .value -}}
+{{- if regexMatch "(?i)^[a-z][a-z0-9+.-]*:/*[^/?#]*(@|%40)" .value }}
+{{ $path }} carries a user or a password
+{{- else if regexMatch "(?i)[?&;](user|username|pass|password|token|secret|credential|auth)[a-z_]*=" .value }}
+{{ $path }} carries a password in its query
+{{- else if regexMatch "-----BEGIN [A-Z ]*PRIVATE KEY" .value }}
+{{ $path }} is a private key
+{{- else if regexMatch "(?i)^(bearer|basic) +[a-z0-9]|^eyJ[a-zA-Z0-9_-]+[.]" .value }}
+{{ $path }} is a credential
+{{- end -}}
 {{- end -}}
 {{- end -}}

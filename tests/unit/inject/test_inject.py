@@ -77,6 +77,19 @@ def test_a_native_sidecar_stands_before_the_backend() -> None:
     assert made.notes == ()
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_the_sidecar_gets_no_service_account_token(way: str) -> None:
+    """Kubernetes mounts none where something is mounted already; the backend keeps its own."""
+    spec = pod_of(inject(DEPLOYMENT, WAYS[way]).text)["spec"]
+    containers = [*spec.get("initContainers", ()), *spec["containers"]]
+    place = "/var/run/secrets/kubernetes.io/serviceaccount"
+    covered = [
+        one["name"] for one in containers if place in [mount["mountPath"] for mount in one.get("volumeMounts", ())]
+    ]
+    assert covered == ["backstay"]
+    assert "automountServiceAccountToken" not in spec
+
+
 def test_an_ordinary_sidecar_reads_its_map_and_its_secret() -> None:
     """Beside the backend, which stays what kubectl shows first."""
     template = pod_of(inject(DEPLOYMENT, WAYS["ordinary"]).text)
