@@ -9,6 +9,7 @@ from proxy.message import Failure, Reader, Request
 from proxy.parts import Client, Mark, Parts
 from proxy.policy import idempotency
 from proxy.policy.attempts import Attempt
+from proxy.policy.bounded import Holder
 from proxy.policy.claims import Claim, Mine
 from proxy.policy.coalescing import Flight, Role
 from proxy.policy.correlation import Correlation
@@ -97,6 +98,11 @@ class Bag:
     def owners(self) -> Iterator[bytes]:
         """Yield what shows whose request it is, for seals."""
         return self._wiring.identifier.owners(self.request)
+
+    @property
+    def holder(self) -> Holder:
+        """Return for whom a store keeps what this request brings home."""
+        return Holder(self.request.client, next(iter(self.owners), b""))
 
     @property
     def succeeded(self) -> bool:

@@ -33,7 +33,7 @@ class Claiming(Recovering):
         if route.idempotency is not Idempotency.REPLAY or key is None or self.request.safe:
             return None
         self.identity = self._wiring.identifier.identify(self.request, self.subject.value)
-        claim = claims.of_key(route, self.request, self.identity.principal, key)
+        claim = claims.of_key(route, self.request, self.identity.principal, key, self.holder)
         standing = await parts.claims.claim(claim)
         waits = isinstance(claims.judge(claim, standing, route), Wait)
         if waits and parts.flights.has(self.identity.question):

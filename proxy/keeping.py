@@ -52,4 +52,4 @@ class Keeping(Attempting):
 
     @property
     def _scope(self) -> Scope:
-        return Scope(self.subject.value, self.owners)
+        return Scope(self.subject.value, self.owners, self.holder)

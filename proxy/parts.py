@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from proxy.clock import Clock
 from proxy.fields import Lines
 from proxy.message import Outcome, Reader, Request, Response
+from proxy.policy.bounded import ANYBODY, Holder
 from proxy.policy.breaker import CircuitBreaker
 from proxy.policy.claims import Claim, Held, Mine, Orphaned, Standing
 from proxy.policy.coalescing import Flights
@@ -59,10 +60,11 @@ Mark = tuple[bytes, ...] | None
 
 
 class Scope(NamedTuple):
-    """What an answer is of, and whose: a write to either makes it old (C4)."""
+    """What an answer is of, and whose: a write to either makes it old (C4). `holder` has it kept."""
 
     subject: str | None
     owners: Iterable[bytes]
+    holder: Holder = ANYBODY
 
 
 class Look(NamedTuple):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from proxy.errors import Reason
 from proxy.fields import encoded
 from proxy.message import Failure, Request, Response
+from proxy.policy.bounded import ANYBODY, Holder
 from proxy.policy.idempotency import Key
 from proxy.policy.recovery import Kind, Result
 from proxy.policy.routing import Route
@@ -22,7 +23,7 @@ class Claim(NamedTuple):
 
     `name` is a digest, so that a store does not show who used which key; `fingerprint` tells which request it is for;
     `key` is the Idempotency-Key that goes upstream. A finished answer is kept for `keep_s` seconds, a flight's for
-    nobody; what nobody finished is remembered for `orphaned_s`.
+    nobody; what nobody finished is remembered for `orphaned_s`. Where a store is full, `holder` tells whose it is.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Claim(NamedTuple):
     key: str
     keep_s: float
     orphaned_s: float
+    holder: Holder = ANYBODY
 
 
 class Mine(NamedTuple):
@@ -110,13 +112,12 @@ UNKNOWN = Result(
 )
 
 
-def of_key(route: Route, request: Request, principal: bytes, key: Key) -> Claim:
+def of_key(route: Route, request: Request, principal: bytes, key: Key, holder: Holder = ANYBODY) -> Claim:
     """Return the claim of a client's key: principal, route and key (I3)."""
     body = request.body if isinstance(request.body, bytes) else request.fields.get(b"content-length", b"")
     fingerprint = _digest(request.method.encode(), request.target, body, *_trailers(request))
-    return Claim(
-        _digest(b"key", route.operation.encode(), principal, key.value), fingerprint, _text(key), REPLAY_S, REPLAY_S
-    )
+    name = _digest(b"key", route.operation.encode(), principal, key.value)
+    return Claim(name, fingerprint, _text(key), REPLAY_S, REPLAY_S, holder)
 
 
 def of_flight(route: Route, question: bytes, key: Key | None) -> Claim:

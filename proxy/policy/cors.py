@@ -1,59 +1,63 @@
 """Let a browser read what the sidecar says itself (S4): the CORS fields this upstream last sent to the same Origin."""
 
-from collections import OrderedDict
-from typing import TypeVar
+from hashlib import blake2b
+from math import inf
 
-from proxy.fields import Lines
-from proxy.message import Request, Response
+from proxy.fields import Fields, Lines
+from proxy.message import Framing, Request, Response
+from proxy.policy.bounded import Bounded, Holder
 
-_LIMIT = 1024
-_NAMES = (
-    b"access-control-allow-origin",
-    b"access-control-allow-credentials",
-    b"access-control-expose-headers",
-    b"vary",
-)
-
-
-K = TypeVar("K", bytes, tuple[bytes, ...])
-V = TypeVar("V")
-
-
-def _put(memory: OrderedDict[K, V], key: K, value: V) -> None:
-    memory[key] = value
-    memory.move_to_end(key)
-    if len(memory) > _LIMIT:
-        memory.popitem(last=False)
-
-
-def _asked(request: Request, scope: bytes) -> tuple[bytes, ...]:
-    fields = request.fields
-    return (scope, fields.get(b"origin") or b"", fields.get(b"access-control-request-headers") or b"")
+MAX_ENTRIES = 1024  # of each of the two memories
+MAX_BYTES = 1_048_576
+_NAMES = frozenset(
+    {
+        b"access-control-allow-origin",
+        b"access-control-allow-credentials",
+        b"access-control-expose-headers",
+        b"vary",
+    }
+)  # fmt: skip
+_PREFLIGHT_NAMES = _NAMES | {
+    b"access-control-allow-methods",
+    b"access-control-allow-headers",
+    b"access-control-allow-private-network",
+    b"access-control-max-age",
+}
+_ASKED = (b"origin", b"access-control-request-headers", b"access-control-request-private-network")
 
 
 class CorsMemory:
-    """The newest answer's CORS lines by Origin, for one upstream; or fixed ones, where they are configured."""
+    """The newest answer's CORS lines by Origin, for one upstream; or fixed ones, where they are configured.
+
+    Nothing else of an answer is kept: no body, no cookie. What an unsuccessful answer says counts only where nothing
+    is known yet, so a caller who is refused changes nothing for others. A preflight that shows a credential, which no
+    browser's does, is remembered for that caller alone.
+    """
 
     __slots__ = ("_allowed", "_by_origin", "_credentials", "_preflights")
 
     def __init__(self, allowed: tuple[str, ...] = (), *, credentials: bool = False) -> None:
         self._allowed = frozenset(origin.encode() for origin in allowed)
         self._credentials = credentials
-        self._by_origin: OrderedDict[bytes, Lines] = OrderedDict()
-        self._preflights: OrderedDict[tuple[bytes, ...], Response] = OrderedDict()
+        self._by_origin: Bounded[bytes, Lines] = Bounded(MAX_ENTRIES, MAX_BYTES)
+        self._preflights: Bounded[bytes, Lines] = Bounded(MAX_ENTRIES, MAX_BYTES)
 
     def learn(self, request: Request, response: Response, scope: bytes) -> None:
         """Remember what the upstream lets this Origin read; `scope` is `Router.scope`'s, empty but for preflights."""
         origin = request.fields.get(b"origin")
-        if origin is None or _NAMES[0] not in response.fields:
+        if origin is None or b"access-control-allow-origin" not in response.fields:
             return
-        _put(self._by_origin, origin, tuple(line for line in response.fields.lines if line[0].lower() in _NAMES))
-        if scope and response.whole and 200 <= response.status < 300:
-            _put(self._preflights, _asked(request, scope), response)
+        key, lines = _place(request, origin), _among(_NAMES, response)
+        known = self._by_origin.get(key, 0.0)
+        if known is None or (response.status < 400 and known.value != lines):
+            _put(self._by_origin, key, lines, request)
+        if scope and 200 <= response.status < 300:
+            _put(self._preflights, _preflight_key(request, scope), _among(_PREFLIGHT_NAMES, response), request)
 
     def preflight(self, request: Request, scope: bytes) -> Response | None:
-        """Return the upstream's last answer to this very question: without one, a browser reads no fast-fail."""
-        return self._preflights.get(_asked(request, scope)) if scope else None
+        """Return what the upstream last granted to this very preflight: without that a browser reads no fast-fail."""
+        known = self._preflights.get(_preflight_key(request, scope), 0.0) if scope else None
+        return None if known is None else Response(204, b"", Fields(known.value), b"", Framing.NONE)
 
     def lines(self, request: Request) -> Lines:
         """Return the lines for an answer of the sidecar's own."""
@@ -63,4 +67,29 @@ class CorsMemory:
         if origin in self._allowed or b"*" in self._allowed:
             lines = ((b"Access-Control-Allow-Origin", origin), (b"Vary", b"Origin"))
             return (*lines, (b"Access-Control-Allow-Credentials", b"true")) if self._credentials else lines
-        return self._by_origin.get(origin, ())
+        known = self._by_origin.get(_place(request, origin), 0.0)
+        return () if known is None else known.value
+
+
+def _among(names: frozenset[bytes], response: Response) -> Lines:
+    return tuple([line for line in response.fields.lines if line[0].lower() in names])
+
+
+def _preflight_key(request: Request, scope: bytes) -> bytes:
+    """Return a digest of what a preflight asks, of which host, and who asks, where it shows that."""
+    fields, certificate = request.fields, request.peer.certificate or ""
+    shown = (certificate.encode(), *fields.all(b"authorization"), b"", *fields.all(b"cookie"))
+    asked = (scope, request.authority, *(fields.get(name) or b"" for name in _ASKED), *shown)
+    digest = blake2b(digest_size=20)
+    for part in asked:
+        digest.update(b"%d:%b" % (len(part), part))
+    return digest.digest()
+
+
+def _place(request: Request, origin: bytes) -> bytes:
+    return request.authority + b"\0" + origin
+
+
+def _put(memory: Bounded[bytes, Lines], key: bytes, lines: Lines, request: Request) -> None:
+    size = len(key) + sum([len(name) + len(value) for name, value in lines])
+    memory.put(key, lines, size, inf, 0.0, Holder(request.client))

@@ -3,10 +3,10 @@
 import asyncio
 
 from proxy.clock import Clock
-from proxy.message import Response
+from proxy.message import Response, held_bytes
+from proxy.policy.bounded import Bounded
 from proxy.policy.claims import Claim, Held, Mine, Orphaned, Settled, Standing
 from proxy.policy.recovery import Result
-from proxy.store.bounded import Bounded
 
 _Waiting = asyncio.Future[Settled | bool]  # True: the claim is free; False: the time is over
 
@@ -82,7 +82,7 @@ class LocalClaims:
             _tell(waiting, settled)
         if keep:
             now = self._clock.now()
-            self._settled.put(claim.name, settled, _size(settled), now + claim.keep_s, now)
+            self._settled.put(claim.name, settled, _size(settled), now + claim.keep_s, now, claim.holder)
 
     def let_go(self, claim: Claim, mine: Mine, *, asked: bool) -> None:
         """Free the claim; the first of those who wait has it next."""
@@ -97,5 +97,4 @@ def _tell(waiting: _Waiting, what: Settled | bool) -> None:
 
 def _size(settled: Settled) -> int:
     answer = None if settled.result is None else settled.result.outcome
-    body = len(answer.body) if isinstance(answer, Response) and isinstance(answer.body, bytes) else 0
-    return 256 + body
+    return 256 + (held_bytes(answer) if isinstance(answer, Response) else 0)

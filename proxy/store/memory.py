@@ -1,14 +1,14 @@
 """Kept answers in this process, within bounds; aiocache's memory cache has none, and a timer for each value."""
 
 from proxy.clock import Clock
-from proxy.message import Response
+from proxy.message import held_bytes
 from proxy.parts import Look, Mark, Scope
+from proxy.policy.bounded import Bounded
 from proxy.policy.kept import Kept
-from proxy.store.bounded import Bounded
 
 
 class MemoryStore:
-    """At most `max_entries` answers and `max_bytes` of bodies and heads; the oldest give way."""
+    """At most `max_entries` answers and `max_bytes` of bodies and heads; the oldest of who keeps most give way."""
 
     up = True
 
@@ -24,9 +24,4 @@ class MemoryStore:
     async def put(self, key: bytes, kept: Kept, ttl_s: float, scope: Scope, mark: Mark) -> None:
         """Keep an answer for at most `ttl_s` seconds, unless it alone is over the bound."""
         now = self._clock.now()
-        self._kept.put(key, kept, _size(key, kept.response), now + ttl_s, now)
-
-
-def _size(key: bytes, response: Response) -> int:
-    body = len(response.body) if isinstance(response.body, bytes) else 0
-    return len(key) + body + sum(len(name) + len(value) for name, value in response.fields.lines)
+        self._kept.put(key, kept, len(key) + held_bytes(kept.response), now + ttl_s, now, scope.holder)

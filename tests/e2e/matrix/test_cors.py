@@ -92,3 +92,17 @@ async def test_what_was_learnt_goes_to_the_same_origin_only(start: Start, backen
     fast = await ask(sidecar.port, "GET", "/x", a)
     assert (fast.status, fast.fields["access-control-allow-origin"]) == (503, "http://a.example")
     assert "access-control-allow-origin" not in (await ask(sidecar.port, "GET", "/x", b)).fields
+
+
+async def test_a_preflight_in_an_outage_holds_nothing_of_another(start: Start, backend: ScriptedBackend) -> None:
+    """S4: the backend answers OPTIONS with a cookie and a body; in the outage only its CORS fields are repeated."""
+    allow = "Access-Control-Allow-Origin: http://a.example\r\nSet-Cookie: sid=SECRET\r\nETag: x\r\n"
+    backend.script = (answer(200, allow, b"secret of ada"), *(RESET,) * 9)
+    await backend.start()
+    sidecar = await start(CONFIG.format(url=backend.url))
+    asked = "Origin: http://a.example\r\nAccess-Control-Request-Method: GET\r\n"
+    assert (await ask(sidecar.port, "OPTIONS", "/history/1", asked)).body == b"secret of ada"
+    other = await ask(sidecar.port, "OPTIONS", "/history/2", asked)
+    assert (other.status, other.body, other.fields["access-control-allow-origin"]) == (204, b"", "http://a.example")
+    assert {"set-cookie", "etag"}.isdisjoint(other.fields)
+    assert (await ask(sidecar.port, "OPTIONS", "/history/1", asked + "Cookie: sid=bob\r\n")).status >= 500

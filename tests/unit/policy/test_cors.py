@@ -1,7 +1,9 @@
 """S4: what the upstream last let an Origin read, or what is configured."""
 
+import pytest
+
 from proxy.fields import Fields
-from proxy.message import Response
+from proxy.message import Framing, Peer, Response
 from proxy.policy.cors import CorsMemory
 from tests.unit.policy.samples import lines, request, response
 
@@ -76,22 +78,85 @@ def test_memory_is_bounded() -> None:
     assert len(memory._by_origin) == 1024
 
 
+GRANTED = lines(Access_Control_Allow_Methods="POST", Access_Control_Allow_Headers="x-a", Access_Control_Max_Age="60")
+
+
+def granting(status: int = 200) -> Response:
+    """Return a backend's answer to a preflight, with more in it than a browser needs."""
+    body = b"secret of ada"
+    return Response(status, b"", Fields((*allowing().fields.lines, *GRANTED, (b"Content-Length", b"13"))), body)
+
+
 def test_a_preflight_is_known_by_origin_scope_and_headers() -> None:
     """S4: in an outage only the very same preflight is answered from memory."""
     memory = CorsMemory()
     asked = request("OPTIONS", Origin=APP, Access_Control_Request_Headers="x-a")
-    granted = allowing(204)
-    memory.learn(asked, granted, b"POST create")
-    assert memory.preflight(asked, b"POST create") is granted
+    memory.learn(asked, granting(204), b"POST create")
+    assert memory.preflight(asked, b"POST create") is not None
     assert memory.preflight(asked, b"PATCH update") is None
     assert memory.preflight(asked, b"") is None
     assert memory.preflight(request("OPTIONS", Origin=APP), b"POST create") is None
     assert memory.preflight(request("OPTIONS", Origin="https://evil.example"), b"POST create") is None
 
 
+def test_a_learnt_preflight_is_its_cors_fields_alone() -> None:
+    """Before, the whole answer was given to anybody who named the same Origin: its body, and its Set-Cookie."""
+    memory = CorsMemory()
+    asked = request("OPTIONS", Origin=APP)
+    memory.learn(asked, granting(), b"POST create")
+    learnt = memory.preflight(asked, b"POST create")
+    assert learnt is not None
+    assert (learnt.status, learnt.body, learnt.framing) == (204, b"", Framing.NONE)
+    assert learnt.fields.lines == (*ALLOWED, *GRANTED)
+
+
+@pytest.mark.parametrize("name", [b"Cookie", b"Authorization"])
+def test_a_preflight_with_a_credential_is_its_callers(name: bytes) -> None:
+    """No browser's preflight shows one: what was granted to one caller says nothing about another."""
+    memory = CorsMemory()
+    ada, bob = request("OPTIONS", Origin=APP), request("OPTIONS", Origin=APP)
+    for one, value in ((ada, b"ada"), (bob, b"bob")):
+        one.fields = one.fields.with_line(name, value)
+    memory.learn(ada, granting(), b"POST create")
+    assert memory.preflight(ada, b"POST create") is not None
+    assert memory.preflight(bob, b"POST create") is None
+    assert memory.preflight(request("OPTIONS", Origin=APP), b"POST create") is None
+
+
+def test_who_is_refused_changes_nothing_for_others() -> None:
+    """An unsuccessful answer is believed only where nothing is known: its CORS fields may be a gateway's."""
+    memory = CorsMemory()
+    memory.learn(request(Origin=APP), response(401, Access_Control_Allow_Origin="*"), b"")
+    assert memory.lines(request(Origin=APP)) == lines(Access_Control_Allow_Origin="*")
+    memory.learn(request(Origin=APP), allowing(), b"")
+    memory.learn(request(Origin=APP), response(401, Access_Control_Allow_Origin="*"), b"")
+    assert memory.lines(request(Origin=APP)) == ALLOWED
+
+
+def test_another_host_learns_nothing_from_it() -> None:
+    """One backend may serve several names, with other pages allowed on each."""
+    memory = CorsMemory()
+    memory.learn(request(Origin=APP), allowing(), b"")
+    other = request(Origin=APP)
+    other.authority = b"other.example"
+    assert memory.lines(other) == ()
+
+
+def test_nobody_pushes_out_what_others_taught() -> None:
+    """An address that asks with ever new origins and headers gives way itself."""
+    memory = CorsMemory()
+    asked = request("OPTIONS", Origin=APP)
+    memory.learn(asked, granting(), b"POST create")
+    for number in range(3000):
+        flood = request("OPTIONS", peer=Peer("10.9.9.9", 1), Origin=f"https://{number}.example")
+        memory.learn(flood, granting(), b"POST create")
+    assert memory.lines(asked) == ALLOWED
+    assert memory.preflight(asked, b"POST create") is not None
+
+
 def test_a_refused_preflight_is_not_remembered() -> None:
     """S4: only what the upstream granted is repeated."""
     memory = CorsMemory()
     asked = request("OPTIONS", Origin=APP)
-    memory.learn(asked, allowing(403), b"POST create")
+    memory.learn(asked, granting(403), b"POST create")
     assert memory.preflight(asked, b"POST create") is None

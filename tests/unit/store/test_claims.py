@@ -2,6 +2,7 @@
 
 from proxy.fields import Fields
 from proxy.message import Response
+from proxy.policy.bounded import Holder
 from proxy.policy.claims import Claim, Held, Mine, Orphaned, Settled
 from proxy.policy.recovery import Result
 from proxy.store.claims import LocalClaims
@@ -36,6 +37,31 @@ async def test_the_oldest_answers_give_way() -> None:
     await settle(local, "large", bytes(1600))
     assert isinstance(await local.claim(claim("large")), Settled)
     assert isinstance(await local.claim(claim("c")), Mine)
+
+
+@simulated
+async def test_a_head_counts_like_a_body() -> None:
+    """Before, an answer of 60 kB of fields weighed 256 bytes, and ten thousand of them filled the memory."""
+    local = LocalClaims(VirtualClock(), max_entries=100, max_bytes=50_000)
+    for name in ("a", "b"):
+        mine = await local.claim(claim(name))
+        assert isinstance(mine, Mine)
+        lines = tuple((b"X-%d" % number, bytes(100)) for number in range(100))
+        await local.settle(claim(name), mine, Result(Response(201, b"", Fields(lines), b"")), keep=True)
+    assert isinstance(await local.claim(claim("a")), Mine)
+    assert isinstance(await local.claim(claim("b")), Settled)
+
+
+@simulated
+async def test_a_caller_cannot_push_out_anothers_replays() -> None:
+    """Before, whoever stored most pushed out everybody's: a repeated key was asked again."""
+    local = LocalClaims(VirtualClock(), max_entries=10, max_bytes=1_000_000)
+    ada, eve = (claim(name)._replace(holder=Holder("10.0.0.1", name.encode())) for name in ("ada", "eve"))
+    for one in (ada, *(eve._replace(name=f"eve {number}") for number in range(100))):
+        mine = await local.claim(one)
+        assert isinstance(mine, Mine)
+        await local.settle(one, mine, answer(), keep=True)
+    assert isinstance(await local.claim(ada), Settled)
 
 
 @simulated

@@ -4,7 +4,6 @@ from proxy.fields import Fields
 from proxy.message import Response
 from proxy.parts import Scope
 from proxy.policy.kept import Kept
-from proxy.store.bounded import Bounded
 from proxy.store.memory import MemoryStore
 from tests.simulation.virtual import VirtualClock, simulated
 
@@ -37,15 +36,3 @@ async def test_bodies_and_heads_count() -> None:
     assert [(await store.look(key, ADA)).kept is not None for key in (b"a", b"b", b"c")] == [False, True, True]
     await store.put(b"b", kept(bytes(200)), 5.0, ADA, None)
     assert (await store.look(b"b", ADA)).kept is None
-
-
-def test_what_is_counted_is_what_is_held() -> None:
-    """Replaced, dropped, expired and given way: the sum never drifts."""
-    held: Bounded[str, int] = Bounded(max_entries=3, max_bytes=1000)
-    for number in range(100):
-        held.put(str(number % 7), number, 10 + number, until=number + 2.5, now=float(number))
-        held.get(str((number + 3) % 7), now=float(number))
-        held.drop(str((number + 5) % 7)) if number % 3 == 0 else None
-        found = [held.get(str(key), now=float(number)) for key in range(7)]
-        assert held.size == sum(one.size for one in found if one)
-        assert len(held) <= 3

@@ -1,0 +1,147 @@
+"""Values that have their time, within bounds. Where there is no room, the caller who holds most gives way."""
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from heapq import heapify, heappop, heappush, heapreplace
+from typing import Generic, NamedTuple, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Holder(NamedTuple):
+    """For whom a value is held: the address that a request came from, and what tells callers of one address apart."""
+
+    address: str = ""
+    caller: bytes = b""
+
+
+ANYBODY = Holder()
+
+
+class Held(Generic[V]):
+    """A value, when its time is over, its size in bytes, and for whom it is held."""
+
+    __slots__ = ("holder", "size", "until", "value")
+
+    def __init__(self, value: V, until: float, size: int, holder: Holder) -> None:
+        self.value = value
+        self.until = until
+        self.size = size
+        self.holder = holder
+
+
+class Bounded(Generic[K, V]):
+    """At most `max_entries` values of `max_bytes` together.
+
+    Nothing is timed: what is over goes when it is asked for, or when it is the oldest and something new comes. Where
+    there is no room, the oldest value goes of the caller who holds most, at the address that holds most: nobody pushes
+    out what others hold by storing more. A caller may invent names, so the address counts first.
+    """
+
+    __slots__ = ("_by_address", "_by_caller", "_held", "_max_bytes", "_max_entries", "_of_holder", "_slot", "size")
+
+    def __init__(self, max_entries: int, max_bytes: int) -> None:
+        self._held: OrderedDict[K, Held[V]] = OrderedDict()
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._slot = max(1, max_bytes // max_entries)  # what an entry weighs beside its bytes
+        self._of_holder: dict[Holder, dict[K, None]] = {}  # in the order in which they came
+        self._by_address: Weights[str] = Weights()
+        self._by_caller: dict[str, Weights[bytes]] = {}
+        self.size = 0
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def get(self, key: K, now: float) -> Held[V] | None:
+        """Return what is held under `key`, if its time is not over."""
+        held = self._held.get(key)
+        if held is None or now < held.until:
+            return held
+        self.drop(key)
+        return None
+
+    def put(self, key: K, value: V, size: int, until: float, now: float, holder: Holder = ANYBODY) -> None:
+        """Hold a value of `size` bytes, unless it alone is over the bound."""
+        self.drop(key)
+        if size > self._max_bytes:
+            return
+        self._held[key] = Held(value, until, size, holder)
+        self._of_holder.setdefault(holder, {})[key] = None
+        self.size += size
+        self._weigh(holder, size + self._slot)
+        while next(iter(self._held.values())).until <= now:
+            self.drop(next(iter(self._held)))
+        while len(self._held) > self._max_entries or self.size > self._max_bytes:
+            self.drop(self._to_give_way())
+
+    def drop(self, key: K) -> None:
+        """Let go of what is held under `key`."""
+        held = self._held.pop(key, None)
+        if held is None:
+            return
+        self.size -= held.size
+        keys = self._of_holder[held.holder]
+        del keys[key]
+        if not keys:
+            del self._of_holder[held.holder]
+        self._weigh(held.holder, -held.size - self._slot)
+
+    def _weigh(self, holder: Holder, change: int) -> None:
+        address = holder.address
+        self._by_address.change(address, change)
+        callers = self._by_caller.setdefault(address, Weights())
+        callers.change(holder.caller, change)
+        if not callers:
+            del self._by_caller[address]
+
+    def _to_give_way(self) -> K:
+        address = self._by_address.heaviest()
+        caller = self._by_caller[address].heaviest()
+        return next(iter(self._of_holder[Holder(address, caller)]))
+
+
+N = TypeVar("N", str, bytes)
+
+
+class Weights(Generic[N]):
+    """Weights by name, and which of them is the heaviest.
+
+    The heap holds each name at least once with its weight or more: a weight that grows is pushed anew, one that shrank
+    is put right when it comes to the top. It is built anew before it is twice as long as there are names.
+    """
+
+    __slots__ = ("_heap", "_of")
+
+    def __init__(self) -> None:
+        self._of: dict[N, int] = {}
+        self._heap: list[tuple[int, N]] = []  # weights are negative: heapq keeps the smallest on top
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+    def change(self, name: N, by: int) -> None:
+        """Add to a name's weight; a name without weight is forgotten."""
+        weight = self._of.get(name, 0) + by
+        if not weight:
+            del self._of[name]
+            return
+        self._of[name] = weight
+        if by > 0:
+            heappush(self._heap, (-weight, name))
+            if len(self._heap) > 2 * len(self._of) + 16:
+                self._heap = [(-heavy, one) for one, heavy in self._of.items()]
+                heapify(self._heap)
+
+    def heaviest(self) -> N:
+        """Return the name with the greatest weight; there must be one."""
+        while True:
+            known, name = self._heap[0]
+            weight = self._of.get(name)
+            if weight is None:
+                heappop(self._heap)
+            elif weight == -known:
+                return name
+            else:
+                heapreplace(self._heap, (-weight, name))
