@@ -28,6 +28,7 @@ from proxy.wire.tls import TlsFiles
 
 Table = RouteTable | Passthrough
 _Holder = tuple[str, str | None]  # an upstream's name, and an operation with a budget of its own
+_Place = tuple[str, Address]  # an upstream's name, and one of its addresses
 OnTransition = Callable[[CircuitBreaker, State, float], None]
 
 
@@ -40,7 +41,7 @@ class Assembly:
         tracer: Tracer | None = None,
     ) -> None:  # fmt: skip
         self.breakers: dict[str, CircuitBreaker] = {}
-        self.pools: dict[Address, UpstreamPool] = {}
+        self.pools: dict[_Place, UpstreamPool] = {}
         self._retired: list[UpstreamPool] = []  # what is under way in them ends by itself, or is swept away
         self._balancers: dict[str, tuple[tuple[Address, ...], Balancer]] = {}
         self._flights = flights
@@ -110,7 +111,7 @@ class Assembly:
         upstreams: dict[str, Upstream] = {}
         for name, table in settings.upstreams.items():
             addresses = tuple(Address.of(url) for url in table.url)
-            pools = [self._pool(before, address, table, settings) for address in addresses]
+            pools = [self._pool(before.get((name, address)), (name, address), settings) for address in addresses]
             each = [HttpUpstream(pool, forwarding, said) for pool in pools]
             upstreams[name] = each[0] if len(each) == 1 else BalancedUpstream(each, self._balancer(name, addresses))
         for pool in before.values():
@@ -119,17 +120,17 @@ class Assembly:
                 self._retired.append(pool)
         return upstreams
 
-    def _pool(
-        self, before: Mapping[Address, UpstreamPool], address: Address, table: UpstreamTable, settings: Settings
-    ) -> UpstreamPool:
-        """Return the pool that this address has already, unless its rules changed."""
-        rules = _pool_rules(table, settings)
-        pool = before.get(address)
-        if pool is None or pool.rules != rules:
-            pool = UpstreamPool(address, rules)
-        else:
-            pool.renew_tls()
-        return self.pools.setdefault(address, pool)
+    def _pool(self, before: UpstreamPool | None, place: _Place, settings: Settings) -> UpstreamPool:
+        """Return the pool that an upstream has for an address already, unless it is to be made anew.
+
+        No two upstreams share one: a connection has the certificate, the authorities and the limits of its own. Over
+        TLS it keeps those it was made with, so a reload, which reads the files again, makes all connections anew.
+        """
+        name, address = place
+        rules = _pool_rules(settings.upstreams[name], settings)
+        if before is None or before.rules != rules or address.secure:
+            before = self.pools.get(place) or UpstreamPool(address, rules)  # an address may be named twice
+        return self.pools.setdefault(place, before)
 
     def _balancer(self, name: str, addresses: tuple[Address, ...]) -> Balancer:
         known = self._balancers.get(name)

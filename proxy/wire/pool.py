@@ -25,6 +25,7 @@ class UpstreamPool:
     """Keep-alive connections to one address, newest first, and the only place where they are made."""
 
     def __init__(self, address: Address, rules: PoolRules) -> None:
+        """Take an address; read its TLS files. Raises StartError."""
         self.address = address
         self.rules = rules
         self.outgoing = Outgoing()
@@ -36,12 +37,8 @@ class UpstreamPool:
         self._dialing = 0
         self._line: deque[_Place] = deque()
         self._dialer = Dialer(address)
-        self.renew_tls()
-
-    def renew_tls(self) -> None:
-        """Read the TLS files, again if need be; new connections use them. Raises StartError."""
-        if self.address.secure:
-            self._dialer.tls = client_context(self.rules.tls)
+        if address.secure:
+            self._dialer.tls = client_context(rules.tls)
 
     def take(self, *, safe: bool) -> UpstreamConnection | None:
         """Return an idle connection that may carry the request, or None."""

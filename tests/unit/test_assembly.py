@@ -87,3 +87,23 @@ async def test_a_reload_gives_and_takes_a_budget_of_ones_own(write: Write) -> No
     assert budgets(sidecar)["plain"] is shared
     sidecar.reload(lambda: write("budget = 0.3", one=("a", ""), plain=("a", "")))
     assert budgets(sidecar)["one"] is shared
+
+
+async def test_each_upstream_has_connections_of_its_own(write: Write) -> None:
+    """Two upstreams of one address are two pools, whose limits and certificates are their own; a reload keeps both."""
+    settings = write()
+    tables = {
+        name: table.model_copy(update={"url": ("http://127.0.0.1:1",) * 2})
+        for name, table in settings.upstreams.items()
+    }
+    alike = settings.model_copy(update={"upstreams": tables})
+    sidecar = Sidecar(alike)
+    before = dict(sidecar._assembly.pools)
+    assert [name for name, _ in before] == ["a", "b"]
+    assert len({id(pool) for pool in before.values()}) == 2
+    sidecar.reload(lambda: alike)
+    assert sidecar._assembly.pools == before
+    tables["a"] = tables["a"].model_copy(update={"max_connections": 1})
+    sidecar.reload(lambda: alike.model_copy(update={"upstreams": tables}))
+    changed = [name for (name, _), pool in sidecar._assembly.pools.items() if pool not in before.values()]
+    assert changed == ["a"]

@@ -15,9 +15,9 @@ from tests.wire.kit import Backend, soon
 GET = b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 
 
-def issue(folder: Path, name: str) -> Path:
+def issue(folder: Path, name: str, file_name: str = "certificate.pem") -> Path:
     """Make a self-signed certificate for localhost, key and all in one file."""
-    file = folder / "certificate.pem"
+    file = folder / file_name
     command = (
         "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
         "-subj", f"/CN={name}", "-addext", "subjectAltName=DNS:localhost", "-keyout", "-", "-out", "-",
@@ -104,3 +104,57 @@ async def test_the_backend_may_speak_tls_and_must_be_vouched_for(tmp_path: Path,
     writer.close()
     server.close()
     await sidecar.stop(delay_s=0.0)
+
+
+def mutual(*trusted: Path) -> ssl.SSLContext:
+    """Return a listener's context that asks its clients for a certificate, and lets those without one in."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(trusted[0])
+    context.load_verify_locations(cadata="".join(file.read_text() for file in trusted))
+    context.verify_mode = ssl.CERT_OPTIONAL
+    return context
+
+
+async def name_the_client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer each request on a connection with the name in its client's certificate."""
+    certificate = writer.get_extra_info("ssl_object").getpeercert()
+    name = certificate["subject"][0][0][1].encode() if certificate else b"nobody"
+    try:
+        while await reader.readuntil(b"\r\n\r\n"):
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(name), name))
+    except (asyncio.IncompleteReadError, ConnectionError):
+        writer.close()
+
+
+async def ask(sidecar: Sidecar, path: str) -> bytes:
+    """Return the body of one answer."""
+    reader, writer = await soon(asyncio.open_connection("127.0.0.1", int(sidecar.url.rpartition(":")[2])))
+    writer.write(GET.replace(b"/x", path.encode()))
+    said = await soon(reader.read())
+    writer.close()
+    return bytes(said.rpartition(b"\r\n\r\n")[2])
+
+
+@pytest.mark.parametrize("order", [("privileged", "plain"), ("plain", "privileged")])
+async def test_two_upstreams_of_one_address_share_no_connection(tmp_path: Path, order: tuple[str, str]) -> None:
+    """Each has its own certificate, or none. Before, both had that of the one that stood first.
+
+    A reload that finds another certificate uses it at once, also where a connection was open already.
+    """
+    backend, client = issue(tmp_path, "backend", "backend.pem"), issue(tmp_path, "ada", "client.pem")
+    later = issue(tmp_path, "bob", "later.pem")
+    server = await asyncio.start_server(name_the_client, "127.0.0.1", 0, ssl=mutual(backend, client, later))
+    url = f"https://localhost:{server.sockets[0].getsockname()[1]}"
+    tables = {"plain": "", "privileged": f'tls_certificate = "{client}"\n'}
+    more = "".join(f'[upstreams.{name}]\nurl = "{url}"\ntls_ca = "{backend}"\n{tables[name]}' for name in order)
+    more += "".join(f'[[routes]]\noperation = "{n}"\nmatch = "GET /{n}"\nupstream = "{n}"\n' for n in order)
+    read = settings(tmp_path, url, more=more)
+    sidecar = Sidecar(read)
+    await sidecar.start()
+    for _ in range(2):
+        assert [await ask(sidecar, f"/{name}") for name in ("plain", "privileged")] == [b"nobody", b"ada"]
+    client.write_bytes(later.read_bytes())
+    sidecar.reload(lambda: read)
+    assert await ask(sidecar, "/privileged") == b"bob"
+    await sidecar.stop(delay_s=0.0)
+    server.close()
