@@ -1,7 +1,6 @@
 """The virtual loop: hours pass in no time, and a conversation that cannot go on says so."""
 
 import asyncio
-from time import perf_counter
 
 import pytest
 
@@ -10,11 +9,9 @@ from tests.simulation.virtual import VirtualClock, VirtualLoop, now_ms, simulate
 
 @simulated
 async def test_an_hour_passes_in_no_time() -> None:
-    """A sleep of an hour takes an hour of virtual time and hardly any of ours."""
-    began = perf_counter()
+    """A sleep of an hour takes an hour of virtual time; in ours the test would reach its time limit."""
     await VirtualClock().sleep(3600)
     assert now_ms() == 3_600_000
-    assert perf_counter() - began < 5
 
 
 @simulated

@@ -163,7 +163,7 @@ async def test_timeouts_work_within() -> None:
         ended.set()
 
     task = await started(impatient())
-    await asyncio.wait_for(ended.wait(), 5)
+    await asyncio.wait_for(ended.wait(), 60)
     assert said == ["timed out"]
     assert task.cancelling() == 0
     assert asyncio.current_task() is not None, "the test's own is current again"
@@ -172,7 +172,7 @@ async def test_timeouts_work_within() -> None:
 async def test_an_answer_is_a_future_to_everybody_else() -> None:
     """Followers, tests and libraries wait for it in tasks of asyncio's own."""
     awaited = answer()
-    waiting = asyncio.get_running_loop().create_task(asyncio.wait_for(awaited, 5))
+    waiting = asyncio.get_running_loop().create_task(asyncio.wait_for(awaited, 60))
     await turn()
     awaited.tell("hello")
     assert await waiting == "hello"

@@ -1,6 +1,7 @@
 """Every wire test runs twice: once with whole segments, once with every segment split."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from tests.wire.kit import Backend, Wire
 BASE = """
 [listen]
 address = "127.0.0.1:0"
-drain_timeout = "1s"
+drain_timeout = "60s"
 {listen}
 [admin]
 address = "127.0.0.1:0"
@@ -27,7 +28,18 @@ url = "http://127.0.0.1:{port}"
 {defaults}
 {more}
 """
+# So long that only a test which says otherwise meets them: a busy machine makes every step late.
+PATIENT = {
+    "upstream": {"connect_timeout": "60s", "idle_timeout": "60s", "queue_timeout": "60s"},
+    "defaults": {"total_timeout": "60s"},
+}
 Start = Callable[..., Awaitable[Wire]]
+
+
+def patient(table: str, said: str) -> str:
+    """Return the settings that a test gives for a table, and long times for those that it does not give."""
+    left = [f'{name} = "{time}"' for name, time in PATIENT[table].items() if not re.search(rf"^{name}\b", said, re.M)]
+    return "\n".join((*left, said))
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -52,9 +64,9 @@ async def start(split: bool, tmp_path: Path) -> AsyncIterator[Start]:
             upstream += '\nconnect_timeout = "30s"'
         audit = tmp_path / f"audit-{len(wires)}.jsonl"
         file = tmp_path / f"config-{len(wires)}.toml"
+        given = {"upstream": patient("upstream", upstream), "defaults": patient("defaults", defaults)}
         file.write_text(
-            BASE.format(audit=audit, port=backend.port, listen=listen, upstream=upstream, defaults=defaults, more=more),
-            encoding="utf-8",
+            BASE.format(audit=audit, port=backend.port, listen=listen, more=more, **given), encoding="utf-8"
         )
         sidecar = Sidecar(load(file, environ={}))
         await sidecar.start()

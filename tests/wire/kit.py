@@ -12,8 +12,9 @@ from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
 from proxy.app import Sidecar
+from proxy.clock import SystemClock
 
-PATIENCE_S = 5.0  # how long a test waits for bytes that should have come at once
+PATIENCE_S = 60.0  # until a test gives up on bytes that should come at once: a hang, on any machine
 _SEPARATORS = b"\r\n:; ,"
 _FEW = 2048
 
@@ -69,6 +70,33 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while not condition():
             await turn()
+
+
+class SetClock(SystemClock):
+    """The machine's clock, which a test may stop and move on."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+        self._going = asyncio.Event()
+        self._going.set()
+
+    def now(self) -> float:
+        """Return monotonic seconds."""
+        return SystemClock.now() + self.ahead_s
+
+    async def sleep(self, seconds: float) -> None:
+        """Return `seconds` later, and not while the clock is stopped."""
+        await super().sleep(seconds)
+        await self._going.wait()
+
+    def stop(self) -> None:
+        """Let nobody who sleeps wake up."""
+        self._going.clear()
+
+    def go_on(self, seconds: float = 0.0) -> None:
+        """Go on, so many seconds later."""
+        self.ahead_s += seconds
+        self._going.set()
 
 
 class Line:
@@ -128,6 +156,16 @@ class Line:
         self.heard += raw
         start, *lines = raw[:-4].split(b"\r\n")
         return Answer(start, lines, b"")
+
+    async def head_at_once(self) -> Answer | None:
+        """Return the next head, or nothing if it does not come while the loop turns a thousand times."""
+        coming = asyncio.get_running_loop().create_task(self.head())
+        for _ in range(1_000):
+            if coming.done():
+                return coming.result()
+            await turn()
+        coming.cancel()
+        return None
 
     async def message(self, *, to_head: bool = False) -> Answer:
         """Return the next message with its body as it stood on the wire: chunks are not undone."""
@@ -266,6 +304,11 @@ class Wire:
     def let_pass(self, seconds: float) -> None:
         """Let the sweep believe that so much time went by: what waits too long ends now."""
         self.sidecar.sweep(asyncio.get_running_loop().time() + seconds)
+
+    def set_clock(self) -> SetClock:
+        """Give the sidecar's own life, its drain, a clock that the test sets."""
+        self.sidecar._clock = clock = SetClock()
+        return clock
 
     def counted(self, line: str) -> bool:
         """Tell whether the metrics have a line that begins so."""

@@ -15,6 +15,8 @@ async def test_every_answer_says_close_and_the_connection_ends(start: Start) -> 
     """While it still accepts, answers already tell clients to go elsewhere next time."""
     wire = await start()
     client, backend, _ = await wire.asked(GET)
+    clock = wire.set_clock()
+    clock.stop()
     stopping = asyncio.get_running_loop().create_task(wire.sidecar.stop(delay_s=0.1))
     await until(lambda: wire.sidecar.gate.draining)
     newcomer = await wire.client()
@@ -26,6 +28,7 @@ async def test_every_answer_says_close_and_the_connection_ends(start: Start) -> 
         answer = await asker.message()
         assert (answer.body, answer.get(b"connection")) == (b"hi", b"close")
         assert await asker.rest() == b""
+    clock.go_on()
     await soon(stopping)
 
 
@@ -64,7 +67,11 @@ async def test_streams_are_cut_at_the_deadline(start: Start) -> None:
     stream, backend, _ = await wire.asked(GET)
     await backend.say(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")
     await stream.head()
-    await soon(wire.sidecar.stop(delay_s=0.0))
+    clock = wire.set_clock()
+    stopping = asyncio.get_running_loop().create_task(wire.sidecar.stop(delay_s=0.0))
+    await until(lambda: wire.sidecar.gate.keepalive_s < 1.0)
+    clock.go_on(61.0)
+    await soon(stopping)
     assert await stream.ending() in ("fin", "reset")
     assert not stream.heard.endswith(b"0\r\n\r\n")
     assert wire.sidecar.running == 0

@@ -105,17 +105,21 @@ TOLD = b"GET /x HTTP/1.1\r\nHost: a\r\n%b\r\nX-Forwarded-For: %b\r\n\r\n"
 
 
 async def share(wire: Wire, one: bytes, two: bytes) -> bool:
-    """Tell whether two requests at once are one question: whether the backend hears of both."""
-    _, backend, _ = await wire.asked(one)
+    """Tell whether two requests at once are one question: whether one joins the other, or the backend hears of both."""
+    first, backend, _ = await wire.asked(one)
     second = await wire.client()
     await second.say(two)
-    await until(lambda: wire.sidecar.gate.begun == 2)
+    await until(lambda: _joined(wire) or len(wire.backend.lines) == 2)
     await backend.say(HI)
-    try:
-        await asyncio.wait_for(second.message(), 0.2)
-    except TimeoutError:
-        return False
-    return True
+    assert (await first.message()).body == b"hi"
+    if _joined(wire):
+        assert (await second.message()).body == b"hi"
+        assert len(wire.backend.lines) == 1
+    return _joined(wire)
+
+
+def _joined(wire: Wire) -> bool:
+    return wire.counted('backstay_coalesced_total{role="joined",route="passthrough"} 1.0')
 
 
 @pytest.mark.parametrize(

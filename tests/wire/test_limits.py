@@ -102,22 +102,17 @@ async def test_a_slow_backend_stops_its_client(wire: Wire) -> None:
     assert len(await backend.exactly(size)) == size
 
 
-async def test_answers_that_nobody_reads_are_not_piled_up(start: Start) -> None:
-    """A client that pipelines and does not read has its next requests wait, until the backend's line falls idle."""
-    wire = await start(upstream='idle_timeout = "200ms"')
+async def test_answers_that_nobody_reads_are_not_piled_up(wire: Wire) -> None:
+    """A client that pipelines and does not read has its next requests wait."""
     client = await wire.client()
     client.stop_reading()
     client.say_at_once(GET * 200)
     asked, big = 0, OK + b"Content-Length: 60000\r\n\r\n" + b"x" * 60_000
     backend = await wire.backend.connection()
-    while asked < 200:
-        try:
-            await backend.head()
-        except EOFError:
-            break
+    while asked < 200 and await backend.head_at_once():
         backend.say_at_once(big)
         asked += 1
-    assert asked < 200
+    assert 0 < asked < 200
     client.read_again()
     for _ in range(asked):
         assert len((await client.message()).body) == 60_000

@@ -65,7 +65,7 @@ def world() -> Iterator[World]:
         world.close()
 
 
-many = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+many = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 def encoded(start: bytes, lines: list[tuple[bytes, bytes]], body: bytes, pieces: list[int] | None) -> bytes:

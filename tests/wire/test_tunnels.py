@@ -158,10 +158,12 @@ async def test_without_connection_upgrade_it_is_no_upgrade(wire: Wire) -> None:
 async def test_a_drain_leaves_it_be_until_its_time_is_over(wire: Wire) -> None:
     """Bytes still cross while the drain waits; at its deadline both ends are cut."""
     client, backend = await switched(wire)
+    clock = wire.set_clock()
     stopping = asyncio.get_running_loop().create_task(wire.sidecar.stop(delay_s=0.0))
     await until(lambda: wire.sidecar.gate.draining)
     await client.say(FRAME)
     await backend.hears(FRAME)
+    clock.go_on(61.0)
     assert await client.ending() == "reset"
     assert await backend.ending() in ("fin", "reset")
     await soon(stopping)

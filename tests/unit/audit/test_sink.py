@@ -88,7 +88,7 @@ async def test_a_record_needs_no_flush(path: Path) -> None:
     log = AuditLog(path, clock=SystemClock(), rules=LogRules(batch_s=0.001), on_write=lambda seconds: wrote.set())
     await log.start()
     log.append(fields(1))
-    await asyncio.wait_for(wrote.wait(), 5)
+    await asyncio.wait_for(wrote.wait(), 60)
     assert content(path) == sealed(1)[0]
     await log.close()
 
@@ -137,7 +137,7 @@ async def test_an_overflow_becomes_one_gap_behind_what_was_kept(path: Path, monk
     stalled, write = threading.Event(), TrailFile.write
 
     def stall(self: TrailFile, data: memoryview) -> int:
-        stalled.wait(5)
+        stalled.wait(60)
         return write(self, data)
 
     monkeypatch.setattr(TrailFile, "write", stall)
@@ -162,7 +162,7 @@ async def test_a_full_disk_blocks_nobody_and_everything_is_counted() -> None:
     for number in range(150):
         log.append(fields(number))
     assert (log.queued, log.gaps) == (100, 50)
-    await asyncio.wait_for(log.close(), 5)
+    await asyncio.wait_for(log.close(), 60)
     assert (log.records, log.gaps, log.queued) == (0, 150, 0)
 
 
@@ -270,7 +270,7 @@ async def durable(log: AuditLog, within_s: float | None = None) -> bool:
     """Wait until the log says that what was appended is on disk, or that it is late."""
     told: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
     log.when_durable(told.set_result, within_s)
-    return await asyncio.wait_for(told, 5)
+    return await asyncio.wait_for(told, 60)
 
 
 async def test_those_who_wait_for_the_disk_share_an_fsync(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,7 +308,7 @@ async def test_nobody_waits_for_a_disk_that_refuses() -> None:
 async def test_a_slow_disk_is_waited_for_only_so_long(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The waiter is told that it is late; the record is written all the same."""
     stalled, sync = threading.Event(), TrailFile.sync
-    monkeypatch.setattr(TrailFile, "sync", lambda self: (stalled.wait(5), sync(self))[1])
+    monkeypatch.setattr(TrailFile, "sync", lambda self: (stalled.wait(60), sync(self))[1])
     log = log_to(path)
     await log.start()
     log.append(fields(1))
@@ -321,7 +321,7 @@ async def test_a_slow_disk_is_waited_for_only_so_long(path: Path, monkeypatch: p
 async def test_a_lost_record_is_never_called_durable(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A queue that overflowed has lost the record that the waiter asks about."""
     stalled, write = threading.Event(), TrailFile.write
-    monkeypatch.setattr(TrailFile, "write", lambda self, data: (stalled.wait(5), write(self, data))[1])
+    monkeypatch.setattr(TrailFile, "write", lambda self, data: (stalled.wait(60), write(self, data))[1])
     log = log_to(path, queue_limit=1)
     await log.start()
     log.append(fields(1))

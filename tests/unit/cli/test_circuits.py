@@ -100,9 +100,9 @@ async def test_without_a_token_the_line_says_what_is_missing(admin: str, capsys:
 
 def test_a_process_is_told_to_drain_without_a_token(capsys: Captured) -> None:
     """A container's preStop hook has no token to show: the signal that its process drains on is enough."""
-    with subprocess.Popen(["sleep", "60"]) as process:
+    with subprocess.Popen(["sleep", "600"]) as process:
         assert drain("127.0.0.1:1", None, process.pid) == 0
-        assert process.wait(5) == -signal.SIGTERM
+        assert process.wait(60) == -signal.SIGTERM
     assert drain("127.0.0.1:1", None, process.pid) == 1
     assert capsys.readouterr().err == f"backstay: process {process.pid} cannot be signalled: no such process\n"
 

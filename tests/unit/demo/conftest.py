@@ -7,6 +7,7 @@ import pytest
 
 from proxy.demo.backend import Backend, Latency
 from proxy.demo.client import once
+from tests.ports import reserved_port
 
 AT_ONCE = Latency(create=0, load=0, update=0, status=0, history=0, event=0.001)
 
@@ -15,7 +16,7 @@ AT_ONCE = Latency(create=0, load=0, update=0, status=0, history=0, event=0.001)
 async def backend() -> AsyncIterator[Backend]:
     """Run a backend without latency."""
     backend = Backend(AT_ONCE)
-    await backend.start()
+    await backend.start(port=reserved_port())  # some tests stop it, and expect that nobody is there
     yield backend
     await backend.stop()
 

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from proxy.clock import SystemClock
 from proxy.demo.sidecar import Sidecar, SidecarError
 
+CLOCK = SystemClock()
 READY = "print('backstay ready: proxy http://127.0.0.1:11 admin http://127.0.0.1:12', flush=True);"
-UNTIL_TERM = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0));"
+BEFORE = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM});"  # so that it waits to be taken
+UNTIL_TERM = "signal.sigwait({signal.SIGTERM})"
 
 
 def python(code: str) -> tuple[str, ...]:
@@ -21,7 +24,7 @@ def python(code: str) -> tuple[str, ...]:
 
 async def test_the_ready_line_is_read_and_sigterm_is_sent(tmp_path: Path) -> None:
     """Both addresses come from the one line on stdout; stop() returns the process's own status."""
-    command = python(UNTIL_TERM + READY + "signal.pause()")
+    command = python(BEFORE + READY + UNTIL_TERM)
     sidecar = await Sidecar.start(tmp_path, "http://127.0.0.1:1", command=command)
     assert (sidecar.url, sidecar.admin) == ("http://127.0.0.1:11", "http://127.0.0.1:12")
     assert await sidecar.stop() == 0
@@ -32,7 +35,7 @@ async def test_every_run_has_a_token_of_its_own(tmp_path: Path) -> None:
     tokens = set()
     for run in ("one", "two"):
         (tmp_path / run).mkdir()
-        command = python(UNTIL_TERM + READY + "signal.pause()")
+        command = python(BEFORE + READY + UNTIL_TERM)
         sidecar = await Sidecar.start(tmp_path / run, "http://127.0.0.1:1", command=command)
         await sidecar.stop()
         assert kept_token(tmp_path / run) == (sidecar.token, 0o600)
@@ -63,10 +66,13 @@ async def test_an_early_end_shows_what_was_said(tmp_path: Path) -> None:
 async def test_a_cancelled_start_leaves_nobody_behind(tmp_path: Path) -> None:
     """A process that is not ready yet is ended when the one who waits for it gives up."""
     pid_file = tmp_path / "pid"
-    code = f"import os, signal; open({str(pid_file)!r}, 'w').write(str(os.getpid())); signal.pause()"
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.3):
-            await Sidecar.start(tmp_path, "http://127.0.0.1:1", command=python(code))
+    code = f"import os, signal; print(os.getpid(), file=open({str(pid_file)!r}, 'w'), flush=True); signal.pause()"
+    starting = asyncio.ensure_future(Sidecar.start(tmp_path, "http://127.0.0.1:1", command=python(code)))
+    while not (pid_file.exists() and pid_file.read_text().endswith("\n")):
+        await CLOCK.sleep(0.01)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid_file.read_text()), 0)
 
