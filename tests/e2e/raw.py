@@ -109,6 +109,11 @@ class Client:
         """Close the connection at once."""
         self.writer.transport.abort()
 
+    async def leave_seen(self) -> None:
+        """Close our half of the connection, and wait until the sidecar has seen it: then it closes the other half."""
+        self.writer.write_eof()
+        assert await self.rest() == b""
+
     async def answer(self, method: str = "GET") -> Answer:
         """Read one answer; raise one of BROKEN if it is not whole."""
         interim: list[int] = []

@@ -63,9 +63,7 @@ async def test_a_caller_who_leaves_is_recorded_and_disturbs_nobody(
             second.send(request("GET", target, X_Correlation_ID=ids[1]))
             await child.until(lambda m: roles(m)["joined"] == before["joined"] + 1)
             left, stays = (first, second) if leaves_first == "the leader" else (second, first)
-            left.leave()
-            if leaves_first == "the follower":
-                record = await child.recorded(ids[1])
+            await left.leave_seen()
             held.released.set()
             assert (await stays.answer()).body == b"late"
             record = await child.recorded(ids[left is second])
@@ -79,7 +77,7 @@ async def test_a_write_whose_client_left_still_happens(child: Child, origin: Ori
     async with await Client.connect(child.url) as client:
         client.send(request("POST", "/api/sessions", b'{"reportId":"left"}', X_Correlation_ID="left-write"))
         await held.asked.wait()
-    await child.until(lambda m: m.total("backstay_flights") == 1)
+        await client.leave_seen()
     held.released.set()
     record = await child.recorded("left-write")
     assert record["status"] == 499

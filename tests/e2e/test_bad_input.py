@@ -11,6 +11,7 @@ import pytest_asyncio
 from proxy.clock import SystemClock
 from tests.e2e.raw import Client, Origin, answer, ask, request
 from tests.e2e.sidecar import Child, Ended, backstay, sidecar
+from tests.ports import reserved_port
 
 CLOCK = SystemClock()
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -190,7 +191,7 @@ async def test_a_trail_that_another_sidecar_writes_is_one_line_and_nothing_is_se
 
 async def _knocked_at(folder: Path, *arguments: str, **settings: str) -> tuple[Ended, bool]:
     """Run a sidecar that cannot start, and knock at its proxy port all the while; tell whether anybody opened."""
-    port, served = _free_port(), False
+    port, served = reserved_port(), False
     running = asyncio.ensure_future(backstay(*RUN, "--listen", f"127.0.0.1:{port}", *arguments, cwd=folder, **settings))
     while not running.done():
         served = await _opens(port) or served
@@ -205,9 +206,3 @@ async def _opens(port: int) -> bool:
         return False
     writer.close()
     return True
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from tests.e2e.raw import Call, Client, Origin, answer, ask, request
-from tests.e2e.sidecar import EXAMPLE, Child, backstay, sidecar
+from tests.e2e.sidecar import EXAMPLE, PATIENCE, Child, backstay, sidecar
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -64,7 +64,7 @@ async def test_a_trail_goes_on_where_the_last_run_ended(origin: Origin, held: as
 async def test_draining_finishes_what_is_under_way(origin: Origin, held: asyncio.Event, tmp_path: Path) -> None:
     """Not ready at once; accepting for a while; then the request under way gets its answer, and a close with it."""
     async with (
-        sidecar(tmp_path, origin.url, listen__drain_delay="500ms") as child,
+        sidecar(tmp_path, origin.url, listen__drain_delay="4s") as child,
         await Client.connect(child.url) as old,
     ):
         old.send(request("GET", "/held"))
@@ -193,7 +193,7 @@ async def test_it_can_be_drained_by_the_control_plane(origin: Origin, held: asyn
         assert (await child.ask_admin("/drain", "POST")).status == 401
         assert (await ask(child.url, request("GET", "/fine"))).status == 200
         assert (await child.ask_admin("/drain", "POST", TOKEN)).status == 202
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             assert await child.process.wait() == 0
 
 

@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 from proxy.clock import SystemClock
-from proxy.demo.sidecar import COMMAND, READY_WITHIN
+from proxy.demo.sidecar import COMMAND
 from tests.e2e.raw import Client, Origin, answer, request
-from tests.e2e.sidecar import PATIENCE, READY, Child, environment, sidecar
+from tests.e2e.sidecar import PATIENCE, PATIENT, READY, READY_WITHIN, Child, environment, sidecar
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CONFIG = '[upstreams.a]\nurl = "http://127.0.0.1:1"\n'
@@ -68,9 +68,10 @@ class Starting:
 async def starting(folder: Path, *before: str, **settings: str) -> AsyncIterator[Starting]:
     """Start a sidecar whose configuration is `backstay.toml`, behind the command `before`."""
     ours = {"listen__address": "127.0.0.1:0", "listen__drain_delay": "0s", "admin__address": "127.0.0.1:0"}
+    given = environment(**PATIENT | ours | settings)
     with (folder / "stderr.log").open("wb") as said:
         process = await asyncio.create_subprocess_exec(
-            *before, *COMMAND, "run", "--config", "backstay.toml", cwd=folder, env=environment(**ours | settings),
+            *before, *COMMAND, "run", "--config", "backstay.toml", cwd=folder, env=given,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=said,
         )  # fmt: skip
     try:

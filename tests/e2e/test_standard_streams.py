@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 from proxy.clock import SystemClock
-from proxy.demo.sidecar import COMMAND, READY_WITHIN, STOPPED_WITHIN
+from proxy.demo.sidecar import COMMAND
 from tests.e2e.raw import Client, Origin, answer, ask, request
-from tests.e2e.sidecar import PATIENCE, backstay, environment
+from tests.e2e.sidecar import PATIENCE, PATIENT, READY_WITHIN, STOPPED_WITHIN, backstay, environment
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -70,7 +70,7 @@ async def muted(
     }  # fmt: skip
     script = " ".join(('exec "$@"', *(CLOSING[number] for number in closed)))
     process = await asyncio.create_subprocess_exec(
-        "/bin/sh", "-c", script, "sh", *COMMAND, "run", cwd=folder, env=environment(**settings),
+        "/bin/sh", "-c", script, "sh", *COMMAND, "run", cwd=folder, env=environment(**PATIENT | settings),
         stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=error,
     )  # fmt: skip
     try:

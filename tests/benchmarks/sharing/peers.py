@@ -72,7 +72,7 @@ Start = Callable[[Path, str], AbstractAsyncContextManager[int]]
 @asynccontextmanager
 async def backstay(folder: Path, upstream: str) -> AsyncIterator[int]:
     """Run the sidecar: safe requests shared by default, creates by their subject."""
-    async with sidecar(folder, upstream, BACKSTAY) as child:
+    async with sidecar(folder, upstream, BACKSTAY, defaults__total_timeout="2s") as child:
         port = urlsplit(child.url).port
         assert port is not None
         yield port

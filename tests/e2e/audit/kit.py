@@ -21,10 +21,10 @@ from proxy.audit.checkpoint import read
 from proxy.audit.files import lines, trails
 from proxy.audit.verify import Finding, Proof, verify
 from proxy.clock import SystemClock
-from tests.e2e.sidecar import READY, environment
+from tests.e2e.sidecar import PATIENCE, PATIENT, READY, environment
 
 CLOCK = SystemClock()
-PATIENCE_S = 20.0
+PATIENCE_S = PATIENCE
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n"
 HEAD_END = b"\r\n\r\n"
@@ -117,9 +117,10 @@ def running(folder: Path, backend: Backend, prefix: Sequence[str] = (), **settin
         "listen__address": "127.0.0.1:0", "listen__drain_delay": "0s", "admin__address": "127.0.0.1:0",
         "upstreams__sessions__url": backend.url, "audit__path": str(folder / "audit.jsonl"),
     }  # fmt: skip
+    given = environment(**PATIENT | ours | settings)
     with (folder.parent / f"{folder.name}.stderr").open("ab") as said:
         process = subprocess.Popen(
-            [*prefix, sys.executable, "-m", "proxy", "run"], env=environment(**ours | settings), cwd=folder.parent,
+            [*prefix, sys.executable, "-m", "proxy", "run"], env=given, cwd=folder.parent,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, text=True,
         )  # fmt: skip
     assert process.stdout is not None
