@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -46,9 +47,11 @@ class Redaction:
         """
         text = path.decode("latin-1")
         if _SUSPECT.search(text) is not None:
-            text = "/".join([self._segment(segment) for segment in _ENCODED_QUERY.sub("%3F*", text, 1).split("/")])
+            segments = _ENCODED_QUERY.sub("%3F*", text, 1).split("/", MAX_TEXT)
+            text = "/".join(_fitting(map(self._segment, segments)))
         if query:
-            text += "?" + "&".join(self._parameter(part) for part in query.split(b"&"))
+            parts = query.split(b"&", MAX_TEXT)[:MAX_TEXT]  # more would not fit, however short they are
+            text += "?" + "&".join(self._parameter(part) for part in parts)
         return text[:MAX_TEXT]
 
     def client(self, address: str) -> str | None:
@@ -64,7 +67,7 @@ class Redaction:
 
     def _segment(self, segment: str) -> str:
         """Return one segment of a path without the secrets that it may hold."""
-        name, *parameters = segment.split(";")
+        name, *parameters = segment.split(";", MAX_TEXT)[:MAX_TEXT]
         at = max(name.rfind("@"), name.lower().rfind("%40"))
         if at >= 0 and _COLON.search(name[:at]) is not None:
             name = "*" + name[at:]
@@ -78,6 +81,16 @@ class Redaction:
         if name in self.query_parameters:
             return part[:MAX_VALUE].decode("latin-1")
         return (name[:MAX_VALUE] + b"=*").decode("latin-1") if equals else "*"
+
+
+def _fitting(parts: Iterable[str]) -> Iterator[str]:
+    """Yield parts until they fill MAX_TEXT characters, with one between each: work is bounded as the text is."""
+    room = MAX_TEXT
+    for part in parts:
+        yield part
+        room -= len(part) + 1
+        if room <= 0:
+            return
 
 
 def _is_token(text: str) -> bool:

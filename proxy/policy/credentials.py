@@ -21,6 +21,9 @@ _SCHEMES = frozenset(
 _BLANK = b" \t\"'"
 _LONGEST_NONE: Final = 64  # bytes; no way of saying that there is no credential is longer
 _MOST_COOKIES: Final = 64  # pairs that are looked at where no cookie is named
+_MOST_PAIRS: Final = 256  # that a cookie is looked for among; browsers keep fewer for a host (Chrome 180)
+_MOST_PARTS: Final = 16
+_LONGEST_LOOK: Final = 256  # bytes of a value; its beginning tells what it is
 _SHORTEST_SECRET: Final = 16  # characters; OWASP wants 64 bits, which are 16 hexadecimal digits
 _FEWEST_CHANGES: Final = 3  # from a letter to a digit or back: words and numbers have fewer
 _NO_CHANGE = re.compile(rb"%[0-9A-Fa-f]{2}|(?<=[0-9])[TZ](?![A-Za-z])")  # an escaped byte, and the letters of a date
@@ -43,15 +46,23 @@ class Name:
         self._pairs = re.compile(rb"(?:^|;)[ \t]*" + re.escape(cookie) + rb"=([^;]*)")
 
     def values(self, fields: Fields) -> list[bytes]:
-        """Return what stands there, with or without a meaning."""
+        """Return what stands there, with or without a meaning.
+
+        Where there are too many cookies to look for one among them, the whole field stands for it.
+        """
         found = fields.all(self.field)
-        return [v.strip() for line in found for v in self._pairs.findall(line)] if self.cookie else found
+        if not self.cookie or sum([line.count(b";") for line in found]) >= _MOST_PAIRS:
+            return found
+        return [value.strip() for line in found for value in self._pairs.findall(line)]
 
     def parts(self, fields: Fields) -> Iterator[bytes]:
-        """Yield everything that may name somebody there, each cookie by itself: more than `names` goes by."""
+        """Yield everything that may name somebody there, each cookie by itself: more than `names` goes by.
+
+        Of a field with many cookies the first are told apart, and what is left is one part.
+        """
         for value in self.values(fields):
             if self.field == _COOKIE:
-                pairs = [self.cookie + b"=" + value] if self.cookie else value.split(b";")
+                pairs = [self.cookie + b"=" + value] if self.cookie else value.split(b";", _MOST_PARTS)
                 yield from (pair.strip() for pair in pairs if says(pair.partition(b"=")[2]))
             elif self.names(value):
                 yield value
@@ -113,7 +124,7 @@ def holds_a_secret(cookies: bytes) -> bool:
     alternate in it. To take one for a preference is harmless: the address counts then, too.
     """
     for pair in cookies.split(b";", _MOST_COOKIES)[:_MOST_COOKIES]:
-        if len(pair) > _SHORTEST_SECRET and _is_secret(pair.partition(b"=")[2].strip(b' "')):
+        if len(pair) > _SHORTEST_SECRET and _is_secret(pair.partition(b"=")[2].strip(b' "')[:_LONGEST_LOOK]):
             return True
     return False
 

@@ -105,9 +105,10 @@ class Identifier:
         """Yield a digest of each thing that shows whose request it is, for seals (C4): coarser than the principal.
 
         Credentials only, each by itself, so that a write seals the same user's reads though it carries a CSRF token, a
-        cookie of a narrower path or a newer token beside the same cookie. To seal too much is never wrong.
+        cookie of a narrower path or a newer token beside the same cookie. To seal too much is never wrong. What is
+        shown beyond `_MOST_OWNERS` is one owner more.
         """
-        shown = tuple(_shown(request.fields, self._names)) or tuple(_shown(request.fields, USUAL))
+        shown = _shown(request.fields, self._names) or _shown(request.fields, USUAL)
         yield from shown
         where = _where_from(request, anonymous=not shown)
         if where != _NOWHERE or not shown:
@@ -163,6 +164,7 @@ _OFTEN_LISTED = frozenset({b"keep-alive", b"Keep-Alive", b"close"})  # as browse
 _LONGEST_KEY: Final = 1024  # bytes; a digest costs a microsecond
 _ALWAYS_SENT = (b"authorization", b"cookie")  # whatever Connection lists
 _SUBJECT = Coalesce.SUBJECT
+_MOST_OWNERS = 16
 
 
 def _digest(name: bytes, value: bytes) -> bytes:
@@ -170,7 +172,11 @@ def _digest(name: bytes, value: bytes) -> bytes:
     return blake2b(name + b"\0" + value, digest_size=12).digest()
 
 
-def _shown(fields: Fields, names: tuple[Name, ...]) -> Iterator[bytes]:
+def _shown(fields: Fields, names: tuple[Name, ...]) -> list[bytes]:
+    found: list[bytes] = []
     for name in names:
         for part in name.parts(fields):
-            yield _digest(name.field, part)
+            if len(found) == _MOST_OWNERS:
+                return [*found, _digest(b"", b"\n".join([value for one in names for value in fields.all(one.field)]))]
+            found.append(_digest(name.field, part))
+    return found

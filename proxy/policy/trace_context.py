@@ -12,6 +12,7 @@ _FIELDS = (b"traceparent", b"tracestate")
 _LENGTH = 55  # of version 00, and the least of any later one
 _HEX = b"0123456789abcdef"
 _MAX_MEMBERS = 32
+_MAX_COMMAS = 127
 _MAX_TEXT = 256  # characters of a key, and of a value
 _KEY_START = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789")
 _KEY = b"abcdefghijklmnopqrstuvwxyz0123456789_-*/@"
@@ -69,6 +70,8 @@ def _is_state(state: bytes) -> bool:
 
     Empty members are allowed and do not count (RFC 9110 section 5.6.1.2).
     """
+    if state.count(b",") > _MAX_COMMAS:
+        return False
     members = [member for member in (part.strip(b" \t") for part in state.split(b",")) if member]
     if not 0 < len(members) <= _MAX_MEMBERS:
         return False

@@ -7,6 +7,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from proxy.fields import Fields, Lines
 from proxy.message import Peer, Request
 
+_MOST_HOPS = 32  # addresses of proxies that are looked at; a client could name thousands
+_LONGEST_HOP = 64  # characters; an IPv6 address with a zone and a port is shorter
 _SAID = frozenset(b"forwarded x-forwarded-for x-forwarded-host x-forwarded-proto x-forwarded-port x-real-ip".split())
 
 
@@ -81,17 +83,19 @@ class TrustedProxies:
         """Return the right-most address of X-Forwarded-For that no trusted proxy has, or the peer's own.
 
         And the chain up to there, "" if none was told: proxies that are trusted to name the client name it alike,
-        whichever way a request took through them, so the rest of the chain tells no two requests apart (C1).
+        whichever way a request took through them, so the rest of the chain tells no two requests apart. Behind more
+        than `_MOST_HOPS` trusted proxies the last of these counts as the client.
         """
         address = peer.address
         if not self._networks or b"x-forwarded-for" not in fields or not self._trusted(address):
             return address, b""
-        hops = [hop.strip() for value in fields.all(b"x-forwarded-for") for hop in value.split(b",")]
-        at = len(hops)
-        while at:
+        chain = b",".join(fields.all(b"x-forwarded-for"))
+        hops = [hop.strip() for hop in chain.rsplit(b",", _MOST_HOPS)]
+        at, first = len(hops), len(hops) - _MOST_HOPS if len(hops) > _MOST_HOPS else 0
+        while at > first:
             at -= 1
             address = _without_port(hops[at].decode("latin-1"))
-            if not self._trusted(address):
+            if len(address) > _LONGEST_HOP or not self._trusted(address):
                 break
         return address[:64], b",".join((*hops[:at], address.encode("latin-1")))
 

@@ -14,6 +14,7 @@ from proxy.wire.crossing import HOP_BY_HOP, hop_only, listed
 from proxy.wire.lines import read_lines
 
 WHOLE_LIMIT = 65_536  # bytes; a longer answer is relayed as it comes
+_MOST_ANSWER_FIELDS = 256  # Envoy takes 100, HAProxy 101; each costs as much as one of a request
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _TARGET = re.compile(rb"[!\"$-~]+")  # visible ASCII without the fragment's "#"
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t -~\x80-\xff]*))?")
@@ -194,8 +195,8 @@ def _said(block: bytes, minor: int, limits: HeadLimits) -> Said:
         fields = read_lines(block, limits.fields)
     except TooManyLines:
         raise Refusal(431, "too_many_fields", f"a request may have at most {limits.fields} fields") from None
-    except MalformedLines:
-        raise _malformed("the request head is malformed") from None
+    except MalformedLines as bad:
+        raise _malformed(str(bad) or "the request head is malformed") from None
     if limits.underscores != "pass":
         fields = _without_underscores(fields, limits.underscores)
     host = _host(minor, fields)
@@ -316,9 +317,11 @@ def _response_head(raw: bytes, method: str) -> ResponseHead:
     if line is None:
         raise BadAnswer("the status line is malformed")
     try:
-        fields = read_lines(block[:-2])
-    except MalformedLines:
-        raise BadAnswer("the response head is malformed") from None
+        fields = read_lines(block[:-2], _MOST_ANSWER_FIELDS)
+    except TooManyLines:
+        raise BadAnswer(f"it has more than {_MOST_ANSWER_FIELDS} fields") from None
+    except MalformedLines as bad:
+        raise BadAnswer(str(bad) or "the response head is malformed") from None
     minor, status = line[1] == b"1", int(line[2])
     if b"content-length" in fields:
         fields = _one_length(fields)

@@ -17,6 +17,10 @@ _COMMON = b"""Accept Accept-Encoding Accept-Language Authorization Cache-Control
 _lower = {name: name.lower() for spelt in _COMMON.split() for name in (spelt, spelt.lower())}  # valid names only
 _MEMORY = 4096  # names that are kept at the most; whoever sends more new ones only pays for his own
 _MEMORABLE = 64  # bytes of a name
+# Fields whose members somebody here looks at, one by one. In a block that is not long there cannot be many of them.
+_LISTS = frozenset(b"cache-control connection content-length expect transfer-encoding upgrade vary".split())
+_MOST_MEMBERS = 128
+_LONG_BLOCK = 4096  # bytes
 
 
 def _learn(name: bytes) -> bytes:
@@ -30,7 +34,10 @@ def _learn(name: bytes) -> bytes:
 
 
 def read_lines(block: bytes, most: int | None = None) -> Fields:
-    """Return the fields in `block`, of which every line ends in CRLF. White space around values is not kept."""
+    """Return the fields in `block`, of which every line ends in CRLF. White space around values is not kept.
+
+    Raise TooManyLines for more than `most`, and MalformedLines, which names a list with too many members.
+    """
     raw = block.split(b"\r\n")
     if most is not None and len(raw) > most + 1:
         raise TooManyLines
@@ -46,7 +53,16 @@ def read_lines(block: bytes, most: int | None = None) -> Fields:
             lines.append((name, value))
     except ValueError:  # no colon
         raise MalformedLines from None
-    return Fields(tuple(lines), first if len(first) == len(lines) else None)
+    fields = Fields(tuple(lines), first if len(first) == len(lines) else None)
+    if len(block) > _LONG_BLOCK:
+        _refuse_long_lists(fields)
+    return fields
+
+
+def _refuse_long_lists(fields: Fields) -> None:
+    for name in fields.keys() & _LISTS:
+        if sum([value.count(b",") for value in fields.all(name)]) >= _MOST_MEMBERS:
+            raise MalformedLines(f"the field {name.decode()} has more than {_MOST_MEMBERS} members")
 
 
 def read_line(line: bytes) -> tuple[bytes, bytes]:

@@ -50,6 +50,9 @@ async def test_a_stranger_is_not_believed(start: Start) -> None:
         (b"2001:db8::1", "2001:db8::1", b"2001:db8::1"),
         (b"10.0.0.8, 10.0.0.9", "10.0.0.8", b"10.0.0.8"),
         (b"unknown", "unknown", b"unknown"),
+        (b"6.6.6.6" + b", 10.0.0.8" * 31, "6.6.6.6", b"6.6.6.6"),
+        (b"6.6.6.6" + b", 10.0.0.8" * 33, "10.0.0.8", b"6.6.6.6, 10.0.0.8,10.0.0.8"),
+        (b"10.0.0." + b"8" * 100, "10.0.0." + "8" * 57, b"10.0.0." + b"8" * 100),
     ],
 )
 def test_a_trusted_proxy_names_the_client(said: bytes, client: str, hops: bytes) -> None:

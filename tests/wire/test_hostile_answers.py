@@ -63,6 +63,8 @@ HOSTILE: dict[str, bytes] = {
     "empty_line_first": b"\r\nHTTP/1.1 200 OK\r\n" + MARK + END,
     "noise": b"\x16\x03\x01\x02\x00hostile\r\n\r\n",
     "a_request": b"GET /hostile HTTP/1.1\r\nHost: a\r\n\r\n",
+    "too_many_fields": OK + MARK + b"X-A: b\r\n" * 256 + END,
+    "too_many_members": OK + MARK + b"Vary: a" + b",a" * 3000 + b"\r\n" + END,
     "endless_head": OK + MARK + b"X-A: " + b"b" * 70_000,
     "endless_interim_head": b"HTTP/1.1 103 Early\r\nX-A: " + b"b" * 70_000,
     "switching_unasked": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: hostile\r\nConnection: upgrade\r\n"

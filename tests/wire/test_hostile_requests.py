@@ -145,6 +145,8 @@ HOSTILE: dict[str, tuple[int, bytes]] = {
     "target_too_long": (414, b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n" + HOST + END),
     "field_too_long": (431, GET + HOST + b"X-A: " + b"b" * 70_000 + b"\r\n" + END),
     "too_many_fields": (431, GET + HOST + b"X-A: b\r\n" * 129 + END),
+    "too_many_members": (400, GET + HOST + b"Connection: close" + b",a" * 3000 + b"\r\n" + END),
+    "too_many_members_in_lines": (400, GET + HOST + (b"Cache-Control: " + b"," * 60 + b"\r\n") * 100 + END),
     "unknown_expectation": (417, POST + HOST + b"Content-Length: 3\r\nExpect: the-unexpected\r\n" + END),
     "unknown_expectation_without_a_body": (417, GET + HOST + b"Expect: the-unexpected\r\n" + END),
     "list_of_expectations": (417, POST + HOST + b"Content-Length: 3\r\nExpect: 100-continue, x\r\n" + END),

@@ -101,3 +101,12 @@ def test_a_salt_that_is_none_is_one_line(tmp_path: Path) -> None:
         read_salt(tmp_path / "salt")
     with pytest.raises(StartError, match=r"No such file or directory: set audit\.salt_file"):
         read_salt(tmp_path / "no" / "salt")
+
+
+@pytest.mark.parametrize("part", [b"/", b"/;", b";", b";a=b", b"@", b"/A"])
+def test_a_path_is_cut_where_the_record_ends_and_not_before_its_secrets(part: bytes) -> None:
+    redaction = Redaction()
+    token = b"/eyJhbGciOiJIUzI1NiJ9"
+    whole = redaction.path(b"/a" + part * 100 + token, b"")
+    assert redaction.path(b"/a" + part * 100 + token + b"/" + part * 16_000, b"").startswith(whole)
+    assert "eyJ" not in redaction.path(part * 255 + token * 20, b"")

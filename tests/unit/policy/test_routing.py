@@ -228,3 +228,12 @@ def test_a_route_keeps_answers_for_either_reason() -> None:
     """`reuse` and `stale_if_error` both need them."""
     assert not Route("o", "GET", "/", "u", "u").keeps
     assert route(reuse_s=1.0).keeps
+
+
+def test_a_subject_is_looked_for_among_few_parameters() -> None:
+    named = Route("load", "GET", "/", "sessions", "sessions", SubjectRule("query", "id"))
+    match = Match(named, {})
+    assert subject_of(match, request(target="/?id=r1" + "&a=1" * 255)) == Subject("r1")
+    assert subject_of(match, request(target="/?id=r1" + "&a=1" * 256)) == Subject(
+        None, "the query has more than 256 parameters"
+    )
