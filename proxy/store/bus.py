@@ -32,7 +32,7 @@ class Bus:
         self._clock = clock
         self.landed_channel, self.news_channel = link.key("landed"), link.key("news")
         self._landings: dict[str, list[asyncio.Future[None]]] = {}
-        self._session: asyncio.Task[None] | None = None
+        self._session: asyncio.Task[bool] | None = None
         self._task: asyncio.Task[None] | None = None
         self._reached_before = False
         self.scripts: list[str] = []
@@ -59,14 +59,17 @@ class Bus:
         while True:
             self._session = loop.create_task(self._listen(tried))
             await asyncio.wait({self._session})
-            if not self._session.cancelled() and (bug := self._session.exception()) is not None:
-                log.error("store_listener_failed", exc_info=bug)
             self._wake_all()
             tried.set()
-            await self._clock.sleep(RECONNECT_S)
+            if not _listened(self._session):
+                await self._clock.sleep(RECONNECT_S)
 
-    async def _listen(self, tried: asyncio.Event) -> None:
-        """Subscribe, take the link up, and hear what comes until something fails."""
+    async def _listen(self, tried: asyncio.Event) -> bool:
+        """Subscribe, take the link up, and hear what comes until something fails; tell whether anything was heard.
+
+        Then it is worth to listen again at once: Redis may have closed this connection alone. Meanwhile commands go on.
+        """
+        listening = False
         try:
             async with self._link.client.pubsub() as pubsub:
                 async with asyncio.timeout(CONNECT_S):
@@ -78,12 +81,15 @@ class Bus:
                     await self._catch_up()
                 self._link.reached()
                 tried.set()
+                listening = True
                 async for message in pubsub.listen():
                     self._heard(message)
         except StoreDown:
-            return  # counted where it happened
+            return listening  # counted where it happened
         except UNREACHABLE as error:
-            self._link.failed("listen", error)
+            if not listening:
+                self._link.failed("listen", error)
+        return listening
 
     async def _catch_up(self) -> None:
         """Do what could not be done while Redis was away, before anybody reads from it again."""
@@ -141,6 +147,16 @@ class Bus:
             waiting.remove(landing)
             if not waiting:
                 del self._landings[token]
+
+
+def _listened(session: asyncio.Task[bool]) -> bool:
+    """Tell whether a session that ended had begun to listen."""
+    if session.cancelled():
+        return False
+    bug = session.exception()
+    if bug is not None:
+        log.error("store_listener_failed", exc_info=bug)
+    return bug is None and session.result()
 
 
 def _wake(landing: asyncio.Future[None]) -> None:

@@ -5,6 +5,7 @@ A burst of a hundred claims costs one round trip; with a connection for each it 
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -71,11 +72,8 @@ class Line:
 
     async def _send_batch(self) -> None:
         batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
-        pipeline = self._link.client.pipeline(transaction=False)
-        for command in batch:
-            pipeline.execute_command(*command.arguments)
         try:
-            answers = await self._link.try_anyway("send", lambda: pipeline.execute(raise_on_error=False))
+            answers = await self._link.try_anyway("send", lambda: self._execute(batch))
         except StoreDown:
             self._queue.extendleft(command for command in reversed(batch) if command.answer is None)
             for command in batch:
@@ -85,6 +83,12 @@ class Line:
             if isinstance(answer, RedisError):
                 self._link.failed("send", answer)
             _give(command, answer)
+
+    def _execute(self, batch: list[_Command]) -> Awaitable[list[Any]]:
+        pipeline = self._link.client.pipeline(transaction=False)
+        for command in batch:
+            pipeline.execute_command(*command.arguments)
+        return pipeline.execute(raise_on_error=False)
 
     async def close(self) -> None:
         """Carry out what is left, if Redis is there."""

@@ -10,6 +10,7 @@ from aiocache.serializers import NullSerializer
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import RedisError
 
 T = TypeVar("T")
@@ -17,6 +18,7 @@ T = TypeVar("T")
 CONNECTIONS = 16
 _STEP_S = 0.005
 UNREACHABLE = (RedisError, OSError, TimeoutError, RuntimeError)  # the last is uvloop's word for a closed connection
+_CLOSED = (Disconnected, ConnectionError, RuntimeError)
 log = structlog.get_logger("backstay.store")
 
 
@@ -91,17 +93,28 @@ class Link:
         return await self.try_anyway(operation, command)
 
     async def try_anyway(self, operation: str, command: Callable[[], Awaitable[T]]) -> T:
-        """Run a command whether the link is up or not; a failure takes it down."""
+        """Run a command whether the link is up or not; a failure takes it down.
+
+        A command that met a closed connection is run once more, on a new one: Redis, or what stands before it, closes
+        connections that were idle. So `command` may be called twice, and what it does twice must be done once.
+        """
         try:
             async with asyncio.timeout(None) as limit:
                 patience = Patience(limit, self._limit_s)
                 try:
-                    return await command()
+                    return await self._run_again(command) if self._up else await command()
                 finally:
                     patience.end()
         except UNREACHABLE as error:
             self.failed(operation, error)
             raise StoreDown(operation) from error
+
+    async def _run_again(self, command: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await command()
+        except _CLOSED:
+            await self.client.connection_pool.disconnect(inuse_connections=False)  # the others were idle for longer
+            return await command()
 
     def failed(self, operation: str, error: Exception) -> None:
         """Count a failure, and take the link down."""

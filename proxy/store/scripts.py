@@ -1,16 +1,21 @@
-"""What Redis does in one step: no other command can stand between a look and a take."""
+"""What Redis does in one step: no other command can stand between a look and a take.
+
+Each script does the same when it is run twice: a connection may break before its answer is heard.
+"""
 
 from hashlib import sha1
 
 CLAIM = """
 local found = redis.call('GET', KEYS[1])
-if found then return {found, redis.call('PTTL', KEYS[2]), redis.call('PTTL', KEYS[1])} end
+if found and found ~= ARGV[1] then return {found, redis.call('PTTL', KEYS[2]), redis.call('PTTL', KEYS[1])} end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 redis.call('SET', KEYS[2], '', 'PX', ARGV[3])
 return false
 """
 TAKE_OVER = """
-if redis.call('GET', KEYS[1]) ~= ARGV[4] or redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
+local found = redis.call('GET', KEYS[1])
+if found == ARGV[1] then return 1 end
+if found ~= ARGV[4] or redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 redis.call('SET', KEYS[2], '', 'PX', ARGV[3])
 return 1

@@ -59,6 +59,11 @@ class RedisServer:
         finally:
             await client.aclose()
 
+    async def hang_up(self, kind: str) -> None:
+        """Close every connection of a kind, `normal` or `pubsub`, as Redis does with those that are idle."""
+        async with self.client() as client:
+            await client.client_kill_filter(_type=kind, skipme=True)
+
     def pause(self) -> None:
         """Let it hang: connections stay, nothing is answered."""
         self._send(signal.SIGSTOP)

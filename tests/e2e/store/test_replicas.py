@@ -190,6 +190,36 @@ async def test_redis_comes_back(tmp_path: Path) -> None:
     assert stage.backend.calls == 1
 
 
+@pytest.mark.parametrize("kind", ["normal", "pubsub"])
+async def test_connections_that_idled_out_are_made_again(tmp_path: Path, kind: str) -> None:
+    """Redis closes what was idle: the next create is claimed all the same, and the store was never down.
+
+    Before, the first command met the closed connection, and both replicas asked.
+    """
+    async with replicas(tmp_path, patience=PATIENT) as stage:
+        for number in range(1, 4):
+            children = (stage.one, stage.two)
+            both = await asyncio.gather(*(timed(child.url, create(number, f"r-{number}")) for child in children))
+            assert [answer.status for answer, _ in both if answer] == [201, 201]
+            assert stage.backend.calls == number
+            await stage.redis.hang_up(kind)
+        errors = [(await child.scrape()).total("backstay_store_errors_total") for child in children]
+    assert errors == [0, 0]
+    assert not [child for child in children if "store_down" in child.log]
+
+
+async def test_a_write_is_heard_of_after_the_listeners_connection_broke(tmp_path: Path) -> None:
+    """What was begun while nobody listened counts as old."""
+    load = request("GET", "/api/sessions/r-1", Authorization="Bearer ada")
+    update = request("PATCH", "/api/sessions/r-1", b"{}", Authorization="Bearer ada")
+    async with replicas(tmp_path, patience=PATIENT) as stage:
+        for version in range(1, 4):
+            await ask(stage.two.url, load)
+            await stage.redis.hang_up("pubsub")
+            assert (await ask(stage.one.url, update)).status == 204
+            assert orjson.loads((await ask(stage.two.url, load)).body)["version"] == version
+
+
 async def test_a_write_through_one_replica_is_seen_through_the_other(tmp_path: Path) -> None:
     """C4, I7: what both keep is shared, and dropped for both before the write's answer goes out."""
     load = request("GET", "/api/sessions/r-1", Authorization="Bearer ada")
