@@ -5,8 +5,8 @@ import re
 # What a terminal or a page acts on, or what changes the order in which text is read: C0, DEL, C1, line and paragraph
 # separators, bidirectional controls (Unicode Standard Annex 9), zero-width and tag characters, surrogates.
 _ACTIVE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb"
-    "\U000e0000-\U000e007f]"
+    r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb"
+    r"\U000e0000-\U000e007f]"
 )
 # Where a cell can begin for a spreadsheet that splits at another character, and what it takes for a formula there
 # (OWASP, CSV injection), full-width forms included.
