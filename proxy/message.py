@@ -8,7 +8,8 @@ from proxy.errors import Reason
 from proxy.fields import Fields, Lines
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 section 9.2.1
-NO_CONTENT = frozenset({204, 205, 304})  # statuses without content (RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5)
+BODILESS = frozenset({204, 304})  # statuses whose message ends with its head (RFC 9112 section 6.3)
+NO_CONTENT = BODILESS | {205}  # statuses without content; a 205 is framed like any other (RFC 9110 section 15.3.6)
 IDEMPOTENT_METHODS = SAFE_METHODS | {"PUT", "DELETE"}  # RFC 9110 section 9.2.2
 
 

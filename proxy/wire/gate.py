@@ -14,7 +14,7 @@ from proxy.clock import Clock
 from proxy.errors import Refusal, refused
 from proxy.exchange import Exchange
 from proxy.fields import Lines
-from proxy.message import NO_CONTENT, Framing, Peer, Request, Response
+from proxy.message import BODILESS, Framing, Peer, Request, Response
 from proxy.parts import Client
 from proxy.policy.answers import own_answer
 from proxy.wire.bodies import framed
@@ -143,7 +143,7 @@ def whole_body(response: Response, request: Request) -> tuple[Lines, bytes]:
     """Return a whole answer's body as this client can read it, and the field that frames it anew, if one must (W4)."""
     body, framing = response.body, response.framing
     assert isinstance(body, bytes)
-    if request.method == "HEAD" or framing is Framing.NONE or response.status in NO_CONTENT:
+    if request.method == "HEAD" or framing is Framing.NONE or response.status in BODILESS:
         return (), b""
     if framing is Framing.CHUNKED and request.minor:
         return ((b"Transfer-Encoding", b"chunked"),), framed(body, framing, response.trailers)

@@ -244,3 +244,15 @@ async def test_a_media_type_has_no_case(wire: Wire) -> None:
     await client.hears(b"data: 1\n\n")
     await backend.say(b"data: 2\n\n")
     await client.hears(b"data: 2\n\n")
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [b"Content-Length: 0\r\n\r\n", b"Content-Length: 5\r\n\r\nhello", b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"],
+)
+async def test_a_205_is_framed_like_any_other_answer(wire: Wire, framing: bytes) -> None:
+    """RFC 9112 section 6.3 counts it not among those that end with their head; without its framing a client waits."""
+    client, backend, _ = await wire.asked(b"GET /x HTTP/1.1\r\n" + HOST + b"\r\n")
+    await backend.say(b"HTTP/1.1 205 R\r\n" + framing)
+    answer = await client.message()
+    assert (answer.status, answer.body) == (205, framing.partition(b"\r\n\r\n")[2])
