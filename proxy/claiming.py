@@ -5,6 +5,7 @@ from typing import assert_never
 from proxy.bag import OUT_OF_TIME
 from proxy.errors import Reason, Refusal
 from proxy.policy import claims
+from proxy.policy.attempts import effect, effect_of
 from proxy.policy.claims import Answer, Ask, Claim, Held, Mine, Misuse, Settled, Standing, TakeOver, Untold, Wait
 from proxy.policy.coalescing import Flight, given_in_person
 from proxy.policy.deadline import remaining
@@ -48,9 +49,15 @@ class Claiming(Recovering):
 
     async def _ask_once(self, flight: Flight | None) -> Result:
         """Ask an unsafe question, unless another replica does; settle its claims before anybody is answered."""
-        result = await self._asked_elsewhere(flight) or await self._ask()
-        if self._parts.replicas is not None:
-            self._seal_again()
+        result = await self._asked_elsewhere(flight)
+        if result is None:
+            try:
+                result = await self._ask()
+            finally:
+                changed = self._end_write(effect(self.attempts))
+        else:
+            changed = self._end_write(effect_of(result.outcome))
+        if changed and self._parts.replicas is not None:
             await self._parts.replicas.told()
         await self._settle_claims(flight, result)
         return result

@@ -188,10 +188,9 @@ class Exchange(Claiming):
         self._until = self.deadline if flight is None else began + route.total_timeout_s
         if flight is not None:
             own_time = self._limit_own_wait(flight)
-        if not self.request.safe:
-            self._seal()
         try:
             if not self.request.safe:
+                self._begin_write()
                 self._mint()
                 result = await self._ask_once(flight)
             else:
@@ -204,8 +203,6 @@ class Exchange(Claiming):
             self._needed = False
             if own_time is not None:
                 own_time.cancel()
-            if not self.request.safe:
-                self._seal_again()
             if flight is not None and flight.held:
                 self._let_claims_go(flight.held, asked=result is LOST)
             self._land(flight, result)
@@ -255,7 +252,7 @@ class Exchange(Claiming):
             result = Result(outcome)
         else:
             if kept.ends_session(outcome):
-                self._parts.flights.seals.drop_owners(self.owners)
+                self._parts.flights.seals.end_session(self.owners, self.request.client)
             result = await self._recover(outcome)
         if keeps:
             await self._keep(result, stamp)
@@ -269,7 +266,7 @@ class Exchange(Claiming):
         if parts.witness is not None and not request.safe and not await self._intended(parts.witness):
             return Failure(Reason.UNRECORDED, sent=False)
         while True:
-            attempt = Attempt(len(attempts) + 1, waited_s)
+            attempt = Attempt(len(attempts) + 1, waited_s, safe=request.safe)
             attempts.append(attempt)
             now = parts.clock.now()
             permit = self._admit(attempt, now)

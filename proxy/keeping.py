@@ -1,9 +1,9 @@
-"""What a write makes old, and what is kept of a read (C4): before the write, after it, and while nobody knows."""
+"""What a write makes old, and what is kept of a read: before the write, after it, and while its outcome is unknown."""
 
 from proxy.attempting import Attempting
 from proxy.parts import Scope
 from proxy.policy import kept
-from proxy.policy.attempts import Attempt, in_doubt
+from proxy.policy.attempts import Effect
 from proxy.policy.recovery import Result
 
 NEVER_FRESH = -1  # older than any seal
@@ -14,23 +14,24 @@ class Keeping(Attempting):
 
     __slots__ = ()
 
-    def _seal(self) -> None:
-        """Make old what a write makes old (C4)."""
-        seals = self._parts.flights.seals
-        seals.seal(self.subject.value, self.owners)
+    def _begin_write(self) -> None:
+        """Close the flights that a write may make old, before it is sent."""
+        self._parts.flights.seals.begin(self.subject.value, self.owners)
+
+    def _end_write(self, effect: Effect) -> bool:
+        """Make old what a write has made old, before its answer goes out; tell whether there was anything to.
+
+        While its outcome is unknown nothing is kept either of what the backend may still change.
+        """
+        if effect is Effect.NONE:
+            return False
+        seals, subject, owners = self._parts.flights.seals, self.subject.value, tuple(self.owners)
+        seals.seal(subject, owners)
         if self.route.ends_session:
-            seals.drop_owners(self.owners)
-
-    def _seal_again(self) -> None:
-        """Do so once more before the answer goes out (C4)."""
-        self._seal()
-        self._doubt(self.attempts)
-
-    def _doubt(self, attempts: list[Attempt]) -> None:
-        """Have nothing kept for a while of what the backend may still change."""
-        if in_doubt(attempts):
-            seals, now = self._parts.flights.seals, self._parts.clock.now()
-            seals.doubt(self.route.total_timeout_s, self.subject.value, self.owners, now)
+            seals.drop_owners(owners)
+        if effect is Effect.IN_DOUBT:
+            seals.doubt(self.route.total_timeout_s, subject, owners, self._parts.clock.now())
+        return True
 
     def _in_doubt(self) -> bool:
         return self._parts.flights.seals.doubts.about(self.subject.value, self.owners, self._parts.clock.now())
@@ -47,9 +48,9 @@ class Keeping(Attempting):
         parts, answer = self._parts, kept.to_keep(self.route, self.request, result)
         if answer is not None and self._fresh(stamp):
             entry = kept.Kept(answer, parts.clock.wall(), stamp)
-            seconds = kept.keep_for(self.route)
-            await parts.store.put(self.identity.question, entry, seconds, self._scope, self._mark)
+            seconds, scope = kept.keep_for(self.route), self._scope._replace(holder=self.holder)
+            await parts.store.put(self.identity.question, entry, seconds, scope, self._mark)
 
     @property
     def _scope(self) -> Scope:
-        return Scope(self.subject.value, self.owners, self.holder)
+        return Scope(self.subject.value, self.owners)

@@ -3,6 +3,7 @@
 from proxy.keeping import Keeping
 from proxy.message import Outcome, Request, discard
 from proxy.policy import idempotency, kept, recovery
+from proxy.policy.attempts import effect
 from proxy.policy.recovery import Create, LoadAgain, Plan, Recovered
 
 
@@ -24,12 +25,11 @@ class Recovering(Keeping):
         key = idempotency.mint(
             subject, self.route.operation, self.started_wall, parts.random, quoted=self.route.quoted_key
         )  # fmt: skip
-        parts.flights.seals.seal(subject, self.owners)
+        self._begin_write()
         created = await self._climb(
             recovery.own_request(self.request, plan.method, plan.target, plan.body, key.value)
         )  # fmt: skip
-        parts.flights.seals.seal(subject, self.owners)
-        self._doubt(self.attempts[first:])
+        self._end_write(effect(self.attempts[first:]))
         after = self._chosen(recovery.after_create(before, created), created)
         if not isinstance(after, LoadAgain):
             return after

@@ -1,5 +1,7 @@
 """One upstream call and why it was, or was not, the last."""
 
+from enum import Enum
+
 from proxy.errors import Reason
 from proxy.message import Failure, Outcome, Response, answer_in
 from proxy.policy.classify import Verdict, classify, label
@@ -9,12 +11,16 @@ _UNFINISHED = Failure(Reason.CANCELLED, sent=True)  # what is cut off in mid-cal
 
 
 class Attempt:
-    """What the record tells of one call. `waited_ms` is the backoff before it, `why` what was decided after it."""
+    """What the record tells of one call. `waited_ms` is the backoff before it, `why` what was decided after it.
 
-    __slots__ = ("ms", "n", "outcome", "verdict", "waited_ms", "why")
+    `safe` tells whether it asked only to read: recovery may read in the middle of a write.
+    """
 
-    def __init__(self, n: int, waited_s: float) -> None:
+    __slots__ = ("ms", "n", "outcome", "safe", "verdict", "waited_ms", "why")
+
+    def __init__(self, n: int, waited_s: float, *, safe: bool = False) -> None:
         self.n = n
+        self.safe = safe
         self.waited_ms = waited_s * 1000
         self.ms = 0.0
         self.outcome: Outcome = _UNFINISHED
@@ -58,12 +64,35 @@ def ladder_outcome(attempts: list[Attempt]) -> Outcome:
     return before if answer is None or answer.whole else last  # a streamed one was let go of when the retry was decided
 
 
+class Effect(Enum):
+    """What a write has done, as far as is known here."""
+
+    NONE = "none"  # it was never sent, or refused
+    DONE = "done"  # it succeeded, or failed inside the backend, which may have done a part of it
+    IN_DOUBT = "in doubt"  # it was sent and got no final answer: the backend may still be at it
+
+
+_NONE, _DONE, _IN_DOUBT = Effect.NONE, Effect.DONE, Effect.IN_DOUBT
 _OF_A_GATEWAY = (502, 504)  # what one behind us says when it does not know either
+_UNABLE = 503  # RFC 9110 section 15.6.4: the server is unable to handle the request
 
 
-def in_doubt(attempts: list[Attempt]) -> bool:
-    """Tell whether the backend may still be doing what it was asked: an attempt was sent and got no final answer."""
-    return any(attempt.sent and (attempt.status is None or attempt.status in _OF_A_GATEWAY) for attempt in attempts)
+def effect_of(outcome: Outcome) -> Effect:
+    """Return what a write with this outcome has done. A 4xx refuses it, and so does a 503."""
+    if not isinstance(outcome, Response):
+        return _IN_DOUBT if outcome.sent else _NONE
+    status = outcome.status
+    if status in _OF_A_GATEWAY:
+        return _IN_DOUBT
+    return _NONE if 400 <= status < 500 or status == _UNABLE else _DONE
+
+
+def effect(attempts: list[Attempt]) -> Effect:
+    """Return what the attempts of a write have done together: what is in doubt weighs most."""
+    found = [effect_of(attempt.outcome) for attempt in attempts if not attempt.safe]
+    if _IN_DOUBT in found:
+        return _IN_DOUBT
+    return _DONE if _DONE in found else _NONE
 
 
 def attempt_timeout(route: Route, attempts: list[Attempt], remaining_s: float) -> float:

@@ -294,7 +294,7 @@ class Flights:
         self.followers -= 1
 
     def _joinable(self, flight: Flight, request: Request, owners: Owners, now: float) -> bool:
-        fresh = not flight.safe or self.seals.fresh(flight.stamp, flight.subject, owners(request))
+        fresh = not flight.safe or self.seals.joinable(flight.stamp, flight.subject, owners(request))
         streaming, lead = flight.streaming, flight.lead
         if streaming is None or lead is None:
             return fresh

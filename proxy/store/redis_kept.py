@@ -5,6 +5,7 @@ sets new ones, and an answer whose marks are not the present ones is not there. 
 """
 
 from hashlib import blake2b
+from typing import NamedTuple
 
 from proxy.parts import Look, Mark, Scope
 from proxy.policy.freshness import Seals
@@ -38,14 +39,15 @@ class RedisStore:
         stamp, names = self._seals.stamp(), mark_names(scope)
         try:
             packed, *marks = await self._link.run(
-                "look", lambda: self._link.cache.multi_get([digest(key), *names])
+                "look", lambda: self._link.cache.multi_get([digest(key), *names.of_writes, *names.of_ends])
             )  # fmt: skip
         except StoreDown:
             return Look(None)
         present = [(mark or b"").decode() for mark in marks]
         mark = tuple(text.encode() for text in present)
         found = unpack_kept(packed, stamp)
-        return Look(found[0] if found is not None and found[1] == present else None, mark)
+        valid = found is not None and _hold(found[1], present, len(names.of_writes))
+        return Look(found[0] if found is not None and valid else None, mark)
 
     async def put(self, key: bytes, kept: Kept, ttl_s: float, scope: Scope, mark: Mark) -> None:
         """Keep an answer under the marks that stood before it was asked for; without them it is not kept."""
@@ -58,18 +60,38 @@ class RedisStore:
             return
 
 
-def mark_names(scope: Scope) -> list[str]:
+class MarkNames(NamedTuple):
+    """The marks that an answer carries: any that a write has set makes it old; so do those of ends, all together."""
+
+    of_writes: list[str]
+    of_ends: list[str]
+
+
+def mark_names(scope: Scope) -> MarkNames:
     """Return the marks that an answer of this scope carries: of everything, of each owner, and of its subject."""
     owners = [owner.hex() for owner in scope.owners]
-    names = [ALL, *(mark_of_owner(owner) for owner in owners)]
+    ends, names = [mark_of_ended(owner) for owner in owners], [ALL, *(mark_of_owner(owner) for owner in owners)]
     if scope.subject is not None:
-        return [*names, mark_of_subject(scope.subject)]
-    return [*names, *(mark_of_subjectless(owner) for owner in owners)]
+        return MarkNames([*names, mark_of_subject(scope.subject)], ends)
+    return MarkNames([*names, *(mark_of_subjectless(owner) for owner in owners)], ends)
+
+
+def _hold(before: list[str], present: list[str], writes: int) -> bool:
+    """Tell whether an answer's marks still stand: none of a write is new, nor all of ended sessions."""
+    if before[:writes] != present[:writes] or len(before) != len(present):
+        return False
+    ends = list(zip(before[writes:], present[writes:], strict=True))
+    return not ends or any(one == other for one, other in ends)
 
 
 def mark_of_owner(owner: str) -> str:
     """Return the mark of all that an owner reads."""
     return f"mark:owner:{owner}"
+
+
+def mark_of_ended(owner: str) -> str:
+    """Return the mark of an owner whose session has ended."""
+    return f"mark:ended:{owner}"
 
 
 def mark_of_subjectless(owner: str) -> str:

@@ -7,7 +7,14 @@ from proxy.policy.freshness import Seals
 from proxy.store.bus import Bus, News
 from proxy.store.line import Line
 from proxy.store.link import Link
-from proxy.store.redis_kept import ALL, MARK_S, mark_of_owner, mark_of_subject, mark_of_subjectless
+from proxy.store.redis_kept import (
+    ALL,
+    MARK_S,
+    mark_of_ended,
+    mark_of_owner,
+    mark_of_subject,
+    mark_of_subjectless,
+)
 from proxy.store.scripts import SEAL, call
 
 _ANY = ("utf-8", "surrogateescape")
@@ -32,21 +39,34 @@ class SharedSeals(Seals):
         bus.on_news = self._heard
         bus.on_return = self._start_over
 
+    def begin(self, subject: str | None, owners: Iterable[bytes]) -> None:
+        """Close the flights that a write may make old, here and everywhere. What is kept stays until it is done."""
+        owners = list(owners)
+        super().begin(subject, owners)
+        self._tell([], _news("begin", subject, owners))
+
     def seal(self, subject: str | None, owners: Iterable[bytes]) -> None:
-        """Make old what a write makes old, here and everywhere."""
-        if subject is None:
-            self.drop_owners(owners)
-            return
+        """Make old what a write has made old, here and everywhere."""
         owners = list(owners)
         super().seal(subject, owners)
-        marks = [mark_of_subject(subject), *(mark_of_subjectless(owner.hex()) for owner in owners)]
+        if subject is None:
+            marks = [mark_of_owner(owner.hex()) for owner in owners]
+        else:
+            marks = [mark_of_subject(subject), *(mark_of_subjectless(owner.hex()) for owner in owners)]
         self._tell(marks, _news("seal", subject, owners))
 
     def drop_owners(self, owners: Iterable[bytes]) -> None:
-        """Make old all that they have read, everywhere."""
+        """Make old all that any of them has read, everywhere."""
         owners = list(owners)
         super().drop_owners(owners)
         self._tell([mark_of_owner(owner.hex()) for owner in owners], _news("drop_owners", None, owners))
+
+    def end_session(self, owners: Iterable[bytes], address: str) -> None:
+        """Make old what was read by whoever showed nothing but these, everywhere."""
+        owners = list(owners)
+        super().end_session(owners, address)
+        marks = [mark_of_ended(owner.hex()) for owner in owners]
+        self._tell(marks, {**_news("end_session", None, owners), "address": address})
 
     def drop_subject(self, subject: str) -> None:
         """Make old all that was read of the subject, everywhere."""
@@ -77,10 +97,14 @@ class SharedSeals(Seals):
         subject = None if news["subject"] is None else bytes.fromhex(news["subject"]).decode(*_ANY)
         owners = [bytes.fromhex(owner) for owner in news["owners"]]
         match news["what"]:
+            case "begin":
+                super().begin(subject, owners)
             case "seal":
                 super().seal(subject, owners)
             case "drop_owners":
                 super().drop_owners(owners)
+            case "end_session":
+                super().end_session(owners, news["address"])
             case "drop_subject":
                 super().drop_subject(subject or "")
             case "doubt":

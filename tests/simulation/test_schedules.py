@@ -102,6 +102,7 @@ def acts(kinds: list[str], users: list[str]) -> st.SearchStrategy[list[Act]]:
     return st.lists(one, min_size=20, max_size=50)
 
 
+FAILURES = ("503", "429", "401", "403", "404", "409", "reset", "refuse", "hang")
 # Four kinds of days: all goes wrong; one user reads what he writes; hardly anybody writes, so that much is kept for
 # long; and strangers create.
 BUSY = st.tuples(
@@ -109,14 +110,19 @@ BUSY = st.tuples(
         ["load", "load", "load", "recent", "recent", "lists", "lists", *WRITES, "update"],
         ["ada", "ada", "ada", "bob", "cyd", "cyd", "dan", "eve", "eve", "fay"],
     ),
-    behaviours(["ok"] * 8 + ["stream", "cookie", "late"] * 2 + ["503", "429", "404", "reset", "refuse", "hang"]),
+    behaviours(["ok"] * 8 + ["stream", "cookie", "late"] * 2 + [*FAILURES]),
 )
 OVERLAPPING = st.tuples(
     acts(["load", "load", "lists", "recent", "update", "touch"], ["ada"]), behaviours(["ok", "stream"])
 )
 QUIET = st.tuples(acts(["recent", "lists"] * 12 + list(WRITES), ["ada"]), behaviours(["ok", "late"]))
 STRANGE = st.tuples(acts(["create", "create", "load"], ["eve", "eve", "fay"]), behaviours(["ok", "cookie", "cookie"]))
+REFUSING = st.tuples(
+    acts(["recent", "lists"] * 2 + ["update", "touch"], ["ada", "bob", "cyd", "eve"]),
+    behaviours(["403", "404", "409", "422", "429", "503", "refuse"]),
+)
 RULES = BreakerRules(failure_threshold=3, reset_timeout_s=0.3, jitter=0.0)
+CALM = BreakerRules(failure_threshold=10_000, jitter=0.0)
 
 
 class Told(NamedTuple):
@@ -389,3 +395,32 @@ async def test_any_schedule(day: tuple[list[Act], list[Behaviour]]) -> None:
     check_world(world, play.seen)
     check_flights(world.ledger.records)
     check_loop()
+
+
+def check_kept(seen: list[Seen]) -> None:
+    """Whoever comes within two seconds of an answer to the same question is given that one: nobody took it away."""
+    filled: dict[tuple[str, str, str], list[float]] = {}
+    for each in seen:
+        if each.act.kind not in WRITES and each.visitor.exchange.ending == "answered":
+            filled.setdefault((each.act.kind, each.act.user, each.act.about), []).append(each.visitor.client.at_ms)
+    for each in seen:
+        act, came_ms = each.act, each.visitor.came_ms
+        times = filled.get((act.kind, act.user, act.about), [])
+        if any(came_ms - 1999 < at_ms < came_ms for at_ms in times):
+            assert each.visitor.exchange.attempts == [], f"{act} was asked for anew"
+
+
+@settings(max_examples=60, deadline=None)
+@given(REFUSING)
+@simulated
+async def test_refused_writes_take_nothing_away(day: tuple[list[Act], list[Behaviour]]) -> None:
+    """Whatever is written and refused, or never sent, by whomever: every answer that is kept stays for its time."""
+    who_comes, what_is_refused = day
+    backend, reads = Backend(what_is_refused), Backend([Behaviour("ok", 20, 0.0)])
+    world = World(lambda request, number: (reads if request.safe else backend).play(request, number), ROUTES, CALM)
+    play = Play(world, backend)
+    await play.run(act._replace(own_ms=None) if act.kind in WRITES else act for act in who_comes)  # else it is in doubt
+    check_kept(play.seen)
+    for each in play.seen:
+        check_caller(each)
+    check_world(world, play.seen)

@@ -1,15 +1,21 @@
-"""Read your writes, and kept answers (C4): whoever asks after a write was answered never sees what was before it."""
+"""Read your writes, and kept answers (C4): whoever asks after a write was answered never sees what was before it.
+
+A write that was refused, or never sent, changed nothing: it takes nothing away from anybody.
+"""
 
 from dataclasses import replace
 
 import pytest
 
 from proxy.errors import Reason
+from proxy.message import Response
 from proxy.policy.recovery import RecoveryRules, RequestTemplate
 from proxy.policy.routing import SubjectRule
 from tests.simulation.scripted import Step, answers, fails, hangs
 from tests.simulation.virtual import simulated
-from tests.simulation.world import HISTORY, LOAD, ROUTES, UPDATE, World, finish
+from tests.simulation.world import EXACT, HISTORY, LOAD, ROUTES, UPDATE, World, finish
+
+NO_RETRIES = replace(EXACT, max_retries=0)
 
 
 @simulated
@@ -276,3 +282,92 @@ async def test_a_write_with_a_csrf_token_seals_its_users_lists() -> None:
     late = world.visit("GET", "/api/lists", b"", None, Cookie="sid=1")
     await finish(early, late)
     assert (early.client.body, late.client.body) == (b"before", b"after")
+
+
+REFUSALS = [*(answers(status) for status in (400, 401, 403, 404, 409, 412, 422, 428, 429, 503)), fails(sent=False)]
+OFFLINE = replace(HISTORY, recovery=RecoveryRules(stale_if_error_s=600.0), retry=NO_RETRIES)
+PLAIN_UPDATE = replace(UPDATE, retry=NO_RETRIES)
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+@pytest.mark.parametrize("writer", ["ada", "bob", None])
+@simulated
+async def test_a_refused_write_takes_nothing_away(refusal: Step, writer: str | None) -> None:
+    """Whoever's it was: what was kept is read again, soon and in an outage.
+
+    Before, a stranger's write that was answered 401 dropped everybody's offline copy of its subject.
+    """
+    writes = iter([refusal])
+    reads = iter([answers(200, b"kept"), fails()])
+    world = World(lambda request, number: next(reads if request.safe else writes), routes=(OFFLINE, PLAIN_UPDATE))
+    await world.history().finish()
+    await world.patch(user=writer).finish()
+    if not (isinstance(refusal.outcome, Response) and refusal.outcome.status == 401 and writer == "ada"):
+        again = await world.history().finish()
+        assert (again.client.body, again.exchange.ending) == (b"kept", "reused")
+        await world.until_ms(5000)
+        stale = await world.history().finish()
+        assert (stale.client.body, stale.exchange.ending) == (b"kept", "recovered")
+
+
+@simulated
+async def test_a_401_ends_what_was_kept_for_its_own_caller() -> None:
+    """The backend does not know ada any more: what was kept for her is not read again; what was for bob is."""
+    world = World(
+        lambda request, number: answers(200, b"kept") if request.safe else answers(401), routes=(OFFLINE, PLAIN_UPDATE)
+    )
+    for user in ("ada", "bob"):
+        await world.history(user=user).finish()
+    await world.patch(user="ada").finish()
+    assert (await world.history(user="bob").finish()).exchange.ending == "reused"
+    assert (await world.history(user="ada").finish()).exchange.ending == "answered"
+
+
+@simulated
+async def test_a_401_with_a_cookie_that_many_have_ends_nothing_of_theirs() -> None:
+    """One cookie in common names nobody: a stranger who shows it drops nothing of those who show more."""
+    world = World(
+        lambda request, number: answers(200, b"kept") if request.safe else answers(401), routes=(OFFLINE, PLAIN_UPDATE)
+    )
+    ada = {"Cookie": "consent=granted-2025; sid=ada-session"}
+    await world.history(user=None, **ada).finish()
+    await world.patch(user=None, Cookie="consent=granted-2025").finish()
+    assert (await world.history(user=None, **ada).finish()).exchange.ending == "reused"
+
+
+@simulated
+async def test_what_is_kept_may_be_read_while_a_write_is_under_way() -> None:
+    """Nothing is acknowledged yet, so both states are true; a write that is refused in the end cost nobody anything."""
+    world = World(
+        lambda request, number: answers(200, b"kept") if request.safe else answers(403, after_s=1.0),
+        routes=(OFFLINE, PLAIN_UPDATE),
+    )
+    await world.history().finish()
+    write = world.patch(user="bob")
+    await world.until_ms(500)
+    assert (await world.history().finish()).exchange.ending == "reused"
+    await write.finish()
+    assert (await world.history().finish()).exchange.ending == "reused"
+
+
+@simulated
+async def test_a_fill_from_before_a_write_that_succeeds_is_dropped_with_it() -> None:
+    """A read that began before the write and arrived in its middle is kept until the write is done, and no longer."""
+    script = {"GET": [answers(200, b"before", after_s=0.3), answers(200, b"after")], "PATCH": [answers(204, b"", 0.5)]}
+    world = World(lambda request, number: script[request.method].pop(0), routes=(OFFLINE, PLAIN_UPDATE))
+    early = world.history()
+    await world.until_ms(100)
+    write = world.patch()
+    await finish(early, write)
+    assert (await world.history().finish()).client.body == b"after"
+
+
+@pytest.mark.parametrize(("answer", "ending"), [(answers(204, b""), "answered"), (answers(403), "reused")])
+@simulated
+async def test_a_log_out_that_is_refused_ends_nothing(answer: Step, ending: str) -> None:
+    """`ends_session` counts where the log-out was done."""
+    logout = replace(UPDATE, operation="logout", template="/api/logout", subject=None, ends_session=True, method="POST")
+    world = World(lambda request, number: answers() if request.safe else answer, routes=(OFFLINE, logout))
+    await world.history().finish()
+    await world.visit("POST", "/api/logout").finish()
+    assert (await world.history().finish()).exchange.ending == ending

@@ -69,6 +69,21 @@ async def test_a_write_drops_what_could_have_been_served_stale(start: Start, bac
     assert (await ask(sidecar.port, "GET", "/history/a")).status == 502
 
 
+async def test_a_strangers_refused_write_takes_nothing_away(start: Start, backend: ScriptedBackend) -> None:
+    """A PATCH that is answered 401, and one in the outage that was never sent, leave the offline copy to its owner."""
+    backend.script = (answer(200, body=b'"old"'), answer(401), *(RESET,) * 9)
+    await backend.start()
+    sidecar = await start(config(backend, history='stale_if_error = "10m"'))
+    owner = "Authorization: Bearer ada\r\n"
+    assert (await ask(sidecar.port, "GET", "/history/a", owner)).body == b'"old"'
+    assert (await ask(sidecar.port, "PATCH", "/history/a", "", b"{}")).status == 401
+    stale = await ask(sidecar.port, "GET", "/history/a", owner)
+    assert (stale.status, stale.body) == (200, b'"old"')
+    await backend.stop()
+    assert (await ask(sidecar.port, "PATCH", "/history/a", "", b"{}")).status == 502
+    assert (await ask(sidecar.port, "GET", "/history/a", owner)).body == b'"old"'
+
+
 async def test_what_is_missing_is_created(start: Start, backend: ScriptedBackend) -> None:
     """S2: 404, create, and the created resource is the answer to the first question."""
     backend.script = (answer(404), answer(201, body=b'{"id":"a"}'))

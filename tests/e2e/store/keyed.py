@@ -61,6 +61,8 @@ class KeyedBackend:
         return web.json_response({"version": self._data[request.match_info["report_id"]]})
 
     async def _update(self, request: web.Request) -> web.Response:
+        if (status := request.headers.get("X-Refuse")) is not None:
+            return web.Response(status=int(status))
         self._data[request.match_info["report_id"]] += 1
         return web.Response(status=204)
 

@@ -236,6 +236,34 @@ async def test_a_write_through_one_replica_is_seen_through_the_other(tmp_path: P
             assert {orjson.loads(answer.body)["version"] for answer in seen} == {version}
 
 
+async def test_a_refused_write_is_refused_for_all_replicas(tmp_path: Path) -> None:
+    """What is kept in Redis stays where a write was answered 4xx, through whichever replica it came."""
+    load = request("GET", "/api/sessions/r-1", Authorization="Bearer ada")
+    refused = request("PATCH", "/api/sessions/r-1", b"{}", Authorization="Bearer eve", X_Refuse="403")
+    unknown = request("PATCH", "/api/sessions/r-1", b"{}", Authorization="Bearer eve", X_Refuse="401")
+    async with replicas(tmp_path, patience=PATIENT) as stage:
+        await ask(stage.one.url, load)
+        for child in (stage.one, stage.two):
+            assert [(await ask(child.url, write)).status for write in (refused, unknown)] == [403, 401]
+        kept = [await ask(child.url, load) for child in (stage.one, stage.two)]
+        assert ["hit" in answer.header("cache-status") for answer in kept] == [True, True]
+        assert (await ask(stage.two.url, request("PATCH", "/api/sessions/r-1", b"{}"))).status == 204
+        after = [await ask(child.url, load) for child in (stage.one, stage.two)]
+        assert {orjson.loads(answer.body)["version"] for answer in after} == {1}
+
+
+async def test_a_401_ends_what_is_kept_for_its_caller_in_all_replicas(tmp_path: Path) -> None:
+    """The backend does not know ada any more: through neither replica is she given what was kept for her."""
+    load = request("GET", "/api/sessions/r-1", Authorization="Bearer ada")
+    unknown = request("PATCH", "/api/sessions/r-9", b"{}", Authorization="Bearer ada", X_Refuse="401")
+    async with replicas(tmp_path, patience=PATIENT) as stage:
+        await ask(stage.one.url, load)
+        assert (await ask(stage.one.url, unknown)).status == 401
+        for child in (stage.two, stage.one):
+            assert "hit" not in (await ask(child.url, load)).header("cache-status")
+            assert (await ask(child.url, unknown)).status == 401
+
+
 async def test_a_slow_redis_costs_a_request_fifty_milliseconds_once(tmp_path: Path) -> None:
     """A Redis that hangs is noticed by one request within 50 ms; those after it do not wait at all."""
     load = [request("GET", f"/api/sessions/r-{number}", Authorization="Bearer ada") for number in range(20)]

@@ -5,7 +5,7 @@ import pytest
 from proxy.errors import Reason
 from proxy.fields import Fields
 from proxy.message import Failure, Framing, Outcome, Response
-from proxy.policy.attempts import Attempt, attempt_timeout, ladder_outcome
+from proxy.policy.attempts import Attempt, Effect, attempt_timeout, effect, ladder_outcome
 from tests.unit.policy.samples import OPEN, REFUSED, RESET, TIMED_OUT, Endless, response, route
 
 
@@ -34,6 +34,39 @@ def test_an_unfinished_attempt_may_have_been_sent() -> None:
     """What was cancelled in mid-call is taken as sent: nobody knows better."""
     attempt = Attempt(1, 0.0)
     assert (attempt.sent, attempt.result, attempt.why) == (True, "cancelled", "unfinished")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "done"),
+    [
+        ((), Effect.NONE),
+        ((REFUSED,), Effect.NONE),
+        ((OPEN,), Effect.NONE),
+        ((response(204),), Effect.DONE),
+        ((response(303),), Effect.DONE),
+        ((response(500),), Effect.DONE),
+        ((response(507),), Effect.DONE),
+        ((RESET,), Effect.IN_DOUBT),
+        ((TIMED_OUT,), Effect.IN_DOUBT),
+        ((response(502),), Effect.IN_DOUBT),
+        ((response(504),), Effect.IN_DOUBT),
+        ((RESET, response(409)), Effect.IN_DOUBT),
+        ((RESET, response(201)), Effect.IN_DOUBT),
+        ((REFUSED, response(201)), Effect.DONE),
+        ((response(500), response(503)), Effect.DONE),
+        *(((response(status),), Effect.NONE) for status in (400, 401, 403, 404, 408, 409, 412, 422, 429, 499, 503)),
+    ],
+)
+def test_what_a_write_has_done(outcomes: tuple[Outcome, ...], done: Effect) -> None:
+    """Nothing where it was never sent or was refused; what was sent without a final answer weighs most."""
+    assert effect(attempts(*outcomes)) is done
+
+
+def test_what_only_read_has_done_nothing() -> None:
+    """A create was refused with 409, and loading what exists broke off: that puts no write in doubt."""
+    refused, loading = attempts(response(409), TIMED_OUT)
+    loading.safe = True
+    assert effect([refused, loading]) is Effect.NONE
 
 
 def test_a_ladder_brings_its_last_outcome() -> None:

@@ -40,8 +40,60 @@ def test_a_write_without_a_subject_makes_all_of_its_owners_reads_old() -> None:
     assert seals.fresh(before, None, BOB)
 
 
+def test_a_write_that_begins_closes_flights_and_leaves_what_is_kept() -> None:
+    """It may yet be refused: only flights of its reads are closed, so that nobody joins one from before it."""
+    seals = Seals()
+    before = seals.stamp()
+    seals.begin("r1", ADA)
+    assert seals.fresh(before, "r1", ADA)
+    assert not seals.joinable(before, "r1", BOB)
+    assert not seals.joinable(before, None, ADA)
+    assert seals.joinable(before, "r2", ADA)
+    during = seals.stamp()
+    assert seals.joinable(during, "r1", BOB)
+    seals.seal("r1", ADA)
+    assert not seals.joinable(during, "r1", BOB)
+    assert not seals.fresh(during, "r1", BOB)
+
+
+def test_writes_that_begin_push_nothing_kept_out() -> None:
+    """However many are refused: their marks are bounded, and none of them counts for what is kept."""
+    seals = Seals(limit=2)
+    before = seals.stamp()
+    for number in range(10):
+        seals.begin(f"r{number}", ADA)
+    assert seals.fresh(before, "r1", ADA)
+    assert not seals.joinable(before, "never written", BOB)
+
+
+def test_a_401_ends_what_shows_nothing_else() -> None:
+    """The backend does not know the caller: what it read with the same credentials, or fewer, is old.
+
+    Before, one cookie in common was enough, and whoever showed `theme=dark` dropped what was kept for all who have it.
+    """
+    seals = Seals()
+    before = seals.stamp()
+    seals.end_session((b"theme", b"csrf", b"sid of ada"), "10.0.0.1")
+    assert not seals.fresh(before, "r1", (b"theme", b"sid of ada"))
+    assert not seals.joinable(before, "r1", (b"theme", b"sid of ada"))
+    assert seals.fresh(before, "r1", (b"theme", b"sid of bob"))
+    assert seals.fresh(seals.stamp(), "r1", (b"theme", b"sid of ada"))
+    assert seals.fresh(before, "r1", ())
+
+
+def test_refusals_without_end_make_nothing_of_others_old() -> None:
+    """Anybody can be answered 401 with ever new credentials; the memory of it is bounded, and he fills it alone."""
+    seals = Seals(limit=10)
+    before = seals.stamp()
+    seals.end_session(ADA, "10.0.0.1")
+    for number in range(100):
+        seals.end_session((b"%d" % number,), "10.9.9.9")
+    assert seals.fresh(before, "r1", BOB)
+    assert not seals.fresh(before, "r1", ADA)
+
+
 def test_a_sessions_end_drops_all_of_its_owners() -> None:
-    """C4: after a 401 or a log-out nothing that they have read is read again."""
+    """C4: after a log-out nothing that they have read is read again."""
     seals = Seals()
     before = seals.stamp()
     seals.drop_owners(ADA)
