@@ -13,6 +13,7 @@ _KEY = r"(?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*')"
 _DOTTED = rf"{_KEY}(?:\s*\.\s*{_KEY})*"
 _HEADER = re.compile(rf"\s*(?P<open>\[\[?)\s*(?P<name>{_DOTTED})\s*\]")
 _ENTRY = re.compile(rf"\s*(?P<name>{_DOTTED})\s*=")
+_DEEPEST = 64  # levels; no setting needs more than ten, and what walks the data does so recursively
 _LINE = re.compile(r" \(at line (\d+), column \d+\)")
 
 
@@ -22,8 +23,14 @@ class Document:
     __slots__ = ("_laid", "_lines", "_name", "data")
 
     def __init__(self, text: str = "", name: str = "") -> None:
-        """Parse TOML; `name` is how messages call the file. Raises `tomllib.TOMLDecodeError`."""
+        """Parse TOML; `name` is how messages call the file.
+
+        Raises `tomllib.TOMLDecodeError`, RecursionError where it is nested too deeply, ValueError for a number with
+        over 4,300 digits.
+        """
         self.data: dict[str, Any] = tomllib.loads(text)
+        if nests_too_deeply(self.data):
+            raise RecursionError
         self._lines = dict(_lines(text))
         self._laid: dict[Keys, str] = {}
         self._name = name
@@ -105,7 +112,7 @@ def _lines(text: str) -> Iterator[tuple[Keys, int]]:
     """Yield each key and its line. It reads headers and line beginnings alone, which is all that a message needs."""
     table: Keys = ()
     counts: dict[Keys, int] = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # as TOML counts them
         if header := _HEADER.match(line):
             table = _split(header["name"])
             if header["open"] == "[[":
@@ -115,6 +122,15 @@ def _lines(text: str) -> Iterator[tuple[Keys, int]]:
         elif entry := _ENTRY.match(line):
             keys = (*table, *_split(entry["name"]))
             yield from ((keys[:size], number) for size in range(len(table) + 1, len(keys) + 1))
+
+
+def nests_too_deeply(data: object) -> bool:
+    """Tell whether tables and lists stand within each other in more than `_DEEPEST` levels."""
+    level: list[Any] = [data] if isinstance(data, dict | list) else []
+    for _ in range(_DEEPEST):
+        children = (child for node in level for child in (node.values() if isinstance(node, dict) else node))
+        level = [child for child in children if isinstance(child, dict | list)]
+    return bool(level)
 
 
 def _split(name: str) -> Keys:

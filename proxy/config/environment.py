@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from proxy.config.document import Document
+from proxy.config.document import Document, nests_too_deeply
 from proxy.config.problems import Keys, Objection, Problem
 from proxy.config.shape import ROOT, Place, nearest
 from proxy.config.units import parse_milliseconds
@@ -90,9 +90,10 @@ def _read(text: str, where: Place) -> object:
     if where.type is str:
         return text
     try:
-        return json.loads(text)
-    except ValueError:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
         return text
+    return text if nests_too_deeply(value) else value
 
 
 class Seed(NamedTuple):

@@ -67,13 +67,18 @@ def _read(path: Path | None) -> Document:
     if path is None:
         return Document()
     try:
-        return Document(path.read_text(encoding="utf-8"), str(path))
+        return Document(path.read_bytes().decode("utf-8"), str(path))
     except tomllib.TOMLDecodeError as error:
         complaint, line = split_toml_error(error)
         where = f"{path}:{line}" if line else str(path)
         raise ConfigError([Problem("", f"not TOML: {complaint}", "", where)]) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([_unreadable(str(path), error, "")]) from None
+    except RecursionError:
+        cure = "write fewer tables and lists within each other"
+        raise ConfigError([Problem("", "it is nested too deeply", cure, str(path))]) from None
+    except ValueError as error:  # a number longer than Python converts
+        raise ConfigError([Problem("", f"not TOML: {error}", "", str(path))]) from None
 
 
 def _unreadable(path: str, error: Exception, key: str) -> Problem:

@@ -281,6 +281,35 @@ def test_what_is_not_toml_is_one_line(problems: Problems) -> None:
     assert problems("[listen]\naddress = \n") == ["config.toml:2: not TOML: Invalid value"]
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a = " + "[" * 3000, "it is nested too deeply; write fewer tables and lists within each other"),
+        ("a = " + "{b = " * 3000, "it is nested too deeply; write fewer tables and lists within each other"),
+        ("a = " + "[" * 100 + "]" * 100, "it is nested too deeply; write fewer tables and lists within each other"),
+        ("a" + ".a" * 100 + " = 1", "it is nested too deeply; write fewer tables and lists within each other"),
+        ("a = " + "1" * 5000, "not TOML: Exceeds the limit (4300 digits) for integer string conversion"),
+        ("a = 1\rb = 2", "not TOML: "),  # TOML 1.0: a carriage return ends no line
+    ],
+)
+def test_what_no_parser_can_hold_is_one_line(problems: Problems, text: str, said: str) -> None:
+    """Text that Python's parser gives up on, or that is TOML for it alone, is refused as any other."""
+    (problem,) = problems(text)
+    assert said in problem
+
+
+def test_a_line_is_counted_as_toml_counts_it(problems: Problems) -> None:
+    """Separators of other alphabets end no line."""
+    assert any(line.startswith("config.toml:2: adress: ") for line in problems("# \x85 \u2028\nadress = 1\n"))
+
+
+def test_a_variable_may_be_nested_as_deeply_as_anybody_likes(problems: Problems) -> None:
+    """It is then no table, and refused as that."""
+    for depth in (100, 5000):
+        nested = '{"a":' * depth + "1" + "}" * depth
+        assert problems("", {"BACKSTAY_UPSTREAMS": nested})
+
+
 def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(problems: Problems) -> None:
     """Wrong values do not hide contradictions elsewhere, nor the other way round."""
     lines = problems(

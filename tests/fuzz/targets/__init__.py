@@ -1,0 +1,9 @@
+"""Every fuzz target by its name: one for each kind of bytes that a stranger can send, or leave lying about."""
+
+from tests.fuzz.targets import admin, bodies, configuration, fields, heads, policies, routing, trails
+
+TARGETS = {
+    target.name: target
+    for module in (heads, bodies, fields, routing, policies, configuration, trails, admin)
+    for target in module.TARGETS
+}
