@@ -66,8 +66,12 @@ async def start(split: bool, tmp_path: Path) -> AsyncIterator[Start]:
         file.write_text(
             BASE.format(audit=audit, port=backend.port, listen=listen, more=more, **given), encoding="utf-8"
         )
-        sidecar = Sidecar(load(file, environ={}))
-        await sidecar.start()
+        try:
+            sidecar = Sidecar(load(file, environ={}))
+            await sidecar.start()
+        except BaseException:  # else the loop waits for the backend's listener when it closes, for ever
+            await backend.close()
+            raise
         wires.append(Wire(sidecar, backend, split=split))
         return wires[-1]
 
