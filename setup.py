@@ -36,6 +36,7 @@ LEFT_OUT = {
     "proxy/fields.py": "a dict, of which the same is true",
     "proxy/process.py": "it starts, once",
     "proxy/signals.py": "it starts, once",
+    "proxy/threads.py": "a thread is started seldom",
     "proxy/policy/__init__.py": "there is nothing in it to run",
     "proxy/wire/__init__.py": "there is nothing in it to run",
     "proxy/wire/dial.py": "a connection is made seldom, and tests put their own in its place",

@@ -33,6 +33,7 @@ from proxy.policy.breaker import CircuitBreaker, State
 from proxy.policy.coalescing import Flights
 from proxy.policy.retry import RetryPolicy
 from proxy.store.opening import open_shelf
+from proxy.threads import in_daemon_thread
 from proxy.wire.dial import as_protocol
 from proxy.wire.downstream import Downstream
 from proxy.wire.forwarding import TrustedProxies
@@ -297,7 +298,7 @@ class Sidecar:
             await self._admin.close()
         await self.audit.close()
         if self._tracer is not None:
-            await asyncio.to_thread(self._tracer.close)
+            await in_daemon_thread(self._tracer.close)
 
 
 def _tls_files(settings: Settings) -> TlsFiles:

@@ -8,7 +8,6 @@ import select
 import stat
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -59,8 +58,8 @@ class Output(Protocol):
         """Take back what was written since the last sync."""
         ...
 
-    def drop(self, size: int) -> None:
-        """Take back the last `size` bytes if that is still possible: the beginning of a line that goes elsewhere."""
+    def drop(self, size: int) -> bool:
+        """Take back the last `size` bytes, a part of what was to be written; return False if they stay."""
         ...
 
     def close(self) -> None:
@@ -105,8 +104,8 @@ class StandardOutput:
     def rewind(self) -> None:
         """Leave what is out."""
 
-    def drop(self, size: int) -> None:
-        """Leave what is out."""
+    def drop(self, size: int) -> bool:
+        return not size
 
     def close(self) -> None:
         """Leave it open: it is the process's, not ours."""
@@ -199,10 +198,14 @@ class TrailFile:
         if self._regular:
             os.ftruncate(self._fd, self._synced)
 
-    def drop(self, size: int) -> None:
-        if size:
-            with suppress(OSError):
-                os.ftruncate(self._fd, os.fstat(self._fd).st_size - size)
+    def drop(self, size: int) -> bool:
+        if not size:
+            return True
+        try:
+            os.ftruncate(self._fd, os.fstat(self._fd).st_size - size)
+        except OSError:
+            return False
+        return True
 
     def close(self) -> None:
         for fd in (self._fd, self._lock):

@@ -1,8 +1,7 @@
 """What the trail says of one request. Never a body, a cookie, a credential, a raw key, or a query value not allowed."""
 
-import asyncio
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from secrets import token_bytes
 
@@ -19,6 +18,7 @@ from proxy.policy.breaker import CircuitBreaker, State
 from proxy.policy.classify import SUCCESS
 from proxy.policy.idempotency import Key
 from proxy.policy.summary import GOOD
+from proxy.threads import in_daemon_thread
 
 
 class Ledger:
@@ -40,7 +40,7 @@ class Ledger:
         """Open the log and the salt; without a file for it, a salt lasts as long as the process. Raises StartError."""
         await self._log.start()
         file = self._salt_file
-        salt = token_bytes(32) if file is None else await asyncio.to_thread(read_salt, file)
+        salt = token_bytes(32) if file is None else await in_daemon_thread(partial(read_salt, file))
         self._redaction = replace(self._redaction, salt=salt)
 
     def record(self, exchange: Bag) -> None:

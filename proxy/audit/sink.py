@@ -9,7 +9,9 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import orjson
 import structlog
@@ -19,14 +21,17 @@ from proxy.audit.checkpoint import Checkpoints
 from proxy.audit.files import TrailError
 from proxy.audit.keeper import Keeper, KeepingRules
 from proxy.audit.output import Output, RotationRules, StandardOutput, TrailFile
+from proxy.audit.rounds import Rounds
 from proxy.audit.trail_end import Agreement, compare
-from proxy.audit.writer import Batch, Hooks, Writer, Written
+from proxy.audit.writer import Batch, Hooks, Lines, Writer, Written
 from proxy.clock import Clock
+from proxy.threads import in_daemon_thread
 
 _TURN = 512  # records sealed in one turn of the loop: about 1 ms, so that a burst delays no answer
 NOTE = "note"  # the field that tells a line about a request, or about the trail, from a request's own record
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,7 @@ class LogRules:
     `batch_s`: how long a record may wait for others to be sealed with. `fsync_s`: the longest time between fsyncs.
     `queue_limit`: records held while the disk is slow or failing; more are counted and become one gap record.
     `max_entries`: how many of the newest records stay in memory. `max_wait_s`: how long anybody waits for a record.
+    `close_s`: how long the close waits for a disk, or for the reader of a pipe.
     """
 
     queue_limit: int = 100_000
@@ -43,6 +49,7 @@ class LogRules:
     fsync_s: float = 1.0
     max_entries: int = 10_000
     max_wait_s: float = 2.0
+    close_s: float = 5.0
     rotation: RotationRules = field(default_factory=RotationRules)
     keeping: KeepingRules = field(default_factory=KeepingRules)
 
@@ -80,9 +87,8 @@ class AuditLog:
         self._gaps = 0
         self._failing = False
         self._closing = False
-        self._promises: list[_Promise] = []  # for the next round
-        self._flushing: list[_Promise] = []  # of the round under way
-        self._in_round = False
+        self._given_up = False
+        self._rounds = Rounds(self._flush)
 
     def __repr__(self) -> str:
         return f"<AuditLog {self._output!r} records={self._records} gaps={self._gaps} queued={self.queued}>"
@@ -93,11 +99,10 @@ class AuditLog:
         return TrailFile(path, self._rules.rotation, self._keeper.wake, clock.wall)
 
     def _hooks(self) -> Hooks:
+        written, trouble = partial(self._on_loop, self._on_written), partial(self._on_loop, self._on_trouble)
         if self._checkpoints is None:
-            return Hooks(self._from_thread, self._trouble_from_thread)
-        return Hooks(
-            self._from_thread, self._trouble_from_thread, self._checkpoints.durable, self._checkpoints.rules.every
-        )
+            return Hooks(written, trouble)
+        return Hooks(written, trouble, self._checkpoints.durable, self._checkpoints.rules.every)
 
     @property
     def records(self) -> int:
@@ -116,8 +121,8 @@ class AuditLog:
 
     async def start(self) -> None:
         """Open the trail, recover its end and begin writing; raises StartError with one line for a person."""
-        recovered = await asyncio.to_thread(self._output.open)
-        agreement = await asyncio.to_thread(self._resumed, recovered.last)
+        recovered = await in_daemon_thread(self._output.open)
+        agreement = await in_daemon_thread(partial(self._resumed, recovered.last))
         self._chain = Chain(recovered.last.hash, recovered.last.seq)
         self._loop = asyncio.get_running_loop()
         self._limit = self._rules.queue_limit
@@ -126,9 +131,13 @@ class AuditLog:
             self._keeper.start()
         if recovered.torn_bytes:
             log.warning("audit_torn_line_set_aside", output=repr(self._output), bytes=recovered.torn_bytes)
-            self._submit([self._chain.torn(self._now(), recovered.torn_bytes)], 0)
+            self._submit_torn(recovered.torn_bytes)
         if agreement is not None:
             self._tell_agreement(agreement)
+
+    def _submit_torn(self, size: int) -> None:
+        line = self._chain.torn(self._now(), size)
+        self._writer.submit(Batch(line, 0, Link(self._chain.seq, b"", self._chain.head)))
 
     def _resumed(self, last: Link) -> Agreement | None:
         """Continue the checkpoints, and compare the trail with the last one; blocking. Raises StartError."""
@@ -185,14 +194,7 @@ class AuditLog:
         if self._unrecorded or self._failing or not self._limit:
             tell(False)
             return
-        assert self._loop is not None
-        wait_s = self._rules.max_wait_s if within_s is None else min(within_s, self._rules.max_wait_s)
-        promise = _Promise(tell)
-        promise.timer = self._loop.call_later(wait_s, promise.keep, False)
-        self._promises.append(promise)
-        if not self._in_round:
-            self._in_round = True
-            self._loop.call_soon(self._round)
+        self._rounds.add(tell, self._rules.max_wait_s if within_s is None else min(within_s, self._rules.max_wait_s))
 
     def reopen(self) -> None:
         """Go on in the file that stands at the path now, without waiting for a record."""
@@ -205,47 +207,80 @@ class AuditLog:
             await self._in_order(self._writer.flush)
 
     async def close(self) -> None:
-        """Write and fsync what is left and stop; what a failing disk refuses once more is lost, and counted."""
+        """Write and fsync what is left and stop.
+
+        What a failing disk refuses once more, or has not taken within `close_s`, is lost: it is counted, and where the
+        end of the trail has room for a line, a gap there says so.
+        """
         if not self._limit:
             return
         self._closing = True
+        self._rounds.close()
+        lost = self._gaps
+        try:
+            async with asyncio.timeout(self._rules.close_s):
+                await self._finish()
+        except TimeoutError:
+            self._give_up()
+        self._limit = 0
+        if self._gaps > lost:
+            log.error("audit_records_lost", output=repr(self._output), records=self._gaps - lost)
+
+    async def _finish(self) -> None:
         kept = await self._in_order(self._writer.stop)
         if self._keeper is not None:
             self._keeper.stop()
-        for promise in self._promises:
-            promise.keep(False)
+        self._rounds.refuse()
+        if not kept:
+            kept = self._continue_behind(self._writer.end)
         while self._waiting or self._unrecorded:  # what came while the thread was stopping, or while that is written
-            lines, records = self._sealed(len(self._waiting))
-            kept = kept and await asyncio.to_thread(self._last_words, b"".join(lines))
-            if kept:
-                self._records += records
-            else:
-                self._gaps += records
-        self._limit = 0
-        await asyncio.to_thread(self._output.close)
+            batch = self._sealed_batch(len(self._waiting))
+            kept = kept and await in_daemon_thread(partial(self._last_words, batch))
+            self._settle(batch, kept=kept)
+            if not kept:
+                self._unrecorded = 0  # counted, but no line can say so
+        await in_daemon_thread(self._output.close)
 
-    def _last_words(self, lines: bytes) -> bool:
+    def _continue_behind(self, end: Link | None) -> bool:
+        """Continue the chain behind the last line on file: what was sealed after it is lost. False if none is known."""
+        if end is None:
+            return False
+        self._chain = Chain(end.hash, end.seq)
+        return True
+
+    def _give_up(self) -> None:
+        """Leave the thread behind with what it holds: a pipe that nobody reads, or a disk that does not answer."""
+        log.error("audit_close_gave_up", output=repr(self._output), after_s=self._rules.close_s)
+        self._given_up = True
+        lost = self.queued
+        self._waiting.clear()
+        self._notes = self._handed = 0
+        self._lose(lost)
+        self._rounds.refuse()
+
+    def _last_words(self, batch: Batch) -> bool:
+        lines = Lines(batch.lines)
         try:
-            self._output.write(memoryview(lines))
+            lines.write_to(self._output)
             self._output.sync()
             if self._checkpoints is not None:
-                self._checkpoints.durable(Link(self._chain.seq, b"", self._chain.head))
+                self._checkpoints.durable(batch.last)
         except OSError as error:
             log.error("audit_write_failed", output=repr(self._output), error=str(error))
+            self._output.drop(lines.taken)
             return False
         return True
 
-    async def _in_order(self, ask: Callable[[Callable[[bool], None]], None]) -> bool:
+    async def _in_order(self, ask: Callable[[Callable[[bool], object]], None]) -> bool:
         """Seal what waits, hand `ask` to the thread behind it, and return what the thread says of it."""
-        loop = asyncio.get_running_loop()
         self._seal_all()
-        done: asyncio.Future[bool] = loop.create_future()
-
-        def tell_loop(kept: bool) -> None:
-            loop.call_soon_threadsafe(_resolve, done, kept)
-
-        ask(tell_loop)
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        ask(partial(self._on_loop, partial(_resolve, done)))
         return await done
+
+    def _flush(self, done: Callable[[bool], object]) -> None:
+        self._seal_all()
+        self._writer.flush(done)
 
     def _seal_all(self) -> None:
         while self._waiting or self._unrecorded:
@@ -254,44 +289,17 @@ class AuditLog:
             self._timer.cancel()
             self._timer = None
 
-    # a round: seal what waits, fsync once, tell all who wait for it
-
-    def _round(self) -> None:
-        loop = self._loop
-        assert loop is not None
-        if self._closing:  # the thread takes no more: whoever waits is told by the close
-            return
-        self._flushing, self._promises = self._promises, []
-        self._seal_all()
-
-        def on_flushed(kept: bool) -> None:
-            loop.call_soon_threadsafe(self._end_round, kept)
-
-        self._writer.flush(on_flushed)
-
-    def _end_round(self, kept: bool) -> None:
-        for promise in self._flushing:
-            promise.keep(kept)
-        self._in_round = bool(self._promises)
-        if self._promises:
-            self._round()
-
     def _announce(self, fields: dict[str, object]) -> bool:
         """Note something from another thread, and return whether it is on disk."""
         told: Future[bool] = Future()
 
-        def on_loop() -> None:
+        def note(fields: dict[str, object]) -> None:
             if self.note({"ts": self._now(), **fields}):
                 self.when_durable(told.set_result)
             else:
                 told.set_result(False)
 
-        assert self._loop is not None
-        try:
-            self._loop.call_soon_threadsafe(on_loop)
-        except RuntimeError:  # the loop is closed: the process ends, and what is not announced stays
-            return False
-        return told.result()
+        return self._on_loop(note, fields) and told.result()
 
     def _arm(self) -> None:
         """Seal what waits in a moment, unless the close is about to: the thread takes no more then."""
@@ -308,9 +316,17 @@ class AuditLog:
 
     def _seal_turn(self) -> None:
         """Seal one turn's records, then the gap behind them, and hand the lines over in one piece."""
-        lines, records = self._sealed(min(len(self._waiting), _TURN))
+        self._writer.submit(self._sealed_batch(min(len(self._waiting), _TURN)))
+
+    def _sealed_batch(self, count: int) -> Batch:
+        """Return the next `count` lines, and the gap behind them if nothing waits any more."""
+        gap = 0 if len(self._waiting) > count else self._unrecorded
+        lines, records = self._sealed(count)
+        if gap:
+            lines.append(self._chain.gap(self._now(), gap))
+            self._unrecorded = 0
         self._handed += records
-        self._submit(lines, records)
+        return Batch(b"".join(lines), records, Link(self._chain.seq, b"", self._chain.head), gap)
 
     def _sealed(self, count: int) -> tuple[list[bytes], int]:
         """Return the next `count` lines, and how many of them are records."""
@@ -321,46 +337,44 @@ class AuditLog:
             notes += type(document) is _Note
             lines.append(seal(document))
         self._notes -= notes
-        records = count - notes
-        if self._unrecorded and not self._waiting:
-            lines.append(self._chain.gap(self._now(), self._unrecorded))
-            self._unrecorded = 0
-        return lines, records
-
-    def _submit(self, lines: list[bytes], records: int) -> None:
-        last = Link(self._chain.seq, b"", self._chain.head)
-        self._writer.submit(Batch(b"".join(lines), records, last))
+        return lines, count - notes
 
     def _lose(self, records: int) -> None:
         self._gaps += records
         self._unrecorded += records
 
-    def _from_thread(self, written: Written) -> None:
+    def _on_loop(self, call: Callable[[T], None], word: T) -> bool:
+        """Have the loop call this, from another thread; return False if it is closed: nobody waits any more then."""
         assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._on_written, written)
+        try:
+            self._loop.call_soon_threadsafe(call, word)
+        except RuntimeError:
+            return False
+        return True
 
     def _on_written(self, written: Written) -> None:
         """Count a batch; the first room after an overflow is when the gap can be recorded."""
-        self._handed -= written.records
-        if written.kept:
-            self._records += written.records
-            if self._on_write is not None:
-                self._on_write(written.seconds)
-        else:
-            self._lose(written.records)
+        if self._given_up:
+            return
+        self._settle(written.batch, kept=written.kept)
+        if written.kept and self._on_write is not None:
+            self._on_write(written.seconds)
         if self._unrecorded and self._limit:
             self._arm()
 
-    def _trouble_from_thread(self, failing: bool) -> None:
-        assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._on_trouble, failing)
+    def _settle(self, batch: Batch, *, kept: bool) -> None:
+        self._handed -= batch.records
+        if kept:
+            self._records += batch.records
+        else:
+            self._lose(batch.records)
+            self._unrecorded += batch.gap  # its line is lost, too
 
     def _on_trouble(self, failing: bool) -> None:
         """Let nobody wait for a disk that refuses."""
         self._failing = failing
         if failing:
-            for promise in (*self._flushing, *self._promises):
-                promise.keep(False)
+            self._rounds.refuse()
 
     def _now(self) -> str:
         return timestamp(self._clock.wall())
@@ -376,23 +390,6 @@ def _encoded(fields: dict[str, object]) -> bytes | None:
     except TypeError as error:
         log.error("audit_record_not_json", error=str(error), id=fields.get("id"))
         return None
-
-
-class _Promise:
-    """Somebody waits to be told, once, whether his record is on disk."""
-
-    __slots__ = ("_tell", "timer")
-
-    def __init__(self, tell: Callable[[bool], None]) -> None:
-        self._tell: Callable[[bool], None] | None = tell
-        self.timer: asyncio.TimerHandle | None = None
-
-    def keep(self, kept: bool) -> None:
-        tell, self._tell = self._tell, None
-        if tell is not None:
-            if self.timer is not None:
-                self.timer.cancel()
-            tell(kept)
 
 
 def _resolve(done: asyncio.Future[bool], kept: bool) -> None:

@@ -19,18 +19,22 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Whole lines, how many of the caller's records they carry, and the link that they end with."""
+    """Whole lines, how many of the caller's records they carry, and the link that they end with.
+
+    `gap`: how many lost records a gap line among them stands for.
+    """
 
     lines: bytes
     records: int
     last: Link = GENESIS
+    gap: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
     """What became of a batch: on file after `seconds`, or given up for good."""
 
-    records: int
+    batch: Batch
     seconds: float
     kept: bool
 
@@ -43,20 +47,20 @@ class Hooks:
     survives the machine: after `every` more records, and at the latest one fsync interval after it did.
     """
 
-    written: Callable[[Written], None]
-    trouble: Callable[[bool], None] = lambda failing: None
+    written: Callable[[Written], object]
+    trouble: Callable[[bool], object] = lambda failing: None
     durable: Callable[[Link], None] = lambda last: None
     every: int = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class _Flush:
-    done: Callable[[bool], None]
+    done: Callable[[bool], object]
 
 
 @dataclass(frozen=True, slots=True)
 class _Stop:
-    done: Callable[[bool], None]
+    done: Callable[[bool], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,8 @@ class Writer:
     """Write batches in order, fsync at most every `fsync_s`, and hold on to a batch until the disk takes it.
 
     A batch is already a part of the chain, so none is ever skipped: a failing disk holds up the queue, whose bound
-    turns what follows into a gap. Only a stop in the middle of a failure gives up, and then on all that is left.
+    turns what follows into a gap. Only a stop in the middle of a failure gives up, and then on all that is left. `end`
+    is the link that the file ends with, None where it may end with a part of a line; settled once `stop` is done.
     """
 
     def __init__(self, output: Output, clock: Clock, fsync_s: float, hooks: Hooks) -> None:
@@ -79,6 +84,7 @@ class Writer:
         self._clock = clock
         self._fsync_s = fsync_s
         self._hooks = hooks
+        self.end: Link | None = GENESIS
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._sync_due: float | None = None
@@ -91,14 +97,14 @@ class Writer:
 
     def start(self, last: Link = GENESIS) -> None:
         """Begin after `last`; the thread is a daemon, so that a crash of the loop does not hang the process."""
-        self._durable = self._told = last
+        self.end = self._durable = self._told = last
         threading.Thread(target=self._run, name="audit-writer", daemon=True).start()
 
     def submit(self, batch: Batch) -> None:
         """Queue a batch."""
         self._jobs.put(batch)
 
-    def flush(self, done: Callable[[bool], None]) -> None:
+    def flush(self, done: Callable[[bool], object]) -> None:
         """Call `done`, in this thread, once everything queued so far is fsynced; False if that was given up."""
         self._jobs.put(_Flush(done))
 
@@ -106,7 +112,7 @@ class Writer:
         """Go on in the file that stands at the path now, even if there is nothing to write."""
         self._jobs.put(_Follow())
 
-    def stop(self, done: Callable[[bool], None]) -> None:
+    def stop(self, done: Callable[[bool], object]) -> None:
         """Write what is queued, fsync, end the thread and call `done`; a disk that still refuses is not waited for."""
         self._jobs.put(_Stop(done))
         self._stopping.set()
@@ -121,16 +127,18 @@ class Writer:
                 case _Follow():
                     self._try(self._follow)
                 case _Stop(done):
-                    kept = self._sync()
-                    self._tell_durable()
-                    return done(kept)
+                    done(self._finish())
+                    return
                 case None:
                     self._keep_time()
 
     def _next(self) -> _Job | None:
-        """Return the next job, or None when something is due first."""
+        """Return the next job, or None when something is due first.
+
+        While stopping nothing else is due: an fsync that fails is due for ever, and the end would never be reached.
+        """
         due = min((due for due in (self._sync_due, self._tell_due) if due is not None), default=None)
-        if due is None:
+        if due is None or self._stopping.is_set():
             return self._jobs.get()
         wait = due - self._clock.now()
         try:
@@ -146,16 +154,24 @@ class Writer:
             self._tell_durable()
 
     def _write(self, batch: Batch) -> None:
-        began, lines = self._clock.now(), _Lines(batch.lines)
+        began, lines = self._clock.now(), Lines(batch.lines)
         kept = not self._given_up and self._keep_trying(lambda: self._put(lines))
-        self._given_up = not kept
         now = self._clock.now()
         if kept:
             self._unsynced.append(batch)
+            self.end = batch.last
             self._sync_due = self._sync_due or now + self._fsync_s
-        self._hooks.written(Written(batch.records, now - began, kept))
+        elif not self._given_up:
+            self._give_up(lines)
+        self._hooks.written(Written(batch, now - began, kept))
 
-    def _put(self, lines: "_Lines") -> None:
+    def _give_up(self, lines: "Lines") -> None:
+        """Take back the part of a batch that was written: what is counted as lost must not be there."""
+        self._given_up = True
+        if lines.taken and not self._output.drop(lines.taken):
+            self.end = None
+
+    def _put(self, lines: "Lines") -> None:
         """Write what is left of a batch: a line is never begun in one file and ended in another."""
         if self._output.moved():
             self._output.drop(lines.taken)
@@ -174,6 +190,14 @@ class Writer:
             self._output.reopen()
             if self._doubtful:
                 self._write_again()
+
+    def _finish(self) -> bool:
+        """Fsync what is written, once more if need be; return False if any of it, or of what was queued, is lost."""
+        synced = self._keep_trying(self._sync_now)
+        if self._doubtful:
+            self.end = None
+        self._tell_durable()
+        return synced and not self._given_up
 
     def _sync(self) -> bool:
         """Return True once everything written survives the machine, False if that was given up."""
@@ -205,7 +229,7 @@ class Writer:
         """Write anew what a failed fsync covered: asking again would be answered "fine" without a byte on disk."""
         self._output.rewind()
         for batch in self._unsynced:
-            _Lines(batch.lines).write_to(self._output)
+            Lines(batch.lines).write_to(self._output)
 
     def _keep_trying(self, act: Callable[[], None]) -> bool:
         """Return True once `act` has worked, False if the writer was stopped and one last try failed too."""
@@ -232,7 +256,7 @@ class Writer:
         return True
 
 
-class _Lines:
+class Lines:
     """A batch under way: after a short write or a failure, writing goes on at the first byte not taken."""
 
     __slots__ = ("_whole", "taken")

@@ -55,7 +55,7 @@ class Muted:
     async def stop(self) -> int:
         """Ask it to end, and return its exit status."""
         self.process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(STOPPED_WITHIN):
+        async with asyncio.timeout(STOPPED_WITHIN + PATIENCE):
             return await self.process.wait()
 
 
@@ -108,6 +108,20 @@ async def test_nobody_reads(origin: Origin, tmp_path: Path, full_pipe: int, unre
             assert (await ask(sidecar.url, request("GET", "/"))).status == 200
         assert (await ask(sidecar.admin, request("GET", "/healthz"))).status == 200
         assert await sidecar.stop() == 0
+
+
+async def test_nobody_reads_the_trail(origin: Origin, tmp_path: Path, full_pipe: int) -> None:
+    """A trail on a standard output that is full: requests are answered, records wait, and the end gives up on them."""
+    origin.on("/", answer(b"ok"))
+    async with muted(tmp_path, origin.url, full_pipe, asyncio.subprocess.PIPE, audit="-") as sidecar:
+        for _ in range(3):
+            assert (await ask(sidecar.url, request("GET", "/"))).status == 200
+        assert await sidecar.metric("backstay_audit_queue") == 3
+        assert await sidecar.stop() == 0
+        assert sidecar.process.stderr is not None
+        said = (await sidecar.process.stderr.read()).decode()
+    assert '"audit_records_lost"' in said
+    assert '"gaps": 3' in said.splitlines()[-1]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")

@@ -95,6 +95,20 @@ async def test_in_batch_a_full_disk_costs_records_and_counts_them(small_disk: Pa
     assert len(recorded(sidecar.trail)) + gaps == 210
 
 
+async def test_a_full_disk_does_not_put_off_the_end(small_disk: Path, backend: Backend) -> None:
+    """Full within a second of the last fsync: SIGTERM ends it at once; what is lost is counted, and the trail whole."""
+    with running(small_disk, backend, audit__durability="batch") as sidecar:
+        client = Client(sidecar.url)
+        assert await statuses(client, "POST", 5, "before") == {200}
+        ballast = fill(small_disk)
+        assert await statuses(client, "POST", 50, "full") == {200}
+        client.close()
+        assert sidecar.stop() == 0
+        ballast.unlink()
+    assert found(sidecar.trail).condition is Condition.WHOLE
+    assert "audit_records_lost" in small_disk.with_name(f"{small_disk.name}.stderr").read_text()
+
+
 @pytest.mark.parametrize("durability", ["blocking", "strict"])
 async def test_in_blocking_and_strict_nothing_is_told_that_is_not_on_disk(
     small_disk: Path, backend: Backend, durability: str

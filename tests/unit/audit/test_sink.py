@@ -1,6 +1,7 @@
 """The audit log: every appended record is on file, on its way or counted as lost, whatever the disk does."""
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -164,6 +165,58 @@ async def test_a_full_disk_blocks_nobody_and_everything_is_counted() -> None:
     assert (log.queued, log.gaps) == (100, 50)
     await asyncio.wait_for(log.close(), 60)
     assert (log.records, log.gaps, log.queued) == (0, 150, 0)
+
+
+def small_disk(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    """Let a trail's file hold so many bytes, and refuse the rest as a full disk does."""
+
+    def write(self: TrailFile, data: memoryview) -> int:
+        left = room - os.fstat(self._fd).st_size
+        if left <= 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return os.write(self._fd, data[:left])
+
+    monkeypatch.setattr(TrailFile, "write", write)
+
+
+@pytest.mark.parametrize("room", range(3_000, 3_400, 50))
+async def test_a_close_on_a_full_disk_ends_and_says_what_is_lost(
+    path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    """What the disk refuses is counted and taken back: the trail is whole, and ends with the gap if that fits."""
+    small_disk(monkeypatch, room)
+    log = log_to(path)
+    await log.start()
+    for number in range(40):
+        log.append(fields(number))
+        if number % 4 == 3:
+            log._seal_all()  # a batch of its own
+    await log.close()
+    assert (log.records + log.gaps, log.queued) == (40, 0)
+    assert condition(path) is Condition.WHOLE
+    kept = on_file(path)
+    if room - len(content(path)) >= 300 or "gap" in kept[-1]:
+        assert kept.pop()["gap"] == log.gaps
+    assert len(kept) == log.records
+
+
+async def test_a_disk_that_does_not_answer_is_left_behind(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipe that nobody reads, a server that is gone: the close gives up in time, and counts what it leaves."""
+    answers = threading.Event()
+    monkeypatch.setattr(TrailFile, "write", lambda self, data: (answers.wait(30), len(data))[1])
+    log = AuditLog(path, clock=SystemClock(), rules=LogRules(close_s=0.05))
+    await log.start()
+    for number in range(10):
+        log.append(fields(number))
+    log._seal_all()
+    for number in range(5):
+        log.append(fields(number))
+    told: list[bool] = []
+    log.when_durable(told.append)
+    await asyncio.wait_for(log.close(), 20)
+    assert (log.records, log.gaps, log.queued) == (0, 15, 0)
+    assert told == [False]
+    answers.set()
 
 
 async def test_a_record_that_is_no_json_is_a_gap(path: Path) -> None:

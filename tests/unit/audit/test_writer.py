@@ -3,6 +3,7 @@
 import errno
 import threading
 from collections.abc import Callable
+from queue import SimpleQueue
 
 import pytest
 from structlog.testing import capture_logs
@@ -21,6 +22,7 @@ class ScriptedOutput:
         self.taken = b""
         self.synced = 0
         self.away = False
+        self.droppable = True
         self.sync_errors: list[OSError] = []
         self.calls: list[str] = []
 
@@ -44,8 +46,9 @@ class ScriptedOutput:
         self.calls.append("rewind")
         self.taken = self.taken[: self.synced]
 
-    def drop(self, size: int) -> None:
+    def drop(self, size: int) -> bool:
         self.calls.append(f"drop {size}")
+        return self.droppable
 
     def write(self, data: memoryview) -> int:
         self.calls.append("write")
@@ -66,6 +69,7 @@ class ScriptedOutput:
 
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
+EIO = OSError(errno.EIO, "Input/output error")
 
 
 @pytest.fixture(autouse=True)
@@ -138,6 +142,33 @@ def test_a_stop_gives_up_on_a_disk_that_still_refuses(reports: list[Written]) ->
     assert [report.kept for report in reports] == [False, False]
 
 
+def test_a_stop_is_reached_while_an_fsync_is_overdue(reports: list[Written]) -> None:
+    """A disk that is full within a second of the last fsync: what is due for ever must not come before the stop."""
+    output, done = ScriptedOutput(4, *[FULL] * 100_000), threading.Event()
+    writer = Writer(output, SystemClock(), 0.0, Hooks(reports.append))
+    output.sync_errors = [EIO] * 100_000
+    writer.start()
+    writer.submit(Batch(b"one\n", 1, Link(1, b"", b"one")))
+    writer.submit(Batch(b"two\n", 1))
+    writer.stop(tell(done))
+    assert done.wait(5)
+
+
+def test_what_is_given_up_is_taken_back_and_the_rest_is_synced(reports: list[Written]) -> None:
+    """The file ends behind the last whole batch, and that is on disk; where it cannot be known, nothing is claimed."""
+    for droppable, end in ((True, Link(1, b"", b"one")), (False, None)):
+        output, told = ScriptedOutput(4, 2, *[FULL] * 100_000), SimpleQueue[bool]()
+        output.droppable = droppable
+        writer = Writer(output, SystemClock(), 60.0, Hooks(reports.append))
+        writer.submit(Batch(b"one\n", 1, Link(1, b"", b"one")))
+        writer.submit(Batch(b"two\n", 1, Link(2, b"", b"two")))
+        writer.stop(told.put)
+        writer.start()
+        assert not told.get(timeout=5)
+        assert writer.end == end
+        assert output.calls[-2:] == ["drop 2", "sync"]
+
+
 def test_an_idle_writer_still_syncs_when_it_is_due(reports: list[Written]) -> None:
     """Nobody has to flush: the fsync comes by itself, and not again while nothing was written."""
     output, synced = ScriptedOutput(), threading.Event()
@@ -149,9 +180,6 @@ def test_an_idle_writer_still_syncs_when_it_is_due(reports: list[Written]) -> No
     done = threading.Event()
     writer.stop(lambda kept: done.set())
     assert done.wait(60)
-
-
-EIO = OSError(errno.EIO, "Input/output error")
 
 
 def test_what_a_failed_fsync_covered_is_written_again(reports: list[Written]) -> None:

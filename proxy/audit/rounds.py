@@ -1,0 +1,77 @@
+"""Those who wait until their records are on disk: an fsync is shared by all who ask before it begins."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+Flush = Callable[[Callable[[bool], None]], None]
+
+
+class Rounds:
+    """Ask for one flush at a time; whoever comes while it runs shares the next.
+
+    `flush` hands everything appended so far to the disk and calls what it is given, in any thread, with True once it
+    survives the machine.
+    """
+
+    def __init__(self, flush: Flush) -> None:
+        self._flush = flush
+        self._waiting: list[_Promise] = []  # for the next round
+        self._flushing: list[_Promise] = []  # of the round under way
+        self._under_way = False
+        self._closed = False
+
+    def add(self, tell: Callable[[bool], None], wait_s: float) -> None:
+        """Call `tell` on the loop with the round's outcome, or with False after `wait_s`."""
+        loop = asyncio.get_running_loop()
+        promise = _Promise(tell)
+        promise.timer = loop.call_later(wait_s, promise.keep, False)
+        self._waiting.append(promise)
+        if not self._under_way:
+            self._under_way = True
+            loop.call_soon(self._begin)
+
+    def refuse(self) -> None:
+        """Tell all who wait that their records are not on disk."""
+        for promise in (*self._flushing, *self._waiting):
+            promise.keep(False)
+
+    def close(self) -> None:
+        """Begin no further round: whoever waits is told by `refuse`."""
+        self._closed = True
+
+    def _begin(self) -> None:
+        if self._closed:
+            return
+        loop = asyncio.get_running_loop()
+        self._flushing, self._waiting = self._waiting, []
+        self._flush(lambda kept: _tell(loop, self._end, kept))
+
+    def _end(self, kept: bool) -> None:
+        for promise in self._flushing:
+            promise.keep(kept)
+        self._under_way = bool(self._waiting)
+        if self._waiting:
+            self._begin()
+
+
+class _Promise:
+    """Somebody waits to be told, once, whether his record is on disk."""
+
+    __slots__ = ("_tell", "timer")
+
+    def __init__(self, tell: Callable[[bool], None]) -> None:
+        self._tell: Callable[[bool], None] | None = tell
+        self.timer: asyncio.TimerHandle | None = None
+
+    def keep(self, kept: bool) -> None:
+        tell, self._tell = self._tell, None
+        if tell is not None:
+            if self.timer is not None:
+                self.timer.cancel()
+            tell(kept)
+
+
+def _tell(loop: asyncio.AbstractEventLoop, on_loop: Callable[[bool], None], kept: bool) -> None:
+    with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        loop.call_soon_threadsafe(on_loop, kept)
