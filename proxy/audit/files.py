@@ -15,9 +15,9 @@ import orjson
 
 from proxy.audit.chain import MAX_LINE, VERSION, unseal
 
-_ROTATED = r"([.-]\d[\dTZ:._-]*)?(\.gz)?"  # audit.jsonl.1, audit.jsonl-20261123.gz: a number, or a date
-_OWN = r"\.\d{8}T\d{6}\.\d{6}Z(\.gz)?"  # audit.jsonl.20261123T153700.123456Z: what our own rotation calls them
-_IN_FOLDER = re.compile(rf"(?P<name>.+\.jsonl){_ROTATED}")
+_ROTATED = re.compile(r"([.-]\d[\dTZ:._-]*)?")  # audit.jsonl.1, audit.jsonl-20261123.gz: a number, or a date
+_OWN = re.compile(r"\.\d{8}T\d{6}\.\d{6}Z")  # audit.jsonl.20261123T153700.123456Z: what our own rotation calls them
+_SUFFIX = ".jsonl"  # of the trails in a folder
 
 
 class TrailError(Exception):
@@ -62,8 +62,7 @@ def trails(path: Path) -> list[Trail]:
         if path.is_dir():
             return _in_folder(path)
         path.stat()
-        named = re.compile(re.escape(path.name) + _ROTATED)
-        beside = (file for file in path.parent.iterdir() if named.fullmatch(file.name))
+        beside = (file for file in path.parent.iterdir() if _continues(file.name, path.name, _ROTATED))
         return [_trail(path, (file for file in beside if file.name == path.name or not file.is_symlink()))]
     except (FileNotFoundError, NotADirectoryError):
         raise NoTrailError(f"{path}: no such file or folder") from None
@@ -73,8 +72,8 @@ def trails(path: Path) -> list[Trail]:
 
 def put_aside(path: Path) -> list[Path]:
     """Return the files that our own rotation put aside, oldest first: their names carry the time."""
-    named = re.compile(re.escape(path.name) + _OWN)
-    found = (file for file in path.parent.iterdir() if named.fullmatch(file.name) and not file.is_symlink())
+    beside = (file for file in path.parent.iterdir() if not file.is_symlink())
+    found = (file for file in beside if _continues(file.name, path.name, _OWN))
     return _once(sorted(found, key=lambda file: file.name.removesuffix(".gz")))
 
 
@@ -120,11 +119,19 @@ def parse(line: Line) -> Record | None:
     return Record(line, fields)
 
 
+def _continues(name: str, path_name: str, rotated: re.Pattern[str]) -> bool:
+    """Tell whether a file's name is the trail's, with what a rotation adds to it; it may be gzipped."""
+    rest = name.removeprefix(path_name).removesuffix(".gz")
+    return name.startswith(path_name) and rotated.fullmatch(rest) is not None
+
+
 def _in_folder(folder: Path) -> list[Trail]:
     groups: dict[str, list[Path]] = {}
     for file in sorted(folder.iterdir()):
-        if (match := _IN_FOLDER.fullmatch(file.name)) and not file.is_symlink():
-            groups.setdefault(match["name"], []).append(file)
+        stem, suffix, _ = file.name.rpartition(_SUFFIX)
+        name = stem + suffix
+        if stem and _continues(file.name, name, _ROTATED) and not file.is_symlink():
+            groups.setdefault(name, []).append(file)
     if not groups:
         raise NoTrailError(f"{folder}: no audit files (*.jsonl) in this folder")
     return [_trail(folder / name, files) for name, files in groups.items()]

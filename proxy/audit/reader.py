@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import orjson
 
-from proxy.audit.chain import VERSION
+from proxy.audit.chain import MAX_LINE, VERSION
 from proxy.audit.files import Line, NoTrailError, Record, Trail, lines, opened, parse, trails
 
 _KNOWN = b'{"v":%d,' % VERSION
@@ -129,8 +129,8 @@ class _Follower:
             yield from (file for file in trail.files if trail.first_seq(file) > self._seq)
 
     def _rest(self) -> Iterator[Record]:
-        """Yield what is wanted of this file; an unfinished line is left for the next time."""
-        while (data := self.stream.readline()).endswith(b"\n"):
+        """Yield what is wanted of this file; an unfinished line is left for the next time, unless it is endless."""
+        while (data := self.stream.readline(MAX_LINE)).endswith(b"\n") or len(data) == MAX_LINE:
             record = parse(Line(self._file, 0, data))
             if record is None:
                 continue

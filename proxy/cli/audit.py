@@ -39,6 +39,7 @@ from proxy.text import escaped
 app = typer.Typer(no_args_is_help=True, help="Read the audit trail: query, stats, export, verify, tail, sql.")
 
 _POLL_S = 0.2
+_AGO = re.compile(r"(\d{1,9})([smhd])")
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
@@ -268,7 +269,7 @@ def _moment(option: str, text: str | None, now: float) -> str | None:
     """Return an instant as the records write it, from ISO 8601 or from a time ago such as 10m."""
     if text is None:
         return None
-    if ago := re.fullmatch(r"(\d{1,9})([smhd])", text):
+    if ago := _AGO.fullmatch(text):
         return timestamp(max(0.0, now - int(ago[1]) * _UNITS[ago[2]]))
     try:
         moment = datetime.fromisoformat(text)

@@ -7,10 +7,8 @@ from proxy.authority import names_host
 from proxy.config.problems import Objection
 
 _HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>\d{1,5})", re.ASCII)
-_URL = re.compile(
-    r"(?P<scheme>https?)://(?P<authority>(?P<host>[^/?#]*?)(:(?P<port>\d{1,5}))?)(?P<rest>[/?#].*)?", re.ASCII
-)
-_NAME = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?", re.ASCII)
+_URL = re.compile(r"(?P<scheme>https?)://(?P<authority>[^/?#]*)(?P<rest>[/?#].*)?", re.ASCII)
+_NAME = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>\d{1,5}))?", re.ASCII)
 
 
 class Tcp(NamedTuple):
@@ -44,14 +42,15 @@ def parse_upstream(url: str) -> Address:
     if url.startswith("unix:/"):
         return parse_address(url)
     match = _URL.fullmatch(url)
-    if match is None or not is_host(match["authority"]):
+    name = _NAME.fullmatch(match["authority"]) if match is not None and is_host(match["authority"]) else None
+    if match is None or name is None:
         raise Objection(f'"{url}" is not the URL of an upstream', '"http://127.0.0.1:8000" or "unix:/run/app.sock"')
     scheme = match["scheme"]
     if match["rest"] not in (None, "/"):
         raise Objection(
             f'"{url}" names a path, but targets go upstream as they came', f'"{scheme}://{match["authority"]}"'
         )
-    return Tcp(match["host"].strip("[]"), int(match["port"] or (443 if scheme == "https" else 80)))
+    return Tcp(name["host"].strip("[]"), int(name["port"] or (443 if scheme == "https" else 80)))
 
 
 def is_host(text: str) -> bool:

@@ -10,9 +10,10 @@ from typing import Any
 from proxy.config.problems import Keys
 
 _KEY = r"(?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*')"
-_DOTTED = rf"{_KEY}(?:\s*\.\s*{_KEY})*"
-_HEADER = re.compile(rf"\s*(?P<open>\[\[?)\s*(?P<name>{_DOTTED})\s*\]")
-_ENTRY = re.compile(rf"\s*(?P<name>{_DOTTED})\s*=")
+_DOTTED = rf"{_KEY}(?:\s*+\.\s*+{_KEY})*+"
+_HEADER = re.compile(rf"\s*+(?P<open>\[\[?)\s*+(?P<name>{_DOTTED})\s*+\]")
+_ENTRY = re.compile(rf"\s*+(?P<name>{_DOTTED})\s*+=")
+_PART = re.compile(rf"[\s.]*+({_KEY})")
 _DEEPEST = 64  # levels; no setting needs more than ten, and what walks the data does so recursively
 _LINE = re.compile(r" \(at line (\d+), column \d+\)")
 
@@ -28,10 +29,10 @@ class Document:
         Raises `tomllib.TOMLDecodeError`, RecursionError where it is nested too deeply, ValueError for a number with
         over 4,300 digits.
         """
+        self._lines = dict(_lines(text))
         self.data: dict[str, Any] = tomllib.loads(text)
         if nests_too_deeply(self.data):
             raise RecursionError
-        self._lines = dict(_lines(text))
         self._laid: dict[Keys, str] = {}
         self._name = name
 
@@ -76,7 +77,6 @@ class Document:
             if not isinstance(parent, list if isinstance(below, int) else dict):
                 return
         _put(parent, keys[-1], value)
-        self._lines = {known: line for known, line in self._lines.items() if known[: len(keys)] != keys}
         self._laid[keys] = origin
 
     def lay_under(self, keys: Keys, value: object, origin: str) -> None:
@@ -86,12 +86,11 @@ class Document:
 
     def where(self, keys: Keys) -> str:
         """Return the file and line, variable or option that is nearest to `keys`."""
-        for size in range(len(keys), 0, -1):
-            if keys[:size] in self._laid:
-                return self._laid[keys[:size]]
-            if keys[:size] in self._lines:
-                return f"{self._name}:{self._lines[keys[:size]]}"
-        return self._name
+        laid = max((size for size in range(1, len(keys) + 1) if keys[:size] in self._laid), default=0)
+        written = max((size for size in range(1, len(keys) + 1) if keys[:size] in self._lines), default=0)
+        if laid:  # what the file says below it was laid over
+            return self._laid[keys[:laid]]
+        return f"{self._name}:{self._lines[keys[:written]]}" if written else self._name
 
     def without(self, refused: set[Keys]) -> dict[str, Any]:
         """Return a copy of the data without the `refused` keys, and without lists of which an item is refused."""
@@ -134,7 +133,15 @@ def nests_too_deeply(data: object) -> bool:
 
 
 def _split(name: str) -> Keys:
-    return tuple(key.strip("\"'") for key in re.findall(_KEY, name))
+    """Return the parts of a dotted key. Raise RecursionError where there are so many that parsing takes long."""
+    keys: list[str] = []
+    at = 0
+    while (part := _PART.match(name, at)) is not None:
+        keys.append(part[1].strip("\"'"))
+        at = part.end()
+        if len(keys) > _DEEPEST:
+            raise RecursionError
+    return tuple(keys)
 
 
 def _indexed(table: Keys, counts: dict[Keys, int]) -> Keys:

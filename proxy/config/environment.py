@@ -12,23 +12,28 @@ from proxy.config.units import parse_milliseconds
 
 PREFIX = "BACKSTAY_"
 # Kubernetes puts these into every pod that runs beside a Service whose name begins with "backstay".
-_SERVICE_LINK = re.compile(
-    r"BACKSTAY_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
-)
+_SERVICE_LINK = re.compile(r"_(SERVICE_(HOST|PORT)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)\Z", re.ASCII)
+_NAMED_PORT = "_SERVICE_PORT_"  # and the port's name
 
 
+_LONGEST_INDEX = 9  # digits
+_LONGEST_NUMBER = 18  # digits; Python itself refuses to read thousands
 _BUILDING = "BACKSTAY_COMPILE"  # for the installation; who exported it still runs what was built
 
 
 def lay_environment(document: Document, environ: Mapping[str, str]) -> Iterator[Problem]:
     """Lay every `BACKSTAY_` variable on the document; yield a problem for each that names no setting."""
     for name in sorted(environ, key=lambda name: (len(name), name)):  # a table before its keys, route 9 before 10
-        if name.startswith(PREFIX) and name != _BUILDING and not _SERVICE_LINK.fullmatch(name):
+        if name.startswith(PREFIX) and name != _BUILDING and not _is_service_link(name):
             try:
                 keys, where = _resolve(name, document)
                 document.lay(keys, _read(environ[name], where), name)
             except Objection as objection:
                 yield Problem("", objection.message, objection.cure, name)
+
+
+def _is_service_link(name: str) -> bool:
+    return name.isidentifier() and (_NAMED_PORT in name[:-1] or _SERVICE_LINK.search(name) is not None)
 
 
 def _resolve(name: str, document: Document) -> tuple[Keys, Place]:
@@ -51,7 +56,7 @@ def _key(part: str, where: Place, keys: Keys, document: Document) -> str | int:
     known = _known(where, keys, document)
     if not where.is_list:
         return next((name for name in known if _folded(name) == _folded(part)), part.lower())
-    if part.isdecimal() and int(part) <= len(document.items(*keys)):
+    if part.isdecimal() and len(part) <= _LONGEST_INDEX and int(part) <= len(document.items(*keys)):
         return int(part)
     return next((index for index, name in enumerate(known) if _folded(name) == _folded(part)), part.lower())
 
@@ -139,7 +144,7 @@ def _is_restoration(route: dict[str, Any]) -> bool:
 
 
 def _whole(text: str) -> object:
-    return int(text) if text.isdecimal() else text
+    return int(text) if text.isdecimal() and len(text) <= _LONGEST_NUMBER else text
 
 
 SEED: dict[str, Seed] = {

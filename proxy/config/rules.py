@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from proxy.config.document import Document
@@ -154,6 +154,11 @@ class Reader:
     settings: Settings
     document: Document
     refused: frozenset[Keys]
+    around_refused: frozenset[Keys] = field(init=False)  # themselves, and every table around them
+
+    def __post_init__(self) -> None:
+        around = frozenset(keys[:size] for keys in self.refused for size in range(len(keys) + 1))
+        object.__setattr__(self, "around_refused", around)
 
     def problems(self) -> Iterator[Problem]:
         """Yield every contradiction."""
@@ -169,7 +174,7 @@ class Reader:
 
     def is_refused(self, keys: Keys) -> bool:
         """Tell whether something at or below `keys`, or a table around it, was wrong by itself."""
-        return any(keys[: len(wrong)] == wrong[: len(keys)] for wrong in self.refused)
+        return keys in self.around_refused or any(keys[:size] in self.refused for size in range(len(keys)))
 
     def _ask(self, rules: tuple[Rule, ...], said: RouteSettings, at: Keys) -> Iterator[Problem]:
         for rule in rules:

@@ -56,11 +56,12 @@ def parse_request(text: object) -> Template:
 
 
 def _refuse_odd_path(method: str, path: str) -> None:
-    names = _NAME.findall(path)
-    for name in names:
-        if names.count(name) > 1:
+    seen: set[str] = set()
+    for name in _NAME.findall(path):
+        if name in seen:
             before, after = path.split(f"{{{name}}}", 1)
             raise Objection(f'"{path}" names {{{name}}} twice', f'"{method} {before}{{other_{name}}}{after}"')
+        seen.add(name)
     for segment in path.split("/"):
         if "{" in segment and not _NAME.fullmatch(segment):
             raise Objection(f'"{segment}" is more than a name in braces, which fills a whole segment', _FORM)

@@ -15,7 +15,7 @@ import orjson
 import proxy
 
 COMMAND = (sys.executable, "-m", "proxy")
-READY = re.compile(r"backstay ready: proxy (http://\S+) admin (http://\S+)")
+READY = re.compile(r"\Abackstay ready: proxy (http://\S+) admin (http://\S+)")
 READY_WITHIN = 20.0  # seconds; a cold start on a busy small machine takes about two
 STOPPED_WITHIN = 10.0
 

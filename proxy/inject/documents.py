@@ -11,7 +11,7 @@ from ruamel.yaml.error import YAMLError
 
 # At column 0 this is always a separator: the lines of a block scalar are indented.
 _SEPARATOR = re.compile(r"^---(?:[ \t][^\n]*)?(?:\n|\Z)", re.MULTILINE)
-_DASHES = re.compile(r"^( *)[^\s#-][^\n]*:[ \t]*\n(?:[ \t]*(?:#[^\n]*)?\n)*( *)- ", re.MULTILINE)
+_NOTHING_SAID = re.compile(r": null$", re.MULTILINE)
 
 
 class InjectError(Exception):
@@ -98,6 +98,8 @@ def _trails(node: Any, key: str | int) -> bool:
 def _parsed(text: str, first_line: int) -> Any:
     try:
         data = _yaml(text).load(text)
+    except RecursionError:
+        raise InjectError(f"line {first_line + 1}: this document is nested too deeply") from None
     except YAMLError as error:
         raise InjectError(f"not YAML: {_said(error, first_line)}") from None
     if data is not None and not isinstance(data, CommentedMap):
@@ -117,11 +119,23 @@ def _yaml(text: str) -> YAML:
     yaml.preserve_quotes = True
     yaml.width = 2**20  # never fold a line that was not folded
     yaml.brace_single_entry_mapping_in_flow_sequence = True
-    nothing = "null" if re.search(r": null$", text, re.MULTILINE) else ""
+    nothing = "null" if _NOTHING_SAID.search(text) else ""
     yaml.representer.add_representer(
         type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", nothing)
     )
-    found = _DASHES.search(text)
-    offset = max(len(found[2]) - len(found[1]), 0) if found else 2
+    offset = _dash_offset(text)
     yaml.indent(mapping=2, sequence=offset + 2, offset=offset)
     return yaml
+
+
+def _dash_offset(text: str) -> int:
+    """Return how far the text indents the dashes of a list below the list's key; 2 where it has no such list."""
+    key_at = -1
+    for line in text.split("\n"):
+        bare = line.lstrip(" ")
+        at = len(line) - len(bare)
+        if key_at >= 0 and bare.startswith("- "):
+            return max(at - key_at, 0)
+        if bare.strip(" \t") and not bare.lstrip(" \t").startswith("#"):
+            key_at = at if bare[0] not in "-\t" and bare.rstrip(" \t").endswith(":") else -1
+    return 2

@@ -36,14 +36,14 @@ _AUTHORIZATION, _COOKIE = b"authorization", b"cookie"
 class Name:
     """One of the places where a request can say who sends it: a field, or one cookie."""
 
-    __slots__ = ("_pairs", "cookie", "field", "names")
+    __slots__ = ("cookie", "field", "names", "pairs")
 
     def __init__(self, field: bytes, cookie: bytes = b"") -> None:
         """Take a lower-case field name, and the name of a cookie where only that one counts."""
         self.field = field
         self.cookie = cookie
         self.names = _judge(field, cookie)  # tells whether a value there names somebody
-        self._pairs = re.compile(rb"(?:^|;)[ \t]*" + re.escape(cookie) + rb"=([^;]*)")
+        self.pairs = re.compile(rb";[ \t]*+" + re.escape(cookie) + rb"=([^;]*+)")  # in a field with ";" before it
 
     def values(self, fields: Fields) -> list[bytes]:
         """Return what stands there, with or without a meaning.
@@ -53,7 +53,7 @@ class Name:
         found = fields.all(self.field)
         if not self.cookie or sum([line.count(b";") for line in found]) >= _MOST_PAIRS:
             return found
-        return [value.strip() for line in found for value in self._pairs.findall(line)]
+        return [value.strip() for line in found for value in self.pairs.findall(b";" + line)]
 
     def parts(self, fields: Fields) -> Iterator[bytes]:
         """Yield everything that may name somebody there, each cookie by itself: more than `names` goes by.

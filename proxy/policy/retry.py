@@ -10,6 +10,8 @@ from proxy.message import IDEMPOTENT_METHODS, SAFE_METHODS, Failure, Outcome, Re
 from proxy.policy.classify import Verdict, classify
 from proxy.policy.routing import Idempotency, RetryRules, Route
 
+_LONGEST_DATE = 64  # bytes; each form of RFC 9110 section 5.6.7 is shorter
+
 
 class Again(NamedTuple):
     """Ask again after `delay_s`."""
@@ -212,7 +214,7 @@ def sent_once(route: Route, request: Request) -> bool:
 def retry_after(outcome: Outcome, wall: float) -> float | None:
     """Return the seconds asked for by either form of Retry-After; None if absent, invalid or past."""
     value = outcome.fields.get(b"retry-after") if isinstance(outcome, Response) else None
-    if value is None:
+    if value is None or len(value) > _LONGEST_DATE:
         return None
     if value.isdigit():
         return float(value) if len(value) < 10 else None

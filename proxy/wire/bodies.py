@@ -17,7 +17,7 @@ _SIZE_LIMIT = 15  # digits that count
 _EXTENSION = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _SIZES = {spelt: size for size in range(1, 256) for spelt in (b"%x" % size, b"%X" % size)}  # of small plain chunks
 # A run of chunks of 1 to 15 bytes. Those of 2 and more hold no LF here, so a CRLF never stands within their data.
-_SHORT = (rb"1\r\n(?s:.)\r\n", *(rb"%x\r\n[^\n]{%d}\r\n" % (size, size) for size in range(2, 16)))
+_SHORT = (rb"1\r\n[\x00-\xff]\r\n", *(rb"%x\r\n[^\n]{%d}\r\n" % (size, size) for size in range(2, 16)))
 _SHORT_RUN = re.compile(b"(?:" + b"|".join(_SHORT) + b")++")
 _BETWEEN_RUNS = 32  # chunks taken one by one before another run is looked for
 _CRLF = b"\r\n"

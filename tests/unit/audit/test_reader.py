@@ -218,3 +218,16 @@ def test_a_file_gzipped_between_listing_and_reading_is_read_all_the_same(rotated
     rotated.with_name("audit.jsonl.1.gz").write_bytes(gzip.compress(plain.read_bytes()))
     plain.unlink()
     assert [number_of(record) for record in records(trail, unexpected)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_an_endless_line_is_passed_by_a_tail_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line without an end is read in pieces: what follows it is shown, and what was read is not read again."""
+    monkeypatch.setattr("proxy.audit.reader.MAX_LINE", 1_000)
+    file = tmp_path / "audit.jsonl"
+    lines_ = sealed(2)
+    file.write_bytes(lines_[0] + b"x" * 5_500)
+    follow = tail(trails(file)[0], Query(), 10, lambda: None)
+    assert [record.line.data for record in next(follow)] == [lines_[0]]
+    with file.open("ab") as stream:
+        stream.write(b"\n" + lines_[1])
+    assert [record.line.data for record in next(follow)] == [lines_[1]]

@@ -60,3 +60,12 @@ def test_nothing_is_laid_through_a_value_that_is_no_table() -> None:
     document = Document("listen = 5")
     document.lay(("listen", "address"), "x", "VARIABLE")
     assert document.data == {"listen": 5}
+
+
+def test_what_the_file_says_below_a_key_that_was_laid_over_is_no_origin() -> None:
+    document = Document("[a]\nb = {c = 1}\nd = 2\n[e]\nf = 3\n", "file")
+    document.lay(("a", "b"), {"c": 2}, "VARIABLE")
+    assert document.where(("a", "b", "c")) == document.where(("a", "b")) == "VARIABLE"
+    assert document.where(("a", "d")) == "file:3"
+    document.lay(("e",), {"f": 4}, "OPTION")
+    assert document.where(("e", "f")) == "OPTION"

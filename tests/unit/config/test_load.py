@@ -107,3 +107,25 @@ def test_whatever_is_written_loads_or_is_refused_in_words(written: dict[str, obj
     told = problems_of({"upstream": "http://b"}, environ)
     assert told is None or told
     assert all(problem.message and "\n" not in str(problem) for problem in told or ())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x = " + "[" * 5_000 + "]" * 5_000, "it is nested too deeply"),
+        ("x = " + "{a = " * 400 + "1" + "}" * 400, "it is nested too deeply"),
+        (".".join(["a"] * 20_000) + " = 1", "it is nested too deeply"),
+        ("[" + ".".join(["a"] * 100) + "]", "it is nested too deeply"),
+        ("x = " + "9" * 5_000, "5000 digits"),
+    ],
+)
+def test_what_python_cannot_hold_is_refused_in_words(problems: Problems, text: str, said: str) -> None:
+    (problem,) = problems(text)
+    assert said in problem
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[" * 100 + "]" * 100, "9" * 5_000])
+def test_a_variable_that_python_cannot_hold_is_refused_in_words(problems: Problems, text: str) -> None:
+    environ = {"BACKSTAY_UPSTREAMS__A__URL": "http://a", "BACKSTAY_DEFAULTS__TOTAL_TIMEOUT": text}
+    (problem,) = problems("", environ)
+    assert problem.startswith("BACKSTAY_DEFAULTS__TOTAL_TIMEOUT: defaults.total_timeout: ")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from proxy.inject.documents import InjectError
+from proxy.inject.documents import InjectError, Stream
 from proxy.inject.inject import inject, uninject
 from proxy.inject.sidecar import Options
 from tests.unit.inject.manifests import (
@@ -156,3 +156,8 @@ def test_what_cannot_be_done_is_one_line(text: str, options: Options, line: str)
         inject(text, options)
     assert line in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_document_nested_too_deeply_is_refused_in_words() -> None:
+    with pytest.raises(InjectError, match="line 1: this document is nested too deeply"):
+        Stream("".join(" " * level + "a:\n" for level in range(1_000)))
