@@ -16,6 +16,7 @@ from proxy.config.settings import Settings
 from proxy.observe.logging import configure
 from proxy.observe.queued_output import drain_standard_streams
 from proxy.signals import ProcessSignals
+from proxy.wire.descriptors import raise_limit, too_few
 
 ABORTED = 128 + signal.SIGTERM  # the status of a start that had to be cut off
 OVERDUE = 1  # the status of an end that had to be cut off
@@ -121,7 +122,15 @@ def serve(
     `lines_dropped` returns how many lines of the log were lost, for the metric.
     """
     configure(settings.log.level, settings.log.format)
+    _open_files(settings)
     return uvloop.run(_attached(settings, load_again, signals, lines_dropped))
+
+
+def _open_files(settings: Settings) -> None:
+    """Have as many open files as this process may, and say where that is too few for the connections it takes."""
+    detail = too_few(raise_limit(), settings.listen.max_connections)
+    if detail is not None:
+        log.warning("few_open_files", detail=detail)
 
 
 async def _attached(

@@ -11,6 +11,8 @@ from itertools import chain, zip_longest
 from typing import NamedTuple, TypeVar, cast
 from urllib.parse import unquote
 
+from proxy.wire.descriptors import is_certain, lacking
+
 P = TypeVar("P")  # a protocol as asyncio calls its methods, whatever it inherits from
 
 HEAD_START_S = 0.25  # of each address before the next is tried beside it (RFC 8305 section 5)
@@ -67,7 +69,7 @@ class Dialer:
         attempts = [partial(self._reach, make, host) for host in hosts]
         winner, _, errors = await staggered_race(attempts, HEAD_START_S)
         if winner is None:
-            raise next(error for error in errors if error is not None)
+            raise _telling([error for error in errors if error is not None])
         return cast(P, winner)
 
     async def _reach(self, make: Callable[[], P], host: str) -> P:
@@ -77,6 +79,16 @@ class Dialer:
             as_protocol(make), host, address.port, ssl=self.tls, server_hostname=name
         )  # fmt: skip
         return cast(P, made[1])
+
+
+def _telling(errors: list[Exception]) -> Exception:
+    """Return the error that says most: our own want, then what a backend did, then that an address had no way to it.
+
+    A machine without IPv6 has no way to `::1`, which says nothing of what refused at 127.0.0.1.
+    """
+    ours = [error for error in errors if isinstance(error, OSError) and is_certain(error)]
+    theirs = [error for error in errors if not isinstance(error, OSError) or lacking(error) is None]
+    return (ours or theirs or errors)[0]
 
 
 def as_protocol(make: Callable[[], object]) -> Callable[[], asyncio.Protocol]:

@@ -1,6 +1,7 @@
 """The backend as the exchange sees it: its address, its keep-alive connections, and how a request is put to it."""
 
 import asyncio
+import logging
 import socket
 import ssl
 from collections import deque
@@ -10,6 +11,7 @@ from proxy.fields import Lines, encoded
 from proxy.message import Failure, Framing, Outcome, Request
 from proxy.parts import Interim
 from proxy.wire.crossing import HOP_BY_HOP, hop_only
+from proxy.wire.descriptors import lacking
 from proxy.wire.dial import Address, Dialer
 from proxy.wire.forwarding import Forwarding
 from proxy.wire.heads import encode_head
@@ -18,6 +20,8 @@ from proxy.wire.tls import client_context
 from proxy.wire.turns import Outgoing
 from proxy.wire.upstream import STALE, UpstreamConnection
 
+_log = logging.getLogger("backstay.wire")
+COMPLAINS_EVERY_S = 10.0  # about what of ours is used up: it is used up for every request
 DIALS = 64  # at once: in a burst a connection that comes free is sooner there than the thousandth new one
 
 
@@ -35,6 +39,7 @@ class UpstreamPool:
         self._all: set[UpstreamConnection] = set()
         self._taken = 0  # connections there are, and those being made
         self._dialing = 0
+        self._complains_at = 0.0
         self._line: deque[_Place] = deque()
         self._dialer = Dialer(address)
         if address.secure:
@@ -121,16 +126,8 @@ class UpstreamPool:
             async with asyncio.timeout(min(timeout_s, self.rules.connect_timeout_s)):
                 made = await self._dialer.dial(lambda: UpstreamConnection(self))
                 connection = made if made.usable else Failure(Reason.CONNECTION_TERMINATED, sent=False)
-        except TimeoutError:
-            connection = Failure(Reason.CONNECTION_TIMEOUT, sent=False)
-        except socket.gaierror:
-            connection = Failure(Reason.DNS_ERROR, sent=False)
-        except ssl.SSLCertVerificationError as error:
-            connection = Failure(Reason.TLS_CERTIFICATE, sent=False, detail=error.verify_message)
-        except ssl.SSLError as error:
-            connection = Failure(Reason.TLS_PROTOCOL, sent=False, detail=error.reason or "")
-        except OSError:
-            connection = Failure(Reason.CONNECTION_REFUSED, sent=False)
+        except OSError as error:
+            connection = self._unconnected(error)
         finally:
             self._dialing -= 1
             if isinstance(connection, UpstreamConnection):
@@ -139,6 +136,17 @@ class UpstreamPool:
                 self._free_place()
             self._let_next_dial()
         return connection
+
+    def _unconnected(self, error: OSError) -> Failure:
+        """Return why no connection was made; say in the log, now and then, what of ours was used up."""
+        ours = lacking(error)
+        if ours is None:
+            return _of_the_backend(error)
+        if self.tick >= self._complains_at:
+            self._complains_at = self.tick + COMPLAINS_EVERY_S
+            where = self.address.path or self.address.authority.decode("ascii")
+            _log.warning("no connection to %s: %s", where, ours.detail)
+        return ours
 
     def _let_next_dial(self) -> None:
         """Let the next in line open a connection, where no more than `DIALS` are being opened."""
@@ -201,6 +209,19 @@ _NO_CONNECTION = Failure(
     Reason.CONNECTION_LIMIT, sent=False, detail="no connection came free in time", retry_after_s=1.0
 )
 _QUEUE_FULL = _NO_CONNECTION._replace(detail="the queue for a connection is full")
+
+
+def _of_the_backend(error: OSError) -> Failure:
+    """Return what kept the backend from being reached."""
+    if isinstance(error, TimeoutError):
+        return Failure(Reason.CONNECTION_TIMEOUT, sent=False)
+    if isinstance(error, socket.gaierror):
+        return Failure(Reason.DNS_ERROR, sent=False)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return Failure(Reason.TLS_CERTIFICATE, sent=False, detail=error.verify_message)
+    if isinstance(error, ssl.SSLError):
+        return Failure(Reason.TLS_PROTOCOL, sent=False, detail=error.reason or "")
+    return Failure(Reason.CONNECTION_REFUSED, sent=False)
 
 
 def _give(place: _Place, given: UpstreamConnection | Failure | None) -> bool:

@@ -1,7 +1,9 @@
 """The backend's connections: which are used again, which never, and how many there may be (W15, W16)."""
 
 import asyncio
+import errno
 import math
+import resource
 import socket
 from collections.abc import Callable
 from typing import cast
@@ -208,6 +210,58 @@ async def test_a_dead_address_does_not_stop_a_living_one(monkeypatch: pytest.Mon
     protocol = await soon(dialer.dial(asyncio.Protocol))
     assert isinstance(protocol, asyncio.Protocol)
     server.close()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        (errno.EADDRNOTAVAIL, errno.ECONNREFUSED, Reason.CONNECTION_REFUSED),
+        (errno.ECONNREFUSED, errno.EADDRNOTAVAIL, Reason.CONNECTION_REFUSED),
+        (errno.EADDRNOTAVAIL, errno.EADDRNOTAVAIL, Reason.CONNECTION_LIMIT),
+        (errno.ECONNREFUSED, errno.EMFILE, Reason.CONNECTION_LIMIT),
+        (errno.EMFILE, errno.ECONNREFUSED, Reason.CONNECTION_LIMIT),
+    ],
+)
+async def test_a_names_addresses_are_judged_together(
+    first: int, second: int, told: Reason, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No way to `::1` without IPv6 hides no refusal at 127.0.0.1; without a descriptor nothing is known of either."""
+    errors = {"::1": first, "127.0.0.1": second}
+
+    async def resolved(_: Dialer) -> list[tuple[int, str]]:
+        return [(socket.AF_INET6, "::1"), (socket.AF_INET, "127.0.0.1")]
+
+    async def reach(_: Dialer, make: Callable[[], object], host: str) -> object:
+        raise OSError(errors[host], "no connection")
+
+    monkeypatch.setattr(Dialer, "_resolve", resolved)
+    monkeypatch.setattr(Dialer, "_reach", reach)
+    failure = await soon(UpstreamPool(Address.of("http://backend.example:1"), PoolRules()).connect(1.0))
+    assert isinstance(failure, Failure)
+    assert failure.reason is told
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:{port}", "http://localhost:{port}"])
+async def test_out_of_descriptors_is_no_failure_of_the_backends(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The sidecar says what it lacks, in the answer and once in the log; then it connects again."""
+    backend = await Backend(split=False).start()
+    pool = UpstreamPool(Address.of(url.format(port=backend.port)), PoolRules(connect_timeout_s=5.0))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # a new descriptor has a higher number
+    try:
+        failures = [await soon(pool.connect(5.0)) for _ in range(3)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    for failure in failures:
+        assert isinstance(failure, Failure)
+        assert (failure.reason, failure.retry_after_s) == (Reason.CONNECTION_LIMIT, 1.0)
+        assert "file descriptor" in failure.detail
+    assert len(caplog.records) == 1
+    connection = await soon(pool.connect(5.0))
+    assert isinstance(connection, UpstreamConnection)
+    pool.close()
+    await until(lambda: pool.empty)
+    await backend.close()
 
 
 async def test_a_pool_that_a_reload_retired_still_ends_what_fell_silent(wire: Wire) -> None:
