@@ -33,7 +33,7 @@ def attempts(wire: Wire) -> int:
 @pytest.mark.parametrize("asking", [CREATE, LOAD])
 async def test_a_number_above_599_is_an_answer(start: Start, asking: bytes, status: int) -> None:
     """It goes to the client with its reason and body, is asked for once, and is no failure of the backend's."""
-    wire = await start(more=KEYED, upstream="[upstreams.backend.breaker]\nfailure_threshold = 1")
+    wire = await start(more=KEYED, upstream="breaker = { failure_threshold = 1 }")
     client, backend, _ = await wire.asked(asking)
     await backend.say(b"HTTP/1.1 %d Own Number\r\nX-Own: 1\r\nContent-Length: 2\r\n\r\nhi" % status)
     answer = await client.message()
