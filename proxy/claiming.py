@@ -4,7 +4,7 @@ from typing import assert_never
 
 from proxy.bag import OUT_OF_TIME
 from proxy.errors import Reason, Refusal
-from proxy.policy import claims
+from proxy.policy import answers, claims
 from proxy.policy.attempts import effect, effect_of
 from proxy.policy.claims import Answer, Ask, Claim, Held, Mine, Misuse, Settled, Standing, TakeOver, Untold, Wait
 from proxy.policy.coalescing import Flight, given_in_person
@@ -35,7 +35,9 @@ class Claiming(Recovering):
             return None
         self.identity = self._wiring.identifier.identify(self.request, self.subject.value)
         claim = claims.of_key(route, self.request, self.identity.principal, key, self.holder)
-        standing = await parts.claims.claim(claim)
+        standing = await parts.claims.claim(claim, remaining(self._until, parts.clock.now()) / 2)
+        if isinstance(standing, Untold) and not route.store_required:
+            standing = await parts.claims.alone(claim)
         waits = isinstance(claims.judge(claim, standing, route), Wait)
         if waits and parts.flights.has(self.identity.question):
             self._note("joined")
@@ -44,7 +46,7 @@ class Claiming(Recovering):
 
     def _require_store(self) -> None:
         if self.route.store_required and not self._parts.store.up:
-            detail = "the store that this route requires cannot be reached; try again shortly"
+            detail = answers.problem_of(claims.STORE_GONE.outcome).detail
             raise Refusal(503, "store", detail, closes=False, error=Reason.UNRECORDED)
 
     async def _ask_once(self, flight: Flight | None) -> Result:
@@ -107,8 +109,8 @@ class Claiming(Recovering):
         self._note("claimed" if isinstance(standing, Mine) else "untold")
 
     def _given(self, standing: Standing, result: Result) -> Result:
-        if result is claims.UNKNOWN:
-            self._note("unknown")
+        if result is claims.UNKNOWN or result is claims.STORE_GONE:
+            self._note("unknown" if result is claims.UNKNOWN else "untold")
         elif isinstance(standing, Settled) and standing.ttl_s:
             self._note("replayed")
             self.alone_because = "replayed"

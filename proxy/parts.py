@@ -99,8 +99,12 @@ class Claims(Protocol):
         """Tell whether other replicas claim here too, so that flights are worth a claim."""
         ...
 
-    async def claim(self, claim: Claim) -> Standing:
-        """Take the claim if it is free; return how it stands."""
+    async def claim(self, claim: Claim, within_s: float = 0.0) -> Standing:
+        """Take the claim if it is free; return how it stands. A store that blinks is waited for, for `within_s`."""
+        ...
+
+    async def alone(self, claim: Claim) -> Standing:
+        """Take the claim for this process alone, where the store cannot tell; return how it stands here."""
         ...
 
     async def wait(self, claim: Claim, held: Held, within_s: float) -> Standing | None:

@@ -111,6 +111,12 @@ UNKNOWN = Result(
     )
 )
 
+STORE_GONE = Result(
+    Failure(
+        Reason.UNRECORDED, sent=False, detail="the store that this route requires cannot be reached; try again shortly"
+    )
+)
+
 
 def of_key(route: Route, request: Request, principal: bytes, key: Key, holder: Holder = ANYBODY) -> Claim:
     """Return the claim of a client's key: principal, route and key (I3)."""
@@ -127,7 +133,9 @@ def of_flight(route: Route, question: bytes, key: Key | None) -> Claim:
 
 def judge(claim: Claim, standing: Standing, route: Route) -> Judgement:
     """Return what a claim's standing means for this request."""
-    if isinstance(standing, Mine | Untold):
+    if isinstance(standing, Untold):
+        return untold(route)
+    if isinstance(standing, Mine):
         return Ask()
     if standing.fingerprint != claim.fingerprint:
         return Misuse()
@@ -138,9 +146,14 @@ def judge(claim: Claim, standing: Standing, route: Route) -> Judgement:
     return TakeOver(standing) if repeatable(route, standing.key) else Answer(UNKNOWN)
 
 
+def untold(route: Route) -> Judgement:
+    """Return what to do where the store cannot tell."""
+    return Answer(STORE_GONE) if route.store_required else Ask()
+
+
 def bereft(route: Route, held: Held) -> Judgement:
     """Return what to do when the store went down while somebody else was asking."""
-    return _instead(route, held.key)
+    return Answer(STORE_GONE) if route.store_required else _instead(route, held.key)
 
 
 def repeatable(route: Route, key: str) -> bool:

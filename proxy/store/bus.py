@@ -2,17 +2,22 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import orjson
 import structlog
+from redis.asyncio.client import PubSub
+from redis.exceptions import ConnectionError as Disconnected
 
 from proxy.clock import Clock
-from proxy.store.line import Line
+from proxy.store.line import Argument, Line
 from proxy.store.link import UNREACHABLE, Link, StoreDown
 
 RECONNECT_S = 0.25
 CONNECT_S = 1.0
+PROBE_S = 1.0  # a Redis that refuses writes is noticed within this time, also where nobody writes
+SILENT = 3  # probes without any word, a connection's own pong included
 
 News = dict[str, Any]
 log = structlog.get_logger("backstay.store")
@@ -21,8 +26,9 @@ log = structlog.get_logger("backstay.store")
 class Bus:
     """One task that listens, and takes the link up whenever it has reached Redis.
 
-    `on_news` is given every word of another replica; `on_return` is called when Redis is reached again, before anybody
-    reads from it. A landing wakes whoever waits for its token, and everybody when the link goes down.
+    `on_news` is given every word of another replica; what `on_return` returns is carried out when Redis is reached
+    again, before anybody reads from it. A landing wakes whoever waits for its token, and everybody when the link goes
+    down.
     """
 
     def __init__(self, link: Link, line: Line, name: str, clock: Clock) -> None:
@@ -37,7 +43,7 @@ class Bus:
         self._reached_before = False
         self.scripts: list[str] = []
         self.on_news: Callable[[News], None] = lambda news: None
-        self.on_return: Callable[[], None] = lambda: None
+        self.on_return: Callable[[], tuple[tuple[Argument, ...], ...]] = lambda: ()
         link.when_down = self._down
 
     async def start(self) -> None:
@@ -82,8 +88,7 @@ class Bus:
                 self._link.reached()
                 tried.set()
                 listening = True
-                async for message in pubsub.listen():
-                    self._heard(message)
+                await self._hear_all(pubsub)
         except StoreDown:
             return listening  # counted where it happened
         except UNREACHABLE as error:
@@ -91,20 +96,36 @@ class Bus:
                 self._link.failed("listen", error)
         return listening
 
+    async def _hear_all(self, pubsub: PubSub) -> None:
+        """Hear what comes; where nothing does, see that Redis is there and accepts writes. Raise Disconnected."""
+        silent = 0
+        while silent <= SILENT:
+            message = await pubsub.get_message(timeout=PROBE_S)
+            if message is not None:
+                silent = 0
+                self._heard(message)
+                continue
+            silent += 1
+            await pubsub.ping()
+            with suppress(StoreDown):  # which the link has counted
+                await self._line.ask("probe", *self._probe())
+        raise Disconnected("the connection that is listened on has fallen silent")
+
+    def _probe(self) -> tuple[Argument, ...]:
+        """Return a write that changes nothing. A Redis that refuses it is no working store."""
+        return "SET", self._link.key("probe", self._name), "", "PX", 1000
+
     async def _catch_up(self) -> None:
-        """Do what could not be done while Redis was away, before anybody reads from it again."""
-        if self._reached_before:
-            self.on_return()
+        """Do what could not be done while Redis was away, before anybody reads from it again. Raise StoreDown."""
+        await self._line.catch_up(self._probe(), *(self.on_return() if self._reached_before else ()))
         self._reached_before = True
-        await self._line.catch_up()
 
     def _heard(self, message: dict[str, Any]) -> None:
         data = message["data"]
         if message["type"] != "message" or not isinstance(data, bytes):
             return
         if message["channel"] == self.landed_channel.encode():
-            for landing in self._landings.pop(data.decode(), ()):
-                _wake(landing)
+            self.landed(data.decode())
             return
         news = orjson.loads(data)
         if news.pop("from") != self._name:
@@ -139,6 +160,11 @@ class Bus:
         landing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._landings.setdefault(token, []).append(landing)
         return landing
+
+    def landed(self, token: str) -> None:
+        """Wake those of this process who wait for `token`."""
+        for landing in self._landings.pop(token, ()):
+            _wake(landing)
 
     def forget(self, token: str, landing: asyncio.Future[None]) -> None:
         """Take back an interest in a landing."""

@@ -35,18 +35,32 @@ class LocalClaims:
     def __len__(self) -> int:
         return len(self._pending) + len(self._settled)
 
-    async def claim(self, claim: Claim) -> Standing:
-        """Take the claim if it is free; return how it stands."""
+    async def claim(self, claim: Claim, within_s: float = 0.0) -> Standing:
+        """Take the claim if it is free; return how it stands, at once."""
         return self._claim(claim)
+
+    async def alone(self, claim: Claim) -> Standing:
+        """Do the same: this process is all there is."""
+        return self._claim(claim)
+
+    def settled(self, claim: Claim) -> Settled | None:
+        """Return what was answered, if that is known."""
+        now = self._clock.now()
+        kept = self._settled.get(claim.name, now)
+        return None if kept is None else kept.value._replace(ttl_s=kept.until - now)
+
+    def remember(self, claim: Claim, result: Result | None) -> Settled:
+        """Keep what was answered for later ones, within bounds."""
+        settled, now = _settled(claim, result), self._clock.now()
+        self._settled.put(claim.name, settled, _size(settled), now + claim.keep_s, now, claim.holder)
+        return settled
 
     def _claim(self, claim: Claim) -> Standing:
         pending = self._pending.get(claim.name)
         if pending is not None:
             return pending.held
-        now = self._clock.now()
-        kept = self._settled.get(claim.name, now)
-        if kept is not None:
-            return kept.value._replace(ttl_s=kept.until - now)
+        if (settled := self.settled(claim)) is not None:
+            return settled
         self._count += 1
         token = str(self._count)
         self._pending[claim.name] = _Pending(Held(claim.fingerprint, claim.key, token))
@@ -76,18 +90,24 @@ class LocalClaims:
     async def settle(self, claim: Claim, mine: Mine, result: Result | None, *, keep: bool) -> None:
         """Give the answer to all who wait; keep it for later ones, or free the claim."""
         pending = self._pending.pop(claim.name)
-        whole = result is None or not isinstance(result.outcome, Response) or result.outcome.whole
-        settled = Settled(claim.fingerprint, claim.key, result if whole else None, 0.0)
+        settled = self.remember(claim, result) if keep else _settled(claim, result)
         for waiting in pending.waiting:
             _tell(waiting, settled)
-        if keep:
-            now = self._clock.now()
-            self._settled.put(claim.name, settled, _size(settled), now + claim.keep_s, now, claim.holder)
 
     def let_go(self, claim: Claim, mine: Mine, *, asked: bool) -> None:
         """Free the claim; the first of those who wait has it next."""
         for waiting in self._pending.pop(claim.name).waiting:
             _tell(waiting, True)
+
+
+def is_here(token: str) -> bool:
+    """Tell whether a claim is one of this process alone."""
+    return token.isdigit()  # those of Redis begin with a replica's name
+
+
+def _settled(claim: Claim, result: Result | None) -> Settled:
+    whole = result is None or not isinstance(result.outcome, Response) or result.outcome.whole
+    return Settled(claim.fingerprint, claim.key, result if whole else None, 0.0)
 
 
 def _tell(waiting: _Waiting, what: Settled | bool) -> None:

@@ -5,15 +5,18 @@ A burst of a hundred claims costs one round trip; with a connection for each it 
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from typing import Any
 
 from redis.exceptions import RedisError
 
+from proxy.store.health import refuses
 from proxy.store.link import Link, StoreDown
 
 BATCH = 256
-ERRANDS = 10_000  # that are remembered while Redis is away; the oldest give way
+BATCH_BYTES = 1_048_576  # what Redis is sent at once takes it well under a millisecond to read
+ERRANDS = 10_000  # that are remembered while Redis is away,
+ERRAND_BYTES = 16_777_216  # and their bytes together; the oldest give way
 
 Argument = bytes | str | int
 
@@ -21,11 +24,51 @@ Argument = bytes | str | int
 class _Command:
     """One command, and who waits for its answer: nobody, for an errand."""
 
-    __slots__ = ("answer", "arguments")
+    __slots__ = ("answer", "arguments", "size")
 
     def __init__(self, arguments: tuple[Argument, ...], answer: "asyncio.Future[Any] | None") -> None:
         self.arguments = arguments
         self.answer = answer
+        self.size = sum(len(argument) for argument in arguments if not isinstance(argument, int))
+
+
+class _Queue:
+    """What waits to be sent, and its size in bytes."""
+
+    __slots__ = ("_commands", "size")
+
+    def __init__(self) -> None:
+        self._commands: deque[_Command] = deque()
+        self.size = 0
+
+    def __len__(self) -> int:
+        return len(self._commands)
+
+    def add(self, command: _Command) -> None:
+        """Add a command at the end."""
+        self._commands.append(command)
+        self.size += command.size
+
+    def take(self) -> _Command:
+        """Take the oldest command."""
+        command = self._commands.popleft()
+        self.size -= command.size
+        return command
+
+    def take_batch(self) -> list[_Command]:
+        """Take what goes out together: at least one command."""
+        batch = [self.take()]
+        size = batch[0].size
+        while self._commands and len(batch) < BATCH and size + self._commands[0].size <= BATCH_BYTES:
+            batch.append(self.take())
+            size += batch[-1].size
+        return batch
+
+    def put_back(self, commands: Iterable[_Command]) -> None:
+        """Put the errands among these before all others, in their order; nobody waits for them any longer."""
+        for command in reversed([command for command in commands if command.answer is None]):
+            self._commands.appendleft(command)
+            self.size += command.size
 
 
 class Line:
@@ -33,29 +76,41 @@ class Line:
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._queue: deque[_Command] = deque()
+        self._queue = _Queue()
         self._pump: asyncio.Task[None] | None = None
 
     async def ask(self, operation: str, *arguments: Argument) -> Any:
         """Return a command's answer within the link's limit. Raise StoreDown."""
-        return await self._link.run(operation, lambda: self._ask(arguments))
+        if not self._link.up:
+            raise StoreDown(operation)
+        try:
+            return await self._link.in_time(self._ask(arguments))
+        except TimeoutError:
+            self._link.late(operation)
+            raise StoreDown(operation) from None
 
     def _ask(self, arguments: tuple[Argument, ...]) -> "asyncio.Future[Any]":
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Command(arguments, answer))
+        self._queue.add(_Command(arguments, answer))
         self._wake()
         return answer
 
     def errand(self, *arguments: Argument) -> None:
         """Have a command carried out soon; after an outage, if there is one. Nobody waits for it."""
-        if len(self._queue) >= ERRANDS:
-            _give(self._queue.popleft(), StoreDown("the queue is full"))
-        self._queue.append(_Command(arguments, None))
+        command = _Command(arguments, None)
+        while self._queue and (len(self._queue) >= ERRANDS or self._queue.size + command.size > ERRAND_BYTES):
+            _give(self._queue.take(), StoreDown("the queue is full"))
+        self._queue.add(command)
         if self._link.up:
             self._wake()
 
-    async def catch_up(self) -> None:
-        """Carry out what could not be while Redis was away. Raise StoreDown."""
+    async def catch_up(self, *first: tuple[Argument, ...]) -> None:
+        """Carry out these commands and then what could not be while Redis was away. Raise StoreDown.
+
+        They are not remembered where they fail.
+        """
+        if await self._send([_Command(arguments, None) for arguments in first]):
+            raise StoreDown("refused")
         while self._queue:
             await self._send_batch()
 
@@ -68,21 +123,34 @@ class Line:
             try:
                 await self._send_batch()
             except StoreDown:
-                return  # errands stay; the listener has them sent when Redis is back
+                continue  # errands stay: they go with the next batch, or once the listener has reached Redis again
 
     async def _send_batch(self) -> None:
-        batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
+        batch = self._queue.take_batch()
+        try:
+            refused = await self._send(batch)
+        except StoreDown:
+            self._queue.put_back(batch)
+            raise
+        if refused:
+            self._queue.put_back(refused)
+            raise StoreDown("refused")
+
+    async def _send(self, batch: list[_Command]) -> list[_Command]:
+        """Carry out commands; return those that Redis refuses for now. Raise StoreDown."""
         try:
             answers = await self._link.try_anyway("send", lambda: self._execute(batch))
         except StoreDown:
-            self._queue.extendleft(command for command in reversed(batch) if command.answer is None)
             for command in batch:
                 _give(command, StoreDown("send"))
             raise
+        refused: list[_Command] = []
         for command, answer in zip(batch, answers, strict=True):
             if isinstance(answer, RedisError):
                 self._link.failed("send", answer)
+                refused += [command] if refuses(answer) else []
             _give(command, answer)
+        return refused
 
     def _execute(self, batch: list[_Command]) -> Awaitable[list[Any]]:
         pipeline = self._link.client.pipeline(transaction=False)

@@ -1,4 +1,4 @@
-"""One Redis, and whether it answers. A request waits for it 50 ms (store.timeout), and not at all while it is down."""
+"""One Redis, as commands reach it. One is given 50 ms (store.timeout), and none is sent while the store is down."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,9 +13,14 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import RedisError
 
+from proxy.errors import StartError
+from proxy.store.health import Health, State, cure
+
 T = TypeVar("T")
 
 CONNECTIONS = 16
+BLINK_S = 1.0  # an outage that lasts for longer is no blink
+AGAIN_S = 0.01  # between two tries of a command that failed at once
 _STEP_S = 0.005
 UNREACHABLE = (RedisError, OSError, TimeoutError, RuntimeError)  # the last is uvloop's word for a closed connection
 _CLOSED = (Disconnected, ConnectionError, RuntimeError)
@@ -58,29 +63,30 @@ class Patience:
 class Link:
     """The connections to one Redis.
 
-    The first command that fails takes the link down, and then nobody asks until its listener has reached Redis again:
-    an outage costs each request nothing. `on_error` counts every failure; the log has one line for each change.
+    While it is down nobody asks until its listener has reached it again: an outage costs each request nothing.
+    `on_error` counts every failure; the log has one line for each change.
     """
 
     def __init__(self, url: str, namespace: str, limit_s: float, on_error: Callable[[str], None]) -> None:
-        pool = BlockingConnectionPool.from_url(
-            url, max_connections=CONNECTIONS, timeout=None, retry=Retry(NoBackoff(), 0), socket_connect_timeout=1.0
-        )  # fmt: skip
+        """Take the store's URL. Raises StartError for one that cannot be one."""
         self._namespace = namespace
         self._limit_s = limit_s
         self.cache = RedisCache(
-            connection_pool_class=lambda **_: pool, namespace=namespace, timeout=0,
+            connection_pool_class=lambda **_: _pool(url), namespace=namespace, timeout=0,
             serializer=NullSerializer(encoding=None),
         )  # fmt: skip
         self.client: Redis = self.cache.client
         self.when_down: Callable[[], None] | None = None
         self._on_error = on_error
-        self._up = False
+        self._health = Health(limit_s)
+        self._reached_before = False
+        self._down_since = 0.0
+        self._waiting: set[asyncio.Future[None]] = set()
 
     @property
     def up(self) -> bool:
-        """Tell whether it answered last time."""
-        return self._up
+        """Tell whether it works, as far as is known."""
+        return self._health.state is State.UP
 
     def key(self, *parts: str) -> str:
         """Return a key in our namespace."""
@@ -88,26 +94,36 @@ class Link:
 
     async def run(self, operation: str, command: Callable[[], Awaitable[T]]) -> T:
         """Return what a command brings within the limit. Raise StoreDown, at once while the link is down."""
-        if not self._up:
+        if not self.up:
             raise StoreDown(operation)
         return await self.try_anyway(operation, command)
 
     async def try_anyway(self, operation: str, command: Callable[[], Awaitable[T]]) -> T:
-        """Run a command whether the link is up or not; a failure takes it down.
+        """Run a command whether the link is up or not, and count how it ended.
 
         A command that met a closed connection is run once more, on a new one: Redis, or what stands before it, closes
         connections that were idle. So `command` may be called twice, and what it does twice must be done once.
         """
         try:
-            async with asyncio.timeout(None) as limit:
-                patience = Patience(limit, self._limit_s)
-                try:
-                    return await self._run_again(command) if self._up else await command()
-                finally:
-                    patience.end()
+            found = await self.in_time(self._run_again(command) if self.up else command())
         except UNREACHABLE as error:
             self.failed(operation, error)
             raise StoreDown(operation) from error
+        self._health.answered()
+        return found
+
+    async def in_time(self, awaited: Awaitable[T]) -> T:
+        """Return what is awaited within the limit. Raise TimeoutError."""
+        async with asyncio.timeout(None) as limit:
+            patience = Patience(limit, self._limit_s)
+            try:
+                return await awaited
+            finally:
+                patience.end()
+
+    def late(self, operation: str) -> None:
+        """Count what had to go on without an answer; the commands that it waited for count for the state."""
+        self._on_error(operation)
 
     async def _run_again(self, command: Callable[[], Awaitable[T]]) -> T:
         try:
@@ -117,20 +133,62 @@ class Link:
             return await command()
 
     def failed(self, operation: str, error: Exception) -> None:
-        """Count a failure, and take the link down."""
+        """Count a failure, and take the link down where it is one too many."""
         self._on_error(operation)
-        if self._up:
-            self._up = False
-            log.warning("store_down", operation=operation, error=str(error) or type(error).__name__)
-            if self.when_down is not None:
-                self.when_down()
+        now = asyncio.get_running_loop().time()
+        if not self._health.failed(error, now):
+            return
+        self._down_since = now
+        text, help_ = str(error) or type(error).__name__, cure(error, reached_before=self._reached_before)
+        log.warning("store_down", operation=operation, error=text, **({"cure": help_} if help_ else {}))
+        if self.when_down is not None:
+            self.when_down()
 
     def reached(self) -> None:
         """Take the link up."""
-        if not self._up:
-            self._up = True
+        self._reached_before = True
+        if self._health.reached():
             log.info("store_up")
+            waiting, self._waiting = self._waiting, set()
+            for one in waiting:
+                if not one.done():
+                    one.set_result(None)
+
+    async def back(self, until: float) -> bool:
+        """Wait for a moment if the link is up, else until it is, at most until the loop's time `until`; tell if it is.
+
+        Only a blink is waited for: one that has been down for long, or was never up, is not expected back.
+        """
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        until = min(until, now + AGAIN_S if self.up else self._down_since + BLINK_S)
+        if self._reached_before and now < until:
+            waiting = loop.create_future()
+            self._waiting.add(waiting)
+            timer = loop.call_at(until, _give_up, waiting)
+            try:
+                await waiting
+            finally:
+                timer.cancel()
+                self._waiting.discard(waiting)
+        return self.up
 
     async def close(self) -> None:
         """Close every connection."""
         await self.client.aclose(close_connection_pool=True)
+
+
+def _give_up(waiting: "asyncio.Future[None]") -> None:
+    if not waiting.done():
+        waiting.set_result(None)
+
+
+def _pool(url: str) -> BlockingConnectionPool:
+    try:
+        pool = BlockingConnectionPool.from_url(
+            url, max_connections=CONNECTIONS, timeout=None, retry=Retry(NoBackoff(), 0), socket_connect_timeout=1.0
+        )  # fmt: skip
+        pool.connection_class(**pool.connection_kwargs)  # finds an option that no connection takes, once
+    except (ValueError, TypeError) as error:
+        raise StartError(f"the store's URL (store.url) cannot be used: {error}") from None
+    return pool

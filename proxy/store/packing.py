@@ -10,6 +10,7 @@ from proxy.message import Failure, Framing, Response
 from proxy.policy.kept import Kept
 from proxy.policy.recovery import Kind, Result
 
+MAX_VALUE = 262_144  # bytes of one answer in a store: its body has 65,536 at the most, its head as many
 _VERSION = b"backstay-1\n"
 
 

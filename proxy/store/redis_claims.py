@@ -1,14 +1,15 @@
 """Claims in a Redis that every replica sees. Nothing in it names a person: names are digests."""
 
 import asyncio
-from typing import Any
+from typing import Any, NamedTuple
 
 from proxy.policy.claims import Claim, Held, Mine, Orphaned, Settled, Standing, Untold
 from proxy.policy.recovery import Result
 from proxy.store.bus import Bus
+from proxy.store.claims import LocalClaims, is_here
 from proxy.store.line import Argument, Line
 from proxy.store.link import Link, StoreDown
-from proxy.store.packing import pack, pack_result, unpack, unpack_result
+from proxy.store.packing import MAX_VALUE, pack, pack_result, unpack, unpack_result
 from proxy.store.scripts import CLAIM, RENEW, SETTLE, TAKE_OVER, call
 
 LEASE_S = 1.0  # an owner that is silent for so long is dead
@@ -16,35 +17,57 @@ RENEW_S = 0.25
 OUTCOME_S = 5.0  # how long those who wait may fetch an outcome
 
 
+class _Held(NamedTuple):
+    """A claim that this process holds, and the value that proves it."""
+
+    claim: Claim
+    value: bytes
+
+
 class RedisClaims:
     """Claims that all replicas see: free -> pending with a lease -> settled, or orphaned when the lease lapses.
 
     An owner renews its leases while it lives. Who waits is woken by a landing, or looks again when a lease would be
     over: nobody polls. A command that may or may not have been carried out is taken back.
+
+    What was settled through this process is remembered `here` too, and so is what it had to ask while Redis could not
+    tell: nothing that it knows of is asked twice because the link blinked.
     """
 
     spans_replicas = True
 
-    def __init__(self, link: Link, line: Line, bus: Bus, name: str) -> None:
+    def __init__(self, link: Link, line: Line, bus: Bus, name: str, here: LocalClaims) -> None:
         self._link = link
         self._line = line
         self._bus = bus
         self._name = name
+        self._here = here
         self._count = 0
-        self._values: dict[str, tuple[Claim, bytes]] = {}  # what we hold, by token
+        self._held: dict[str, _Held] = {}  # what we hold, by token,
+        self._tokens: dict[str, str] = {}  # and the token by the claim's name
         self._timer: asyncio.TimerHandle | None = None
 
-    async def claim(self, claim: Claim) -> Standing:
-        """Take the claim if it is free; return how it stands."""
-        if not self._link.up:
-            return Untold()
+    async def claim(self, claim: Claim, within_s: float = 0.0) -> Standing:
+        """Take the claim if it is free; return how it stands. A blink of the link is waited out, for `within_s`."""
+        known = self._here.settled(claim)
+        if known is not None:
+            return known
+        until = asyncio.get_running_loop().time() + within_s
         token, value = self._token(claim, claim.key)
         command = call(CLAIM, self._keys(claim), value, _ms(claim.orphaned_s), _ms(LEASE_S))
         try:
-            found = await self._taking("claim", claim, value, command)
+            found = await self._taking("claim", claim, value, command, until)
         except StoreDown:
             return Untold()
         return self._mine(claim, token, value) if found is None else _standing(*found)
+
+    async def alone(self, claim: Claim) -> Standing:
+        """Take the claim for this process alone, as Redis cannot tell; return how it stands here."""
+        token = self._tokens.get(claim.name)
+        if token is not None:
+            held = self._held[token].claim
+            return Held(held.fingerprint, held.key, token, LEASE_S)
+        return await self._here.claim(claim)
 
     async def take_over(self, claim: Claim, orphan: Orphaned) -> Standing:
         """Take a dead owner's place, with its key; or tell how it stands since somebody was quicker."""
@@ -59,13 +82,16 @@ class RedisClaims:
 
     async def wait(self, claim: Claim, held: Held, within_s: float) -> Standing | None:
         """Wait until its owner has landed or could be dead; return how it stands, None if the time was over first."""
+        if is_here(held.token):
+            return await self._here.wait(claim, held, within_s)
         loop, landing = asyncio.get_running_loop(), self._bus.landing(held.token)
         timer: asyncio.TimerHandle | None = None
         began = loop.time()
         try:
             outcome = await self._outcome(held)  # it may have landed before we began to listen
             if outcome is None and not landing.done():
-                patience_s = max(0.001, min(within_s - (loop.time() - began), held.lease_s))
+                lease_s = within_s if held.token in self._held else held.lease_s  # we know that we live
+                patience_s = max(0.001, min(within_s - (loop.time() - began), lease_s))
                 timer = loop.call_later(patience_s, landing.cancel)
                 await asyncio.wait({landing})
                 outcome = await self._outcome(held)
@@ -75,13 +101,21 @@ class RedisClaims:
             self._bus.forget(held.token, landing)
         if outcome is not None:
             return outcome
-        return await self.claim(claim) if loop.time() - began < within_s else None
+        left_s = within_s - (loop.time() - began)
+        return await self.claim(claim, left_s) if left_s > 0 else None
 
     async def settle(self, claim: Claim, mine: Mine, result: Result | None, *, keep: bool) -> None:
         """Give the answer to all who wait; keep it for later ones, or free the claim."""
-        value, packed = self._give_up(mine), (result and pack_result(result)) or b""
-        settled = pack({"settled": True, "fingerprint": claim.fingerprint, "key": claim.key}, packed)
-        command = self._settling(claim, mine.token, value, settled if keep else b"", settled)
+        settled = _settled(claim, result)
+        if is_here(mine.token):
+            await self._here.settle(claim, mine, result, keep=keep)
+            if keep:  # the others are told once Redis is back, unless one of them was asked the same meanwhile
+                self._line.errand("SET", self._key("claim", claim.name), settled, "PX", _ms(claim.keep_s), "NX")
+            return
+        if keep:
+            self._here.remember(claim, result)
+        command = self._settling(claim, mine.token, self._give_up(mine), settled if keep else b"", settled)
+        self._bus.landed(mine.token)
         try:
             await self._line.ask("settle", *command)
         except StoreDown:
@@ -89,6 +123,9 @@ class RedisClaims:
 
     def let_go(self, claim: Claim, mine: Mine, *, asked: bool) -> None:
         """Free the claim soon, or where it was asked let its lease lapse."""
+        if is_here(mine.token):
+            self._here.let_go(claim, mine, asked=asked)
+            return
         value = self._give_up(mine)
         if not asked:
             self._line.errand(*self._settling(claim, mine.token, value))
@@ -109,13 +146,20 @@ class RedisClaims:
             SETTLE, keys, value, kept, _ms(claim.keep_s), outcome, _ms(OUTCOME_S), self._bus.landed_channel, token
         )  # fmt: skip
 
-    async def _taking(self, operation: str, claim: Claim, value: bytes, command: tuple[Argument, ...]) -> Any:
+    async def _taking(
+        self, operation: str, claim: Claim, value: bytes, command: tuple[Argument, ...], until: float = 0.0
+    ) -> Any:
         """Return what a script that takes the claim says. Unheard of, it may have been done all the same: undo it.
 
         On the same line that is carried out after it. Raise StoreDown.
         """
         try:
-            return await self._line.ask(operation, *command)
+            while True:
+                try:
+                    return await self._line.ask(operation, *command)
+                except StoreDown:
+                    if asyncio.get_running_loop().time() >= until or not await self._link.back(until):
+                        raise
         except (StoreDown, asyncio.CancelledError):
             self._line.errand(*self._settling(claim, "none", value))
             raise
@@ -123,19 +167,23 @@ class RedisClaims:
     # leases
 
     def _mine(self, claim: Claim, token: str, value: bytes) -> Mine:
-        self._values[token] = claim, value
+        self._held[token] = _Held(claim, value)
+        self._tokens[claim.name] = token
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(RENEW_S, self._renew_all)
         return Mine(token)
 
     def _give_up(self, mine: Mine) -> bytes:
-        return self._values.pop(mine.token)[1]
+        claim, value = self._held.pop(mine.token)
+        if self._tokens.get(claim.name) == mine.token:
+            del self._tokens[claim.name]
+        return value
 
     def _renew_all(self) -> None:
         self._timer = None
-        if not self._values:
+        if not self._held:
             return
-        for claim, value in self._values.values() if self._link.up else ():
+        for claim, value in self._held.values() if self._link.up else ():
             self._line.errand(*call(RENEW, self._keys(claim), value, _ms(LEASE_S)))
         self._timer = asyncio.get_running_loop().call_later(RENEW_S, self._renew_all)
 
@@ -158,6 +206,14 @@ class RedisClaims:
 
 def _pending(fingerprint: str, key: str, token: str) -> bytes:
     return pack({"settled": False, "fingerprint": fingerprint, "key": key, "token": token})
+
+
+def _settled(claim: Claim, result: Result | None) -> bytes:
+    """Return what is told of a claim; an answer of more than `MAX_VALUE` bytes is not: it is settled without one."""
+    packed = (result and pack_result(result)) or b""
+    if len(packed) > MAX_VALUE:
+        packed = b""
+    return pack({"settled": True, "fingerprint": claim.fingerprint, "key": claim.key}, packed)
 
 
 def _standing(value: bytes, lease_ms: int, ttl_ms: int) -> Standing:

@@ -11,7 +11,7 @@ from proxy.parts import Look, Mark, Scope
 from proxy.policy.freshness import Seals
 from proxy.policy.kept import Kept
 from proxy.store.link import Link, StoreDown
-from proxy.store.packing import pack_kept, unpack_kept
+from proxy.store.packing import MAX_VALUE, pack_kept, unpack_kept
 
 ALL = "mark:all"
 MARK_S = 86_400  # a mark outlives every answer that carries it
@@ -54,6 +54,8 @@ class RedisStore:
         if mark is None:
             return
         packed, seconds = pack_kept(kept, [text.decode() for text in mark]), float(min(ttl_s, MARK_S))
+        if len(packed) > MAX_VALUE:
+            return
         try:
             await self._link.run("put", lambda: self._link.cache.set(digest(key), packed, ttl=seconds))
         except StoreDown:

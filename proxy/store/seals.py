@@ -5,7 +5,7 @@ from itertools import count
 
 from proxy.policy.freshness import Seals
 from proxy.store.bus import Bus, News
-from proxy.store.line import Line
+from proxy.store.line import Argument, Line
 from proxy.store.link import Link
 from proxy.store.redis_kept import (
     ALL,
@@ -84,14 +84,17 @@ class SharedSeals(Seals):
             self._publish(marks, news)
 
     def _publish(self, marks: list[str], news: News) -> None:
-        """Set the marks and say the word, in one step."""
+        self._line.errand(*self._word(marks, news))
+
+    def _word(self, marks: list[str], news: News) -> tuple[Argument, ...]:
+        """Return the command that sets the marks and says the word, in one step."""
         mark = f"{self._name}-{next(self._marks):x}"
         keys = [self._link.key(name) for name in marks]
-        self._line.errand(*call(SEAL, keys, mark, MARK_S * 1000, self._bus.news_channel, self._bus.word(news)))
+        return call(SEAL, keys, mark, MARK_S * 1000, self._bus.news_channel, self._bus.word(news))
 
-    def _start_over(self) -> None:
+    def _start_over(self) -> tuple[tuple[Argument, ...], ...]:
         super().drop_all()
-        self._publish([ALL], _news("drop_all"))
+        return (self._word([ALL], _news("drop_all")),)
 
     def _heard(self, news: News) -> None:
         subject = None if news["subject"] is None else bytes.fromhex(news["subject"]).decode(*_ANY)

@@ -8,6 +8,7 @@ from proxy.parts import Claims, Replicas, Store
 from proxy.policy.freshness import Seals
 from proxy.store import scripts
 from proxy.store.bus import Bus
+from proxy.store.claims import LocalClaims
 from proxy.store.line import Line
 from proxy.store.link import Link
 from proxy.store.redis_claims import RedisClaims
@@ -23,7 +24,8 @@ class RedisShelf:
         self._line = Line(self._link)
         self._bus = Bus(self._link, self._line, name, clock)
         self._bus.scripts += scripts.ALL
-        self._claims = RedisClaims(self._link, self._line, self._bus, name)
+        here = LocalClaims(clock, settings.max_entries, settings.max_bytes)
+        self._claims = RedisClaims(self._link, self._line, self._bus, name, here)
         self.seals: Seals = SharedSeals(self._link, self._line, self._bus, name, clock.now)
         self.kept: Store = RedisStore(self._link, self.seals)
         self.claims: Claims = self._claims

@@ -59,6 +59,12 @@ class RedisServer:
         finally:
             await client.aclose()
 
+    async def configure(self, **settings: str) -> None:
+        """Change settings while it runs; a name is written with underscores."""
+        async with self.client() as client:
+            for name, value in settings.items():
+                await client.config_set(name.replace("_", "-"), value)
+
     async def hang_up(self, kind: str) -> None:
         """Close every connection of a kind, `normal` or `pubsub`, as Redis does with those that are idle."""
         async with self.client() as client:

@@ -1,0 +1,91 @@
+"""Whether Redis is a working store: it answers in time, and it accepts writes.
+
+UNKNOWN --reached--> UP --a connection cannot be made, a write is refused, nothing is answered for long--> DOWN
+UNKNOWN --failed--> DOWN --reached: the listener has subscribed, and a write was carried out--> UP
+"""
+
+import re
+from enum import Enum
+
+from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import TimeoutError as Slow
+
+COMMANDS = 3  # unanswered in a row, with no answered one between them,
+LIMITS = 4.0  # and for so many times as long as one may take,
+AT_MOST_S = 1.0  # but no longer than this
+
+# A Redis that says one of these answers, and yet does not do what it is told: it is full, a replica, or not ready.
+_REFUSES = re.compile(
+    r"\b(OOM|READONLY|MISCONF|NOREPLICAS|LOADING|BUSY|NOSCRIPT|NOAUTH|NOPERM|MASTERDOWN|CLUSTERDOWN|TRYAGAIN)\b"
+    r"|maxmemory|read only replica|is loading|No matching script|has no permissions"
+)
+
+
+class State(Enum):
+    """What is known of the store."""
+
+    UNKNOWN = "unknown"
+    UP = "up"
+    DOWN = "down"
+
+
+class Health:
+    """One Redis's state. It counts commands and time: a slow command alone takes nothing down."""
+
+    __slots__ = ("_limit_s", "_since", "_unanswered", "state")
+
+    def __init__(self, limit_s: float) -> None:
+        """Take the seconds that one command is given."""
+        self.state = State.UNKNOWN
+        self._limit_s = limit_s
+        self._unanswered = 0
+        self._since = 0.0
+
+    def answered(self) -> None:
+        """Count a command that was answered in time."""
+        self._unanswered = 0
+
+    def failed(self, error: BaseException, now: float) -> bool:
+        """Count a command that failed at `now`; tell whether the store is down since then."""
+        if self.state is State.UP and _is_slow(error) and not self._silent(now):
+            return False
+        changed, self.state = self.state is not State.DOWN, State.DOWN
+        return changed
+
+    def _silent(self, now: float) -> bool:
+        """Tell whether nothing has been answered for long, this command included."""
+        if not self._unanswered:
+            self._since = now - self._limit_s
+        self._unanswered += 1
+        return self._unanswered >= COMMANDS and now - self._since >= min(LIMITS * self._limit_s, AT_MOST_S)
+
+    def reached(self) -> bool:
+        """Take the store for working; tell whether it was not before."""
+        changed, self.state = self.state is not State.UP, State.UP
+        self._unanswered = 0
+        return changed
+
+    def __repr__(self) -> str:
+        return f"<Health {self.state.name} unanswered={self._unanswered}>"
+
+
+def _is_slow(error: BaseException) -> bool:
+    return isinstance(error, TimeoutError | Slow)
+
+
+def refuses(error: RedisError) -> bool:
+    """Tell whether Redis did not do what it was told because of its own state: later it may."""
+    return _REFUSES.search(f"{error}") is not None
+
+
+def cure(error: BaseException, *, reached_before: bool) -> str | None:
+    """Return what may help, or None where nobody can know."""
+    if isinstance(error, AuthenticationError):
+        return "the user or the password in store.url is not the one that Redis expects"
+    if "DB index" in str(error):
+        return "the database number in store.url does not exist there"
+    if isinstance(error, RedisError) and refuses(error):
+        return "Redis answers but refuses writes: raise its maxmemory, or name its primary in store.url"
+    if reached_before:
+        return None
+    return "check host, port and scheme in store.url (rediss:// where Redis speaks TLS)"
