@@ -14,6 +14,7 @@ from proxy.policy.claims import Claim, Mine
 from proxy.policy.coalescing import Flight, Role
 from proxy.policy.correlation import Correlation
 from proxy.policy.identity import Identity
+from proxy.policy.kept import Kept
 from proxy.policy.recovery import Result
 from proxy.policy.restoration import Restoration
 from proxy.policy.routing import NO_SUBJECT
@@ -32,7 +33,7 @@ class Bag:
     """Everything about one client request, typed; the record, the metrics and the answer are made from it."""
 
     __slots__ = (
-        "_begun", "_client", "_failure_counted", "_led", "_mark", "_needed", "_parts", "_reader", "_recorded",
+        "_begun", "_client", "_failure_counted", "_found", "_led", "_mark", "_needed", "_parts", "_reader", "_recorded",
         "_sending", "_until", "_wiring", "alone_because", "answered", "attempts", "bytes_in", "bytes_out",
         "correlation", "deadline", "duration_s", "ending", "flight", "gone", "held", "identity", "key", "level",
         "match", "parent", "problem", "record_id", "request", "restoration", "result", "role", "route", "span",
@@ -73,6 +74,7 @@ class Bag:
         self.would: list[str] | None = None  # in a dry run: what was only noted
         self.restoration: Restoration | None = None  # the one that it was part of; the observer's
         self._reader: Reader | None = None
+        self._found: Kept | None = None  # what was kept when it asked
         self._mark: Mark = None  # of what was written before it asked; the store's
         self._led: Flight | None = None  # the flight it asks for now; a follower that had to ask for itself has none
         self._begun = self._needed = self._sending = self._failure_counted = self._recorded = False

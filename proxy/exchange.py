@@ -237,11 +237,10 @@ class Exchange(Claiming):
             self.key = idempotency.minted(self.route, self.request, subject, self.started_wall, parts.random)
 
     async def _kept(self) -> Result | None:
-        parts, route = self._parts, self.route
-        found, self._mark = await parts.store.look(self.identity.question, self._scope)
-        if found is None or not self._fresh(found.stamp) or not kept.may_read(route, self.request):
+        found = await self._look()
+        if found is None or not self._fresh(found.stamp) or not kept.may_read(self.route, self.request):
             return None
-        return kept.reread(route, found, parts.clock.wall())
+        return kept.reread(self.route, self.request, found, self._parts.clock.wall())
 
     async def _ask(self) -> Result:
         keeps = self.route.keeps

@@ -1,9 +1,12 @@
 """What a write makes old, and what is kept of a read: before the write, after it, and while its outcome is unknown."""
 
 from proxy.attempting import Attempting
+from proxy.message import Response
 from proxy.parts import Scope
 from proxy.policy import kept
 from proxy.policy.attempts import Effect
+from proxy.policy.conditional import CONDITIONS
+from proxy.policy.kept import Keep, Kept
 from proxy.policy.recovery import Result
 
 NEVER_FRESH = -1  # older than any seal
@@ -44,12 +47,29 @@ class Keeping(Attempting):
         seals = self._parts.flights.seals
         return seals.fresh(stamp, self.subject.value, self.owners) and not self._in_doubt()
 
+    async def _look(self) -> Kept | None:
+        """Return what is kept for this question, old or not, if the request says the same where the answer varies."""
+        found, self._mark = await self._parts.store.look(self._kept_key, self._scope)
+        self._found = found if found is not None and found.fits(self.request) else None
+        return self._found
+
     async def _keep(self, result: Result, stamp: int) -> None:
-        parts, answer = self._parts, kept.to_keep(self.route, self.request, result)
-        if answer is not None and self._fresh(stamp):
-            entry = kept.Kept(answer, parts.clock.wall(), stamp)
-            seconds, scope = kept.keep_for(self.route), self._scope._replace(holder=self.holder)
-            await parts.store.put(self.identity.question, entry, seconds, scope, self._mark)
+        """Keep an answer, or what a 304 is about with its new fields; drop what is true no more."""
+        route, store = self.route, self._parts.store
+        result = kept.merged(self._found, result)
+        verdict, answer = kept.judge(route, self.request, result, anonymous=self.identity.anonymous), result.outcome
+        if verdict is Keep.STORE and isinstance(answer, Response) and self._fresh(stamp):
+            entry = Kept(answer, self._parts.clock.wall(), stamp, kept.varied(answer, self.request))
+            scope = self._scope._replace(holder=self.holder)
+            await store.put(self._kept_key, entry, kept.keep_for(route), scope, self._mark)
+        elif verdict is Keep.DROP and self._found is not None:
+            await store.drop(self._kept_key)
+
+    @property
+    def _kept_key(self) -> bytes:
+        if CONDITIONS.isdisjoint(self.request.fields):
+            return self.identity.question
+        return self._wiring.identifier.kept_question(self.request, self.subject.value)
 
     @property
     def _scope(self) -> Scope:

@@ -73,6 +73,9 @@ class Peer(NamedTuple):
     certificate: str | None = None
 
 
+_ABOUT_CLIENT = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"})
+
+
 class Request:
     """One client request: raw target, raw field lines, and a body that is whole (replayable) or a stream."""
 
@@ -117,6 +120,13 @@ class Request:
     def replayable(self) -> bool:
         """Tell whether the body is whole, so that a second attempt can send it again."""
         return isinstance(self.body, bytes)
+
+    def said(self, name: bytes) -> list[bytes]:
+        """Return what the backend is told in the field `name`: the client's values, and what is added about it."""
+        values = self.fields.all(name)
+        if name in _ABOUT_CLIENT:
+            return [*values, self.peer.address.encode(), self.peer.scheme.encode(), self.authority]
+        return values
 
     def __repr__(self) -> str:
         path, mark, _ = self.target.partition(b"?")  # a query may hold secrets, and this text goes into logs

@@ -90,6 +90,10 @@ class Store(Protocol):
         """Keep an answer for at most `ttl_s` seconds; `mark` is the one of the look before it was asked for."""
         ...
 
+    async def drop(self, key: bytes) -> None:
+        """Keep nothing under `key` any more."""
+        ...
+
 
 class Claims(Protocol):
     """Who asks what (I4, I6). With a shared store every replica sees the same."""

@@ -43,8 +43,8 @@ class Recovering(Keeping):
         return plan
 
     async def _stale(self, before: Outcome) -> Recovered | None:
-        found = (await self._parts.store.look(self.identity.question, self._scope)).kept
+        found = await self._look()
         if found is None or not self._fresh(found.stamp):
             return None
-        result = kept.stale(self.route, found, before, self._parts.clock.wall())
+        result = kept.stale(self.route, self.request, found, before, self._parts.clock.wall())
         return None if result is None else Recovered(result)

@@ -70,6 +70,7 @@ def _compiled(
         match_body=table.match_body,
         no_cache_leads=table.no_cache_leads,
         honour_no_store=table.honour_no_store,
+        ignored_directives=frozenset(name.encode() for name in table.ignore_directives),
         principal=table.principal,
         neutral_fields=frozenset(name.lower().encode() for name in table.neutral_headers),
         idempotency=Idempotency(table.idempotency),

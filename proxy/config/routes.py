@@ -25,6 +25,9 @@ from proxy.config.fields import (
 )
 from proxy.config.templates import Template, parse_template
 
+# Directives of an answer's Cache-Control that a route may set aside: frameworks send them unasked.
+Directive = Literal["must-revalidate", "no-cache", "private", "proxy-revalidate", "s-maxage"]
+
 
 class Retry(Section):
     """The ladder (T4), its jitter (T6) and the share of recent requests that may be retries (T8)."""
@@ -76,6 +79,7 @@ class RouteSettings(Section):
     coalesce: Literal["off", "identical", "subject"] | None = None
     match_body: bool = True
     honour_no_store: bool = False
+    ignore_directives: Many[Directive] = ()
     no_cache_leads: bool = False
     principal: OrNone[Many[str]] = None
     neutral_headers: Many[FieldName] = ()

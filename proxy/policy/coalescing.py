@@ -192,7 +192,7 @@ def varied_by(result: Result | None) -> tuple[bytes, ...]:
 
 def alike(names: Iterable[bytes], one: Request, other: Request) -> bool:
     """Tell whether two requests have the same to say in these fields."""
-    return all(one.fields.all(name) == other.fields.all(name) for name in names)
+    return all(one.said(name) == other.said(name) for name in names)
 
 
 def stream_of(result: Result) -> Stream | None:

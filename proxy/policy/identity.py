@@ -7,6 +7,7 @@ from typing import Final
 from proxy.fields import Fields, Read, encoded
 from proxy.message import Request
 from proxy.policy import credentials
+from proxy.policy.conditional import CONDITIONS
 from proxy.policy.credentials import USUAL, Name
 from proxy.policy.deadline import HEADER
 from proxy.policy.routing import Coalesce, Route
@@ -73,6 +74,15 @@ class Identifier:
         principal = b"\n".join((who, where, b"" if narrow else request.hops))
         question = self._question(request, subject, principal, what, narrow) if whole_question else b""
         return Identity(principal, question, anonymous=anonymous)
+
+    def kept_question(self, request: Request, subject: str | None) -> bytes:
+        """Return the question without its conditions: whether the client has an answer does not change the answer."""
+        fields = request.fields
+        try:
+            request.fields = fields.without(CONDITIONS)
+            return self.identify(request, subject).question
+        finally:
+            request.fields = fields
 
     def _read(self, fields: Fields) -> Read:
         """Read field lines; a client repeats them from request to request, so it is done once for all of those."""

@@ -145,6 +145,8 @@ def found(half: Half, result: Result, status: int, *, succeeded: bool) -> Found:
         return _ERROR
     if status == 404:
         return _NOTHING
+    if status == 304:
+        return _CONTENT  # the client has it already
     if not succeeded:
         return _ERROR
     return _NOTHING if half is _HISTORY and _without_messages(result.outcome) else _CONTENT

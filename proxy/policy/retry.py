@@ -1,13 +1,12 @@
 """Whether to ask again, and when. This file decides and says why; it never waits."""
 
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 from proxy.chance import Chance
 from proxy.errors import Reason
 from proxy.message import IDEMPOTENT_METHODS, SAFE_METHODS, Failure, Outcome, Request, Response
 from proxy.policy.classify import Verdict, classify
+from proxy.policy.dates import unix_seconds
 from proxy.policy.routing import Idempotency, RetryRules, Route
 
 _LONGEST_DATE = 64  # bytes; each form of RFC 9110 section 5.6.7 is shorter
@@ -218,10 +217,5 @@ def retry_after(outcome: Outcome, wall: float) -> float | None:
         return None
     if value.isdigit():
         return float(value) if len(value) < 10 else None
-    try:
-        date = parsedate_to_datetime(value.decode("latin-1"))
-    except (ValueError, OverflowError):  # the latter for a year or an offset beyond a C integer
-        return None
-    # RFC 9110 section 5.6.7: an HTTP-date is in UTC; its asctime form does not say so
-    seconds = date.replace(tzinfo=date.tzinfo or UTC).timestamp() - wall
-    return seconds if seconds > 0 else None
+    at = unix_seconds(value)
+    return at - wall if at is not None and at > wall else None

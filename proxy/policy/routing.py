@@ -60,6 +60,7 @@ class Route:
     match_body: bool = True
     no_cache_leads: bool = False
     honour_no_store: bool = False
+    ignored_directives: frozenset[bytes] = frozenset()
     principal: tuple[str, ...] | None = None
     neutral_fields: frozenset[bytes] = frozenset()
     idempotency: Idempotency = Idempotency.OFF

@@ -25,3 +25,7 @@ class MemoryStore:
         """Keep an answer for at most `ttl_s` seconds, unless it alone is over the bound."""
         now = self._clock.now()
         self._kept.put(key, kept, len(key) + held_bytes(kept.response), now + ttl_s, now, scope.holder)
+
+    async def drop(self, key: bytes) -> None:
+        """Keep nothing under `key` any more."""
+        self._kept.drop(key)

@@ -64,16 +64,18 @@ def pack_kept(kept: Kept, marks: list[str]) -> bytes:
     """Return a kept answer with the marks of all that was written before it was asked for."""
     body = kept.response.body
     assert isinstance(body, bytes)
-    return pack({"response": _head(kept.response), "arrived": kept.arrived, "marks": marks}, body)
+    document = {"response": _head(kept.response), "arrived": kept.arrived, "varied": kept.varied.hex(), "marks": marks}
+    return pack(document, body)
 
 
 def unpack_kept(packed: bytes | None, stamp: int) -> tuple[Kept, list[str]] | None:
     """Return a kept answer under this process's present seal stamp, and its marks."""
     found = unpack(packed)
-    if found is None:
+    if found is None or "varied" not in found[0]:  # an older version, which did not look at Vary
         return None
     document, body = found
-    return Kept(_response(document["response"], body), document["arrived"], stamp), document["marks"]
+    response, varied = _response(document["response"], body), bytes.fromhex(document["varied"])
+    return Kept(response, document["arrived"], stamp, varied), document["marks"]
 
 
 def _head(response: Response) -> dict[str, Any]:

@@ -61,6 +61,13 @@ class RedisStore:
         except StoreDown:
             return
 
+    async def drop(self, key: bytes) -> None:
+        """Keep nothing under `key` any more."""
+        try:
+            await self._link.run("drop", lambda: self._link.cache.delete(digest(key)))
+        except StoreDown:
+            return
+
 
 class MarkNames(NamedTuple):
     """The marks that an answer carries: any that a write has set makes it old; so do those of ends, all together."""

@@ -143,6 +143,9 @@ class DictStore:
     async def put(self, key: bytes, kept: Kept, ttl_s: float, scope: Scope, mark: Mark) -> None:
         self.kept[key] = kept
 
+    async def drop(self, key: bytes) -> None:
+        self.kept.pop(key, None)
+
 
 class Visitor:
     """One client request on its way."""

@@ -9,6 +9,7 @@ from proxy.fields import Fields
 from proxy.message import Failure, Response
 from proxy.policy.recovery import Kind, Result
 from proxy.policy.restoration import LONGEST_SUBJECT, Found, Half, Restoration, Restorations, State, Step, found
+from tests.unit.policy.samples import response
 
 ANNA, BOB = 1, 2
 
@@ -184,3 +185,9 @@ def test_other_endings(status: int, succeeded: bool, what: Found) -> None:
     """A conversation that does not exist has no messages; a refusal, a failure or half an answer is an error."""
     result = Result(Failure(Reason.CONNECTION_TERMINATED, sent=True))
     assert found(Half.HISTORY, result, status, succeeded=succeeded) is what
+
+
+def test_a_304_is_what_the_client_has_already() -> None:
+    """Its body is empty, and the history is not: before, it counted as a restoration without messages."""
+    for half in (Half.STATUS, Half.HISTORY):
+        assert found(half, Result(response(304, b"")), 304, succeeded=True) is Found.CONTENT

@@ -1,0 +1,80 @@
+"""Requests that ask whether an answer has changed, and the answers that say it has not (RFC 9110 section 13)."""
+
+from proxy.fields import Fields
+from proxy.message import Framing, Request, Response
+from proxy.policy.dates import unix_seconds
+
+CONDITIONS = frozenset({b"if-none-match", b"if-modified-since"})
+# RFC 9110 section 15.4.5: what a 304 carries of the answer that it stands for; the rest is what a browser's page needs.
+_WITH_304 = frozenset(
+    b"""cache-control content-location date etag expires vary age access-control-allow-origin
+    access-control-allow-credentials access-control-expose-headers timing-allow-origin""".split()
+)
+# RFC 9111 section 3.2: they describe the body that is kept, and are not taken from a 304.
+_OF_THE_BODY = frozenset({b"content-length", b"content-encoding", b"content-type", b"content-range"})
+
+
+def unchanged(request: Request, response: Response) -> bool:
+    """Tell whether the client has this answer already: its validators match, compared weakly (section 13.1.2)."""
+    if request.method not in ("GET", "HEAD"):
+        return False
+    fields = request.fields
+    if b"if-none-match" in fields:  # then If-Modified-Since does not count (section 13.1.3)
+        return _any_tag(fields.all(b"if-none-match"), response.fields.get(b"etag"))
+    since = unix_seconds(fields[b"if-modified-since"]) if b"if-modified-since" in fields else None
+    if since is None:
+        return False
+    changed = response.fields.get(b"last-modified") or response.fields.get(b"date")  # RFC 9111 section 4.3.2
+    at = None if changed is None else unix_seconds(changed)
+    return at is not None and at <= since
+
+
+def _any_tag(values: list[bytes], tag: bytes | None) -> bool:
+    if any(value.strip() == b"*" for value in values):
+        return True
+    wanted = None if tag is None else _opaque(tag)
+    return wanted is not None and any(wanted in _opaque_tags(value) for value in values)
+
+
+def _opaque_tags(value: bytes) -> list[bytes]:
+    """Return what stands inside the quotes of a list of tags; nothing where a quote is missing."""
+    parts = value.split(b'"')
+    return parts[1::2] if len(parts) % 2 else []
+
+
+def _opaque(tag: bytes) -> bytes | None:
+    """Return what stands inside an entity tag's quotes, weak or strong; None for what is no tag."""
+    parts = tag.split(b'"')
+    return parts[1] if len(parts) == 3 and parts[0].strip() in (b"", b"W/") and not parts[2].strip() else None
+
+
+def not_modified(response: Response) -> Response:
+    """Return the 304 that stands for an answer which the client has."""
+    fields = response.fields
+    names = _WITH_304 if b"etag" in fields else _WITH_304 | {b"last-modified"}
+    lines = tuple([line for line in fields.lines if line[0].lower() in names])
+    return Response(304, b"", Fields(lines), b"", Framing.NONE)
+
+
+def refreshed(kept: Response, answer: Response) -> Response | None:
+    """Return a kept answer with the fields of a 304 that is about it; None where it is about another.
+
+    Source: RFC 9111 sections 3.2 and 4.3.4.
+    """
+    if not _selects(answer.fields, kept.fields):
+        return None
+    new = tuple([line for line in answer.fields.lines if line[0].lower() not in _OF_THE_BODY])
+    stays = kept.fields.without(frozenset([name.lower() for name, _ in new]))
+    return kept._replace(fields=Fields((*stays.lines, *new)))
+
+
+def _selects(new: Fields, kept: Fields) -> bool:
+    """Tell whether a 304 is about the answer that is kept: a strong tag must be equal, a weak one equal weakly."""
+    tag, known = new.get(b"etag"), kept.get(b"etag")
+    if tag is not None:
+        if known is None or _opaque(tag) is None:
+            return False
+        return tag == known if tag[:1] == b'"' else _opaque(tag) == _opaque(known)
+    if b"last-modified" in new:
+        return new[b"last-modified"] == kept.get(b"last-modified")
+    return known is None and b"last-modified" not in kept
