@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 from collections.abc import Callable
 from random import Random, SystemRandom
 
@@ -13,7 +12,6 @@ from proxy.admin.control import ControlPlane
 from proxy.assembly import Assembly
 from proxy.books import books
 from proxy.clock import Clock, SystemClock
-from proxy.config.addresses import Unix, parse_address
 from proxy.config.load import read_token
 from proxy.config.problems import ConfigError
 from proxy.config.settings import Settings
@@ -34,19 +32,17 @@ from proxy.policy.coalescing import Flights
 from proxy.policy.retry import RetryPolicy
 from proxy.store.opening import open_shelf
 from proxy.threads import in_daemon_thread
-from proxy.wire.dial import as_protocol
 from proxy.wire.downstream import Downstream
 from proxy.wire.forwarding import TrustedProxies
 from proxy.wire.gate import Gate
 from proxy.wire.heads import HeadLimits
-from proxy.wire.listener import close_door
+from proxy.wire.listener import Listener
 from proxy.wire.rules import GateRules
 from proxy.wire.tls import TlsFiles, renew, server_context
 
 TARGETS_EVERY_S = 10.0  # an operation's missed targets are logged this often at the most
 DRAIN_STEP_S = 0.02  # how often a drain looks whether it is over
 SWEEP_S = 0.25  # the coarse clock of all connections
-BACKLOG = 2048
 READ_AT_START = ("listen", "admin", "audit", "store", "log")  # tables that a reload cannot take over
 log = structlog.get_logger("backstay")
 
@@ -84,8 +80,8 @@ class Sidecar:
         )  # fmt: skip
         self._parts = self._assembly.build(settings)
         self.gate = self._gate(settings)
-        self._server: asyncio.Server | None = None
         self._tls = server_context(_tls_files(settings)) if settings.listen.tls_certificate else None
+        self._listener = self._listener_of(settings)
         self._admin: AdminListener | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._ready = False
@@ -106,6 +102,15 @@ class Sidecar:
         limits = HeadLimits(listen.max_head, listen.max_target, listen.max_fields, listen.underscores)
         trusted = TrustedProxies(listen.trusted_proxies)
         return Gate(rules, limits, trusted, self._open, self._on_refusal, self._clock)
+
+    def _listener_of(self, settings: Settings) -> Listener:
+        mode = settings.listen.socket_mode
+        return Listener(
+            settings.listen.address,
+            lambda: Downstream(self.gate),
+            self._tls,
+            None if mode is None else int(mode, 8),
+        )
 
     def _open(self, request: Request, client: Client) -> Exchange:
         return (DryRun if self.settings.dry_run else Exchange)(self._parts, request, client)
@@ -137,7 +142,7 @@ class Sidecar:
         try:
             await self._open_store()
             self._admin = await start_admin(self._control(), self.settings.admin.address)
-            self._server = await self._listen()
+            await self._listener.open()
         except BaseException:  # refused, or stopped meanwhile
             await self._close()
             raise
@@ -150,26 +155,6 @@ class Sidecar:
         if required and not self._shelf.kept.up:
             text = f"the store (store.url) cannot be reached, and {', '.join(required)} requires it (store_required)"
             raise StartError(text)
-
-    async def _listen(self) -> asyncio.Server:
-        loop, address = asyncio.get_running_loop(), parse_address(self.settings.listen.address)
-        try:
-            if isinstance(address, Unix):
-                return await loop.create_unix_server(
-                    as_protocol(lambda: Downstream(self.gate)), address.path, backlog=BACKLOG, ssl=self._tls
-                )
-            return await loop.create_server(
-                as_protocol(lambda: Downstream(self.gate)),
-                address.host,
-                address.port,
-                backlog=BACKLOG,
-                reuse_address=True,
-                ssl=self._tls,
-            )
-        except OSError as error:
-            reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error)
-            text = f"cannot listen on {self.settings.listen.address} (listen.address): {reason}"
-            raise StartError(text) from error
 
     def _control(self) -> ControlPlane:
         return ControlPlane(
@@ -191,13 +176,7 @@ class Sidecar:
     @property
     def url(self) -> str:
         """Return where clients ask."""
-        assert self._server is not None
-        listening = self._server.sockets[0]
-        if listening.family == socket.AF_UNIX:
-            return f"unix:{listening.getsockname()}"
-        host, port = listening.getsockname()[:2]
-        scheme = "http" if self._tls is None else "https"
-        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+        return self._listener.url
 
     @property
     def admin_url(self) -> str:
@@ -275,8 +254,7 @@ class Sidecar:
         until = self._clock.now() + (listen.drain_delay if delay_s is None else delay_s)
         while not self._hurries and self._clock.now() < until:
             await self._clock.sleep(DRAIN_STEP_S)
-        if self._server is not None:
-            await close_door(self._server, lambda: Downstream(self.gate), self._tls)
+        await self._listener.drain_backlog()
         self.gate.close_idle()
         until = self._clock.now() + listen.drain_timeout
         while (self.gate.connections or self.running) and self._hurries < 2 and self._clock.now() < until:
@@ -290,8 +268,7 @@ class Sidecar:
     async def _close(self) -> None:
         if self._sweeper is not None:
             self._sweeper.cancel()
-        if self._server is not None:
-            self._server.close()
+        self._listener.close()
         self._assembly.close()
         await self._shelf.close()
         if self._admin is not None:

@@ -64,6 +64,9 @@ class Framing(Enum):
     CLOSE = "close"
 
 
+UNIX = "unix"  # the address of whoever connects through a Unix socket: there is no other
+
+
 class Peer(NamedTuple):
     """Who is on the other end of a downstream connection."""
 

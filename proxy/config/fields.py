@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 from pydantic_core import PydanticCustomError
@@ -32,6 +32,7 @@ _TAKEN = {
     "via", "x-attempt-count", "x-backstay-explain", "x-correlation-id", "x-forwarded-for", "x-forwarded-host",
     "x-forwarded-proto",
 }  # fmt: skip
+_MODE = re.compile(r"0?[0-7]{3}", re.ASCII)
 _STORE = re.compile(r"memory://|rediss?://.+", re.ASCII)
 
 
@@ -85,11 +86,20 @@ def _tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _network(value: object) -> IPv4Network | IPv6Network:
+def _proxy(value: object) -> IPv4Network | IPv6Network | Literal["unix"]:
+    if value == "unix":
+        return "unix"
     try:
         return ip_network(str(value), strict=False)
     except ValueError:
-        raise Objection(f'"{value}" is not a network', '"10.0.0.0/8" or "192.0.2.1"') from None
+        cure = '"10.0.0.0/8" or "192.0.2.1", or "unix" for who comes through a Unix socket'
+        raise Objection(f'"{value}" is not a network', cure) from None
+
+
+def _mode(text: str) -> str:
+    if not _MODE.fullmatch(text):
+        raise Objection(f'"{text}" is not the mode of a file', '"0660" or "0600"')
+    return text
 
 
 def _jsonable(value: object) -> object:
@@ -135,7 +145,8 @@ UpstreamUrls = Annotated[tuple[UpstreamUrl, ...], Field(min_length=1), BeforeVal
 StoreUrl = Annotated[
     str, AfterValidator(_matching(_STORE, "the URL of a store", '"memory://" or "redis://host:6379/0"'))
 ]
-Network = Annotated[IPv4Network | IPv6Network, PlainValidator(objecting(_network))]
+TrustedProxy = Annotated[IPv4Network | IPv6Network | Literal["unix"], PlainValidator(objecting(_proxy))]
+FileMode = Annotated[str, AfterValidator(objecting(_mode))]
 Label = Annotated[
     str, AfterValidator(_matching(_LABEL, "a name of letters, digits, _ and -, 64 at most", '"sessions"'))
 ]

@@ -10,9 +10,9 @@ from proxy.config.fields import (
     Address,
     Count,
     Duration,
+    FileMode,
     Label,
     Many,
-    Network,
     OrNone,
     OwnFieldName,
     RecordedHeader,
@@ -21,6 +21,7 @@ from proxy.config.fields import (
     Size,
     StoreUrl,
     Timeout,
+    TrustedProxy,
     UpstreamUrls,
 )
 from proxy.config.routes import PASSED_ON, Passthrough, Route, RouteSettings
@@ -33,9 +34,10 @@ class Listen(Section):
     """The data plane's listener, and its limits on clients."""
 
     address: Address = "0.0.0.0:8080"
+    socket_mode: OrNone[FileMode] = None
     drain_delay: Duration = 5.0
     drain_timeout: Duration = 25.0
-    trusted_proxies: Many[Network] = ()
+    trusted_proxies: Many[TrustedProxy] = ()
     via: bool = True
     forwarded: Literal["x-forwarded", "forwarded", "both", "off"] = "x-forwarded"
     expose: bool = True

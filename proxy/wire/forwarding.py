@@ -5,7 +5,7 @@ from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from proxy.fields import Fields, Lines
-from proxy.message import Peer, Request
+from proxy.message import UNIX, Peer, Request
 
 _MOST_HOPS = 32  # addresses of proxies that are looked at; a client could name thousands
 _LONGEST_HOP = 64  # characters; an IPv6 address with a zone and a port is shorter
@@ -26,13 +26,13 @@ class Forwarding:
         if self.via:
             added.append((b"Via", b"1.%d backstay" % request.minor))
         if self.style in ("x-forwarded", "both"):
-            added.append((b"X-Forwarded-For", _appended(fields, b"x-forwarded-for", peer.address.encode())))
+            added += _addresses(fields, peer)
             if b"x-forwarded-proto" not in fields:
                 added.append((b"X-Forwarded-Proto", peer.scheme.encode()))
             if b"x-forwarded-host" not in fields and request.authority:
                 added.append((b"X-Forwarded-Host", request.authority))
         if self.style in ("forwarded", "both"):
-            added.append((b"Forwarded", _appended(fields, b"forwarded", _element(peer, request.authority))))
+            added.append((b"Forwarded", _forwarded(fields, _element(peer, request.authority))))
         return tuple(added)
 
     @property
@@ -53,28 +53,53 @@ def _without_port(hop: str) -> str:
     return hop.partition(":")[0] if hop.count(":") == 1 else hop
 
 
+def _addresses(fields: Fields, peer: Peer) -> Lines:
+    """Return X-Forwarded-For: a peer without an address adds none, and has none to hide what came."""
+    if peer.address != UNIX:
+        return ((b"X-Forwarded-For", _appended(fields, b"x-forwarded-for", peer.address.encode())),)
+    came = fields.all(b"x-forwarded-for")
+    return ((b"X-Forwarded-For", b", ".join(came)),) if came else ()
+
+
 def _appended(fields: Fields, name: bytes, value: bytes) -> bytes:
     return b", ".join([*fields.all(name), value]) if name in fields else value
 
 
+def _forwarded(fields: Fields, element: bytes) -> bytes:
+    """Append to what came, unless a quotation there has no end: it would swallow what we say."""
+    came = b", ".join(fields.all(b"forwarded"))
+    quotes = came.replace(b"\\\\", b"").replace(b'\\"', b"").count(b'"')
+    return element if not came or quotes % 2 else came + b", " + element
+
+
 def _element(peer: Peer, authority: bytes) -> bytes:
-    address = f'"[{peer.address}]"' if ":" in peer.address else peer.address or "unknown"
+    """Return one forwarded-element; a node without an address is `unknown` (RFC 7239 sections 4 and 6.2)."""
+    address = peer.address
+    if not address or address == UNIX:
+        address = "unknown"
+    elif ":" in address:
+        address = f'"[{address.partition("%")[0]}]"'
     host = b';host="%b"' % authority if authority else b""
     return f"for={address};proto={peer.scheme}".encode() + host
 
 
 class TrustedProxies:
-    """Tell the client's address behind proxies that are trusted to name it."""
+    """Tell the client's address behind proxies that are trusted to name it.
 
-    __slots__ = ("_networks", "_trusted")
+    "unix" among them trusts whoever connects through a Unix socket: its file's mode says who can.
+    """
 
-    def __init__(self, networks: tuple[IPv4Network | IPv6Network, ...]) -> None:
-        self._networks = networks
+    __slots__ = ("_networks", "_none", "_trusted", "_unix")
+
+    def __init__(self, trusted: tuple[IPv4Network | IPv6Network | str, ...]) -> None:
+        self._none = not trusted
+        self._unix = "unix" in trusted
+        self._networks = tuple(network for network in trusted if not isinstance(network, str))
         self._trusted = lru_cache(maxsize=1024)(self._is_trusted)
 
     def look(self, peer: Peer, fields: Fields) -> tuple[Fields, str, bytes]:
         """Return what may be believed of the fields, and then who `client` is."""
-        if not self._networks:
+        if self._none:
             return fields, peer.address, b""
         fields = self.vetted(peer, fields)
         return fields, *self.client(peer, fields)
@@ -87,7 +112,7 @@ class TrustedProxies:
         than `_MOST_HOPS` trusted proxies the last of these counts as the client.
         """
         address = peer.address
-        if not self._networks or b"x-forwarded-for" not in fields or not self._trusted(address):
+        if self._none or b"x-forwarded-for" not in fields or not self._trusts(peer):
             return address, b""
         chain = b",".join(fields.all(b"x-forwarded-for"))
         hops = [hop.strip() for hop in chain.rsplit(b",", _MOST_HOPS)]
@@ -101,9 +126,13 @@ class TrustedProxies:
 
     def vetted(self, peer: Peer, fields: Fields) -> Fields:
         """Return the fields without what nobody we trust said of the client; who trusts nobody by name passes all."""
-        if not self._networks or self._trusted(peer.address) or _SAID.isdisjoint(fields):
+        if self._none or self._trusts(peer) or _SAID.isdisjoint(fields):
             return fields
         return fields.without(_SAID)
+
+    def _trusts(self, peer: Peer) -> bool:
+        """Only a peer can be one through a socket: what a chain calls "unix" is a word that anybody can write."""
+        return self._unix if peer.address == UNIX else self._trusted(peer.address)
 
     def _is_trusted(self, address: str) -> bool:
         try:

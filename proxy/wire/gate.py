@@ -14,7 +14,7 @@ from proxy.clock import Clock
 from proxy.errors import Refusal, refused
 from proxy.exchange import Exchange
 from proxy.fields import Lines
-from proxy.message import BODILESS, Framing, Peer, Request, Response
+from proxy.message import BODILESS, UNIX, Framing, Peer, Request, Response
 from proxy.parts import Client
 from proxy.policy.answers import own_answer
 from proxy.wire.bodies import framed
@@ -161,7 +161,7 @@ def cut(transport: Transport, *, plain_end_would_lie: bool) -> None:
 def peer_of(transport: Transport) -> Peer:
     """Return who is on the other end. A client certificate is named by its SHA-256."""
     name, tls = transport.get_extra_info("peername"), transport.get_extra_info("ssl_object")
-    address, port = (name[0], name[1]) if isinstance(name, tuple) else ("unix", 0)
+    address, port = (name[0], name[1]) if isinstance(name, tuple) else (UNIX, 0)
     if tls is None:
         return Peer(address, port)
     shown = tls.getpeercert(binary_form=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -210,3 +211,27 @@ async def test_unix_sockets_on_both_legs(tmp_path: Path) -> None:
     finally:
         await origin.stop()
     assert origin.calls[0].header("host") == "app.example"
+
+
+async def test_a_unix_socket_has_one_owner_and_leaves_no_file(origin: Origin, tmp_path: Path) -> None:
+    """A second sidecar is refused in one line; the end removes the file; what a crash leaves, the next start clears."""
+    origin.on("/fine", answer(b"fine"))
+    path = tmp_path / "proxy.sock"
+    (tmp_path / "second").mkdir()
+    listen = f"unix:{path}"
+    settings = {"listen__address": listen, "listen__socket_mode": "0600"}
+    async with sidecar(tmp_path, origin.url, **settings) as child:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        second = await backstay(
+            "run", "--listen", listen, "--upstream", origin.url, "--admin", "127.0.0.1:0", cwd=tmp_path / "second"
+        )
+        assert second.status == 1
+        assert "another process listens there" in second.err.splitlines()[-1]
+        assert (await ask(child.url, request("GET", "/fine"))).body == b"fine"
+    assert not path.exists()
+    async with sidecar(tmp_path, origin.url, **settings) as child:
+        child.process.kill()
+        await child.process.wait()
+    assert path.exists()
+    async with sidecar(tmp_path, origin.url, **settings) as child:
+        assert (await ask(child.url, request("GET", "/fine"))).body == b"fine"

@@ -14,7 +14,7 @@ from tests.wire.kit import Backend, Wire
 
 BASE = """
 [listen]
-address = "127.0.0.1:0"
+address = "{address}"
 drain_timeout = "60s"
 {listen}
 [admin]
@@ -55,16 +55,26 @@ def split(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture
 async def start(split: bool, tmp_path: Path) -> AsyncIterator[Start]:
-    """Start sidecars with settings of their own: texts for the tables `listen`, `upstream`, `defaults`, and `more`."""
+    """Start sidecars with settings of their own: texts for the tables `listen`, `upstream`, `defaults`, and `more`.
+
+    `address` is where it listens.
+    """
     wires: list[Wire] = []
 
-    async def started(*, listen: str = "", upstream: str = "", defaults: str = "", more: str = "") -> Wire:
+    async def started(
+        *, listen: str = "", upstream: str = "", defaults: str = "", more: str = "", address: str = "127.0.0.1:0"
+    ) -> Wire:
         backend = await Backend(split=split).start()
         audit = tmp_path / f"audit-{len(wires)}.jsonl"
         file = tmp_path / f"config-{len(wires)}.toml"
-        given = {"upstream": patient("upstream", upstream), "defaults": patient("defaults", defaults)}
+        given = {
+            "address": address,
+            "upstream": patient("upstream", upstream),
+            "defaults": patient("defaults", defaults),
+        }
         file.write_text(
-            BASE.format(audit=audit, port=backend.port, listen=listen, more=more, **given), encoding="utf-8"
+            BASE.format(audit=audit, port=backend.port, listen=listen, more=more, **given),
+            encoding="utf-8",
         )
         try:
             sidecar = Sidecar(load(file, environ={}))

@@ -9,8 +9,8 @@ import pytest
 from proxy.app import Sidecar
 from proxy.config.load import load
 from proxy.fields import Fields
-from proxy.message import Peer
-from proxy.wire.forwarding import TrustedProxies
+from proxy.message import Peer, Request
+from proxy.wire.forwarding import Forwarding, TrustedProxies
 from tests.wire.conftest import Start
 from tests.wire.kit import Line, Wire, soon, until
 
@@ -74,6 +74,60 @@ async def test_it_can_be_told_in_the_standard_s_words_or_not_at_all(start: Start
     silent = await start(listen='forwarded = "off"\nvia = false')
     _, _, asked = await silent.asked(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
     assert [asked.get(name) for name in (b"via", b"forwarded", b"x-forwarded-for")] == [None, None, None]
+
+
+PROXIED = b"GET /x HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.7\r\nForwarded: for=192.0.2.7;proto=https\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("trusted", "addresses", "elements"),
+    [
+        ("[]", b"192.0.2.7", b'for=192.0.2.7;proto=https, for=unknown;proto=http;host="a"'),
+        ('["unix"]', b"192.0.2.7", b'for=192.0.2.7;proto=https, for=unknown;proto=http;host="a"'),
+        ('["10.0.0.0/8", "unix"]', b"192.0.2.7", b'for=192.0.2.7;proto=https, for=unknown;proto=http;host="a"'),
+        ('["10.0.0.0/8"]', None, b'for=unknown;proto=http;host="a"'),
+    ],
+)
+async def test_a_peer_of_a_unix_socket_has_no_address_and_can_be_trusted(
+    start: Start, tmp_path: Path, trusted: str, addresses: bytes | None, elements: bytes
+) -> None:
+    """It is `unknown` in Forwarded (RFC 7239 section 6.2), adds nothing to X-Forwarded-For, and "unix" believes it."""
+    here = f"{tmp_path}/here.sock"
+    wire = await start(listen=f'forwarded = "both"\ntrusted_proxies = {trusted}', address=f"unix:{here}")
+    client = Line(*(await soon(asyncio.open_unix_connection(here))), split=False)
+    await client.say(PROXIED)
+    asked = await (await wire.backend.connection()).head()
+    assert asked.get(b"x-forwarded-for") == addresses
+    assert asked.get(b"forwarded") == elements
+    client.close()
+
+
+def test_who_is_trusted_through_a_socket_names_the_client() -> None:
+    """Only as a peer: "unix" in a chain is a word that anybody can write, and stands for nobody."""
+    proxies = TrustedProxies(("unix", ip_network("10.0.0.0/8")))
+    told = Fields(((b"X-Forwarded-For", b"6.6.6.6, unix, 10.0.0.9"),))
+    assert proxies.client(Peer("unix", 0), Fields(((b"X-Forwarded-For", b"192.0.2.7, 10.0.0.9"),)))[0] == "192.0.2.7"
+    assert proxies.client(Peer("unix", 0), told)[0] == "unix"
+    assert proxies.client(Peer("10.0.0.1", 5), told)[0] == "unix"
+    assert TrustedProxies(("unix",)).client(Peer("192.0.2.99", 5), told)[0] == "192.0.2.99"
+
+
+@pytest.mark.parametrize(
+    ("came", "kept"),
+    [
+        (b'for="[2001:db8::1]"', True),
+        (b'for="_a\\"b"', True),
+        (b'for="', False),
+        (b'for="\\"', False),
+        (b'for="\\\\"', True),
+    ],
+)
+def test_a_quotation_without_an_end_is_not_continued(came: bytes, kept: bool) -> None:
+    """What we append would be inside of it: nobody would read that, and a client could choose so."""
+    request = Request("GET", b"/", Fields(((b"Forwarded", came),)), Peer("192.0.2.7", 1), authority=b"a")
+    (line,) = Forwarding(via=False, style="forwarded").lines(request)
+    own = b'for=192.0.2.7;proto=http;host="a"'
+    assert line == (b"Forwarded", came + b", " + own if kept else own)
 
 
 async def test_both_legs_may_be_sockets_in_the_file_system(tmp_path: Path) -> None:

@@ -47,7 +47,8 @@ VALUES = [
     ),
     (
         UPSTREAM + '[listen]\ntrusted_proxies = ["10.0.0.0/8", "10.x"]',
-        'config.toml:4: listen.trusted_proxies[1]: "10.x" is not a network; write "10.0.0.0/8" or "192.0.2.1"',
+        'config.toml:4: listen.trusted_proxies[1]: "10.x" is not a network; write "10.0.0.0/8" or "192.0.2.1", '
+        'or "unix" for who comes through a Unix socket',
     ),
     (
         UPSTREAM + '[listen]\ndeadline_header = "X Deadline"',
