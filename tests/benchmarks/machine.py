@@ -4,7 +4,6 @@ import os
 import platform
 import resource
 import shutil
-import socket
 import sys
 import sysconfig
 from datetime import UTC, datetime
@@ -49,13 +48,6 @@ def raise_file_limit() -> int:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def interpreter() -> str:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from tests.benchmarks.figures import Results
 from tests.benchmarks.load import Load
-from tests.benchmarks.machine import Cores, free_port
+from tests.benchmarks.machine import Cores
 from tests.benchmarks.peers import Peer, Place
 from tests.benchmarks.running import Program
 from tests.e2e.sidecar import environment
+from tests.ports import reserved_port
 
 DIRECT = "no proxy"
 
@@ -34,7 +35,7 @@ class Stage:
     @contextmanager
     def backend(self) -> Iterator[Program]:
         """Run the backend, which is also the direct path."""
-        port, folder = free_port(), self._empty(DIRECT)
+        port, folder = reserved_port(), self._empty(DIRECT)
         command = (sys.executable, "-m", "tests.benchmarks.backend", str(port))
         program = Program.start(
             DIRECT, command, port, core=self._cores.load, folder=folder, environment=environment()
@@ -47,7 +48,7 @@ class Stage:
     @contextmanager
     def started(self, peer: Peer, backend: Program) -> Iterator[Program]:
         """Run one peer before the backend."""
-        place = Place(self._empty(peer.name), free_port(), backend.port, self._files)
+        place = Place(self._empty(peer.name), reserved_port(), backend.port, self._files)
         program = peer.start(place, self._cores.proxy)
         try:
             yield program

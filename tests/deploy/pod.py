@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 from asyncio.subprocess import PIPE, Process
 from contextlib import suppress
@@ -11,15 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.deploy.tools import Document
+from tests.ports import reserved_port
 
 Container = dict[str, Any]
-
-
-def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))
-        return int(reserved.getsockname()[1])
 
 
 class Pod:
@@ -37,7 +30,7 @@ class Pod:
         self.port = 0
         self.admin_port = 0
         self._place = place
-        self._backend_port = free_port()
+        self._backend_port = reserved_port()
         self._processes: dict[str, Process] = {}
         place.mkdir()
         (place / "backstay.toml").write_text(config, encoding="utf-8")

@@ -12,11 +12,12 @@ from urllib.request import urlopen
 import pytest
 
 from tests.deploy.generate import CHART
-from tests.deploy.pod import Pod, free_port
+from tests.deploy.pod import Pod
 from tests.deploy.rollout import Deployment, Traffic
 from tests.deploy.test_chart import config_of, one, pod_of
 from tests.deploy.tools import Document, Helm, documents, kubernetes_tool, system_tool
 from tests.deploy.value_sets import Values
+from tests.ports import reserved_port
 
 ROLLOUTS = 10
 CLIENTS = 4
@@ -109,7 +110,7 @@ async def test_prometheus_reads_what_the_monitor_names(pods: Pods, tmp_path: Pat
     (tmp_path / "prometheus.yml").write_text(json.dumps({"rule_files": ["rules.yml"], "scrape_configs": [scrape]}))
     done = await create_subprocess_exec(checker, "check", "config", str(tmp_path / "prometheus.yml"), stdout=PIPE)
     assert await done.wait() == 0
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{reserved_port()}"
     options = (f"--storage.tsdb.path={tmp_path}/data", f"--web.listen-address={address}", "--log.level=error")
     prometheus = await create_subprocess_exec(program, f"--config.file={tmp_path}/prometheus.yml", *options)
     try:

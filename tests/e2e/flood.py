@@ -16,7 +16,7 @@ MIB = 1 << 20
 BLOCK = bytes(range(256)) * (MIB // 256)
 CHUNK = b"%x\r\n%b\r\n" % (MIB, BLOCK)
 FRAMING = {"length": "Content-Length: {size}", "chunked": "Transfer-Encoding: chunked"}
-PATIENCE = 30.0  # seconds
+PATIENCE = 200.0  # seconds
 STUCK_AFTER = 0.2  # seconds in which not one byte of a body was taken
 
 

@@ -19,7 +19,7 @@ from proxy.demo.sidecar import COMMAND, SETTINGS
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "config.example.toml"
 READY = re.compile(r"backstay ready: proxy (\S+) admin (http://\S+)")
-PATIENCE = 100.0  # seconds until a test gives up on what should happen at once: a hang, on any machine
+PATIENCE = 200.0  # seconds until a test gives up on what should happen at once: a hang, on any machine
 READY_WITHIN = STOPPED_WITHIN = PATIENCE
 PATIENT = {  # so long that only a test which says otherwise meets them: a busy machine makes every step late
     "defaults__total_timeout": "60s", "audit__max_wait": "60s",

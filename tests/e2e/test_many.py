@@ -16,6 +16,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MANY = 5_000
 ROUNDS = 2
+PATIENT = {"upstreams__sessions__connect_timeout": "300s", "defaults__total_timeout": "300s"}
 
 
 @pytest.fixture(autouse=True)
@@ -30,11 +31,12 @@ def enough_files() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.timeout(600)
 async def test_five_thousand_at_once_leave_nothing_behind(origin: Origin, tmp_path: Path) -> None:
     """Distinct reads on kept-alive connections, all under way together, twice: no flight, socket or task is left."""
     crowd = Crowd()
     origin.on("/crowd", crowd.answer)
-    async with sidecar(tmp_path, origin.url, upstreams__sessions__connect_timeout="20s") as child:
+    async with sidecar(tmp_path, origin.url, **PATIENT) as child:
         await ask(child.url, request("GET", "/crowd?first"))
         process = psutil.Process(child.process.pid)
         files = process.num_fds()

@@ -12,7 +12,7 @@ from tests.benchmarks.sharing.backend import Backend, Call, framed
 from tests.benchmarks.sharing.cases import Case
 
 PROMPT_S = 0.015  # from the backend's answer to the first client's
-ANSWERED_WITHIN_S = 12.0  # whoever has no answer by then has none
+ANSWERED_WITHIN_S = 60.0  # whoever has no answer by then has none
 CLOCK = SystemClock()
 
 

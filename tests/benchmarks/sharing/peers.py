@@ -16,8 +16,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tests.benchmarks.sharing.clients import CLOCK
-from tests.deploy.pod import free_port
 from tests.e2e.sidecar import sidecar
+from tests.ports import reserved_port
 
 STARTED_WITHIN_S = 20.0  # Varnish compiles its configuration
 ENDED_WITHIN_S = 10.0
@@ -70,9 +70,9 @@ Start = Callable[[Path, str], AbstractAsyncContextManager[int]]
 
 
 @asynccontextmanager
-async def backstay(folder: Path, upstream: str) -> AsyncIterator[int]:
+async def backstay(folder: Path, upstream: str, total_timeout: str = "2s") -> AsyncIterator[int]:
     """Run the sidecar: safe requests shared by default, creates by their subject."""
-    async with sidecar(folder, upstream, BACKSTAY, defaults__total_timeout="2s") as child:
+    async with sidecar(folder, upstream, BACKSTAY, defaults__total_timeout=total_timeout) as child:
         port = urlsplit(child.url).port
         assert port is not None
         yield port
@@ -81,7 +81,7 @@ async def backstay(folder: Path, upstream: str) -> AsyncIterator[int]:
 @asynccontextmanager
 async def nginx(folder: Path, upstream: str) -> AsyncIterator[int]:
     """Run nginx with its cache and the cache's lock."""
-    port = free_port()
+    port = reserved_port()
     names = {"user": getpass.getuser(), "backend": urlsplit(upstream).port, "port": port}
     (folder / "nginx.conf").write_text(NGINX % names)
     async with _running(port, folder, "nginx", "-p", str(folder), "-c", "nginx.conf", "-e", "error.log"):
@@ -91,7 +91,7 @@ async def nginx(folder: Path, upstream: str) -> AsyncIterator[int]:
 @asynccontextmanager
 async def varnish(folder: Path, upstream: str) -> AsyncIterator[int]:
     """Run Varnish as it is without any configuration."""
-    port = free_port()
+    port = reserved_port()
     behind = upstream.removeprefix("http://")
     listen = ("-a", f"127.0.0.1:{port}", "-b", behind, "-n", str(folder / "varnish"), "-s", "malloc,64m")
     async with _running(port, folder, "varnishd", "-F", "-j", "none", *listen):

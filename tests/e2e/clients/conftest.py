@@ -11,7 +11,6 @@ from tests.e2e.sidecar import Child, sidecar
 
 PAGE = """<!doctype html><script>
 const said = {};
-if (location.search === "?tab=1") window.open("/page?tab=2");
 const tell = async () => {
   if ("fetched" in said && "events" in said && "echo" in said)
     await fetch("/report" + location.search, {method: "POST", body: JSON.stringify(said)});

@@ -18,7 +18,7 @@ async def curl(*arguments: str, said: bytes = b"") -> bytes:
     if program is None:
         pytest.skip("curl is not installed (apt-get install curl)")
     process = await asyncio.create_subprocess_exec(
-        *(program, "-sS", "--max-time", "20", *arguments),
+        *(program, "-sS", "--max-time", "200", *arguments),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     out, err = await process.communicate(said)
@@ -58,7 +58,7 @@ async def test_http_client_keeps_its_connection(child: Child) -> None:
     host, _, port = child.url.removeprefix("http://").partition(":")
 
     def converse() -> list[bytes]:
-        connection = http.client.HTTPConnection(host, int(port), timeout=20)
+        connection = http.client.HTTPConnection(host, int(port), timeout=200)
         heard = []
         for number in range(10):
             connection.request("POST", "/echo", body=b"%d" % number)

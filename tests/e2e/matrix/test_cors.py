@@ -1,8 +1,6 @@
 """A page on another origin, in a real browser, reads what the sidecar says itself (S4)."""
 
-import asyncio
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -10,12 +8,8 @@ from aiohttp import web
 
 from tests.e2e.matrix.conftest import Start, ask
 from tests.e2e.matrix.scripted import RESET, ScriptedBackend, answer
+from tests.e2e.observe.browser import CHROMIUM, browser
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--virtual-time-budget=20000", "--dump-dom",
-)  # fmt: skip
 CONFIG = """
 [upstreams.sessions]
 url = "{url}"
@@ -66,14 +60,11 @@ async def test_a_browser_reads_the_problem_of_a_fast_fail(
     await backend.start()
     sidecar = await start(CONFIG.format(url=backend.url))
     runner, url = await page_server(PAGE.format(url=sidecar.sidecar.url))
-    assert CHROMIUM is not None
-    browser = await asyncio.create_subprocess_exec(
-        CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path}", url,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    out, _ = await browser.communicate()
+    async with browser(tmp_path) as page:
+        await page.open(url)
+        await page.until("document.body.textContent.startsWith('[[')")
+        text = await page.ask("document.body.textContent")
     await runner.cleanup()
-    text = out.decode().partition("<body>")[2].partition("</body>")[0]
     assert json.loads(text) == [
         [200, "data"],
         [503, "The circuit to the backend is open"],

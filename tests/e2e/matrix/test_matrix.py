@@ -12,6 +12,8 @@ CONFIG = """
 url = "{url}"
 [upstreams.sessions.breaker]
 failure_threshold = 50
+[defaults]
+total_timeout = "60s"
 [defaults.retry]
 jitter = false
 [[routes]]
@@ -40,13 +42,14 @@ class Row(NamedTuple):
     error_type: str
     why: str
     more: str = ""
+    timeouts_ms: tuple[float, ...] = (0, 0, 0)  # of the attempts before each wait
 
 
 ROWS = (
     Row("network error", (RESET,) * 3, (100, 200, 400), 200, "", "network"),
     Row("429", (answer(429),) * 3, (200, 400, 800), 200, "", "rate_limited"),
     Row("504", (answer(504),) * 3, (100, 200), 504, "TimeoutError", "exhausted"),
-    Row("attempt timeout", (HANG, HANG), (250, 500), 200, "", "timeout", 'attempt_timeout = "150ms"'),
+    Row("attempt timeout", (HANG, HANG), (100, 200), 200, "", "timeout", 'attempt_timeout = "150ms"', (150, 300)),
     Row("502", (answer(502),) * 4, (100, 200, 400), 502, "IntegrationError", "exhausted"),
     Row("503", (answer(503),) * 3, (100, 200, 400), 200, "", "unavailable"),
     Row("409", (answer(409),), (), 409, "SessionConflictError", "not_retryable"),
@@ -59,25 +62,22 @@ ROWS = (
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
 async def test_each_row_of_the_matrix(row: Row, start: Start, backend: ScriptedBackend) -> None:
-    """T4, T10: the ladder by cause, measured by the backend within 20 %, and its name and reason in the record."""
+    """T4, T10: the ladder by cause, with its waits, its name and its reason in the record.
+
+    The backend sees that no attempt came sooner. How much later it came depends on the machine; the exact times are
+    held in virtual time, in tests/simulation.
+    """
+    backend.script = row.script
     await backend.start()
     sidecar = await start(CONFIG.format(url=backend.url, load=row.more))
-    for _ in range(3):  # a busy machine lengthens waits: the best of three counts
-        backend.play(row.script)
-        got = await ask(sidecar.port, "GET", "/load/val_123")
-        assert got.status == row.status
-        assert len(backend.calls) == len(row.waits_ms) + 1
-        shares = [got / nominal for got, nominal in zip(backend.waits_ms, row.waits_ms, strict=True)]
-        assert all(share >= 0.96 for share in shares)
-        if all(share <= 1.2 for share in shares):
-            break
-    else:
-        pytest.fail(f"the waits were {backend.waits_ms} ms, not {row.waits_ms}")
-    record = (await sidecar.records())[-1]
-    attempts = record["attempts"]
-    metadata = record["metadata"]
-    assert isinstance(attempts, list)
+    got = await ask(sidecar.port, "GET", "/load/val_123")
+    assert got.status == row.status
+    least = [wait + timeout for wait, timeout in zip(row.waits_ms, row.timeouts_ms, strict=False)]
+    assert all(seen >= 0.96 * nominal for seen, nominal in zip(backend.waits_ms, least, strict=True))
+    [record] = await sidecar.records()
+    attempts, metadata = _attempts(record), record["metadata"]
     assert isinstance(metadata, dict)
+    assert [attempt["waited_ms"] for attempt in attempts] == [0, *row.waits_ms]
     assert metadata.get("error_type", "") == row.error_type
     assert row.why in [attempt["why"] for attempt in attempts]
 
@@ -127,16 +127,15 @@ async def test_a_create_that_succeeded_unseen_is_found(start: Start, backend: Sc
 
 async def test_a_retry_after_that_fits_is_waited_for(start: Start, backend: ScriptedBackend) -> None:
     """T5: the later of ladder and Retry-After; one that cannot fit passes the upstream's answer on at once."""
-    backend.script = (answer(503, "Retry-After: 1\r\n"), answer(200), answer(503, "Retry-After: 30\r\n"))
+    backend.script = (answer(503, "Retry-After: 1\r\n"), answer(200), answer(503, "Retry-After: 300\r\n"))
     await backend.start()
     sidecar = await start(CONFIG.format(url=backend.url, load=""))
     assert (await ask(sidecar.port, "GET", "/load/a")).status == 200
-    assert 990 <= backend.waits_ms[0] <= 1200
+    assert backend.waits_ms[0] >= 990
     refused = await ask(sidecar.port, "GET", "/load/b")
-    assert (refused.status, refused.fields["retry-after"]) == (503, "30")
+    assert (refused.status, refused.fields["retry-after"]) == (503, "300")
     records = await sidecar.records()
-    assert float(str(records[1]["duration_ms"])) < 100
-    assert _attempts(records[1])[0]["why"] == "deadline"
+    assert [attempt["why"] for attempt in _attempts(records[1])] == ["deadline"]
 
 
 async def test_the_budget_that_is_left_shrinks_with_each_attempt(start: Start, backend: ScriptedBackend) -> None:
@@ -144,11 +143,11 @@ async def test_the_budget_that_is_left_shrinks_with_each_attempt(start: Start, b
     backend.script = (answer(503), answer(503))
     await backend.start()
     sidecar = await start(CONFIG.format(url=backend.url, load=""))
-    await ask(sidecar.port, "GET", "/load/a", "X-Request-Deadline-Ms: 1500\r\n")
+    await ask(sidecar.port, "GET", "/load/a", "X-Request-Deadline-Ms: 50000\r\n")
     left = [int(call.fields["x-request-deadline-ms"]) for call in backend.calls]
-    assert left[0] <= 2000
-    assert 80 <= left[0] - left[1] <= 140
-    assert 180 <= left[1] - left[2] <= 260
+    assert left[0] <= 60_000
+    assert left[0] - left[1] >= 80
+    assert left[1] - left[2] >= 180
     assert [call.fields.get("x-attempt-count") for call in backend.calls] == [None, "2", "3"]
 
 
@@ -161,7 +160,7 @@ async def test_a_shorter_deadline_of_the_client_is_kept(start: Start, backend: S
     assert got.status == 504
     assert got.fields["proxy-status"] == "backstay; error=http_response_timeout"
     [record] = await sidecar.records()
-    assert 290 <= float(str(record["duration_ms"])) <= 360
+    assert 290 <= float(str(record["duration_ms"])) < 60_000
 
 
 async def test_an_unproven_post_is_never_sent_twice(start: Start, backend: ScriptedBackend) -> None:

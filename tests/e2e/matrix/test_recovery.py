@@ -9,6 +9,8 @@ from tests.e2e.matrix.scripted import HANG, RESET, ScriptedBackend, answer
 CONFIG = """
 [upstreams.sessions]
 url = {url}
+[defaults]
+total_timeout = "{total}"
 [defaults.retry]
 jitter = false
 max_retries = 1
@@ -26,9 +28,9 @@ subject = "path:id"
 FALLBACK = 'fallback = { status = 200, body = { id = "{subject}", messages = [], degraded = true } }'
 
 
-def config(*backends: ScriptedBackend, history: str = "") -> str:
+def config(*backends: ScriptedBackend, history: str = "", total: str = "60s") -> str:
     """Return the configuration for these addresses."""
-    return CONFIG.format(url=json.dumps([backend.url for backend in backends]), history=history)
+    return CONFIG.format(url=json.dumps([backend.url for backend in backends]), history=history, total=total)
 
 
 async def test_an_outage_is_answered_with_the_fallback(start: Start, backend: ScriptedBackend) -> None:
@@ -53,7 +55,8 @@ async def test_a_stale_answer_comes_before_the_fallback(start: Start, backend: S
     me = "Authorization: Bearer me\r\n"
     assert (await ask(sidecar.port, "GET", "/history/a", me)).body == b'"kept"'
     stale = await ask(sidecar.port, "GET", "/history/a", me)
-    assert (stale.status, stale.body, stale.fields["age"]) == (200, b'"kept"', "0")
+    assert (stale.status, stale.body) == (200, b'"kept"')
+    assert 0 <= int(stale.fields["age"]) < 60
     assert stale.fields["cache-status"].startswith("backstay; hit; ttl=-")
     other = await ask(sidecar.port, "GET", "/history/a", "Authorization: Bearer you\r\n")
     assert json.loads(other.body)["degraded"] is True
@@ -124,7 +127,7 @@ async def test_a_full_upstream_refuses_with_retry_after(start: Start, backend: S
     backend.script = (HANG,) * 3
     await backend.start()
     limits = ']\nmax_connections = 2\nqueue = 1\nqueue_timeout = "100ms"\n'
-    sidecar = await start(config(backend).replace(f'["{backend.url}"]\n', f'["{backend.url}"{limits}'))
+    sidecar = await start(config(backend, total="4s").replace(f'["{backend.url}"]\n', f'["{backend.url}"{limits}'))
     loop = asyncio.get_running_loop()
     asked = [loop.create_task(ask(sidecar.port, "GET", f"/history/{name}")) for name in "abcd"]
     done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import itertools
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,13 @@ from typing import Any
 import aiohttp
 
 from proxy.clock import SystemClock
+from tests.e2e.sidecar import PATIENCE
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--remote-debugging-port=0",
 )  # fmt: skip
-PATIENCE = 20.0  # seconds until a test gives up on something that should happen at once
 _clock = SystemClock()
 
 
@@ -69,12 +69,14 @@ class Page:
         assert "exceptionDetails" not in got, got
         return got["result"].get("value")
 
-    async def until(self, expression: str) -> None:
-        """Wait until a JavaScript expression is true."""
+    async def until(self, expression: str, meanwhile: Callable[[], Awaitable[object]] | None = None) -> None:
+        """Wait until a JavaScript expression is true, doing something meanwhile again and again."""
         try:
             async with asyncio.timeout(PATIENCE):
                 while not await self.ask(expression):
                     await _clock.sleep(0.02)
+                    if meanwhile is not None:
+                        await meanwhile()
         except TimeoutError:
             text = await self.ask("document.body.innerText")
             raise AssertionError(f"never true: {expression}; the page says: {text}") from None
@@ -117,17 +119,15 @@ async def browser(folder: Path) -> AsyncIterator[Page]:
     )  # fmt: skip
     try:
         port = await _port(profile / "DevToolsActivePort")
-        async with aiohttp.ClientSession() as session:
-            async with session.get(f"http://127.0.0.1:{port}/json/list") as got:
-                tab = next(tab for tab in await got.json() if tab["type"] == "page")
-            async with (
-                session.ws_connect(tab["webSocketDebuggerUrl"], max_msg_size=0) as socket,
-                asyncio.TaskGroup() as group,
-            ):
-                page = Page(socket)
-                listening = group.create_task(page.listen())
-                yield page
-                listening.cancel()
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(await _first_tab(session, port), max_msg_size=0) as socket,
+            asyncio.TaskGroup() as group,
+        ):
+            page = Page(socket)
+            listening = group.create_task(page.listen())
+            yield page
+            listening.cancel()
     finally:
         with suppress(ProcessLookupError):
             process.kill()
@@ -139,6 +139,17 @@ async def _port(file: Path) -> int:
         while not (lines := await asyncio.to_thread(_lines, file)):
             await _clock.sleep(0.02)
     return int(lines[0])
+
+
+async def _first_tab(session: aiohttp.ClientSession, port: int) -> str:
+    """Return the address of the first tab's debugger, once there is one."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            async with session.get(f"http://127.0.0.1:{port}/json/list") as got:
+                for tab in await got.json():
+                    if tab["type"] == "page":
+                        return str(tab["webSocketDebuggerUrl"])
+            await _clock.sleep(0.02)
 
 
 def _lines(file: Path) -> list[str]:

@@ -10,6 +10,7 @@ import aiohttp
 
 from proxy.demo.backend import Backend, Latency
 from tests.e2e.sidecar import Child, sidecar
+from tests.ports import reserved_port
 
 TOKEN = "open-sesame"
 CONFIG = """\
@@ -80,7 +81,7 @@ class Stage:
 async def stage(folder: Path, config: str = CONFIG, **settings: str) -> AsyncIterator[Stage]:
     """Start both on free ports, with the sidecar's files in `folder`."""
     backend = Backend(Latency(create=0.05, load=0.01, status=0.01, history=0.02))
-    await backend.start()
+    await backend.start(port=reserved_port())  # some tests stop it and start it again
     try:
         async with (
             sidecar(folder, backend.url, config, **settings) as child,

@@ -1,7 +1,6 @@
 """Whoever asks oddly, too early or for too much gets an honest answer, and costs nobody anything."""
 
 import asyncio
-import socket
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from proxy.clock import SystemClock
 from tests.e2e.observe.stage import TOKEN, stage
 from tests.e2e.sidecar import PATIENCE, Child
+from tests.ports import reserved_port
 
 UNKNOWN = 1000
 _clock = SystemClock()
@@ -40,8 +40,7 @@ async def test_a_thousand_unknown_paths_make_three_series(tmp_path: Path) -> Non
 
 async def test_a_scrape_during_start_up_is_refused_or_whole(tmp_path: Path) -> None:
     """From the first moment that the listener answers, it answers with every family."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{reserved_port()}"
     first = asyncio.create_task(_first_scrape(f"http://{address}/metrics"))  # noqa: TID251 - a test's own task
     async with stage(tmp_path, admin__address=address) as scene:
         status, text = await first

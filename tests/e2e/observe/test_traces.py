@@ -1,7 +1,6 @@
 """Traces as a real OTLP collector receives them: a retried, coalesced request, and a collector that is not there."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from aiohttp import web
 from proxy.clock import SystemClock
 from tests.e2e.observe.stage import CONFIG, TOKEN, stage
 from tests.e2e.sidecar import PATIENCE, Child, sidecar
+from tests.ports import reserved_port
 
 oteltap = pytest.importorskip("oteltap", reason="oteltap is not installed")
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="the extra otel is not installed")
@@ -22,13 +22,6 @@ SERVER, CLIENT = Span.SPAN_KIND_SERVER, Span.SPAN_KIND_CLIENT
 HISTORY = "/api/conversations/val_1/history"
 TABS = 3
 _clock = SystemClock()
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 def attributes(span: Span) -> dict[str, str | int]:
@@ -57,7 +50,7 @@ class Collector:
 @asynccontextmanager
 async def collector() -> AsyncIterator[Collector]:
     """Run a collector on a free port."""
-    port = free_port()
+    port = reserved_port()
     collector = Collector(port)
     settings = oteltap.OtelTapHttpProtobufReceiverSettings(http_port=port)
     async with oteltap.OtelTapHttpProtobufReceiver(settings) as receiver, asyncio.TaskGroup() as group:
@@ -76,11 +69,12 @@ class Upstream:
 
     def __init__(self) -> None:
         self.heard: list[str] = []
+        self.released = asyncio.Event()
 
     async def answer(self, request: web.Request) -> web.Response:
-        """Answer slowly enough for every tab to come."""
+        """Answer once that is allowed."""
         self.heard.append(request.headers.get("traceparent", ""))
-        await _clock.sleep(0.2)
+        await self.released.wait()
         return web.json_response({"messages": [1]}, status=503 if len(self.heard) == 1 else 200)
 
     @asynccontextmanager
@@ -115,7 +109,10 @@ async def test_a_retried_coalesced_request_is_one_tree_with_links(tmp_path: Path
     async with collector() as received, upstream.listening() as url:
         settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": received.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "100"}
         async with sidecar(tmp_path, url, CONFIG, **settings) as child:
-            assert await ask(child, [*parents]) == [200] * TABS
+            asking = asyncio.ensure_future(ask(child, [*parents]))
+            await child.until(lambda m: m.total("backstay_coalesced_total", role="joined") == TABS - 1)
+            upstream.released.set()
+            assert await asking == [200] * TABS
             await received.until(TABS + 2)
             records = [
                 await child.recorded(str(attributes(span)["backstay.correlation_id"])) for span in received.of(SERVER)
@@ -146,6 +143,7 @@ async def test_a_retried_coalesced_request_is_one_tree_with_links(tmp_path: Path
 async def test_the_caller_decides_what_is_sampled(tmp_path: Path) -> None:
     """A trace its caller does not sample is passed on unsampled and not exported; the next, sampled one is."""
     upstream = Upstream()
+    upstream.released.set()
     async with collector() as received, upstream.listening() as url:
         settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": received.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "100"}
         async with sidecar(tmp_path, url, CONFIG, **settings) as child:
@@ -160,6 +158,7 @@ async def test_the_caller_decides_what_is_sampled(tmp_path: Path) -> None:
 async def test_without_a_collector_asked_for_the_callers_line_goes_through(tmp_path: Path) -> None:
     """W3C propagation alone: what the caller said reaches the backend as it was."""
     upstream, said = Upstream(), f"00-{'c' * 32}-{'b' * 16}-01"
+    upstream.released.set()
     async with upstream.listening() as url, sidecar(tmp_path, url, CONFIG) as child:
         await ask(child, [said])
     assert set(upstream.heard) == {said}
@@ -167,7 +166,7 @@ async def test_without_a_collector_asked_for_the_callers_line_goes_through(tmp_p
 
 async def test_a_collector_that_is_not_there_is_told_once(tmp_path: Path) -> None:
     """Requests go on unharmed, the log has one line of it, and stopping does not wait for it."""
-    settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}", "OTEL_BSP_SCHEDULE_DELAY": "50"}
+    settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{reserved_port()}", "OTEL_BSP_SCHEDULE_DELAY": "50"}
     async with stage(tmp_path, **settings) as scene:
         for n in range(5):
             await scene.restore(f"val_{n}")

@@ -3,7 +3,6 @@
 import asyncio
 import shutil
 import signal
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,10 +12,11 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from proxy.clock import SystemClock
+from tests.e2e.sidecar import PATIENCE
+from tests.ports import reserved_port
 
 PROGRAM = shutil.which("redis-server")
 needs_redis = pytest.mark.skipif(PROGRAM is None, reason="redis-server is not installed")
-STARTS_WITHIN = 10.0  # seconds
 _clock = SystemClock()
 
 
@@ -26,9 +26,7 @@ class RedisServer:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._process: asyncio.subprocess.Process | None = None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
+        self.port = reserved_port()
 
     @property
     def url(self) -> str:
@@ -41,7 +39,7 @@ class RedisServer:
             str(PROGRAM), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
             cwd=self._folder, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
-        async with asyncio.timeout(STARTS_WITHIN), self.client() as client:
+        async with asyncio.timeout(PATIENCE), self.client() as client:
             while True:
                 try:
                     await client.ping()
