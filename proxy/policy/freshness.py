@@ -7,13 +7,22 @@ nothing, whoever sent it.
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from hashlib import blake2b
 from math import inf
 from typing import Final, TypeVar
 
 from proxy.policy.bounded import Bounded, Holder
 
 K = TypeVar("K", str, bytes)
+_LONGEST_SUBJECT: Final = 64  # characters
 _OWNER_BYTES: Final = 128  # an owner's digest, its count and its place in a dict
+
+
+def _held_as(subject: str) -> str:
+    """Return what a subject is remembered by: a long one by its digest, for a client chooses how long it is."""
+    if len(subject) <= _LONGEST_SUBJECT:
+        return subject
+    return "\x7f" + blake2b(subject.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
 
 
 class Marks:
@@ -47,11 +56,11 @@ class Marks:
 
     def put_subject(self, mark: int, subject: str) -> None:
         """Mark all that is read of the subject."""
-        self._put(self._by_subject, subject, mark)
+        self._put(self._by_subject, _held_as(subject), mark)
 
     def since(self, stamp: int, subject: str | None, owners: Iterable[bytes]) -> bool:
         """Tell whether a read of the subject, by any of its owners, was marked after `stamp`."""
-        if stamp < self.forgotten or (subject is not None and stamp < self._by_subject.get(subject, 0)):
+        if stamp < self.forgotten or (subject is not None and stamp < self._by_subject.get(_held_as(subject), 0)):
             return True
         for owner in owners:
             if stamp < self._by_owner.get(owner, 0) or (subject is None and stamp < self._subjectless.get(owner, 0)):
@@ -169,7 +178,7 @@ class Doubts:
         if subject is None:
             marks: list[tuple[str, str | bytes]] = [("owner", owner) for owner in owners]
         else:
-            marks = [("subject", subject), *(("subjectless", owner) for owner in owners)]
+            marks = [("subject", _held_as(subject)), *(("subjectless", owner) for owner in owners)]
         for mark in marks:
             self._until[mark] = max(until, self._until.get(mark, 0.0))
             self._until.move_to_end(mark)
@@ -190,7 +199,7 @@ class Doubts:
 def _read_as(subject: str | None, owners: Iterable[bytes]) -> Iterator[tuple[str, str | bytes]]:
     """Yield the marks that concern a read."""
     if subject is not None:
-        yield "subject", subject
+        yield "subject", _held_as(subject)
     for owner in owners:
         yield "owner", owner
         if subject is None:

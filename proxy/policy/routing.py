@@ -270,9 +270,19 @@ def _in_body(body: object, rule: SubjectRule) -> Subject:
             value = value[key]
         else:
             return _present(None, rule)
-    if not isinstance(value, str):
-        return Subject(None, f"{rule.source}:{rule.name} is not a string")
-    return _present(value, rule)
+    text = value if isinstance(value, str) else _number(value)
+    if text is None:
+        return Subject(None, f"{rule.source}:{rule.name} is neither a string nor a number")
+    return _present(text, rule)
+
+
+_EXACT = 2.0**53  # beyond it a float stands for several whole numbers: no subject may stand for another
+
+
+def _number(value: object) -> str | None:
+    if isinstance(value, float):
+        return repr(value) if -_EXACT < value < _EXACT else None
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _present(value: str | None, rule: SubjectRule) -> Subject:

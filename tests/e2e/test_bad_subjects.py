@@ -26,9 +26,9 @@ async def child(origin: Origin, tmp_path_factory: pytest.TempPathFactory) -> Asy
     [
         (b"{}", "body:/reportId is missing"),
         (b'{"reportId": ""}', "body:/reportId is missing"),
-        (b'{"reportId": 7}', "body:/reportId is not a string"),
-        (b'{"reportId": null}', "body:/reportId is not a string"),
-        (b'{"reportId": ["r"]}', "body:/reportId is not a string"),
+        (b'{"reportId": true}', "body:/reportId is neither a string nor a number"),
+        (b'{"reportId": null}', "body:/reportId is neither a string nor a number"),
+        (b'{"reportId": ["r"]}', "body:/reportId is neither a string nor a number"),
         (b'["reportId"]', "body:/reportId is missing"),
         (b'{"reportId": "r', "the body is not JSON"),
         (b'{"reportId": "\xff"}', "the body is not JSON"),

@@ -214,3 +214,17 @@ def test_a_forgotten_doubt_is_about_everything() -> None:
         doubts.until(12.0, subject, ())
     assert doubts.about("never written", BOB, 11.9)
     assert not doubts.about("r3", BOB, 12.0)
+
+
+def test_a_long_subject_is_remembered_by_its_digest() -> None:
+    """A client chooses how long it is: 65,536 subjects of 60 kB would be gigabytes. None is taken for another."""
+    seals, one, two = Seals(), "s" * 60_000 + "1", "s" * 60_000 + "2"
+    before = seals.stamp()
+    seals.begin(one, ())
+    seals.seal(one, ())
+    seals.doubt(5.0, one, (), 0.0)
+    held = [*seals._begun._by_subject, *seals._done._by_subject, *(str(mark) for _, mark in seals.doubts._until)]
+    assert max(map(len, held)) < 100
+    assert (seals.fresh(before, one, ()), seals.fresh(before, two, ())) == (False, True)
+    assert (seals.joinable(before, one, ()), seals.joinable(before, two, ())) == (False, True)
+    assert (seals.doubts.about(one, (), 1.0), seals.doubts.about(two, (), 1.0)) == (True, False)

@@ -191,7 +191,7 @@ def test_a_subject_in_a_header(value: str, found: str | None) -> None:
         ("body:/a~0b", b'{"a~b":"x"}', "x"),
         ("body:/a~01b", b'{"a~1b":"x"}', "x"),
         ("body:/", b'{"":"x"}', "x"),
-        ("body:/reportId", b'{"reportId":17}', None),
+        ("body:/reportId", b'{"reportId":17}', "17"),
         ("body:/reportId", b'{"reportId":null}', None),
         ("body:/reportId", b'{"reportId":""}', None),
         ("body:/reportId", b'{"reportId":["r1"]}', None),
@@ -219,7 +219,11 @@ def test_why_there_is_no_subject_is_noted() -> None:
     """The record tells an operator what to look at."""
     assert subject("body:/a", request("POST", "/x", b"x")).missing == "the body is not JSON"
     assert subject("body:/a", request("POST", "/x", b"{}")).missing == "body:/a is missing"
-    assert subject("body:/a", request("POST", "/x", b'{"a":1}')).missing == "body:/a is not a string"
+    for no_text in (b"null", b"true", b"[1]", b"{}", b"12345678901234567890123"):
+        asked = request("POST", "/x", b'{"a":' + no_text + b"}")
+        assert subject("body:/a", asked).missing == "body:/a is neither a string nor a number"
+    for number in ("7", "-1", "9007199254740993", "0", "1.5"):
+        assert subject("body:/a", request("POST", "/x", b'{"a":%b}' % number.encode())).value == number
     streamed = Request("POST", b"/", Fields(()), PEER, Endless())
     assert subject("body:/a", streamed).missing == "the body is over the replay limit"
 
