@@ -17,6 +17,7 @@ from proxy.wire.outlet import Outlet
 from proxy.wire.tunnel import Tunnel
 
 MAX_PIPELINED = 64
+READ_AHEAD = 65_536  # bytes of heads; what is read beyond that waits unread
 HELD_LIMIT = 65_536  # bytes that wait for an answer that may change the protocol, or for the end of a turn (W8)
 REMEMBERED_S = 1.0  # an idle connection keeps what its last head said no longer than this
 LINGER_S = 2.0  # how long a refused upload is still read, so that its answer is not lost to a reset
@@ -25,17 +26,18 @@ LINGER_S = 2.0  # how long a refused upload is still read, so that its answer is
 class Downstream(Outlet):
     """One connection: head -> body -> head -> ... ; and beside it: exchange -> answer -> exchange -> ...
 
-    Requests are read ahead, at most `MAX_PIPELINED`, and answered one at a time in their order (W12). After a 101 both
-    sides are bytes. It is the `Client` of whichever exchange is current, and an `asyncio.Protocol` in all but descent:
-    what inherits from Python is compiled to no plain structure.
+    Requests are read ahead, at most `MAX_PIPELINED` and `READ_AHEAD` bytes, and answered one at a time in their order.
+    After a 101 both sides are bytes. It is the `Client` of whichever exchange is current, and an `asyncio.Protocol` in
+    all but descent: what inherits from Python is compiled to no plain structure.
     """
 
     def __init__(self, gate: Gate) -> None:
         super().__init__(gate)
         self._peer = Peer("", 0)
         self._heads = RequestReader(gate.limits)
-        self._pending = b""  # of a head that is not whole yet
-        self._held = b""  # not parsed: too much waits already, or the protocol may change
+        self._pending = bytearray()  # of a head that is not whole yet
+        self._ahead = 0  # bytes of the heads that were read since nothing waited
+        self._held = bytearray()  # not parsed: too much waits already, or the protocol may change
         self._incoming: Incoming | None = None
         self._queue: deque[Exchange | Refusal] = deque()
         self._current: Exchange | None = None
@@ -44,7 +46,7 @@ class Downstream(Outlet):
         self._hung_up: asyncio.Future[None] | None = None  # of a tunnel: the client will say no more
         self._reading_paused = False
         self._lingering = self._left = False
-        self._early = b""  # data that came when enough was begun in that turn of the loop
+        self._early = bytearray()  # data that came when enough was begun in that turn of the loop
         self.since = 0.0  # gate time of the last change of what is waited for
         self.heard_at = 0.0
 
@@ -69,15 +71,16 @@ class Downstream(Outlet):
             if len(self._early) > HELD_LIMIT:
                 self._pause(True)
         elif self._held:
-            self._hold(self._held + data)
+            self._hold(data)
         elif self._incoming is not None or self._gate.turns.take(self):
             self._feed(data)
         else:
-            self._early = data
+            self._early += data
 
     def go_on(self) -> None:
         """Look at what came before it was this connection's turn."""
-        early, self._early = self._early, b""
+        early = bytes(self._early)
+        self._early.clear()
         if early and not self._lingering:
             self._pause(False)
             self._feed(early)
@@ -124,16 +127,18 @@ class Downstream(Outlet):
     def _has_enough(self) -> bool:
         """Tell whether nothing more is read ahead: enough requests wait, or one with a body does (W8)."""
         last = self._queue[-1]
-        return len(self._queue) >= MAX_PIPELINED or (isinstance(last, Exchange) and last.bytes_in > 0)
+        full = len(self._queue) >= MAX_PIPELINED or self._ahead > READ_AHEAD
+        return full or (isinstance(last, Exchange) and last.bytes_in > 0)
 
     def _hold(self, data: bytes) -> None:
-        self._held = data
-        if not self._switching or len(data) > HELD_LIMIT:
+        self._held += data
+        if not self._switching or len(self._held) > HELD_LIMIT:
             self._pause(True)
 
     def _release(self) -> None:
         """Go on with what was held."""
-        held, self._held = self._held, b""
+        held = bytes(self._held)
+        self._held.clear()
         self._pause(False)
         if self._tunnel is None:
             self._feed(held)
@@ -146,22 +151,30 @@ class Downstream(Outlet):
             self._current.bytes_in += len(data)
 
     def _feed_head(self, data: bytes) -> bytes:
-        start = 0
-        if self._pending:
-            start = max(0, len(self._pending) - 3)
-            data, self._pending = self._pending + data, b""
-        else:
+        pending = self._pending
+        if not pending:
             data = data.lstrip(b"\r\n")  # RFC 9112 section 2.2: an empty line before a request is ignored
             if not data:
                 return b""
             self.since = self._gate.tick
-        end = data.find(b"\r\n\r\n", start)
-        if end >= 0:
-            self._open(self._heads.read(data[: end + 4]))
-            return data[end + 4 :]
-        self._pending = data
-        check_unfinished(data, start, self._gate.limits)
-        return b""
+            end = data.find(b"\r\n\r\n")
+            if end >= 0:
+                return self._take_head(data, end + 4)
+        start = max(0, len(pending) - 3)
+        pending += data
+        end = pending.find(b"\r\n\r\n", start)
+        if end < 0:
+            check_unfinished(pending, start, self._gate.limits)
+            return b""
+        data = bytes(pending)
+        pending.clear()
+        return self._take_head(data, end + 4)
+
+    def _take_head(self, data: bytes, end: int) -> bytes:
+        """Take the request whose head ends at `end`; return what follows it."""
+        self._ahead = self._ahead + end if self._queue else end
+        self._open(self._heads.read(data[:end]))
+        return data[end:]
 
     def _open(self, head: RequestHead) -> None:
         """Take a request whose head is here (steps 1 and 2), and wait for its body if it has one."""
@@ -232,7 +245,8 @@ class Downstream(Outlet):
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answer what is refused on the wire after all that came before it, and read no further."""
-        self._held = self._pending = b""
+        self._held.clear()
+        self._pending.clear()
         incoming, self._incoming = self._incoming, None
         if incoming is not None and incoming.upload is not None:  # its exchange is on its way: this is its answer
             incoming.break_off(refusal.detail)

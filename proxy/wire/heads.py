@@ -101,7 +101,7 @@ def _malformed(detail: str) -> Refusal:
     return Refusal(400, "malformed", detail)
 
 
-def check_unfinished(data: bytes, start: int, limits: HeadLimits) -> None:
+def check_unfinished(data: bytes | bytearray, start: int, limits: HeadLimits) -> None:
     """Refuse early what can never become a head: not HTTP at all, bare line feeds, too much. `start`: what is new."""
     if data[0] not in _TOKEN_START:
         raise _malformed("this is not HTTP/1.1")
@@ -111,14 +111,14 @@ def check_unfinished(data: bytes, start: int, limits: HeadLimits) -> None:
         raise _oversized(data, limits)
 
 
-def has_bare_line_end(data: bytes, start: int) -> bool:
+def has_bare_line_end(data: bytes | bytearray, start: int) -> bool:
     """Tell whether a line of an unfinished head ends in CR or LF alone: it never ends. `start`: what is new."""
     ends = data.count(b"\r\n", max(0, start - 1))
     returns = data.count(b"\r", max(0, start - 1)) - data.endswith(b"\r")
     return data.count(b"\n", start) != ends or returns != ends
 
 
-def _oversized(data: bytes, limits: HeadLimits) -> Refusal:
+def _oversized(data: bytes | bytearray, limits: HeadLimits) -> Refusal:
     if len(data.split(b"\r\n", 1)[0]) > limits.target:
         return Refusal(414, "target_too_long", "the request line is too long")
     return Refusal(431, "head_too_large", f"a request head may have at most {limits.head} bytes")

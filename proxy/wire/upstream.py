@@ -17,6 +17,7 @@ from proxy.wire.rules import PoolRules
 from proxy.wire.tunnel import Tunnel
 from proxy.wire.turns import Outgoing
 
+MAX_INTERIMS = 64  # answers (1xx) before the final one; each costs as much as a final one
 TICK_S = 0.001  # of the loop's clock
 STALE_WITHIN_S = 0.1  # a request on a connection that had been closed is refused within a round trip; later it was read
 GATHER_S = 0.005  # an answer of unknown length is whole if it is all here this long after its head
@@ -70,7 +71,8 @@ class UpstreamConnection:
         self._interim: Interim | None = None
         self._personal = False
         self._tunnel: Tunnel | None = None
-        self._pending = b""
+        self._pending = bytearray()  # of a head that is not whole yet
+        self._interims = 0  # heads before the final one
         self._heads = ResponseReader()
         self._head: ResponseHead | None = None
         self._decoder: Decoder | None = None
@@ -216,8 +218,15 @@ class UpstreamConnection:
 
     def _read_heads(self, data: bytes) -> None:
         """Read interim heads and the final one."""
-        start = len(self._pending)
-        data = self._pending + data if start else data
+        pending = self._pending
+        if pending:
+            start = len(pending)
+            pending += data
+            if pending.find(b"\r\n\r\n", max(0, start - 3)) < 0:
+                self._check_unfinished(start)
+                return
+            data = bytes(pending)
+            pending.clear()
         while (end := data.find(b"\r\n\r\n")) >= 0 and end <= self._pool.rules.head_limit:
             try:
                 head = self._heads.read(data[: end + 4], self._method)
@@ -226,17 +235,26 @@ class UpstreamConnection:
             except BadAnswer as bad:
                 self._not_http(str(bad))
                 return
-            data, start = data[end + 4 :], 0
+            data = data[end + 4 :]
             if head.status >= 200 or head.status == 101:
-                self._pending = b""
+                self._interims = 0
                 self._begin(head, data)
+                return
+            self._interims += 1
+            if self._interims > MAX_INTERIMS:
+                self._not_http(f"more than {MAX_INTERIMS} interim answers come before the final one")
                 return
             if self._interim is not None:
                 self._interim(Response(head.status, head.reason, head.crossing))
-        self._pending = data
-        if len(data) > self._pool.rules.head_limit or data[:7] != b"HTTP/1."[: len(data)]:
+        pending += data
+        self._check_unfinished(0)
+
+    def _check_unfinished(self, start: int) -> None:
+        """Give up early on what can never become a head. `start`: what is new."""
+        pending = self._pending
+        if len(pending) > self._pool.rules.head_limit or not b"HTTP/1.".startswith(pending[:7]):
             self._not_http("not a response head")
-        elif has_bare_line_end(data, start):
+        elif has_bare_line_end(pending, start):
             self._not_http("a line of the head does not end in CRLF")
 
     def _not_http(self, why: str) -> None:

@@ -109,3 +109,10 @@ async def test_followers_get_the_answer_only(wire: Wire) -> None:
     assert (await leader.message()).status == 200
     assert (await follower.message()).status == 200
     assert len(wire.backend.lines) == 1
+
+
+async def test_a_backend_may_not_go_on_with_interim_answers_for_ever(wire: Wire) -> None:
+    client, backend, _ = await wire.asked(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    await backend.say(b"HTTP/1.1 102 Processing\r\n\r\n" * 65 + HI)
+    assert {(await client.head()).status for _ in range(64)} == {102}
+    assert (await client.message()).status == 502

@@ -143,6 +143,19 @@ async def test_pipelined_bodies_do_not_pile_up(wire: Wire) -> None:
         assert len((await backend.message()).body) == 60_000
 
 
+async def test_pipelined_heads_do_not_pile_up(wire: Wire) -> None:
+    """Heads that are read ahead are bounded in bytes, not only in number; the rest stays with the client."""
+    client = await wire.client()
+    heads = [b"GET /%d HTTP/1.1\r\nHost: a\r\nX-A: " % n + b"y" * 60_000 + b"\r\n\r\n" for n in range(100)]
+    client.say_at_once(b"".join(heads))
+    backend = await wire.backend.connection()
+    await soon(client.is_stuck())
+    assert client.unsent > 1_000_000
+    for n in range(100):
+        assert (await backend.head()).start == b"GET /%d HTTP/1.1" % n
+        backend.say_at_once(HI)
+
+
 @pytest.mark.parametrize("stage", ["waiting", "in_head", "in_body", "in_upload"])
 async def test_a_client_that_leaves_is_noticed_at_once(wire: Wire, stage: str) -> None:
     """The backend's connection is let go, and the record says 499 where there was no answer (W9)."""
