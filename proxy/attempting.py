@@ -9,7 +9,8 @@ from proxy.message import Failure, Outcome, Request, Response
 from proxy.parts import Witness
 from proxy.policy import disclosure
 from proxy.policy.attempts import Attempt, attempt_timeout
-from proxy.policy.breaker import FAILURES, Permit, Refused
+from proxy.policy.breaker import Permit, Refused
+from proxy.policy.classify import FAILURES, tells
 from proxy.policy.deadline import remaining
 from proxy.policy.retry import Again, Decision, Question
 
@@ -60,16 +61,26 @@ class Attempting(Answering):
         return Question.of(self.route, request, minted=minted)
 
     def _settle(self, request: Request, attempt: Attempt, outcome: Outcome, permit: Permit, began: float) -> None:
-        """Report the attempt, whatever became of it; a flight counts one failure at the most (B5)."""
+        """Report the attempt, whatever became of it."""
         parts, wiring, route, now = self._parts, self._wiring, self.route, self._parts.clock.now()
         took_s = now - began
-        verdict = attempt.ended(outcome, took_s)
-        wiring.breaker.report(permit, verdict, now, took_s=took_s, counted=not self._failure_counted)
-        if verdict in FAILURES:
-            self._failure_counted = True
+        attempt.ended(outcome, took_s)
+        self._tell_circuit(request, attempt, permit, took_s, now)
         parts.meter.attempted(route.upstream, route.operation, attempt.result, took_s)
         if b"origin" in request.fields and isinstance(outcome, Response):
             wiring.cors.learn(request, outcome, parts.router.scope(request))
+
+    def _tell_circuit(self, request: Request, attempt: Attempt, permit: Permit, took_s: float, now: float) -> None:
+        """Report what an attempt says of the backend as a whole; a flight counts one failure at the most."""
+        breaker, verdict = self._wiring.breaker, attempt.verdict
+        if verdict in FAILURES and (self._wiring.upstream.standing or not tells(attempt.outcome, verdict)):
+            breaker.give_back(permit)
+            return
+        # how long an upload takes is the client's doing
+        held_s = took_s if isinstance(request.body, bytes) else None
+        breaker.report(permit, verdict, now, took_s=held_s, counted=not self._failure_counted)
+        if verdict in FAILURES:
+            self._failure_counted = True
 
     def _decide(self, request: Request, attempt: Attempt, number: int) -> Decision:
         parts, wiring, now = self._parts, self._wiring, self._parts.clock.now()

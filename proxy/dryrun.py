@@ -34,6 +34,9 @@ class DryRun(Exchange):
             self._notes.append(f"refuse: {refusal.status} {refusal.metric}")
         self.deadline = self.started + PATIENCE_S
 
+    def _latest(self, began: float) -> float:
+        return self.deadline
+
     def _join(self, now: float) -> Joined:
         place = super()._join(now)
         self.flight = None

@@ -35,7 +35,7 @@ class Exchange(Claiming):
         self._begun = True
         try:
             self._open()
-            streamed = self._answer(await self._obtain())
+            streamed = self._answer(await self._obtain() if self.deadline > self.started else OUT_OF_TIME)
             if streamed is not None:
                 await self._relay(streamed)
         except Refusal as refusal:
@@ -183,11 +183,11 @@ class Exchange(Claiming):
             self._parts.flights.left()
 
     async def _lead(self, flight: Flight | None, began: float) -> Result:
-        route, own_time, result = self.route, None, LOST
-        self._needed, self._led = True, flight
-        self._until = self.deadline if flight is None else began + route.total_timeout_s
+        result = LOST
+        self._needed, self._led, self._until = True, flight, self._latest(began)
+        own_time = None if self.deadline >= self._until else self._limit_own_wait()
         if flight is not None:
-            own_time = self._limit_own_wait(flight)
+            flight.when_deserted = self._deserted
         try:
             if not self.request.safe:
                 self._begin_write()
@@ -208,10 +208,13 @@ class Exchange(Claiming):
             self._land(flight, result)
         return result
 
-    def _limit_own_wait(self, flight: Flight) -> asyncio.TimerHandle | None:
-        """Let a leader whose own deadline is shorter than its flight's answer in time, and the flight go on (C6)."""
-        flight.when_deserted = self._deserted
-        if self.deadline >= self._until:
+    def _latest(self, began: float) -> float:
+        """Return the deadline of what is asked: the route's. A caller's own shorter one ends that caller's wait."""
+        return began + self.route.total_timeout_s
+
+    def _limit_own_wait(self) -> asyncio.TimerHandle | None:
+        """Have a caller whose own deadline comes first answered in time; a body that streams has its own pace."""
+        if not isinstance(self.request.body, bytes):
             return None
         own_s = remaining(self.deadline, self._parts.clock.now())
         return asyncio.get_running_loop().call_later(own_s, self._out_of_time)

@@ -166,6 +166,7 @@ class Failure(NamedTuple):
     """No answer. `sent` tells whether the request may have reached the backend: it decides what may be repeated.
 
     `partial` is what had arrived of an answer that broke off, so that it can be relayed truncated and never look whole.
+    `telling` is False where it says nothing of the backend: a kept connection that it had closed meanwhile.
     """
 
     reason: Reason
@@ -173,6 +174,7 @@ class Failure(NamedTuple):
     detail: str = ""
     partial: Response | None = None
     retry_after_s: float | None = None
+    telling: bool = True
 
 
 Outcome = Response | Failure

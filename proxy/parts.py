@@ -48,6 +48,11 @@ class Client(Protocol):
 class Upstream(Protocol):
     """One session backend."""
 
+    @property
+    def standing(self) -> bool:
+        """Tell whether, after a failure, an address is left that does not fail: then it was not the service's."""
+        ...
+
     async def send(self, request: Request, more: Lines, timeout_s: float, interim: Interim) -> Outcome:
         """Return the answer, at the latest `timeout_s` after the request's last byte was here and sent.
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from proxy.policy.breaker import FAILURES
-from proxy.policy.classify import Verdict
+from proxy.message import Failure, Outcome
+from proxy.policy.classify import FAILURES, classify, tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class EjectionRules:
 
 
 class Address:
-    """What is remembered of one address."""
+    """How often one address failed since it last answered, and until when it is passed over."""
 
     __slots__ = ("ejected_until", "failures")
 
@@ -27,8 +27,9 @@ class Address:
 class Balancer:
     """Choose among `count` addresses in turn; an attempt after a failure goes to another one where there is one.
 
-    An address that fails `consecutive_failures` times in a row is passed over for `ejection_s`. Where all are ejected,
-    all are used: the circuit breaker decides about the upstream as a whole, not this file.
+    An address that fails `consecutive_failures` times in a row is passed over for `ejection_s`, and again after one
+    failure more; an answer forgives all. Where all are ejected, all are used: the circuit breaker decides about the
+    upstream as a whole, not this file.
     """
 
     __slots__ = ("_addresses", "_next", "rules")
@@ -50,16 +51,27 @@ class Balancer:
         self._next = (chosen + 1) % count
         return chosen
 
-    def report(self, index: int, verdict: Verdict, now: float) -> None:
+    def report(self, index: int, outcome: Outcome, now: float) -> None:
         """Take down how an address did."""
-        address = self._addresses[index]
+        verdict, address = classify(outcome), self._addresses[index]
+        if not tells(outcome, verdict):
+            return
         if verdict not in FAILURES:
             address.failures = 0
             return
         address.failures += 1
         if address.failures >= self.rules.consecutive_failures:
-            address.failures = 0
             address.ejected_until = now + self.rules.ejection_s
+
+    def passes_on(self, outcome: Outcome, tried: frozenset[int]) -> bool:
+        """Tell whether an attempt goes on to another address: this one could not be reached, and nothing was sent."""
+        unreached = isinstance(outcome, Failure) and not outcome.sent and classify(outcome) in FAILURES
+        return unreached and len(tried) < len(self._addresses)
+
+    @property
+    def standing(self) -> bool:
+        """Tell whether an address is left that has not failed since it last answered."""
+        return any(not address.failures for address in self._addresses)
 
     def ejected(self, now: float) -> tuple[int, ...]:
         """Return the addresses that are passed over."""

@@ -8,7 +8,7 @@ from math import inf
 from typing import NamedTuple
 
 from proxy.chance import Chance
-from proxy.policy.classify import Verdict
+from proxy.policy.classify import FAILURES, Verdict
 
 
 class State(Enum):
@@ -57,7 +57,6 @@ class Refused(NamedTuple):
 
 
 _CLOSED, _FORCED_OPEN = State.CLOSED, Mode.FORCED_OPEN
-FAILURES = frozenset({Verdict.NETWORK, Verdict.TIMEOUT, Verdict.UNAVAILABLE})  # B1
 _NEUTRAL = frozenset({Verdict.RATE_LIMITED, Verdict.REFUSED, Verdict.CANCELLED})
 
 
@@ -128,23 +127,35 @@ class CircuitBreaker:
         self._leases[self._probes] = now + self.rules.lease_s
         return Permit(self._generation, self._probes)
 
+    def counts(self, permit: Permit) -> bool:
+        """Tell whether a report under this permit still means anything."""
+        return permit.generation == self._generation and (permit.probe is None or permit.probe in self._leases)
+
+    def give_back(self, permit: Permit) -> None:
+        """Settle a permit whose attempt says nothing of the backend."""
+        if permit.probe is not None and permit.generation == self._generation:
+            self._leases.pop(permit.probe, None)
+
     def report(
-        self, permit: Permit, verdict: Verdict, now: float, *, took_s: float = 0.0, counted: bool = True
+        self, permit: Permit, verdict: Verdict, now: float, *, took_s: float | None = 0.0, counted: bool = True
     ) -> None:
-        """Settle a permit. `counted=False` for a flight's second and later failures (B5)."""
+        """Settle a permit. `counted` is False for a flight's second and later failures.
+
+        `took_s` is None where the call's time was not the backend's alone: slow_call does not see it.
+        """
         if permit.generation != self._generation:
             return
         if permit.probe is not None and self._leases.pop(permit.probe, None) is None:
             return  # its lease had lapsed: somebody else probes in its place
         slow_s, closed = self.rules.slow_call_s, self.state is _CLOSED
-        slow = slow_s is not None and took_s > slow_s
+        slow = slow_s is not None and took_s is not None and took_s > slow_s
         if verdict in FAILURES or (not closed and self._fails_probe(verdict, slow=slow)):
             self._failed(now, counted=counted)
         elif verdict not in _NEUTRAL:
             self.failures = 0
             if not closed:
                 self._succeeded(now)
-        if slow_s is not None and verdict not in _NEUTRAL:
+        if slow_s is not None and took_s is not None and verdict not in _NEUTRAL:
             self._watch_slowness(slow, now)
 
     def _fails_probe(self, verdict: Verdict, *, slow: bool) -> bool:

@@ -66,6 +66,15 @@ def classify(outcome: Outcome) -> Verdict:
     return _BY_REASON.get(outcome.reason, Verdict.NETWORK)
 
 
+FAILURES = frozenset({Verdict.NETWORK, Verdict.TIMEOUT, Verdict.UNAVAILABLE})  # what opens a circuit, ejects an address
+_UNTOLD = frozenset({Verdict.REFUSED, Verdict.CANCELLED})
+
+
+def tells(outcome: Outcome, verdict: Verdict) -> bool:
+    """Tell whether an outcome says anything of the backend: not what we refused, who left, or what had gone stale."""
+    return verdict not in _UNTOLD and (isinstance(outcome, Response) or outcome.telling)
+
+
 def label(outcome: Outcome) -> str:
     """Return the bounded name of an attempt's result for metrics and records: its status or its reason."""
     return str(outcome.status) if isinstance(outcome, Response) else str(outcome.reason)

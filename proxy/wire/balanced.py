@@ -1,4 +1,4 @@
-"""One session backend behind several addresses: each attempt goes to one, and after a failure to another."""
+"""One session backend behind several addresses: each attempt goes to one, and on to another where it reaches none."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,7 +7,6 @@ from proxy.fields import Lines
 from proxy.message import Outcome, Request
 from proxy.parts import Interim
 from proxy.policy.balancing import Balancer
-from proxy.policy.classify import classify
 from proxy.wire.pool import HttpUpstream
 
 
@@ -18,11 +17,20 @@ class BalancedUpstream:
         self._addresses = tuple(addresses)
         self._balancer = balancer
 
+    @property
+    def standing(self) -> bool:
+        """Tell whether an address is left that does not fail, so that a failure is not the service's."""
+        return self._balancer.standing
+
     async def send(self, request: Request, more: Lines, timeout_s: float, interim: Interim) -> Outcome:
-        """Return the answer of the chosen address, or its failure."""
+        """Return the answer of the chosen address, or its failure; of the next one where nothing could be sent."""
         now = asyncio.get_running_loop().time  # ejections last seconds: the loop's millisecond is fine enough
-        index = self._balancer.choose(request.tried, now())
-        request.tried |= {index}
-        outcome = await self._addresses[index].send(request, more, timeout_s, interim)
-        self._balancer.report(index, classify(outcome), now())
-        return outcome
+        until = now() + timeout_s
+        while True:
+            index = self._balancer.choose(request.tried, now())
+            request.tried |= {index}
+            outcome = await self._addresses[index].send(request, more, timeout_s, interim)
+            self._balancer.report(index, outcome, now())
+            timeout_s = until - now()
+            if timeout_s <= 0 or not self._balancer.passes_on(outcome, request.tried):
+                return outcome

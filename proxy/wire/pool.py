@@ -242,6 +242,11 @@ class HttpUpstream:
         self._dropped = HOP_BY_HOP | own | forwarding.replaced
         self._dropped_whole = self._dropped | {b"expect"}  # the body is here: who waited to send it waits no more (W7)
 
+    @property
+    def standing(self) -> bool:
+        """Tell that no other address is left: a failure of this one is the service's."""
+        return False
+
     async def send(self, request: Request, more: Lines, timeout_s: float, interim: Interim) -> Outcome:
         """Return the answer or the failure. A pooled connection that had died unseen costs a safe request nothing."""
         if timeout_s <= 0:

@@ -25,7 +25,9 @@ GATHER_S = 0.005  # an answer of unknown length is whole if it is all here this 
 
 _PERSONAL = (b"ntlm", b"negotiate")  # these authenticate a connection, not a request (RFC 4559 section 6)
 _PERSONAL_INITIALS = frozenset({b"", b"n", b"N", b" ", b"\t"})
-STALE = Failure(Reason.CONNECTION_TERMINATED, sent=True, detail="a pooled connection was closed before it was used")
+STALE = Failure(
+    Reason.CONNECTION_TERMINATED, sent=True, detail="a pooled connection was closed before it was used", telling=False
+)
 
 
 class Owner(Protocol):

@@ -77,6 +77,7 @@ class ScriptedUpstream:
         self._clock = VirtualClock()
         self._play = script if callable(script) else _in_order(list(script))
         self.calls: list[Call] = []
+        self.standing = False  # it has one address
 
     @property
     def times_ms(self) -> list[float]:

@@ -1,8 +1,20 @@
 """A caller's own shorter deadline ends that caller's wait, and nothing else (C6)."""
 
+import pytest
+
+from proxy.policy.breaker import BreakerRules
 from tests.simulation.scripted import answers, fails, hangs
 from tests.simulation.virtual import simulated
-from tests.simulation.world import World, finish
+from tests.simulation.world import Visitor, World, finish
+
+ALONE = {"patch": {}, "range": {"Range": "bytes=0-"}, "event stream": {"Accept": "text/event-stream"}}  # go alone
+
+
+def hasty(world: World, kind: str, own_ms: int, report: str = "r1") -> Visitor:
+    """Let a client ask that goes alone, with so little time of its own."""
+    method = "PATCH" if kind == "patch" else "GET"
+    fields = {"X_Request_Deadline_Ms": str(own_ms), **ALONE[kind]}
+    return world.visit(method, f"/api/sessions/{report}", b"", "ada", **fields)
 
 
 @simulated
@@ -89,3 +101,49 @@ async def test_a_follower_in_mid_ladder_has_its_own_time() -> None:
     await finish(leader, hasty)
     assert (hasty.status, hasty.waited_ms) == (504, 100)
     assert (leader.status, leader.waited_ms) == (502, 700)
+
+
+@pytest.mark.parametrize("own_ms", [0, 1, 19])
+@pytest.mark.parametrize("kind", ALONE)
+@simulated
+async def test_what_a_client_says_of_itself_is_no_failure_of_the_backends(kind: str, own_ms: int) -> None:
+    """A healthy backend answers in 20 ms: fifty clients that give it less are told 504, and nobody else notices."""
+    world = World([answers(after_s=0.02)], rules=BreakerRules(failure_threshold=1, slow_call_s=0.5))
+    visitors = [hasty(world, kind, own_ms, f"r{number}") for number in range(50)]
+    await finish(*visitors)
+    assert {(visitor.status, visitor.waited_ms) for visitor in visitors} == {(504, own_ms)}
+    assert (world.breaker.failures, world.transitions) == (0, [])
+    assert {record.ending for record in world.ledger.records} == {"http_response_timeout"}
+    assert (await world.get("victim").finish()).status == 200
+    assert world.at_rest()
+
+
+@simulated
+async def test_no_time_at_all_asks_nobody() -> None:
+    """A budget of 0 is over when it comes: nothing is sent, joined, sealed or in doubt for it."""
+    world = World([answers()])
+    stamp = world.flights.seals.stamp()
+    for kind in ALONE:
+        assert (await hasty(world, kind, 0).finish()).status == 504
+    assert world.upstream.calls == []
+    assert world.flights.seals.stamp() == stamp
+    assert world.roles() == (0, 0, 3)
+
+
+@simulated
+async def test_a_writes_own_deadline_leaves_no_doubt() -> None:
+    """The client of a PATCH is told 504 in time; the PATCH ends by its route's deadline, and its outcome is known."""
+    world = World([answers(200, after_s=0.5)])
+    told = await hasty(world, "patch", 100).finish()
+    assert (told.status, told.waited_ms) == (504, 100)
+    assert (world.upstream.calls[0].ended, world.ledger.records[0].attempts[0].status) == ("done", 200)
+    assert not world.flights.seals.doubts.about("r1", (), world.clock.now())
+
+
+@pytest.mark.parametrize("kind", ALONE)
+@simulated
+async def test_the_backend_is_told_the_routes_deadline(kind: str) -> None:
+    """A backend that gives up in the time it is told would fail by a client's word: it is told the route's."""
+    world = World([answers(after_s=0.02)])
+    await hasty(world, kind, 700).finish()
+    assert world.upstream.calls[0].field(b"x-request-deadline-ms") in (b"2000", b"1999")

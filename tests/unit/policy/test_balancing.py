@@ -1,7 +1,11 @@
 """Which of an upstream's addresses is asked, and how long one that fails is passed over."""
 
+import pytest
+
+from proxy.errors import Reason
+from proxy.message import Failure, Outcome
 from proxy.policy.balancing import Balancer, EjectionRules
-from proxy.policy.classify import Verdict
+from tests.unit.policy.samples import REFUSED, RESET, TIMED_OUT, response
 
 NOBODY: frozenset[int] = frozenset()
 
@@ -14,7 +18,7 @@ def balancer(count: int, failures: int = 3) -> Balancer:
 def fail(balancer: Balancer, index: int, times: int, now: float = 0.0) -> None:
     """Let an address fail."""
     for _ in range(times):
-        balancer.report(index, Verdict.NETWORK, now)
+        balancer.report(index, RESET, now)
 
 
 def test_addresses_take_turns() -> None:
@@ -46,9 +50,9 @@ def test_an_address_that_fails_in_a_row_is_passed_over() -> None:
 def test_an_answer_begins_the_count_anew() -> None:
     """Any verdict that is no failure, a 404 or a 429 too, forgives."""
     three = balancer(3)
-    for verdict in (Verdict.SUCCESS, Verdict.MISSING, Verdict.RATE_LIMITED):
+    for status in (200, 404, 429, 500, 600):
         fail(three, 1, 2)
-        three.report(1, verdict, 0.0)
+        three.report(1, response(status), 0.0)
     fail(three, 1, 2)
     assert three.ejected(0.0) == ()
 
@@ -73,3 +77,62 @@ def test_a_single_address_is_always_asked() -> None:
     one = balancer(1)
     fail(one, 0, 100)
     assert one.choose(frozenset({0}), 0.0) == 0
+
+
+UNTOLD = [
+    Failure(Reason.CONNECTION_LIMIT, sent=False),
+    Failure(Reason.CANCELLED, sent=True),
+    Failure(Reason.CONNECTION_TERMINATED, sent=True, telling=False),
+]
+
+
+@pytest.mark.parametrize("outcome", UNTOLD)
+def test_what_says_nothing_of_an_address_neither_counts_nor_forgives(outcome: Outcome) -> None:
+    """A want of ours, a client that left, a stale connection: two failures before it are followed by the third."""
+    three = balancer(3)
+    fail(three, 1, 2)
+    for _ in range(10):
+        three.report(1, outcome, 0.0)
+    assert three.ejected(0.0) == ()
+    fail(three, 1, 1)
+    assert three.ejected(0.0) == (1,)
+
+
+def test_an_address_that_comes_back_has_one_chance() -> None:
+    """After its time one failure more ejects it again; an answer makes it as good as any."""
+    two = balancer(2)
+    fail(two, 1, 3)
+    fail(two, 1, 1, now=30.0)
+    assert two.ejected(30.0) == (1,)
+    two.report(1, response(), 60.0)
+    fail(two, 1, 2, now=60.0)
+    assert two.ejected(60.0) == ()
+
+
+def test_an_upstream_stands_while_one_address_has_not_failed_since_it_answered() -> None:
+    """What fails beside it is that address's own: the circuit counts only when none is left."""
+    two, seen = balancer(2), list[bool]()
+    for index, outcome in ((0, RESET), (0, RESET), (1, RESET), (0, response())):
+        two.report(index, outcome, 0.0)
+        seen.append(two.standing)
+    assert seen == [True, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "goes_on"),
+    [
+        (REFUSED, True),
+        (Failure(Reason.CONNECTION_TIMEOUT, sent=False), True),
+        (Failure(Reason.DNS_ERROR, sent=False), True),
+        (Failure(Reason.TLS_CERTIFICATE, sent=False), True),
+        (RESET, False),
+        (TIMED_OUT, False),
+        (response(503), False),
+        (Failure(Reason.CONNECTION_LIMIT, sent=False), False),
+    ],
+)
+def test_an_attempt_goes_on_where_nothing_was_sent(outcome: Outcome, goes_on: bool) -> None:
+    """To an address that was not tried yet; a want of ours is as great for the next one."""
+    two = balancer(2)
+    assert two.passes_on(outcome, frozenset({0})) is goes_on
+    assert not two.passes_on(outcome, frozenset({0, 1}))

@@ -365,3 +365,39 @@ def test_it_does_what_the_model_does(steps: list[tuple[str, int]]) -> None:
             model.report(call, era, what, now)
         assert circuit.breaker.state.name.lower().replace("_", "-") == model.state
         assert len(circuit.breaker._leases) == len(model.probes)
+
+
+def test_a_call_whose_time_was_not_the_backends_alone_is_not_held_against_slow_call() -> None:
+    """However long clients take to upload: twenty such calls neither trip the circuit nor hide twenty slow ones."""
+    circuit = Circuit(BreakerRules(jitter=0.0, slow_call_s=1.0))
+    for _ in range(40):
+        circuit.breaker.report(circuit.permit(), Verdict.SUCCESS, 0.0, took_s=None)
+    for _ in range(20):
+        assert circuit.transitions == []
+        circuit.breaker.report(circuit.permit(), Verdict.SUCCESS, 0.0, took_s=2.0)
+    assert circuit.transitions == [(State.OPEN, 0.0)]
+
+
+def test_a_permit_that_is_given_back_says_nothing() -> None:
+    """Closed: no failure is forgotten. Half-open: the probe's place is free, and the circuit as it was."""
+    circuit = Circuit()
+    circuit.call(Verdict.NETWORK)
+    circuit.breaker.give_back(circuit.permit())
+    assert circuit.breaker.failures == 1
+    circuit, first = Circuit().half_open()
+    second = circuit.permit(30.0)
+    assert isinstance(circuit.breaker.admit(30.0), Refused)
+    circuit.breaker.give_back(first)
+    assert (circuit.breaker.counts(first), circuit.breaker.counts(second)) == (False, True)
+    assert circuit.breaker.state is State.HALF_OPEN
+    assert isinstance(circuit.breaker.admit(30.0), Permit)
+
+
+def test_a_permit_of_before_counts_no_more() -> None:
+    """What was let through before the circuit opened means nothing after that, given back or reported."""
+    circuit = Circuit()
+    early = circuit.permit()
+    circuit.opened()
+    assert not circuit.breaker.counts(early)
+    circuit.breaker.give_back(early)
+    assert circuit.breaker.state is State.OPEN

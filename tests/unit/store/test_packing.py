@@ -16,8 +16,9 @@ RESPONSES = st.builds(
     Response, st.integers(200, 999), st.binary(), LINES.map(Fields), st.binary(), st.sampled_from(Framing), LINES
 )
 FAILURES = st.builds(
-    Failure, st.sampled_from(Reason), st.booleans(), st.text(), st.none(), st.none() | st.floats(0, 1e6)
-)
+    Failure, st.sampled_from(Reason), st.booleans(), st.text(), st.none(), st.none() | st.floats(0, 1e6),
+    st.just(value=True),  # what an attempt says of its backend concerns the process that made it
+)  # fmt: skip
 RESULTS = st.builds(
     Result, RESPONSES | FAILURES, st.none() | st.sampled_from(Kind), st.none() | st.integers(200, 999),
     st.none() | st.sampled_from(Reason), st.none(), st.just(value=False),
