@@ -89,11 +89,11 @@ class TrustedProxies:
     "unix" among them trusts whoever connects through a Unix socket: its file's mode says who can.
     """
 
-    __slots__ = ("_networks", "_none", "_trusted", "_unix")
+    __slots__ = ("_networks", "_none", "_trusted", "_trusts_unix")
 
     def __init__(self, trusted: tuple[IPv4Network | IPv6Network | str, ...]) -> None:
         self._none = not trusted
-        self._unix = "unix" in trusted
+        self._trusts_unix = "unix" in trusted
         self._networks = tuple(network for network in trusted if not isinstance(network, str))
         self._trusted = lru_cache(maxsize=1024)(self._is_trusted)
 
@@ -132,7 +132,7 @@ class TrustedProxies:
 
     def _trusts(self, peer: Peer) -> bool:
         """Only a peer can be one through a socket: what a chain calls "unix" is a word that anybody can write."""
-        return self._unix if peer.address == UNIX else self._trusted(peer.address)
+        return self._trusts_unix if peer.address == UNIX else self._trusted(peer.address)
 
     def _is_trusted(self, address: str) -> bool:
         try:
