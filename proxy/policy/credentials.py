@@ -55,6 +55,11 @@ class Name:
             return found
         return [value.strip() for line in found for value in self.pairs.findall(b";" + line)]
 
+    def counting(self, fields: Fields) -> list[bytes]:
+        """Return what stands there, without words for none; of cookies that nobody chose among, all."""
+        found = self.values(fields)
+        return found if self.field == _COOKIE and not self.cookie else [value for value in found if self.names(value)]
+
     def parts(self, fields: Fields) -> Iterator[bytes]:
         """Yield everything that may name somebody there, each cookie by itself: more than `names` goes by.
 

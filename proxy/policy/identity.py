@@ -103,7 +103,7 @@ class Identifier:
         narrow = self._narrowed and not anonymous
         if narrow:
             what += who
-            who = [part for name in names for part in (name.field, *name.values(fields))]
+            who = [part for name in names for part in (name.field, *name.counting(fields))]
         who_key, what_key = b"\n".join([*who, *listed]), b"\n".join(what)
         if len(who_key) > _LONGEST_KEY:
             who_key = _digest_of(who_key)

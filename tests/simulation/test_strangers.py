@@ -7,6 +7,7 @@ import pytest
 
 from proxy.message import Request
 from proxy.policy.routing import Coalesce, Idempotency, Route
+from tests.simulation import strangers
 from tests.simulation.scripted import Step, answers
 from tests.simulation.virtual import simulated
 from tests.simulation.world import CREATE, LOAD, Visitor, World, finish
@@ -131,3 +132,9 @@ async def test_tabs_of_one_session_share_its_new_cookie() -> None:
     two = world.get(user=None, Cookie=cookie)
     await finish(one, two)
     assert given(one) == given(two) == (b"token 1", b"sid=1")
+
+
+def test_generated_strangers_share_nothing() -> None:
+    """Twenty thousand pairs who differ in a place or two; `python -m tests.simulation.strangers` makes a million."""
+    found = strangers.check(20_000)
+    assert min(found) > 4_000

@@ -218,6 +218,10 @@ class World:
         request = Request(
             method, target.encode(), Fields(tuple(lines)), Peer(self.address, 40000), body, authority=b"sidecar"
         )
+        return self.send(request)
+
+    def send(self, request: Request) -> Visitor:
+        """Let a client send a request as it is, now."""
         client = RecordingClient()
         return Visitor(Exchange(self.parts, request, client), client)
 
