@@ -1,14 +1,10 @@
 """A full disk, a deleted file, a read-only and a slow disk: no crash, no blocked loop, recovery without a restart."""
 
 import asyncio
-import gc
-import os
 import subprocess
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from statistics import median
 
 import aiohttp
 import pytest
@@ -19,8 +15,9 @@ from proxy.audit.verify import Condition
 from tests.e2e.audit.kit import CLOCK, PATIENCE_S, Backend, Client, Running, found, needs, recorded, running
 from tests.unit.audit.samples import fields
 
-MAX_LAG_S = 0.020
-ROUNDS = 3  # of a measurement that a busy machine may spoil
+SLOW_S = 2  # so long that a busy machine is not taken for a slow disk
+RECORDS = 2_000
+SLOWED = {"slow write": ("write",), "slow fsync": ("sync",)}
 
 
 @pytest.fixture
@@ -115,7 +112,7 @@ async def test_in_blocking_and_strict_nothing_is_told_that_is_not_on_disk(
 ) -> None:
     """While the disk is full answers are withheld; only `strict` keeps writes from the backend. Then all is well."""
     backend.calls.clear()
-    with running(small_disk, backend, audit__durability=durability, audit__max_wait="200ms") as sidecar:
+    with running(small_disk, backend, audit__durability=durability, audit__max_wait="5s") as sidecar:
         client = Client(sidecar.url)
         assert await statuses(client, "POST", 5, "before") == {200}
         ballast = fill(small_disk)
@@ -164,68 +161,45 @@ async def test_a_disk_that_turns_read_only_is_outlasted(folder: Path, backend: B
 
 @needs("strace")
 async def test_a_slow_disk_delays_answers_only_where_they_wait_for_it(folder: Path, backend: Backend) -> None:
-    """An fsync of 100 ms: in `batch` nobody notices, in `blocking` every answer takes as long."""
-    prefix = ("strace", "-f", "-D", "-qq", "-o", "/dev/null", "-e", "inject=fsync:delay_exit=100000")
+    """An fsync of 2 s: in `batch` nobody notices, in `blocking` every answer takes as long."""
+    prefix = ("strace", "-f", "-D", "-qq", "-o", "/dev/null", "-e", f"inject=fsync:delay_exit={SLOW_S * 1_000_000}")
     for durability, slow in (("batch", False), ("blocking", True)):
         with running(folder, backend, prefix, audit__durability=durability) as sidecar:
             client, began = Client(sidecar.url), CLOCK.now()
-            assert await statuses(client, "POST", 5, durability) == {200}
-            assert (CLOCK.now() - began > 5 * 0.1) is slow
+            assert await statuses(client, "POST", 2, durability) == {200}
+            assert (CLOCK.now() - began > 2 * SLOW_S) is slow
             client.close()
     assert found(sidecar.trail).condition is Condition.WHOLE
 
 
-@asynccontextmanager
-async def lag() -> AsyncIterator[list[float]]:
-    """Measure how late the loop comes to what is due; the list ends with the worst, in seconds."""
-    worst, stopped = [0.0], asyncio.Event()
-
-    async def tick() -> None:
-        while not stopped.is_set():
-            due = CLOCK.now() + 0.001
-            await CLOCK.sleep(0.001)
-            worst[0] = max(worst[0], CLOCK.now() - due)
-
-    ticking = asyncio.ensure_future(tick())
-    yield worst
-    stopped.set()
-    await ticking
-
-
-@pytest.fixture
-def settled_heap() -> Iterator[None]:
-    """Keep the collector off what the test run itself has made, as the sidecar does at its start."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
-@pytest.mark.usefixtures("settled_heap")
 @pytest.mark.parametrize("trouble", ["full", "slow write", "slow fsync"])
 async def test_a_disk_in_trouble_never_blocks_the_loop(
     folder: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
-    """2,000 records into a disk that refuses or sleeps: the loop is never more than 20 ms late."""
-    slow = threading.Event()  # never set: waiting for it takes its time
-    if trouble != "full":
-        call = "write" if trouble == "slow write" else "sync"
+    """2,000 records into a disk that refuses, or that does nothing until the loop has taken them all.
+
+    Were the loop to wait for the disk, the two would wait for each other.
+    """
+    taken, callers = threading.Event(), set[int]()
+    for call in ("write", "sync"):
         real = getattr(TrailFile, call)
-        monkeypatch.setattr(TrailFile, call, lambda *words: (slow.wait(0.2), real(*words))[1])
-    lags = []
-    for number in range(ROUNDS):
-        path = Path("/dev/full") if trouble == "full" else folder / f"{number}.jsonl"
-        log = AuditLog(path, clock=CLOCK, rules=LogRules(queue_limit=500, fsync_s=0.01))
-        await log.start()
-        async with lag() as worst:
-            for batch in range(20):
-                for record in range(100):
-                    log.append(fields(100 * batch + record))
-                await CLOCK.sleep(0.01)
-        await log.close()
-        assert log.records + log.gaps == 2_000
-        lags.append(worst[0])
-    assert median(lags) < MAX_LAG_S
-    print(
-        f"{trouble}: worst lag of each round {[round(1000 * seconds, 1) for seconds in lags]} ms, {os.getloadavg()[0]}"
-    )
+
+        def held(*words: object, real: Callable[..., object] = real, call: str = call) -> object:
+            callers.add(threading.get_ident())
+            if call in SLOWED.get(trouble, ()):
+                assert taken.wait(PATIENCE_S)
+            return real(*words)
+
+        monkeypatch.setattr(TrailFile, call, held)
+    path = Path("/dev/full") if trouble == "full" else folder / "audit.jsonl"
+    log = AuditLog(path, clock=CLOCK, rules=LogRules(queue_limit=500, fsync_s=0.01))
+    await log.start()
+    for record in range(RECORDS):
+        log.append(fields(record))
+        if record % 100 == 99:
+            await CLOCK.sleep(0.01)  # the loop turns, and its timers seal and hand over
+    taken.set()
+    await log.close()
+    assert log.records + log.gaps == RECORDS
+    assert callers
+    assert threading.get_ident() not in callers

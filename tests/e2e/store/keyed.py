@@ -9,6 +9,7 @@ import orjson
 from aiohttp import web
 
 from proxy.clock import SystemClock
+from tests.e2e.sidecar import PATIENCE
 
 _clock = SystemClock()
 
@@ -29,7 +30,7 @@ class KeyedBackend:
 
     async def until_calls(self, calls: int) -> None:
         """Wait until so many creates have arrived."""
-        async with self.asked, asyncio.timeout(10):
+        async with self.asked, asyncio.timeout(PATIENCE):
             await self.asked.wait_for(lambda: self.calls >= calls)
 
     @property

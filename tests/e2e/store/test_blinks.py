@@ -46,7 +46,7 @@ class Stage(NamedTuple):
 
 
 @asynccontextmanager
-async def stage(folder: Path, patience: str = "50ms") -> AsyncIterator[Stage]:
+async def stage(folder: Path, patience: str = "3s") -> AsyncIterator[Stage]:
     """Run all three."""
     origin, go = Origin(), asyncio.Event()
     go.set()
@@ -97,7 +97,9 @@ async def test_what_is_settled_while_redis_is_away_is_told_to_it_later(tmp_path:
         await on.redis.start()
         await on.child.until(lambda scrape: scrape.total("backstay_store_up") == 1)
         (tmp_path / "other").mkdir()
-        async with sidecar(tmp_path / "other", on.origin.url, CONFIG, store__url=on.redis.url) as other:
+        async with sidecar(
+            tmp_path / "other", on.origin.url, CONFIG, store__url=on.redis.url, store__timeout="20s"
+        ) as other:
             asked = request("POST", "/pay", b"{}", Authorization="Bearer ada", Idempotency_Key="k-1")
             told = await ask(other.url, asked)
     assert (told.body, told.header("idempotent-replayed")) == (b"1", "true")
@@ -132,7 +134,7 @@ async def test_a_required_store_that_cannot_tell_is_a_503(tmp_path: Path) -> Non
 
 async def test_a_blink_is_waited_out(tmp_path: Path) -> None:
     """Redis is away for a moment: a keyed request waits for it, and is claimed."""
-    async with stage(tmp_path, patience="2s") as on:
+    async with stage(tmp_path, patience="20s") as on:
         assert (await on.pay("k-1")).status == 201
         on.redis.pause()
         waiting = asyncio.ensure_future(on.pay("k-2"))

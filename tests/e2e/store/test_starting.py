@@ -45,7 +45,7 @@ async def test_a_required_store_that_goes_away_is_a_503(tmp_path: Path) -> None:
     async with (
         redis_server(tmp_path) as redis,
         keyed_backend(0.0) as backend,
-        sidecar(tmp_path, backend.url, REQUIRED, store__url=redis.url) as child,
+        sidecar(tmp_path, backend.url, REQUIRED, store__url=redis.url, store__timeout="20s") as child,
     ):
         before = await ask(child.url, LOAD)
         await redis.kill()
