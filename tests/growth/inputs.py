@@ -1,0 +1,29 @@
+"""Inputs that grow: what fills them, and what stands around the filling."""
+
+from typing import NamedTuple
+
+SMALL, LARGE = 4_096, 65_536
+
+# Each has made some parser take quadratic time or worse: runs, separators, nesting, escapes, and what ends them badly.
+FILLINGS = {
+    "spaces": b" ", "tabs": b"\t", "semicolons": b";", "commas": b",", "zeros": b"0", "CRs": b"\r", "LFs": b"\n",
+    "CRLFs": b"\r\n", "double quotes": b'"', "single quotes": b"'", "backslashes": b"\\", "brackets": b"[",
+    "closing brackets": b"]", "braces": b"{", "objects": b'{"a":', "lists": b"[],", "colons": b":", "slashes": b"/",
+    "dots": b".", "escapes": b"%41", "percents": b"%", "equals": b"=", "ampersands": b"&", "letters": b"a",
+    "parameters": b"&a=b", "pairs": b"; a=b", "wanted pairs": b";sid=1", "members": b",a", "fields": b"a:\r\n",
+    "addresses": b",10.0.0.1", "one-byte chunks": b"1\r\na\r\n", "extensions": b"1;a\r\nx\r\n", "dashes": b"-",
+    "Latin-1": b"\xe4", "controls": b"\x01", "digits": b"1", "letters and digits": b"a1", "escaped quotes": b'\\"',
+    "at signs": b"@", "quoted escapes": b"%27", "questions": b"%3f", "jsonl": b".jsonl", "formulas": b";=",
+}  # fmt: skip
+
+
+class Around(NamedTuple):
+    """What stands before and after a filling."""
+
+    before: bytes = b""
+    after: bytes = b""
+
+
+def filled(around: Around, filling: bytes, size: int) -> bytes:
+    """Return an input of about `size` bytes."""
+    return around.before + filling * (size // len(filling)) + around.after
