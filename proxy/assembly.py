@@ -1,6 +1,6 @@
 """Every object that requests share, built once from the settings; a reload builds anew and keeps what has memory."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
 from proxy.clock import Clock
@@ -61,7 +61,7 @@ class Assembly:
         """Return the parts that these settings ask for."""
         routes, catch_all = compiled.routes(settings), compiled.passthrough(settings)
         self._build_breakers(settings)
-        upstreams = self._build_upstreams(settings)
+        pools = self._build_pools(settings)
         tables: tuple[Table, ...] = (*settings.routes, settings.passthrough)
         wiring, own = dict[str, Wiring](), _own_fields(settings)
         budgets = self._build_budgets(settings, tables)
@@ -69,7 +69,11 @@ class Assembly:
             budget = budgets[_budget_holder(settings, table)]
             cors = self._cors_of(route, table)
             wiring[route.operation] = Wiring(
-                Identifier(route, own), self.breakers[route.circuit], budget, upstreams[route.upstream], cors
+                Identifier(route, own),
+                self.breakers[route.circuit],
+                budget,
+                self._upstream(route, pools[route.upstream], settings),
+                cors,
             )
         return Parts(
             Router(routes, catch_all), wiring, self._flights, self._retry, self._shelf.kept, self._shelf.claims,
@@ -104,21 +108,27 @@ class Assembly:
         elif breaker.mode is Mode.OBSERVE:
             breaker.mode = Mode.AUTO
 
-    def _build_upstreams(self, settings: Settings) -> Mapping[str, Upstream]:
-        forwarding = Forwarding(settings.listen.via, settings.listen.forwarded)
-        said = frozenset[bytes]() if settings.dry_run else OWN_FIELDS | {_deadline_field(settings)}
+    def _build_pools(self, settings: Settings) -> Mapping[str, Sequence[UpstreamPool]]:
+        """Return each upstream's pools, one for each of its addresses."""
         before, self.pools = self.pools, {}
-        upstreams: dict[str, Upstream] = {}
+        pools: dict[str, Sequence[UpstreamPool]] = {}
         for name, table in settings.upstreams.items():
-            addresses = tuple(Address.of(url) for url in table.url)
-            pools = [self._pool(before.get((name, address)), (name, address), settings) for address in addresses]
-            each = [HttpUpstream(pool, forwarding, said) for pool in pools]
-            upstreams[name] = each[0] if len(each) == 1 else BalancedUpstream(each, self._balancer(name, addresses))
+            places = [(name, Address.of(url)) for url in table.url]
+            pools[name] = [self._pool(before.get(place), place, settings) for place in places]
         for pool in before.values():
             if pool not in self.pools.values():
                 pool.retire()
                 self._retired.append(pool)
-        return upstreams
+        return pools
+
+    def _upstream(self, route: Route, pools: Sequence[UpstreamPool], settings: Settings) -> Upstream:
+        """Return a route's upstream. Other routes share its pools and its balancer, and have settings of their own."""
+        forwarding = Forwarding(settings.listen.via, settings.listen.forwarded)
+        said = frozenset[bytes]() if settings.dry_run else OWN_FIELDS | {_deadline_field(settings)}
+        each = [HttpUpstream(pool, forwarding, said, route.idle_timeout_s) for pool in pools]
+        if len(each) == 1:
+            return each[0]
+        return BalancedUpstream(each, self._balancer(route.upstream, tuple(pool.address for pool in pools)))
 
     def _pool(self, before: UpstreamPool | None, place: _Place, settings: Settings) -> UpstreamPool:
         """Return the pool that an upstream has for an address already, unless it is to be made anew.
@@ -175,7 +185,6 @@ def _pool_rules(table: UpstreamTable, settings: Settings) -> PoolRules:
         connect_timeout_s=table.connect_timeout,
         max_idle=table.max_idle,
         idle_timeout_s=table.idle_timeout,
-        body_idle_s=settings.defaults.idle_timeout,
         max_connections=table.max_connections,
         queue=table.queue,
         queue_timeout_s=table.queue_timeout,

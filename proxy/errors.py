@@ -90,6 +90,10 @@ class MalformedLines(Exception):  # noqa: N818 - named for what it tells
     """These are not field lines."""
 
 
+class IllegalMove(Exception):  # noqa: N818 - named for what it tells
+    """A connection was to go from one state to another that cannot follow it: a bug, which ends the connection."""
+
+
 class TooManyLines(Exception):  # noqa: N818 - named for what it tells
     """There are more field lines than are wanted."""
 

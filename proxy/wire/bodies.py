@@ -8,7 +8,7 @@ import re
 from enum import Enum
 
 from proxy.errors import BrokenBody, MalformedLines
-from proxy.fields import Lines
+from proxy.fields import Fields, Lines
 from proxy.message import Framing
 from proxy.wire.lines import read_line
 
@@ -262,6 +262,11 @@ def decoder(framing: Framing, length: int) -> Decoder:
     if framing is Framing.CHUNKED:
         return ChunkedBody()
     return CloseBody() if framing is Framing.CLOSE else LengthBody(length)
+
+
+def announced(fields: Fields) -> bool:
+    """Tell whether an answer's fields announce a body (RFC 9112 section 6.3), whatever its status and method are."""
+    return b"transfer-encoding" in fields or fields.get(b"content-length", b"0").strip(b"0") != b""
 
 
 LAST_CHUNK = b"0\r\n\r\n"

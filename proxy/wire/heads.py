@@ -10,6 +10,7 @@ from proxy.authority import names_host
 from proxy.errors import BadAnswer, MalformedLines, Refusal, TooManyLines
 from proxy.fields import NO_FIELDS, Fields, Lines
 from proxy.message import Framing
+from proxy.wire.bodies import announced
 from proxy.wire.crossing import HOP_BY_HOP, hop_only, listed
 from proxy.wire.lines import read_lines
 
@@ -111,6 +112,14 @@ def check_unfinished(data: bytes | bytearray, start: int, limits: HeadLimits) ->
         raise _oversized(data, limits)
 
 
+def check_unfinished_answer(data: bytearray, start: int, limit: int) -> None:
+    """Raise BadAnswer early for what can never become an answer's head of `limit` bytes. `start`: what is new."""
+    if len(data) > limit or not b"HTTP/1.".startswith(data[:7]):
+        raise BadAnswer("not a response head")
+    if has_bare_line_end(data, start):
+        raise BadAnswer("a line of the head does not end in CRLF")
+
+
 def has_bare_line_end(data: bytes | bytearray, start: int) -> bool:
     """Tell whether a line of an unfinished head ends in CR or LF alone: it never ends. `start`: what is new."""
     ends = data.count(b"\r\n", max(0, start - 1))
@@ -204,7 +213,7 @@ def _said(block: bytes, minor: int, limits: HeadLimits) -> Said:
     if b"expect" in fields:
         fields = _expecting(minor, fields)
     connection = listed(fields)
-    keep_alive = b"close" not in connection if minor else b"keep-alive" in connection
+    keep_alive = b"close" not in connection and (minor > 0 or b"keep-alive" in connection)
     upgrade = b""
     if b"upgrade" in fields:
         if minor and framing is not Framing.CHUNKED and not length and b"upgrade" in connection:
@@ -329,8 +338,9 @@ def _response_head(raw: bytes, method: str) -> ResponseHead:
     if not minor and b"transfer-encoding" in fields:
         raise BadAnswer("HTTP/1.0 knows no Transfer-Encoding")
     connection = listed(fields)
-    keep_alive = b"close" not in connection if minor else b"keep-alive" in connection
-    keep_alive = keep_alive and framing is not Framing.CLOSE
+    keep_alive = b"close" not in connection and (minor > 0 or b"keep-alive" in connection)
+    if framing is Framing.CLOSE or (framing is Framing.NONE and announced(fields)):
+        keep_alive = False  # what is announced may come, though it must not
     crossing = fields.without(hop_only(fields, _OWN_NO_LENGTH if status < 200 or status == 204 else _OWN))
     events = fields.get(b"content-type", b"")[:17].lower() == b"text/event-stream"
     bounded = framing is Framing.NONE or (framing is Framing.LENGTH and length <= WHOLE_LIMIT and not events)

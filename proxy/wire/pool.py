@@ -18,7 +18,8 @@ from proxy.wire.heads import encode_head
 from proxy.wire.rules import PoolRules
 from proxy.wire.tls import client_context
 from proxy.wire.turns import Outgoing
-from proxy.wire.upstream import STALE, UpstreamConnection
+from proxy.wire.upstream import UpstreamConnection
+from proxy.wire.upstream_request import STALE, UNSENT
 
 _log = logging.getLogger("backstay.wire")
 COMPLAINS_EVERY_S = 10.0  # about what of ours is used up: it is used up for every request
@@ -185,8 +186,7 @@ class UpstreamPool:
         while self._idle and now - self._idle[0].idle_since > self.rules.idle_timeout_s:
             self._idle.pop(0).close()
         for connection in tuple(self._all):
-            if connection.stalled:
-                connection.close()
+            connection.sweep(now)
 
     def retire(self) -> None:
         """Close what is idle and keep nothing more; what is under way ends by itself."""
@@ -235,10 +235,14 @@ def _give(place: _Place, given: UpstreamConnection | Failure | None) -> bool:
 class HttpUpstream:
     """One session backend, as the exchange sees it."""
 
-    def __init__(self, pool: UpstreamPool, forwarding: Forwarding, own: frozenset[bytes]) -> None:
-        """Take the lower-case names of what the sidecar says itself: a client's own lines do not go as well."""
+    def __init__(self, pool: UpstreamPool, forwarding: Forwarding, own: frozenset[bytes], idle_s: float) -> None:
+        """Take the lower-case names of what the sidecar says itself: a client's own lines do not go as well.
+
+        A body in which no byte moves for `idle_s` seconds ends its request.
+        """
         self._pool = pool
         self._forwarding = forwarding
+        self._idle_s = idle_s
         self._dropped = HOP_BY_HOP | own | forwarding.replaced
         self._dropped_whole = self._dropped | {b"expect"}  # the body is here: who waited to send it waits no more (W7)
 
@@ -248,7 +252,10 @@ class HttpUpstream:
         return False
 
     async def send(self, request: Request, more: Lines, timeout_s: float, interim: Interim) -> Outcome:
-        """Return the answer or the failure. A pooled connection that had died unseen costs a safe request nothing."""
+        """Return the answer or the failure. A pooled connection that had died unseen costs a safe request nothing.
+
+        One that ends before a byte of the request is written costs no request anything.
+        """
         if timeout_s <= 0:
             return Failure(Reason.RESPONSE_TIMEOUT, sent=False)
         head = self._head(request, more)
@@ -256,14 +263,16 @@ class HttpUpstream:
         if connection is None:
             return await self._send_afresh(request, head, timeout_s, interim)
         try:
-            outcome = await connection.ask(request, head, timeout_s, interim)
+            outcome = await connection.ask(request, head, timeout_s, self._idle_s, interim)
         except asyncio.CancelledError:
             connection.close()
             raise
-        if outcome is not STALE or not (request.safe and request.replayable):
+        if outcome is STALE and request.safe and request.replayable:
+            self._pool.distrust_idle()  # else every retry of a ladder could be replaced, and the calls double (C9)
+        elif outcome is not UNSENT:
             return outcome
-        self._pool.distrust_idle()  # else every retry of a ladder could be replaced, and the calls double (C9)
-        return await self._send_afresh(request, head, timeout_s, interim, connection.until)
+        until = connection.alarm.until if request.replayable else None
+        return await self._send_afresh(request, head, timeout_s, interim, until)
 
     async def _send_afresh(
         self, request: Request, head: bytes, timeout_s: float, interim: Interim, until: float | None = None
@@ -275,7 +284,7 @@ class HttpUpstream:
             return connection
         try:
             left_s = timeout_s if until is None else max(0.001, until - now())
-            return await connection.ask(request, head, left_s, interim)
+            return await connection.ask(request, head, left_s, self._idle_s, interim)
         except asyncio.CancelledError:
             connection.close()
             raise

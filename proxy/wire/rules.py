@@ -25,7 +25,6 @@ class PoolRules:
     max_idle: int = 64
     idle_timeout_s: float = 4.0  # below uvicorn's 5 (W15)
     unsafe_idle_s: float = 1.0  # an unsafe request takes no connection that was idle longer (W15)
-    body_idle_s: float = 60.0
     head_limit: int = 65_536
     max_connections: int = 0  # 0: no limit
     queue: int = 100  # requests that may wait for a connection

@@ -1,33 +1,43 @@
 """The upstream leg: one connection to a session backend, what is sent and what is read on it."""
 
 import asyncio
-from math import inf
 from typing import Protocol, cast
 
 from proxy.answer import Answer
 from proxy.errors import BadAnswer, BrokenBody, Reason
-from proxy.fields import Fields, Lines
-from proxy.message import Failure, Framing, Outcome, Reader, Request, Response
+from proxy.fields import Lines
+from proxy.message import Failure, Framing, Outcome, Request, Response, Stream
 from proxy.parts import Interim
-from proxy.wire.bodies import Decoder, chunk, decoder, framed, last_chunk
+from proxy.wire.alarm import Alarm
+from proxy.wire.bodies import chunk, decoder, framed, last_chunk
 from proxy.wire.crossing import trailers_that_cross
-from proxy.wire.heads import WHOLE_LIMIT, ResponseHead, ResponseReader, has_bare_line_end
-from proxy.wire.relay import Relay
+from proxy.wire.flow import Flow
+from proxy.wire.heads import ResponseHead, ResponseReader, check_unfinished_answer
+from proxy.wire.leftover import leftover
+from proxy.wire.personal import are_personal
+from proxy.wire.response_body import ResponseBody, response, switched
 from proxy.wire.rules import PoolRules
+from proxy.wire.state import moved
 from proxy.wire.tunnel import Tunnel
 from proxy.wire.turns import Outgoing
+from proxy.wire.upstream_request import LATE, NOT_TAKEN, STALE, UNSENT, UpstreamRequest
+from proxy.wire.upstream_state import (
+    ASKED,
+    CLOSED,
+    EARLY,
+    IDLE,
+    READING,
+    SENDING,
+    TUNNEL,
+    UPSTREAM_MOVES,
+    WAITING,
+    UpstreamState,
+)
 
 MAX_INTERIMS = 64  # answers (1xx) before the final one; each costs as much as a final one
-TICK_S = 0.001  # of the loop's clock
 STALE_WITHIN_S = 0.1  # a request on a connection that had been closed is refused within a round trip; later it was read
 GATHER_S = 0.005  # an answer of unknown length is whole if it is all here this long after its head
-
-
-_PERSONAL = (b"ntlm", b"negotiate")  # these authenticate a connection, not a request (RFC 4559 section 6)
-_PERSONAL_INITIALS = frozenset({b"", b"n", b"N", b" ", b"\t"})
-STALE = Failure(
-    Reason.CONNECTION_TERMINATED, sent=True, detail="a pooled connection was closed before it was used", telling=False
-)
+SURELY_TAKEN = 4096  # bytes: no socket's buffer is smaller, and an idle connection's is empty
 
 
 class Owner(Protocol):
@@ -47,9 +57,9 @@ class Owner(Protocol):
 
 
 class UpstreamConnection:
-    """One connection: idle -> asked -> head -> body -> idle, or closed.
+    """One connection. `UpstreamState` says where it stands, and `UPSTREAM_MOVES` where it may go from there.
 
-    One question at a time. `ask` returns at the response head (streamed) or the whole answer; a streamed body goes on
+    One request at a time. `ask` returns at the response head (streamed) or the whole answer; a streamed body goes on
     into its relay, and the connection goes back to the pool, or is closed, by itself.
     """
 
@@ -58,32 +68,25 @@ class UpstreamConnection:
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
         self.transport: asyncio.Transport | None = None
+        self.state: UpstreamState = IDLE
         self.idle_since = 0.0
         self.taken_at = 0.0  # from among the idle ones
-        self.heard_at = self.born = pool.tick
+        self.moved_at = self.born = pool.tick  # pool time of the last byte that was read or written
         self.used = False  # at least one answer was read on it
         self.reading_paused = False
-        self._answer: Answer[Outcome] | None = None
-        self.until = inf  # the question's deadline, in the loop's seconds; none before its last byte is sent
-        self._alarm: asyncio.TimerHandle | None = None
-        self._writable: asyncio.Future[None] | None = None
+        self._request: UpstreamRequest | None = None
         self._asked = b""  # what is written at the end of the loop's turn
-        self._method = ""
-        self._upgrade = b""
-        self._interim: Interim | None = None
-        self._personal = False
-        self._tunnel: Tunnel | None = None
-        self._pending = bytearray()  # of a head that is not whole yet
-        self._interims = 0  # heads before the final one
-        self._heads = ResponseReader()
-        self._head: ResponseHead | None = None
-        self._decoder: Decoder | None = None
-        self._gathered: list[bytes] = []
-        self._size = 0
-        self._relay: Relay | None = None
-        self._gathering: asyncio.TimerHandle | None = None
         self._upload: asyncio.Task[None] | None = None
-        self._ended = False
+        self.alarm = Alarm(self._loop, self._ring)  # for the answer's head
+        self._flow = Flow(self._loop, pool.tick)
+        self._single_use = False
+        self._pending = bytearray()  # of a head that is not whole yet
+        self._heads = ResponseReader()
+        self._body: ResponseBody | None = None
+        self._tunnel: Tunnel | None = None
+
+    def _become(self, state: UpstreamState) -> None:
+        self.state = moved(UPSTREAM_MOVES, self.state, state)
 
     # the transport's side
 
@@ -91,299 +94,250 @@ class UpstreamConnection:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's does not inherit from it
 
     def data_received(self, data: bytes) -> None:
-        self.heard_at = self._pool.tick
-        if self._decoder is not None:
-            self._body(data)
-        elif self._answer is None:
-            self.close()  # an answer to no question
-        else:
+        self.moved_at = self._pool.tick
+        if self.state is WAITING or self.state is SENDING:
             self._read_heads(data)
+        elif self._body is not None:
+            self._read_body(self._body, data)
+        else:
+            self._end("the backend answered what nobody asked")
 
     def eof_received(self) -> bool:
-        self._ended = True
-        return self._tunnel is not None and self._tunnel.backend_hung_up()
+        if self._tunnel is not None:
+            return self._tunnel.backend_hung_up()
+        body = self._body
+        try:
+            if body is not None:
+                body.decoder.end()
+                self._complete(body)
+        except BrokenBody as broken:
+            self._end(str(broken))
+        self._end("the backend closed the connection")
+        return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None and self.state is not ASKED:
+            self._read_leftover(ended=isinstance(exc, BrokenPipeError))
+        self._end("the backend reset the connection")
         self._pool.lost(self)
-        if self._alarm is not None:
-            self._alarm.cancel()
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
-        if self._decoder is None:
-            nothing = self._head is None and not self._pending
-            stale = nothing and self.used and self.now() - self.taken_at < STALE_WITHIN_S
-            reason = Reason.CONNECTION_TERMINATED if nothing else Reason.RESPONSE_INCOMPLETE
-            self._settle(STALE if stale else Failure(reason, sent=True))
-            return
-        try:
-            if exc is not None or not self._ended:
-                raise BrokenBody("the backend reset the connection")
-            self._decoder.end()
-        except BrokenBody as broken:
-            self._broke_off(str(broken))
-        else:
-            self._complete(self._decoder)
+        self._flow.wake()
+
+    def _read_leftover(self, *, ended: bool) -> None:
+        """Take in what the backend said before a reset; `ended` by it, if it is a write that the reset failed."""
+        assert self.transport is not None
+        self._single_use = True
+        for data in leftover(self.transport):
+            self.data_received(data)
+        if ended:
+            self.eof_received()
 
     def pause_writing(self) -> None:
-        self._writable = self._loop.create_future()
+        self._flow.pause(self._pool.tick)
         if self._tunnel is not None:
             self._tunnel.backend_full(True)
 
     def resume_writing(self) -> None:
         if self._tunnel is not None:
             self._tunnel.backend_full(False)
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
-        self._writable = None
+        self._flow.resume()
 
-    # one question
-
-    def ask(self, request: Request, head: bytes, timeout_s: float, interim: Interim) -> "Answer[Outcome]":
+    def ask(self, request: Request, head: bytes, timeout_s: float, idle_s: float, interim: Interim) -> Answer[Outcome]:
         """Send the request; the outcome comes at the latest `timeout_s` after its last byte was sent.
 
-        Who waits for it and is cancelled closes the connection.
+        Where no byte moves for `idle_s` in a body, the request ends. Who waits for the outcome and is cancelled closes
+        the connection.
         """
-        assert self.transport is not None
+        self._become(ASKED)
         answer: Answer[Outcome] = Answer(loop=self._loop)
-        self._answer = answer
-        self._method, self._upgrade, self._interim = request.method, request.upgrade, interim
+        self._request = UpstreamRequest(request, answer, interim, timeout_s, idle_s)
         if b"authorization" in request.fields:
-            self._note_personal(request.fields, b"authorization")
-        self.heard_at = self._pool.tick
+            self._single_use = self._single_use or are_personal(request.fields, b"authorization")
+        self.moved_at = self._pool.tick
         body = request.body
         if isinstance(body, bytes):
             if body or request.framing is Framing.CHUNKED:
                 head += framed(body, request.framing, request.trailers)
-            self._asked = head
-            self._pool.outgoing.add(self)
-            self._limit(timeout_s)
+            self.alarm.set(timeout_s)
         else:
-            self.transport.write(head)
-            self.until = inf
-            self._upload = self._loop.create_task(self._send_body(body.open(), request.framing, timeout_s))
+            self.alarm.put_off()
+        self._asked = head
+        self._pool.outgoing.add(self)
         return answer
 
     def flush(self) -> None:
-        """Write the question that waits for the end of the loop's turn."""
+        """Write the request that waits for the end of the loop's turn. Where that fails, not a byte of it went out."""
+        request, transport = self._request, self.transport
+        if self.state is not ASKED or request is None or transport is None or transport.is_closing():
+            return
         asked, self._asked = self._asked, b""
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.write(asked)
-
-    def _limit(self, timeout_s: float) -> None:
-        """Let the question end in time. An alarm that is set stays for the next ones: most end long before."""
-        self.until = self.now() + timeout_s
-        if self._alarm is not None and self._alarm.when() > self.until:
-            self._alarm.cancel()
-            self._alarm = None
-        if self._alarm is None:
-            self._alarm = self._loop.call_at(self.until, self._ring)
+        transport.write(asked)
+        if transport.is_closing():
+            return
+        if request.stream is not None:
+            self._become(SENDING)
+            self._upload = self._loop.create_task(self._send_body(request, request.stream))
+        elif len(asked) > SURELY_TAKEN and transport.get_write_buffer_size():
+            self._become(SENDING)
+        else:
+            self._become(WAITING)
 
     def _ring(self) -> None:
-        self._alarm = None
-        if self._answer is None or self._answer.done() or self.until == inf:
-            return
-        if self.now() < self.until - TICK_S:
-            self._alarm = self._loop.call_at(self.until, self._ring)
-        elif self._head is None:
-            self._settle(Failure(Reason.RESPONSE_TIMEOUT, sent=True))
-            self.close()
-        else:
-            self._stream()  # the head was in time; the rest is a matter of idle timeouts
+        request = self._request
+        if request is not None and self._body is not None:
+            self._stream(self._body)  # the head was in time; the rest is a matter of idle timeouts
+        elif request is not None and not request.answer.done():
+            self._end("", LATE)
 
-    async def _send_body(self, body: Reader, framing: Framing, timeout_s: float) -> None:
-        """Relay a streamed request body; the clock of the answer starts when its last byte is sent (T3)."""
-        assert self.transport is not None
-        chunked = framing is Framing.CHUNKED
+    async def _send_body(self, request: UpstreamRequest, stream: Stream) -> None:
+        """Relay a streamed request body; the clock of the answer starts when its last byte is written (T3)."""
+        chunked, body = request.framing is Framing.CHUNKED, stream.open()
         try:
             while piece := await body.read():
-                if self.transport.is_closing():  # the backend answered early, or broke off: it wants no more
+                if not self._put(chunk(piece) if chunked else piece):
                     return
-                self.transport.write(chunk(piece) if chunked else piece)
-                if self._writable is not None:
-                    await self._writable
-            if self.transport.is_closing():
-                return
-            if chunked:
-                self.transport.write(last_chunk(body.trailers))
-            self._limit(timeout_s)
+                if self._flow.writable is not None:
+                    await self._flow.writable
+            if (not chunked or self._put(last_chunk(body.trailers))) and self.state is SENDING:
+                self._become(WAITING)
+                self.alarm.set(request.timeout_s)
         except BrokenBody as broken:  # the client left: the backend must not take half a body for a whole one
-            self._settle(Failure(Reason.CANCELLED, sent=True, detail=str(broken)))
-            self.close()
+            self._end(str(broken), Failure(Reason.CANCELLED, sent=True, detail=str(broken)))
         finally:
             body.close()
 
-    def _settle(self, outcome: Outcome) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(outcome)
+    def _put(self, data: bytes) -> bool:
+        """Write a piece of the request's body; False where the backend wants no more."""
+        if self.state is CLOSED or self.transport is None or self.transport.is_closing():
+            return False
+        self.moved_at = self._pool.tick
+        self.transport.write(data)
+        return True
 
     # reading
 
     def _read_heads(self, data: bytes) -> None:
         """Read interim heads and the final one."""
-        pending = self._pending
-        if pending:
-            start = len(pending)
+        request, pending, limit = self._request, self._pending, self._pool.rules.head_limit
+        assert request is not None
+        try:
+            if pending:
+                start = len(pending)
+                pending += data
+                if pending.find(b"\r\n\r\n", max(0, start - 3)) < 0:
+                    check_unfinished_answer(pending, start, limit)
+                    return
+                data = bytes(pending)
+                pending.clear()
+            while (end := data.find(b"\r\n\r\n")) >= 0 and end <= limit:
+                head = self._heads.read(data[: end + 4], request.method)
+                data = data[end + 4 :]
+                if head.status >= 200 or head.status == 101:
+                    self._begin(request, head, data)
+                    return
+                self._pass_on(request, head)
             pending += data
-            if pending.find(b"\r\n\r\n", max(0, start - 3)) < 0:
-                self._check_unfinished(start)
-                return
-            data = bytes(pending)
-            pending.clear()
-        while (end := data.find(b"\r\n\r\n")) >= 0 and end <= self._pool.rules.head_limit:
-            try:
-                head = self._heads.read(data[: end + 4], self._method)
-                if head.status == 101 and not self._upgrade:
-                    raise BadAnswer("it changes the protocol, and nobody asked for that")
-            except BadAnswer as bad:
-                self._not_http(str(bad))
-                return
-            data = data[end + 4 :]
-            if head.status >= 200 or head.status == 101:
-                self._interims = 0
-                self._begin(head, data)
-                return
-            self._interims += 1
-            if self._interims > MAX_INTERIMS:
-                self._not_http(f"more than {MAX_INTERIMS} interim answers come before the final one")
-                return
-            if self._interim is not None:
-                self._interim(Response(head.status, head.reason, head.crossing))
-        pending += data
-        self._check_unfinished(0)
+            check_unfinished_answer(pending, 0, limit)
+        except BadAnswer as bad:
+            detail = f"the backend's answer is not valid HTTP/1.1: {bad}"
+            self._end(detail, Failure(Reason.PROTOCOL_ERROR, sent=True, detail=detail))
 
-    def _check_unfinished(self, start: int) -> None:
-        """Give up early on what can never become a head. `start`: what is new."""
-        pending = self._pending
-        if len(pending) > self._pool.rules.head_limit or not b"HTTP/1.".startswith(pending[:7]):
-            self._not_http("not a response head")
-        elif has_bare_line_end(pending, start):
-            self._not_http("a line of the head does not end in CRLF")
+    def _pass_on(self, request: UpstreamRequest, head: ResponseHead) -> None:
+        """Pass on an interim answer."""
+        request.interims += 1
+        if request.interims > MAX_INTERIMS:
+            raise BadAnswer(f"more than {MAX_INTERIMS} interim answers come before the final one")
+        if not head.keep_alive:
+            self._single_use = True
+        request.interim(Response(head.status, head.reason, head.crossing))
 
-    def _not_http(self, why: str) -> None:
-        detail = f"the backend's answer is not valid HTTP/1.1: {why}"
-        self._settle(Failure(Reason.PROTOCOL_ERROR, sent=True, detail=detail))
-        self.close()
-
-    def _begin(self, head: ResponseHead, rest: bytes) -> None:
-        self._head = head
+    def _begin(self, request: UpstreamRequest, head: ResponseHead, rest: bytes) -> None:
+        """Take the final head, and what of the body came with it."""
+        if self.state is SENDING:
+            self._become(WAITING if self._all_written() else EARLY)
         if head.status == 101:
-            self._switch(head, rest)
+            self._switch(request, head, rest)
             return
         if b"www-authenticate" in head.fields:
-            self._note_personal(head.fields, b"www-authenticate")
-        if len(rest) == head.length and head.bounded:
-            self._finish(head, rest)
+            self._single_use = self._single_use or are_personal(head.fields, b"www-authenticate")
+        if head.bounded and (len(rest) == head.length or head.framing is Framing.NONE):
+            self._finish(head, b"" if head.framing is Framing.NONE else rest, surplus=len(rest) > head.length)
             return
-        self._decoder = decoder(head.framing, head.length)
-        if head.framing is Framing.NONE:
-            self._decoder.rest = rest
-            self._complete(self._decoder)
-            return
+        if self.state is WAITING:
+            self._become(READING)
+        body = self._body = ResponseBody(head, decoder(head.framing, head.length), self.pace, self.close)
         if not head.bounded and (head.framing is Framing.LENGTH or head.events):
-            self._stream()
+            self._stream(body)
         elif head.framing is not Framing.LENGTH:
-            self._gathering = self._loop.call_later(GATHER_S, self._stream)
-        if rest or self._decoder.done:
-            self._body(rest)
+            body.wait(self._loop.call_later(GATHER_S, self._stream, body))
+        if rest or body.decoder.done:
+            self._read_body(body, rest)
 
-    def _switch(self, head: ResponseHead, rest: bytes) -> None:
+    def _all_written(self) -> bool:
+        """Tell whether nothing of the request is left to write. Its upload tells itself when that is so."""
+        assert self.transport is not None
+        return self._upload is None and not self.transport.get_write_buffer_size()
+
+    def _switch(self, request: UpstreamRequest, head: ResponseHead, rest: bytes) -> None:
         """Become a tunnel; what came with the head is its first data."""
         assert self.transport is not None
-        self._decoder = decoder(Framing.CLOSE, 0)
-        self._tunnel = self._relay = Tunnel(self.pace, self.close, self.transport)
-        answer = self._response(head, self._relay)
-        protocol = head.fields.get(b"upgrade") or self._upgrade
-        fields = Fields((*answer.fields.lines, (b"Connection", b"Upgrade"), (b"Upgrade", protocol)))
-        self._settle(answer._replace(fields=fields, framing=Framing.CLOSE))
+        if not request.upgrade or self.state is EARLY:
+            raise BadAnswer("it changes the protocol, and nobody asked for that")
+        self._become(TUNNEL)
+        body = self._body = ResponseBody(head, decoder(Framing.CLOSE, 0), self.pace, self.close)
+        tunnel = self._tunnel = Tunnel(self.pace, self.close, self.transport)
+        body.stream(tunnel)
+        request.settle(switched(head, tunnel, request.upgrade))
         if rest:
-            self._body(rest)
+            self._read_body(body, rest)
 
-    def _note_personal(self, fields: Fields, name: bytes) -> None:
-        """Take note of credentials that hold for a connection: nobody else may be given it (W15)."""
-        if fields[name][:1] not in _PERSONAL_INITIALS and not fields.repeats(name):
-            return
-        if any(value.lstrip().lower().startswith(_PERSONAL) for value in fields.all(name)):
-            self._personal = True
-
-    def _body(self, data: bytes) -> None:
-        decoder_ = self._decoder
-        assert decoder_ is not None
+    def _read_body(self, body: ResponseBody, data: bytes) -> None:
         try:
-            piece = decoder_.feed(data)
+            body.feed(data)
         except BrokenBody as broken:
-            self._broke_off(str(broken))
-            self.close()
+            self._end(str(broken))
             return
-        if self._relay is None:
-            self._gathered.append(piece)
-            self._size += len(piece)
-            if self._size > WHOLE_LIMIT and not decoder_.done:
-                self._stream()
-        else:
-            self._relay.push(piece)
-        if decoder_.done:
-            self._complete(decoder_)
+        if body.decoder.done:
+            self._complete(body)
+        elif body.outgrown:
+            self._stream(body)
 
-    def _stream(self) -> None:
+    def _stream(self, body: ResponseBody) -> None:
         """Hand over what is here as a stream; the rest follows as it comes."""
-        if self._relay is None and self._head is not None:
-            self._relay = self._relay_gathered()
-            self._settle(self._response(self._head, self._relay))
+        if body.relay is None and self._request is not None:
+            self._request.settle(body.stream())
 
-    def _relay_gathered(self) -> Relay:
-        relay = Relay(self.pace, self.close)
-        for piece in self._gathered:
-            relay.push(piece)
-        self._gathered = []
-        return relay
-
-    def _complete(self, done: Decoder) -> None:
-        head, relay = self._head, self._relay
-        assert head is not None
+    def _complete(self, body: ResponseBody) -> None:
+        done, relay = body.decoder, body.relay
         if relay is None:
-            self._finish(head, b"".join(self._gathered), done.trailers, surplus=bool(done.rest))
+            self._finish(body.head, body.gathered, done.trailers, surplus=bool(done.rest))
         else:
-            self._part(head, surplus=bool(done.rest))
+            self._part(body.head, surplus=bool(done.rest))
             relay.finish(trailers_that_cross(done.trailers))
 
     def _finish(self, head: ResponseHead, body: bytes, trailers: Lines = (), *, surplus: bool = False) -> None:
         """Hand over a whole answer, as the last thing: whoever waits for it goes on at once."""
-        answer = self._answer
+        request = self._request
         self._part(head, surplus=surplus)
-        if answer is not None and not answer.done():
-            answer.tell(self._response(head, body, trailers))
+        if request is not None and not request.answer.done():
+            request.answer.tell(response(head, body, trailers))
 
     def _part(self, head: ResponseHead, *, surplus: bool) -> None:
-        """Be done with the question; go back to the pool if nothing speaks against it."""
-        reusable = head.keep_alive and not surplus and (self._upload is None or self._upload.done())
+        """Be done with the request. Only a connection on which nothing more can come goes back to the pool."""
+        single_use = surplus or self._single_use or not head.keep_alive or self.state is EARLY
         self._forget()
-        if reusable and not self._personal:
-            self._pool.release(self)
-        else:
+        if single_use:
             self.close()
-
-    def _broke_off(self, why: str) -> None:
-        """The body will never be whole: what is here goes out, and no client may take it for all (W6)."""
-        assert self._head is not None
-        relay = self._relay or self._relay_gathered()
-        relay.break_off(why)
-        if self._relay is None:
-            partial = self._response(self._head, relay)
-            self._settle(Failure(Reason.RESPONSE_INCOMPLETE, sent=True, partial=partial))
-        self._forget()
-
-    def _response(self, head: ResponseHead, body: "bytes | Relay", trailers: Lines = ()) -> Response:
-        trailers = trailers_that_cross(trailers) if trailers else ()
-        return Response(head.status, head.reason, head.crossing, body, head.framing, trailers)
+        else:
+            self._upload, self.used = None, True
+            self._become(IDLE)
+            self._pool.release(self)
 
     def _forget(self) -> None:
-        """Make ready for the next question."""
-        if self._gathering is not None:
-            self._gathering.cancel()
-        self._head = self._decoder = self._answer = self._relay = self._gathering = self._upload = self._interim = None
-        self._gathered = []
-        self._size = 0
-        self.used = True
+        """Let go of the request and its answer."""
+        if self._body is not None:
+            self._body.forget_timer()
+            self._body = None
+        self._request = None
 
     # flow and end
 
@@ -393,7 +347,7 @@ class UpstreamConnection:
         if transport is None or transport.is_closing() or pause is self.reading_paused:
             return
         self.reading_paused = pause
-        self.heard_at = self._pool.tick
+        self.moved_at = self._pool.tick
         if pause:
             transport.pause_reading()
         else:
@@ -401,18 +355,51 @@ class UpstreamConnection:
 
     @property
     def usable(self) -> bool:
-        """Tell whether the other side, as far as we know, still listens."""
-        return self.transport is not None and not self.transport.is_closing() and not self._ended
+        """Tell whether a request may be sent, as far as we know."""
+        return self.state is IDLE and self.transport is not None and not self.transport.is_closing()
 
-    @property
-    def stalled(self) -> bool:
-        """Tell whether a body that began has been silent for too long."""
-        silent = self._pool.tick - self.heard_at > self._pool.rules.body_idle_s
-        return silent and self._decoder is not None and self._tunnel is None and not self.reading_paused
+    def sweep(self, now: float) -> None:
+        """End what did not move for its route's idle time, whichever side has to move."""
+        request, transport = self._request, self.transport
+        if request is None or transport is None:
+            return
+        behind = self._flow.writable is not None
+        if behind and not self._flow.stalled_s(transport, now):
+            self.moved_at = now
+        if now - self.moved_at <= request.idle_s:
+            return
+        if self.state is SENDING and behind:
+            self._end("", NOT_TAKEN)
+        elif (self.state is READING or self.state is EARLY) and not self.reading_paused:
+            self._end("the backend's answer stopped arriving")
 
     def close(self) -> None:
-        """Drop the connection, and an upload that is still under way."""
+        """Drop the connection, and what is under way on it."""
+        self._end("the connection was closed")
+
+    def _end(self, why: str, failure: Failure | None = None) -> None:
+        """Close. A request without an answer fails; a body that began will never be whole, and its readers see that."""
+        if self.state is CLOSED:
+            return
+        request, body = self._request, self._body
+        failure = failure or self._failure()
+        self._become(CLOSED)
+        self._forget()
+        self.alarm.cancel()
         if self._upload is not None and self._upload is not asyncio.current_task():
             self._upload.cancel()
         if self.transport is not None:
             self.transport.abort()
+        if body is not None:
+            failure = body.break_off(why)
+        if request is not None:
+            request.settle(failure)
+
+    def _failure(self) -> Failure:
+        """Return what it means for a request without an answer that the connection ends now."""
+        if self.state is ASKED:
+            return UNSENT
+        if self._pending:
+            return Failure(Reason.RESPONSE_INCOMPLETE, sent=True)
+        stale = self.used and self.now() - self.taken_at < STALE_WITHIN_S
+        return STALE if stale else Failure(Reason.CONNECTION_TERMINATED, sent=True)

@@ -9,7 +9,9 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
+
+import orjson
 
 from proxy.app import Sidecar
 from proxy.clock import SystemClock
@@ -313,6 +315,11 @@ class Wire:
     def counted(self, line: str) -> bool:
         """Tell whether the metrics have a line that begins so."""
         return any(shown.startswith(line) for shown in self.sidecar.metrics.render("")[0].decode().splitlines())
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """Return the trail's newest records, the last one last."""
+        return [orjson.loads(line) for line in self.sidecar.audit.newest]
 
     async def asked(self, request: bytes, address: str = "127.0.0.1") -> tuple[Line, Line, Answer]:
         """Say a request without a body as a new client; return both lines, and the head that reached the backend."""

@@ -108,7 +108,10 @@ BODILESS = {
 
 @pytest.mark.parametrize(("sent", "said"), BODILESS.values(), ids=BODILESS.keys())
 async def test_an_answer_without_a_body_has_none(child: Child, origin: Origin, sent: bytes, said: bytes) -> None:
-    """Its head crosses as it was, a length included; nobody waits for a body, and both connections go on."""
+    """Its head crosses as it was, a length included, and nobody waits for a body. The client's connection goes on.
+
+    The backend's goes on too, unless a body was announced: it may still come.
+    """
     origin.on("/bodiless", said)
     async with await Client.connect(child.url) as client:
         for _ in range(2):
@@ -116,7 +119,7 @@ async def test_an_answer_without_a_body_has_none(child: Child, origin: Origin, s
             assert got.header("etag") == "x"
             assert got.header("content-length") == ("1234" if b"1234" in said else "")
         assert (await client.ask(request("POST", "/echo", b"next"))).body == b"next"
-    assert len({call.connection for call in origin.asked("/bodiless")[-2:]}) == 1
+    assert len({call.connection for call in origin.asked("/bodiless")[-2:]}) == (2 if b"1234" in said else 1)
 
 
 async def test_http_1_0_clients_get_what_they_understand(child: Child, origin: Origin) -> None:

@@ -51,6 +51,7 @@ async def test_a_streamed_answer_of_recoverys_own_gives_head_no_body(start: Star
     )
     client, backend, _ = await wire.asked(b"HEAD /s/1 HTTP/1.1\r\nHost: a\r\n\r\n")
     await backend.say(b"HTTP/1.1 409 Conflict\r\nContent-Length: 2\r\n\r\n")
+    backend = await wire.backend.connection()  # the first one may still be given the body that was announced
     assert (await backend.head()).start == b"GET /s/1 HTTP/1.1"
     await backend.say(b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + bytes(1000))
     assert (await client.head()).status == 200

@@ -27,7 +27,8 @@ from tests.wire.test_hostile_requests import HOSTILE as HOSTILE_REQUESTS
 
 END = b"\r\n\r\n"
 LIMITS, BACKENDS = HeadLimits(), HeadLimits(1 << 20, 1 << 20, 1 << 10)  # the sidecar adds fields
-UPSTREAM = HttpUpstream(UpstreamPool(Address.of("http://127.0.0.1:1"), PoolRules()), Forwarding(), frozenset())
+POOL = UpstreamPool(Address.of("http://127.0.0.1:1"), PoolRules())
+UPSTREAM = HttpUpstream(POOL, Forwarding(), frozenset(), idle_s=60.0)
 CLIENT = Peer("192.0.2.1", 50_000)
 BODY = b"hello"
 

@@ -1,0 +1,89 @@
+"""The body of a backend's answer while it is read: whole where it is small, else handed on piece by piece."""
+
+import asyncio
+from collections.abc import Callable
+
+from proxy.errors import Reason
+from proxy.fields import Fields, Lines
+from proxy.message import Failure, Framing, Response
+from proxy.wire.bodies import Decoder
+from proxy.wire.crossing import trailers_that_cross
+from proxy.wire.heads import WHOLE_LIMIT, ResponseHead
+from proxy.wire.relay import Relay
+
+
+class ResponseBody:
+    """What is here of one answer's body. It is gathered until `stream` names the relay that all of it goes to.
+
+    `pace` and `deserted` are for that relay: they pause its sender, and tell it that nobody reads any more.
+    """
+
+    __slots__ = ("_deserted", "_gathered", "_pace", "_size", "_timer", "decoder", "head", "relay")
+
+    def __init__(
+        self, head: ResponseHead, decoder: Decoder, pace: Callable[[bool], None], deserted: Callable[[], None]
+    ) -> None:
+        self.head = head
+        self.decoder = decoder
+        self.relay: Relay | None = None
+        self._pace = pace
+        self._deserted = deserted
+        self._gathered: list[bytes] = []
+        self._size = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes. Raises BrokenBody for what is not the body that the head announced."""
+        piece = self.decoder.feed(data)
+        if self.relay is not None:
+            self.relay.push(piece)
+            return
+        self._gathered.append(piece)
+        self._size += len(piece)
+
+    @property
+    def outgrown(self) -> bool:
+        """Tell whether more is gathered than is handed over whole."""
+        return self.relay is None and self._size > WHOLE_LIMIT
+
+    @property
+    def gathered(self) -> bytes:
+        """Return what was gathered."""
+        return b"".join(self._gathered)
+
+    def stream(self, relay: Relay | None = None) -> Response:
+        """Return the answer as a stream of what is here and what follows; `relay` for one that is a tunnel."""
+        self.relay = relay = relay or Relay(self._pace, self._deserted)
+        for piece in self._gathered:
+            relay.push(piece)
+        self._gathered = []
+        return response(self.head, relay)
+
+    def break_off(self, why: str) -> Failure:
+        """End a body that will never be whole: what is here goes out, and no client may take it for all (W6)."""
+        partial = response(self.head, self.relay) if self.relay is not None else self.stream()
+        assert self.relay is not None
+        self.relay.break_off(why)
+        return Failure(Reason.RESPONSE_INCOMPLETE, sent=True, partial=partial)
+
+    def wait(self, timer: asyncio.TimerHandle) -> None:
+        """Keep the timer that ends the gathering."""
+        self._timer = timer
+
+    def forget_timer(self) -> None:
+        """Let the gathering end by itself: the body is whole, or broken."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+def response(head: ResponseHead, body: bytes | Relay, trailers: Lines = ()) -> Response:
+    """Return an answer as it crosses to the client."""
+    trailers = trailers_that_cross(trailers) if trailers else ()
+    return Response(head.status, head.reason, head.crossing, body, head.framing, trailers)
+
+
+def switched(head: ResponseHead, tunnel: Relay, asked: bytes) -> Response:
+    """Return a 101 as it crosses: the backend's own choice, or what was `asked` for where it names none."""
+    protocol = head.fields.get(b"upgrade") or asked
+    fields = Fields((*head.crossing.lines, (b"Connection", b"Upgrade"), (b"Upgrade", protocol)))
+    return Response(head.status, head.reason, fields, tunnel, Framing.CLOSE)

@@ -1,0 +1,41 @@
+"""One request on a connection to a backend, and who waits for its answer."""
+
+from proxy.answer import Answer
+from proxy.errors import Reason
+from proxy.message import Failure, Outcome, Request, Stream
+from proxy.parts import Interim
+
+STALE = Failure(
+    Reason.CONNECTION_TERMINATED, sent=True, detail="a pooled connection was closed before it was used", telling=False
+)
+UNSENT = Failure(Reason.CONNECTION_TERMINATED, sent=False, detail="the connection ended before the request was written")
+LATE = Failure(Reason.RESPONSE_TIMEOUT, sent=True)
+NOT_TAKEN = Failure(Reason.RESPONSE_TIMEOUT, sent=True, detail="the backend stopped reading the request's body")
+
+
+class UpstreamRequest:
+    """What a connection needs to know of the request that it carries. Times in seconds.
+
+    `timeout_s` runs from its last byte to the answer's head; `idle_s` is how long no byte may move in either body.
+    """
+
+    __slots__ = ("answer", "framing", "idle_s", "interim", "interims", "method", "stream", "timeout_s", "upgrade")
+
+    def __init__(
+        self, request: Request, answer: Answer[Outcome], interim: Interim, timeout_s: float, idle_s: float
+    ) -> None:
+        body = request.body
+        self.answer = answer
+        self.interim = interim
+        self.interims = 0  # that came before the final answer
+        self.method = request.method
+        self.upgrade = request.upgrade
+        self.framing = request.framing
+        self.stream: Stream | None = None if isinstance(body, bytes) else body
+        self.timeout_s = timeout_s
+        self.idle_s = idle_s
+
+    def settle(self, outcome: Outcome) -> None:
+        """Give the outcome to whoever waits, in the loop's next turn; nothing where it was given before."""
+        if not self.answer.done():
+            self.answer.set_result(outcome)

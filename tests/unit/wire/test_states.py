@@ -1,0 +1,42 @@
+"""The tables of moves: complete, without dead ends but the last state, and nothing else can be done."""
+
+from typing import Any
+
+import pytest
+
+from proxy.errors import IllegalMove
+from proxy.wire.downstream_state import ANSWERING_MOVES, READING_MOVES, Answering, Reading
+from proxy.wire.state import moved
+from proxy.wire.upstream_state import UPSTREAM_MOVES, UpstreamState
+
+TABLES: dict[str, tuple[dict[Any, frozenset[Any]], Any, Any]] = {
+    "upstream": (UPSTREAM_MOVES, UpstreamState.IDLE, UpstreamState.CLOSED),
+    "reading": (READING_MOVES, Reading.HEAD, Reading.OVER),
+    "answering": (ANSWERING_MOVES, Answering.FREE, Answering.CLOSED),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_state_is_reached_and_can_end(name: str) -> None:
+    """From the first state all others are reached, each may go to the last at once, and from there none goes on."""
+    moves, first, last = TABLES[name]
+    reached, new = {first}, {first}
+    while new:
+        new = {after for before in new for after in moves[before]} - reached
+        reached |= new
+    assert reached == set(moves) == set(type(first).__members__.values())
+    assert moves[last] == frozenset()
+    assert all(last in after for before, after in moves.items() if before is not last)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_no_other_move_can_be_made(name: str) -> None:
+    """What is in the table is done, what is not raises and says which move it was."""
+    moves, first, _ = TABLES[name]
+    for before in type(first):
+        for after in type(first):
+            if after in moves[before]:
+                assert moved(moves, before, after) is after
+            else:
+                with pytest.raises(IllegalMove, match=f"{before.name} -> {after.name}"):
+                    moved(moves, before, after)
