@@ -59,12 +59,23 @@ class Exchange(Claiming):
                 self._record()
             self.task = None  # it holds this exchange: a cycle would be the collector's work
 
-    def abandon(self) -> None:
-        """Take note that the client left. Nothing ends that somebody else waits for (C5)."""
+    def refuse(self, refusal: Refusal) -> None:
+        """Answer with the refusal of the rest of the body, and end; too late where an answer has begun."""
+        if not self.answered:
+            self._say(refused(refusal))
+            self.abandon(mid_upload=True)
+
+    def abandon(self, *, mid_upload: bool = False) -> None:
+        """Take note that the client left. Nothing ends that somebody else waits for (C5).
+
+        `mid_upload`: the rest of the request's body will never come. Then the request ends, for it cannot be done.
+        """
         if self.gone:
             return
         self.gone = True
-        if self._needed and self._led is not None:
+        if mid_upload and self.task is not None:
+            self.task.cancel()
+        elif self._needed and self._led is not None:
             self._led.leave()
         elif self._needed:
             self._deserted()

@@ -30,6 +30,10 @@ class Reader(Protocol):
         """Return the next piece, b"" at the end; raise BrokenBody if it will never be whole."""
         ...
 
+    def cut(self) -> None:
+        """Have it end: what waits for the next piece, or asks for one, gets BrokenBody."""
+        ...
+
     def close(self) -> None:
         """Say that no more will be read."""
         ...

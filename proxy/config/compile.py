@@ -86,6 +86,7 @@ def _compiled(
         replay_limit=table.replay_limit,
         max_body=table.max_body,
         idle_timeout_s=table.idle_timeout,
+        client_idle_s=_client_idle_s(settings, table),
         reuse_s=table.reuse,
         target=None if table.target is None else Target(*_limits(table)),
         restoration=table.restoration,
@@ -96,6 +97,13 @@ def _compiled(
         max_followers=table.max_followers,
         store_required=table.store_required,
     )
+
+
+def _client_idle_s(settings: Settings, table: RouteSettings) -> float:
+    """Return how long no byte may move in a body between a client and the sidecar: the more special setting holds."""
+    routed = isinstance(table, RouteTable) and "idle_timeout" in table.model_fields_set
+    said = routed or "idle_timeout" in settings.defaults.model_fields_set
+    return table.idle_timeout if said else settings.listen.idle_timeout
 
 
 def _limits(table: RouteSettings) -> tuple[float, float, float]:

@@ -75,7 +75,8 @@ class Route:
     recovery: RecoveryRules = field(default_factory=RecoveryRules)
     replay_limit: int = 65536
     max_body: int | None = None
-    idle_timeout_s: float = 60.0
+    idle_timeout_s: float = 60.0  # on the upstream leg
+    client_idle_s: float = 60.0  # on the client's: the same where the route says one, else the listener's
     reuse_s: float | None = None
     target: Target | None = None
     restoration: str | None = None

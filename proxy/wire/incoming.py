@@ -47,6 +47,11 @@ class Incoming:
         """Tell whether the body's last byte is here."""
         return self._decoder.done
 
+    @property
+    def wanted(self) -> bool:
+        """Tell whether somebody still reads the body, or will."""
+        return self.upload is None or not self.upload.ended
+
     def feed(self, data: bytes) -> bytes:
         """Take the body's share of `data`; return what follows it. Raise Refusal for what must not go on."""
         body = self._decoder

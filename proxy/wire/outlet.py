@@ -1,8 +1,15 @@
-"""The writing half of a downstream connection: what goes out, and how fast the client takes it."""
+"""The writing half of a downstream connection: what goes out, how fast the client takes it, and how it ends."""
 
 import asyncio
 
+from proxy.wire.downstream_state import ANSWERING_MOVES, CLOSED, FREE, LINGERING, TUNNEL, Answering
+from proxy.wire.flow import Flow
 from proxy.wire.gate import Gate, reset
+from proxy.wire.state import moved
+
+LINGER_IDLE_S = 5.0  # a client that goes on sending after its last answer is read until it was silent for so long,
+LINGER_S = 30.0  # and no longer than this
+LINGER_IN_DRAIN_S = 1.0
 
 
 class Outlet:
@@ -12,29 +19,29 @@ class Outlet:
         self._gate = gate
         self._loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport | None = None
-        self._writable: asyncio.Future[None] | None = None  # while the client is behind
+        self.answering: Answering = FREE
+        self.flow = Flow(self._loop, gate.tick)
+        self.heard_at = 0.0  # gate time of the last byte from the client
         self._unsent = b""  # whole answers, until the end of the turn
-        self._unwritten = 0
-        self._blocked_since = 0.0
+        self._lingers_since = 0.0
+
+    def _become(self, answering: Answering) -> None:
+        self.answering = moved(ANSWERING_MOVES, self.answering, answering)
 
     def pause_writing(self) -> None:
         """Take note that the client is behind."""
-        self._writable = self._loop.create_future()
-        self._blocked_since = self._gate.tick
-        self._unwritten = 0
+        self.flow.pause(self._gate.tick)
 
     def resume_writing(self) -> None:
         """Take note that it has caught up."""
-        self._wake()
-        self._writable = None
+        self.flow.resume()
 
-    def _wake(self) -> None:
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
-
-    def _write(self, data: bytes) -> None:
+    def write_now(self, data: bytes) -> None:
+        """Write, after all that waits for the end of the turn."""
         self._unsent += data
         self.flush()
+        if self.answering is TUNNEL:  # it idles while neither side says anything
+            self.heard_at = self._gate.tick
 
     def flush(self) -> None:
         """Write what waits now, at the latest at the end of the loop's turn."""
@@ -42,15 +49,36 @@ class Outlet:
         if unsent and self.transport is not None and not self.transport.is_closing():
             self.transport.write(unsent)
 
-    def _sweep_reader(self, now: float) -> None:
-        """Drop a client that takes nothing of its answer; one that takes little is only slow."""
-        assert self.transport is not None
-        unwritten = self.transport.get_write_buffer_size()
-        if unwritten < self._unwritten or not self._unwritten:
-            self._blocked_since = now
-        self._unwritten = unwritten
-        if now - self._blocked_since > self._gate.rules.idle_timeout_s:
-            self.abort()
+    def _finish(self, *, linger: bool) -> None:
+        """Write nothing more. A client that may still send is read for a while, lest a reset takes its answer away."""
+        transport = self.transport
+        assert transport is not None
+        self.flush()
+        if not linger:
+            self._become(CLOSED)
+            transport.close()
+            return
+        self._become(LINGERING)
+        self.heard_at = self._lingers_since = self._gate.tick
+        if transport.can_write_eof():
+            transport.write_eof()
+
+    def _end(self) -> None:
+        """Write nothing more, whatever the state is."""
+        if self.answering is not CLOSED:
+            self._become(CLOSED)
+
+    def _sweep_ending(self, now: float) -> None:
+        """Drop a connection whose last answer is written, once nobody takes it or nothing comes any more."""
+        transport = self.transport
+        assert transport is not None
+        stalled = self.flow.stalled_s(transport, now) > self._gate.rules.idle_timeout_s
+        if stalled or (self.answering is LINGERING and not transport.get_write_buffer_size() and self._is_silent(now)):
+            transport.abort()
+
+    def _is_silent(self, now: float) -> bool:
+        idle_s = LINGER_IN_DRAIN_S if self._gate.draining else LINGER_IDLE_S
+        return now - self.heard_at > idle_s or now - self._lingers_since > LINGER_S
 
     def abort(self) -> None:
         """Drop the connection."""

@@ -219,7 +219,7 @@ class RelayReader:
             self._waiter.set_result(None)
 
     def cut(self) -> None:
-        """End a reader that lags too far behind."""
+        """End it: it lags too far behind, or its client is given up."""
         self.lost = True
         self._relay.closed(self)
         self.wake()

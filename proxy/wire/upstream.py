@@ -213,8 +213,6 @@ class UpstreamConnection:
         self.transport.write(data)
         return True
 
-    # reading
-
     def _read_heads(self, data: bytes) -> None:
         """Read interim heads and the final one."""
         request, pending, limit = self._request, self._pending, self._pool.rules.head_limit
@@ -252,8 +250,9 @@ class UpstreamConnection:
 
     def _begin(self, request: UpstreamRequest, head: ResponseHead, rest: bytes) -> None:
         """Take the final head, and what of the body came with it."""
-        if self.state is SENDING:
-            self._become(WAITING if self._all_written() else EARLY)
+        if self.state is SENDING and self.transport is not None:  # an upload tells itself when all of it is written
+            unwritten = self._upload is not None or self.transport.get_write_buffer_size() > 0
+            self._become(EARLY if unwritten else WAITING)
         if head.status == 101:
             self._switch(request, head, rest)
             return
@@ -271,11 +270,6 @@ class UpstreamConnection:
             body.wait(self._loop.call_later(GATHER_S, self._stream, body))
         if rest or body.decoder.done:
             self._read_body(body, rest)
-
-    def _all_written(self) -> bool:
-        """Tell whether nothing of the request is left to write. Its upload tells itself when that is so."""
-        assert self.transport is not None
-        return self._upload is None and not self.transport.get_write_buffer_size()
 
     def _switch(self, request: UpstreamRequest, head: ResponseHead, rest: bytes) -> None:
         """Become a tunnel; what came with the head is its first data."""
@@ -338,8 +332,6 @@ class UpstreamConnection:
             self._body.forget_timer()
             self._body = None
         self._request = None
-
-    # flow and end
 
     def pace(self, pause: bool) -> None:
         """Pause reading, or go on."""

@@ -155,6 +155,10 @@ class ScriptedReader:
             raise BrokenBody("the script says so")
         return b""
 
+    def cut(self) -> None:
+        """Break off."""
+        self._stream.broken = True
+
     def close(self) -> None:
         """Count the reader out, once."""
         if not self._closed:

@@ -209,6 +209,16 @@ class Line:
             data += piece
         return data
 
+    async def rest_or_cut(self) -> bytes:
+        """Return all that comes until a last chunk, or the end, however that comes."""
+        before = len(self.heard)
+        try:
+            while not self.heard.endswith(b"0\r\n\r\n") and await self.some():
+                pass
+        except ConnectionError:
+            pass
+        return self.heard[before:]
+
     async def ending(self) -> str:
         """Read to the end, and return how it came: `fin` or `reset`."""
         try:
