@@ -38,7 +38,7 @@ from proxy.wire.gate import Gate
 from proxy.wire.heads import HeadLimits
 from proxy.wire.listener import Listener
 from proxy.wire.rules import GateRules
-from proxy.wire.tls import TlsFiles, renew, server_context
+from proxy.wire.tls import NO_FILES, TlsFiles, client_context, renew, server_context
 
 TARGETS_EVERY_S = 10.0  # an operation's missed targets are logged this often at the most
 DRAIN_STEP_S = 0.02  # how often a drain looks whether it is over
@@ -230,6 +230,7 @@ class Sidecar:
         if changed:
             log.warning("reload_partial", changed=changed, detail="these change only with a restart")
         try:
+            self._check_files(settings)
             self._parts = self._assembly.build(settings)
             if self._tls is not None:
                 renew(self._tls, _tls_files(self.settings))
@@ -239,6 +240,15 @@ class Sidecar:
         self.settings = settings
         self._declare()
         log.info("reloaded", routes=len(settings.routes))
+
+    def _check_files(self, settings: Settings) -> None:
+        """Raise StartError for a TLS file of either leg before anything changes: a reload is whole, or is not made."""
+        if self._tls is not None:
+            server_context(_tls_files(self.settings))
+        for upstream in settings.upstreams.values():
+            files = TlsFiles(upstream.tls_certificate, upstream.tls_key, upstream.tls_ca)
+            if files != NO_FILES and any(url.startswith("https:") for url in upstream.url):
+                client_context(files)
 
     # stop
 
