@@ -73,7 +73,7 @@ def health(admin: str, ready: bool = False) -> int:
 def _told(admin: str, method: str, path: str, token: str | None = None, *, show: Callable[[Any], None]) -> int:
     """Ask, show what was answered, and return the exit status."""
     try:
-        answer = _ask(admin, method, path, token or os.environ.get(TOKEN_VARIABLE))
+        answer = _ask(admin, method, path, (token or os.environ.get(TOKEN_VARIABLE, "")).strip())
     except _Unanswered as error:
         return _refuse(str(error), FAILED)
     if answer.status >= 400:

@@ -91,7 +91,11 @@ def _folded(name: str) -> str:
 
 
 def _read(text: str, where: Place) -> object:
-    """Return what TOML would make of the text: a string where one belongs, else true, 3 or a JSON list or table."""
+    """Return what TOML would make of the text: a string where one belongs, else true, 3 or a JSON list or table.
+
+    Space around it goes, as around what stands in a file: `echo` and editors end a secret with a newline.
+    """
+    text = text.strip()
     if where.type is str:
         return text
     try:

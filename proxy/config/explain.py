@@ -57,7 +57,21 @@ def _said(details: ErrorDetails, keys: Keys) -> tuple[str, str]:
         return _choice(details["input"], keys, options(where.type))
     value = "the value" if keys[-1] in _SECRET else shown(details["input"])
     say = _SENTENCES.get(details["type"])
-    return say(value, context) if say else details["msg"], _example(keys, where)
+    meant = _meant(details["input"], where) if details["type"] in _OF_ANOTHER_TYPE else None
+    cure = _example(keys, where) if meant is None else _write(keys, shown(meant))
+    return say(value, context) if say else details["msg"], cure
+
+
+def _meant(value: object, where: Place | None) -> object:
+    """Return what a value of another type says in the right one, None where that is unknown."""
+    if where is None or isinstance(value, dict | list):
+        return None
+    text = str(value).strip()
+    if where.type is bool:
+        return _TRUTH.get(text.lower())
+    if where.type is int and text.isascii() and text.isdecimal() and len(text) < 10:
+        return int(text)
+    return [part.strip() for part in text.split(",")] if where.is_list and isinstance(value, str) else None
 
 
 def _unknown(keys: Keys) -> tuple[str, str]:
@@ -69,10 +83,14 @@ def _unknown(keys: Keys) -> tuple[str, str]:
 
 
 def _choice(value: object, keys: Keys, words: tuple[str, ...]) -> tuple[str, str]:
-    near = nearest(value, words) or words[0]
+    near = nearest(str(value).strip().lower(), words) or words[0]
     return f"{shown(value)} is not one of {', '.join(words)}", _write(keys, shown(near))
 
 
+_OF_ANOTHER_TYPE = frozenset({"bool_type", "int_type", "tuple_type"})
+_TRUTH = {
+    "true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False,
+}  # fmt: skip
 _SENTENCES: dict[str, Callable[[str, Mapping[str, Any]], str]] = {
     "missing": lambda _, __: "it is missing",
     "bool_type": lambda value, _: f"{value} is not true or false",

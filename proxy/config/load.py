@@ -56,11 +56,14 @@ def load(
 def read_token(admin: Admin) -> str:
     """Return the bearer token of the control plane, empty where there is none. Raises `ConfigError`."""
     if admin.token_file is None:
-        return admin.token
+        return admin.token.strip()
     try:
-        return Path(admin.token_file).read_text(encoding="utf-8").strip()
+        token = Path(admin.token_file).read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([_unreadable(admin.token_file, error, "admin.token_file")]) from None
+    if not token:
+        raise ConfigError([Problem("admin.token_file", "it is empty", "write the token into it", admin.token_file)])
+    return token
 
 
 def _read(path: Path | None) -> Document:

@@ -1,7 +1,11 @@
 """Every kind of mistake, and the exact line that says it."""
 
+from pathlib import Path
+
 import pytest
 
+from proxy.config.load import load, read_token
+from proxy.config.problems import ConfigError
 from tests.unit.config.conftest import Problems
 
 UPSTREAM = '[upstreams.sessions]\nurl = "http://b:1"\n'
@@ -259,8 +263,7 @@ ROUTES = [
     ),
     (
         ROUTE + 'principal = "authorization"',
-        'config.toml:6: routes[0].principal: "authorization" is not a list; '
-        'write principal = ["authorization", "cookie:sid"]',
+        'config.toml:6: routes[0].principal: "authorization" is not a list; write principal = ["authorization"]',
     ),
     (ROUTE + "neutral_headers = [5]", 'config.toml:6: routes[0].neutral_headers[0]: 5 is not a string; write "..."'),
     (
@@ -341,3 +344,33 @@ def test_a_mistake_in_defaults_is_told_once(problems: Problems, setting: str) ->
 def test_a_contradiction_is_not_guessed_from_a_value_that_is_wrong(problems: Problems) -> None:
     """An `on_conflict` that cannot be read does not also make `match_body` a mistake."""
     assert len(problems(ROUTE + 'match_body = false\non_conflict = "GET"')) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "cure"),
+    [
+        ("LOG__LEVEL", "INFO", 'write level = "info"'),
+        ("LISTEN__EXPOSE", "False", "write expose = false"),
+        ("LISTEN__EXPOSE", "yes", "write expose = true"),
+        ("LISTEN__MAX_FIELDS", '"12"', "write max_fields = 12"),
+        ("LISTEN__TRUSTED_PROXIES", "10.0.0.0/8, unix", 'write trusted_proxies = ["10.0.0.0/8", "unix"]'),
+    ],
+)
+def test_the_cure_is_what_was_meant(name: str, value: str, cure: str) -> None:
+    """Not the default: who follows it would get the opposite of what he wrote."""
+    with pytest.raises(ConfigError) as refused:
+        load(None, {"upstream": "http://127.0.0.1:1"}, {f"BACKSTAY_{name}": value})
+    assert str(refused.value).endswith(f"; {cure}")
+
+
+def test_a_token_is_read_alike_from_everywhere(tmp_path: Path) -> None:
+    """`echo` and editors end it with a newline; an empty file is no token, and says so."""
+    file, upstream = tmp_path / "token", {"upstream": "http://127.0.0.1:1"}
+    for text in ("secret", "secret\n", " secret\r\n", "\ufeffsecret\n"):
+        file.write_text(text, encoding="utf-8")
+        assert read_token(load(None, upstream, {"BACKSTAY_ADMIN__TOKEN_FILE": f"{file}\n"}).admin) == "secret"
+    assert read_token(load(None, upstream, {"BACKSTAY_ADMIN__TOKEN": "secret\n"}).admin) == "secret"
+    assert read_token(load(None, {**upstream, "admin.token": "secret\n"}, {}).admin) == "secret"
+    file.write_text("\n")
+    with pytest.raises(ConfigError, match="it is empty; write the token into it"):
+        read_token(load(None, upstream, {"BACKSTAY_ADMIN__TOKEN_FILE": str(file)}).admin)
