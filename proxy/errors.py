@@ -64,7 +64,8 @@ class Refusal(Exception):  # noqa: N818 - a refusal is a decision of ours, not a
     """Refuse a request with a status of our own and one clear sentence.
 
     `metric` is the bounded label of backstay_bad_requests_total; `closes` ends the connection after the answer; `error`
-    is its type, where the status alone does not tell it.
+    is its type, where the status alone does not tell it. `to_head` is set where HEAD was asked: then the answer
+    has no content (RFC 9110 section 9.3.2).
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Refusal(Exception):  # noqa: N818 - a refusal is a decision of ours, not a
         self.metric = metric
         self.detail = detail
         self.closes = closes
+        self.to_head = False
 
 
 class BrokenBody(Exception):  # noqa: N818 - named for what it tells: the body ended before it was whole

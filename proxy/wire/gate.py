@@ -108,7 +108,8 @@ class Gate:
         if self.rules.expose:
             more = ((b"Proxy-Status", f"backstay; error={problem.error}".encode("ascii")), *more)
         assert isinstance(answer.body, bytes)
-        return encode_head(_status_line(answer), answer.fields.encode(), more) + answer.body
+        body = b"" if refusal.to_head else answer.body
+        return encode_head(_status_line(answer), answer.fields.encode(), more) + body
 
     def head(self, response: Response, more: Lines, request: Request, *, closing: bool) -> bytes:
         """Return an answer's head with what this connection must say: Date where there is none, and how it goes on."""

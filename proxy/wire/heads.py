@@ -148,6 +148,13 @@ class RequestReader:
 
     def read(self, raw: bytes) -> RequestHead:
         """Return the head in `raw`, which ends in an empty line. Raise Refusal for what must not go on (W10, W11)."""
+        try:
+            return self._read(raw)
+        except Refusal as refusal:
+            refusal.to_head = raw.startswith(b"HEAD ")
+            raise
+
+    def _read(self, raw: bytes) -> RequestHead:
         if len(raw) > self._limits.head:
             raise _oversized(raw, self._limits)
         line, _, block = raw.partition(b"\r\n")

@@ -192,6 +192,17 @@ async def test_zeros_before_a_chunk_size_count_for_nothing(wire: Wire) -> None:
     assert b"hi" in answer.body
 
 
+@pytest.mark.parametrize("wrong", [b"", HOST + HOST, HOST + b"Expect: x\r\n", HOST + b"X A: b\r\n"])
+async def test_a_refused_head_has_no_content(wire: Wire, wrong: bytes) -> None:
+    """RFC 9110 section 9.3.2: not even where the request itself is refused. What a GET would get has a length."""
+    client = await wire.client()
+    await client.say(b"HEAD /x HTTP/1.1\r\n" + wrong + b"\r\n")
+    answer = await client.head()
+    assert 400 <= answer.status < 500
+    assert int(answer.get(b"content-length") or 0) > 0
+    assert await client.rest() == b""
+
+
 KEYED = ROUTE + 'idempotency = "inject"\n'
 
 
