@@ -11,7 +11,8 @@ from tests.fuzz.mutation import LONGEST, Mutator
 from tests.fuzz.target import Target
 
 Note = Callable[[bytes], None]
-_SHRINKING = 400  # checks spent on making a finding small
+_SHRINKING = 400  # checks spent on making a finding small, and
+_SHRINKING_S = 60.0  # seconds
 
 
 def mutate(target: Target, seed: str, *, count: int | None = None, seconds: float | None = None, note: Note) -> int:
@@ -72,8 +73,8 @@ def _noted(target: Target, note: Note) -> Callable[[bytes], Hashable]:
 
 def _shrunk(target: Target, data: bytes, error: Exception) -> bytes:
     """Return what is left of an input when everything is taken away without which it still fails in the same place."""
-    kind, size, tried = _kind(error), len(data) // 2, 0
-    while size and tried < _SHRINKING:
+    kind, size, tried, until = _kind(error), len(data) // 2, 0, time.perf_counter() + _SHRINKING_S
+    while size and tried < _SHRINKING and time.perf_counter() < until:
         for start in range(0, len(data), size):
             smaller, tried = data[:start] + data[start + size :], tried + 1
             if _fails(target, smaller) == kind:

@@ -10,7 +10,7 @@ from tests.fuzz.target import CORPUS, Target
 from tests.fuzz.targets import TARGETS
 
 INPUTS = 250  # of each target, beside its corpus
-SLOW = {"configuration": 60, "records": 60, "trails": 60, "admin": 60}
+SLOW = {"configuration": 60, "records": 60, "trails": 60, "admin": 60, "peers": 60}
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -31,6 +31,7 @@ POOL = UpstreamPool(Address.of("http://127.0.0.1:1"), PoolRules())
 UPSTREAM = HttpUpstream(POOL, Forwarding(), frozenset(), idle_s=60.0)
 CLIENT = Peer("192.0.2.1", 50_000)
 BODY = b"hello"
+MOST_READ = 250  # fields of an answer, so that there is room for those that are added
 
 
 def body_of(framing: Framing, length: int) -> bytes | None:
@@ -155,7 +156,8 @@ def answers(head: ResponseHead, method: str) -> None:
     if isinstance(opinion, Message):
         assert opinion.body == body, sent
         assert opinion.after == b"", sent
-    ResponseReader().read(sent.partition(END)[0] + END, method)
+    if len(head.fields.lines) < MOST_READ:
+        ResponseReader().read(sent.partition(END)[0] + END, method)
 
 
 TARGETS = (
