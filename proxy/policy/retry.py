@@ -48,6 +48,8 @@ _LADDERS = {
 }  # T4, T10: what has no ladder is never retried
 _UNPROCESSED = frozenset({429, 503})
 _BAD_ANSWER = Reason.PROTOCOL_ERROR
+_UNKNOWING = frozenset({502, 504})
+_PRECONDITIONS = frozenset({b"if-match", b"if-none-match", b"if-unmodified-since"})
 _TIMED_OUT = Failure(Reason.RESPONSE_TIMEOUT, sent=True)
 
 
@@ -61,6 +63,7 @@ class Question(NamedTuple):
     resend: bool = True
     min_attempt_s: float = 0.05
     unread: bool = False  # the body is a stream of which nothing is read before an attempt is sent
+    conditional: bool = False  # a write that its own first attempt would make fail (RFC 9110 section 13.1)
 
     @classmethod
     def of(cls, route: Route, request: Request, *, minted: bool = False) -> "Question":
@@ -72,6 +75,7 @@ class Question(NamedTuple):
         return cls(
             request.method, request.replayable, route.honours_idempotency and keyed, route.rejected_means_unprocessed,
             route.resend, route.min_attempt_s, b"expect" in request.fields,
+            not request.safe and not request.fields.keys().isdisjoint(_PRECONDITIONS),
         )  # fmt: skip
 
 
@@ -190,11 +194,20 @@ def _must_not_repeat(question: Question, outcome: Outcome) -> str | None:
         return "sent"
     if isinstance(outcome, Failure) and outcome.reason is _BAD_ANSWER and question.method not in SAFE_METHODS:
         return "bad_answer"  # the backend has read it and answers no HTTP: once more, and it would do both again
-    if question.method in IDEMPOTENT_METHODS or question.honours_idempotency:
+    if question.honours_idempotency:
+        return None
+    if question.conditional and _is_lost(outcome):
+        return "precondition"  # done the first time, it would be told 412 the second time, which is not true
+    if question.method in IDEMPOTENT_METHODS:
         return None
     if question.rejected_means_unprocessed and isinstance(outcome, Response) and outcome.status in _UNPROCESSED:
         return None
     return "not_idempotent"
+
+
+def _is_lost(outcome: Outcome) -> bool:
+    """Tell whether nobody knows what was done: nothing came back, or a gateway that does not know either answered."""
+    return not isinstance(outcome, Response) or outcome.status in _UNKNOWING
 
 
 def sent_once(route: Route, request: Request) -> bool:

@@ -2,6 +2,7 @@
 
 import time
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -273,6 +274,27 @@ def test_a_question_is_the_routes_and_the_requests() -> None:
 def test_a_key_is_honoured_only_where_there_is_one() -> None:
     """T1: a POST that carries no key is not sent twice, whatever the upstream would do with keys."""
     assert not Question.of(route(honours_idempotency=True), request("POST")).honours_idempotency
+
+
+@pytest.mark.parametrize("name", ["If_Match", "If_None_Match", "If_Unmodified_Since"])
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "POST"])
+def test_a_conditional_write_whose_answer_was_lost_is_not_repeated(method: str, name: str) -> None:
+    """Done the first time, it would fail its own precondition the second time: a 412 that is not true."""
+    condition: dict[str, Any] = {name: '"v1"'}
+    question = Question.of(route(), request(method, **condition))
+    for lost in (RESET, TIMED_OUT, response(502), response(504)):
+        assert decide(lost, 1, question=question) == Stop("precondition", denied=True)
+    assert isinstance(decide(REFUSED, 1, question=question), Again)
+    assert not RetryPolicy(Random(1)).repeats_timeouts(RetryRules(), question)
+
+
+def test_a_conditional_request_is_repeated_where_that_is_safe() -> None:
+    """A read changes nothing; a backend that honours keys knows the repetition; a 503 says that nothing was done."""
+    conditional: dict[str, Any] = {"If_Match": '"v1"'}
+    assert isinstance(decide(RESET, 1, question=Question.of(route(), request("GET", **conditional))), Again)
+    keyed = request("PUT", Idempotency_Key="k", **conditional)
+    assert isinstance(decide(RESET, 1, question=Question.of(route(honours_idempotency=True), keyed)), Again)
+    assert isinstance(decide(response(503), 1, question=Question.of(route(), request("PUT", **conditional))), Again)
 
 
 def test_the_budget_of_a_storm() -> None:

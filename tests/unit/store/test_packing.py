@@ -6,9 +6,11 @@ from hypothesis import strategies as st
 from proxy.errors import Reason
 from proxy.fields import Fields
 from proxy.message import Failure, Framing, Response
+from proxy.policy.claims import Claim, Settled
 from proxy.policy.kept import Kept
 from proxy.policy.recovery import Kind, Result
-from proxy.store.packing import pack, pack_kept, pack_result, unpack, unpack_kept, unpack_result
+from proxy.store.packing import MAX_VALUE, pack, pack_kept, pack_result, unpack, unpack_kept, unpack_result
+from proxy.store.redis_claims import _settled, _standing
 from tests.simulation.scripted import ScriptedStream
 
 LINES = st.lists(st.tuples(st.binary(min_size=1), st.binary()), max_size=4).map(tuple)
@@ -58,3 +60,14 @@ def test_what_another_version_packed_is_a_miss() -> None:
     assert unpack(b"backstay-2\n5\n{}abc") is None
     assert unpack(None) is None
     assert unpack(pack({"a": 1}, b"\n\x00")) == ({"a": 1}, b"\n\x00")
+
+
+def test_an_answer_that_is_too_large_for_a_store_is_settled_without_it() -> None:
+    """One large value would keep Redis from everybody; the key stays used, and nobody asks with it again."""
+    claim = Claim("name", "print", "key", 60.0, 60.0)
+    for size, is_there in ((1000, True), (MAX_VALUE, False)):
+        packed = _settled(claim, Result(Response(200, b"", Fields(()), bytes(size))))
+        standing = _standing(packed, 0, 60_000)
+        assert isinstance(standing, Settled)
+        assert (standing.result is not None) is is_there
+        assert len(packed) < MAX_VALUE
