@@ -20,6 +20,7 @@ _MEMORABLE = 64  # bytes of a name
 # Fields whose members somebody here looks at, one by one. In a block that is not long there cannot be many of them.
 _LISTS = frozenset(b"cache-control connection content-length expect transfer-encoding upgrade vary".split())
 _MOST_MEMBERS = 128
+_LONGEST_LIST = 8192  # bytes of its lines; Apache refuses a longer line of any field, and so does nginx
 _LONG_BLOCK = 4096  # bytes
 
 
@@ -61,8 +62,10 @@ def read_lines(block: bytes, most: int | None = None) -> Fields:
 
 def _refuse_long_lists(fields: Fields) -> None:
     for name in fields.keys() & _LISTS:
-        if sum([value.count(b",") for value in fields.all(name)]) >= _MOST_MEMBERS:
-            raise MalformedLines(f"the field {name.decode()} has more than {_MOST_MEMBERS} members")
+        said = fields.all(name)
+        if sum([value.count(b",") for value in said]) >= _MOST_MEMBERS or sum(map(len, said)) > _LONGEST_LIST:
+            limits = f"{_MOST_MEMBERS} members or {_LONGEST_LIST} bytes"
+            raise MalformedLines(f"the field {name.decode()} has more than {limits}")
 
 
 def read_line(line: bytes) -> tuple[bytes, bytes]:

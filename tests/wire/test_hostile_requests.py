@@ -146,6 +146,7 @@ HOSTILE: dict[str, tuple[int, bytes]] = {
     "field_too_long": (431, GET + HOST + b"X-A: " + b"b" * 70_000 + b"\r\n" + END),
     "too_many_fields": (431, GET + HOST + b"X-A: b\r\n" * 129 + END),
     "too_many_members": (400, GET + HOST + b"Connection: close" + b",a" * 3000 + b"\r\n" + END),
+    "too_long_a_list": (400, GET + HOST + b"Cache-Control: a=" + b'"' * 9000 + b"\r\n" + END),
     "too_many_members_in_lines": (400, GET + HOST + (b"Cache-Control: " + b"," * 60 + b"\r\n") * 100 + END),
     "unknown_expectation": (417, POST + HOST + b"Content-Length: 3\r\nExpect: the-unexpected\r\n" + END),
     "unknown_expectation_without_a_body": (417, GET + HOST + b"Expect: the-unexpected\r\n" + END),
