@@ -4,10 +4,12 @@ from typing import assert_never
 
 from proxy.bag import OUT_OF_TIME
 from proxy.errors import Reason, Refusal
+from proxy.fields import Lines
+from proxy.message import Lost, Stream
 from proxy.policy import answers, claims
 from proxy.policy.attempts import effect, effect_of
 from proxy.policy.claims import Answer, Ask, Claim, Held, Mine, Misuse, Settled, Standing, TakeOver, Untold, Wait
-from proxy.policy.coalescing import Flight, given_in_person
+from proxy.policy.coalescing import Flight, given_in_person, stream_of
 from proxy.policy.deadline import remaining
 from proxy.policy.idempotency import Key
 from proxy.policy.recovery import Result
@@ -111,6 +113,8 @@ class Claiming(Recovering):
     def _given(self, standing: Standing, result: Result) -> Result:
         if result is claims.UNKNOWN or result is claims.STORE_GONE:
             self._note("unknown" if result is claims.UNKNOWN else "untold")
+        elif claims.is_lost(result):
+            self._note("not_kept")
         elif isinstance(standing, Settled) and standing.ttl_s:
             self._note("replayed")
             self.alone_because = "replayed"
@@ -131,12 +135,35 @@ class Claiming(Recovering):
         stays used. The followers' keys are free, for each of them asks for itself.
         """
         store, private = self._parts.claims, self.identity.anonymous and given_in_person(result)
+        stream = None if private else stream_of(result)
+        if stream is not None:
+            self._settle_when_whole(flight, result, stream)
+            return
+        given = None if private else claims.stored(result, self.route.replay_answer_limit)
         while self.held:
             claim, mine = self.held.pop()
-            await store.settle(claim, mine, None if private else result, keep=claims.to_keep(claim, result))
+            await store.settle(claim, mine, given, keep=claims.to_keep(claim, result))
         while flight is not None and not private and flight.held:
             claim, mine = flight.held.pop()
-            await store.settle(claim, mine, result, keep=claims.to_keep(claim, result))
+            await store.settle(claim, mine, given, keep=claims.to_keep(claim, result))
+
+    def _settle_when_whole(self, flight: Flight | None, result: Result, stream: Stream) -> None:
+        """Settle the claims of those who asked together once an answer that comes in pieces is here, or too large."""
+        store, held, self.held = self._parts.claims, self.held, []
+        if flight is not None:
+            held, flight.held = [*held, *flight.held], []
+        waiting = [(claim, mine) for claim, mine in held if claims.may_wait(claim, result)]
+        for claim, mine in held:
+            if not claims.may_wait(claim, result):
+                store.settle_soon(claim, mine, None, keep=False)
+
+        def settle(body: bytes | Lost, trailers: Lines) -> None:
+            whole = claims.collected(result, body, trailers)
+            for claim, mine in waiting:
+                store.settle_soon(claim, mine, whole, keep=claims.to_keep(claim, result))
+
+        if waiting:
+            stream.collect(self.route.replay_answer_limit, settle)
 
     def _let_claims_go(self, held: list[tuple[Claim, Mine]], *, asked: bool) -> None:
         """Give up what was never settled: at once if nothing was asked, else by letting its lease lapse (I6)."""

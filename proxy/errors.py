@@ -26,6 +26,7 @@ class Reason(Word):
     RESPONSE_TIMEOUT = "http_response_timeout"
     PROTOCOL_ERROR = "http_protocol_error"
     REQUEST_ERROR = "http_request_error"
+    NOT_KEPT = "http_response_body_size"  # it was done before, and its answer was too large to be given again
     INTERNAL = "proxy_internal_error"
     UNRECORDED = "proxy_internal_response"  # the audit trail must have it on disk first, and could not in time
     CANCELLED = "cancelled"  # nobody was left to answer; never sent to anyone
@@ -54,6 +55,7 @@ _ANSWERS: dict[Reason, tuple[int, str]] = {
     Reason.RESPONSE_TIMEOUT: (504, "The deadline passed before the backend answered"),
     Reason.PROTOCOL_ERROR: (502, "The backend's answer was not HTTP"),
     Reason.REQUEST_ERROR: (400, "The request was refused"),
+    Reason.NOT_KEPT: (409, "It was done before, and its answer was too large to keep"),
     Reason.INTERNAL: (500, "The sidecar failed"),
     Reason.UNRECORDED: (503, "The audit trail cannot record it"),
     Reason.CANCELLED: (499, "The client left"),

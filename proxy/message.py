@@ -13,6 +13,16 @@ NO_CONTENT = BODILESS | {205}  # statuses without content; a 205 is framed like 
 IDEMPOTENT_METHODS = SAFE_METHODS | {"PUT", "DELETE"}  # RFC 9110 section 9.2.2
 
 
+class Lost(Enum):
+    """Why a body could not be collected."""
+
+    TOO_LARGE = "too large"
+    BROKEN = "broken"
+
+
+Collected = Callable[[bytes | Lost, Lines], None]  # a body and its trailers
+
+
 class Reader(Protocol):
     """One reader's place in a body that arrives piece by piece."""
 
@@ -56,6 +66,13 @@ class Stream(Protocol):
 
     def withdraw(self) -> None:
         """Keep it no longer; `over` is not called."""
+        ...
+
+    def collect(self, limit: int, collected: "Collected") -> None:
+        """Call `collected` once with all of it, or with why that is not to be had: it has more than `limit` bytes.
+
+        It is read to its end, or up to the limit, though its readers leave.
+        """
         ...
 
 

@@ -128,6 +128,10 @@ class Claims(Protocol):
         """Give the answer to all who wait (None: it may not be shared); keep it for later ones, or free the claim."""
         ...
 
+    def settle_soon(self, claim: Claim, mine: Mine, result: Result | None, *, keep: bool) -> None:
+        """Do the same without waiting for the store."""
+        ...
+
     def let_go(self, claim: Claim, mine: Mine, *, asked: bool) -> None:
         """Give a claim up: at once, or where it was asked by letting the lease lapse. Never waits."""
         ...

@@ -84,6 +84,7 @@ def _compiled(
         retry=_retry(table),
         recovery=_recovery(table),
         replay_limit=table.replay_limit,
+        replay_answer_limit=table.replay_answer_limit,
         max_body=table.max_body,
         idle_timeout_s=table.idle_timeout,
         client_idle_s=_client_idle_s(settings, table),

@@ -87,6 +87,7 @@ class RouteSettings(Section):
     upstream_honours_idempotency: bool = False
     rejected_means_unprocessed: bool = False
     replay_limit: Size = 64 * 1024
+    replay_answer_limit: Size = 64 * 1024
     max_body: OrNone[Size] = None
     idle_timeout: Timeout = 60.0
     on_conflict: OrNone[OwnRequest] = None

@@ -16,6 +16,7 @@ _DETAILS = {
     Reason.PROTOCOL_ERROR: "the backend's answer is not valid HTTP/1.1",
     Reason.TLS_PROTOCOL: "the backend does not speak TLS at this address, or no version that is allowed here",
     Reason.TLS_CERTIFICATE: "the backend's certificate is not signed by a trusted authority, or is for another name",
+    Reason.NOT_KEPT: "it was done before, and its answer was too large to keep; load what it made",
     Reason.INTERNAL: "an error in the sidecar, which is in its log",
     Reason.UNRECORDED: "its record could not be put on disk in time, and without one nothing is done or told here",
 }

@@ -39,12 +39,12 @@ class Bounded(Generic[K, V]):
     out what others hold by storing more. A caller may invent names, so the address counts first.
     """
 
-    __slots__ = ("_by_address", "_by_caller", "_held", "_max_bytes", "_max_entries", "_of_holder", "_slot", "size")
+    __slots__ = ("_by_address", "_by_caller", "_held", "_max_entries", "_of_holder", "_slot", "max_bytes", "size")
 
     def __init__(self, max_entries: int, max_bytes: int) -> None:
         self._held: OrderedDict[K, Held[V]] = OrderedDict()
         self._max_entries = max_entries
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._slot = max(1, max_bytes // max_entries)  # what an entry weighs beside its bytes
         self._of_holder: dict[Holder, dict[K, None]] = {}  # in the order in which they came
         self._by_address: Weights[str] = Weights()
@@ -65,7 +65,7 @@ class Bounded(Generic[K, V]):
     def put(self, key: K, value: V, size: int, until: float, now: float, holder: Holder = ANYBODY) -> None:
         """Hold a value of `size` bytes, unless it alone is over the bound."""
         self.drop(key)
-        if size > self._max_bytes:
+        if size > self.max_bytes:
             return
         self._held[key] = Held(value, until, size, holder)
         self._of_holder.setdefault(holder, {})[key] = None
@@ -73,7 +73,7 @@ class Bounded(Generic[K, V]):
         self._weigh(holder, size + self._slot)
         while next(iter(self._held.values())).until <= now:
             self.drop(next(iter(self._held)))
-        while len(self._held) > self._max_entries or self.size > self._max_bytes:
+        while len(self._held) > self._max_entries or self.size > self.max_bytes:
             self.drop(self._to_give_way())
 
     def drop(self, key: K) -> None:

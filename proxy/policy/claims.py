@@ -8,13 +8,15 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from proxy.errors import Reason
-from proxy.fields import encoded
-from proxy.message import Failure, Request, Response
+from proxy.fields import Lines, encoded
+from proxy.message import Failure, Lost, Request, Response, answer_in
 from proxy.policy.bounded import ANYBODY, Holder
 from proxy.policy.idempotency import Key
 from proxy.policy.recovery import Kind, Result
 from proxy.policy.routing import Route
 
+# What the same request may be answered otherwise next time: it depends on who asks, on what there is, or on when.
+_NOT_FINAL = frozenset({401, 403, 404, 407, 408, 421, 423, 425, 429})
 REPLAY_S = 86_400.0  # I4: a finished answer is replayed for 24 h
 
 
@@ -111,6 +113,23 @@ UNKNOWN = Result(
     )
 )
 
+TOO_LARGE = Result(
+    Failure(
+        Reason.NOT_KEPT,
+        sent=True,
+        detail="it was done before under this Idempotency-Key, and its answer was too large to keep "
+        "(replay_answer_limit); load what it made",
+    )
+)
+BROKE_OFF = Result(
+    Failure(
+        Reason.RESPONSE_INCOMPLETE,
+        sent=True,
+        detail="it was done before under this Idempotency-Key, and its answer broke off; load what it made",
+    )
+)
+_LOST = {Lost.TOO_LARGE: TOO_LARGE, Lost.BROKEN: BROKE_OFF}
+
 STORE_GONE = Result(
     Failure(
         Reason.UNRECORDED, sent=False, detail="the store that this route requires cannot be reached; try again shortly"
@@ -142,7 +161,9 @@ def judge(claim: Claim, standing: Standing, route: Route) -> Judgement:
     if isinstance(standing, Held):
         return Wait(standing)
     if isinstance(standing, Settled):
-        return Answer(standing.result) if standing.result is not None else _instead(route, standing.key)
+        if standing.result is None or is_lost(standing.result):
+            return Ask(standing.key) if repeatable(route, standing.key) else Answer(standing.result or UNKNOWN)
+        return Answer(standing.result)
     return TakeOver(standing) if repeatable(route, standing.key) else Answer(UNKNOWN)
 
 
@@ -162,11 +183,44 @@ def repeatable(route: Route, key: str) -> bool:
 
 
 def to_keep(claim: Claim, result: Result) -> bool:
-    """Tell whether a finished answer is replayed: whole, from upstream, neither 429 nor 5xx (I4)."""
-    answer = result.outcome
-    if not claim.keep_s or not isinstance(answer, Response) or result.recovery is Kind.FALLBACK:
+    """Tell whether a key stays used: the backend's answer is a final one, whether or not its body arrived (I4)."""
+    answer = answer_in(result.outcome)
+    if not claim.keep_s or answer is None or result.recovery is Kind.FALLBACK:
         return False
-    return answer.status < 500 and answer.status != 429
+    return 200 <= answer.status < 500 and answer.status not in _NOT_FINAL
+
+
+def stored(result: Result, limit: int) -> Result:
+    """Return what is kept of an answer that is not on its way any more: it, or why it cannot be given again."""
+    answer = result.outcome
+    if isinstance(answer, Failure):
+        return result if answer.partial is None else BROKE_OFF
+    return TOO_LARGE if isinstance(answer.body, bytes) and len(answer.body) > limit else result
+
+
+def collected(result: Result, body: bytes | Lost, trailers: Lines) -> Result:
+    """Return what is kept of an answer that came in pieces: it as a whole, or why it cannot be given again."""
+    if isinstance(body, Lost):
+        return _LOST[body]
+    answer = result.outcome
+    assert isinstance(answer, Response)
+    return result._replace(outcome=answer._replace(body=body, trailers=trailers))
+
+
+def may_wait(claim: Claim, result: Result) -> bool:
+    """Tell whether who waits for an answer that comes in pieces may wait for its end: it has one, as far as is known.
+
+    Other replicas' callers do not wait for that of a stream of events.
+    """
+    answer = result.outcome
+    if not isinstance(answer, Response) or answer.status == 101:
+        return False
+    return claim.keep_s > 0 or not answer.fields.get(b"content-type", b"").lower().startswith(b"text/event-stream")
+
+
+def is_lost(result: Result) -> bool:
+    """Tell whether it was done, and its answer cannot be given again."""
+    return isinstance(result.outcome, Failure) and result.outcome in (TOO_LARGE.outcome, BROKE_OFF.outcome)
 
 
 def replayed(settled: Result, ttl_s: float) -> Result:

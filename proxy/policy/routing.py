@@ -74,6 +74,7 @@ class Route:
     retry: RetryRules = field(default_factory=RetryRules)
     recovery: RecoveryRules = field(default_factory=RecoveryRules)
     replay_limit: int = 65536
+    replay_answer_limit: int = 65536
     max_body: int | None = None
     idle_timeout_s: float = 60.0  # on the upstream leg
     client_idle_s: float = 60.0  # on the client's: the same where the route says one, else the listener's

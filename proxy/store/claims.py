@@ -5,7 +5,7 @@ import asyncio
 from proxy.clock import Clock
 from proxy.message import Response, held_bytes
 from proxy.policy.bounded import Bounded
-from proxy.policy.claims import Claim, Held, Mine, Orphaned, Settled, Standing
+from proxy.policy.claims import TOO_LARGE, Claim, Held, Mine, Orphaned, Settled, Standing
 from proxy.policy.recovery import Result
 
 _Waiting = asyncio.Future[Settled | bool]  # True: the claim is free; False: the time is over
@@ -52,6 +52,8 @@ class LocalClaims:
     def remember(self, claim: Claim, result: Result | None) -> Settled:
         """Keep what was answered for later ones, within bounds."""
         settled, now = _settled(claim, result), self._clock.now()
+        if _size(settled) > self._settled.max_bytes:
+            settled = _settled(claim, TOO_LARGE)
         self._settled.put(claim.name, settled, _size(settled), now + claim.keep_s, now, claim.holder)
         return settled
 
@@ -89,6 +91,10 @@ class LocalClaims:
 
     async def settle(self, claim: Claim, mine: Mine, result: Result | None, *, keep: bool) -> None:
         """Give the answer to all who wait; keep it for later ones, or free the claim."""
+        self.settle_soon(claim, mine, result, keep=keep)
+
+    def settle_soon(self, claim: Claim, mine: Mine, result: Result | None, *, keep: bool) -> None:
+        """Do the same: there is nothing to wait for."""
         pending = self._pending.pop(claim.name)
         settled = self.remember(claim, result) if keep else _settled(claim, result)
         for waiting in pending.waiting:

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any, NamedTuple
 
-from proxy.policy.claims import Claim, Held, Mine, Orphaned, Settled, Standing, Untold
+from proxy.policy.claims import TOO_LARGE, Claim, Held, Mine, Orphaned, Settled, Standing, Untold
 from proxy.policy.recovery import Result
 from proxy.store.bus import Bus
 from proxy.store.claims import LocalClaims, is_here
@@ -106,20 +106,32 @@ class RedisClaims:
 
     async def settle(self, claim: Claim, mine: Mine, result: Result | None, *, keep: bool) -> None:
         """Give the answer to all who wait; keep it for later ones, or free the claim."""
-        settled = _settled(claim, result)
-        if is_here(mine.token):
-            await self._here.settle(claim, mine, result, keep=keep)
-            if keep:  # the others are told once Redis is back, unless one of them was asked the same meanwhile
-                self._line.errand("SET", self._key("claim", claim.name), settled, "PX", _ms(claim.keep_s), "NX")
+        command = self._settle(claim, mine, result, keep=keep)
+        if command is None:
             return
-        if keep:
-            self._here.remember(claim, result)
-        command = self._settling(claim, mine.token, self._give_up(mine), settled if keep else b"", settled)
-        self._bus.landed(mine.token)
         try:
             await self._line.ask("settle", *command)
         except StoreDown:
             self._line.errand(*command)  # else whoever comes with this key would be told that nobody knows
+
+    def settle_soon(self, claim: Claim, mine: Mine, result: Result | None, *, keep: bool) -> None:
+        """Do the same without waiting for Redis."""
+        if (command := self._settle(claim, mine, result, keep=keep)) is not None:
+            self._line.errand(*command)
+
+    def _settle(self, claim: Claim, mine: Mine, result: Result | None, *, keep: bool) -> tuple[Argument, ...] | None:
+        """Settle the claim in this process; return the command that settles it in Redis, None where it is not there."""
+        settled = _settled(claim, result)
+        if is_here(mine.token):
+            self._here.settle_soon(claim, mine, result, keep=keep)
+            if keep:  # the others are told once Redis is back, unless one of them was asked the same meanwhile
+                self._line.errand("SET", self._key("claim", claim.name), settled, "PX", _ms(claim.keep_s), "NX")
+            return None
+        if keep:
+            self._here.remember(claim, result)
+        command = self._settling(claim, mine.token, self._give_up(mine), settled if keep else b"", settled)
+        self._bus.landed(mine.token)
+        return command
 
     def let_go(self, claim: Claim, mine: Mine, *, asked: bool) -> None:
         """Free the claim soon, or where it was asked let its lease lapse."""
@@ -209,10 +221,10 @@ def _pending(fingerprint: str, key: str, token: str) -> bytes:
 
 
 def _settled(claim: Claim, result: Result | None) -> bytes:
-    """Return what is told of a claim; an answer of more than `MAX_VALUE` bytes is not: it is settled without one."""
+    """Return what is told of a claim; instead of an answer of more than `MAX_VALUE` bytes, that it was too large."""
     packed = (result and pack_result(result)) or b""
     if len(packed) > MAX_VALUE:
-        packed = b""
+        packed = pack_result(TOO_LARGE) or b""
     return pack({"settled": True, "fingerprint": claim.fingerprint, "key": claim.key}, packed)
 
 

@@ -6,12 +6,36 @@ from collections.abc import Callable
 
 from proxy.errors import BrokenBody
 from proxy.fields import Lines
+from proxy.message import Collected, Lost
 
 HIGH_WATER = 65_536  # a sender is paused when its fastest reader is this far behind (W8)
 WINDOW = 1_048_576  # a reader this far behind the sender holds the others up
 PREFIX = 65_536  # of a body that is offered to newcomers, this much is kept for them
 PATIENCE_S = 0.25  # readers are held up so long for slower ones,
 PATIENCE_SHARE = 0.2  # and for this share of the time that they have been several
+
+
+class Collector:
+    """A body's pieces up to a limit, and who is told once they are all here, or once that cannot be."""
+
+    __slots__ = ("_collected", "_limit", "_pieces", "_size")
+
+    def __init__(self, limit: int, collected: Collected) -> None:
+        self._limit = limit
+        self._collected = collected
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def add(self, piece: bytes) -> bool:
+        """Take a piece; tell whether the limit allows it."""
+        self._size += len(piece)
+        if self._size <= self._limit:
+            self._pieces.append(piece)
+        return self._size <= self._limit
+
+    def end(self, lost: Lost | None, trailers: Lines) -> None:
+        """Tell that no more will come."""
+        self._collected(b"".join(self._pieces) if lost is None else lost, trailers)
 
 
 class Relay:
@@ -23,8 +47,8 @@ class Relay:
     """
 
     __slots__ = (
-        "_base", "_deserted", "_ended", "_held", "_held_since", "_over", "_pace", "_patience_s", "_paused", "_pieces",
-        "_readers", "_shared_since", "failure", "pushed", "trailers",
+        "_base", "_collector", "_deserted", "_ended", "_held", "_held_since", "_over", "_pace", "_patience_s",
+        "_paused", "_pieces", "_readers", "_shared_since", "failure", "pushed", "trailers",
     )  # fmt: skip
 
     def __init__(self, pace: Callable[[bool], None], deserted: Callable[[], None]) -> None:
@@ -34,6 +58,7 @@ class Relay:
         self._base = 0
         self._readers: list[RelayReader] = []
         self._over: Callable[[], None] | None = None
+        self._collector: Collector | None = None
         self._held: asyncio.TimerHandle | None = None  # while somebody is waited for
         self._held_since = self._shared_since = 0.0
         self._patience_s = PATIENCE_S
@@ -58,6 +83,9 @@ class Relay:
             reader.wake()
         if self._over is not None and self.pushed > PREFIX:
             self._offer_ends()
+        if self._collector is not None and not self._collector.add(piece):
+            self._collection_ends(Lost.TOO_LARGE)
+            asyncio.get_running_loop().call_soon(self.discard)  # where nobody else reads it
         self._keep_pace()
 
     def finish(self, trailers: Lines = ()) -> None:
@@ -98,9 +126,24 @@ class Relay:
             over()
             self._forget()
 
+    def collect(self, limit: int, collected: Collected) -> None:
+        """Collect the body up to `limit` bytes, whoever reads it; call `collected` once with what came of that."""
+        collector = Collector(limit, collected)
+        if self._base or not all(collector.add(piece) for piece in self._pieces):
+            collector.end(Lost.TOO_LARGE, ())
+            return
+        self._collector = collector
+        if self._ended:
+            self._collection_ends(None if self.failure is None else Lost.BROKEN)
+
+    def _collection_ends(self, lost: Lost | None) -> None:
+        collector, self._collector = self._collector, None
+        if collector is not None:
+            collector.end(lost, self.trailers)
+
     def discard(self) -> None:
         """Say that nobody will read it."""
-        if not self._readers and not self._ended:
+        if not self._readers and not self._ended and self._collector is None:
             self.break_off("nobody reads")
             self._deserted()
 
@@ -130,12 +173,15 @@ class Relay:
             if self._readers:
                 self._forget()
                 self._keep_pace()
+            elif not self._ended and self._collector is not None:
+                self._keep_pace()
             elif not self._ended:
                 self.break_off("nobody reads")
                 self._deserted()
 
     def _keep_pace(self) -> None:
-        fastest = max((reader.taken for reader in self._readers), default=0)
+        unread = 0 if self._collector is None else self.pushed  # what is collected needs no reader
+        fastest = max((reader.taken for reader in self._readers), default=unread)
         full = self.pushed - fastest > (HIGH_WATER // 2 if self._paused else HIGH_WATER)
         pause = not self._ended and (self._waits_for_the_slowest() or full)
         if pause is not self._paused:
@@ -170,6 +216,7 @@ class Relay:
 
     def _end(self) -> None:
         self._ended = True
+        self._collection_ends(None if self.failure is None else Lost.BROKEN)
         self._go_on()
         self._keep_pace()
         for reader in self._readers:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from proxy.errors import BrokenBody, Reason
 from proxy.fields import Fields, Lines
-from proxy.message import Failure, Framing, Outcome, Request, Response
+from proxy.message import Collected, Failure, Framing, Lost, Outcome, Request, Response
 from proxy.parts import Interim
 from tests.simulation.virtual import VirtualClock, now_ms
 
@@ -130,6 +130,11 @@ class ScriptedStream:
     def offer(self, over: Callable[[], None]) -> None:
         """Have none for newcomers: all of it is here."""
         over()
+
+    def collect(self, limit: int, collected: Collected) -> None:
+        """Be collected at once: all of it is here."""
+        body = b"".join(self.pieces)
+        collected(Lost.BROKEN if self.broken else Lost.TOO_LARGE if len(body) > limit else body, ())
 
     def withdraw(self) -> None:
         """Never be asked to: nothing was offered."""

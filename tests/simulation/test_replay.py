@@ -3,9 +3,14 @@
 from dataclasses import replace
 
 import orjson
+import pytest
 
+from proxy.fields import Fields
+from proxy.message import Framing, Response
+from proxy.policy.recovery import RecoveryRules
 from proxy.policy.routing import Coalesce, Idempotency, Route
-from tests.simulation.scripted import Step, answers, fails
+from proxy.wire.relay import Relay
+from tests.simulation.scripted import ScriptedStream, Step, answers, fails
 from tests.simulation.virtual import simulated
 from tests.simulation.world import CREATE, Visitor, World, finish
 
@@ -119,8 +124,8 @@ async def test_the_key_of_a_follower_who_left_is_settled_too() -> None:
 
 @simulated
 async def test_what_is_not_final_is_not_stored() -> None:
-    """I4: 429, 5xx and the sidecar's own answers free the key: the next try is a real one."""
-    for bad in (answers(500), answers(503), answers(429), fails()):
+    """I4: 401, 403, 404, 429, 5xx and the sidecar's own answers free the key: the next try is a real one."""
+    for bad in (*(answers(status) for status in (401, 403, 404, 429, 500, 503)), fails()):
         w = World((bad, answers(201, b"s1")), routes=(replace(REPLAY, retry=replace(REPLAY.retry, max_retries=0)),))
         first = await w.create(Idempotency_Key="k1").finish()
         again = await w.create(Idempotency_Key="k1").finish()
@@ -191,3 +196,75 @@ async def test_a_route_that_requires_its_store_refuses_without_it() -> None:
     assert (refused.status, len(w.upstream.calls)) == (503, 0)
     assert "the store that this route requires" in orjson.loads(refused.client.body)["detail"]
     assert refused.client.fields.get(b"proxy-status") == b"backstay; error=proxy_internal_response"
+
+
+PLAIN = replace(ALONE, recovery=RecoveryRules())  # a repetition may not be asked again
+
+
+def in_pieces(*pieces: bytes, broken: bool = False) -> Step:
+    """Answer with a body that came in pieces."""
+    return Step(Response(201, b"", Fields(()), ScriptedStream(*pieces, broken=broken), Framing.CHUNKED))
+
+
+@simulated
+async def test_an_answer_that_came_in_pieces_is_replayed() -> None:
+    """Before, a repetition was told "outcome unknown", though the first had been given all of it."""
+    w = world(in_pieces(b"one", b"two"), route=PLAIN)
+    first = await w.create(Idempotency_Key="k1").finish()
+    again = await w.create(Idempotency_Key="k1").finish()
+    assert (told(first), told(again)) == ((201, b"onetwo", None), (201, b"onetwo", b"true"))
+    assert len(w.upstream.calls) == 1
+
+
+@pytest.mark.parametrize("step", [in_pieces(b"one", b"two"), answers(201, b"onetwo")])
+@simulated
+async def test_an_answer_that_is_too_large_says_so(step: Step) -> None:
+    """`replay_answer_limit`: it was done, so it is not done again; and the record says why there is no answer."""
+    w = world(step, route=replace(PLAIN, replay_answer_limit=5))
+    assert (await w.create(Idempotency_Key="k1").finish()).client.body == b"onetwo"
+    again = await w.create(Idempotency_Key="k1").finish()
+    assert told(again)[0] == 409
+    assert "too large to keep (replay_answer_limit); load what it made" in orjson.loads(again.client.body)["detail"]
+    assert again.client.fields.get(b"proxy-status") == b"backstay; error=http_response_body_size"
+    assert again.exchange.ending == "http_response_body_size"
+    assert w.meter.counts["idempotency", "not_kept"] == 1
+    assert len(w.upstream.calls) == 1
+
+
+@simulated
+async def test_a_backend_that_honours_keys_is_asked_for_what_is_too_large() -> None:
+    """It knows the key, and has the answer: it is asked again with it."""
+    w = world(in_pieces(b"one", b"two"), route=replace(PLAIN, honours_idempotency=True, replay_answer_limit=5))
+    for _ in range(2):
+        assert (await w.create(Idempotency_Key="k1").finish()).client.body == b"onetwo"
+    assert [call.request.fields.get(b"idempotency-key") for call in w.upstream.calls] == [b"k1", b"k1"]
+
+
+@simulated
+async def test_an_answer_that_broke_off_is_not_done_again() -> None:
+    """Its head said that it was done; nobody has its body."""
+    w = world(in_pieces(b"one", broken=True), answers(201, b"done twice"), route=PLAIN)
+    await w.create(Idempotency_Key="k1").finish()
+    again = await w.create(Idempotency_Key="k1").finish()
+    assert (again.status, len(w.upstream.calls)) == (502, 1)
+    assert "its answer broke off; load what it made" in orjson.loads(again.client.body)["detail"]
+
+
+@simulated
+async def test_who_repeats_while_pieces_come_waits_for_all_of_them() -> None:
+    """The first client left in the middle, and the answer goes on: it is the repetition's."""
+    relay = Relay(lambda pause: None, lambda: None)
+    relay.push(b"one")
+    w = world(Step(Response(201, b"", Fields(()), relay, Framing.CHUNKED)), route=PLAIN)
+    first = w.create(Idempotency_Key="k1")
+    await w.until_ms(100)
+    first.leave()
+    await first.finish()
+    again = w.create(Idempotency_Key="k1")
+    w.later(200, lambda: relay.push(b"two"))
+    w.later(300, relay.finish)
+    await again.finish()
+    assert (first.client.body, again.client.body, again.waited_ms) == (b"one", b"onetwo", 300)
+    assert told(await w.create(Idempotency_Key="k1").finish()) == (201, b"onetwo", b"true")
+    assert len(w.upstream.calls) == 1
+    assert w.at_rest()

@@ -67,12 +67,23 @@ class KeyedBackend:
         self._data[request.match_info["report_id"]] += 1
         return web.Response(status=204)
 
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        """Answer in two pieces, the second of as many bytes as are asked for."""
+        self.calls += 1
+        response = web.StreamResponse(status=201)
+        await response.prepare(request)
+        await response.write(b"first,")
+        await _clock.sleep(0.05)
+        await response.write(bytes(int(request.query["size"])))
+        return response
+
     async def start(self) -> None:
         """Listen on a free port."""
         app = web.Application()
         app.add_routes(
             [
                 web.post("/api/sessions", self._create),
+                web.post("/api/streams", self._stream),
                 web.get("/api/sessions/{report_id}", self._load),
                 web.patch("/api/sessions/{report_id}", self._update),
             ]

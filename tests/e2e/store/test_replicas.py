@@ -37,6 +37,11 @@ idempotency = "inject"
 upstream_honours_idempotency = {honours}
 total_timeout = "{deadline_s}s"
 [[routes]]
+operation = "stream"
+match = "POST /api/streams"
+idempotency = "replay"
+replay_answer_limit = "1MiB"
+[[routes]]
 operation = "session-load"
 match = "GET /api/sessions/{{report_id}}"
 subject = "path:report_id"
@@ -233,6 +238,22 @@ async def test_a_write_through_one_replica_is_seen_through_the_other(tmp_path: P
             assert (await ask(writer.url, update)).status == 204
             seen = [await ask(child.url, load) for child in (reader, writer)]
             assert {orjson.loads(answer.body)["version"] for answer in seen} == {version}
+
+
+async def test_an_answer_in_pieces_is_replayed_through_the_other_replica(tmp_path: Path) -> None:
+    """What came through one is given again through the other; what is too large for Redis is known to be done."""
+    async with replicas(tmp_path, patience=PATIENT) as stage:
+        for size, status in ((1000, 201), (300_000, 409)):
+            fields = {"Authorization": "Bearer ada", "Idempotency-Key": f"key-{size}"}
+            asked = request("POST", f"/api/streams?size={size}", b"{}", **fields)
+            first = await ask(stage.one.url, asked)
+            again = await ask(stage.two.url, asked)
+            assert (first.status, len(first.body), again.status) == (201, size + 6, status)
+            if status == 201:
+                assert (again.body, again.header("idempotent-replayed")) == (first.body, "true")
+            else:
+                assert "too large to keep" in orjson.loads(again.body)["detail"]
+        assert stage.backend.calls == 2
 
 
 async def test_a_refused_write_is_refused_for_all_replicas(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from proxy.errors import Reason
 from proxy.fields import Fields, Lines
-from proxy.message import Failure, Framing, Peer, Request, Response
+from proxy.message import Collected, Failure, Framing, Peer, Request, Response
 from proxy.policy.routing import Route
 
 PEER = Peer("10.0.0.1", 40000)
@@ -54,3 +54,6 @@ class Endless:
 
     def withdraw(self) -> None:
         raise AssertionError("nobody was offered it")
+
+    def collect(self, limit: int, collected: Collected) -> None:
+        raise AssertionError("nobody may collect it")

@@ -6,7 +6,7 @@ import pytest
 
 from proxy.errors import Reason
 from proxy.fields import Fields
-from proxy.message import Failure, Framing, Peer, Request, Response
+from proxy.message import Failure, Framing, Lost, Peer, Request, Response
 from proxy.policy import claims
 from proxy.policy.claims import (
     UNKNOWN,
@@ -54,6 +54,10 @@ UNSHARED = Settled("this request", "k0", None, 5.0)
         (ORPHAN, LOADING, TakeOver(ORPHAN)),
         (ORPHAN._replace(key=""), HONOURING, Answer(UNKNOWN)),
         (UNSHARED, PLAIN, Answer(UNKNOWN)),
+        (Settled("this request", "k0", claims.TOO_LARGE, 5.0), PLAIN, Answer(claims.TOO_LARGE)),
+        (Settled("this request", "k0", claims.TOO_LARGE, 5.0), HONOURING, Ask("k0")),
+        (Settled("this request", "k0", claims.BROKE_OFF, 0.0), PLAIN, Answer(claims.BROKE_OFF)),
+        (Settled("this request", "k0", claims.BROKE_OFF, 0.0), LOADING, Ask("k0")),
         (UNSHARED, HONOURING, Ask("k0")),
         (UNSHARED, LOADING, Ask("k0")),
     ],
@@ -80,7 +84,9 @@ def response(status: int) -> Result:
         (response(201), True),
         (response(400), True),
         (response(409), True),
-        (response(429), False),
+        (response(422), True),
+        (response(303), True),
+        *((response(status), False) for status in (101, 401, 403, 404, 407, 408, 421, 423, 425, 429)),
         (response(500), False),
         (response(503), False),
         (Result(Failure(Reason.RESPONSE_TIMEOUT, sent=True)), False),
@@ -89,9 +95,56 @@ def response(status: int) -> Result:
     ],
 )
 def test_only_a_final_answer_from_upstream_is_replayed(result: Result, kept: bool) -> None:
-    """I4: 429, 5xx and what the sidecar says itself are not stored; a flight's answer never is."""
+    """I4: 429, 5xx, what depends on who asks or on when, and what the sidecar says itself free the key.
+
+    A flight's answer is never stored.
+    """
     assert claims.to_keep(CLAIM, result) is kept
     assert not claims.to_keep(CLAIM._replace(keep_s=0.0), result)
+
+
+def test_an_answer_is_stored_up_to_a_limit() -> None:
+    """`replay_answer_limit`: what has a larger body is known to be done, and too large."""
+    whole = Result(Response(201, b"", Fields(()), b"12345"))
+    assert claims.stored(whole, 5) is whole
+    assert claims.stored(whole, 4) is claims.TOO_LARGE
+    assert claims.stored(UNKNOWN, 0) is UNKNOWN
+
+
+def test_an_answer_that_broke_off_uses_its_key_up() -> None:
+    """The backend said 201 and then broke off: it was done. Before, the key was free, and it was done again."""
+    partial = Response(201, b"", Fields(()), Endless(), Framing.LENGTH)
+    result = Result(Failure(Reason.RESPONSE_INCOMPLETE, sent=True, partial=partial))
+    assert claims.to_keep(CLAIM, result)
+    assert claims.stored(result, 1000) is claims.BROKE_OFF
+    unavailable = partial._replace(status=503)
+    assert not claims.to_keep(CLAIM, Result(Failure(Reason.RESPONSE_INCOMPLETE, sent=True, partial=unavailable)))
+
+
+def test_an_answer_that_came_in_pieces_is_stored_as_a_whole() -> None:
+    """Its head, its body and its trailers; or why it cannot be given again."""
+    result = Result(Response(201, b"Made", Fields(()), Endless(), Framing.CHUNKED))
+    whole = claims.collected(result, b"body", ((b"Checksum", b"1"),)).outcome
+    assert whole == Response(201, b"Made", Fields(()), b"body", Framing.CHUNKED, ((b"Checksum", b"1"),))
+    assert claims.collected(result, Lost.TOO_LARGE, ()) is claims.TOO_LARGE
+    assert claims.collected(result, Lost.BROKEN, ()) is claims.BROKE_OFF
+    assert [claims.is_lost(one) for one in (claims.TOO_LARGE, claims.BROKE_OFF, UNKNOWN, CREATED)] == [
+        True, True, False, False,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("answer", "own_key", "flight"),
+    [
+        (Response(201, b"", Fields(()), Endless(), Framing.CHUNKED), True, True),
+        (Response(200, b"", Fields(((b"Content-Type", b"Text/Event-Stream; x"),)), Endless()), True, False),
+        (Response(101, b"", Fields(()), Endless()), False, False),
+    ],
+)
+def test_who_waits_for_the_end_of_an_answer(answer: Response, own_key: bool, flight: bool) -> None:
+    """A key's repetition; not another replica for a stream of events, and nobody for a changed protocol."""
+    assert claims.may_wait(CLAIM, Result(answer)) is own_key
+    assert claims.may_wait(CLAIM._replace(keep_s=0.0), Result(answer)) is flight
 
 
 def asked(body: bytes = b"{}", target: bytes = b"/api/sessions", method: str = "POST") -> Request:

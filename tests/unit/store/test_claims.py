@@ -3,7 +3,7 @@
 from proxy.fields import Fields
 from proxy.message import Response
 from proxy.policy.bounded import Holder
-from proxy.policy.claims import Claim, Held, Mine, Orphaned, Settled
+from proxy.policy.claims import TOO_LARGE, Claim, Held, Mine, Orphaned, Settled
 from proxy.policy.recovery import Result
 from proxy.store.claims import LocalClaims
 from tests.simulation.virtual import VirtualClock, simulated
@@ -99,3 +99,13 @@ async def test_who_waits_for_what_has_landed_already_claims_anew() -> None:
     assert isinstance(held, Held)
     await local.settle(claim("a"), mine, answer(), keep=False)
     assert isinstance(await local.wait(claim("a"), held, 1.0), Mine)
+
+
+@simulated
+async def test_what_the_store_cannot_hold_is_remembered_as_done() -> None:
+    """An answer over the whole bound: before, its key was free, and a repetition was done again."""
+    local = LocalClaims(VirtualClock(), max_bytes=1000)
+    await settle(local, "a", bytes(2000))
+    found = await local.claim(claim("a"))
+    assert isinstance(found, Settled)
+    assert found.result is TOO_LARGE

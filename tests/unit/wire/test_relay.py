@@ -6,6 +6,7 @@ from collections import deque
 import pytest
 
 from proxy.errors import BrokenBody
+from proxy.message import Lost
 from proxy.wire.relay import HIGH_WATER, PATIENCE_S, PATIENCE_SHARE, PREFIX, WINDOW, Relay, RelayReader
 from tests.simulation.virtual import VirtualClock, now_ms, simulated
 
@@ -178,3 +179,88 @@ async def test_a_withdrawn_offer_keeps_nothing_and_says_nothing() -> None:
     assert not relay._pieces
     relay.finish()
     assert not said
+
+
+def collecting(limit: int) -> tuple[Sender, list[object]]:
+    """Return a sender whose body is collected, and what comes of that."""
+    sender, told = Sender(), list[object]()
+    sender.relay.collect(limit, lambda body, trailers: told.append((body, trailers)))
+    return sender, told
+
+
+@simulated
+async def test_a_body_is_collected_beside_its_reader() -> None:
+    """All of it, with its trailers, told once; the reader has it too."""
+    sender, told = collecting(100)
+    reader = sender.relay.open()
+    for piece in (b"one", b"two"):
+        sender.relay.push(piece)
+        assert await reader.read() == piece
+    sender.relay.finish(((b"Checksum", b"1"),))
+    assert await reader.read() == b""
+    assert told == [(b"onetwo", ((b"Checksum", b"1"),))]
+
+
+@simulated
+async def test_a_body_is_collected_though_its_reader_leaves() -> None:
+    """The client is gone, and its sender goes on, unpaused, to the end: who repeats the request gets the answer."""
+    sender, told = collecting(HIGH_WATER * 8)
+    reader = sender.relay.open()
+    sending = asyncio.get_running_loop().create_task(sender.send(20))
+    assert await reader.read() == PIECE
+    reader.close()
+    await sending
+    assert told == [(PIECE * 20, ())]
+    assert (sender.deserted, sender.paused) == (0, False)
+
+
+@simulated
+async def test_what_is_too_large_is_not_read_for_nobody() -> None:
+    """Past the limit nobody wants it: its sender is told so, as if there had been no collection."""
+    sender, told = collecting(len(PIECE) * 3)
+    reader = sender.relay.open()
+    reader.close()
+    for _ in range(4):
+        sender.relay.push(PIECE)
+    await CLOCK.sleep(0)
+    assert told == [(Lost.TOO_LARGE, ())]
+    assert (sender.deserted, sender.relay.ended) == (1, True)
+
+
+@simulated
+async def test_what_is_too_large_is_its_readers_all_the_same() -> None:
+    """The limit ends the collection, not the answer."""
+    sender, told = collecting(4)
+    reader = sender.relay.open()
+    for piece in (b"one", b"two"):
+        sender.relay.push(piece)
+    sender.relay.finish()
+    assert [await reader.read() for _ in range(3)] == [b"one", b"two", b""]
+    assert told == [(Lost.TOO_LARGE, ())]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(("end", "what"), [("finish", b"x"), ("break_off", Lost.BROKEN)])
+@simulated
+async def test_a_collection_ends_with_its_body(when: str, end: str, what: object) -> None:
+    """Whole or broken; one that has ended is told of at once."""
+    relay, told = Relay(lambda pause: None, lambda: None), list[object]()
+    relay.push(b"x")
+    if when == "before":
+        relay.collect(9, lambda body, trailers: told.append(body))
+        assert told == []
+    relay.finish() if end == "finish" else relay.break_off("why")
+    if when == "after":
+        relay.collect(9, lambda body, trailers: told.append(body))
+    assert told == [what]
+
+
+@simulated
+async def test_what_nobody_may_be_given_is_still_collected() -> None:
+    """Its client left before the head was here: it is not discarded while it is collected."""
+    sender, told = collecting(9)
+    sender.relay.push(b"x")
+    sender.relay.discard()
+    sender.relay.finish()
+    assert told == [(b"x", ())]
+    assert sender.deserted == 0
