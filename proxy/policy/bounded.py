@@ -62,11 +62,12 @@ class Bounded(Generic[K, V]):
         self.drop(key)
         return None
 
-    def put(self, key: K, value: V, size: int, until: float, now: float, holder: Holder = ANYBODY) -> None:
-        """Hold a value of `size` bytes, unless it alone is over the bound."""
+    def put(self, key: K, value: V, size: int, until: float, now: float, holder: Holder = ANYBODY) -> list[K]:
+        """Hold a value of `size` bytes, unless it alone is over the bound; return the keys that gave way."""
+        gave_way: list[K] = []
         self.drop(key)
         if size > self.max_bytes:
-            return
+            return gave_way
         self._held[key] = Held(value, until, size, holder)
         self._of_holder.setdefault(holder, {})[key] = None
         self.size += size
@@ -74,7 +75,9 @@ class Bounded(Generic[K, V]):
         while next(iter(self._held.values())).until <= now:
             self.drop(next(iter(self._held)))
         while len(self._held) > self._max_entries or self.size > self.max_bytes:
-            self.drop(self._to_give_way())
+            gave_way.append(self._to_give_way())
+            self.drop(gave_way[-1])
+        return gave_way
 
     def drop(self, key: K) -> None:
         """Let go of what is held under `key`."""

@@ -1,6 +1,7 @@
 """Claims of this process alone: who asks, who waits, and what was answered under a key, within bounds."""
 
 import asyncio
+from collections.abc import Callable
 
 from proxy.clock import Clock
 from proxy.message import Response, held_bytes
@@ -31,6 +32,7 @@ class LocalClaims:
         self._count = 0
         self._pending: dict[str, _Pending] = {}
         self._settled: Bounded[str, Settled] = Bounded(max_entries, max_bytes)
+        self.when_forgotten: Callable[[str], None] | None = None  # called with a claim's name before its time is over
 
     def __len__(self) -> int:
         return len(self._pending) + len(self._settled)
@@ -54,7 +56,10 @@ class LocalClaims:
         settled, now = _settled(claim, result), self._clock.now()
         if _size(settled) > self._settled.max_bytes:
             settled = _settled(claim, TOO_LARGE)
-        self._settled.put(claim.name, settled, _size(settled), now + claim.keep_s, now, claim.holder)
+        until, size = now + claim.keep_s, _size(settled)
+        for name in self._settled.put(claim.name, settled, size, until, now, claim.holder):
+            if self.when_forgotten is not None:
+                self.when_forgotten(name)
         return settled
 
     def _claim(self, claim: Claim) -> Standing:

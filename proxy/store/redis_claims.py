@@ -46,6 +46,11 @@ class RedisClaims:
         self._held: dict[str, _Held] = {}  # what we hold, by token,
         self._tokens: dict[str, str] = {}  # and the token by the claim's name
         self._timer: asyncio.TimerHandle | None = None
+        here.when_forgotten = self._forget
+
+    def _forget(self, name: str) -> None:
+        """Free in Redis what gives way here: nobody's answers fill it beyond what one process keeps."""
+        self._line.errand("DEL", self._key("claim", name))
 
     async def claim(self, claim: Claim, within_s: float = 0.0) -> Standing:
         """Take the claim if it is free; return how it stands. A blink of the link is waited out, for `within_s`."""

@@ -73,6 +73,7 @@ async def replicas(
     latency_s: float = LATENCY_S,
     deadline_s: float = DEADLINE_S,
     patience: str = PATIENT,
+    most: int = 10_000,
 ) -> AsyncIterator[Stage]:
     """Run all four."""
     async with AsyncExitStack() as stack:
@@ -82,8 +83,8 @@ async def replicas(
         children = []
         for name in ("one", "two"):
             (folder / name).mkdir()
-            running = sidecar(folder / name, backend.url, config, store__url=redis.url, store__timeout=patience)
-            children.append(await stack.enter_async_context(running))
+            store = {"store__url": redis.url, "store__timeout": patience, "store__max_entries": str(most)}
+            children.append(await stack.enter_async_context(sidecar(folder / name, backend.url, config, **store)))
         yield Stage(children[0], children[1], redis, backend)
 
 
@@ -242,7 +243,7 @@ async def test_a_write_through_one_replica_is_seen_through_the_other(tmp_path: P
 
 async def test_an_answer_in_pieces_is_replayed_through_the_other_replica(tmp_path: Path) -> None:
     """What came through one is given again through the other; what is too large for Redis is known to be done."""
-    async with replicas(tmp_path, patience=PATIENT) as stage:
+    async with replicas(tmp_path) as stage:
         for size, status in ((1000, 201), (300_000, 409)):
             fields = {"Authorization": "Bearer ada", "Idempotency-Key": f"key-{size}"}
             asked = request("POST", f"/api/streams?size={size}", b"{}", **fields)
@@ -254,6 +255,24 @@ async def test_an_answer_in_pieces_is_replayed_through_the_other_replica(tmp_pat
             else:
                 assert "too large to keep" in orjson.loads(again.body)["detail"]
         assert stage.backend.calls == 2
+
+
+async def test_nobody_pushes_anothers_replays_out_of_redis(tmp_path: Path) -> None:
+    """What one process keeps there is bounded, and who keeps most gives way: ada's key stays used."""
+
+    def asked(user: str, number: int) -> bytes:
+        fields = {"Authorization": f"Bearer {user}", "Idempotency-Key": f"key-{number}"}
+        return request("POST", "/api/streams?size=1", b"{}", **fields)
+
+    async with replicas(tmp_path, most=5) as stage:
+        await ask(stage.one.url, asked("ada", 0))
+        for number in range(20):
+            await ask(stage.one.url, asked("eve", number))
+        assert (await ask(stage.two.url, asked("ada", 0))).header("idempotent-replayed") == "true"
+        assert (await ask(stage.two.url, asked("eve", 19))).header("idempotent-replayed") == "true"
+        async with stage.redis.client() as client:
+            kept = [key async for key in client.scan_iter("*:claim:*")]
+    assert len(kept) == 5
 
 
 async def test_a_refused_write_is_refused_for_all_replicas(tmp_path: Path) -> None:

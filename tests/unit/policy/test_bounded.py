@@ -43,8 +43,8 @@ def test_invented_names_do_not_help() -> None:
 def test_equals_give_way_in_their_order() -> None:
     """Without a difference between holders the oldest goes first."""
     held: Bounded[str, int] = Bounded(max_entries=2, max_bytes=1000)
-    for key in ("a", "b", "c"):
-        held.put(key, 0, 10, 9.0, 0.0)
+    gave_way = [held.put(key, 0, 10, 9.0, 0.0) for key in ("a", "b", "c")]
+    assert gave_way == [[], [], ["a"]]
     assert kept(held, "a", "b", "c") == ["b", "c"]
 
 
