@@ -69,5 +69,6 @@ def test_an_answer_that_is_too_large_for_a_store_is_settled_without_it() -> None
         packed = _settled(claim, Result(Response(200, b"", Fields(()), bytes(size))))
         standing = _standing(packed, 0, 60_000)
         assert isinstance(standing, Settled)
-        assert (standing.result is not None) is is_there
+        assert standing.result is not None
+        assert isinstance(standing.result.outcome, Response) is is_there
         assert len(packed) < MAX_VALUE
