@@ -51,7 +51,7 @@ class Pod:
         for _ in range(self.sidecar[f"{kind}Probe"].get("failureThreshold", 3) * 20):
             if await self.probed(kind):
                 return
-            await asyncio.sleep(0.05)  # noqa: TID251 - a kubelet asks by the clock
+            await asyncio.sleep(0.2)  # noqa: TID251 - a kubelet asks by the clock
         raise AssertionError(f"the {kind} probe never succeeded")
 
     async def probed(self, kind: str) -> bool:
@@ -126,6 +126,7 @@ class Pod:
             "BACKSTAY_LISTEN__ADDRESS": "127.0.0.1:0",
             "BACKSTAY_UPSTREAMS__BACKEND__URL": f"http://127.0.0.1:{self._backend_port}",
             "BACKSTAY_AUDIT__PATH": str(self._place / "audit.jsonl"),
+            "BACKSTAY_DEFAULTS__TOTAL_TIMEOUT": "9s",  # a slow request of a busy machine is no failure
         }
         with (self._place / "log").open("wb") as log:
             process = await asyncio.create_subprocess_exec(
@@ -144,7 +145,7 @@ class Pod:
         self.port, self.admin_port = (int(ready[at].rpartition(":")[2]) for at in (3, 5))
 
     async def _listening(self, port: int) -> None:
-        for _ in range(200):
+        for _ in range(2_000):
             with suppress(OSError):
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
                 writer.close()

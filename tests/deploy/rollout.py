@@ -16,8 +16,9 @@ class Traffic:
 
     def __init__(self) -> None:
         self.endpoints: list[Pod] = []
-        self.answered = 0
+        self.answered: Counter[int] = Counter()  # by the pod's port
         self.failed: Counter[str] = Counter()
+        self._told = asyncio.Event()  # set by each answer and each failure
         self._over = False
 
     async def run(self, clients: int, rolling: Callable[[], Awaitable[None]]) -> None:
@@ -35,14 +36,24 @@ class Traffic:
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", pod.port)
             except OSError as error:
-                self.failed[f"connecting: {error}"] += 1
+                self._fail(f"connecting: {error}")
                 continue
-            for _ in range(random.randint(1, 200)):
-                if not await self._ask(reader, writer, random) or self._over:
+            for _ in range(random.randint(1, 50)):
+                if not await self._ask(pod, reader, writer, random) or self._over:
                     break
             writer.close()
 
-    async def _ask(self, reader: StreamReader, writer: StreamWriter, random: Random) -> bool:
+    async def reaches(self, pod: Pod) -> None:
+        """Wait until the pod has answered somebody, or somebody was not answered."""
+        while not self.answered[pod.port] and not self.failed:
+            self._told.clear()
+            await self._told.wait()
+
+    def _fail(self, why: str) -> None:
+        self.failed[why] += 1
+        self._told.set()
+
+    async def _ask(self, pod: Pod, reader: StreamReader, writer: StreamWriter, random: Random) -> bool:
         """Ask once; tell whether the connection may be used again."""
         path = "/slow" if random.random() < 0.01 else f"/things/{random.randrange(10_000)}"
         body = b"{}" if random.random() < 0.3 else b""
@@ -53,12 +64,13 @@ class Traffic:
             length = next(int(line[15:]) for line in answer.split(b"\r\n") if line.startswith(b"content-length:"))
             await reader.readexactly(length)
         except (OSError, asyncio.IncompleteReadError) as error:
-            self.failed[f"{head.split()[0]}: {error!r}"] += 1
+            self._fail(f"{head.split()[0]}: {error!r}")
             return False
         if answer.startswith(b"http/1.1 200"):
-            self.answered += 1
+            self.answered[pod.port] += 1
+            self._told.set()
         else:
-            self.failed[answer.split(b"\r\n")[0].decode()] += 1
+            self._fail(answer.split(b"\r\n")[0].decode())
         return b"connection: close" not in answer
 
 
@@ -77,10 +89,11 @@ class Deployment:
             await self._start()
 
     async def roll(self, times: int) -> None:
-        """Replace the oldest pod `times` times, with one more pod meanwhile and never one less."""
+        """Replace the oldest pod `times` times, with one more pod meanwhile that serves, and never one less."""
         async with asyncio.TaskGroup() as group:
             for replaced in range(times):
                 await self._start()
+                await self._traffic.reaches(self.pods[-1])
                 group.create_task(self._end(self.pods[replaced]))
 
     async def _start(self) -> None:

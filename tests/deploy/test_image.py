@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.tools import CACHE, system_tool
+from tests.deploy.tools import CACHE, one_at_a_time, system_tool
 
 ROOT = Path(__file__).parents[2]
 BASE = "localhost/backstay-test-base"
@@ -49,12 +49,13 @@ class Builder:
 def _base(name: str, packages: str) -> Path:
     """Return a root file system like one of the Dockerfile's default bases, made once."""
     place = CACHE / name
-    if not (place / "usr/bin/python").exists():
-        shutil.rmtree(place, ignore_errors=True)
-        command = [system_tool("debootstrap"), "--variant=minbase", f"--include={packages}", "bookworm", str(place)]
-        if subprocess.run(command, capture_output=True, check=False).returncode:
-            pytest.skip("debootstrap gets no Debian")
-        (place / "usr/bin/python").symlink_to("python3")
+    with one_at_a_time():
+        if not (place / "usr/bin/python").exists():
+            shutil.rmtree(place, ignore_errors=True)
+            command = [system_tool("debootstrap"), "--variant=minbase", f"--include={packages}", "bookworm", str(place)]
+            if subprocess.run(command, capture_output=True, check=False).returncode:
+                pytest.skip("debootstrap gets no Debian")
+            (place / "usr/bin/python").symlink_to("python3")
     return place
 
 

