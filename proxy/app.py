@@ -18,6 +18,7 @@ from proxy.config.settings import Settings
 from proxy.dryrun import DryRun
 from proxy.errors import Refusal, StartError
 from proxy.exchange import Exchange
+from proxy.memory import MemoryBudget, budget_of
 from proxy.message import Peer, Request
 from proxy.observe.logging import Throttle
 from proxy.observe.metrics import Metrics, Sources
@@ -80,6 +81,7 @@ class Sidecar:
         )  # fmt: skip
         self._parts = self._assembly.build(settings)
         self.gate = self._gate(settings)
+        self._memory = MemoryBudget(settings.listen.max_memory or budget_of(), self._shelf.shed)
         self._tls = server_context(_tls_files(settings)) if settings.listen.tls_certificate else None
         self._listener = self._listener_of(settings)
         self._admin: AdminListener | None = None
@@ -198,6 +200,7 @@ class Sidecar:
 
     def sweep(self, now: float) -> None:
         """End what has waited too long at `now`, in the loop's seconds."""
+        self.gate.crowded = self._memory.look()
         self.gate.sweep(now)
         self._assembly.sweep(now)
         self._minutely.sweep(now)

@@ -43,6 +43,7 @@ class Listen(Section):
     expose: bool = True
     deadline_header: OwnFieldName = HEADER
     max_connections: Count = 20_000
+    max_memory: OrNone[Size] = None
     max_head: Size = 64 * 1024
     max_fields: Count = 128
     max_target: Size = 16 * 1024

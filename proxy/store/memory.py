@@ -14,6 +14,7 @@ class MemoryStore:
 
     def __init__(self, clock: Clock, max_entries: int = 10_000, max_bytes: int = 67_108_864) -> None:
         self._clock = clock
+        self._bounds = max_entries, max_bytes
         self._kept: Bounded[bytes, Kept] = Bounded(max_entries, max_bytes)
 
     async def look(self, key: bytes, scope: Scope) -> Look:
@@ -25,6 +26,10 @@ class MemoryStore:
         """Keep an answer for at most `ttl_s` seconds, unless it alone is over the bound."""
         now = self._clock.now()
         self._kept.put(key, kept, len(key) + held_bytes(kept.response), now + ttl_s, now, scope.holder)
+
+    def shed(self) -> None:
+        """Keep nothing any more."""
+        self._kept = Bounded(*self._bounds)
 
     async def drop(self, key: bytes) -> None:
         """Keep nothing under `key` any more."""

@@ -25,6 +25,10 @@ class Shelf(Protocol):
         """Reach the store, or begin to try; a store that is down is no reason not to start."""
         ...
 
+    def shed(self) -> None:
+        """Let go of what this process keeps only to be quick."""
+        ...
+
     async def close(self) -> None:
         """Let go of everything."""
         ...
@@ -34,13 +38,18 @@ class MemoryShelf:
     """A store in this process: it is here, and holds nothing that must be closed."""
 
     def __init__(self, settings: StoreSettings, clock: Clock) -> None:
-        self.kept: Store = MemoryStore(clock, settings.max_entries, settings.max_bytes)
+        self._memory = MemoryStore(clock, settings.max_entries, settings.max_bytes)
+        self.kept: Store = self._memory
         self.claims: Claims = LocalClaims(clock, settings.max_entries, settings.max_bytes)
         self.seals = Seals()
         self.replicas: Replicas | None = None
 
     async def start(self) -> None:
         """Begin."""
+
+    def shed(self) -> None:
+        """Drop kept answers. Used keys stay: to forget one would let it be done twice."""
+        self._memory.shed()
 
     async def close(self) -> None:
         """End."""

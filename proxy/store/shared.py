@@ -35,6 +35,9 @@ class RedisShelf:
         """Reach Redis, or begin to try."""
         await self._bus.start()
 
+    def shed(self) -> None:
+        """Keep what there is: kept answers are Redis's, and a used key that is forgotten could be done twice."""
+
     async def close(self) -> None:
         """Tell what is left to tell, and close every connection."""
         self._claims.close()

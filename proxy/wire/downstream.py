@@ -49,9 +49,10 @@ class Downstream(Inlet):
         self.transport = cast(asyncio.Transport, transport)  # uvloop's does not inherit from it
         self._peer = peer_of(self.transport)
         self.since = self.heard_at = self._gate.tick
-        if not self._gate.enter(self):
+        refusal = self._gate.enter(self)
+        if refusal is not None:
             self._read_no_more()
-            self._queue.append(Refusal(503, "max_connections", "too many connections; try again shortly"))
+            self._queue.append(refusal)
             self._next()
 
     def eof_received(self) -> bool:

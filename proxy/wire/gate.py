@@ -58,6 +58,7 @@ class Gate:
         self.trusted = trusted
         self.open = open_exchange
         self.tick = 0.0  # coarse time in seconds, moved by `sweep`
+        self.crowded = False  # the memory budget is used up: requests are refused
         self.draining = False  # every answer says Connection: close
         self.keepalive_s = rules.keepalive_timeout_s
         self.begun = 0  # exchanges whose task was started
@@ -68,11 +69,17 @@ class Gate:
         self._clock = clock
         self._date = (0, b"")
 
-    def enter(self, connection: Connection) -> bool:
-        """Take in a connection; False beyond the limit, and then it is only told so."""
+    def enter(self, connection: Connection) -> Refusal | None:
+        """Take in a connection; return why it is only told that there is no room for it."""
         full = len(self.connections) >= self.rules.max_connections
         self.connections.add(connection)
-        return not full
+        return Refusal(503, "max_connections", "too many connections; try again shortly") if full else self.no_room()
+
+    def no_room(self) -> Refusal | None:
+        """Return why there is no memory for another request, or None where there is."""
+        if not self.crowded:
+            return None
+        return Refusal(503, "max_memory", "the sidecar's memory budget is used up; try again shortly")
 
     def leave(self, connection: Connection) -> None:
         """Forget a closed connection."""

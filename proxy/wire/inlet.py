@@ -162,6 +162,8 @@ class Inlet(Outlet):
     def _take_head(self, data: bytes, end: int) -> bytes:
         """Take the request whose head ends at `end`; return what follows it."""
         self._ahead = self._ahead + end if self._queue else end
+        if self._gate.crowded and (refusal := self._gate.no_room()) is not None:
+            raise refusal
         self._open(self._heads.read(data[:end]))
         return data[end:]
 

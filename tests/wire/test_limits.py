@@ -3,6 +3,7 @@
 import orjson
 import pytest
 
+from proxy.memory import MemoryBudget
 from proxy.wire.downstream import Downstream
 from proxy.wire.turns import TAKEN_AT_ONCE
 from tests.wire.conftest import Start
@@ -279,4 +280,26 @@ async def test_answers_that_are_there_at_once_do_not_pile_up(start: Start, monke
     for _ in range(count):
         assert len((await client.message()).body) == size
     assert size < max(unsent) < 3 * size
+    assert len(wire.backend.lines) == 1
+
+
+async def test_a_used_up_memory_budget_refuses_requests(start: Start) -> None:
+    """503 on a connection that was open and on a new one, before the pod would be killed; then all is as before."""
+    wire = await start(listen='max_memory = "1000GiB"')
+    client, backend, _ = await wire.asked(GET)
+    await backend.say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+    assert (await client.message()).status == 200
+    wire.sidecar._memory = MemoryBudget(1, lambda: None)
+    wire.let_pass(0.0)
+    await client.say(GET)
+    assert (await client.message()).status == 503
+    late = await wire.client()
+    assert (await late.message()).status == 503
+    assert wire.counted('backstay_bad_requests_total{reason="max_memory"} 2.0')
+    wire.sidecar._memory = MemoryBudget(None, lambda: None)
+    wire.let_pass(0.0)
+    again = await wire.client()
+    await again.say(GET)
+    await backend.say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+    assert (await again.message()).status == 200
     assert len(wire.backend.lines) == 1

@@ -1,0 +1,74 @@
+"""How much memory the process has, and what it does when that is used up: refuse requests before it is killed."""
+
+import gc
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+SHARE = 0.9  # of a container's limit: the kernel kills beyond it, and cannot be asked for more
+AGAIN = 0.95  # of the budget; below it requests are taken again
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+_UNLIMITED = 1 << 60  # what cgroup v1 says of no limit is more
+log = structlog.get_logger("backstay")
+
+
+def resident() -> int:
+    """Return the bytes of memory that the process holds; 0 where the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_bytes().split()[1]) * _PAGE
+    except (OSError, IndexError):
+        return 0
+
+
+def budget_of(container: tuple[str, ...] = _CGROUPS) -> int | None:
+    """Return the budget that a container's limit leaves, in bytes; None where there is no limit."""
+    for file in container:
+        try:
+            text = Path(file).read_text().strip()
+        except OSError:
+            continue
+        if text.isdigit() and int(text) < _UNLIMITED:
+            return int(int(text) * SHARE)
+    return None
+
+
+class MemoryBudget:
+    """FREE --more than the budget is held--> FULL --less than 95 % of it is held--> FREE
+
+    In between `shed` lets go of what is kept only to be quick, and freed memory is given back to the system.
+    """
+
+    def __init__(self, budget: int | None, shed: Callable[[], None], held: Callable[[], int] = resident) -> None:
+        self._budget = budget
+        self._shed = shed
+        self._held = held
+        self.full = False
+
+    def look(self) -> bool:
+        """Look how much is held; return whether requests are to be refused."""
+        if self._budget is None:
+            return False
+        held = self._held()
+        if not self.full and held > self._budget:
+            self.full = True
+            log.warning("memory_full", held=held, budget=self._budget, detail="requests are refused with 503")
+            self._shed()
+            gc.collect()
+        elif self.full and held < AGAIN * self._budget:
+            self.full = False
+            log.info("memory_free", held=held, budget=self._budget)
+        if self.full:
+            _give_back()
+        return self.full
+
+
+def _give_back() -> None:
+    """Return what was freed to the system, where the C library can."""
+    import ctypes  # a megabyte that few processes ever need
+
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
