@@ -263,6 +263,7 @@ class Sidecar:
         """Drain (W17): not ready, accept for a while, let what is under way end, cut the rest, flush the trail."""
         listen = self.settings.listen
         self._ready = False
+        self._assembly.probes.close()
         self.gate.drain()
         until = self._clock.now() + (listen.drain_delay if delay_s is None else delay_s)
         while not self._hurries and self._clock.now() < until:

@@ -16,6 +16,7 @@ from proxy.policy.coalescing import Flights
 from proxy.policy.cors import CorsMemory
 from proxy.policy.disclosure import OWN_FIELDS
 from proxy.policy.identity import Identifier
+from proxy.policy.probing import Probes
 from proxy.policy.retry import RetryBudget, RetryPolicy
 from proxy.policy.routing import Route, Router
 from proxy.store.opening import Shelf
@@ -41,6 +42,7 @@ class Assembly:
         tracer: Tracer | None = None,
     ) -> None:  # fmt: skip
         self.breakers: dict[str, CircuitBreaker] = {}
+        self.probes = Probes()
         self.pools: dict[_Place, UpstreamPool] = {}
         self._retired: list[UpstreamPool] = []  # what is under way in them ends by itself, or is swept away
         self._balancers: dict[str, tuple[tuple[Address, ...], Balancer]] = {}
@@ -79,7 +81,7 @@ class Assembly:
             Router(routes, catch_all), wiring, self._flights, self._retry, self._shelf.kept, self._shelf.claims,
             self._meter, self._ledger, self._clock, self._random, settings.listen.expose,
             settings.listen.deadline_header.encode(), _deadline_field(settings), self._witness,
-            None if settings.dry_run else self._tracer, self._shelf.replicas,
+            None if settings.dry_run else self._tracer, self._shelf.replicas, self.probes,
         )  # fmt: skip
 
     def _build_budgets(self, settings: Settings, tables: tuple[Table, ...]) -> Mapping[_Holder, RetryBudget]:

@@ -3,9 +3,10 @@
 from collections.abc import Awaitable
 
 from proxy.answering import Answering
+from proxy.bag import LEFT
 from proxy.errors import Reason
 from proxy.fields import Lines
-from proxy.message import Failure, Outcome, Request, Response
+from proxy.message import Failure, Outcome, Request, Response, discard
 from proxy.parts import Witness
 from proxy.policy import disclosure
 from proxy.policy.attempts import Attempt, attempt_timeout
@@ -62,6 +63,9 @@ class Attempting(Answering):
 
     def _settle(self, request: Request, attempt: Attempt, outcome: Outcome, permit: Permit, began: float) -> None:
         """Report the attempt, whatever became of it."""
+        if self._probing:
+            self._settle_probe(request, outcome, permit)
+            return
         parts, wiring, route, now = self._parts, self._wiring, self.route, self._parts.clock.now()
         took_s = now - began
         attempt.ended(outcome, took_s)
@@ -69,6 +73,35 @@ class Attempting(Answering):
         parts.meter.attempted(route.upstream, route.operation, attempt.result, took_s)
         if b"origin" in request.fields and isinstance(outcome, Response):
             wiring.cors.learn(request, outcome, parts.router.scope(request))
+
+    def _goes_on(self) -> bool:
+        """Let the attempt that is under way go on as its circuit's probe, if it can tell anything and none does yet.
+
+        One that waits in line for a connection tells nothing, and others would wait longer for it.
+        """
+        breaker, permit, task, sent = self._wiring.breaker, self._permit, self.task, self._sent
+        if permit is None or task is None or self._failure_counted or sent.queued or not sent.replayable:
+            return False
+        return breaker.counts(permit) and self._parts.probes.take(breaker.name, task.cancel)
+
+    def _end_early(self) -> None:
+        """End the request while its attempt goes on: its record is written, and nothing more is done for anybody."""
+        attempt = self.attempts[-1]
+        attempt.ended(attempt.outcome, self._parts.clock.now() - self._sent_at)
+        self._probing, attempt.why = True, "probe"
+        if self.problem is None:
+            self.result = LEFT
+        self._record()
+
+    def _settle_probe(self, request: Request, outcome: Outcome, permit: Permit) -> None:
+        """Report what a probe brought, and let go of it: its request is on record already."""
+        parts, probe, now = self._parts, Attempt(0, 0.0, safe=True), self._parts.clock.now()
+        parts.probes.give_back(self._wiring.breaker.name)
+        took_s = now - self._sent_at
+        probe.ended(outcome, took_s)
+        self._tell_circuit(request, probe, permit, took_s, now)
+        parts.meter.attempted(self.route.upstream, self.route.operation, probe.result, took_s)
+        discard(outcome)
 
     def _tell_circuit(self, request: Request, attempt: Attempt, permit: Permit, took_s: float, now: float) -> None:
         """Report what an attempt says of the backend as a whole; a flight counts one failure at the most."""

@@ -10,6 +10,7 @@ from proxy.parts import Client, Mark, Parts
 from proxy.policy import idempotency
 from proxy.policy.attempts import Attempt
 from proxy.policy.bounded import Holder
+from proxy.policy.breaker import Permit
 from proxy.policy.claims import Claim, Mine
 from proxy.policy.coalescing import Flight, Role
 from proxy.policy.correlation import Correlation
@@ -33,11 +34,12 @@ class Bag:
     """Everything about one client request, typed; the record, the metrics and the answer are made from it."""
 
     __slots__ = (
-        "_begun", "_client", "_failure_counted", "_found", "_led", "_mark", "_needed", "_parts", "_reader", "_recorded",
-        "_sending", "_until", "_wiring", "alone_because", "answered", "attempts", "bytes_in", "bytes_out",
-        "correlation", "deadline", "duration_s", "ending", "flight", "gone", "held", "identity", "key", "level",
-        "match", "parent", "problem", "record_id", "request", "restoration", "result", "role", "route", "span",
-        "started", "started_wall", "subject", "task", "trace_id", "truncated", "would",
+        "_begun", "_client", "_failure_counted", "_found", "_led", "_mark", "_needed", "_parts", "_permit",
+        "_probing", "_reader", "_recorded", "_sent", "_sent_at", "_until", "_wiring", "alone_because", "answered",
+        "attempts", "bytes_in", "bytes_out", "correlation", "deadline", "duration_s", "ending", "flight", "gone",
+        "held", "identity", "key", "level", "match", "parent", "problem", "record_id", "request", "restoration",
+        "result", "role", "route", "span", "started", "started_wall", "subject", "task", "trace_id", "truncated",
+        "would",
     )  # fmt: skip
 
     def __init__(self, parts: Parts, request: Request, client: Client) -> None:
@@ -77,7 +79,11 @@ class Bag:
         self._found: Kept | None = None  # what was kept when it asked
         self._mark: Mark = None  # of what was written before it asked; the store's
         self._led: Flight | None = None  # the flight it asks for now; a follower that had to ask for itself has none
-        self._begun = self._needed = self._sending = self._failure_counted = self._recorded = False
+        self._begun = self._needed = self._failure_counted = self._recorded = False
+        self._permit: Permit | None = None  # of the attempt that is under way
+        self._sent = request  # what that attempt asks, and when it began
+        self._sent_at = 0.0
+        self._probing = False  # the request has ended, and only its attempt goes on
 
     @property
     def wanted(self) -> bool:

@@ -71,6 +71,9 @@ class DryRun(Exchange):
             self._notes.append("reuse a kept answer")
         return None
 
+    def _goes_on(self) -> bool:
+        return False  # it does nothing that its client does not wait for
+
     def _admit(self, attempt: Attempt, now: float) -> Permit | None:
         if self._wiring.breaker.state is State.OPEN:
             self._notes.append("fast-fail: the circuit is open")

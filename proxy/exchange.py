@@ -231,17 +231,22 @@ class Exchange(Claiming):
         return asyncio.get_running_loop().call_later(own_s, self._out_of_time)
 
     def _out_of_time(self) -> None:
+        if self.gone:
+            return
         self.result = OUT_OF_TIME
         self._say(answers.problem_of(Failure(Reason.RESPONSE_TIMEOUT, sent=True)))
         self.abandon()
 
     def _deserted(self) -> None:
-        """Drop a safe question that nobody waits for; an unsafe one that is under way runs to its end (C5)."""
-        if self.request.safe or not self._sending:
-            if self._led is not None:
-                self._parts.flights.abandon(self._led)
-            if self.task is not None:
-                self.task.cancel()
+        """End what nobody waits for. A write that is under way runs to its end; a read may go on as a probe."""
+        if self._permit is not None and not (self.request.safe and self.attempts[-1].safe):
+            return
+        if self._led is not None:
+            self._parts.flights.abandon(self._led)
+        if self._goes_on():
+            self._end_early()
+        elif self.task is not None:
+            self.task.cancel()
 
     # 5. Claim: one key for all attempts; a kept answer saves asking
 
@@ -284,12 +289,14 @@ class Exchange(Claiming):
             now = parts.clock.now()
             permit = self._admit(attempt, now)
             if permit is not None:
-                self._sending, outcome = True, attempt.outcome
+                self._permit, self._sent, self._sent_at, outcome = permit, request, now, attempt.outcome
                 try:
                     outcome = await self._send(request, attempt, now)
                 finally:
-                    self._sending = False
+                    self._permit = None
                     self._settle(request, attempt, outcome, permit, now)
+                if self._probing:
+                    raise asyncio.CancelledError
             if attempt.verdict is SUCCESS:
                 attempt.why = DONE.reason
                 return attempt.outcome

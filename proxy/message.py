@@ -105,7 +105,7 @@ class Request:
 
     __slots__ = (
         "authority", "body", "client", "fields", "framing", "hops", "keep_alive", "method", "minor", "path", "peer",
-        "query", "safe", "target", "trailers", "tried", "upgrade",
+        "query", "queued", "safe", "target", "trailers", "tried", "upgrade",
     )  # fmt: skip
 
     def __init__(
@@ -137,6 +137,7 @@ class Request:
         self.upgrade = upgrade  # the protocols it asks to change to; b"": none
         self.trailers: Lines = ()  # of a whole body; a stream has its own
         self.tried: frozenset[int] = frozenset()  # the upstream's addresses, by number, that had an attempt
+        self.queued = False  # it waits in line for a connection
         self.client = peer.address if client is None else client  # what trusted proxies say it is
         self.hops = hops  # the part of their X-Forwarded-For that ends with it
 

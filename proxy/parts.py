@@ -1,7 +1,7 @@
 """What the page needs of the rooms with I/O, as Protocols; `app` plugs the real ones in, tests plug in scripts."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -16,6 +16,7 @@ from proxy.policy.cors import CorsMemory
 from proxy.policy.deadline import HEADER
 from proxy.policy.identity import Identifier
 from proxy.policy.kept import Kept
+from proxy.policy.probing import Probes
 from proxy.policy.recovery import Result
 from proxy.policy.retry import RetryBudget, RetryPolicy
 from proxy.policy.routing import Route, Router
@@ -234,6 +235,7 @@ class Parts:
     witness: Witness | None = None
     tracer: Tracer | None = None
     replicas: Replicas | None = None
+    probes: Probes = field(default_factory=Probes)
 
     def wired(self, route: Route) -> Wiring:
         """Return the wiring of a route."""

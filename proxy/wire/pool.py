@@ -65,36 +65,41 @@ class UpstreamPool:
         while self._idle:
             self._idle.pop().close()
 
-    async def connect(self, timeout_s: float) -> UpstreamConnection | Failure:
-        """Return a connection: a new one, or where the pool is full the next that comes free. Nothing was sent."""
+    async def connect(self, timeout_s: float, request: Request | None = None) -> UpstreamConnection | Failure:
+        """Return a connection: a new one, or where the pool is full the next that comes free. Nothing was sent.
+
+        The request is told while it waits in line.
+        """
         rules = self.rules
         if self._has_room and self._dialing < DIALS:
             self._taken += 1
             return await self._open(timeout_s)
         if self._has_room:
-            given = await self._wait(timeout_s)  # our own rush is no failure of the backend's
+            given = await self._wait(timeout_s, request)  # our own rush is no failure of the backend's
         elif len(self._line) >= rules.queue:
             return _QUEUE_FULL
         else:
             if self._idle:  # too old for this request: its place is worth more
                 self._idle.pop(0).close()
-            given = await self._wait(min(timeout_s, rules.queue_timeout_s))
+            given = await self._wait(min(timeout_s, rules.queue_timeout_s), request)
         if given is None:
             return await self._open(timeout_s)
         if isinstance(given, UpstreamConnection) and not given.usable:
-            return await self.connect(timeout_s)
+            return await self.connect(timeout_s, request)
         return given
 
     @property
     def _has_room(self) -> bool:
         return not self.rules.max_connections or self._taken < self.rules.max_connections
 
-    async def _wait(self, timeout_s: float) -> UpstreamConnection | Failure | None:
+    async def _wait(self, timeout_s: float, request: Request | None) -> UpstreamConnection | Failure | None:
         """Wait in line; return a connection that came free, None for leave to open one, or a failure."""
         loop = asyncio.get_running_loop()
         place: _Place = loop.create_future()
         self._line.append(place)
         timer = loop.call_later(timeout_s, _give, place, _NO_CONNECTION)
+        if request is not None:
+            request.queued = True
         try:
             return await place
         except asyncio.CancelledError:
@@ -102,6 +107,8 @@ class UpstreamPool:
             raise
         finally:
             timer.cancel()
+            if request is not None:
+                request.queued = False
 
     def _give_back(self, place: "_Place") -> None:
         """Pass on what was given to somebody who left in the same moment."""
@@ -279,7 +286,7 @@ class HttpUpstream:
     ) -> Outcome:
         """Send on a new connection. Its making is not the backend's time, unless the request was sent before."""
         now = asyncio.get_running_loop().time
-        connection = await self._pool.connect(timeout_s if until is None else max(0.001, until - now()))
+        connection = await self._pool.connect(timeout_s if until is None else max(0.001, until - now()), request)
         if isinstance(connection, Failure):
             return connection
         try:

@@ -275,6 +275,8 @@ class Play:
         await self.world.until_ms(LAST_MS + 1)
         for each in self.seen:
             await each.visitor.finish()
+        for each in self.seen:
+            await each.visitor.rest()
         check_loop()
         assert now_ms() < QUIET_MS
         await self.world.until_ms(QUIET_MS)

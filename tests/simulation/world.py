@@ -125,9 +125,21 @@ class RecordingLedger:
 
     def __init__(self) -> None:
         self.records: list[Bag] = []
+        self._awaited: dict[Bag, asyncio.Future[None]] = {}
 
     def record(self, exchange: Bag) -> None:
         self.records.append(exchange)
+        if exchange in self._awaited:
+            self._awaited.pop(exchange).set_result(None)
+
+    def recorded(self, exchange: Bag) -> "asyncio.Future[None]":
+        """Return what is done once the exchange is on record."""
+        done = asyncio.get_running_loop().create_future()
+        if exchange in self.records:
+            done.set_result(None)
+        else:
+            self._awaited[exchange] = done
+        return done
 
 
 class DictStore:
@@ -171,10 +183,17 @@ class Visitor:
         self.exchange.abandon()
 
     async def finish(self) -> "Visitor":
-        """Wait until its record is written."""
+        """Wait until its record is written. An attempt that goes on as a probe is nobody's request any more."""
+        recorded = self.exchange._parts.ledger.recorded(self.exchange)  # type: ignore[attr-defined]  # the world's
+        await asyncio.wait((self.task, recorded), return_when=asyncio.FIRST_COMPLETED)
+        if not self.exchange._probing:
+            await self.rest()
+        return self
+
+    async def rest(self) -> None:
+        """Wait until nothing of it is under way."""
         await asyncio.wait((self.task,))
         assert self.task.cancelled() or self.task.exception() is None
-        return self
 
 
 class World:
@@ -252,7 +271,8 @@ class World:
 
     def at_rest(self) -> bool:
         """Tell whether every permit and every flight came back."""
-        return len(self.flights) == 0 and self.flights.followers == 0 and not self.breaker._leases
+        probing = len(self.parts.probes)
+        return not (probing or len(self.flights) or self.flights.followers or self.breaker._leases)
 
     def roles(self) -> tuple[int, int, int]:
         """Return how many requests led, joined and went alone."""

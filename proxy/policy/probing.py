@@ -1,0 +1,39 @@
+"""Which attempt goes on after its last caller left: a backend that hangs is seen when every client leaves early."""
+
+from collections.abc import Callable
+
+
+class Probes:
+    """Let at most one attempt a circuit go on as the sidecar's own probe. Closed, it lets none.
+
+    The attempt brings its own end: its route's timeout bounds it, and `close` calls its `end`.
+    """
+
+    __slots__ = ("_closed", "_ends")
+
+    def __init__(self) -> None:
+        self._ends: dict[str, Callable[[], object]] = {}
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def take(self, circuit: str, end: Callable[[], object]) -> bool:
+        """Take the circuit's one place, if it is free."""
+        if self._closed or circuit in self._ends:
+            return False
+        self._ends[circuit] = end
+        return True
+
+    def give_back(self, circuit: str) -> None:
+        """Free the place: the attempt has ended."""
+        self._ends.pop(circuit, None)
+
+    def close(self) -> None:
+        """End every probe, and let no other go on: the sidecar is stopping."""
+        self._closed = True
+        for end in tuple(self._ends.values()):
+            end()
+
+    def __repr__(self) -> str:
+        return f"<Probes {','.join(self._ends) or None}>"
