@@ -162,7 +162,8 @@ class DictStore:
 class Visitor:
     """One client request on its way."""
 
-    def __init__(self, exchange: Exchange, client: RecordingClient) -> None:
+    def __init__(self, exchange: Exchange, client: RecordingClient, ledger: RecordingLedger) -> None:
+        self._ledger = ledger
         self.exchange = exchange
         self.client = client
         self.came_ms = now_ms()
@@ -184,7 +185,7 @@ class Visitor:
 
     async def finish(self) -> "Visitor":
         """Wait until its record is written. An attempt that goes on as a probe is nobody's request any more."""
-        recorded = self.exchange._parts.ledger.recorded(self.exchange)  # type: ignore[attr-defined]  # the world's
+        recorded = self._ledger.recorded(self.exchange)
         await asyncio.wait((self.task, recorded), return_when=asyncio.FIRST_COMPLETED)
         if not self.exchange._probing:
             await self.rest()
@@ -242,7 +243,7 @@ class World:
     def send(self, request: Request) -> Visitor:
         """Let a client send a request as it is, now."""
         client = RecordingClient()
-        return Visitor(Exchange(self.parts, request, client), client)
+        return Visitor(Exchange(self.parts, request, client), client, self.ledger)
 
     def get(self, report: str = "r1", user: str | None = "ada", **fields: str) -> Visitor:
         """Load a session."""
