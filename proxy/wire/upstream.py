@@ -37,7 +37,6 @@ from proxy.wire.upstream_state import (
 MAX_INTERIMS = 64  # answers (1xx) before the final one; each costs as much as a final one
 STALE_WITHIN_S = 0.1  # a request on a connection that had been closed is refused within a round trip; later it was read
 GATHER_S = 0.005  # an answer of unknown length is whole if it is all here this long after its head
-SURELY_TAKEN = 4096  # bytes: no socket's buffer is smaller, and an idle connection's is empty
 
 
 class Owner(Protocol):
@@ -176,7 +175,7 @@ class UpstreamConnection:
         if request.stream is not None:
             self._become(SENDING)
             self._upload = self._loop.create_task(self._send_body(request, request.stream))
-        elif len(asked) > SURELY_TAKEN and transport.get_write_buffer_size():
+        elif request.large and transport.get_write_buffer_size():
             self._become(SENDING)
         else:
             self._become(WAITING)
@@ -198,7 +197,6 @@ class UpstreamConnection:
                 if self._flow.writable is not None:
                     await self._flow.writable
             if (not chunked or self._put(last_chunk(body.trailers))) and self.state is SENDING:
-                self._become(WAITING)
                 self.alarm.set(request.timeout_s)
         except BrokenBody as broken:  # the client left: the backend must not take half a body for a whole one
             self._end(str(broken), Failure(Reason.CANCELLED, sent=True, detail=str(broken)))
@@ -250,9 +248,11 @@ class UpstreamConnection:
 
     def _begin(self, request: UpstreamRequest, head: ResponseHead, rest: bytes) -> None:
         """Take the final head, and what of the body came with it."""
-        if self.state is SENDING and self.transport is not None:  # an upload tells itself when all of it is written
-            unwritten = self._upload is not None or self.transport.get_write_buffer_size() > 0
-            self._become(EARLY if unwritten else WAITING)
+        if self.state is SENDING and self.transport is not None:
+            uploading = self._upload is not None and not self._upload.done()
+            self._become(EARLY if uploading or self.transport.get_write_buffer_size() else WAITING)
+        if request.large and head.status >= 300:  # refused, maybe unread: then a reset follows (RFC 9112 section 9.6)
+            self._single_use = True
         if head.status == 101:
             self._switch(request, head, rest)
             return

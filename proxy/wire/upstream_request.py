@@ -9,6 +9,7 @@ STALE = Failure(
     Reason.CONNECTION_TERMINATED, sent=True, detail="a pooled connection was closed before it was used", telling=False
 )
 UNSENT = Failure(Reason.CONNECTION_TERMINATED, sent=False, detail="the connection ended before the request was written")
+READ_WITH_HEAD = 4096  # bytes of a body: no socket takes fewer at once, and a backend reads them with the head
 LATE = Failure(Reason.RESPONSE_TIMEOUT, sent=True)
 NOT_TAKEN = Failure(Reason.RESPONSE_TIMEOUT, sent=True, detail="the backend stopped reading the request's body")
 
@@ -19,7 +20,18 @@ class UpstreamRequest:
     `timeout_s` runs from its last byte to the answer's head; `idle_s` is how long no byte may move in either body.
     """
 
-    __slots__ = ("answer", "framing", "idle_s", "interim", "interims", "method", "stream", "timeout_s", "upgrade")
+    __slots__ = (
+        "answer",
+        "framing",
+        "idle_s",
+        "interim",
+        "interims",
+        "large",
+        "method",
+        "stream",
+        "timeout_s",
+        "upgrade",
+    )
 
     def __init__(
         self, request: Request, answer: Answer[Outcome], interim: Interim, timeout_s: float, idle_s: float
@@ -31,6 +43,7 @@ class UpstreamRequest:
         self.method = request.method
         self.upgrade = request.upgrade
         self.framing = request.framing
+        self.large = not isinstance(body, bytes) or len(body) > READ_WITH_HEAD
         self.stream: Stream | None = None if isinstance(body, bytes) else body
         self.timeout_s = timeout_s
         self.idle_s = idle_s

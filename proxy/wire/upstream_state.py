@@ -10,7 +10,7 @@ class UpstreamState(Sign):
 
     IDLE = "no request: whatever comes is no answer, and ends the connection"
     ASKED = "a request is at hand, and not a byte of it is written: whatever comes is no answer to it"
-    SENDING = "a part of the request is written, and no answer has begun"
+    SENDING = "the request is large, it may not be written whole, and no answer has begun"
     WAITING = "the request is written, and no answer has begun"
     EARLY = "an answer began before the request was written: the connection is not used again"
     READING = "the answer's body arrives"

@@ -103,3 +103,21 @@ async def test_an_answer_before_the_upload_s_end_ends_the_connection(start: Star
     assert await client.chunks() == b"2\r\nhi\r\n0\r\n\r\n"
     assert await backend.ending() in ("fin", "reset")
     await goes_elsewhere(wire, await wire.client())
+
+
+@pytest.mark.parametrize("size", [5000, 100_000], ids=["kept", "streamed"])
+@pytest.mark.parametrize(("status", "again"), [(200, True), (302, False), (401, False), (413, False)])
+async def test_a_refused_upload_ends_the_connection(wire: Wire, size: int, status: int, again: bool) -> None:
+    """All of it is written, but whether the backend read it nobody knows: where it did not, a reset follows."""
+    client = await wire.client()
+    await client.say(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
+    backend = await wire.backend.connection()
+    await backend.message()
+    await backend.say(b"HTTP/1.1 %d So\r\nContent-Length: 2\r\n\r\nhi" % status)
+    assert (await client.message()).body == b"hi"
+    if again:
+        await client.say(NEXT)
+        assert (await backend.head()).start.startswith(b"PUT /mine")
+    else:
+        assert await backend.ending() in ("fin", "reset")
+        await goes_elsewhere(wire, client)
