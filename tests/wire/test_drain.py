@@ -75,3 +75,33 @@ async def test_streams_are_cut_at_the_deadline(start: Start) -> None:
     assert await stream.ending() in ("fin", "reset")
     assert not stream.heard.endswith(b"0\r\n\r\n")
     assert wire.sidecar.running == 0
+
+
+async def test_a_probe_holds_up_nothing(wire: Wire) -> None:
+    """A read whose client left goes on alone: it is on record, and the drain ends it before its timeout."""
+    client, backend, _ = await wire.asked(GET)
+    client.close()
+    await until(lambda: wire.sidecar.running == 0)
+    probes = wire.sidecar._assembly.probes
+    assert len(probes) == 1
+    stopping = asyncio.get_running_loop().create_task(wire.sidecar.stop(delay_s=0.0))
+    assert await backend.ending() in ("fin", "reset")
+    await soon(stopping)
+    assert len(probes) == 0
+    assert wire.counted('backstay_circuit_state{circuit="backend"} 0.0')
+    assert wire.sidecar.audit.records == 1
+
+
+async def test_what_a_probe_brings_goes_nowhere(wire: Wire) -> None:
+    """Its answer is read, counted as an attempt, and given to nobody: the next client's question goes upstream."""
+    client, backend, _ = await wire.asked(GET)
+    client.close()
+    await until(lambda: wire.sidecar.running == 0)
+    await backend.say(HI)
+    await until(lambda: len(wire.sidecar._assembly.probes) == 0)
+    assert wire.counted('backstay_upstream_attempts_total{result="200",route="passthrough",upstream="backend"} 1.0')
+    other = await wire.client()
+    await other.say(GET)
+    assert (await backend.head()).start == b"GET /x HTTP/1.1"
+    await backend.say(HI.replace(b"hi", b"ho"))
+    assert (await other.message()).body == b"ho"
