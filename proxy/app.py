@@ -44,6 +44,7 @@ from proxy.wire.tls import NO_FILES, TlsFiles, client_context, renew, server_con
 TARGETS_EVERY_S = 10.0  # an operation's missed targets are logged this often at the most
 DRAIN_STEP_S = 0.02  # how often a drain looks whether it is over
 SWEEP_S = 0.25  # the coarse clock of all connections
+SUSPENDED_S = 1.0  # a sweep that comes so late: the process was suspended, and nobody was silent meanwhile
 READ_AT_START = ("listen", "admin", "audit", "store", "log")  # tables that a reload cannot take over
 log = structlog.get_logger("backstay")
 
@@ -86,6 +87,7 @@ class Sidecar:
         self._listener = self._listener_of(settings)
         self._admin: AdminListener | None = None
         self._sweeper: asyncio.TimerHandle | None = None
+        self._swept_at = self._suspended_s = 0.0  # the loop's time, and how long the process stood still
         self._ready = False
         self.stopping = asyncio.Event()
         self._hurries = 0
@@ -195,14 +197,21 @@ class Sidecar:
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
-        self.sweep(loop.time())
+        now = loop.time()
+        late_s = now - self._swept_at - SWEEP_S if self._swept_at else 0.0
+        if late_s > SUSPENDED_S:
+            self._suspended_s += late_s
+            log.warning("suspended", seconds=round(late_s, 1), detail="idle times do not count this")
+        self._swept_at = now
+        self.sweep(now)
         self._sweeper = loop.call_later(SWEEP_S, self._sweep)
 
     def sweep(self, now: float) -> None:
         """End what has waited too long at `now`, in the loop's seconds."""
         self.gate.crowded = self._memory.look()
-        self.gate.sweep(now)
-        self._assembly.sweep(now)
+        awake = now - self._suspended_s
+        self.gate.sweep(awake)
+        self._assembly.sweep(now, awake)
         self._minutely.sweep(now)
 
     def _switch(self, name: str, on: bool) -> None:

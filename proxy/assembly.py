@@ -155,10 +155,10 @@ class Assembly:
             return CorsMemory(tuple(table.cors.allow_origins), credentials=table.cors.allow_credentials)
         return self._cors.setdefault(route.upstream, CorsMemory())
 
-    def sweep(self, now: float) -> None:
-        """Let every pool close what was idle or silent for too long."""
+    def sweep(self, now: float, awake: float) -> None:
+        """Close what was idle or silent for too long; `awake` leaves out the time in which the process stood still."""
         for pool in (*self.pools.values(), *self._retired):
-            pool.sweep(now)
+            pool.sweep(now, awake)
         self._retired = [pool for pool in self._retired if not pool.empty]
 
     def close(self) -> None:

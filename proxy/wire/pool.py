@@ -187,13 +187,13 @@ class UpstreamPool:
         if connection in self._idle:
             self._idle.remove(connection)
 
-    def sweep(self, now: float) -> None:
-        """Close what was idle or silent for too long."""
-        self.tick = now
+    def sweep(self, now: float, awake: float) -> None:
+        """Close what was idle at `now` for too long, and what was silent while the process was awake."""
+        self.tick = awake
         while self._idle and now - self._idle[0].idle_since > self.rules.idle_timeout_s:
             self._idle.pop(0).close()
         for connection in tuple(self._all):
-            connection.sweep(now)
+            connection.sweep(awake)
 
     def retire(self) -> None:
         """Close what is idle and keep nothing more; what is under way ends by itself."""
