@@ -11,10 +11,12 @@ from time import perf_counter
 
 import orjson
 
+from tests.benchmarks import builds
+from tests.benchmarks.builds import Build, BuildError
 from tests.benchmarks.figures import Results
 from tests.benchmarks.machine import Cores, cores, describe, found, raise_file_limit, settle_on
 from tests.benchmarks.measures import MEASURES
-from tests.benchmarks.peers import OURS, PEERS, Peer
+from tests.benchmarks.peers import PEERS, Peer, backstay
 from tests.benchmarks.plot import draw
 from tests.benchmarks.report import render
 from tests.benchmarks.soak import soak
@@ -45,6 +47,7 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
         metavar="PEER",
         help="default: whoever is installed",
     )
+    builds.add_option(parser)
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="instead: is the sidecar's memory flat?")
     parser.add_argument("--report", type=Path, metavar="FILE.md", help="write the table for the README")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw it (needs the extra `plots`)")
@@ -53,12 +56,10 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(given)
 
 
-def chosen(wanted: Sequence[str] | None, results: Results) -> list[Peer]:
-    """Return the peers that are wanted and installed; name the missing."""
+def chosen(wanted: Sequence[str] | None, made: Sequence[Build], results: Results) -> list[Peer]:
+    """Return our builds, and the peers that are wanted and installed; name the missing."""
     peers = []
-    for peer in PEERS:
-        if wanted is not None and peer.name not in (*wanted, OURS):
-            continue
+    for peer in (*map(backstay, made), *(peer for peer in PEERS if wanted is None or peer.name in wanted)):
         if missing := peer.missing():
             results.remark(f"{peer.name} is left out: {missing} is not installed")
             continue
@@ -67,14 +68,15 @@ def chosen(wanted: Sequence[str] | None, results: Results) -> list[Peer]:
     return peers
 
 
-def measure(options: argparse.Namespace, folder: Path, own: Cores) -> Results:
+def measure(options: argparse.Namespace, folder: Path, own: Cores, made: Sequence[Build]) -> Results:
     """Measure everything that is asked for."""
     results = Results(about=describe() | {"command": shlex.join(("python", "-m", "tests.benchmarks", *sys.argv[1:]))})
     rounds, seconds, guests = (1, 1, GUESTS // 10) if options.quick else (options.rounds, options.seconds, GUESTS)
     if options.quick:
         results.remark("one short round: good for trying the command, not for figures")
-    stage = Stage(folder, own, raise_file_limit(), rounds=rounds, seconds=seconds, guests=guests, results=results)
-    peers = chosen(options.peers, results)
+    files = raise_file_limit()
+    stage = Stage(folder, own, made, files=files, rounds=rounds, seconds=seconds, guests=guests, results=results)
+    peers = chosen(options.peers, made, results)
     for name in options.only:
         began = perf_counter()
         MEASURES[name](stage, peers)
@@ -95,12 +97,19 @@ def main(given: Sequence[str]) -> int:
             print("benchmarks: wrk is not installed (Debian: apt-get install wrk)", file=sys.stderr)
             return 2
         own = cores()
-        settle_on(own.load)
-        with TemporaryDirectory(prefix="backstay-bench-") as folder:
+        with TemporaryDirectory(prefix="backstay-bench-") as name:
+            folder = Path(name)
+            try:
+                made = builds.make(options.builds[:1] if options.soak else options.builds, folder)
+            except BuildError as error:
+                print(f"benchmarks: {error}", file=sys.stderr)
+                return 2
+            settle_on(own.load)
             if options.soak:
-                stage = Stage(Path(folder), own, raise_file_limit(), rounds=1, seconds=1, guests=0, results=Results())
+                files = raise_file_limit()
+                stage = Stage(folder, own, made, files=files, rounds=1, seconds=1, guests=0, results=Results())
                 return 0 if soak(stage, options.soak) else 1
-            results = measure(options, Path(folder), own)
+            results = measure(options, folder, own, made)
     print(render(results, detailed=True))
     if options.report:
         options.report.write_text(render(results, detailed=False))

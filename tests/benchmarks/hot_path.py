@@ -1,12 +1,15 @@
-"""What one request costs inside the process: `python -m tests.benchmarks.hot_path [ROUNDS]`.
+"""What one request costs inside the process: `python -m tests.benchmarks.hot_path [ROUNDS]`, for each build.
 
 No sockets, no load generator: stubs hand whole segments to the data plane of a real sidecar, audit file and metrics
 included: plain requests, a browser's, and ones of which no head is like the one before. Three lanes take turns in one
-process, so that the machine's mood hits them alike: everything; both legs with no policy between them; and a bare
+process, so that the machine's mood hits them alike: everything; both legs with no policy between them (plain); a bare
 httptools relay, which is the yardstick. Calls are counted as well, and only reported: how many batches, sweeps and
-timers fall into a run depends on the machine's speed.
+timers fall into a run depends on the machine's speed. Compiled code makes no calls that Python could count.
+
+Both builds are made for the run. `--here` measures the checkout as it lies there; `functions` lists the calls.
 """
 
+import argparse
 import gc
 import sys
 import time
@@ -20,12 +23,15 @@ from types import CodeType, FrameType
 import uvloop
 
 import proxy
+from proxy.build import COMPILED
+from tests.benchmarks import builds
 from tests.benchmarks.plane import LOADS, Client, Lane, Plane, Questions, bare
 
 CONNECTIONS = 32
 REQUESTS = 3_000  # in a round
 COUNTED = 400  # requests whose calls are counted
 PAGE = frozenset({"exchange", "bag", "answering", "attempting", "recovering", "parts", "dryrun"})
+BUILT = f"{builds.OURS}, {builds.COMPILED if COMPILED else builds.PLAIN}"
 PROXY = f"{Path(proxy.__file__).resolve().parent}/"
 
 
@@ -89,8 +95,9 @@ async def count_calls(make: Lane, load: bytes) -> Calls:
 
 
 def lanes(plane: Plane) -> dict[str, Lane]:
-    """Return what is measured, by name."""
-    return {"whole": plane.whole, "wire": plane.wire_only, "bare": bare()}
+    """Return what is measured, by name. Compiled code takes no stand-in for an exchange, so its wire is not alone."""
+    alone = {} if COMPILED else {"wire": plane.wire_only}
+    return {"whole": plane.whole, **alone, "bare": bare()}
 
 
 async def best_us(made: dict[str, Lane], load: bytes, rounds: int) -> dict[str, float]:
@@ -129,12 +136,17 @@ async def measure(folder: Path, rounds: int) -> None:
     await plane.sidecar.start()
     for kind, load in LOADS.items():
         cost = await best_us(lanes(plane), load, rounds)
-        for name, microseconds in cost.items():
-            print(f"{kind}, {name}: {microseconds:.1f} µs of CPU, {microseconds / cost['bare']:.1f} x bare", flush=True)
-        calls = await count_calls(plane.whole, load)
-        print(f"{kind}: {calls.python:.0f} Python calls and {calls.builtin:.0f} built-in ones a request")
-        print("  " + ", ".join(f"{room} {times:.0f}" for room, times in calls.rooms().items()))
+        for name, us in cost.items():
+            print(f"{BUILT}: {kind}, {name}: {us:.1f} µs of CPU, {us / cost['bare']:.1f} x bare", flush=True)
+        if not COMPILED:
+            show_calls(kind, await count_calls(plane.whole, load))
     await plane.sidecar.stop()
+
+
+def show_calls(kind: str, calls: Calls) -> None:
+    """Print how many calls a request makes, and in which rooms."""
+    print(f"{BUILT}: {kind}: {calls.python:.0f} Python calls and {calls.builtin:.0f} built-in ones a request")
+    print("  " + ", ".join(f"{room} {times:.0f}" for room, times in calls.rooms().items()), flush=True)
 
 
 async def show_functions(folder: Path) -> None:
@@ -148,11 +160,25 @@ async def show_functions(folder: Path) -> None:
     await plane.sidecar.stop()
 
 
-def main(what: str = "8") -> None:
-    """Measure so many rounds; `functions` lists the calls instead."""
+def measure_here(what: str) -> int:
+    """Measure the package that this interpreter finds."""
     with TemporaryDirectory() as folder:
         uvloop.run(show_functions(Path(folder)) if what == "functions" else measure(Path(folder), int(what)))
+    return 0
+
+
+def main() -> int:
+    """Measure each build in a process of its own environment."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.hot_path", description=__doc__)
+    parser.add_argument("what", nargs="?", default="8", metavar="ROUNDS", help="or: functions")
+    parser.add_argument("--here", action="store_true", help="build nothing: measure what this interpreter imports")
+    builds.add_option(parser)
+    options = parser.parse_args()
+    if options.here or options.what == "functions":
+        return measure_here(options.what)
+    with TemporaryDirectory(prefix="backstay-bench-") as folder:
+        return builds.run_each(options.builds, Path(folder), "tests.benchmarks.hot_path", options.what, "--here")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    sys.exit(main())

@@ -5,7 +5,7 @@ from math import nan
 from time import sleep
 
 from tests.benchmarks.load import Latency, Throughput
-from tests.benchmarks.peers import OURS, Peer, backstay
+from tests.benchmarks.peers import Peer, backstay
 from tests.benchmarks.running import Program
 from tests.benchmarks.stage import Stage
 
@@ -178,10 +178,11 @@ def many(stage: Stage, peers: Sequence[Peer]) -> None:
 def scale(stage: Stage, peers: Sequence[Peer]) -> None:
     """Measure what must not grow: the same sidecar in as many processes as there are cases, which take turns."""
     del peers  # connections, subjects and routes are counted here against each other, not against others
+    build = stage.builds[0]
     cases = {
-        **{backstay(f"{OURS}, {count:,} connections"): (count, 1_000) for count in CONNECTIONS},
-        **{backstay(f"{OURS}, {count:,} subjects"): (32, count) for count in SUBJECTS},
-        **{backstay(f"{OURS}, {count:,} route{'s' * (count > 1)}", count): (32, 1_000) for count in ROUTES},
+        **{backstay(build, f"{count:,} connections"): (count, 1_000) for count in CONNECTIONS},
+        **{backstay(build, f"{count:,} subjects"): (32, count) for count in SUBJECTS},
+        **{backstay(build, f"{count:,} route{'s' * (count > 1)}", count): (32, 1_000) for count in ROUTES},
     }
     shapes = {peer.name: shape for peer, shape in cases.items()}
     rate = stage.results.figure("scale", "distinct small GETs", "requests/s")

@@ -1,10 +1,12 @@
 """What being watched costs: `python -m tests.benchmarks.observing [ROUNDS]`, beside a sidecar that counts nothing.
 
-It wants `wrk`. Two kinds of load: plain requests, and restorations with traces, which are the dearest there are. Both
-sidecars stand before one upstream and take turns, because others use this machine too; each round measures requests a
-second and, less shaken by neighbours, requests per second of the sidecar's own CPU time.
+It wants `wrk`, and makes both builds for the run. Two kinds of load: plain requests, and restorations with traces,
+which are the dearest there are. Both sidecars of a build stand before one upstream and take turns, because others use
+this machine too; each round measures requests a second and, less shaken by neighbours, requests per second of the
+sidecar's own CPU time.
 """
 
+import argparse
 import asyncio
 import re
 import sys
@@ -13,6 +15,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import NamedTuple, cast
 
+import aiohttp
 import psutil
 import uvloop
 
@@ -21,7 +24,8 @@ from proxy.demo.sidecar import READY
 from proxy.exchange import Exchange
 from proxy.observe.metrics import Metrics
 from proxy.observe.observer import Observer
-from tests.e2e.sidecar import environment
+from tests.benchmarks import builds
+from tests.benchmarks.builds import Build, BuildError
 
 SECONDS = 3
 CONNECTIONS = 32
@@ -109,25 +113,45 @@ async def round_of(url: str, process: psutil.Process, script: Path) -> Figure:
     return Figure(int(count) / float(seconds), int(count) / cpu_s)
 
 
-async def compare(folder: Path, rounds: int) -> None:
-    """Let both sidecars take turns under each load."""
+class Running(NamedTuple):
+    """A sidecar's process, and where it listens."""
+
+    process: asyncio.subprocess.Process
+    url: str
+    admin: str
+
+
+async def compare(build: Build, folder: Path, rounds: int) -> None:
+    """Let both sidecars of a build take turns under each load."""
     loop = asyncio.get_running_loop()
     upstream = await loop.create_server(Upstream, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{upstream.sockets[0].getsockname()[1]}"
     (folder / "backstay.toml").write_text(CONFIG)
-    kinds = {"watched": ("-m", "proxy", "run", "--config"), "unwatched": ("-m", "tests.benchmarks.observing", "serve")}
-    running = {kind: await _start(folder / kind, folder, url, command) for kind, command in kinds.items()}
+    kinds = {
+        "watched": (build.program("backstay"), "run", "--config"),
+        "unwatched": (build.program("python"), "-m", "tests.benchmarks.observing", "serve"),
+    }
+    running = {kind: await _start(build, folder, kind, url, command) for kind, command in kinds.items()}
     for load, text in LOADS.items():
         script = folder / f"{load}.lua"
         script.write_text(text)
         figures: dict[str, list[Figure]] = {kind: [] for kind in kinds}
         for _ in range(rounds):
-            for kind, (process, address) in running.items():
+            for kind, (process, address, _) in running.items():
                 figures[kind].append(await round_of(address, psutil.Process(process.pid), script))
-        show(load, figures)
-    for process, _ in running.values():
+        show(f"{build.name}: {load}", figures)
+    counted = [await _counts(sidecar.admin) for sidecar in running.values()]
+    for process, *_ in running.values():
         process.terminate()
         await process.wait()
+    if counted != [True, False]:
+        raise BuildError(f"{build.name}: the sidecars are not what they are called: counting is {counted}")
+
+
+async def _counts(admin: str) -> bool:
+    """Tell whether a sidecar's metrics have a request."""
+    async with aiohttp.ClientSession() as session, session.get(f"{admin}/metrics") as answer:
+        return "\nbackstay_requests_total{" in await answer.text()
 
 
 def show(load: str, figures: dict[str, list[Figure]]) -> None:
@@ -137,31 +161,41 @@ def show(load: str, figures: dict[str, list[Figure]]) -> None:
         print(f"{load}, {field}: watched {on:,.0f}, unwatched {off:,.0f}, ratio {on / off:.3f}", flush=True)
 
 
-async def _start(
-    own: Path, folder: Path, upstream: str, command: tuple[str, ...]
-) -> tuple[asyncio.subprocess.Process, str]:
+async def _start(build: Build, folder: Path, kind: str, upstream: str, command: tuple[str, ...]) -> Running:
+    own = folder / kind
     await asyncio.to_thread(own.mkdir)
     settings = {
         "listen__address": "127.0.0.1:0", "admin__address": "127.0.0.1:0", "listen__drain_delay": "0s",
         "upstreams__sessions__url": upstream, "audit__path": "/dev/null",
     }  # fmt: skip
     process = await asyncio.create_subprocess_exec(
-        sys.executable, *command, str(folder / "backstay.toml"), cwd=own, env=environment(**settings),
+        *command, str(folder / "backstay.toml"), cwd=own, env=build.environment(**settings),
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     assert process.stdout is not None
     ready = READY.search((await process.stdout.readline()).decode())
     assert ready is not None
-    return process, ready[1]
+    return Running(process, ready[1], ready[2])
 
 
-def main(what: str = "5", config: str = "") -> None:
+def main() -> int:
     """Compare for so many rounds; `serve FILE` runs the one that counts nothing."""
-    if what == "serve":
-        serve_unwatched(config)
-    with TemporaryDirectory() as folder:
-        uvloop.run(compare(Path(folder), int(what)))
+    if sys.argv[1:2] == ["serve"]:
+        serve_unwatched(sys.argv[2])
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.observing", description=__doc__)
+    parser.add_argument("rounds", nargs="?", type=int, default=5)
+    builds.add_option(parser)
+    options = parser.parse_args()
+    with TemporaryDirectory(prefix="backstay-bench-") as folder:
+        try:
+            for build in builds.make(options.builds, Path(folder)):
+                with TemporaryDirectory(dir=folder) as own:
+                    uvloop.run(compare(build, Path(own), options.rounds))
+        except BuildError as error:
+            print(f"benchmarks: {error}", file=sys.stderr)
+            return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    sys.exit(main())

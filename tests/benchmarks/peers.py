@@ -13,12 +13,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.benchmarks.builds import Build
 from tests.benchmarks.machine import found
 from tests.benchmarks.running import Program
 from tests.e2e.sidecar import EXAMPLE, environment
 
 CONFIGS = Path(__file__).parent / "configs"
-OURS = "Backstay"
 IDLE_UPSTREAM = 1024  # connections to the backend that each keeps for later; everybody the same
 
 
@@ -116,9 +116,9 @@ def node_path() -> dict[str, str]:
     return {"NODE_PATH": subprocess.check_output((npm, "root", "-g"), text=True).strip()}
 
 
-def sidecar(place: Place) -> dict[str, str]:
+def sidecar(build: Build, place: Place) -> dict[str, str]:
     """Return the settings that the example's file leaves to the place."""
-    return environment(
+    return build.environment(
         listen__address=f"127.0.0.1:{place.port}",
         listen__drain_delay="0s",
         admin__address="127.0.0.1:0",
@@ -131,15 +131,16 @@ def sidecar(place: Place) -> dict[str, str]:
     )
 
 
-def backstay(name: str = OURS, routes: int = 0) -> Peer:
-    """Return the sidecar with the example's configuration, or with so many routes of which only the last is used."""
+def backstay(build: Build, case: str = "", routes: int = 0) -> Peer:
+    """Return a build with the example's configuration, or with so many routes of which only the last is used."""
     config = "@FOLDER@/backstay.toml"
 
     def prepare(place: Place) -> dict[str, str]:
         (place.folder / "backstay.toml").write_text(routed(routes) if routes else EXAMPLE.read_text())
-        return sidecar(place)
+        return sidecar(build, place)
 
-    return Ours(name, sys.executable, f"-m proxy run --config {config}", "backstay", environment=prepare)
+    name = f"{build.name}, {case}" if case else build.name
+    return Peer(name, build.program("backstay"), f"run --config {config}", "--version", environment=prepare)
 
 
 def routed(count: int) -> str:
@@ -158,7 +159,6 @@ def routed(count: int) -> str:
 
 
 PEERS: tuple[Peer, ...] = (
-    backstay(),
     Peer("nginx", "nginx", "-p @FOLDER@ -e @FOLDER@/error.log -c @FOLDER@/nginx.conf", "-v", "nginx.conf"),
     Peer("HAProxy", "haproxy", "-f @FOLDER@/haproxy.cfg", "-v", "haproxy.cfg"),
     Peer(

@@ -151,6 +151,7 @@ class Plane:
     """A real sidecar, as `backstay run` makes it, whose upstream is a stub."""
 
     def __init__(self, folder: Path) -> None:
+        asyncio.get_running_loop().set_exception_handler(_give_up)
         config = folder / "backstay.toml"
         config.write_text(CONFIG, encoding="utf-8")
         self.sidecar = Sidecar(load(config, {"audit.path": str(folder / "audit.jsonl")}, {}))
@@ -171,6 +172,13 @@ class Plane:
 
     def _errand(self, request: Request, client: parts.Client) -> Exchange:
         return cast(Exchange, Errand(request, client, self._route, self._upstream))
+
+
+def _give_up(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """End a measurement in which something failed: its answer would never come."""
+    loop.default_exception_handler(context)
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
 
 
 class Errand:

@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.figures import Figure, Results
-from tests.benchmarks.peers import OURS
-from tests.benchmarks.report import number
+from tests.benchmarks.report import is_ours, number
 
 INK = "#7d8590"  # the one grey that is far enough from both white and black
 OTHERS = "#8b949e"
@@ -49,7 +48,7 @@ def _panel(axes: Any, figure: Figure, names: list[str]) -> None:
     """Draw one quantity: a dot for each median, a line for its range."""
     spreads = {name: spread for name in names if (spread := figure.spread(name)) and spread.middle > 0}
     for place, (name, (middle, least, most)) in enumerate(reversed(spreads.items())):
-        colour = MINE if name == OURS else OTHERS
+        colour = MINE if is_ours(name) else OTHERS
         axes.plot([max(least, middle / 100), most], [place, place], color=colour, linewidth=2, solid_capstyle="round")
         axes.plot([middle], [place], "o", color=colour, markersize=7)
         axes.annotate(number(middle), (most, place), (8, 0), textcoords="offset points", va="center", color=INK)

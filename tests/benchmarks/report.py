@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
+from tests.benchmarks.builds import OURS
 from tests.benchmarks.figures import Figure, Results, Spread, bounded_by_load
-from tests.benchmarks.peers import OURS
 from tests.benchmarks.stage import DIRECT
 
 COLUMNS = {  # the table's heads
@@ -18,11 +18,9 @@ COMPARED = ("throughput", "p99", "cpu", "added_p50", "added_p99", "many", "many_
 def render(results: Results, *, detailed: bool) -> str:
     """Return the report; in detail, with every figure's range."""
     shown = {key: head for key, head in COLUMNS.items() if key in results.figures}
-    ratios = _ratios(results)
     parts = [
         table(["median", *shown.values()], _medians(results, list(shown))),
-        f"{OURS} divided by each, round by round: the median (and the range)" if ratios else "",
-        table(["", *(shown[key] for key in COMPARED if key in shown)], ratios),
+        *(part for build in _builds(results) for part in _compared(results, build, shown)),
         table(["", "GET/s", "CPU, µs a request", "MiB"], _scale(results)),
         table(["quantity", "", "median", "least", "most", "unit"], _details(results)) if detailed else "",
         "\n".join(f"* {remark}" for remark in remarks(results)),
@@ -87,23 +85,41 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _names(results: Results) -> list[str]:
     """Return who was measured: the direct path, then everybody in the order of the versions."""
-    return [DIRECT, *(name for name in results.versions if not name.startswith(f"{OURS},"))]
+    return [DIRECT, *results.versions]
+
+
+def _builds(results: Results) -> list[str]:
+    """Return our own builds among them."""
+    return [name for name in results.versions if is_ours(name)]
+
+
+def is_ours(name: str) -> bool:
+    """Tell whether a row is one of our own builds."""
+    return name.partition(",")[0] == OURS
 
 
 def _medians(results: Results, keys: list[str]) -> list[list[str]]:
     rows = []
     for name in _names(results):
         middles = [results.figures[key].middle(name) for key in keys]
-        title = f"**{name}**" if name == OURS else name
+        title = f"**{name}**" if is_ours(name) else name
         if any(middle is not None for middle in middles):
             rows.append([title, *("-" if middle is None else number(middle) for middle in middles)])
     return rows
 
 
-def _ratios(results: Results) -> list[list[str]]:
+def _compared(results: Results, build: str, shown: dict[str, str]) -> list[str]:
+    """Return the sentence and the table that hold one of our builds against everybody else."""
+    rows = _ratios(results, build)
+    head = ["", *(shown[key] for key in COMPARED if key in shown)]
+    sentence = f"{build}, divided by each, round by round: the median (and the range)"
+    return [sentence, table(head, rows)] if rows else []
+
+
+def _ratios(results: Results, build: str) -> list[list[str]]:
     figures = [results.figures[key] for key in COMPARED if key in results.figures]
-    others = [name for name in _names(results) if name != OURS]
-    rows = [[name, *(ranged(figure.ratio(OURS, name)) for figure in figures)] for name in others]
+    others = [name for name in _names(results) if name != build]
+    rows = [[name, *(ranged(figure.ratio(build, name)) for figure in figures)] for name in others]
     return [row for row in rows if set(row[1:]) != {"-"} and figures]
 
 

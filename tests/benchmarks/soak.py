@@ -16,7 +16,7 @@ def soak(stage: Stage, minutes: float) -> bool:
     """Load it, print memory as it goes, and tell whether it was flat."""
     memory: list[float] = []
     requests = 0
-    with stage.playing([backstay()]) as (_, sidecar):
+    with stage.playing([backstay(stage.builds[0])]) as (_, sidecar):
         until = perf_counter() + minutes * 60
         while perf_counter() < until or len(memory) < 20:
             got = stage.load.wrk(sidecar, SLICE_S)
@@ -30,5 +30,6 @@ def soak(stage: Stage, minutes: float) -> bool:
     first, last = median(kept[:share]), median(kept[-share:])
     growth = last / first - 1
     verdict = "flat" if growth <= FLAT else f"NOT flat: more than {FLAT:.0%}"
-    print(f"memory after {requests:,} requests: from {first:.1f} to {last:.1f} MiB, {growth:+.1%}: {verdict}")
+    told = f"from {first:.1f} to {last:.1f} MiB, {growth:+.1%}: {verdict}"
+    print(f"{stage.builds[0].name}: memory after {requests:,} requests: {told}")
     return growth <= FLAT

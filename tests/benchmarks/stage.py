@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from tests.benchmarks.builds import Build
 from tests.benchmarks.figures import Results
 from tests.benchmarks.load import Load
 from tests.benchmarks.machine import Cores
@@ -21,9 +22,19 @@ class Stage:
     """Starts and ends what a measurement needs."""
 
     def __init__(
-        self, folder: Path, cores: Cores, files: int, *, rounds: int, seconds: float, guests: int, results: Results
+        self,
+        folder: Path,
+        cores: Cores,
+        builds: Sequence[Build],
+        *,
+        files: int,
+        rounds: int,
+        seconds: float,
+        guests: int,
+        results: Results,
     ) -> None:
         self.load = Load(cores.load)
+        self.builds = builds
         self.rounds = rounds
         self.seconds = seconds  # of one turn
         self.guests = guests  # idle connections

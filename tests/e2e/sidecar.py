@@ -4,7 +4,7 @@ import asyncio
 import os
 import re
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -148,7 +148,7 @@ class Child:
 
 @asynccontextmanager
 async def sidecar(
-    folder: Path, upstream: str, config: Path | str | None = None, **settings: str
+    folder: Path, upstream: str, config: Path | str | None = None, command: Sequence[str] = COMMAND, **settings: str
 ) -> AsyncIterator[Child]:
     """Run a sidecar on free ports; it must end without a traceback. `config` is a file, or the text of one."""
     arguments = ["run"]
@@ -164,7 +164,7 @@ async def sidecar(
     with (folder / "stderr.log").open("wb") as said:
         given = environment(**PATIENT | ours | settings)
         process = await asyncio.create_subprocess_exec(
-            *COMMAND, *arguments, cwd=folder, env=given,
+            *command, *arguments, cwd=folder, env=given,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=said,
         )  # fmt: skip
     try:

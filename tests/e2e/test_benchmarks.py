@@ -107,14 +107,14 @@ async def test_the_command_measures_reports_and_leaves_nothing(tmp_path: Path) -
     """Beside one peer, as quickly as can be; a report and every round are written."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.benchmarks", "--quick", "--only", "start-up", "throughput", "latency"),
-        *("--peers", "naive aiohttp", "--report", "report.md", "--save", "rounds.json"),
+        *("--builds", "plain", "--peers", "naive aiohttp", "--report", "report.md", "--save", "rounds.json"),
         cwd=tmp_path, env=environment(TMPDIR=str(tmp_path)), stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     said = (await process.communicate())[0].decode()
     assert process.returncode == 0, said
     report = await asyncio.to_thread((tmp_path / "report.md").read_text)
-    assert "| **Backstay**" in report
+    assert "| **Backstay, plain**" in report
     assert "| naive aiohttp" in report
     rounds = orjson.loads(await asyncio.to_thread((tmp_path / "rounds.json").read_bytes))
-    assert rounds["figures"]["throughput"]["rounds"]["Backstay"][0] > 0
+    assert rounds["figures"]["throughput"]["rounds"]["Backstay, plain"][0] > 0
     assert sorted(os.listdir(tmp_path)) == ["report.md", "rounds.json"]  # noqa: PTH208 - an async function may not

@@ -20,7 +20,7 @@ SLOW = tuple(  # so that all clients have come before the first is answered, on 
 
 async def test_backstay_keeps_every_promise(tmp_path: Path) -> None:
     """One call for all, the same status for all, nobody's answer for another."""
-    async with backend(SLOW) as scripted, backstay(tmp_path, scripted.url, "60s") as port:
+    async with backend(SLOW) as scripted, backstay(tmp_path, scripted.url, total_timeout="60s") as port:
         rows = await _rows(scripted, port)
     assert [what for row in rows for what in row.missed() if "behind" not in what] == []  # a small machine may be busy
     assert [row.calls for row in rows] == [1, 1, 1, 4, 1, 1, 2]

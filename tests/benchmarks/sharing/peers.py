@@ -10,11 +10,13 @@ import asyncio
 import getpass
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from proxy.demo.sidecar import COMMAND
+from tests.benchmarks.builds import Build
 from tests.benchmarks.sharing.clients import CLOCK
 from tests.e2e.sidecar import sidecar
 from tests.ports import reserved_port
@@ -70,12 +72,24 @@ Start = Callable[[Path, str], AbstractAsyncContextManager[int]]
 
 
 @asynccontextmanager
-async def backstay(folder: Path, upstream: str, total_timeout: str = "2s") -> AsyncIterator[int]:
+async def backstay(
+    folder: Path, upstream: str, command: Sequence[str] = COMMAND, total_timeout: str = "2s", **variables: str
+) -> AsyncIterator[int]:
     """Run the sidecar: safe requests shared by default, creates by their subject."""
-    async with sidecar(folder, upstream, BACKSTAY, defaults__total_timeout=total_timeout) as child:
+    running = sidecar(folder, upstream, BACKSTAY, command, defaults__total_timeout=total_timeout, **variables)
+    async with running as child:
         port = urlsplit(child.url).port
         assert port is not None
         yield port
+
+
+def built(build: Build) -> Start:
+    """Return what runs a build of the sidecar."""
+
+    def start(folder: Path, upstream: str) -> AbstractAsyncContextManager[int]:
+        return backstay(folder, upstream, (build.program("backstay"),), **build.path())
+
+    return start
 
 
 @asynccontextmanager

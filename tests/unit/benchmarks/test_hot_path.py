@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from proxy.build import COMPILED
 from tests.benchmarks.hot_path import best_us, count_calls, lanes
 from tests.benchmarks.plane import LOADS, Plane
 
@@ -24,6 +25,6 @@ def test_every_lane_is_timed_and_its_calls_are_counted(kind: str, tmp_path: Path
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         costs, rooms = runner.run(measured())
-    assert costs.keys() == {"whole", "wire", "bare"}
+    assert costs.keys() == {"whole", "bare"} | (set() if COMPILED else {"wire"})
     assert min(costs.values()) > 0
-    assert {"wire", "policy", "audit", "observe", "page"} <= rooms.keys()
+    assert COMPILED or {"wire", "policy", "audit", "observe", "page"} <= rooms.keys()
