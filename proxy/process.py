@@ -42,7 +42,8 @@ class Process:
     draining.
     """
 
-    def __init__(self, sidecar: Sidecar, load_again: Callable[[], Settings]) -> None:
+    def __init__(self, sidecar: Sidecar, load_again: Callable[[], Settings], few_files: str | None = None) -> None:
+        """Take what to run, what SIGHUP reads, and what there is to say of too few open files."""
         self.handlers: Mapping[int, Callable[[], None]] = {
             signal.SIGTERM: self._stop,
             signal.SIGINT: self._hurry,
@@ -50,6 +51,7 @@ class Process:
         }
         self._sidecar = sidecar
         self._load_again = load_again
+        self._few_files = few_files
         self._stage = Stage.STARTING
         self._reload_wanted = False
         self._task: asyncio.Task[object] | None = None
@@ -83,6 +85,9 @@ class Process:
         sidecar, self._stage = self._sidecar, Stage.SERVING
         print(f"backstay ready: proxy {sidecar.url} admin {sidecar.admin_url}", flush=True)  # noqa: T201 - the contract's line
         log.info("ready", proxy=sidecar.url, admin=sidecar.admin_url)
+        sidecar.audit.tell_agreement()
+        if self._few_files is not None:
+            log.warning("few_open_files", detail=self._few_files)
         if self._reload_wanted:
             self._reload()
 
@@ -122,21 +127,14 @@ def serve(
     `lines_dropped` returns how many lines of the log were lost, for the metric.
     """
     configure(settings.log.level, settings.log.format)
-    _open_files(settings)
     return uvloop.run(_attached(settings, load_again, signals, lines_dropped))
-
-
-def _open_files(settings: Settings) -> None:
-    """Have as many open files as this process may, and say where that is too few for the connections it takes."""
-    detail = too_few(raise_limit(), settings.listen.max_connections)
-    if detail is not None:
-        log.warning("few_open_files", detail=detail)
 
 
 async def _attached(
     settings: Settings, load_again: Callable[[], Settings], signals: ProcessSignals, lines_dropped: Callable[[], int]
 ) -> int:
-    process = Process(Sidecar(settings, lines_dropped=lines_dropped), load_again)
+    few_files = too_few(raise_limit(), settings.listen.max_connections)
+    process = Process(Sidecar(settings, lines_dropped=lines_dropped), load_again, few_files)
     signals.attach(asyncio.get_running_loop(), process.handlers)
     try:
         return await process.run()

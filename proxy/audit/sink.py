@@ -76,6 +76,7 @@ class AuditLog:
         self._on_write = on_write
         self._writer = Writer(self._output, clock, self._rules.fsync_s, self._hooks())
         self._chain = Chain()
+        self._agreement: Agreement | None = None  # what the last checkpoint says of the trail that was found
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.Handle | None = None
         self._waiting: deque[bytes] = deque()
@@ -122,7 +123,7 @@ class AuditLog:
     async def start(self) -> None:
         """Open the trail, recover its end and begin writing; raises StartError with one line for a person."""
         recovered = await in_daemon_thread(self._output.open)
-        agreement = await in_daemon_thread(partial(self._resumed, recovered.last))
+        self._agreement = await in_daemon_thread(partial(self._resumed, recovered.last))
         self._chain = Chain(recovered.last.hash, recovered.last.seq)
         self._loop = asyncio.get_running_loop()
         self._limit = self._rules.queue_limit
@@ -132,8 +133,8 @@ class AuditLog:
         if recovered.torn_bytes:
             log.warning("audit_torn_line_set_aside", output=repr(self._output), bytes=recovered.torn_bytes)
             self._submit_torn(recovered.torn_bytes)
-        if agreement is not None:
-            self._tell_agreement(agreement)
+        if self._agreement is not None and self._agreement.agrees is False:
+            self.note({"ts": self._now(), NOTE: "checkpoint", "agrees": False, "detail": self._agreement.detail})
 
     def _submit_torn(self, size: int) -> None:
         line = self._chain.torn(self._now(), size)
@@ -149,12 +150,11 @@ class AuditLog:
         except TrailError as error:
             return Agreement(None, str(error))
 
-    def _tell_agreement(self, agreement: Agreement) -> None:
-        """Log what the last checkpoint says of the trail; what it contradicts stands in the trail as well."""
-        tell = log.error if agreement.agrees is False else log.info
-        tell("audit_trail_against_checkpoint", agrees=agreement.agrees, detail=agreement.detail)
-        if agreement.agrees is False:
-            self.note({"ts": self._now(), NOTE: "checkpoint", "agrees": False, "detail": agreement.detail})
+    def tell_agreement(self) -> None:
+        """Log what the last checkpoint said of the trail at the start; what it contradicts stands in the trail too."""
+        if self._agreement is not None:
+            tell = log.error if self._agreement.agrees is False else log.info
+            tell("audit_trail_against_checkpoint", agrees=self._agreement.agrees, detail=self._agreement.detail)
 
     def append(self, fields: dict[str, object]) -> None:
         """Take a record; one that cannot be written as JSON is lost, and counted."""

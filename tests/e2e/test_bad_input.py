@@ -66,7 +66,7 @@ async def test_a_malformed_request_is_refused_and_its_connection_closed(
 
 
 OTHERS = {
-    501: request("BREW", "/"),
+    501: b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n",
     505: b"GET / HTTP/2.0\r\nHost: a\r\n\r\n",
     414: request("GET", "/" + "x" * 20_000),
     431: request("GET", "/", X_Long="x" * 70_000),
@@ -76,7 +76,7 @@ OTHERS = {
 
 @pytest.mark.parametrize(("status", "sent"), OTHERS.items(), ids=map(str, OTHERS))
 async def test_what_is_too_much_or_unknown_has_a_status_of_its_own(child: Child, status: int, sent: bytes) -> None:
-    """Unknown methods, versions and expectations, and oversized heads, are refused by name, and the connection ends."""
+    """CONNECT, unknown versions and expectations, and oversized heads, are refused by name, and the connection ends."""
     async with await Client.connect(child.url) as client:
         client.send(sent)
         refused = await client.answer()
