@@ -1,7 +1,8 @@
 """With BACKSTAY_COMPILE=1, a wheel whose hot path is machine code; without it, pyproject.toml says everything.
 
 The source stays pure Python, and so does an editable install. In a compiled wheel both stand side by side, and Python
-prefers what is compiled.
+prefers what is compiled. A name of a module that a request looks up is `Final`: compiled code then reads a C variable
+instead of the module's dictionary.
 """
 
 import os

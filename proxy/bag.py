@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from typing import Final
 
 from proxy.eager import EagerTask
 from proxy.errors import Problem, Reason
@@ -23,11 +24,11 @@ from proxy.policy.summary import GOOD
 from proxy.policy.trace_context import Parent
 from proxy.policy.tracing import Span
 
-LOST = Result(Failure(Reason.INTERNAL, sent=True))  # what followers get if their leader's task dies of a bug
-LEFT = Result(Failure(Reason.CANCELLED, sent=True))
+LOST: Final = Result(Failure(Reason.INTERNAL, sent=True))  # what followers get if their leader's task dies of a bug
+LEFT: Final = Result(Failure(Reason.CANCELLED, sent=True))
 OUT_OF_TIME = Result(Failure(Reason.RESPONSE_TIMEOUT, sent=True))
-NOBODY = Identity(b"", b"")
-_UNNAMED = Correlation("")
+NOBODY: Final = Identity(b"", b"")
+_UNNAMED: Final = Correlation("")
 
 
 class Bag:

@@ -7,11 +7,11 @@ then picked up three times, each time long out of the processor's cache; here ea
 import asyncio
 from asyncio.tasks import _enter_task, _leave_task  # documented for other implementations of tasks
 from collections.abc import Coroutine, Iterator
-from typing import Any
+from typing import Any, Final
 
 from proxy.answer import Answer
 
-_ENDED = object()
+_ENDED: Final = object()
 
 
 class EagerTask:

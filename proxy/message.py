@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from proxy.errors import Reason
 from proxy.fields import Fields, Lines
 
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 section 9.2.1
-BODILESS = frozenset({204, 304})  # statuses whose message ends with its head (RFC 9112 section 6.3)
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 section 9.2.1
+BODILESS: Final = frozenset({204, 304})  # statuses whose message ends with its head (RFC 9112 section 6.3)
 NO_CONTENT = BODILESS | {205}  # statuses without content; a 205 is framed like any other (RFC 9110 section 15.3.6)
 IDEMPOTENT_METHODS = SAFE_METHODS | {"PUT", "DELETE"}  # RFC 9110 section 9.2.2
 

@@ -7,15 +7,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from proxy.errors import StartError
 from proxy.fields import Fields
 
-MAX_TEXT = 512  # characters of any field that a client can choose
-MAX_VALUE = 256  # characters of one query value or header field
-_SUSPECT = re.compile("[;@%A-Z]|[^/]{40}|gh[pousr]_|sk_|xox")  # a path without any of these has no secret known here
-_ENCODED_QUERY = re.compile("%3[Ff].*", re.DOTALL)
+MAX_TEXT: Final = 512  # characters of any field that a client can choose
+MAX_VALUE: Final = 256  # characters of one query value or header field
+_UNSUSPECTED: Final = re.compile(r"(?:/(?!gh|sk|xox|glpat-)[a-z0-9_.~\-]{0,39}+)*+")  # a path without a known secret
+_ENCODED_QUERY: Final = re.compile("%3[Ff].*", re.DOTALL)
 _COLON = re.compile(":|%3[Aa]")
 _TOKEN = re.compile(r"[A-Za-z0-9_\-.~+=%]+")
 _HEX = re.compile("[0-9a-f]+")
@@ -46,7 +46,7 @@ class Redaction:
         (`;jsessionid=`), user and password before "@", and segments that look like a token.
         """
         text = path.decode("latin-1")
-        if _SUSPECT.search(text) is not None:
+        if _UNSUSPECTED.fullmatch(text) is None:
             segments = _ENCODED_QUERY.sub("%3F*", text, 1).split("/", MAX_TEXT)
             text = "/".join(_fitting(map(self._segment, segments)))
         if query:

@@ -2,13 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, Exemplar, HistogramMetricFamily
 
 Key = tuple[str | int, ...]
 Row = tuple[str, float] | tuple[str, float, Exemplar]
 
-BOUNDS_S: Sequence[float] = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+BOUNDS_S: Final[Sequence[float]] = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """1-2-5 steps: among them the seed document's 200 ms, 500 ms, 1 s and 2 s, so that a target is an exact bucket."""
 
 

@@ -1,13 +1,14 @@
 """One upstream call and why it was, or was not, the last."""
 
 from enum import Enum
+from typing import Final
 
 from proxy.errors import Reason
 from proxy.message import Failure, Outcome, Response, answer_in
 from proxy.policy.classify import Verdict, classify, label
 from proxy.policy.routing import Route
 
-_UNFINISHED = Failure(Reason.CANCELLED, sent=True)  # what is cut off in mid-call is taken as sent
+_UNFINISHED: Final = Failure(Reason.CANCELLED, sent=True)  # what is cut off in mid-call is taken as sent
 
 
 class Attempt:

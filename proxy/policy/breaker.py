@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from math import inf
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from proxy.chance import Chance
 from proxy.policy.classify import FAILURES, Verdict
@@ -56,8 +56,9 @@ class Refused(NamedTuple):
     retry_after_s: float
 
 
-_CLOSED, _FORCED_OPEN = State.CLOSED, Mode.FORCED_OPEN
-_NEUTRAL = frozenset({Verdict.RATE_LIMITED, Verdict.REFUSED, Verdict.CANCELLED})
+_CLOSED: Final = State.CLOSED
+_FORCED_OPEN: Final = Mode.FORCED_OPEN
+_NEUTRAL: Final = frozenset({Verdict.RATE_LIMITED, Verdict.REFUSED, Verdict.CANCELLED})
 
 
 class CircuitBreaker:

@@ -173,7 +173,7 @@ _NOWHERE = b"\n"
 _OFTEN_LISTED = frozenset({b"keep-alive", b"Keep-Alive", b"close"})  # as browsers and proxies send it: no field
 _LONGEST_KEY: Final = 1024  # bytes; a digest costs a microsecond
 _ALWAYS_SENT = (b"authorization", b"cookie")  # whatever Connection lists
-_SUBJECT = Coalesce.SUBJECT
+_SUBJECT: Final = Coalesce.SUBJECT
 _MOST_OWNERS = 16
 
 

@@ -1,6 +1,6 @@
 """Whether to ask again, and when. This file decides and says why; it never waits."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from proxy.chance import Chance
 from proxy.errors import Reason
@@ -28,8 +28,9 @@ class Stop(NamedTuple):
 
 Decision = Again | Stop
 
-DONE = Stop("answered")
-_OFF, _REPLAY = Idempotency.OFF, Idempotency.REPLAY
+DONE: Final = Stop("answered")
+_OFF: Final = Idempotency.OFF
+_REPLAY: Final = Idempotency.REPLAY
 
 
 class Ladder(NamedTuple):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 import orjson
@@ -230,7 +230,7 @@ class Subject:
         return f"<Subject {self.value!r}>" if self.missing is None else f"<Subject missing: {self.missing}>"
 
 
-NO_SUBJECT = Subject(None)
+NO_SUBJECT: Final = Subject(None)
 MOST_PARAMETERS = 256  # of a query that a subject is looked for in; 16 KiB of them would cost 4 ms
 
 

@@ -1,5 +1,7 @@
 """How an exchange ended, in one word that stands alike in the record and in the metric."""
 
+from typing import Final
+
 from proxy.message import Failure
 from proxy.policy.recovery import Result
 from proxy.words import Word
@@ -18,8 +20,8 @@ class Ending(Word):
     CANCELLED = "cancelled"  # the client left first
 
 
-_ANSWERED = Ending.ANSWERED
-GOOD = frozenset({Ending.ANSWERED, Ending.RECOVERED, Ending.REUSED})
+_ANSWERED: Final = Ending.ANSWERED
+GOOD: Final = frozenset({Ending.ANSWERED, Ending.RECOVERED, Ending.REUSED})
 """The client got what it asked for (S5: a recovered answer is a success)."""
 
 

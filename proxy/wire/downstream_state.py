@@ -33,7 +33,7 @@ HELD: Final = Reading.HELD
 PIPED: Final = Reading.TUNNEL
 OVER: Final = Reading.OVER
 
-READING_MOVES: dict[Reading, frozenset[Reading]] = {
+READING_MOVES: Final[dict[Reading, frozenset[Reading]]] = {
     HEAD: frozenset({BODY, HELD, PIPED, OVER}),
     BODY: frozenset({HEAD, OVER}),
     HELD: frozenset({HEAD, PIPED, OVER}),
@@ -48,7 +48,7 @@ TUNNEL: Final = Answering.TUNNEL
 LINGERING: Final = Answering.LINGERING
 CLOSED: Final = Answering.CLOSED
 
-ANSWERING_MOVES: dict[Answering, frozenset[Answering]] = {
+ANSWERING_MOVES: Final[dict[Answering, frozenset[Answering]]] = {
     FREE: frozenset({RUNNING, LINGERING, CLOSED}),
     RUNNING: frozenset({FREE, STARTED, TUNNEL, CLOSED}),
     STARTED: frozenset({FREE, CLOSED}),

@@ -5,6 +5,7 @@ Keep-alive peers repeat their heads: each connection has a reader that caches it
 
 import re
 from dataclasses import dataclass
+from typing import Final
 
 from proxy.authority import names_host
 from proxy.errors import BadAnswer, MalformedLines, Refusal, TooManyLines
@@ -17,17 +18,17 @@ from proxy.wire.lines import read_lines
 WHOLE_LIMIT = 65_536  # bytes; a longer answer is relayed as it comes
 _MOST_ANSWER_FIELDS = 256  # Envoy takes 100, HAProxy 101; each costs as much as one of a request
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
-_TARGET = re.compile(rb"[!\"$-~]+")  # visible ASCII without the fragment's "#"
+_TARGET: Final = re.compile(rb"[!\"$-~]+")  # visible ASCII without the fragment's "#"
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t -~\x80-\xff]*))?")
 _CHUNKED_LINE = re.compile(rb"^transfer-encoding: *chunked *\r?$", re.IGNORECASE | re.MULTILINE)
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _TOKEN_START = frozenset(_TOKEN)
 _UPGRADE_FIELDS = (b"upgrade", b"http2-settings")
-_VERSIONS = {b"HTTP/1.%d" % minor: min(minor, 1) for minor in range(10)}  # RFC 9110 section 2.5: a later 1.x is as 1.1
+_VERSIONS: Final = {b"HTTP/1.%d" % minor: min(minor, 1) for minor in range(10)}  # a later 1.x is as 1.1 (RFC 9110, 2.5)
 _KNOWN_METHODS = b"""ACL BIND CHECKOUT CONNECT COPY DELETE GET HEAD LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL
     MOVE NOTIFY OPTIONS PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH SOURCE SUBSCRIBE TRACE UNBIND
     UNLINK UNLOCK UNSUBSCRIBE"""
-_METHODS = {name: name.decode() for name in _KNOWN_METHODS.split()}
+_METHODS: Final = {name: name.decode() for name in _KNOWN_METHODS.split()}
 _OWN = HOP_BY_HOP | {b"x-correlation-id"}
 _OWN_NO_LENGTH = _OWN | {b"content-length"}  # RFC 9110 section 8.6: never on 1xx and 204
 _METHOD_LIMIT = 64  # bytes; the longest registered one has 17

@@ -1,7 +1,7 @@
 """The reading half of a downstream connection: requests, read ahead within bounds, and their bodies."""
 
 from collections import deque
-from typing import cast
+from typing import Final, cast
 
 from proxy.errors import Refusal
 from proxy.exchange import Exchange
@@ -16,7 +16,7 @@ from proxy.wire.state import moved
 
 MAX_PIPELINED = 64
 READ_AHEAD = 65_536  # bytes of heads; what is read beyond that waits unread
-HELD_LIMIT = 65_536  # bytes that wait for an answer that may change the protocol, or for the end of a turn (W8)
+HELD_LIMIT: Final = 65_536  # bytes that wait for an answer that may change the protocol, or for the end of a turn (W8)
 
 
 class Inlet(Outlet):

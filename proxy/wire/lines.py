@@ -5,23 +5,24 @@ checks and lowers it at once. llhttp costs the same and is stricter nowhere: it 
 """
 
 import re
+from typing import Final
 
 from proxy.errors import MalformedLines, TooManyLines
 from proxy.fields import Fields
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_VISIBLE = bytes({*range(32, 127), *range(128, 256), ord("\t")})  # what a value may hold
+_VISIBLE: Final = bytes({*range(32, 127), *range(128, 256), ord("\t")})  # what a value may hold
 _COMMON = b"""Accept Accept-Encoding Accept-Language Authorization Cache-Control Connection Content-Encoding
     Content-Length Content-Type Cookie Date ETag Host Idempotency-Key If-None-Match Keep-Alive Last-Modified Origin
     Referer Server Set-Cookie Transfer-Encoding User-Agent Vary X-Correlation-ID X-Forwarded-For X-Request-ID"""
-_lower = {name: name.lower() for spelt in _COMMON.split() for name in (spelt, spelt.lower())}  # valid names only
+_lower: Final = {name: name.lower() for spelt in _COMMON.split() for name in (spelt, spelt.lower())}  # valid names only
 _MEMORY = 4096  # names that are kept at the most; whoever sends more new ones only pays for his own
 _MEMORABLE = 64  # bytes of a name
 # Fields whose members somebody here looks at, one by one. In a block that is not long there cannot be many of them.
 _LISTS = frozenset(b"cache-control connection content-length expect transfer-encoding upgrade vary".split())
 _MOST_MEMBERS = 128
 _LONGEST_LIST = 8192  # bytes of its lines; Apache refuses a longer line of any field, and so does nginx
-_LONG_BLOCK = 4096  # bytes
+_LONG_BLOCK: Final = 4096  # bytes
 
 
 def _learn(name: bytes) -> bytes:

@@ -6,9 +6,9 @@ looked at, each would be long out of the processor's cache when its own comes.
 
 import asyncio
 from collections import deque
-from typing import Protocol
+from typing import Final, Protocol
 
-TAKEN_AT_ONCE = 32  # requests a turn
+TAKEN_AT_ONCE: Final = 32  # requests a turn
 
 
 class Guest(Protocol):

@@ -1,15 +1,19 @@
 """One request on a connection to a backend, and who waits for its answer."""
 
+from typing import Final
+
 from proxy.answer import Answer
 from proxy.errors import Reason
 from proxy.message import Failure, Outcome, Request, Stream
 from proxy.parts import Interim
 
-STALE = Failure(
+STALE: Final = Failure(
     Reason.CONNECTION_TERMINATED, sent=True, detail="a pooled connection was closed before it was used", telling=False
 )
-UNSENT = Failure(Reason.CONNECTION_TERMINATED, sent=False, detail="the connection ended before the request was written")
-READ_WITH_HEAD = 4096  # bytes of a body: no socket takes fewer at once, and a backend reads them with the head
+UNSENT: Final = Failure(
+    Reason.CONNECTION_TERMINATED, sent=False, detail="the connection ended before the request was written"
+)
+READ_WITH_HEAD: Final = 4096  # bytes of a body: no socket takes fewer at once, and a backend reads them with the head
 LATE = Failure(Reason.RESPONSE_TIMEOUT, sent=True)
 NOT_TAKEN = Failure(Reason.RESPONSE_TIMEOUT, sent=True, detail="the backend stopped reading the request's body")
 

@@ -28,7 +28,7 @@ READING: Final = UpstreamState.READING
 TUNNEL: Final = UpstreamState.TUNNEL
 CLOSED: Final = UpstreamState.CLOSED
 
-UPSTREAM_MOVES: dict[UpstreamState, frozenset[UpstreamState]] = {
+UPSTREAM_MOVES: Final[dict[UpstreamState, frozenset[UpstreamState]]] = {
     IDLE: frozenset({ASKED, CLOSED}),
     ASKED: frozenset({SENDING, WAITING, CLOSED}),
     SENDING: frozenset({WAITING, EARLY, CLOSED}),
