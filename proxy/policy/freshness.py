@@ -5,74 +5,71 @@ write that is done, or whose outcome is unknown, makes kept answers old: one tha
 nothing, whoever sent it.
 """
 
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from hashlib import blake2b
 from math import inf
-from typing import Final, TypeVar
+from typing import Final
 
 from proxy.policy.bounded import Bounded, Holder
+from proxy.policy.latest import Latest
 
-K = TypeVar("K", str, bytes)
-_LONGEST_SUBJECT: Final = 64  # characters
 _OWNER_BYTES: Final = 128  # an owner's digest, its count and its place in a dict
+_PLACES: Final = 262_144  # of marks that make kept answers old: 4 MiB,
+_FEW_PLACES: Final = 16_384  # of marks that matter for as long as a request takes: 256 KiB,
+_MOST_ENDED: Final = 16_384  # and credentials that a backend did not know
 
-
-def _held_as(subject: str) -> str:
-    """Return what a subject is remembered by: a long one by its digest, for a client chooses how long it is."""
-    if len(subject) <= _LONGEST_SUBJECT:
-        return subject
-    return "\x7f" + blake2b(subject.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
+_BY_SUBJECT, _BY_OWNER, _SUBJECTLESS = "subject", "owner", "subjectless"
+Key = tuple[str, str | bytes]
 
 
 class Marks:
     """Remember, by the count of a `Seals`, what was marked when: a subject, or what an owner reads.
 
-    At most `limit` entries a map are remembered: what is forgotten counts as marked, so forgetting is never wrong.
+    The memory has a fixed size, and what shares its places with something that was marked counts as marked too. That
+    is never wrong, and it is about what is older than those marks only.
     """
 
-    __slots__ = ("_by_owner", "_by_subject", "_limit", "_subjectless", "forgotten")
+    __slots__ = ("_latest", "since_all")
 
-    def __init__(self, limit: int) -> None:
-        self.forgotten = 0
-        self._limit = limit
-        self._by_subject: OrderedDict[str, int] = OrderedDict()
-        self._by_owner: OrderedDict[bytes, int] = OrderedDict()
-        self._subjectless: OrderedDict[bytes, int] = OrderedDict()
+    def __init__(self, places: int) -> None:
+        self.since_all = 0  # everything was marked
+        self._latest = Latest(places)
 
     def put(self, mark: int, subject: str | None, owners: Iterable[bytes]) -> None:
         """Mark the subject's reads, whoever's, and its owners' without one; with no subject, all of theirs."""
-        if subject is None:
-            self.put_owners(mark, owners)
-            return
-        self.put_subject(mark, subject)
-        for owner in owners:
-            self._put(self._subjectless, owner, mark)
+        for key in _written(subject, owners):
+            self._latest.put(key, mark)
 
     def put_owners(self, mark: int, owners: Iterable[bytes]) -> None:
         """Mark all that they read."""
-        for owner in owners:
-            self._put(self._by_owner, owner, mark)
+        self.put(mark, None, owners)
 
     def put_subject(self, mark: int, subject: str) -> None:
         """Mark all that is read of the subject."""
-        self._put(self._by_subject, _held_as(subject), mark)
+        self.put(mark, subject, ())
 
     def since(self, stamp: int, subject: str | None, owners: Iterable[bytes]) -> bool:
         """Tell whether a read of the subject, by any of its owners, was marked after `stamp`."""
-        if stamp < self.forgotten or (subject is not None and stamp < self._by_subject.get(_held_as(subject), 0)):
+        if stamp < self.since_all:
             return True
-        for owner in owners:
-            if stamp < self._by_owner.get(owner, 0) or (subject is None and stamp < self._subjectless.get(owner, 0)):
-                return True
-        return False
+        return any(stamp < self._latest.of(key) for key in _read(subject, owners))
 
-    def _put(self, marks: OrderedDict[K, int], key: K, mark: int) -> None:
-        marks[key] = mark
-        marks.move_to_end(key)
-        if len(marks) > self._limit:
-            _, oldest = marks.popitem(last=False)
-            self.forgotten = max(self.forgotten, oldest)
+
+def _written(subject: str | None, owners: Iterable[bytes]) -> Iterator[Key]:
+    """Yield what a write is about."""
+    if subject is not None:
+        yield _BY_SUBJECT, subject
+    for owner in owners:
+        yield (_BY_OWNER if subject is None else _SUBJECTLESS), owner
+
+
+def _read(subject: str | None, owners: Iterable[bytes]) -> Iterator[Key]:
+    """Yield what concerns a read."""
+    if subject is not None:
+        yield _BY_SUBJECT, subject
+    for owner in owners:
+        yield _BY_OWNER, owner
+        if subject is None:
+            yield _SUBJECTLESS, owner
 
 
 class Seals:
@@ -86,11 +83,11 @@ class Seals:
 
     __slots__ = ("_begun", "_counter", "_done", "_ended", "doubts")
 
-    def __init__(self, limit: int = 65_536) -> None:
+    def __init__(self, places: int = _PLACES, most_ended: int = _MOST_ENDED) -> None:
         self._counter = 0
-        self._begun = Marks(limit)
-        self._done = Marks(limit)
-        self._ended: Bounded[bytes, int] = Bounded(limit, limit * _OWNER_BYTES)
+        self._begun = Marks(min(places, _FEW_PLACES))
+        self._done = Marks(places)
+        self._ended: Bounded[bytes, int] = Bounded(most_ended, most_ended * _OWNER_BYTES)
         self.doubts = Doubts()
 
     def stamp(self) -> int:
@@ -135,7 +132,7 @@ class Seals:
     def drop_all(self) -> None:
         """Make old all that was read (writes may have gone unheard)."""
         self._counter += 1
-        self._done.forgotten = self._counter
+        self._done.since_all = self._counter
 
     def fresh(self, stamp: int, subject: str | None, owners: Iterable[bytes]) -> bool:
         """Tell whether what was kept under `stamp` may still be read. `owners` is looked at only if need be."""
@@ -160,47 +157,22 @@ class Seals:
 
 
 class Doubts:
-    """Remember until when nothing is kept of what a write may still change: its outcome is unknown (C4).
+    """Remember until when nothing is kept of what a write may still change: its outcome is unknown.
 
-    As with seals: its subject, whoever's, and its owners' reads without one; with no subject, all of theirs. At most
-    `limit` entries are remembered: past that everything is in doubt for as long as the one that was forgotten.
+    As with seals: its subject, whoever's, and its owners' reads without one; with no subject, all of theirs. What
+    shares its places in memory with these is in doubt as well.
     """
 
-    __slots__ = ("_all_until", "_limit", "_until")
+    __slots__ = ("_latest",)
 
-    def __init__(self, limit: int = 4096) -> None:
-        self._limit = limit
-        self._all_until = 0.0
-        self._until: OrderedDict[tuple[str, str | bytes], float] = OrderedDict()
+    def __init__(self, places: int = _FEW_PLACES) -> None:
+        self._latest = Latest(places)
 
     def until(self, until: float, subject: str | None, owners: Iterable[bytes]) -> None:
         """Have nothing kept of it before `until`."""
-        if subject is None:
-            marks: list[tuple[str, str | bytes]] = [("owner", owner) for owner in owners]
-        else:
-            marks = [("subject", _held_as(subject)), *(("subjectless", owner) for owner in owners)]
-        for mark in marks:
-            self._until[mark] = max(until, self._until.get(mark, 0.0))
-            self._until.move_to_end(mark)
-        while len(self._until) > self._limit:
-            _, forgotten = self._until.popitem(last=False)
-            self._all_until = max(self._all_until, forgotten)
+        for key in _written(subject, owners):
+            self._latest.put(key, until)
 
     def about(self, subject: str | None, owners: Iterable[bytes], now: float) -> bool:
         """Tell whether nothing may be kept of it now."""
-        if now < self._all_until:
-            return True
-        if not self._until:
-            return False
-        marks = _read_as(subject, owners)
-        return any(now < self._until.get(mark, 0.0) for mark in marks)
-
-
-def _read_as(subject: str | None, owners: Iterable[bytes]) -> Iterator[tuple[str, str | bytes]]:
-    """Yield the marks that concern a read."""
-    if subject is not None:
-        yield "subject", _held_as(subject)
-    for owner in owners:
-        yield "owner", owner
-        if subject is None:
-            yield "subjectless", owner
+        return bool(self._latest) and any(now < self._latest.of(key) for key in _read(subject, owners))
