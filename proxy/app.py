@@ -82,7 +82,7 @@ class Sidecar:
         )  # fmt: skip
         self._parts = self._assembly.build(settings)
         self.gate = self._gate(settings)
-        self._memory = MemoryBudget(settings.listen.max_memory or budget_of(), self._shelf.shed)
+        self._memory = MemoryBudget(settings.listen.max_memory or budget_of(), self._shelf.shed, self.gate.relieve)
         self._tls = server_context(_tls_files(settings)) if settings.listen.tls_certificate else None
         self._listener = self._listener_of(settings)
         self._admin: AdminListener | None = None

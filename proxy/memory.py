@@ -9,6 +9,8 @@ import structlog
 
 SHARE = 0.9  # of a container's limit: the kernel kills beyond it, and cannot be asked for more
 AGAIN = 0.95  # of the budget; below it requests are taken again
+TIGHT = 0.75  # of the budget; beyond it connections may hold
+PART = 0.125  # of the budget together, and the heaviest have to give way
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _UNLIMITED = 1 << 60  # what cgroup v1 says of no limit is more
@@ -38,13 +40,23 @@ def budget_of(container: tuple[str, ...] = _CGROUPS) -> int | None:
 class MemoryBudget:
     """FREE --more than the budget is held--> FULL --less than 95 % of it is held--> FREE
 
-    In between `shed` lets go of what is kept only to be quick, and freed memory is given back to the system.
+    In between `shed` lets go of what is kept only to be quick, and freed memory is given back to the system. Before
+    that, beyond three quarters of the budget, `relieve` is called with the bytes that connections may hold together; it
+    tells whether any had to give way.
     """
 
-    def __init__(self, budget: int | None, shed: Callable[[], None], held: Callable[[], int] = resident) -> None:
+    def __init__(
+        self,
+        budget: int | None,
+        shed: Callable[[], None],
+        relieve: Callable[[int], bool] = lambda most: False,
+        held: Callable[[], int] = resident,
+    ) -> None:
         self._budget = budget
         self._shed = shed
+        self._relieve = relieve
         self._held = held
+        self._relieved = False
         self.full = False
 
     def look(self) -> bool:
@@ -60,8 +72,9 @@ class MemoryBudget:
         elif self.full and held < AGAIN * self._budget:
             self.full = False
             log.info("memory_free", held=held, budget=self._budget)
-        if self.full:
+        if self.full or self._relieved:
             _give_back()
+        self._relieved = held > TIGHT * self._budget and self._relieve(int(PART * self._budget))
         return self.full
 
 

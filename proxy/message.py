@@ -174,14 +174,14 @@ class Response(NamedTuple):
         return isinstance(self.body, bytes)
 
 
-_LINE_BYTES = 160  # what CPython adds to a field line: a tuple, two objects, and a place in a dict
+LINE_BYTES = 160  # what CPython adds to a field line: a tuple, two objects, and a place in a dict
 
 
 def held_bytes(response: Response) -> int:
     """Return how many bytes of memory a whole answer holds, about: its body and its field lines."""
     body = len(response.body) if isinstance(response.body, bytes) else 0
     lines = (*response.fields.lines, *response.trailers)
-    return body + sum([len(name) + len(value) + _LINE_BYTES for name, value in lines])
+    return body + sum([len(name) + len(value) + LINE_BYTES for name, value in lines])
 
 
 class Failure(NamedTuple):

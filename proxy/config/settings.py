@@ -95,7 +95,7 @@ class Store(Section):
     namespace: Label = "backstay"
     timeout: Timeout = 0.05
     max_entries: Count = 10_000
-    max_bytes: Size = 64 * 1024 * 1024
+    max_bytes: Size = 32 * 1024 * 1024
 
 
 class Log(Section):

@@ -12,7 +12,7 @@ class MemoryStore:
 
     up = True
 
-    def __init__(self, clock: Clock, max_entries: int = 10_000, max_bytes: int = 67_108_864) -> None:
+    def __init__(self, clock: Clock, max_entries: int = 10_000, max_bytes: int = 33_554_432) -> None:
         self._clock = clock
         self._bounds = max_entries, max_bytes
         self._kept: Bounded[bytes, Kept] = Bounded(max_entries, max_bytes)

@@ -19,7 +19,7 @@ from proxy.wire.downstream_state import (
     STARTED,
     TUNNEL,
 )
-from proxy.wire.gate import Gate, peer_of, whole_body
+from proxy.wire.gate import Gate, no_memory, peer_of, whole_body
 from proxy.wire.incoming import Incoming
 from proxy.wire.inlet import HELD_LIMIT, MAX_PIPELINED, Inlet
 from proxy.wire.streamed_answer import StreamedAnswer
@@ -269,6 +269,15 @@ class Downstream(Inlet):
         self._queue.clear()
         self._read_no_more()
         self._finish(linger=self._dropped)
+
+    def give_way(self) -> None:
+        """Let go of what it holds. A request whose turn has not come is refused; anything else is cut."""
+        if self._is_closing():
+            return
+        if self._is_idle() and self.reading is not OVER and not self._early:
+            self._refuse(no_memory())
+        else:
+            self.abort()
 
     def sweep(self, now: float) -> None:
         """End what has waited too long (W11): there is no timer but this coarse one."""

@@ -20,6 +20,7 @@ from proxy.policy.answers import own_answer
 from proxy.wire.bodies import framed
 from proxy.wire.forwarding import TrustedProxies
 from proxy.wire.heads import HeadLimits, encode_head
+from proxy.wire.pressure import Heavy, to_give_way
 from proxy.wire.rules import GateRules
 from proxy.wire.turns import Outgoing, Turns
 
@@ -27,9 +28,10 @@ SWEPT_AT_ONCE = 500  # connections, under 1 ms: then requests have their turn
 DRAIN_IDLE_S = 0.25  # a connection that was idle for less, when the drain ends, may be about to ask
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _CLOSE = (b"Connection", b"close")
+_NO_MEMORY = "the sidecar's memory budget is used up; try again shortly"
 
 
-class Connection(Protocol):
+class Connection(Heavy, Protocol):
     """A downstream connection, as the gate sees it."""
 
     def sweep(self, now: float) -> None:
@@ -38,6 +40,10 @@ class Connection(Protocol):
 
     def abort(self) -> None:
         """Drop the connection."""
+        ...
+
+    def give_way(self) -> None:
+        """Let go of what it holds: memory is scarce."""
         ...
 
 
@@ -79,7 +85,14 @@ class Gate:
         """Return why there is no memory for another request, or None where there is."""
         if not self.crowded:
             return None
-        return Refusal(503, "max_memory", "the sidecar's memory budget is used up; try again shortly")
+        return no_memory()
+
+    def relieve(self, most: int) -> bool:
+        """Have the heaviest connections give way until all hold at most `most` bytes together; tell whether any did."""
+        going = to_give_way(self.connections, most)
+        for connection in going:
+            connection.give_way()
+        return bool(going)
 
     def leave(self, connection: Connection) -> None:
         """Forget a closed connection."""
@@ -141,6 +154,11 @@ class Gate:
         if second != self._date[0]:
             self._date = (second, formatdate(second, usegmt=True).encode("ascii"))
         return self._date[1]
+
+
+def no_memory() -> Refusal:
+    """Return what is said to a request for which there is no memory."""
+    return Refusal(503, "max_memory", _NO_MEMORY)
 
 
 def _status_line(response: Response) -> bytes:

@@ -7,6 +7,7 @@ from proxy.exchange import Exchange
 from proxy.policy.retry import sent_once
 from proxy.wire.bodies import decoder
 from proxy.wire.crossing import trailers_that_cross
+from proxy.wire.gathered import Gathered
 from proxy.wire.relay import Relay
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -29,7 +30,7 @@ class Incoming:
         self._pace = pace
         self._begin = begin
         self._decoder = decoder(exchange.request.framing, length)
-        self._collected: list[bytes] = []
+        self._collected = Gathered()
         self._size = 0
         self._check_size(length)
         self.owes_continue = b"expect" in exchange.request.fields and not self.done
@@ -46,6 +47,11 @@ class Incoming:
     def done(self) -> bool:
         """Tell whether the body's last byte is here."""
         return self._decoder.done
+
+    @property
+    def held(self) -> int:
+        """Return the bytes that are here of what was not passed on."""
+        return self._collected.size if self.upload is None else self.upload.held
 
     @property
     def wanted(self) -> bool:
@@ -65,7 +71,7 @@ class Incoming:
         if self.upload is not None:
             self.upload.push(piece)
         else:
-            self._collected.append(piece)
+            self._collected.add(piece)
             if self._size > self.exchange.route.replay_limit:
                 self._outgrow()
         if not body.done:
@@ -83,9 +89,7 @@ class Incoming:
     def _stream(self) -> None:
         """Begin the exchange while its body still arrives."""
         self.upload = Relay(self._pace, self._unread)
-        for piece in self._collected:
-            self.upload.push(piece)
-        self._collected = []
+        self.upload.push(self._collected.take())
         self.exchange.request.body = self.upload
         self._begin(self.exchange)
 
@@ -100,7 +104,7 @@ class Incoming:
             self.upload.finish(trailers)
             return
         request = self.exchange.request
-        request.body = b"".join(self._collected)
+        request.body = self._collected.take()
         request.trailers = trailers
         self._begin(self.exchange)
 

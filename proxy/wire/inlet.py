@@ -5,7 +5,7 @@ from typing import Final, cast
 
 from proxy.errors import Refusal
 from proxy.exchange import Exchange
-from proxy.message import Framing, Peer, Request
+from proxy.message import LINE_BYTES, Framing, Peer, Request
 from proxy.parts import Client
 from proxy.wire.downstream_state import BODY, FREE, HEAD, HELD, OVER, PIPED, READING_MOVES, Reading
 from proxy.wire.gate import Gate
@@ -15,8 +15,9 @@ from proxy.wire.outlet import Outlet
 from proxy.wire.state import moved
 
 MAX_PIPELINED = 64
-READ_AHEAD = 65_536  # bytes of heads; what is read beyond that waits unread
+READ_AHEAD = 65_536  # bytes of heads, as they are held; what is read beyond that waits unread
 HELD_LIMIT: Final = 65_536  # bytes that wait for an answer that may change the protocol, or for the end of a turn (W8)
+_COPIES: Final = 3  # of a head or body on its way: as it came, parsed, and written
 
 
 class Inlet(Outlet):
@@ -28,7 +29,7 @@ class Inlet(Outlet):
         self.reading: Reading = HEAD
         self._heads = RequestReader(gate.limits)
         self._pending = bytearray()  # of a head that is not whole yet
-        self._ahead = 0  # bytes of the heads that were read since nothing waited
+        self._ahead = 0  # what the heads weigh that were read since nothing waited
         self._held = bytearray()  # not parsed: too much waits already, or the protocol may change
         self._early = bytearray()  # data that came when enough was begun in that turn of the loop
         self._dropped = False  # bytes came that nobody looks at
@@ -37,6 +38,18 @@ class Inlet(Outlet):
         self._switching = False  # a request that asks for another protocol waits for its answer
         self._reading_paused = False
         self.since = 0.0  # gate time of the last change of what is waited for
+
+    @property
+    def address(self) -> str:
+        """Return the address of the other end."""
+        return self._peer.address
+
+    @property
+    def held(self) -> int:
+        """Return the bytes that it holds, about: heads and bodies stand in memory as they came and as they go on."""
+        waiting = len(self._pending) + len(self._early) + len(self._held)
+        body = 0 if self._incoming is None else self._incoming.held
+        return waiting + _COPIES * (self._ahead + body) + self._unwritten()
 
     def _read_next(self, reading: Reading) -> None:
         self.reading = moved(READING_MOVES, self.reading, reading)
@@ -161,10 +174,12 @@ class Inlet(Outlet):
 
     def _take_head(self, data: bytes, end: int) -> bytes:
         """Take the request whose head ends at `end`; return what follows it."""
-        self._ahead = self._ahead + end if self._queue else end
         if self._gate.crowded and (refusal := self._gate.no_room()) is not None:
             raise refusal
-        self._open(self._heads.read(data[:end]))
+        head = self._heads.read(data[:end])
+        weight = end + LINE_BYTES * len(head.fields.lines)
+        self._ahead = self._ahead + weight if self._queue else weight
+        self._open(head)
         return data[end:]
 
     def _open(self, head: RequestHead) -> None:

@@ -7,10 +7,13 @@ from collections.abc import Callable
 from proxy.errors import BrokenBody
 from proxy.fields import Lines
 from proxy.message import Collected, Lost
+from proxy.wire.gathered import Gathered
 
 HIGH_WATER = 65_536  # a sender is paused when its fastest reader is this far behind (W8)
 WINDOW = 1_048_576  # a reader this far behind the sender holds the others up
-PREFIX = 65_536  # of a body that is offered to newcomers, this much is kept for them
+PIECE = 48  # bytes that a piece takes beside its own: how far behind somebody is counts them
+PREFIX = 65_536  # of a body that is offered to newcomers, this much is kept for them,
+PREFIX_PIECES = 4096  # in so many pieces
 PATIENCE_S = 0.25  # readers are held up so long for slower ones,
 PATIENCE_SHARE = 0.2  # and for this share of the time that they have been several
 
@@ -18,24 +21,23 @@ PATIENCE_SHARE = 0.2  # and for this share of the time that they have been sever
 class Collector:
     """A body's pieces up to a limit, and who is told once they are all here, or once that cannot be."""
 
-    __slots__ = ("_collected", "_limit", "_pieces", "_size")
+    __slots__ = ("_collected", "_gathered", "_limit")
 
     def __init__(self, limit: int, collected: Collected) -> None:
         self._limit = limit
         self._collected = collected
-        self._pieces: list[bytes] = []
-        self._size = 0
+        self._gathered = Gathered()
 
     def add(self, piece: bytes) -> bool:
         """Take a piece; tell whether the limit allows it."""
-        self._size += len(piece)
-        if self._size <= self._limit:
-            self._pieces.append(piece)
-        return self._size <= self._limit
+        allowed = self._gathered.size + len(piece) <= self._limit
+        if allowed:
+            self._gathered.add(piece)
+        return allowed
 
     def end(self, lost: Lost | None, trailers: Lines) -> None:
         """Tell that no more will come."""
-        self._collected(b"".join(self._pieces) if lost is None else lost, trailers)
+        self._collected(self._gathered.take() if lost is None else lost, trailers)
 
 
 class Relay:
@@ -73,6 +75,11 @@ class Relay:
         """Tell whether the sender is done, well or badly."""
         return self._ended
 
+    @property
+    def held(self) -> int:
+        """Return the bytes that wait for the slowest reader."""
+        return max([self._behind(reader) for reader in self._readers], default=0)
+
     def push(self, piece: bytes) -> None:
         """Add a piece."""
         if self._ended or not piece:
@@ -81,7 +88,7 @@ class Relay:
         self.pushed += len(piece)
         for reader in self._readers:
             reader.wake()
-        if self._over is not None and self.pushed > PREFIX:
+        if self._over is not None and self._outgrew_prefix:
             self._offer_ends()
         if self._collector is not None and not self._collector.add(piece):
             self._collection_ends(Lost.TOO_LARGE)
@@ -112,8 +119,12 @@ class Relay:
     def offer(self, over: Callable[[], None]) -> None:
         """Keep the first `PREFIX` bytes for newcomers until there are more, or the end; then call `over`, once."""
         self._over = over
-        if self._ended or self._base or self.pushed > PREFIX:
+        if self._ended or self._base or self._outgrew_prefix:
             self._offer_ends()
+
+    @property
+    def _outgrew_prefix(self) -> bool:
+        return self.pushed > PREFIX or len(self._pieces) > PREFIX_PIECES
 
     def withdraw(self) -> None:
         """Keep the beginning no longer."""
@@ -180,13 +191,17 @@ class Relay:
                 self._deserted()
 
     def _keep_pace(self) -> None:
-        unread = 0 if self._collector is None else self.pushed  # what is collected needs no reader
-        fastest = max((reader.taken for reader in self._readers), default=unread)
-        full = self.pushed - fastest > (HIGH_WATER // 2 if self._paused else HIGH_WATER)
+        unread = self.pushed if self._collector is None else 0  # what is collected needs no reader
+        behind = min([self._behind(reader) for reader in self._readers], default=unread)
+        full = behind > (HIGH_WATER // 2 if self._paused else HIGH_WATER)
         pause = not self._ended and (self._waits_for_the_slowest() or full)
         if pause is not self._paused:
             self._paused = pause
             self._pace(pause)
+
+    def _behind(self, reader: "RelayReader") -> int:
+        """Return what is held for a reader, in bytes and what its pieces take."""
+        return self.pushed - reader.taken + PIECE * (self._base + len(self._pieces) - reader.index)
 
     def _waits_for_the_slowest(self) -> bool:
         """Tell whether a reader holds the others up, and take the time of it."""
@@ -202,7 +217,7 @@ class Relay:
 
     def _laggards(self) -> "list[RelayReader]":
         too_far = WINDOW if self._held is None else WINDOW - HIGH_WATER
-        return [reader for reader in self._readers if self.pushed - reader.taken > too_far]
+        return [reader for reader in self._readers if self._behind(reader) > too_far]
 
     def _go_on(self) -> None:
         if self._held is not None:

@@ -8,6 +8,7 @@ from proxy.fields import Fields, Lines
 from proxy.message import Failure, Framing, Response
 from proxy.wire.bodies import Decoder
 from proxy.wire.crossing import trailers_that_cross
+from proxy.wire.gathered import Gathered
 from proxy.wire.heads import WHOLE_LIMIT, ResponseHead
 from proxy.wire.relay import Relay
 
@@ -18,7 +19,7 @@ class ResponseBody:
     `pace` and `deserted` are for that relay: they pause its sender, and tell it that nobody reads any more.
     """
 
-    __slots__ = ("_deserted", "_gathered", "_pace", "_size", "_timer", "decoder", "head", "relay")
+    __slots__ = ("_deserted", "_gathered", "_pace", "_timer", "decoder", "head", "relay")
 
     def __init__(
         self, head: ResponseHead, decoder: Decoder, pace: Callable[[bool], None], deserted: Callable[[], None]
@@ -28,8 +29,7 @@ class ResponseBody:
         self.relay: Relay | None = None
         self._pace = pace
         self._deserted = deserted
-        self._gathered: list[bytes] = []
-        self._size = 0
+        self._gathered = Gathered()
         self._timer: asyncio.TimerHandle | None = None
 
     def feed(self, data: bytes) -> None:
@@ -38,25 +38,21 @@ class ResponseBody:
         if self.relay is not None:
             self.relay.push(piece)
             return
-        self._gathered.append(piece)
-        self._size += len(piece)
+        self._gathered.add(piece)
 
     @property
     def outgrown(self) -> bool:
         """Tell whether more is gathered than is handed over whole."""
-        return self.relay is None and self._size > WHOLE_LIMIT
+        return self.relay is None and self._gathered.size > WHOLE_LIMIT
 
-    @property
-    def gathered(self) -> bytes:
-        """Return what was gathered."""
-        return b"".join(self._gathered)
+    def whole(self) -> bytes:
+        """Return what was gathered; nothing of it is held here any more."""
+        return self._gathered.take()
 
     def stream(self, relay: Relay | None = None) -> Response:
         """Return the answer as a stream of what is here and what follows; `relay` for one that is a tunnel."""
         self.relay = relay = relay or Relay(self._pace, self._deserted)
-        for piece in self._gathered:
-            relay.push(piece)
-        self._gathered = []
+        relay.push(self._gathered.take())
         return response(self.head, relay)
 
     def break_off(self, why: str) -> Failure:

@@ -303,7 +303,7 @@ class UpstreamConnection:
     def _complete(self, body: ResponseBody) -> None:
         done, relay = body.decoder, body.relay
         if relay is None:
-            self._finish(body.head, body.gathered, done.trailers, surplus=bool(done.rest))
+            self._finish(body.head, body.whole(), done.trailers, surplus=bool(done.rest))
         else:
             self._part(body.head, surplus=bool(done.rest))
             relay.finish(trailers_that_cross(done.trailers))

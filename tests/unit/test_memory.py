@@ -25,12 +25,28 @@ def test_what_is_kept_to_be_quick_goes_first() -> None:
     def drop() -> None:
         shed[0] += 1
 
-    budget = MemoryBudget(100 * MIB, drop, lambda: held[0])
+    budget = MemoryBudget(100 * MIB, drop, held=lambda: held[0])
     told = []
     for held[0] in (90 * MIB, 101 * MIB, 99 * MIB, 96 * MIB, 94 * MIB, 99 * MIB, 101 * MIB):
         told.append(budget.look())
     assert told == [False, True, True, True, False, False, True]
     assert shed == [2]
+
+
+def test_before_it_is_full_the_heaviest_connections_give_way() -> None:
+    """Beyond three quarters of the budget connections may hold an eighth of it together."""
+    held, asked = [0], list[int]()
+
+    def relieve(most: int) -> bool:
+        asked.append(most)
+        return True
+
+    budget = MemoryBudget(80 * MIB, lambda: None, relieve, lambda: held[0])
+    told = []
+    for held[0] in (60 * MIB, 61 * MIB, 62 * MIB, 50 * MIB):
+        told.append(budget.look())
+    assert told == [False] * 4
+    assert asked == [10 * MIB] * 2
 
 
 def test_without_a_budget_nothing_is_looked_at() -> None:
@@ -39,7 +55,7 @@ def test_without_a_budget_nothing_is_looked_at() -> None:
     def never() -> int:
         raise AssertionError
 
-    assert not MemoryBudget(None, lambda: None, never).look()
+    assert not MemoryBudget(None, lambda: None, held=never).look()
 
 
 def test_the_system_tells_what_the_process_holds() -> None:

@@ -157,6 +157,22 @@ async def test_pipelined_heads_do_not_pile_up(wire: Wire) -> None:
         backend.say_at_once(HI)
 
 
+async def test_pipelined_heads_of_short_fields_do_not_pile_up(wire: Wire) -> None:
+    """A field of four bytes takes forty times as much in memory: what is read ahead is bounded by that."""
+    client = await wire.client()
+    fields = b"".join(b"%x:%x\r\n" % (n, n) for n in range(110))
+    heads = [b"GET /%d HTTP/1.1\r\nHost: a\r\nX-A: %d\r\n%b\r\n" % (n, n, fields) for n in range(40)]
+    client.say_at_once(b"".join(heads))
+    backend = await wire.backend.connection()
+    (connection,) = wire.sidecar.gate.connections
+    await until(lambda: connection.held > 65_536)
+    assert isinstance(connection, Downstream)
+    assert len(connection._queue) < 10
+    for n in range(40):
+        assert (await backend.head()).start == b"GET /%d HTTP/1.1" % n
+        backend.say_at_once(HI)
+
+
 @pytest.mark.parametrize("stage", ["waiting", "in_head", "in_body", "in_upload"])
 async def test_a_client_that_leaves_is_noticed_at_once(wire: Wire, stage: str) -> None:
     """The backend's connection is closed, and the record says 499 where there was no answer.
@@ -309,3 +325,43 @@ async def test_a_used_up_memory_budget_refuses_requests(start: Start) -> None:
     await backend.say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
     assert (await again.message()).status == 200
     assert len(wire.backend.lines) == 1
+
+
+UNFINISHED = {
+    "head": b"GET / HTTP/1.1\r\nHost: a\r\nX-A: " + b"h" * 50_000,
+    "upload": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n" + b"u" * 50_000,
+}
+
+
+@pytest.mark.parametrize("kind", UNFINISHED)
+async def test_where_memory_is_scarce_the_heaviest_connections_give_way(start: Start, kind: str) -> None:
+    """What nobody has finished is refused with 503 before the budget is used up; all others are served as ever."""
+    wire = await start(listen='max_memory = "1000GiB"')
+    light, backend, _ = await wire.asked(GET)
+    heavy = [await wire.client() for _ in range(8)]
+    for client in heavy:
+        await client.say(UNFINISHED[kind])
+    gate = wire.sidecar.gate
+    await until(lambda: sum(connection.held >= 50_000 for connection in gate.connections) == len(heavy))
+    wire.sidecar._memory = MemoryBudget(1_600_000, lambda: None, gate.relieve, lambda: 1_300_000)
+    wire.let_pass(0.0)
+    refused = wire.counted('backstay_bad_requests_total{reason="max_memory"}')
+    assert refused
+    assert sum(connection.held for connection in gate.connections) <= 200_000
+    await backend.say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+    assert (await light.message()).status == 200
+
+
+async def test_a_reader_that_takes_nothing_gives_way(start: Start) -> None:
+    """What waits to be taken counts as held, and an answer that has begun is cut."""
+    wire = await start(listen='max_memory = "1000GiB"')
+    client, backend, _ = await wire.asked(GET)
+    client.stop_reading()
+    backend.say_at_once(b"HTTP/1.1 200 OK\r\nContent-Length: 50000000\r\n\r\n" + b"x" * 30_000_000)
+    gate = wire.sidecar.gate
+    (connection,) = gate.connections
+    assert isinstance(connection, Downstream)
+    await until(lambda: connection.flow.writable is not None)
+    wire.sidecar._memory = MemoryBudget(400_000, lambda: None, gate.relieve, lambda: 390_000)
+    wire.let_pass(0.0)
+    await until(lambda: not gate.connections)

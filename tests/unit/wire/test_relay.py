@@ -7,7 +7,17 @@ import pytest
 
 from proxy.errors import BrokenBody
 from proxy.message import Lost
-from proxy.wire.relay import HIGH_WATER, PATIENCE_S, PATIENCE_SHARE, PREFIX, WINDOW, Relay, RelayReader
+from proxy.wire.relay import (
+    HIGH_WATER,
+    PATIENCE_S,
+    PATIENCE_SHARE,
+    PREFIX,
+    PREFIX_PIECES,
+    WINDOW,
+    Relay,
+    RelayReader,
+)
+from proxy.wire.relay import PIECE as OVERHEAD
 from tests.simulation.virtual import VirtualClock, now_ms, simulated
 
 PIECE = b"x" * 16_384
@@ -264,3 +274,29 @@ async def test_what_nobody_may_be_given_is_still_collected() -> None:
     sender.relay.finish()
     assert told == [(b"x", ())]
     assert sender.deserted == 0
+
+
+async def test_small_pieces_weigh_what_they_take() -> None:
+    """A sender of single bytes is paused by what its pieces take: before, at 65,536 of them."""
+    paced: list[bool] = []
+    relay = Relay(paced.append, lambda: None)
+    reader = relay.open()
+    while not paced:
+        relay.push(b"x")
+    assert relay.pushed < 2_000
+    assert relay.held <= HIGH_WATER + OVERHEAD + 1
+    while paced == [True]:
+        await reader.read()
+    assert relay.pushed - reader.taken > 100
+
+
+async def test_a_beginning_in_small_pieces_is_kept_within_bounds() -> None:
+    """What is kept for newcomers is bounded in pieces too."""
+    relay, said = Relay(lambda pause: None, lambda: None), list[None]()
+    relay.open()
+    relay.offer(lambda: said.append(None))
+    for _ in range(PREFIX_PIECES):
+        relay.push(b"x")
+    assert said == []
+    relay.push(b"x")
+    assert said == [None]
