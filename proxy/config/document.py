@@ -14,6 +14,7 @@ _DOTTED = rf"{_KEY}(?:\s*+\.\s*+{_KEY})*+"
 _HEADER = re.compile(rf"\s*+(?P<open>\[\[?)\s*+(?P<name>{_DOTTED})\s*+\]")
 _ENTRY = re.compile(rf"\s*+(?P<name>{_DOTTED})\s*+=")
 _PART = re.compile(rf"[\s.]*+({_KEY})")
+_PIECE = re.compile(rf"({_DOTTED})|.", re.DOTALL)
 _DEEPEST = 64  # levels; no setting needs more than ten, and what walks the data does so recursively
 _LINE = re.compile(r" \(at line (\d+), column \d+\)")
 
@@ -30,6 +31,7 @@ class Document:
         over 4,300 digits.
         """
         self._lines = dict(_lines(text))
+        _refuse_long_keys(text)
         self.data: dict[str, Any] = tomllib.loads(text)
         if nests_too_deeply(self.data):
             raise RecursionError
@@ -121,6 +123,16 @@ def _lines(text: str) -> Iterator[tuple[Keys, int]]:
         elif entry := _ENTRY.match(line):
             keys = (*table, *_split(entry["name"]))
             yield from ((keys[:size], number) for size in range(len(table) + 1, len(keys) + 1))
+
+
+def _refuse_long_keys(text: str) -> None:
+    """Raise RecursionError for a dotted key of over `_DEEPEST` parts: `tomllib` takes the square of their number."""
+    for line in text.split("\n"):
+        at = 0 if line.count(".") > _DEEPEST else len(line)
+        while (piece := _PIECE.match(line, at)) is not None:
+            at = piece.end()
+            if piece[1]:
+                _split(piece[1])
 
 
 def nests_too_deeply(data: object) -> bool:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from proxy.config.document import Document, nests_too_deeply
@@ -18,47 +18,75 @@ _NAMED_PORT = "_SERVICE_PORT_"  # and the port's name
 
 _LONGEST_INDEX = 9  # digits
 _LONGEST_NUMBER = 18  # digits; Python itself refuses to read thousands
+_HINTS = 10  # variables that are told which one was meant: that compares each with every setting
+_FEW = 8  # routes, upstreams or circuits, all of whose settings are compared
 _BUILDING = "BACKSTAY_COMPILE"  # for the installation; who exported it still runs what was built
 
 
 def lay_environment(document: Document, environ: Mapping[str, str]) -> Iterator[Problem]:
     """Lay every `BACKSTAY_` variable on the document; yield a problem for each that names no setting."""
+    names, refused = _Names(document), 0
     for name in sorted(environ, key=lambda name: (len(name), name)):  # a table before its keys, route 9 before 10
         if name.startswith(PREFIX) and name != _BUILDING and not _is_service_link(name):
             try:
-                keys, where = _resolve(name, document)
+                keys, where = _resolve(name, names)
                 document.lay(keys, _read(environ[name], where), name)
+                names.laid(keys)
             except Objection as objection:
-                yield Problem("", objection.message, objection.cure, name)
+                refused += 1
+                near = _nearest(name.removeprefix(PREFIX), document) if refused <= _HINTS else None
+                yield Problem("", objection.message, f"write {PREFIX}{near}" if near else objection.cure, name)
 
 
 def _is_service_link(name: str) -> bool:
     return name.isidentifier() and (_NAMED_PORT in name[:-1] or _SERVICE_LINK.search(name) is not None)
 
 
-def _resolve(name: str, document: Document) -> tuple[Keys, Place]:
+class _Names:
+    """The names in the document's tables and lists, each found without a walk over all of them."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._folded: dict[Keys, dict[str, str | int]] = {}
+
+    def key(self, part: str, where: Place, keys: Keys) -> str | int:
+        """Return the key in this table or list: a setting, a name, an index, or a route by its operation."""
+        if where.is_list and part.isdecimal() and len(part) <= _LONGEST_INDEX:
+            index = int(part)
+            if index <= len(self._document.items(*keys)):
+                return index
+        if keys not in self._folded:
+            self._folded[keys] = _by_folded_name(where, keys, self._document)
+        return self._folded[keys].get(_folded(part), part.lower())
+
+    def laid(self, keys: Keys) -> None:
+        """Take note of what was laid at `keys`: a name that is new, or a route that may have another one now."""
+        for size, key in enumerate(keys):
+            if isinstance(key, str) and keys[:size] in self._folded:
+                self._folded[keys[:size]].setdefault(_folded(key), key)
+            elif isinstance(key, int) and keys[size + 1 :] in ((), ("operation",)):
+                self._folded.pop(keys[:size], None)
+        self._folded.pop(keys, None)
+
+
+def _by_folded_name(where: Place, keys: Keys, document: Document) -> dict[str, str | int]:
+    found: dict[str, str | int] = {}
+    for position, name in enumerate(_known(where, keys, document)):
+        found.setdefault(_folded(name), position if where.is_list else name)
+    return found
+
+
+def _resolve(name: str, names: _Names) -> tuple[Keys, Place]:
     """Return the keys that a variable's name stands for. Names and operations are found with `_` for `-`."""
     keys: Keys = ()
     where = ROOT
-    path = name.removeprefix(PREFIX)
-    for part in path.split("__"):
-        key = _key(part, where, keys, document)
+    for part in name.removeprefix(PREFIX).split("__"):
+        key = names.key(part, where, keys)
         below = where.below(key) if part else None
         if below is None:
-            near = nearest(path, _variables(ROOT, (), document))
-            raise Objection("there is no such setting", f"write {PREFIX}{near}" if near else "remove it")
+            raise Objection("there is no such setting", "remove it")
         keys, where = (*keys, key), below
     return keys, where
-
-
-def _key(part: str, where: Place, keys: Keys, document: Document) -> str | int:
-    """Return the key in this table or list: a setting, a name, an index, or a route by its operation."""
-    known = _known(where, keys, document)
-    if not where.is_list:
-        return next((name for name in known if _folded(name) == _folded(part)), part.lower())
-    if part.isdecimal() and len(part) <= _LONGEST_INDEX and int(part) <= len(document.items(*keys)):
-        return int(part)
-    return next((index for index, name in enumerate(known) if _folded(name) == _folded(part)), part.lower())
 
 
 def _known(where: Place, keys: Keys, document: Document) -> tuple[str, ...]:
@@ -68,16 +96,30 @@ def _known(where: Place, keys: Keys, document: Document) -> tuple[str, ...]:
     return tuple(where.fields) or document.names(*keys)
 
 
-def _variables(where: Place, keys: Keys, document: Document) -> Iterator[str]:
-    """Yield the path of every setting as variables spell it, with the upstreams, circuits and routes that there are."""
+def _nearest(path: str, document: Document) -> str | None:
+    """Return the variable, without its prefix, that this one is most likely meant to be."""
+    return nearest(path, _variables(ROOT, (), document, path.lower().split("__")))
+
+
+def _variables(where: Place, keys: Keys, document: Document, parts: Sequence[str]) -> Iterator[str]:
+    """Yield the path of every setting as variables spell it; of upstreams, circuits and routes only what is near."""
     known = _known(where, keys, document)
-    for position, name in enumerate(known if where.is_table or where.is_list else ()):
+    for position, name in _worth_a_look(where, known, parts) if where.is_table or where.is_list else ():
         key = position if where.is_list else name
         below = where.below(key)
         if name and below is not None:
-            yield from _variables(below, (*keys, key), document)
+            yield from _variables(below, (*keys, key), document, parts)
     if keys and not where.is_table:
         yield "__".join(_spelt(keys, document))
+
+
+def _worth_a_look(where: Place, known: tuple[str, ...], parts: Sequence[str]) -> list[tuple[int, str]]:
+    """Return what may be meant, and where it stands: every setting, but of many names those that are most alike."""
+    numbered = list(enumerate(known))
+    if where.fields or len(known) <= _FEW:
+        return numbered
+    near = {nearest(part.replace("_", "-"), known) for part in parts[:_FEW]}
+    return [(position, name) for position, name in numbered if name in near]
 
 
 def _spelt(keys: Keys, document: Document) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import os
 import tomllib
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -27,6 +28,7 @@ _STAND_INS: Mapping[str | int, object] = MappingProxyType(
         "allow_origins": [],
     }
 )
+_MOST_PROBLEMS = 100  # that are told: each is compared with all that could have been meant
 _ROUNDS = 4  # of taking out what is wrong: a table that was refused can hide a value that is wrong too
 
 
@@ -45,12 +47,20 @@ def load(
     try:
         settings, refused = Settings.model_validate(document.data), frozenset[Keys]()
     except ValidationError as error:
-        problems += problems_of(error, document)
+        problems += islice(problems_of(error, document), _MOST_PROBLEMS + 1)
         settings, refused = _salvaged(document, error)
-    problems += Reader(settings, document, refused).problems()
+    problems += islice(Reader(settings, document, refused).problems(), _MOST_PROBLEMS + 1)
     if problems:
-        raise ConfigError(sorted(problems, key=_line))
+        raise ConfigError(_first(problems))
     return settings
+
+
+def _first(problems: list[Problem]) -> list[Problem]:
+    """Return the problems by their lines; of very many, the first, and that there are more."""
+    first = sorted(problems, key=_line)
+    if len(first) <= _MOST_PROBLEMS:
+        return first
+    return [*first[:_MOST_PROBLEMS], Problem("", "there are more problems", "mend these first, and ask again")]
 
 
 def read_token(admin: Admin) -> str:

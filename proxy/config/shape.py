@@ -13,6 +13,7 @@ from proxy.config.fields import Section
 from proxy.config.problems import Keys
 from proxy.config.settings import Settings
 
+_LONGEST_WORD = 200  # characters; alikeness takes the square of them, and no name is so long
 _CREDENTIALS = re.compile(r"//[^/@\s\"]+@")
 
 
@@ -65,7 +66,8 @@ def options(kind: Any) -> tuple[str, ...]:
 
 def nearest(word: object, words: Iterable[str]) -> str | None:
     """Return the one of `words` that `word` is most likely meant to be."""
-    near = get_close_matches(str(word), list(words), n=1)
+    text = str(word)
+    near = get_close_matches(text, list(words), n=1) if len(text) <= _LONGEST_WORD else []
     return near[0] if near else None
 
 

@@ -2,15 +2,19 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from io import StringIO
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 
 # At column 0 this is always a separator: the lines of a block scalar are indented.
 _SEPARATOR = re.compile(r"^---(?:[ \t][^\n]*)?(?:\n|\Z)", re.MULTILINE)
+_BRACKET = re.compile(r"[\[\]{}]")
+_DEEPEST = 64  # levels; no manifest has twenty
 _NOTHING_SAID = re.compile(r": null$", re.MULTILINE)
 
 
@@ -97,6 +101,9 @@ def _trails(node: Any, key: str | int) -> bool:
 
 def _parsed(text: str, first_line: int) -> Any:
     try:
+        if (end := _brackets_end(text)) is not None:
+            _refuse_deep(text[:end] + "\n")  # most often enough, and it takes no time
+            _refuse_deep(text)
         data = _yaml(text).load(text)
     except RecursionError:
         raise InjectError(f"line {first_line + 1}: this document is nested too deeply") from None
@@ -105,6 +112,26 @@ def _parsed(text: str, first_line: int) -> Any:
     if data is not None and not isinstance(data, CommentedMap):
         raise InjectError(f"line {first_line + 1}: not a Kubernetes object, but {type(data).__name__}")
     return data
+
+
+def _brackets_end(text: str) -> int | None:
+    """Return where over `_DEEPEST` brackets are open at once, if any; those in strings and comments count too."""
+    deep = 0
+    for found in _BRACKET.finditer(text):
+        deep = deep + 1 if found[0] in "[{" else max(0, deep - 1)
+        if deep > _DEEPEST:
+            return found.end()
+    return None
+
+
+def _refuse_deep(text: str) -> None:
+    """Raise RecursionError for lists and tables in over `_DEEPEST` levels: the parser takes the square of them."""
+    deep = 0
+    with suppress(YAMLError):  # what is wrong otherwise is found where the data is read
+        for event in YAML().parse(text):
+            deep += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+            if deep > _DEEPEST:
+                raise RecursionError
 
 
 def _said(error: YAMLError, first_line: int) -> str:

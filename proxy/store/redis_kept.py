@@ -43,7 +43,7 @@ class RedisStore:
             )  # fmt: skip
         except StoreDown:
             return Look(None)
-        present = [(mark or b"").decode() for mark in marks]
+        present = [(mark or b"").decode("latin-1") for mark in marks]  # whatever somebody else has put there
         mark = tuple(text.encode() for text in present)
         found = unpack_kept(packed, stamp)
         valid = found is not None and _hold(found[1], present, len(names.of_writes))

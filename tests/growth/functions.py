@@ -1,69 +1,38 @@
-"""Every function that takes bytes or text from outside, and what stands around the text that grows in its input."""
+"""The wire's functions and the policies', as cases, and with them all cases that there are."""
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from io import StringIO
+from dataclasses import replace
 from ipaddress import ip_network
-from pathlib import Path
 from random import Random
 
-from proxy.admin.records import exported
-from proxy.audit.chain import Chain, unseal
-from proxy.audit.checkpoint import read as read_checkpoints
-from proxy.audit.export import write_csv
-from proxy.audit.files import Line, Trail, TrailError, lines, parse
-from proxy.audit.reader import Query, stats, tail
-from proxy.audit.redaction import Redaction, bounded
-from proxy.audit.verify import verify
 from proxy.authority import names_host
-from proxy.config.addresses import is_host, parse_address, parse_upstream
-from proxy.config.document import Document
-from proxy.config.environment import lay_environment
-from proxy.config.problems import Objection
-from proxy.config.templates import parse_template
-from proxy.config.units import parse_duration, parse_size
-from proxy.errors import BadAnswer, BrokenBody, MalformedLines, Refusal, TooManyLines
 from proxy.fields import Fields
 from proxy.message import Framing, Peer, Request, Response
 from proxy.policy import credentials, idempotency, kept, retry, trace_context
+from proxy.policy.cache_control import directives, lifetime_s
+from proxy.policy.claims import of_key
+from proxy.policy.coalescing import alike, varied_by
+from proxy.policy.conditional import not_modified, refreshed, unchanged
 from proxy.policy.correlation import correlate
+from proxy.policy.cors import CorsMemory
 from proxy.policy.credentials import USUAL, Name
 from proxy.policy.deadline import callers_budget
+from proxy.policy.freshness import Seals
 from proxy.policy.identity import Identifier
-from proxy.policy.recovery import RecoveryRules, RequestTemplate, Result, fill_path, filled, plan
+from proxy.policy.recovery import RecoveryRules, RequestTemplate, Result, fill_path, filled, own_request, plan
 from proxy.policy.restoration import Half, found
 from proxy.policy.routing import Idempotency, Match, Route, Router, SubjectRule, subject_of
-from proxy.store.packing import pack_kept, unpack_kept
-from proxy.text import escaped, escaped_json, harmless_cell
-from proxy.wire.bodies import ChunkedBody, CloseBody, LengthBody
+from proxy.wire.bodies import ChunkedBody, CloseBody, LengthBody, last_chunk
 from proxy.wire.crossing import hop_only, trailers_that_cross
 from proxy.wire.forwarding import Forwarding, TrustedProxies
 from proxy.wire.heads import HeadLimits, RequestReader, ResponseReader, check_unfinished
 from proxy.wire.lines import read_line, read_lines
+from tests.growth.case import TEXT, Case
+from tests.growth.configured import CONFIGURED
 from tests.growth.inputs import Around
-
-# Each of these is an answer to bad input; anything else that is raised fails the test.
-REFUSALS = (
-    Refusal, BrokenBody, BadAnswer, MalformedLines, TooManyLines, Objection, TrailError,
-)  # fmt: skip
-TEXT = "latin-1"
-PLAIN = (Around(),)
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One function, called with the input; `around` are the places in its input at which text grows."""
-
-    name: str
-    call: Callable[[bytes], object]
-    around: tuple[Around, ...] = PLAIN
-    times: int = 1  # how many times smaller its inputs are: what is slow by nature, such as one byte a segment
-
-    def run(self, data: bytes) -> None:
-        """Call it; what it refuses is refused."""
-        with suppress(*REFUSALS):
-            self.call(data)
+from tests.growth.readers import READERS
+from tests.growth.stored import STORED
+from tests.growth.trails import TRAILS
 
 
 def _chunked(data: bytes) -> None:
@@ -88,7 +57,7 @@ def _pieces_of_a_length(data: bytes) -> None:
 
 def _asked(data: bytes) -> Request:
     """Return the request that a head makes, as the wire makes it, or raise Refusal."""
-    head = RequestReader(HeadLimits(target=1 << 20, head=1 << 20)).read(data)
+    head = RequestReader(HeadLimits(target=1 << 20, head=1 << 20, underscores="drop")).read(data)
     return Request(head.method, head.target, head.fields, Peer("10.0.0.1", 5), framing=head.said.framing)
 
 
@@ -132,7 +101,6 @@ _ROUTER = Router(
 _NARROW = Identifier(replace(_ROUTE, principal=("cookie:sid", "x-user")))
 _WIDE = Identifier(_ROUTE)
 _TRUSTED = TrustedProxies((ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")))
-_REDACTION = Redaction(b"salt", frozenset({b"a"}), (b"cookie",), "hashed")
 _PEER = Peer("10.0.0.1", 5)
 
 
@@ -185,7 +153,57 @@ def _kept_answer(data: bytes) -> None:
     held = kept.Kept(answer, 0.0, 0, kept.varied(answer, request))
     kept.reread(_ROUTE, request, held, 0.5)
     retry.retry_after(answer, 0.0)
-    unpack_kept(pack_kept(held, []), 0)
+    lifetime_s(answer.fields, directives(answer.fields))
+    not_modified(answer)
+    refreshed(held.response, answer._replace(status=304))
+    alike(varied_by(Result(answer)), request, request)
+    own_request(request, "GET", b"/", data)
+
+
+def _conditional(data: bytes) -> None:
+    answer = Response(200, b"", Fields(((b"ETag", b'"%b"' % data[:64]),)), b"")
+    unchanged(Request("GET", b"/", Fields(((b"If-None-Match", data),)), _PEER), answer)
+    unchanged(Request("GET", b"/", Fields(((b"If-None-Match", b'"x"'),)), _PEER), answer._replace(
+        fields=Fields(((b"ETag", data),))
+    ))  # fmt: skip
+
+
+def _cors(data: bytes) -> None:
+    fields = Fields((
+        (b"Origin", data), (b"Access-Control-Request-Headers", data), (b"Cookie", data), (b"Authorization", data),
+    ))  # fmt: skip
+    request, memory = Request("OPTIONS", b"/", fields, _PEER, authority=data), CorsMemory()
+    told = Fields(((b"Access-Control-Allow-Origin", data), (b"Vary", data), (b"X-A", data)))
+    memory.learn(request, Response(204, b"", told, b""), data)
+    memory.preflight(request, data)
+    memory.lines(request)
+
+
+def _sealed(data: bytes) -> None:
+    """Have a read and a write of whoever sends this made old."""
+    request, seals = _asked(data), Seals()
+    owners, subject = tuple(_WIDE.owners(request)), request.target.decode(TEXT)
+    stamp = seals.stamp()
+    seals.begin(subject, owners)
+    seals.seal(subject, owners)
+    seals.end_session(owners, "10.0.0.1")
+    seals.doubt(1.0, subject, owners, 0.0)
+    seals.doubts.about(subject, owners, 0.5)
+    seals.joinable(stamp + 1, subject, owners)
+    seals.fresh(stamp + 2, None, owners)
+
+
+def _claimed(data: bytes) -> None:
+    request = Request("POST", data, Fields(((b"Idempotency-Key", b"k"),)), _PEER, data)
+    request.trailers = ((b"a", data),)
+    key = idempotency.accepted(replace(_ROUTE, idempotency=Idempotency.REPLAY), request)
+    assert key is not None
+    of_key(_ROUTE, request, data, key)
+
+
+def _too_long(data: bytes) -> None:
+    check_unfinished(b"G" + data, 0, HeadLimits())
+    RequestReader(HeadLimits(head=8)).read(data)
 
 
 def _history(data: bytes) -> object:
@@ -211,12 +229,13 @@ WIRE = (
     Case("lines.read_line", read_line, (Around(), Around(b"a:", b"\x01"), Around(b"", b":a"))),
     Case("heads.RequestReader.read", _asked, IN_HEADS),
     Case("heads.ResponseReader.read", _answered, IN_ANSWERS),
-    Case("heads.check_unfinished", lambda data: check_unfinished(b"G" + data, 0, HeadLimits())),
+    Case("heads.check_unfinished, RequestReader.read of what is too long", _too_long),
     Case("authority.names_host", names_host, (Around(), Around(b"["), Around(b"[", b"]"), Around(b"a:"))),
     Case("forwarding.TrustedProxies.look", lambda data: _TRUSTED.look(_PEER, Fields(((b"X-Forwarded-For", data),)))),
     Case("forwarding.Forwarding.lines", lambda data: Forwarding(style="both").lines(_asked(data)), IN_HEADS),
     Case("crossing.hop_only", lambda data: hop_only(_asked(data).fields, frozenset({b"connection"})), IN_HEADS),
     Case("crossing.trailers_that_cross", lambda data: trailers_that_cross(((data, data),))),
+    Case("bodies.last_chunk", lambda data: last_chunk(read_lines(data).lines), (Around(), Around(b"a:", b"\r\n"))),
 )
 POLICIES = (
     Case("identity.Identifier.identify, owners", _identified, IN_HEADS),
@@ -232,114 +251,16 @@ POLICIES = (
     ),
     Case("deadline.callers_budget", callers_budget),
     Case("idempotency.accepted", _key, (Around(), Around(b'"', b'"'))),
-    Case("kept.may_read, judge, varied, reread; retry.retry_after; packing", _kept_answer, IN_ANSWERS),
+    Case(
+        "kept.may_read, judge, varied, reread; retry.retry_after; cache_control; conditional; own_request",
+        _kept_answer,
+        IN_ANSWERS,
+    ),
+    Case("conditional.unchanged", _conditional, (Around(), Around(b'"', b'"'))),
+    Case("cors.CorsMemory.learn, preflight, lines", _cors),
+    Case("freshness.Seals", _sealed, IN_FIELDS),
+    Case("claims.of_key", _claimed),
     Case("recovery.plan, fill_path, filled", _recovered),
     Case("restoration.found", _history, (Around(), Around(b'{"messages":['), Around(b"[", b"]"))),
 )
-
-
-def _line(data: bytes) -> Line:
-    return Line(Path("audit.jsonl"), 1, data)
-
-
-def _sealed(data: bytes) -> bytes:
-    text = data.decode(TEXT)
-    return Chain().seal({"subject": text, "success": False, "duration_ms": 1.0, "operation": text, "ts": text})
-
-
-def _path(data: bytes) -> None:
-    _REDACTION.path(b"/" + data, b"")
-    _REDACTION.path(b"/", data)
-
-
-def _noted(data: bytes) -> None:
-    _REDACTION.noted_headers(Fields(((b"Cookie", data),)))
-    _REDACTION.hashed(data)
-    _REDACTION.client(data.decode(TEXT))
-    bounded(data.decode(TEXT))
-
-
-def _shown(data: bytes) -> None:
-    text = data.decode(TEXT)
-    escaped(text)
-    escaped_json(text)
-    harmless_cell(text)
-
-
-def _file(name: str, read: Callable[[Path], object]) -> Callable[[bytes], object]:
-    """Return a call that reads a file with the input in it."""
-
-    def call(data: bytes) -> object:
-        path = Path(f"{name}-{len(data)}.jsonl")
-        path.write_bytes(data)
-        return read(path)
-
-    return call
-
-
-def _whole_trail(data: bytes) -> None:
-    line = _sealed(data)
-    verify([_line(line), _line(line[:-1])])
-    unseal(line)
-    record = parse(_line(line))
-    assert record is not None
-    Query(report_id=data.decode(TEXT), since="2026").matches(record.fields)
-    write_csv([record], StringIO())
-    stats([record])
-
-
-def _any_trail(path: Path) -> None:
-    found_ = list(lines([path]))
-    verify(found_)
-    for line in found_:
-        parse(line)
-    tuple(read_checkpoints(path))
-
-
-def _tailed(path: Path) -> None:
-    list(tail(Trail((path,), path), Query(), 10, None))
-
-
-def _settings(data: bytes) -> None:
-    text = data.decode(TEXT)
-    for read in (parse_duration, parse_size, parse_template, parse_address, parse_upstream, is_host):
-        with suppress(Objection, UnicodeEncodeError):
-            read(text)
-        with suppress(Objection, UnicodeEncodeError):
-            read(f"GET /{text}")
-        with suppress(Objection, UnicodeEncodeError):
-            read(f"http://{text}")
-
-
-def _document(data: bytes) -> None:
-    with suppress(ValueError, RecursionError):
-        Document(data.decode(TEXT), "file").where(("a", "b"))
-
-
-def _exported(data: bytes) -> object:
-    return exported([_sealed(data)], {"report_id": data.decode(TEXT), "format": "csv"})
-
-
-def _variables(data: bytes) -> None:
-    text = data.decode(TEXT)
-    list(
-        lay_environment(Document("[upstreams.a]\nurl = 'http://a'"), {f"BACKSTAY_{text}": "1", "BACKSTAY_ROUTES": text})
-    )
-
-
-IN_TRAILS = (Around(), Around(b'{"v":1,', b"\n"), Around(b"", b',"mac":""}\n'))
-IN_TOML = (Around(), Around(b'a = "', b'"'), Around(b"[", b"]"), Around(b"a = "), Around(b"a", b" = 1"))
-READERS = (
-    Case("redaction.Redaction.path", _path),
-    Case("redaction.Redaction.noted_headers, hashed, client; bounded", _noted),
-    Case("text.escaped, escaped_json, harmless_cell", _shown, times=8),
-    Case("chain.seal, unseal; files.parse; reader.stats; verify; export.write_csv", _whole_trail, times=8),
-    Case("chain.unseal", unseal, (Around(), Around(b'{"v":1,"seq":1,'), Around(b'{"v":', b'"}\n'))),
-    Case("files.lines; verify; checkpoint.read", _file("trail", _any_trail), IN_TRAILS, times=32),
-    Case("reader.tail", _file("tail", _tailed), times=8),
-    Case("records.exported", _exported, times=8),
-    Case("config units, templates, addresses", _settings),
-    Case("config.document.Document", _document, IN_TOML, times=4),
-    Case("config.environment.lay_environment", _variables, (Around(), Around(b"ROUTES__", b"__X")), times=16),
-)
-CASES = (*WIRE, *POLICIES, *READERS)
+CASES = (*WIRE, *POLICIES, *STORED, *READERS, *TRAILS, *CONFIGURED)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from tests.growth.functions import CASES, Case
+from tests.growth.case import Case
+from tests.growth.functions import CASES
 from tests.growth.judge import costed, judged
 from tests.growth.measure import growth, yardstick
 from tests.growth.messages import messages, staged

@@ -78,6 +78,45 @@ def test_a_variable_that_names_nothing_is_told_what_is_near(problems: Problems, 
     assert problems(FILE, {variable: "1"}) == [f"{variable}: there is no such setting; {cure}"]
 
 
+def many_routes(count: int) -> str:
+    """Return FILE with so many routes more."""
+    return FILE + "".join(f'[[routes]]\noperation = "op-{n}"\nmatch = "GET /o/{n}"\n' for n in range(count))
+
+
+def test_of_many_routes_the_nearest_is_told(problems: Problems) -> None:
+    """Every setting of 500 routes as a candidate took most of a second for each wrong variable."""
+    assert problems(
+        many_routes(500), {"BACKSTAY_ROUTES__HISTORI__REUSE": "1", "BACKSTAY_ROUTE__OP_77__REUSE": "1"}
+    ) == [
+        "BACKSTAY_ROUTE__OP_77__REUSE: there is no such setting; write BACKSTAY_ROUTES__OP_77__REUSE",
+        "BACKSTAY_ROUTES__HISTORI__REUSE: there is no such setting; write BACKSTAY_ROUTES__HISTORY__REUSE",
+    ]
+
+
+def test_of_very_many_wrong_variables_the_first_are_told(problems: Problems) -> None:
+    told = problems(FILE, {f"BACKSTAY_LISTEN__ADRESS{n}": "1" for n in range(1000)})
+    assert len(told) == 101
+    assert told[0].endswith("there is no such setting; write BACKSTAY_LISTEN__ADDRESS")
+    assert told[99].endswith("there is no such setting; remove it")
+    assert told[100] == "there are more problems; mend these first, and ask again"
+
+
+def test_a_name_that_a_variable_gave_is_found_by_the_next_one(loaded: Load) -> None:
+    """A route that was renamed, an upstream and a route that are new; the old name is gone."""
+    environ = {
+        "BACKSTAY_ROUTES__0__OPERATION": "renamed",
+        "BACKSTAY_ROUTES__RENAMED__REUSE": "3s",
+        "BACKSTAY_ROUTES__2": '{"operation": "added", "match": "GET /added"}',
+        "BACKSTAY_ROUTES__ADDED__TOTAL_TIMEOUT": "4s",
+        "BACKSTAY_UPSTREAMS__NEW__URL": "http://new:1",
+        "BACKSTAY_UPSTREAMS__NEW__MAX_IDLE": "7",
+    }
+    settings = loaded(FILE, environ)
+    assert [route.operation for route in settings.routes] == ["renamed", "history", "added"]
+    assert (settings.routes[0].reuse, settings.routes[2].total_timeout) == (3.0, 4.0)
+    assert settings.upstreams["new"].max_idle == 7
+
+
 def test_routes_can_be_added_one_variable_each(loaded: Load) -> None:
     """Ten variables more are ten routes more, in the order of their numbers."""
     added = {f"BACKSTAY_ROUTES__{n}": f'{{"operation": "r{n}", "match": "GET /{n}"}}' for n in range(2, 12)}

@@ -116,6 +116,8 @@ def test_whatever_is_written_loads_or_is_refused_in_words(written: dict[str, obj
         ("x = " + "{a = " * 400 + "1" + "}" * 400, "it is nested too deeply"),
         (".".join(["a"] * 20_000) + " = 1", "it is nested too deeply"),
         ("[" + ".".join(["a"] * 100) + "]", "it is nested too deeply"),
+        ("x = {" + ".".join(["a"] * 20_000) + " = 1}", "it is nested too deeply"),
+        ("a. " * 20_000 + " = 1", "it is nested too deeply"),
         ("x = " + "9" * 5_000, "5000 digits"),
     ],
 )

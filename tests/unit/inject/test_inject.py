@@ -161,3 +161,10 @@ def test_what_cannot_be_done_is_one_line(text: str, options: Options, line: str)
 def test_a_document_nested_too_deeply_is_refused_in_words() -> None:
     with pytest.raises(InjectError, match="line 1: this document is nested too deeply"):
         Stream("".join(" " * level + "a:\n" for level in range(1_000)))
+
+
+def test_brackets_nested_too_deeply_are_refused_and_those_in_a_string_are_not() -> None:
+    """A few hundred took seconds; a program within a manifest may have any number."""
+    with pytest.raises(InjectError, match="line 1: this document is nested too deeply"):
+        Stream("a: " + "[" * 100 + "]" * 100)
+    assert Stream("a: |\n  " + "[" * 100 + "\n").documents[0].data == {"a": "[" * 100 + "\n"}

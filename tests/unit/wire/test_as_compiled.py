@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.growth.functions import IN_ANSWERS, IN_CHUNKS, IN_HEADS, REFUSALS
+from tests.growth.case import REFUSALS
+from tests.growth.functions import IN_ANSWERS, IN_CHUNKS, IN_HEADS
 from tests.growth.inputs import FILLINGS, filled
 
 BYTES = [b"", b"\n", b"\r", b"\r\n", b"\nxx\r\n", b"\r\n\r\n", b"a", b"0", b"1", b";", b":", b"[", b"]", b"%", b"\0"]

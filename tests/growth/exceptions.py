@@ -1,0 +1,32 @@
+"""Byte-facing functions that no case walks, and why: a whole room or one function, one line each."""
+
+EXCEPTIONS = {
+    "demo": "the demonstration talks to a backend, a sidecar and clients of its own",
+    "audit.analytics": "DuckDB reads the trail and runs the statement",
+    "admin.application._listed": "the names of the circuits or switches that are configured",
+    "audit.output.rotated_name": "a path of the configuration and the time",
+    "cli.circuits.circuits": "the words of one command line",
+    "cli.circuits._ask": "what the operator's own sidecar answers: a row a circuit",
+    "cli.inject.inject.<locals>.transform": "prints a note a workload",
+    "cli.run.run": "the words of one command line",
+    "claiming.Claiming._settle_when_whole.<locals>.settle": "one step a claim: each caller has one at the most",
+    "memory.resident": "one line that the kernel writes",
+    "observe.instruments.Counter.total": "sums over labels, whose number is bounded",
+    "observe.queued_output.QueuedOutput._drop": "counts the lines of one block of the log, which is bounded",
+    "observe.queued_output._write_all": "writes one block of the log, each byte once",
+    "policy.balancing.Balancer.__repr__": "one word an address of an upstream",
+    "policy.probing.Probes.__repr__": "one word a circuit",
+    "store.redis_claims.RedisClaims._taking": "asks again while Redis is away, and looks at no byte",
+    "wire.balanced.BalancedUpstream.send": "one try an address of an upstream",
+    "wire.dial.Dialer._race": "one step an address that the resolver found",
+    "wire.dial.interleaved": "one step an address that the resolver found",
+    "wire.relay.Relay.push": "one step a reader that waits",
+    "wire.socket_file._lock": "at most a few tries",
+    "wire.tls._load": "the names of three files",
+}  # fmt: skip
+
+
+def excepted(name: str) -> bool:
+    """Tell whether a function, or the room it is in, stands above."""
+    parts = name.split(".")
+    return any(".".join(parts[:size]) in EXCEPTIONS for size in range(1, len(parts) + 1))

@@ -1,0 +1,102 @@
+"""What a Redis answers and other replicas say, and what is sent there."""
+
+from typing import Any
+
+import orjson
+from redis.exceptions import RedisError
+
+from proxy.clock import SystemClock
+from proxy.fields import Fields
+from proxy.message import Framing, Response
+from proxy.parts import Scope
+from proxy.policy.freshness import Seals
+from proxy.policy.kept import Kept
+from proxy.policy.recovery import Result
+from proxy.store.bus import Bus
+from proxy.store.health import refuses
+from proxy.store.line import _Command
+from proxy.store.link import Link
+from proxy.store.packing import pack_kept, pack_result, unpack_kept, unpack_result
+from proxy.store.redis_kept import RedisStore, digest, mark_names
+from proxy.store.seals import SharedSeals
+from tests.growth.case import TEXT, Case, at_once
+from tests.growth.inputs import Around
+
+
+class _Redis:
+    """Stands for a link to a Redis that is up, and whose answer to everything is `answer`."""
+
+    up = True
+    when_down: Any = None
+
+    def __init__(self, answer: object = None) -> None:
+        self.answer = answer
+        self.cache = self
+
+    def key(self, *parts: str) -> str:
+        """Make keys as the link does."""
+        return Link.key(self, *parts)  # type: ignore[arg-type]
+
+    _namespace = "backstay"
+
+    async def run(self, operation: str, command: Any) -> Any:
+        """Send the command, and answer it."""
+        command()
+        return self.answer
+
+    def multi_get(self, keys: list[str]) -> None:
+        """Take a question."""
+
+    def set(self, key: str, value: bytes, ttl: float) -> None:
+        """Take what is kept."""
+
+
+class _Line:
+    """Takes commands as the line does."""
+
+    def errand(self, *arguments: bytes | str | int) -> None:
+        _Command(arguments, None)
+
+
+def _kept(data: bytes) -> Kept:
+    return Kept(Response(200, b"", Fields(((b"A", data),)), data, Framing.LENGTH), 0.0, 0, b"")
+
+
+def _packed(data: bytes) -> None:
+    unpack_kept(pack_kept(_kept(data), [data.decode(TEXT)]), 0)
+    unpack_result(pack_result(Result(_kept(data).response)))
+
+
+def _looked_up(data: bytes) -> None:
+    marks = [data] * 6
+    packed = pack_kept(_kept(data), [mark.decode(TEXT) for mark in marks])
+    scope = Scope(data.decode(TEXT), [data[:20]] * 2)
+    store = RedisStore(_Redis([packed, *marks]), Seals())  # type: ignore[arg-type]
+    mark = at_once(store.look(data, scope)).mark
+    at_once(store.put(data, _kept(data), 1.0, scope, mark))
+    mark_names(scope)
+    digest(data, data)
+
+
+def _told(data: bytes) -> None:
+    """Have a replica say what a write made old, and hear it from another one."""
+    redis, line = _Redis(), _Line()
+    bus = Bus(redis, line, "a", SystemClock())  # type: ignore[arg-type]
+    seals = SharedSeals(redis, line, bus, "a", lambda: 0.0)  # type: ignore[arg-type]
+    subject, owners = data.decode(TEXT), [data[:20]]
+    seals.begin(subject, owners)
+    seals.seal(subject, owners)
+    seals.drop_owners(owners)
+    seals.end_session(owners, "10.0.0.1")
+    seals.doubt(1.0, subject, owners, 0.0)
+    word = orjson.dumps({"from": "b", "what": "seal", "subject": data.hex(), "owners": [data.hex()]})
+    for channel in (b"backstay:news", b"backstay:landed"):
+        bus._heard({"type": "message", "channel": channel, "data": word})
+
+
+STORED = (
+    Case("packing", _packed),
+    Case("redis_kept.RedisStore.look, put", _looked_up),
+    Case("seals.SharedSeals; bus.Bus", _told),
+    Case("health.refuses", lambda data: refuses(RedisError(data.decode(TEXT))), (Around(), Around(b"OOM", b"x"))),
+)
