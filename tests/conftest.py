@@ -1,4 +1,7 @@
-"""What makes every test independent of the machine: no clock in hypothesis, time limits that hold, default signals."""
+"""What makes every test independent of the machine: no clock in hypothesis, time limits that hold, default signals.
+
+`--compiled` refuses to run on anything but the compiled modules, so that no source stands in for them unseen.
+"""
 
 import asyncio
 import signal
@@ -20,6 +23,20 @@ settings.load_profile("any machine")
 for ending in (signal.SIGINT, signal.SIGTERM):
     if signal.getsignal(ending) is signal.SIG_IGN:
         signal.signal(ending, signal.default_int_handler if ending is signal.SIGINT else signal.SIG_DFL)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Offer `--compiled`."""
+    parser.addoption("--compiled", action="store_true", help="refuse to run unless the compiled modules are tested")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Refuse where a module that is to be compiled is not, or is another folder's."""
+    if session.config.getoption("--compiled"):
+        from tests.compiled import not_compiled
+
+        if found := not_compiled():
+            raise pytest.UsageError(f"not compiled here: {', '.join(found)}; see python -m tests.compiled --help")
 
 
 @pytest.hookimpl(wrapper=True)

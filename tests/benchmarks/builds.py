@@ -65,7 +65,7 @@ def make(kinds: Iterable[str], folder: Path) -> list[Build]:
     builds = []
     for kind in kinds:
         print(f"building {OURS}, {kind}", file=sys.stderr, flush=True)
-        builds.append(_install(kind, _wheel(kind, folder / f"{kind}-wheel"), folder / kind))
+        builds.append(_install(kind, wheel(kind, folder / f"{kind}-wheel"), folder / kind))
         check(builds[-1])
     return builds
 
@@ -84,7 +84,7 @@ def run_each(kinds: Iterable[str], folder: Path, module: str, *arguments: str) -
     return 0
 
 
-def _wheel(kind: str, folder: Path) -> Path:
+def wheel(kind: str, folder: Path) -> Path:
     """Build the wheel from a copy of the source, so that nothing of the checkout gets in and nothing is left there."""
     source = folder / "source"
     for name in SOURCE:

@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from proxy.build import COMPILED
+from tests.compiled import not_compiled
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -94,3 +97,8 @@ def test_no_field_is_an_object_by_that_name(compiled: list[str]) -> None:
         if issubclass(cls, tuple):
             said = [ast.unparse(line.annotation) for line in node.body if isinstance(line, ast.AnnAssign)]
             assert "object" not in said, cls
+
+
+def test_a_source_does_not_stand_in_for_a_compiled_module(compiled: list[str]) -> None:
+    """`pytest --compiled` refuses to run for each module that is not machine code: for all of them, or none."""
+    assert not_compiled() == ([] if COMPILED else [_name(path) for path in compiled])
