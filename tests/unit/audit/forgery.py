@@ -1,0 +1,152 @@
+"""Forged trails and what becomes of their checkpoints: `python -m tests.unit.audit.forgery` prints the verdicts.
+
+The forger writes to every file and lacks the key. The trail has 60 records in two files, and a checkpoint of every
+tenth. `docs/audit-integrity.md` shows the tables.
+"""
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from proxy.audit.chain import Chain, Link, unseal
+from proxy.audit.checkpoint import NO_CHECKPOINT, HmacKey, Key, NoKey, Position, seal
+from proxy.cli.audit import app
+from tests.unit.audit.samples import fields, sealed
+
+Files = dict[str, list[bytes]]
+Verdict = tuple[int, str]
+OLD, NEW = "audit.jsonl.20261123T153700.123456Z", "audit.jsonl"
+HONEST = sealed(60)
+COVERED = (10, 20, 30, 40, 50, 60)  # the records that the checkpoints speak of
+KEY = b"k" * 32
+SECRET, FORGERS, NEIGHBOURS = HmacKey(KEY), HmacKey(b"f" * 32), HmacKey(b"n" * 32)
+TS = "2026-11-29T15:37:00.000000Z"
+
+
+def links(lines: list[bytes]) -> list[Link]:
+    """Return the links of whole lines."""
+    return [link for line in lines if (link := unseal(line))]
+
+
+def checkpoints(of: list[bytes], key: Key, seqs: tuple[int, ...] = COVERED) -> list[bytes]:
+    """Return chained checkpoints of the records with these numbers, as far as the trail has them."""
+    position, made = NO_CHECKPOINT, []
+    for link in links(of):
+        if link.seq in seqs:
+            made.append(seal(TS, link, key, position))
+            position = Position.after(made[-1], position.n + 1)
+    return made
+
+
+def anew(start: int) -> list[bytes]:
+    """Return the trail with every record from `start` on forged, and every hash behind it computed again."""
+    before = HONEST[: start - 1]
+    last = links(before)[-1] if before else Link(0, b"", b"0" * 64)
+    chain = Chain(last.hash, last.seq)
+    return [*before, *(chain.seal(fields(number, status=404)) for number in range(start, 61))]
+
+
+def retired(through: int, head: bytes) -> list[bytes]:
+    """Return a trail that begins late and says that everything before was retired."""
+    chain = Chain(head, through)
+    note = chain.seal({"ts": TS, "note": "retired", "files": 1, "through": through, "head": head.decode()})
+    return [note, *sealed(20, chain)]
+
+
+def neighbour() -> list[bytes]:
+    """Return the trail of another sidecar."""
+    chain = Chain()
+    return [chain.seal(fields(number, subject="of-a-neighbour")) for number in range(1, 61)]
+
+
+def in_two(lines: list[bytes]) -> Files:
+    """Return the files of a trail that was rotated after 30 records."""
+    return {OLD: lines[:30], NEW: lines[30:]}
+
+
+def added(after: int) -> list[bytes]:
+    """Return the trail with one record more, sealed as the next one after a true record."""
+    last = links(HONEST)[after - 1]
+    return [*HONEST[:after], Chain(last.hash, last.seq).seal(fields(after, status=404)), *HONEST[after:]]
+
+
+FORGED: dict[str, Callable[[], Files]] = {
+    "nothing": lambda: in_two(HONEST),
+    "files renamed": lambda: {OLD: HONEST[30:], NEW: HONEST[:30]},
+    "a line altered": lambda: in_two(
+        [*HONEST[:41], HONEST[41].replace(b'"status":201', b'"status":200'), *HONEST[42:]]
+    ),
+    "a line removed": lambda: in_two([*HONEST[:41], *HONEST[42:]]),
+    "a line added": lambda: in_two(added(41)),
+    "two lines swapped": lambda: in_two([*HONEST[:41], HONEST[42], HONEST[41], *HONEST[43:]]),
+    "the tail cut": lambda: in_two(HONEST[:45]),
+    "the tail cut behind a checkpoint": lambda: in_two(HONEST[:50]),
+    "cut, and continued as after a restart": lambda: in_two(
+        [*HONEST[:45], *sealed(15, Chain(links(HONEST)[44].hash, 45))]
+    ),
+    "a new chain behind the end": lambda: in_two([*HONEST, *sealed(15)]),
+    "written anew from the start": lambda: in_two(anew(1)),
+    "written anew from record 51": lambda: in_two(anew(51)),
+    "a retirement forged": lambda: {NEW: retired(30, links(HONEST)[29].hash)},
+    "all retired behind the end": lambda: {NEW: retired(60, b"ab" * 32)},
+    "a file taken away": lambda: {NEW: HONEST[30:]},
+    "a file of another sidecar": lambda: {OLD: neighbour()[:30], NEW: HONEST[30:]},
+    "all files of another sidecar": lambda: in_two(neighbour()),
+    "emptied": lambda: {NEW: []},
+}
+UNHARMED = ("nothing", "files renamed")  # files are read in the order of their records, whatever their names
+BESIDE: dict[str, Callable[[list[bytes]], list[bytes] | None]] = {
+    "intact": lambda forged: checkpoints(HONEST, SECRET),
+    "emptied": lambda forged: [],
+    "cut to one": lambda forged: checkpoints(HONEST, SECRET)[:1],
+    "one removed": lambda forged: checkpoints(HONEST, SECRET)[:2] + checkpoints(HONEST, SECRET)[3:],
+    "the forger's": lambda forged: checkpoints(forged, FORGERS),
+    "unsigned": lambda forged: checkpoints(forged, NoKey()),
+    "another sidecar's": lambda forged: checkpoints(neighbour(), NEIGHBOURS),
+    "taken away": lambda forged: None,
+}
+
+
+def verdict(files: Files, beside: list[bytes] | None, folder: Path, *, keyed: bool) -> Verdict:
+    """Return the exit status of `backstay audit verify` and what it says."""
+    for name, lines in files.items():
+        (folder / name).write_bytes(b"".join(lines))
+    if beside is not None:
+        (folder / f"{NEW}.checkpoints").write_bytes(b"".join(beside))
+    (folder / "key").write_bytes(KEY)
+    said = CliRunner().invoke(app, ["verify", str(folder / NEW), *(["--key", str(folder / "key")] if keyed else [])])
+    return said.exit_code, said.output
+
+
+def verdicts(*, keyed: bool) -> dict[str, dict[str, Verdict]]:
+    """Return the verdict of each forgery beside each kind of checkpoints."""
+    found: dict[str, dict[str, Verdict]] = {}
+    for kind, forge in FORGED.items():
+        files, found[kind] = forge(), {}
+        written = [line for lines in files.values() for line in lines]
+        for how, beside in BESIDE.items():
+            with tempfile.TemporaryDirectory(prefix="forgery-") as folder:
+                found[kind][how] = verdict(files, beside(written), Path(folder), keyed=keyed)
+    return found
+
+
+def as_table(found: dict[str, dict[str, Verdict]]) -> str:
+    """Return the exit statuses as a table in Markdown."""
+    lines = [f"| done to the trail | {' | '.join(BESIDE)} |", f"| --- |{' --- |' * len(BESIDE)}"]
+    lines += [f"| {kind} | {' | '.join(str(row[how][0]) for how in BESIDE)} |" for kind, row in found.items()]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Print both tables."""
+    for keyed in (True, False):
+        print(f"Exit status of `backstay audit verify`, {'with' if keyed else 'without'} the key:\n")
+        print(as_table(verdicts(keyed=keyed)), end="\n\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
