@@ -9,6 +9,7 @@ from proxy.policy.classify import Verdict, classify
 from proxy.policy.dates import unix_seconds
 from proxy.policy.routing import Idempotency, RetryRules, Route
 
+_DOUBLINGS = 62  # of a wait; more say nothing, and 1024 are no float
 _LONGEST_DATE = 64  # bytes; each form of RFC 9110 section 5.6.7 is shorter
 
 
@@ -176,7 +177,8 @@ class RetryPolicy:
         return self.enabled and rules.max_retries > 0 and _must_not_repeat(question, _TIMED_OUT) is None
 
     def _delay(self, rules: RetryRules, ladder: Ladder, attempt: int, outcome: Outcome, wall: float) -> float:
-        nominal = min(rules.max_delay_s, rules.initial_delay_s * ladder.first * float(1 << (attempt - 1)))
+        doubled = float(1 << min(attempt - 1, _DOUBLINGS))
+        nominal = min(rules.max_delay_s, rules.initial_delay_s * ladder.first * doubled)
         spread = rules.jitter * self._random.uniform(-1, 1)
         asked = retry_after(outcome, wall)
         if asked is not None and asked >= nominal:

@@ -99,6 +99,13 @@ def test_the_end_of_a_ladder_has_its_reason() -> None:
     assert decide(TIMED_OUT, 3) == Stop("exhausted", denied=True)
 
 
+def test_a_wait_is_a_number_however_often_it_was_doubled() -> None:
+    """`max_retries` has no upper limit, and 1,024 doublings are no float: the request ended in a bug."""
+    rules = RetryRules(max_retries=10_000, initial_delay_s=0.001, max_delay_s=0.002, jitter=0.0)
+    for attempt in (63, 64, 1_025, 10_000):
+        assert decide(RESET, attempt, rules=rules) == Again(0.002, "network")
+
+
 @given(seed=st.integers(0, 10_000), attempt=st.integers(1, 3))
 def test_jitter_stays_within_a_fifth(seed: int, attempt: int) -> None:
     """T6: ±20 % around the nominal wait, whatever the random source says."""
