@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from proxy.build import COMPILED
+from tests.e2e.extremes import CONFIG, backend, converse
 from tests.e2e.raw import Answer, Client, Origin, answer, chunked, request
 from tests.e2e.sidecar import EXAMPLE, ROOT, Child, backstay, sidecar
 
@@ -28,6 +29,7 @@ SAID = (
     request("GET", "/api/sessions/gone", X_Correlation_ID="mine-2"),
     request("POST", "/api/sessions", CREATE, Content_Type="application/json", Idempotency_Key="k-1"),
     request("BREW", "/coffee"),
+    b"GET /without-a-host HTTP/1.1\r\n\r\n",
 )
 
 
@@ -55,6 +57,7 @@ async def test_it_answers_and_records_as_the_source_does(source: Path, tmp_path:
     origin.on("/api/sessions/broken", b"this is not HTTP\r\n\r\n")
     origin.on("/api/sessions", answer(b'{"id": "s-1"}', "409 Conflict", Content_Type="application/json"))
     origin.on("/api/sessions/gone", answer(b"no", "404 Not Found"))
+    origin.on("/coffee", answer(b"a teapot", "418 Teapot"))
     told = []
     for name, more in (("source", {"PYTHONPATH": str(source)}), ("compiled", {})):
         folder = tmp_path / name
@@ -66,7 +69,19 @@ async def test_it_answers_and_records_as_the_source_does(source: Path, tmp_path:
         told.append((answers, [_plain(record) for record in child.records()]))
         assert ("compiled", "no" if more else "yes") in build[0][1]
     assert told[0] == told[1]
-    assert len(told[0][1]) == len(SAID) - 1  # BREW is refused on the wire
+    assert len(told[0][1]) == len(SAID) - 1  # one is refused on the wire
+
+
+async def test_it_takes_extremes_as_the_source_does(source: Path, tmp_path: Path) -> None:
+    """Numbers, lists and fields at their limits, on both legs: equal answers, and equally many questions."""
+    told = []
+    async with backend() as (peer, url):
+        for name, more in (("source", {"PYTHONPATH": str(source)}), ("compiled", {})):
+            folder = tmp_path / name
+            folder.mkdir()
+            async with sidecar(folder, url, CONFIG.format(url=url), **more) as child:
+                told.append(await converse(child, peer))
+    assert [pair for pair in zip(*told, strict=True) if pair[0] != pair[1]] == []
 
 
 async def _conversation(child: Child) -> list[Answer]:
