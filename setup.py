@@ -14,6 +14,7 @@ from setuptools import Extension, setup
 # What a request runs through. The rest starts, shows and exports: compiling it would only take longer.
 COMPILED = (
     "proxy/*.py",
+    "proxy/exchange/*.py",
     "proxy/policy/*.py",
     "proxy/wire/*.py",
     "proxy/audit/chain.py",
@@ -38,6 +39,7 @@ LEFT_OUT = {
     "proxy/process.py": "it starts, once",
     "proxy/signals.py": "it starts, once",
     "proxy/threads.py": "a thread is started seldom",
+    "proxy/exchange/__init__.py": "there is nothing in it to run",
     "proxy/policy/__init__.py": "there is nothing in it to run",
     "proxy/wire/__init__.py": "there is nothing in it to run",
     "proxy/wire/dial.py": "a connection is made seldom, and tests put their own in its place",

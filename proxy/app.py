@@ -15,9 +15,9 @@ from proxy.clock import Clock, SystemClock
 from proxy.config.load import read_token
 from proxy.config.problems import ConfigError
 from proxy.config.settings import Settings
-from proxy.dryrun import DryRun
 from proxy.errors import Refusal, StartError
-from proxy.exchange import Exchange
+from proxy.exchange.handler import RequestHandler
+from proxy.exchange.handler_factory import HandlerFactory
 from proxy.memory import MemoryBudget, budget_of
 from proxy.message import Peer, Request
 from proxy.observe.logging import Throttle
@@ -81,6 +81,7 @@ class Sidecar:
             self._on_transition, kept.witness, self._tracer,
         )  # fmt: skip
         self._parts = self._assembly.build(settings)
+        self._handlers = HandlerFactory(self._parts, dry_run=settings.dry_run)
         self.gate = self._gate(settings)
         self._memory = MemoryBudget(settings.listen.max_memory or budget_of(), self._shelf.shed, self.gate.relieve)
         self._tls = server_context(_tls_files(settings)) if settings.listen.tls_certificate else None
@@ -116,8 +117,8 @@ class Sidecar:
             None if mode is None else int(mode, 8),
         )
 
-    def _open(self, request: Request, client: Client) -> Exchange:
-        return (DryRun if self.settings.dry_run else Exchange)(self._parts, request, client)
+    def _open(self, request: Request, client: Client) -> RequestHandler:
+        return self._handlers.open(request, client)
 
     def _declare(self) -> None:
         circuits = self._assembly.breakers
@@ -244,6 +245,7 @@ class Sidecar:
         try:
             self._check_files(settings)
             self._parts = self._assembly.build(settings)
+            self._handlers = HandlerFactory(self._parts, dry_run=settings.dry_run)
             if self._tls is not None:
                 renew(self._tls, _tls_files(self.settings))
         except StartError as error:

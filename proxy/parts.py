@@ -23,7 +23,7 @@ from proxy.policy.routing import Route, Router
 from proxy.policy.tracing import Span
 
 if TYPE_CHECKING:
-    from proxy.bag import Bag
+    from proxy.exchange.state import Exchange
 
 
 Tell = Callable[[bool], None]
@@ -163,7 +163,7 @@ class Meter(Protocol):
 class Ledger(Protocol):
     """Where every finished exchange leaves its record."""
 
-    def record(self, exchange: "Bag") -> None:
+    def record(self, exchange: "Exchange") -> None:
         """Take down a finished exchange. Never waits, never raises."""
         ...
 
@@ -171,15 +171,15 @@ class Ledger(Protocol):
 class Tracer(Protocol):
     """Who gives requests and attempts their spans. Without one, `traceparent` goes through as it came."""
 
-    def begin(self, exchange: "Bag") -> Span:
+    def begin(self, exchange: "Exchange") -> Span:
         """Begin a request's span, and take the caller's `traceparent` out of its way."""
         ...
 
-    def attempt(self, exchange: "Bag", wall: float) -> tuple[bytes, bytes]:
+    def attempt(self, exchange: "Exchange", wall: float) -> tuple[bytes, bytes]:
         """Begin an attempt's span; return the line that tells the upstream."""
         ...
 
-    def end(self, exchange: "Bag") -> None:
+    def end(self, exchange: "Exchange") -> None:
         """Take a finished exchange's spans. Never waits, never raises."""
         ...
 
@@ -191,15 +191,15 @@ class Tracer(Protocol):
 class Witness(Protocol):
     """What must be on disk before something may happen (A2). In `batch` mode there is none, and nothing waits."""
 
-    async def intent(self, exchange: "Bag", within_s: float) -> bool:
+    async def intent(self, exchange: "Exchange", within_s: float) -> bool:
         """Return whether an unsafe request may go upstream: in `strict`, once its intent is on disk."""
         ...
 
-    def answer(self, exchange: "Bag", tell: Tell) -> None:
+    def answer(self, exchange: "Exchange", tell: Tell) -> None:
         """Call `tell` when the exchange's record, which is written, is on disk; with False if that is too late."""
         ...
 
-    async def opening(self, exchange: "Bag") -> bool:
+    async def opening(self, exchange: "Exchange") -> bool:
         """Return whether a streamed answer may begin: once it is on disk that it does."""
         ...
 

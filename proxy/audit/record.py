@@ -10,8 +10,8 @@ import orjson
 from proxy.audit.chain import timestamp
 from proxy.audit.redaction import Redaction, bounded, read_salt
 from proxy.audit.sink import NOTE, AuditLog
-from proxy.bag import Bag
 from proxy.errors import Refusal
+from proxy.exchange.state import Exchange
 from proxy.message import Peer, Response
 from proxy.policy.attempts import Attempt
 from proxy.policy.breaker import CircuitBreaker, State
@@ -43,12 +43,12 @@ class Ledger:
         salt = token_bytes(32) if file is None else await in_daemon_thread(partial(read_salt, file))
         self._redaction = replace(self._redaction, salt=salt)
 
-    def record(self, exchange: Bag) -> None:
+    def record(self, exchange: Exchange) -> None:
         """Take down a finished exchange. Never waits, never raises."""
         self.recorded += 1
         self._log.append_encoded(self._line(exchange).encode())
 
-    def note(self, exchange: Bag, note: str, wall: float) -> bool:
+    def note(self, exchange: Exchange, note: str, wall: float) -> bool:
         """Take down something about an exchange beside its record, under the same id; False if there is no room."""
         request = exchange.request
         return self._log.note(
@@ -97,7 +97,7 @@ class Ledger:
         self._count += 1
         return f"{self._name}-{hex(self._count)[2:]}"
 
-    def _id_of(self, exchange: Bag) -> str:
+    def _id_of(self, exchange: Exchange) -> str:
         exchange.record_id = exchange.record_id or self._next_id()
         return exchange.record_id
 
@@ -105,7 +105,7 @@ class Ledger:
         client = self._redaction.client(address)
         return {} if client is None else {"client": client}
 
-    def _line(self, x: Bag) -> str:
+    def _line(self, x: Exchange) -> str:
         """Return the record as JSON. One format, because a dict of it and its encoding take three times as long."""
         request, route, flight, ending = x.request, x.route, x.flight, x.ending
         followers = 0 if flight is None or x.role != "led" else flight.followers
@@ -124,11 +124,11 @@ class Ledger:
             f'"metadata":{self._metadata(x)}}}'
         )
 
-    def _key(self, x: Bag, key: Key) -> str:
+    def _key(self, x: Exchange, key: Key) -> str:
         replayed = "true" if x.result.replayed else "false"
         return f'{{"source":"{key.source}","key_hash":"{self._redaction.hashed(key.value)}","replayed":{replayed}}}'
 
-    def _metadata(self, x: Bag) -> str:
+    def _metadata(self, x: Exchange) -> str:
         metadata, redaction = _story(x), self._redaction
         if redaction.clients != "none":
             metadata["client"] = redaction.client(x.request.client)
@@ -166,7 +166,7 @@ def _attempt(attempt: Attempt) -> str:
     return f'{{"n":{attempt.n},{what},"ms":{ms},"waited_ms":{waited_ms},"why":"{attempt.why}"}}'
 
 
-def _story(x: Bag) -> dict[str, object]:
+def _story(x: Exchange) -> dict[str, object]:
     metadata: dict[str, object] = {}
     if x.attempts and (verdict := x.attempts[-1].verdict) is not SUCCESS:
         metadata["error_type"] = verdict.error_type

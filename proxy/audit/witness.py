@@ -4,8 +4,8 @@ import asyncio
 
 from proxy.audit.record import Ledger
 from proxy.audit.sink import AuditLog
-from proxy.bag import Bag
 from proxy.clock import Clock
+from proxy.exchange.state import Exchange
 from proxy.parts import Tell
 
 INTENT, OPENING, WITHHELD = "intent", "opening", "withheld"
@@ -26,11 +26,11 @@ class Witness:
         self._clock = clock
         self._strict = strict
 
-    async def intent(self, exchange: Bag, within_s: float) -> bool:
+    async def intent(self, exchange: Exchange, within_s: float) -> bool:
         """Return whether an unsafe request may go upstream: in `strict`, once its intent is on disk."""
         return not self._strict or await self._noted(exchange, INTENT, within_s)
 
-    def answer(self, exchange: Bag, tell: Tell) -> None:
+    def answer(self, exchange: Exchange, tell: Tell) -> None:
         """Call `tell` when the exchange's record, which is written, is on disk; with False if that is too late."""
 
         def told(kept: bool) -> None:
@@ -40,11 +40,11 @@ class Witness:
 
         self._log.when_durable(told)
 
-    async def opening(self, exchange: Bag) -> bool:
+    async def opening(self, exchange: Exchange) -> bool:
         """Return whether a streamed answer may begin: once it is on disk that it does."""
         return await self._noted(exchange, OPENING, None)
 
-    async def _noted(self, exchange: Bag, note: str, within_s: float | None) -> bool:
+    async def _noted(self, exchange: Exchange, note: str, within_s: float | None) -> bool:
         if not self._note(exchange, note):
             return False
         on_disk: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -56,5 +56,5 @@ class Witness:
         self._log.when_durable(told, within_s)
         return await on_disk
 
-    def _note(self, exchange: Bag, note: str) -> bool:
+    def _note(self, exchange: Exchange, note: str) -> bool:
         return self._ledger.note(exchange, note, self._clock.wall())

@@ -1,6 +1,6 @@
 """What is seen of a finished exchange beyond what the page counts. It looks before the record is made."""
 
-from proxy.bag import Bag
+from proxy.exchange.state import Exchange
 from proxy.observe.metrics import Metrics
 from proxy.observe.targets import TargetLog
 from proxy.parts import Ledger, Tracer
@@ -31,7 +31,7 @@ class Observer:
         self._tracer = tracer
         self.restorations = Restorations()
 
-    def record(self, exchange: Bag) -> None:
+    def record(self, exchange: Exchange) -> None:
         """Look at a finished exchange and pass it on. Never waits, never raises."""
         route, seconds = exchange.route, exchange.duration_s
         if route.restoration is not None and exchange.subject.value is not None:
@@ -44,10 +44,10 @@ class Observer:
         if self._tracer is not None:
             self._tracer.end(exchange)
 
-    def _follow(self, x: Bag, half: Half, subject: str) -> None:
+    def _follow(self, x: Exchange, half: Half, subject: str) -> None:
         what = found(half, x.result, x.answered, succeeded=x.succeeded)
         step = Step(half, what, x.started, x.started + x.duration_s, x.correlation.id)
-        who = hash(x.principal)  # keyed anew in each process: memory holds no credential
+        who = hash(x.identity.principal)  # keyed anew in each process: memory holds no credential
         x.restoration = restoration = self.restorations.take(subject, who, step)
         if restoration is not None and restoration.finished:
             self._count(restoration, x.correlation.id)

@@ -17,8 +17,8 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from proxy import __version__
-from proxy.bag import Bag
 from proxy.errors import Reason
+from proxy.exchange.state import Exchange
 from proxy.message import Failure
 from proxy.observe.metrics import METHODS
 from proxy.policy import tracing
@@ -49,7 +49,7 @@ class Tracing:
         self._processor = BatchSpanProcessor(Quietly(exporter or OTLPSpanExporter(timeout=EXPORT_TIMEOUT_S)))
         self._leaders: OrderedDict[str, SpanContext] = OrderedDict()
 
-    def begin(self, exchange: Bag) -> Span:
+    def begin(self, exchange: Exchange) -> Span:
         """Give the exchange its span; its attempts tell the upstream of their own, so the caller's line goes."""
         span = tracing.begin(exchange.parent, self._share, self._random)
         if exchange.parent is None:
@@ -58,7 +58,7 @@ class Tracing:
             exchange.request.fields = exchange.request.fields.without((b"traceparent",))
         return span
 
-    def attempt(self, exchange: Bag, wall: float) -> tuple[bytes, bytes]:
+    def attempt(self, exchange: Exchange, wall: float) -> tuple[bytes, bytes]:
         """Begin an attempt's span; return the line that tells the upstream. A flight's followers link to who asks."""
         span, flight = exchange.span, exchange.flight
         assert span is not None  # begun before anything is sent
@@ -68,7 +68,7 @@ class Tracing:
                 self._leaders.popitem(last=False)
         return span.attempt(wall)
 
-    def end(self, exchange: Bag) -> None:
+    def end(self, exchange: Exchange) -> None:
         """Hand a finished exchange's spans to the exporter's thread, where they are sampled."""
         span = exchange.span
         if span is None or not span.sampled:
@@ -81,7 +81,7 @@ class Tracing:
         """Send what is left and stop. It blocks for a few seconds at the most: call it in a thread."""
         self._processor.shutdown()  # type: ignore[no-untyped-call]  # the SDK did not annotate it
 
-    def _server_span(self, x: Bag, span: Span) -> ReadableSpan:
+    def _server_span(self, x: Exchange, span: Span) -> ReadableSpan:
         method = _method(x.request.method, "HTTP")
         templated = x.route.template.startswith("/")
         parent = None if span.parent_id is None else _context(span, span.parent_id, remote=True)
@@ -91,7 +91,7 @@ class Tracing:
             (x.started_wall, x.duration_s), error=x.status >= 500 or x.truncated, links=self._links(x),
         )  # fmt: skip
 
-    def _client_span(self, x: Bag, span: Span, sent: Sent, attempt: Attempt) -> ReadableSpan:
+    def _client_span(self, x: Exchange, span: Span, sent: Sent, attempt: Attempt) -> ReadableSpan:
         attributes: dict[str, str | int] = {
             **_method_attributes(x.request.method),
             "peer.service": x.route.upstream,
@@ -109,7 +109,7 @@ class Tracing:
             SpanKind.CLIENT, attributes, (sent.began_wall, attempt.ms / 1000), error=failed,
         )  # fmt: skip
 
-    def _links(self, x: Bag) -> Sequence[Link]:
+    def _links(self, x: Exchange) -> Sequence[Link]:
         leader = self._leaders.get(x.flight.id) if x.flight is not None and x.role == "joined" else None
         return () if leader is None else (Link(leader, {"backstay.flight": x.flight.id if x.flight else ""}),)
 
@@ -145,7 +145,7 @@ def _method_attributes(method: str) -> dict[str, str]:
     return told if known == method else {**told, "http.request.method_original": method}
 
 
-def _server_attributes(x: Bag) -> Attributes:
+def _server_attributes(x: Exchange) -> Attributes:
     """Return the semantic conventions' attributes. Of a target only the path: a query may hold secrets."""
     attributes: dict[str, str | int] = {
         **_method_attributes(x.request.method),

@@ -3,9 +3,9 @@
 import asyncio
 from typing import cast
 
-from proxy.eager import EagerTask
 from proxy.errors import Refusal
-from proxy.exchange import Exchange
+from proxy.exchange.handler import RequestHandler
+from proxy.exchange.state import Exchange
 from proxy.fields import Lines
 from proxy.message import Framing, Reader, Request, Response
 from proxy.wire.downstream_state import (
@@ -38,7 +38,7 @@ class Downstream(Inlet):
 
     def __init__(self, gate: Gate) -> None:
         super().__init__(gate)
-        self._current: Exchange | None = None
+        self._current: RequestHandler | None = None
         self._streamed: StreamedAnswer | None = None
         self._tunnel: Tunnel | None = None
         self._hung_up: asyncio.Future[None] | None = None  # of a tunnel: the client will say no more
@@ -72,17 +72,17 @@ class Downstream(Inlet):
         self._queue.clear()
         self.flow.wake()
         if current is not None:
-            current.abandon(mid_upload=incoming is not None and incoming.exchange is current)
-        for exchange in unheard:
-            exchange.abandon()
-            self._begin(exchange)
+            current.abandon(mid_upload=incoming is not None and incoming.handler is current)
+        for handler in unheard:
+            handler.abandon()
+            self._begin(handler)
 
-    def _unheard(self) -> list[Exchange]:
+    def _unheard(self) -> list[RequestHandler]:
         """Return the requests whose turn has not come, one whose body still arrives with them."""
-        waiting = [exchange for exchange in self._queue if isinstance(exchange, Exchange)]
+        waiting = [handler for handler in self._queue if isinstance(handler, RequestHandler)]
         incoming = self._incoming
         if incoming is not None and incoming.upload is None:
-            waiting.append(incoming.exchange)
+            waiting.append(incoming.handler)
         return waiting
 
     def resume_writing(self) -> None:
@@ -101,11 +101,11 @@ class Downstream(Inlet):
         assert self._tunnel is not None
         self._tunnel.say(data)
         if self._current is not None:
-            self._current.bytes_in += len(data)
+            self._current.exchange.bytes_in += len(data)
 
-    def _ready_soon(self, exchange: Exchange) -> None:
+    def _ready_soon(self, handler: RequestHandler) -> None:
         """Have its turn come once all that is here of its body is taken in."""
-        self._queue.append(exchange)
+        self._queue.append(handler)
         self._loop.call_soon(self._take_next)
 
     def _next(self) -> None:
@@ -123,10 +123,9 @@ class Downstream(Inlet):
         self._current = following
         self._begin(following)
 
-    def _begin(self, exchange: Exchange) -> None:
+    def _begin(self, handler: RequestHandler) -> None:
         self._gate.begun += 1
-        exchange.task = task = EagerTask(exchange.run(), self._loop)
-        task.go_on()
+        handler.start(self._loop)
 
     def _go_on(self) -> None:
         """Read on where an answer made room."""
@@ -139,19 +138,19 @@ class Downstream(Inlet):
         incoming, self._incoming = self._incoming, None
         self._dropped = True
         self._read_no_more()
-        if incoming is not None and incoming.exchange is self._current:
-            self._refuse_current(incoming, incoming.exchange, refusal)
+        if incoming is not None and incoming.handler is self._current:
+            self._refuse_current(incoming, refusal)
             return
         if incoming is not None and incoming.upload is not None:  # its turn has not come
-            self._queue.remove(incoming.exchange)
+            self._queue.remove(incoming.handler)
         self._queue.append(refusal)
         self._next()
 
-    def _refuse_current(self, incoming: Incoming, exchange: Exchange, refusal: Refusal) -> None:
-        """Refuse the rest of an upload whose exchange runs: as its answer, or by a cut of the answer that has begun."""
+    def _refuse_current(self, incoming: Incoming, refusal: Refusal) -> None:
+        """Refuse the rest of an upload whose request runs: as its answer, or by a cut of the answer that has begun."""
         wanted = incoming.wanted
         if self._streamed is None:
-            exchange.refuse(refusal)
+            incoming.handler.refuse(refusal)
         elif wanted:
             self._streamed.cut()
         incoming.break_off(refusal.detail)
@@ -159,7 +158,9 @@ class Downstream(Inlet):
     def interim(self, response: Response) -> None:
         """Write an interim answer (1xx), unless the client could not read it, or is behind already."""
         current = self._current
-        if self.answering is RUNNING and current is not None and current.request.minor and self.flow.writable is None:
+        if self.answering is not RUNNING or current is None or self.flow.writable is not None:
+            return
+        if current.exchange.request.minor:
             self.write_now(self._gate.interim(response))
 
     def write(self, response: Response, more: Lines) -> None:
@@ -167,7 +168,7 @@ class Downstream(Inlet):
         current = self._current
         if self.answering is not RUNNING or current is None or self._is_closing():
             return
-        request = current.request
+        request = current.exchange.request
         framing, body = whole_body(response, request)
         closing = self._closes(request)
         if not self._unsent:
@@ -182,8 +183,8 @@ class Downstream(Inlet):
             reader.close()
             return 0
         if isinstance(response.body, Tunnel):
-            return await self._through(current, response, response.body, reader, more)
-        request = current.request
+            return await self._through(current.exchange, response, response.body, reader, more)
+        request = current.exchange.request
         if request.method == "HEAD":  # an answer that recovery asked for with GET has a body
             reader.close()
             self.write(response._replace(body=b""), more)
@@ -195,7 +196,7 @@ class Downstream(Inlet):
             more = (*more, (b"Transfer-Encoding", b"chunked"))
         self._become(STARTED)
         self.write_now(self._gate.head(response, more, request, closing=closing))
-        streamed = StreamedAnswer(self, current, reader, chunked=chunked, delimited=length_known or chunked)
+        streamed = StreamedAnswer(self, current.exchange, reader, chunked=chunked, delimited=length_known or chunked)
         size = await self._stream(streamed)
         self._answered(closing=closing)
         return size
@@ -211,7 +212,7 @@ class Downstream(Inlet):
         finally:
             self._streamed = None
 
-    async def _through(self, current: Exchange, response: Response, tunnel: Tunnel, reader: Reader, more: Lines) -> int:
+    async def _through(self, x: Exchange, response: Response, tunnel: Tunnel, reader: Reader, more: Lines) -> int:
         """Be a tunnel until both sides have hung up; return the bytes that the backend said."""
         transport = self.transport
         assert transport is not None
@@ -225,7 +226,7 @@ class Downstream(Inlet):
         self._pause(False)
         if held:
             self._say(held)
-        size = await self._stream(StreamedAnswer(self, current, reader, chunked=False, delimited=False))
+        size = await self._stream(StreamedAnswer(self, x, reader, chunked=False, delimited=False))
         if transport.can_write_eof() and not self._hung_up.done():
             transport.write_eof()
             await self._hung_up
@@ -235,7 +236,7 @@ class Downstream(Inlet):
 
     def _closes(self, request: Request) -> bool:
         incoming = self._incoming
-        early = incoming is not None and incoming.exchange is self._current
+        early = incoming is not None and incoming.handler is self._current
         last = self.reading is OVER and not self._queue
         return early or last or not request.keep_alive or self._gate.draining
 
@@ -307,10 +308,14 @@ class Downstream(Inlet):
 
     def _sweep_body(self, incoming: Incoming, now: float) -> None:
         """Refuse the rest of a body that stopped arriving. Once its answer has begun, that is what has to go on."""
-        begun = self.answering is STARTED and incoming.exchange is self._current
-        if not begun and not self._reading_paused and now - self.heard_at > incoming.exchange.route.client_idle_s:
+        begun = self.answering is STARTED and incoming.handler is self._current
+        if (
+            not begun
+            and not self._reading_paused
+            and now - self.heard_at > incoming.handler.exchange.route.client_idle_s
+        ):
             self._refuse(Refusal(408, "slow_body", "the request body stopped arriving"))
 
     def _client_idle_s(self) -> float:
         """Return the seconds for which a client may take nothing of its answer."""
-        return self._gate.rules.idle_timeout_s if self._current is None else self._current.route.client_idle_s
+        return self._gate.rules.idle_timeout_s if self._current is None else self._current.exchange.route.client_idle_s

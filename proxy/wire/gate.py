@@ -12,7 +12,7 @@ from typing import Protocol
 
 from proxy.clock import Clock
 from proxy.errors import Refusal, refused
-from proxy.exchange import Exchange
+from proxy.exchange.handler import RequestHandler
 from proxy.fields import Lines
 from proxy.message import BODILESS, UNIX, Framing, Peer, Request, Response
 from proxy.parts import Client
@@ -55,14 +55,14 @@ class Gate:
         rules: GateRules,
         limits: HeadLimits,
         trusted: TrustedProxies,
-        open_exchange: Callable[[Request, Client], Exchange],
+        open_handler: Callable[[Request, Client], RequestHandler],
         on_refusal: Callable[[Refusal, Peer], None],
         clock: Clock,
     ) -> None:
         self.rules = rules
         self.limits = limits
         self.trusted = trusted
-        self.open = open_exchange
+        self.open = open_handler
         self.tick = 0.0  # coarse time in seconds, moved by `sweep`
         self.crowded = False  # the memory budget is used up: requests are refused
         self.draining = False  # every answer says Connection: close

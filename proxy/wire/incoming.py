@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from proxy.errors import BrokenBody, Refusal
-from proxy.exchange import Exchange
+from proxy.exchange.handler import RequestHandler
 from proxy.policy.retry import sent_once
 from proxy.wire.bodies import decoder
 from proxy.wire.crossing import trailers_that_cross
@@ -16,16 +16,21 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class Incoming:
     """One request between its head and its body's last byte: collecting -> done, or collecting -> streaming -> done.
 
-    `begin` is called once, when the exchange may run: with a whole body at its end, with a streamed one at its start.
+    `begin` is called once, when the request may run: with a whole body at its end, with a streamed one at its start.
     `pace(True)` asks for no more, `pace(False)` for more.
     """
 
-    __slots__ = ("_begin", "_collected", "_decoder", "_pace", "_size", "exchange", "owes_continue", "upload")
+    __slots__ = ("_begin", "_collected", "_decoder", "_pace", "_size", "_x", "handler", "owes_continue", "upload")
 
     def __init__(
-        self, exchange: Exchange, length: int, pace: Callable[[bool], None], begin: Callable[[Exchange], None]
+        self,
+        handler: RequestHandler,
+        length: int,
+        pace: Callable[[bool], None],
+        begin: Callable[[RequestHandler], None],
     ) -> None:
-        self.exchange = exchange
+        self.handler = handler
+        self._x = exchange = handler.exchange
         self.upload: Relay | None = None
         self._pace = pace
         self._begin = begin
@@ -39,7 +44,7 @@ class Incoming:
             self._stream()
 
     def _check_size(self, size: int) -> None:
-        most = self.exchange.route.max_body
+        most = self._x.route.max_body
         if most is not None and size > most:
             raise Refusal(413, "body_too_large", f"the body may have at most {most} bytes")
 
@@ -66,13 +71,13 @@ class Incoming:
         except BrokenBody as broken:
             raise Refusal(400, "malformed_body", str(broken)) from None
         self._size += len(piece)
-        self.exchange.bytes_in = self._size
+        self._x.bytes_in = self._size
         self._check_size(self._size)
         if self.upload is not None:
             self.upload.push(piece)
         else:
             self._collected.add(piece)
-            if self._size > self.exchange.route.replay_limit:
+            if self._size > self._x.route.replay_limit:
                 self._outgrow()
         if not body.done:
             return b""
@@ -81,17 +86,17 @@ class Incoming:
 
     def _outgrow(self) -> None:
         """Stream what turned out to be too long to keep; its 100 was ours and is not asked for again."""
-        request = self.exchange.request
+        request = self._x.request
         if b"expect" in request.fields:
             request.fields = request.fields.without((b"expect",))
         self._stream()
 
     def _stream(self) -> None:
-        """Begin the exchange while its body still arrives."""
+        """Begin the request while its body still arrives."""
         self.upload = Relay(self._pace, self._unread)
         self.upload.push(self._collected.take())
-        self.exchange.request.body = self.upload
-        self._begin(self.exchange)
+        self._x.request.body = self.upload
+        self._begin(self.handler)
 
     def _unread(self) -> None:
         """Let an upload that nobody reads any more run into the void until its answer is out."""
@@ -103,10 +108,10 @@ class Incoming:
         if self.upload is not None:
             self.upload.finish(trailers)
             return
-        request = self.exchange.request
+        request = self._x.request
         request.body = self._collected.take()
         request.trailers = trailers
-        self._begin(self.exchange)
+        self._begin(self.handler)
 
     def break_off(self, why: str) -> None:
         """Take note that the rest will never come."""

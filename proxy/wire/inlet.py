@@ -4,7 +4,7 @@ from collections import deque
 from typing import Final, cast
 
 from proxy.errors import Refusal
-from proxy.exchange import Exchange
+from proxy.exchange.handler import RequestHandler
 from proxy.message import LINE_BYTES, Framing, Peer, Request
 from proxy.parts import Client
 from proxy.wire.downstream_state import BODY, FREE, HEAD, HELD, OVER, PIPED, READING_MOVES, Reading
@@ -34,7 +34,7 @@ class Inlet(Outlet):
         self._early = bytearray()  # data that came when enough was begun in that turn of the loop
         self._dropped = False  # bytes came that nobody looks at
         self._incoming: Incoming | None = None
-        self._queue: deque[Exchange | Refusal] = deque()
+        self._queue: deque[RequestHandler | Refusal] = deque()
         self._switching = False  # a request that asks for another protocol waits for its answer
         self._reading_paused = False
         self.since = 0.0  # gate time of the last change of what is waited for
@@ -64,7 +64,7 @@ class Inlet(Outlet):
         """Answer what is refused on the wire after all that came before it, and read no further."""
         raise NotImplementedError
 
-    def _ready_soon(self, exchange: Exchange) -> None:
+    def _ready_soon(self, handler: RequestHandler) -> None:
         """Have its turn come once all that is here of its body is taken in."""
         raise NotImplementedError
 
@@ -123,7 +123,7 @@ class Inlet(Outlet):
         """Tell whether nothing more is read ahead: enough requests wait, or one with a body does (W8)."""
         last = self._queue[-1]
         full = len(self._queue) >= MAX_PIPELINED or self._ahead > READ_AHEAD
-        return full or (isinstance(last, Exchange) and last.bytes_in > 0)
+        return full or (isinstance(last, RequestHandler) and last.exchange.bytes_in > 0)
 
     def _hold(self, data: bytes) -> None:
         if self.reading is not HELD:
@@ -190,15 +190,15 @@ class Inlet(Outlet):
             head.method, head.target, fields, self._peer, framing=said.framing, authority=head.authority, client=client,
             minor=head.minor, keep_alive=said.keep_alive, upgrade=said.upgrade, hops=hops,
         )  # fmt: skip
-        exchange = self._gate.open(request, cast(Client, self))
+        handler = self._gate.open(request, cast(Client, self))
         self._switching = bool(said.upgrade)
         if said.framing is Framing.NONE:
             self._expect_another(request)
-            self._queue.append(exchange)
+            self._queue.append(handler)
             self._next()
             return
         self.since = self._gate.tick
-        incoming = Incoming(exchange, said.length, self._pause, self._ready_soon)
+        incoming = Incoming(handler, said.length, self._pause, self._ready_soon)
         if incoming.done:
             self._expect_another(request)
             incoming.finish()
@@ -218,7 +218,7 @@ class Inlet(Outlet):
         if incoming.done:
             self._incoming = None
             self._read_next(HEAD)
-            self._expect_another(incoming.exchange.request)
+            self._expect_another(incoming.handler.exchange.request)
         return rest
 
     def _continue(self) -> None:

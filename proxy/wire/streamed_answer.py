@@ -1,6 +1,6 @@
 """An answer whose head is written: its own bytes follow, or it is cut. Nothing else may stand in its place."""
 
-from proxy.exchange import Exchange
+from proxy.exchange.state import Exchange
 from proxy.message import Reader
 from proxy.wire.bodies import chunk, last_chunk
 from proxy.wire.gate import cut

@@ -16,8 +16,8 @@ from proxy.audit.files import trails
 from proxy.audit.reader import Query, records, stats
 from proxy.audit.record import Ledger
 from proxy.audit.sink import AuditLog, LogRules
-from proxy.bag import Bag
 from proxy.clock import SystemClock
+from proxy.exchange.state import Exchange
 from tests.simulation.scripted import Step, answers, refuses
 from tests.simulation.virtual import simulated
 from tests.simulation.world import World
@@ -73,7 +73,7 @@ def best_us(act: Callable[[], object], count: int) -> float:
     return min(rounds) / (count // 5) * 1e6
 
 
-def finished_exchange(script: list[Step]) -> Bag:
+def finished_exchange(script: list[Step]) -> Exchange:
     """Return a create that an upstream with this script has answered."""
     world = World(script)
 

@@ -21,7 +21,7 @@ import uvloop
 
 from proxy.cli.run import run
 from proxy.demo.sidecar import READY
-from proxy.exchange import Exchange
+from proxy.exchange.state import Exchange
 from proxy.observe.metrics import Metrics
 from proxy.observe.observer import Observer
 from tests.benchmarks import builds

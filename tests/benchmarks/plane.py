@@ -11,10 +11,12 @@ import httptools
 from proxy import parts
 from proxy.app import Sidecar
 from proxy.config.load import load
-from proxy.exchange import Exchange
+from proxy.eager import EagerTask
+from proxy.exchange.handler import RequestHandler
+from proxy.exchange.state import Exchange
 from proxy.fields import Lines
 from proxy.message import Request, Response
-from proxy.policy.routing import Route
+from proxy.policy.routing import Match, Route
 from proxy.wire.downstream import Downstream
 from proxy.wire.gate import Gate
 
@@ -170,8 +172,8 @@ class Plane:
         """Return a connection whose requests are only carried there and back: both legs, and no policy."""
         return cast(asyncio.Protocol, Downstream(self._errands))
 
-    def _errand(self, request: Request, client: parts.Client) -> Exchange:
-        return cast(Exchange, Errand(request, client, self._route, self._upstream))
+    def _errand(self, request: Request, client: parts.Client) -> RequestHandler:
+        return cast(RequestHandler, Errand(request, client, self._route, self._upstream))
 
 
 def _give_up(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -190,19 +192,22 @@ class Errand:
         (b"Cache-Status", b"backstay; fwd=miss"),
         (b"Server-Timing", b"backstay;dur=0.4, upstream;dur=0.3"),
     )
-    task: asyncio.Task[None] | None = None
 
     def __init__(self, request: Request, client: parts.Client, route: Route, upstream: parts.Upstream) -> None:
-        self.request = request
-        self.route = route
-        self._client = client
+        self.exchange = Exchange(request, client, Match(route, {}))
         self._upstream = upstream
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Run it in a task of its own, at once."""
+        task = EagerTask(self.run(), loop)
+        task.go_on()
 
     async def run(self) -> None:
         """Carry the request there and its answer back."""
-        outcome = await self._upstream.send(self.request, self.TO_UPSTREAM, 2.0, self._client.interim)
+        client = self.exchange.client
+        outcome = await self._upstream.send(self.exchange.request, self.TO_UPSTREAM, 2.0, client.interim)
         assert isinstance(outcome, Response), outcome
-        self._client.write(outcome, self.TO_CLIENT)
+        client.write(outcome, self.TO_CLIENT)
 
 
 def bare() -> Lane:

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.bag import Bag
 from proxy.errors import Reason
+from proxy.exchange.state import Exchange
 from proxy.fields import Fields
 from proxy.message import Framing, Request, Response
 from proxy.policy.routing import Coalesce
@@ -45,7 +45,7 @@ async def test_no_followers_answer_waits_for_anothers_record(monkeypatch: pytest
     tabs = [world.get() for _ in range(50)]
     record = world.ledger.record
 
-    def recording(exchange: Bag) -> None:
+    def recording(exchange: Exchange) -> None:
         answered.append(sum(tab.client.answers for tab in tabs))
         record(exchange)
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.bag import Bag
 from proxy.errors import Reason
+from proxy.exchange.state import Exchange
 from proxy.fields import Fields
 from proxy.message import Framing, Request, Response
 from proxy.policy.breaker import BreakerRules
@@ -355,7 +355,7 @@ def check_world(world: World, seen: list[Seen]) -> None:
             assert sum(attempt.sent for attempt in exchange.attempts) <= 1
 
 
-def check_flights(records: list[Bag]) -> None:
+def check_flights(records: list[Exchange]) -> None:
     """One flight, one ladder (C9): who shares a flight has no call but its leader's; its followers are counted."""
     flights = {record.flight.id: record.flight for record in records if record.flight is not None}
     joined = [record for record in records if record.role is Role.JOINED and record.flight is not None]
@@ -378,7 +378,7 @@ def check_loop() -> None:
     loop = asyncio.get_running_loop()
     assert asyncio.all_tasks(loop) == {asyncio.current_task()}
     timers = [timer for timer in loop._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
-    assert [timer for timer in timers if timer._callback.__module__ == "proxy.exchange"] == []
+    assert [timer for timer in timers if timer._callback.__module__.startswith("proxy.exchange.")] == []
 
 
 @settings(max_examples=150, deadline=None)

@@ -8,8 +8,9 @@ from random import Random
 
 import orjson
 
-from proxy.bag import Bag
-from proxy.exchange import Exchange
+from proxy.exchange.handler import RequestHandler
+from proxy.exchange.handler_factory import HandlerFactory
+from proxy.exchange.state import Exchange
 from proxy.fields import Fields, Lines
 from proxy.message import Peer, Reader, Request, Response
 from proxy.parts import Look, Mark, Parts, Scope, Wiring
@@ -124,15 +125,15 @@ class RecordingLedger:
     """The finished exchanges, in the order of their records."""
 
     def __init__(self) -> None:
-        self.records: list[Bag] = []
-        self._awaited: dict[Bag, asyncio.Future[None]] = {}
+        self.records: list[Exchange] = []
+        self._awaited: dict[Exchange, asyncio.Future[None]] = {}
 
-    def record(self, exchange: Bag) -> None:
+    def record(self, exchange: Exchange) -> None:
         self.records.append(exchange)
         if exchange in self._awaited:
             self._awaited.pop(exchange).set_result(None)
 
-    def recorded(self, exchange: Bag) -> "asyncio.Future[None]":
+    def recorded(self, exchange: Exchange) -> "asyncio.Future[None]":
         """Return what is done once the exchange is on record."""
         done = asyncio.get_running_loop().create_future()
         if exchange in self.records:
@@ -162,12 +163,13 @@ class DictStore:
 class Visitor:
     """One client request on its way."""
 
-    def __init__(self, exchange: Exchange, client: RecordingClient, ledger: RecordingLedger) -> None:
+    def __init__(self, handler: RequestHandler, client: RecordingClient, ledger: RecordingLedger) -> None:
         self._ledger = ledger
-        self.exchange = exchange
+        self._handler = handler
+        self.exchange = exchange = handler.exchange
         self.client = client
         self.came_ms = now_ms()
-        self.task = asyncio.get_running_loop().create_task(exchange.run())
+        self.task = asyncio.get_running_loop().create_task(handler.run())
         exchange.task = self.task
 
     @property
@@ -181,13 +183,13 @@ class Visitor:
 
     def leave(self) -> None:
         """Close the client's connection."""
-        self.exchange.abandon()
+        self._handler.abandon()
 
     async def finish(self) -> "Visitor":
         """Wait until its record is written. An attempt that goes on as a probe is nobody's request any more."""
         recorded = self._ledger.recorded(self.exchange)
         await asyncio.wait((self.task, recorded), return_when=asyncio.FIRST_COMPLETED)
-        if not self.exchange._probing:
+        if self.exchange.lead is None or not self.exchange.lead.probing:
             await self.rest()
         return self
 
@@ -218,7 +220,8 @@ class World:
         self.budget = RetryBudget()
         self.cors = CorsMemory()
         self.address = "10.0.0.1"  # where clients come from
-        self.parts = self._parts(routes)
+        self.parts = self._handlers_of = self._parts(routes)
+        self._handlers = HandlerFactory(self.parts)
 
     def _parts(self, routes: tuple[Route, ...]) -> Parts:
         wiring: Mapping[str, Wiring] = {
@@ -243,7 +246,9 @@ class World:
     def send(self, request: Request) -> Visitor:
         """Let a client send a request as it is, now."""
         client = RecordingClient()
-        return Visitor(Exchange(self.parts, request, client), client, self.ledger)
+        if self._handlers_of is not self.parts:  # a test may put others in their place
+            self._handlers, self._handlers_of = HandlerFactory(self.parts), self.parts
+        return Visitor(self._handlers.open(request, client), client, self.ledger)
 
     def get(self, report: str = "r1", user: str | None = "ada", **fields: str) -> Visitor:
         """Load a session."""

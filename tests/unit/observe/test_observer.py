@@ -7,7 +7,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from structlog.testing import capture_logs
 
-from proxy.bag import Bag
+from proxy.exchange.state import Exchange
 from proxy.observe.logging import Throttle
 from proxy.observe.metrics import Metrics
 from proxy.observe.observer import Observer
@@ -37,7 +37,7 @@ class Watched(World):
         self.observer = Observer(self.ledger, self.metrics, targets)
         self.parts = replace(self.parts, ledger=self.observer)
 
-    async def restore(self, report: str = "r1", **fields: str) -> Bag:
+    async def restore(self, report: str = "r1", **fields: str) -> Exchange:
         """Ask for the status, then for the history; return the history's exchange."""
         await self.status(report, **fields).finish()
         return (await self.history(report, **fields).finish()).exchange

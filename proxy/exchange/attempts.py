@@ -1,0 +1,174 @@
+"""Steps 6 to 8: admit, send, retry. One schedule of attempts inside one deadline, each of them reported."""
+
+import asyncio
+from collections.abc import Awaitable
+
+from proxy.errors import Reason
+from proxy.exchange.state import LEFT, Exchange, Lead
+from proxy.fields import Lines
+from proxy.message import Failure, Outcome, Request, Response, discard
+from proxy.parts import Parts, Wiring, Witness
+from proxy.policy import disclosure
+from proxy.policy.attempts import Attempt, attempt_timeout, ladder_outcome
+from proxy.policy.breaker import Permit, Refused
+from proxy.policy.classify import FAILURES, SUCCESS, tells
+from proxy.policy.deadline import remaining
+from proxy.policy.retry import DONE, Again, Decision, Question
+from proxy.policy.routing import Route
+
+
+class Attempts:
+    """Asks a route's upstream, again where that helps, and tells the circuit what came of each attempt."""
+
+    __slots__ = (
+        "_breaker", "_budget", "_clock", "_cors", "_deadline_header", "_meter", "_probes", "_retry", "_route",
+        "_router", "_tracer", "_upstream", "_witness",
+    )  # fmt: skip
+
+    def __init__(self, route: Route, wiring: Wiring, parts: Parts) -> None:
+        self._route = route
+        self._breaker = wiring.breaker
+        self._budget = wiring.budget
+        self._upstream = wiring.upstream
+        self._cors = wiring.cors
+        self._router = parts.router
+        self._retry = parts.retry
+        self._probes = parts.probes
+        self._meter = parts.meter
+        self._tracer = parts.tracer
+        self._witness = parts.witness
+        self._clock = parts.clock
+        self._deadline_header = parts.deadline_header
+
+    def deposit(self) -> None:
+        """Let one request save up for retries."""
+        self._budget.deposit()
+
+    async def run(self, x: Exchange, lead: Lead, request: Request) -> Outcome:
+        """Return the outcome of one schedule of attempts. Raise CancelledError once it was only a probe."""
+        attempts, first, waited_s = x.attempts, len(x.attempts), 0.0
+        if self._witness is not None and not request.safe and not await self._intended(x, lead, self._witness):
+            return Failure(Reason.UNRECORDED, sent=False)
+        while True:
+            attempt = Attempt(len(attempts) + 1, waited_s, safe=request.safe)
+            attempts.append(attempt)
+            now = self._clock.now()
+            permit = self.admit(x, attempt, now)
+            if permit is not None:
+                lead.permit, lead.sent, lead.sent_at, outcome = permit, request, now, attempt.outcome
+                try:
+                    outcome = await self._send(x, lead, attempt)
+                finally:
+                    lead.permit = None
+                    self._settle(x, lead, attempt, outcome, permit)
+                if lead.probing:
+                    raise asyncio.CancelledError
+            if attempt.verdict is SUCCESS:
+                attempt.why = DONE.reason
+                return attempt.outcome
+            decision = self.explain(x, attempt, self._decide(x, lead, request, attempt, len(attempts) - first))
+            if not isinstance(decision, Again):
+                return ladder_outcome(attempts[first:])
+            discard(attempt.outcome)
+            waited_s = decision.delay_s
+            await self._clock.sleep(waited_s)
+
+    def admit(self, x: Exchange, attempt: Attempt, now: float) -> Permit | None:
+        """Return the circuit's permit, None where it refuses, which ends the attempt."""
+        permit = self._breaker.admit(now)
+        if not isinstance(permit, Refused):
+            return permit
+        self._meter.rejected(self._breaker.name)
+        attempt.ended(Failure(Reason.CIRCUIT_OPEN, sent=False, retry_after_s=permit.retry_after_s))
+        return None
+
+    def explain(self, x: Exchange, attempt: Attempt, decision: Decision) -> Decision:
+        """Write down why another attempt follows, or none, and return what is to be done."""
+        attempt.why = decision.reason
+        if isinstance(decision, Again):
+            self._meter.retried(self._route.operation, decision.reason)
+        elif decision.denied:
+            self._meter.retry_denied(self._route.operation, decision.reason)
+        return decision
+
+    def added(self, x: Exchange, request: Request, attempt: Attempt, remaining_s: float) -> Lines:
+        """Return the lines that the backend is told beside the request's own."""
+        key = x.key if request is x.request else None  # recovery's own requests carry their own
+        lines = disclosure.to_upstream(x.correlation.id, key, attempt.n, remaining_s, self._deadline_header)
+        return lines if self._tracer is None else (*lines, self._tracer.attempt(x, self._clock.wall()))
+
+    def goes_on(self, x: Exchange, lead: Lead) -> bool:
+        """Let the attempt that is under way go on as its circuit's probe, if it can tell anything and none does yet.
+
+        Its request ends: the record is to be written, and nothing more is done for anybody. An attempt that waits in
+        line for a connection tells nothing, and others would wait longer for it.
+        """
+        permit, task, sent = lead.permit, x.task, lead.sent
+        if permit is None or task is None or lead.failure_counted or sent.queued or not sent.replayable:
+            return False
+        if not self._breaker.counts(permit) or not self._probes.take(self._breaker.name, task.cancel):
+            return False
+        attempt = x.attempts[-1]
+        attempt.ended(attempt.outcome, self._clock.now() - lead.sent_at)
+        lead.probing, attempt.why = True, "probe"
+        if x.problem is None:
+            x.result = LEFT
+        return True
+
+    async def _intended(self, x: Exchange, lead: Lead, witness: Witness) -> bool:
+        return await witness.intent(x, remaining(lead.deadline, self._clock.now()))
+
+    def _send(self, x: Exchange, lead: Lead, attempt: Attempt) -> Awaitable[Outcome]:
+        route, request = self._route, lead.sent
+        whole = isinstance(request.body, bytes)
+        timeout_s = remaining(lead.deadline, lead.sent_at) if whole else route.total_timeout_s
+        more = self.added(x, request, attempt, timeout_s)
+        if route.attempt_timeout_s is not None and self._retry.repeats_timeouts(
+            route.retry, self._question(x, request)
+        ):
+            timeout_s = attempt_timeout(route, x.attempts, timeout_s)
+
+        def interim(response: Response) -> None:
+            """Pass on what comes before the answer, to the leader's own client while it waits."""
+            if not x.gone and not x.answered:
+                x.client.interim(response)
+
+        return self._upstream.send(request, more, timeout_s, interim)
+
+    def _question(self, x: Exchange, request: Request) -> Question:
+        return Question.of(self._route, request, minted=request is x.request and x.key is not None)
+
+    def _settle(self, x: Exchange, lead: Lead, attempt: Attempt, outcome: Outcome, permit: Permit) -> None:
+        """Report the attempt, whatever became of it. A probe's request is on record already."""
+        route, request, now = self._route, lead.sent, self._clock.now()
+        took_s = now - lead.sent_at
+        if lead.probing:
+            self._probes.give_back(self._breaker.name)
+            attempt = Attempt(0, 0.0, safe=True)
+        attempt.ended(outcome, took_s)
+        self._tell_circuit(lead, attempt, permit, took_s, now)
+        self._meter.attempted(route.upstream, route.operation, attempt.result, took_s)
+        if lead.probing:
+            discard(outcome)
+        elif b"origin" in request.fields and isinstance(outcome, Response):
+            self._cors.learn(request, outcome, self._router.scope(request))
+
+    def _tell_circuit(self, lead: Lead, attempt: Attempt, permit: Permit, took_s: float, now: float) -> None:
+        """Report what an attempt says of the backend as a whole; a flight counts one failure at the most."""
+        verdict = attempt.verdict
+        if verdict in FAILURES and (self._upstream.standing or not tells(attempt.outcome, verdict)):
+            self._breaker.give_back(permit)
+            return
+        # how long an upload takes is the client's doing
+        held_s = took_s if isinstance(lead.sent.body, bytes) else None
+        self._breaker.report(permit, verdict, now, took_s=held_s, counted=not lead.failure_counted)
+        if verdict in FAILURES:
+            lead.failure_counted = True
+
+    def _decide(self, x: Exchange, lead: Lead, request: Request, attempt: Attempt, number: int) -> Decision:
+        now = self._clock.now()
+        wanted = not x.gone if lead.flight is None else lead.flight.callers > 0
+        return self._retry.decide(
+            self._route.retry, self._question(x, request), attempt.outcome, number, remaining(lead.deadline, now),
+            self._budget, now, self._clock.wall(), wanted=wanted, refused_s=self._breaker.refuses_for(now),
+        )  # fmt: skip

@@ -1,0 +1,108 @@
+"""Step 5: what is kept of a read, and what a write makes old: before the write, after it, and while it is in doubt."""
+
+from collections.abc import Iterator
+
+from proxy.exchange.state import Exchange, Lead
+from proxy.message import Outcome, Response
+from proxy.parts import Parts, Scope, Wiring
+from proxy.policy import kept
+from proxy.policy.attempts import Effect
+from proxy.policy.bounded import Holder
+from proxy.policy.conditional import CONDITIONS
+from proxy.policy.kept import Keep, Kept
+from proxy.policy.recovery import Recovered, Result
+from proxy.policy.routing import Route
+
+NEVER_FRESH = -1  # older than any seal
+
+
+class Cache:
+    """Kept answers, and the marks that writes leave on them."""
+
+    __slots__ = ("_clock", "_identifier", "_route", "_seals", "_store")
+
+    def __init__(self, route: Route, wiring: Wiring, parts: Parts) -> None:
+        self._route = route
+        self._identifier = wiring.identifier
+        self._seals = parts.flights.seals
+        self._store = parts.store
+        self._clock = parts.clock
+
+    def begin_write(self, x: Exchange) -> None:
+        """Close the flights that a write may make old, before it is sent."""
+        self._seals.begin(x.subject.value, self._owners(x))
+
+    def end_write(self, x: Exchange, effect: Effect) -> bool:
+        """Make old what a write has made old, before its answer goes out; tell whether there was anything to.
+
+        While its outcome is unknown nothing is kept either of what the backend may still change.
+        """
+        if effect is Effect.NONE:
+            return False
+        seals, subject, owners = self._seals, x.subject.value, tuple(self._owners(x))
+        seals.seal(subject, owners)
+        if self._route.ends_session:
+            seals.drop_owners(owners)
+        if effect is Effect.IN_DOUBT:
+            seals.doubt(self._route.total_timeout_s, subject, owners, self._clock.now())
+        return True
+
+    def end_session(self, x: Exchange, outcome: Outcome) -> None:
+        """Make old what its caller may have seen, where the backend says that the session has ended."""
+        if kept.ends_session(outcome):
+            self._seals.end_session(self._owners(x), x.request.client)
+
+    def stamp(self, x: Exchange) -> int:
+        """Return the mark under which an answer may be kept that is asked for now."""
+        return NEVER_FRESH if self._in_doubt(x) else self._seals.stamp()
+
+    async def fresh(self, x: Exchange, lead: Lead) -> Result | None:
+        """Return the kept answer that saves asking, None where there is none."""
+        found = await self._look(x, lead)
+        if found is None or not self._is_fresh(x, found.stamp) or not kept.may_read(self._route, x.request):
+            return None
+        return kept.reread(self._route, x.request, found, self._clock.wall())
+
+    async def stale(self, x: Exchange, lead: Lead, before: Outcome) -> Recovered | None:
+        """Return the kept answer that an outage may be bridged with, None where there is none."""
+        found = await self._look(x, lead)
+        if found is None or not self._is_fresh(x, found.stamp):
+            return None
+        result = kept.stale(self._route, x.request, found, before, self._clock.wall())
+        return None if result is None else Recovered(result)
+
+    async def store(self, x: Exchange, lead: Lead, result: Result, stamp: int) -> None:
+        """Keep an answer, or what a 304 is about with its new fields; drop what is true no more."""
+        route = self._route
+        result = kept.merged(lead.cached, result)
+        verdict, answer = kept.judge(route, x.request, result, anonymous=x.identity.anonymous), result.outcome
+        if verdict is Keep.STORE and isinstance(answer, Response) and self._is_fresh(x, stamp):
+            entry = Kept(answer, self._clock.wall(), stamp, kept.varied(answer, x.request))
+            scope = self._scope(x)._replace(holder=Holder(x.request.client, next(self._owners(x), b"")))
+            await self._store.put(self._key(x), entry, kept.keep_for(route), scope, lead.mark)
+        elif verdict is Keep.DROP and lead.cached is not None:
+            await self._store.drop(self._key(x))
+
+    async def _look(self, x: Exchange, lead: Lead) -> Kept | None:
+        """Return what is kept for this question, old or not, if the request says the same where the answer varies."""
+        found, lead.mark = await self._store.look(self._key(x), self._scope(x))
+        lead.cached = found if found is not None and found.fits(x.request) else None
+        return lead.cached
+
+    def _in_doubt(self, x: Exchange) -> bool:
+        return self._seals.doubts.about(x.subject.value, self._owners(x), self._clock.now())
+
+    def _is_fresh(self, x: Exchange, stamp: int) -> bool:
+        return self._seals.fresh(stamp, x.subject.value, self._owners(x)) and not self._in_doubt(x)
+
+    def _key(self, x: Exchange) -> bytes:
+        if CONDITIONS.isdisjoint(x.request.fields):
+            return x.identity.question
+        return self._identifier.kept_question(x.request, x.subject.value)
+
+    def _scope(self, x: Exchange) -> Scope:
+        return Scope(x.subject.value, self._owners(x))
+
+    def _owners(self, x: Exchange) -> Iterator[bytes]:
+        """Yield what shows whose request it is."""
+        return self._identifier.owners(x.request)

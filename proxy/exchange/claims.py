@@ -1,0 +1,193 @@
+"""Step 5: a request is claimed, so that it is asked once across replicas and replayed when it is repeated."""
+
+from typing import assert_never
+
+from proxy.errors import Reason, Refusal
+from proxy.exchange.state import OUT_OF_TIME, Exchange, Lead
+from proxy.fields import Lines
+from proxy.message import Lost, Stream
+from proxy.parts import Parts, Wiring
+from proxy.policy import answers, claims, idempotency
+from proxy.policy.bounded import Holder
+from proxy.policy.claims import Answer, Ask, Claim, Held, Mine, Misuse, Settled, Standing, TakeOver, Untold, Wait
+from proxy.policy.coalescing import Flight, given_in_person, stream_of
+from proxy.policy.deadline import remaining
+from proxy.policy.idempotency import Key
+from proxy.policy.recovery import Result
+from proxy.policy.routing import Idempotency, Route
+
+
+class Claims:
+    """Claims what a request asks. Without a claim to make it costs a plain request one look."""
+
+    __slots__ = ("_clock", "_flights", "_identifier", "_kept", "_meter", "_random", "_replicas", "_route", "_store")
+
+    def __init__(self, route: Route, wiring: Wiring, parts: Parts) -> None:
+        self._route = route
+        self._identifier = wiring.identifier
+        self._flights = parts.flights
+        self._store = parts.claims
+        self._kept = parts.store
+        self._replicas = parts.replicas
+        self._meter = parts.meter
+        self._random = parts.random
+        self._clock = parts.clock
+
+    def concern(self, x: Exchange) -> bool:
+        """Tell whether there is anything to claim or to require before the request joins others."""
+        return self._route.store_required or x.key is not None
+
+    async def replayed(self, x: Exchange) -> Result | None:
+        """Claim a client's own key, before joining: return what is stored under it, for this caller alone.
+
+        The same key in flight here is joined with its flight; in flight elsewhere, it is waited for. Raise Refusal
+        where a store is required and gone, and where the key was used for another request.
+        """
+        self._require_store()
+        route, key = self._route, x.key
+        if route.idempotency is not Idempotency.REPLAY or key is None or x.request.safe:
+            return None
+        x.identity = self._identifier.identify(x.request, x.subject.value)
+        holder = Holder(x.request.client, next(self._identifier.owners(x.request), b""))
+        claim = claims.of_key(route, x.request, x.identity.principal, key, holder)
+        standing = await self._store.claim(claim, remaining(x.deadline, self._clock.now()) / 2)
+        if isinstance(standing, Untold) and not route.store_required:
+            standing = await self._store.alone(claim)
+        waits = isinstance(claims.judge(claim, standing, route), Wait)
+        if waits and self._flights.has(x.identity.question):
+            self._note("joined")
+            return None
+        return await self._follow(x, claim, standing, x.deadline)
+
+    async def asked_elsewhere(self, x: Exchange, lead: Lead) -> Result | None:
+        """Claim a flight's question for every replica; return what another one brought home."""
+        flight = lead.flight
+        if flight is None or not self._store.spans_replicas:
+            return None
+        claim = claims.of_flight(self._route, flight.key, x.key)
+        return await self._follow(x, claim, await self._store.claim(claim), lead.deadline)
+
+    def mint(self, x: Exchange) -> None:
+        """Give a request that brought no key one for all its attempts, where its route wants it."""
+        if x.key is None:
+            x.key = idempotency.minted(self._route, x.request, x.subject.value, x.started_wall, self._random)
+
+    async def settle(self, x: Exchange, lead: Lead, result: Result, *, changed: bool) -> None:
+        """Settle every claim of those who asked together, before anybody is answered.
+
+        Where the request has changed something, the other replicas are told first. The cookie of a caller whom nothing
+        names goes to one connection: nobody is given the answer again, and its key stays used. The followers' keys are
+        free, for each of them asks for itself.
+        """
+        if changed and self._replicas is not None:
+            await self._replicas.told()
+        flight, private = lead.flight, x.identity.anonymous and given_in_person(result)
+        stream = None if private else stream_of(result)
+        if stream is not None:
+            self._settle_when_whole(x, flight, result, stream)
+            return
+        given = None if private else claims.stored(result, self._route.replay_answer_limit)
+        while x.held:
+            claim, mine = x.held.pop()
+            await self._store.settle(claim, mine, given, keep=claims.to_keep(claim, result))
+        while flight is not None and not private and flight.held:
+            claim, mine = flight.held.pop()
+            await self._store.settle(claim, mine, given, keep=claims.to_keep(claim, result))
+
+    def let_go_unsettled(self, x: Exchange) -> None:
+        """Give up what a request claimed for itself and has not settled."""
+        if x.held:
+            self._let_go(x.held, asked=any(attempt.sent for attempt in x.attempts))
+
+    def let_go_of_flight(self, lead: Lead, *, asked: bool) -> None:
+        """Give up what those who waited for a flight had claimed, where it was not settled."""
+        if lead.flight is not None and lead.flight.held:
+            self._let_go(lead.flight.held, asked=asked)
+
+    def _let_go(self, held: list[tuple[Claim, Mine]], *, asked: bool) -> None:
+        """Give claims up: at once if nothing was asked, else by letting their leases lapse."""
+        while held:
+            self._store.let_go(*held.pop(), asked=asked)
+
+    def _require_store(self) -> None:
+        if self._route.store_required and not self._kept.up:
+            detail = answers.problem_of(claims.STORE_GONE.outcome).detail
+            raise Refusal(503, "store", detail, closes=False, error=Reason.UNRECORDED)
+
+    async def _follow(self, x: Exchange, claim: Claim, standing: Standing, until: float) -> Result | None:
+        """Wait, take over or answer, until it is ours to ask (None) or somebody's answer is here."""
+        held: Held | None = None
+        while True:
+            lost = held is not None and isinstance(standing, Untold)
+            judgement = (
+                claims.bereft(self._route, held) if lost and held else claims.judge(claim, standing, self._route)
+            )
+            match judgement:
+                case Ask(adopted):
+                    self._go_ahead(x, claim, standing, adopted)
+                    return None
+                case Answer(result):
+                    return self._given(x, standing, result)
+                case Misuse():
+                    self._note("mismatch")
+                    detail = "this Idempotency-Key was used for another request; a new request needs a new key"
+                    raise Refusal(422, "idempotency_key_reused", detail, closes=False)
+                case TakeOver(orphan):
+                    standing = await self._store.take_over(claim, orphan)
+                    if isinstance(standing, Mine):
+                        self._note("taken_over")
+                        _adopt(x, orphan.key)
+                case Wait(held):
+                    left_s = remaining(until, self._clock.now())
+                    waited = await self._store.wait(claim, held, left_s) if left_s > 0 else None
+                    if waited is None:
+                        return OUT_OF_TIME
+                    standing = waited
+                case _:
+                    assert_never(judgement)
+
+    def _go_ahead(self, x: Exchange, claim: Claim, standing: Standing, adopted: str) -> None:
+        _adopt(x, adopted)
+        if isinstance(standing, Mine):
+            x.held.append((claim, standing))
+        self._note("claimed" if isinstance(standing, Mine) else "untold")
+
+    def _given(self, x: Exchange, standing: Standing, result: Result) -> Result:
+        if result is claims.UNKNOWN or result is claims.STORE_GONE:
+            self._note("unknown" if result is claims.UNKNOWN else "untold")
+        elif claims.is_lost(result):
+            self._note("not_kept")
+        elif isinstance(standing, Settled) and standing.ttl_s:
+            self._note("replayed")
+            x.alone_because = "replayed"
+            return claims.replayed(result, standing.ttl_s)
+        return result
+
+    def _settle_when_whole(self, x: Exchange, flight: Flight | None, result: Result, stream: Stream) -> None:
+        """Settle the claims of those who asked together once an answer that comes in pieces is here, or too large."""
+        store, held, x.held = self._store, x.held, []
+        if flight is not None:
+            held, flight.held = [*held, *flight.held], []
+        waiting = [(claim, mine) for claim, mine in held if claims.may_wait(claim, result)]
+        for claim, mine in held:
+            if not claims.may_wait(claim, result):
+                store.settle_soon(claim, mine, None, keep=False)
+
+        def settle(body: bytes | Lost, trailers: Lines) -> None:
+            whole = claims.collected(result, body, trailers)
+            for claim, mine in waiting:
+                store.settle_soon(claim, mine, whole, keep=claims.to_keep(claim, result))
+
+        if waiting:
+            stream.collect(self._route.replay_answer_limit, settle)
+
+    def _note(self, result: str) -> None:
+        self._meter.idempotency(self._route.operation, result)
+
+
+def _adopt(x: Exchange, key: str) -> None:
+    """Ask with the key that it was asked with before: only so can the backend know it again."""
+    if key:
+        value = key.encode("latin-1")
+        x.key = Key(value, "adopted")
+        x.request.fields = x.request.fields.with_line(b"Idempotency-Key", value)

@@ -1,0 +1,162 @@
+"""`dry_run = true`: every policy is asked and nothing done. Stages that only forward, and note what would have been."""
+
+from proxy.errors import Refusal
+from proxy.exchange.attempts import Attempts
+from proxy.exchange.cache import Cache
+from proxy.exchange.claims import Claims
+from proxy.exchange.joining import Joining
+from proxy.exchange.leaving import Leaving
+from proxy.exchange.opening import Opening
+from proxy.exchange.pipeline import RoutePipeline
+from proxy.exchange.recorder import Recorder
+from proxy.exchange.recovery import Recovery
+from proxy.exchange.responder import Responder
+from proxy.exchange.state import LOST, Exchange, Lead
+from proxy.fields import Lines
+from proxy.message import Outcome, Request
+from proxy.parts import Parts
+from proxy.policy import recovery
+from proxy.policy.attempts import Attempt
+from proxy.policy.breaker import Permit, State
+from proxy.policy.coalescing import ALONE, JOINED, Flight, Joined
+from proxy.policy.recovery import Honest, Result
+from proxy.policy.retry import Again, Decision, Stop
+from proxy.policy.routing import Route
+
+PATIENCE_S = 30.0  # as for requests that no route matches: a dry run cuts nobody short
+
+
+class NotedOpening(Opening):
+    """Refuses nobody, and has the patience of a request that no route matches."""
+
+    __slots__ = ()
+
+    def open(self, x: Exchange) -> None:
+        """Fill in who asks for what; note what would have been refused."""
+        try:
+            super().open(x)
+        except Refusal as refusal:
+            _note(x, f"refuse: {refusal.status} {refusal.metric}")
+        x.deadline = x.started + PATIENCE_S
+
+    def latest(self, x: Exchange, began: float) -> float:
+        """Return the one deadline that a dry run has."""
+        return x.deadline
+
+
+class NotedJoining(Joining):
+    """Lets everybody ask for themselves. Flights only show who would have joined."""
+
+    __slots__ = ()
+
+    def join(self, x: Exchange, now: float) -> Joined:
+        """Return the request's place, which is alone or as a leader."""
+        place = super().join(x, now)
+        x.flight = None
+        if place.role is JOINED and place.flight is not None:
+            self._flights.left()
+            _note(x, f"join {place.flight.id}")
+            return Joined(ALONE, reason="dry_run")
+        return place
+
+    def lead(self, flight: Flight | None, deadline: float, request: Request) -> Lead:
+        """Return what the request asks for itself alone."""
+        return Lead(None, deadline, request, shown=flight)
+
+    def land(self, x: Exchange, lead: Lead, result: Result) -> None:
+        """Take the flight away: nobody waits for it."""
+        super().land(x, lead, result)
+        if lead.shown is not None:
+            self._flights.land(lead.shown, LOST, x.request, x.started)
+
+
+class NotedClaims(Claims):
+    """Claims nothing: a claim would keep a real request from asking."""
+
+    __slots__ = ()
+
+    async def replayed(self, x: Exchange) -> Result | None:
+        """Replay nothing."""
+        return None
+
+    async def asked_elsewhere(self, x: Exchange, lead: Lead) -> Result | None:
+        """Ask by itself."""
+        return None
+
+    def mint(self, x: Exchange) -> None:
+        """Note that a key would be injected."""
+        super().mint(x)
+        if x.key is not None and x.key.source == "minted":
+            _note(x, "inject an idempotency key")
+            x.key = None
+
+
+class NotedCache(Cache):
+    """Answers nothing from what is kept."""
+
+    __slots__ = ()
+
+    async def fresh(self, x: Exchange, lead: Lead) -> Result | None:
+        """Note that a kept answer would be used."""
+        if await super().fresh(x, lead) is not None:
+            _note(x, "reuse a kept answer")
+        return None
+
+
+class NotedAttempts(Attempts):
+    """Asks once, without a field of the sidecar's own."""
+
+    __slots__ = ()
+
+    def admit(self, x: Exchange, attempt: Attempt, now: float) -> Permit | None:
+        """Return the permit of a circuit that counts and refuses nobody."""
+        if self._breaker.state is State.OPEN:
+            _note(x, "fast-fail: the circuit is open")
+        return super().admit(x, attempt, now)
+
+    def explain(self, x: Exchange, attempt: Attempt, decision: Decision) -> Decision:
+        """Note that another attempt would follow, and stop."""
+        if not isinstance(decision, Again):
+            return super().explain(x, attempt, decision)
+        _note(x, f"retry: {decision.reason}")
+        return super().explain(x, attempt, Stop("dry_run"))
+
+    def added(self, x: Exchange, request: Request, attempt: Attempt, remaining_s: float) -> Lines:
+        """Return the trace's line alone: the tracer took the caller's, so the backend is told of this attempt."""
+        return () if self._tracer is None else (self._tracer.attempt(x, self._clock.wall()),)
+
+    def goes_on(self, x: Exchange, lead: Lead) -> bool:
+        """Do nothing that its client does not wait for."""
+        return False
+
+
+class NotedRecovery(Recovery):
+    """Gives every outcome as it came."""
+
+    __slots__ = ()
+
+    async def run(self, x: Exchange, lead: Lead, outcome: Outcome) -> Result:
+        """Note what would have been made of it."""
+        self._cache.end_session(x, outcome)
+        plan = recovery.plan(self._route.recovery, outcome, x.match.names, x.subject.value)
+        if not isinstance(plan, Honest):
+            _note(x, f"recover: {type(plan).__name__}")
+        return Result(outcome)
+
+
+def dry_pipeline(route: Route, parts: Parts) -> RoutePipeline:
+    """Return the stages of a route that forward once, unchanged."""
+    wiring = parts.wired(route)
+    joining, cache = NotedJoining(route, wiring, parts), NotedCache(route, wiring, parts)
+    attempts, recorder = NotedAttempts(route, wiring, parts), Recorder(route, wiring, parts, joining)
+    responder = Responder(route, wiring, parts, recorder, silent=True)
+    return RoutePipeline(
+        route, NotedOpening(route, parts), joining, NotedClaims(route, wiring, parts), cache, attempts,
+        NotedRecovery(route, wiring, parts, attempts, cache), recorder, responder,
+        Leaving(parts, joining, attempts, recorder, responder), parts.clock,
+    )  # fmt: skip
+
+
+def _note(x: Exchange, what: str) -> None:
+    if x.would is not None:
+        x.would.append(what)

@@ -1,0 +1,152 @@
+"""THE PAGE: the life of one request, in the eleven steps of docs/architecture. Stages act, policies decide."""
+
+import asyncio
+from collections.abc import Awaitable
+
+from proxy.eager import EagerTask
+from proxy.errors import Refusal, refused
+from proxy.exchange.pipeline import RoutePipeline
+from proxy.exchange.state import LEFT, LOST, OUT_OF_TIME, RUNNING, Exchange, Lead
+from proxy.message import Response
+from proxy.policy.attempts import effect, effect_of
+from proxy.policy.classify import SUCCESS, classify
+from proxy.policy.coalescing import JOINED, Flight, Joined
+from proxy.policy.recovery import Result
+
+
+class RequestHandler:
+    """Takes one request from its head to its record.
+
+    The downstream connection makes it (steps 1 and 2), starts it, and calls `abandon` if the client leaves. It never
+    cancels the task itself: followers may wait for what the task brings home.
+    """
+
+    __slots__ = ("exchange", "pipeline")
+
+    def __init__(self, exchange: Exchange, pipeline: RoutePipeline) -> None:
+        self.exchange = exchange
+        self.pipeline = pipeline
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Run it in a task of its own, at once."""
+        self.exchange.task = task = EagerTask(self.run(), loop)
+        task.go_on()
+
+    async def run(self) -> None:
+        """Answer the request. Whatever happens, it leaves one record."""
+        x, p = self.exchange, self.pipeline
+        x.phase = RUNNING
+        try:
+            p.opening.open(x)  # 3
+            streamed = p.responder.answer(x, await self._obtain() if x.deadline > x.started else OUT_OF_TIME)
+            while streamed is not None:
+                streamed = await self._relay(streamed)
+        except Refusal as refusal:
+            p.responder.say(x, refused(refusal))
+        except asyncio.CancelledError:
+            if x.problem is None:  # else its own time was over, and it has been told so
+                x.result = LEFT
+            if not x.gone:  # not our client's doing: the sidecar is stopping
+                raise
+        except Exception:
+            p.responder.fail(x)
+        finally:
+            p.claims.let_go_unsettled(x)
+            p.recorder.finish(x)
+            x.task = None  # it holds this exchange: a cycle would be the collector's work
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Answer with the refusal of the rest of the body, and end; too late where an answer has begun."""
+        self.pipeline.leaving.refuse(self.exchange, refusal)
+
+    def abandon(self, *, mid_upload: bool = False) -> None:
+        """Take note that the client left; `mid_upload`: the rest of the request's body will never come."""
+        self.pipeline.leaving.abandon(self.exchange, mid_upload=mid_upload)
+
+    def _obtain(self) -> Awaitable[Result]:  # 4, 5
+        """Return the one thing to wait for; a plain request has its place at once."""
+        return self._claim() if self.pipeline.claims.concern(self.exchange) else self._place()
+
+    async def _claim(self) -> Result:
+        replayed = await self.pipeline.claims.replayed(self.exchange)
+        return await self._place() if replayed is None else replayed
+
+    def _place(self) -> Awaitable[Result]:
+        place = self.pipeline.joining.join(self.exchange, self.exchange.started)
+        return self._follow(place) if place.role is JOINED else self._lead(place.flight, self.exchange.started)
+
+    async def _follow(self, place: Joined) -> Result:
+        """Wait for the leader's answer; ask instead where the leader failed, or may not share it."""
+        x, p, elections, began = self.exchange, self.pipeline, 0, self.exchange.started
+        while place.role is JOINED and (flight := place.flight) is not None:
+            result = await p.joining.follow(x, flight)
+            if result is None and flight.safe:  # it may not be shared: everybody asks for himself
+                return await self._lead(None, began)
+            began = p.clock.now()
+            if result is None:  # it sets the cookie of a caller whom nothing names: each asks for itself, in turn
+                if (result := await p.claims.replayed(x)) is not None:  # with its own key, which was the flight's
+                    return result
+            elif p.joining.elects(x, flight, result, elections, began):
+                elections += 1
+            else:
+                return result
+            place = p.joining.join(x, began)
+        return await self._lead(place.flight, began)
+
+    async def _lead(self, flight: Flight | None, began: float) -> Result:  # 5 to 10
+        x, p, result = self.exchange, self.pipeline, LOST
+        lead = p.joining.lead(flight, p.opening.latest(x, began), x.request)
+        p.leaving.watch(x, lead)
+        try:
+            if not x.request.safe:
+                result = await self._write(lead)
+            else:
+                result = await (self._read(lead) if p.route.keeps else self._ask(lead))
+        except asyncio.CancelledError:
+            result = LEFT
+            raise
+        finally:
+            p.leaving.unwatch(x, lead)
+            p.claims.let_go_of_flight(lead, asked=result is LOST)
+            p.joining.land(x, lead, result)
+        return result
+
+    async def _read(self, lead: Lead) -> Result:  # 5
+        cached = await self.pipeline.cache.fresh(self.exchange, lead)
+        return await self._ask(lead) if cached is None else cached
+
+    async def _write(self, lead: Lead) -> Result:  # 5
+        """Ask an unsafe question, unless another replica does; settle its claims before anybody is answered."""
+        x, p = self.exchange, self.pipeline
+        p.cache.begin_write(x)
+        p.claims.mint(x)
+        elsewhere = await p.claims.asked_elsewhere(x, lead)
+        try:
+            result = await self._ask(lead) if elsewhere is None else elsewhere
+        finally:
+            changed = p.cache.end_write(x, effect(x.attempts) if elsewhere is None else effect_of(elsewhere.outcome))
+        await p.claims.settle(x, lead, result, changed=changed)
+        return result
+
+    async def _ask(self, lead: Lead) -> Result:  # 6 to 9
+        x, p = self.exchange, self.pipeline
+        stamp = p.cache.stamp(x) if p.route.keeps else 0
+        p.attempts.deposit()
+        outcome = await p.attempts.run(x, lead, x.request)
+        result = Result(outcome) if classify(outcome) is SUCCESS else await p.recovery.run(x, lead, outcome)
+        if p.route.keeps:
+            await p.cache.store(x, lead, result, stamp)
+        return result
+
+    async def _relay(self, response: Response) -> Response | None:  # 11
+        """Pass on a streamed answer; return the one that is to be passed on instead, if any."""
+        assert not isinstance(response.body, bytes)
+        x, p = self.exchange, self.pipeline
+        began_s, reader = p.clock.now() - x.started, x.reader or response.body.open()
+        if not await p.responder.may_open(x, reader):
+            return None
+        if reader.lost and x.request.safe:  # too slow for the others before it was told anything: it asks alone
+            x.answered, x.reader = 0, None
+            return p.responder.answer(x, await self._lead(None, p.clock.now()))
+        await p.responder.relay(x, response, reader, began_s)
+        return None

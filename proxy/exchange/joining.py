@@ -1,0 +1,107 @@
+"""Steps 4 and 10: a request leads a flight, follows one or goes alone; a flight lands for all who wait for it."""
+
+import asyncio
+
+from proxy.exchange.state import OUT_OF_TIME, Exchange, Lead
+from proxy.message import Reader, Request, Response, discard
+from proxy.parts import Parts, Wiring
+from proxy.policy import coalescing
+from proxy.policy.coalescing import ALONE, JOINED, Flight, Joined, Overflow, Role
+from proxy.policy.deadline import remaining
+from proxy.policy.recovery import Result
+from proxy.policy.routing import Route
+
+
+class Joining:
+    """Finds each request its place among those who ask the same at the same time."""
+
+    __slots__ = ("_clock", "_flights", "_identifier", "_meter", "_route")
+
+    def __init__(self, route: Route, wiring: Wiring, parts: Parts) -> None:
+        self._route = route
+        self._identifier = wiring.identifier
+        self._flights = parts.flights
+        self._meter = parts.meter
+        self._clock = parts.clock
+
+    def join(self, x: Exchange, now: float) -> Joined:
+        """Return the request's place, which it holds from now on. Raise Refusal where too many wait already."""
+        flights, route, request, subject = self._flights, self._route, x.request, x.subject.value
+        alone = flights.alone(route, request, subject)
+        whole_question = alone is None or route.keeps
+        if whole_question or not request.safe:
+            x.identity = self._identifier.identify(request, subject, whole_question=whole_question)
+        if alone is None:
+            place = flights.join(route, request, subject, x.identity, self._identifier.owners, now)
+        else:
+            place = Joined(ALONE, reason=alone)
+        if isinstance(place, Overflow):
+            raise place.refusal
+        x.flight, x.alone_because = place.flight, place.reason
+        if x.role is None:
+            self.take(x, place.role)
+        if x.held and place.role is JOINED and place.flight is not None:
+            place.flight.held += x.held
+            x.held = []
+        return place
+
+    def take(self, x: Exchange, role: Role) -> None:
+        """Count the request's role, once, where it is decided."""
+        x.role = role
+        self._meter.coalesced(self._route.operation, role)
+
+    def lead(self, flight: Flight | None, deadline: float, request: Request) -> Lead:
+        """Return what the request asks upstream by itself, for the flight that it leads if it leads one."""
+        return Lead(flight, deadline, request)
+
+    async def follow(self, x: Exchange, flight: Flight) -> Result | None:
+        """Return what the flight brings home, OUT_OF_TIME at the caller's deadline, None if it may not be shared."""
+        if (streaming := flight.take_on()) is not None:  # no await since the join: its beginning is still there
+            x.reader = opened(streaming)
+            self._flights.left()
+            return streaming
+        loop = asyncio.get_running_loop()
+        landing: asyncio.Future[Result | None] = loop.create_future()
+
+        def land(result: Result | None) -> None:
+            if not landing.done():
+                x.reader = opened(result)
+                landing.set_result(result)
+
+        ticket = flight.wait(land, x.request)
+        own_time = loop.call_later(remaining(x.deadline, self._clock.now()), land, OUT_OF_TIME)
+        try:
+            return await landing
+        finally:
+            own_time.cancel()
+            flight.leave(ticket)
+            self._flights.left()
+
+    def elects(self, x: Exchange, flight: Flight, result: Result, elections: int, now: float) -> bool:
+        """Tell whether the followers of a flight that failed ask again, one of them for all."""
+        return coalescing.elects(flight, result, elections, remaining(x.deadline, now))
+
+    def land(self, x: Exchange, lead: Lead, result: Result) -> None:
+        """Publish and take away in the same step; every caller's reader opens before any of them reads."""
+        flight = lead.flight
+        if x.gone and (flight is None or flight.callers == 0):
+            discard(result.outcome)
+        elif not x.gone:
+            x.reader = opened(result)
+        if flight is not None:
+            now = self._clock.now()
+            flight.late = remaining(lead.deadline, now) < self._route.min_attempt_s
+            self._flights.land(flight, result, x.request, now)
+
+    def abandon(self, flight: Flight) -> None:
+        """Take away a flight that nobody waits for, so that nobody joins it any more."""
+        self._flights.abandon(flight)
+
+
+def opened(result: Result | None) -> Reader | None:
+    """Open a reader on a streamed result, at its first byte, before anybody reads on."""
+    if result is None:
+        return None
+    outcome = result.outcome
+    response = outcome if isinstance(outcome, Response) else outcome.partial
+    return None if response is None or isinstance(response.body, bytes) else response.body.open()

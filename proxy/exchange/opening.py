@@ -1,0 +1,53 @@
+"""Step 3: ids, trace context, subject, key, and the one instant by which the client has its answer."""
+
+import asyncio
+
+from proxy.exchange.state import Exchange
+from proxy.parts import Parts
+from proxy.policy import correlation, idempotency, trace_context
+from proxy.policy.deadline import callers_budget
+from proxy.policy.routing import Route, subject_of
+
+
+class Opening:
+    """Says what a request is, before anything is done for it."""
+
+    __slots__ = ("_clock", "_deadline_field", "_random", "_route", "_tracer")
+
+    def __init__(self, route: Route, parts: Parts) -> None:
+        self._route = route
+        self._clock = parts.clock
+        self._random = parts.random
+        self._tracer = parts.tracer
+        self._deadline_field = parts.deadline_field
+
+    def open(self, x: Exchange) -> None:
+        """Fill in who asks for what, and until when. Raise CancelledError if the client has left, Refusal for a key."""
+        route, request, fields = self._route, x.request, x.request.fields
+        x.started, x.started_wall = self._clock.now(), self._clock.wall()
+        x.correlation = correlation.correlate(
+            route.operation, fields.get(b"x-correlation-id"), x.started_wall, self._random
+        )
+        if x.gone:
+            raise asyncio.CancelledError
+        if b"traceparent" in fields or b"tracestate" in fields:
+            self._find_parent(x)
+        if self._tracer is not None:
+            x.span = self._tracer.begin(x)
+        if route.host is not None:
+            request.fields = request.fields.with_line(b"Host", route.host)
+        x.subject = subject_of(x.match, request)
+        x.deadline = x.started + route.total_timeout_s
+        if self._deadline_field in fields and (own := callers_budget(fields[self._deadline_field])) is not None:
+            x.deadline = min(x.deadline, x.started + own)
+        if b"idempotency-key" in fields:
+            x.key = idempotency.accepted(route, request)
+
+    def latest(self, x: Exchange, began: float) -> float:
+        """Return the deadline of what is asked at `began`: the route's. A caller's own ends that caller's wait."""
+        return began + self._route.total_timeout_s
+
+    def _find_parent(self, x: Exchange) -> None:
+        x.request.fields, x.parent = trace_context.vetted(x.request.fields)
+        if x.parent is not None:
+            x.trace_id = x.parent.trace_id

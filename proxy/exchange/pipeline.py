@@ -1,0 +1,52 @@
+"""The stages of one route, built once at start and at each reload. They hold no request's state."""
+
+from proxy.clock import Clock
+from proxy.exchange.attempts import Attempts
+from proxy.exchange.cache import Cache
+from proxy.exchange.claims import Claims
+from proxy.exchange.joining import Joining
+from proxy.exchange.leaving import Leaving
+from proxy.exchange.opening import Opening
+from proxy.exchange.recorder import Recorder
+from proxy.exchange.recovery import Recovery
+from proxy.exchange.responder import Responder
+from proxy.parts import Parts
+from proxy.policy.routing import Route
+
+
+class RoutePipeline:
+    """What a request of one route goes through, stage by stage."""
+
+    __slots__ = (
+        "attempts", "cache", "claims", "clock", "joining", "leaving", "opening", "recorder", "recovery", "responder",
+        "route",
+    )  # fmt: skip
+
+    def __init__(
+        self, route: Route, opening: Opening, joining: Joining, claims: Claims, cache: Cache, attempts: Attempts,
+        recovery: Recovery, recorder: Recorder, responder: Responder, leaving: Leaving, clock: Clock,
+    ) -> None:  # fmt: skip
+        self.route = route
+        self.opening = opening
+        self.joining = joining
+        self.claims = claims
+        self.cache = cache
+        self.attempts = attempts
+        self.recovery = recovery
+        self.recorder = recorder
+        self.responder = responder
+        self.leaving = leaving
+        self.clock = clock
+
+
+def pipeline(route: Route, parts: Parts) -> RoutePipeline:
+    """Return the stages of a route as its settings ask for them."""
+    wiring = parts.wired(route)
+    joining, cache = Joining(route, wiring, parts), Cache(route, wiring, parts)
+    attempts, recorder = Attempts(route, wiring, parts), Recorder(route, wiring, parts, joining)
+    responder = Responder(route, wiring, parts, recorder)
+    return RoutePipeline(
+        route, Opening(route, parts), joining, Claims(route, wiring, parts), cache, attempts,
+        Recovery(route, wiring, parts, attempts, cache), recorder, responder,
+        Leaving(parts, joining, attempts, recorder, responder), parts.clock,
+    )  # fmt: skip
