@@ -44,8 +44,7 @@ class RequestHandler:
         except Refusal as refusal:
             p.responder.say(x, refused(refusal))
         except asyncio.CancelledError:
-            if x.problem is None:  # else its own time was over, and it has been told so
-                x.result = LEFT
+            p.leaving.unanswered(x)
             if not x.gone:  # not our client's doing: the sidecar is stopping
                 raise
         except Exception:
@@ -143,10 +142,9 @@ class RequestHandler:
         assert not isinstance(response.body, bytes)
         x, p = self.exchange, self.pipeline
         began_s, reader = p.clock.now() - x.started, x.reader or response.body.open()
-        if not await p.responder.may_open(x, reader):
-            return None
-        if reader.lost and x.request.safe:  # too slow for the others before it was told anything: it asks alone
-            x.answered, x.reader = 0, None
-            return p.responder.answer(x, await self._lead(None, p.clock.now()))
-        await p.responder.relay(x, response, reader, began_s)
+        if await p.responder.may_open(x, reader):
+            if reader.lost and x.request.safe:  # too slow for the others before it was told anything: it asks alone
+                x.answered, x.reader = 0, None
+                return p.responder.answer(x, await self._lead(None, p.clock.now()))
+            await p.responder.relay(x, response, reader, began_s)
         return None

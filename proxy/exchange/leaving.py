@@ -8,7 +8,7 @@ from proxy.exchange.attempts import Attempts
 from proxy.exchange.joining import Joining
 from proxy.exchange.recorder import Recorder
 from proxy.exchange.responder import Responder
-from proxy.exchange.state import OUT_OF_TIME, WAITING, Exchange, Lead
+from proxy.exchange.state import LEFT, OUT_OF_TIME, WAITING, Exchange, Lead
 from proxy.message import Failure
 from proxy.parts import Parts
 from proxy.policy import answers
@@ -58,6 +58,11 @@ class Leaving:
             self._recorder.record(x)
         elif x.task is not None:
             x.task.cancel()
+
+    def unanswered(self, x: Exchange) -> None:
+        """Take note that it ended without an answer, unless its own time was over and it has been told so."""
+        if x.problem is None:
+            x.result = LEFT
 
     def watch(self, x: Exchange, lead: Lead) -> None:
         """Look, for as long as it asks, whether anybody waits for what it brings home."""

@@ -2,9 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -56,7 +57,10 @@ async def ask(port: int, method: str, target: str, fields: str = "", body: bytes
     return Answer(int(line.split()[1]), {name.lower(): value for name, _, value in pairs}, rest)
 
 
-Start = Callable[[str], Awaitable[Running]]
+class Start(Protocol):
+    """Starts a sidecar; `top` stands before the configuration's first table."""
+
+    def __call__(self, text: str, top: str = "") -> Awaitable[Running]: ...
 
 
 @pytest.fixture
@@ -64,9 +68,10 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
     """Start a sidecar from the text of a configuration; jitter is off unless the text says otherwise."""
     running: list[Sidecar] = []
 
-    async def begin(text: str) -> Running:
+    async def begin(text: str, top: str = "") -> Running:
         config, audit = tmp_path / "backstay.toml", tmp_path / "audit.jsonl"
         config.write_text(
+            f"{top}\n"
             '[listen]\naddress = "127.0.0.1:0"\n[admin]\naddress = "127.0.0.1:0"\ntoken = "secret"\n'
             f'[audit]\npath = "{audit}"\n' + text
         )

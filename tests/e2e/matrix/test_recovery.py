@@ -158,8 +158,7 @@ async def test_a_dry_run_only_forwards(start: Start, backend: ScriptedBackend) -
     backend.script = (answer(503), answer(409))
     await backend.start()
     text = config(backend, history=FALLBACK + '\non_conflict = "GET /history/{subject}"')
-    sidecar = await start("".join(["", text]).replace("[upstreams.sessions]", "[upstreams.sessions]", 1))
-    sidecar.sidecar.settings = sidecar.sidecar.settings.model_copy(update={"dry_run": True})
+    sidecar = await start(text, top="dry_run = true")
     got = await asyncio.gather(*(ask(sidecar.port, "GET", "/history/a") for _ in range(2)))
     assert sorted(answer.status for answer in got) == [409, 503]
     assert "x-correlation-id" not in got[0].fields
