@@ -12,7 +12,7 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -96,24 +96,37 @@ class Figures:
     trail: int = 0  # lines about requests
     trail_refused: int = 0  # those of them about refusals
     trail_honest: int = 0
+    compiled: str = ""  # "yes" or "no", by the metrics
     memory: int = 0  # bytes, resident, at most
+    looks: list[int] = field(default_factory=list)  # the same, while it went on
     status: int | None = None  # of the process's end
     verdict: str = ""  # of `backstay audit verify`
     raised: list[str] = field(default_factory=list)  # lines of the log
+
+    @property
+    def course(self) -> str:
+        """Return the most memory by each tenth of the time, in MiB."""
+        looks = self.looks
+        return ", ".join(_mib(looks[len(looks) * tenth // 10]) for tenth in range(10)) if looks else "unknown"
 
     def __str__(self) -> str:
         answers = ", ".join(f"{status}: {count:,}" for status, count in sorted(self.heard.answers.items()))
         return "\n".join(
             (
+                f"compiled: {self.compiled}",
                 f"hostile conversations {self.heard.said:,}; heard {answers}",
                 f"honest requests {self.heard.honest:,}; in the trail {self.trail_honest:,}",
                 f"finished {self.finished:,} + refused {self.refused:,} = {self.finished + self.refused:,}; "
                 f"trail lines {self.trail:,}",
-                f"memory at most {self.memory / (1 << 20):.0f} MiB; exit status {self.status}; "
-                f"lines of the log that are worse than a warning: {len(self.raised)}",
+                f"memory at most {_mib(self.memory)} MiB, in the course of it {self.course}",
+                f"exit status {self.status}; lines of the log that are worse than a warning: {len(self.raised)}",
                 f"trail: {self.verdict}",
             )
         )
+
+
+def _mib(size: int) -> str:
+    return f"{size / (1 << 20):.0f}"
 
 
 def problems(figures: Figures) -> list[str]:
@@ -146,9 +159,10 @@ async def play(folder: Path, seed: str, command: Sequence[str], over: Callable[[
     more = {"defaults__total_timeout": "400ms"} | ({} if command == COMMAND else {"PYTHONPATH": ""})
     try:
         async with sidecar(folder, urls[0], config, command, **more) as child:
-            await _everybody(child, sayings, heard, lambda: over(heard.said) or child.process.returncode is not None)
+            await _everybody(child, sayings, figures, over)
             backend.end()
-            await _count(child, figures)
+            if child.process.returncode is None:
+                await _count(child, figures)
             figures.status = await child.stop()
             await _all_closed(backend)
     except AssertionError:  # a traceback in the log, of which more is told below
@@ -163,17 +177,31 @@ async def play(folder: Path, seed: str, command: Sequence[str], over: Callable[[
     return figures
 
 
-async def _everybody(child: Child, sayings: Sayings, heard: Heard, over: Callable[[], bool]) -> None:
-    port = int(child.url.rpartition(":")[2])
+async def _everybody(child: Child, sayings: Sayings, figures: Figures, over: Callable[[int], bool]) -> None:
+    """Let clients speak until it is over, or the sidecar is gone."""
+    port, heard = int(child.url.rpartition(":")[2]), figures.heard
+
+    def ended() -> bool:
+        return over(heard.said) or child.process.returncode is not None
 
     async def hostile() -> None:
-        while not over():
+        while not ended():
             await attack(port, sayings, heard)
 
+    async def look() -> None:
+        while not ended():
+            figures.looks.append(_most_memory(child.process.pid))
+            await _clock.sleep(_QUIET_S)
+
+    async def unless_gone(doing: Awaitable[None]) -> None:
+        try:
+            await doing
+        except OSError as refused:
+            heard.problems.append(f"the sidecar is gone: {refused}")
+
     async with asyncio.TaskGroup() as together:
-        for _ in range(_CALLERS):
-            together.create_task(hostile())
-        together.create_task(be_honest(port, heard, over))
+        for doing in (*(hostile() for _ in range(_CALLERS)), be_honest(port, heard, ended), look()):
+            together.create_task(unless_gone(doing))
 
 
 async def _all_closed(backend: Backend) -> None:
@@ -190,14 +218,15 @@ async def _count(child: Child, figures: Figures) -> None:
         looks.append(_counts(settled))
         await _clock.sleep(_QUIET_S)
     figures.finished, figures.refused = map(int, looks[-1])
+    builds = [dict(labels) for name, labels in settled.samples if name == "backstay_build_info"]
+    figures.compiled = builds[0]["compiled"]
     figures.memory = _most_memory(child.process.pid)
 
 
 def _most_memory(pid: int) -> int:
     """Return the most bytes that a process ever had resident."""
     found = _HIGH_WATER.search(Path(f"/proc/{pid}/status").read_text())
-    assert found is not None
-    return int(found[1]) << 10
+    return int(found[1]) << 10 if found is not None else 0  # a process that has ended has no memory
 
 
 def _counts(scrape: Scrape) -> tuple[float, float]:

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import psutil
 import pytest
 
+from proxy.build import COMPILED
 from proxy.demo.sidecar import COMMAND
 from tests.fuzz.hostility import Heard
 from tests.fuzz.legs import Figures, play, problems
@@ -17,6 +19,20 @@ async def test_a_short_fuzz_of_both_legs_finds_nothing(tmp_path: Path) -> None:
     assert problems(figures) == []
     assert figures.heard.said >= CONVERSATIONS
     assert figures.heard.honest
+    assert figures.compiled == ("yes" if COMPILED else "no")
+
+
+async def test_a_sidecar_that_dies_is_a_finding(tmp_path: Path) -> None:
+    """And no failure of the fuzzer's own."""
+    before = set(psutil.Process().children())
+
+    def kill(conversations: int) -> bool:
+        for child in set(psutil.Process().children()) - before if conversations == 20 else ():
+            child.kill()
+        return False
+
+    found = "\n".join(problems(await play(tmp_path, "a short run", COMMAND, kill)))
+    assert "it ended with status -9" in found
 
 
 def fine() -> Figures:
@@ -24,7 +40,7 @@ def fine() -> Figures:
     heard = Heard()
     heard.answers[200] += 5
     heard.honest = 2
-    return Figures(heard, 7, 3, 10, 3, 2, 50 << 20, 0, "whole: 10 records")
+    return Figures(heard, 7, 3, 10, 3, 2, "no", 50 << 20, [40 << 20], 0, "whole: 10 records")
 
 
 def test_fine_figures_are_no_finding() -> None:
