@@ -42,14 +42,14 @@ class MemoryBudget:
 
     In between `shed` lets go of what is kept only to be quick, and freed memory is given back to the system. Before
     that, beyond three quarters of the budget, `relieve` is called with the bytes that connections may hold together; it
-    tells whether any had to give way.
+    returns how many had to give way.
     """
 
     def __init__(
         self,
         budget: int | None,
         shed: Callable[[], None],
-        relieve: Callable[[int], bool] = lambda most: False,
+        relieve: Callable[[int], int] = lambda most: 0,
         held: Callable[[], int] = resident,
     ) -> None:
         self._budget = budget
@@ -74,8 +74,15 @@ class MemoryBudget:
             log.info("memory_free", held=held, budget=self._budget)
         if self.full or self._relieved:
             _give_back()
-        self._relieved = held > TIGHT * self._budget and self._relieve(int(PART * self._budget))
+        self._look_at_connections(held, self._budget)
         return self.full
+
+    def _look_at_connections(self, held: int, budget: int) -> None:
+        """Have the heaviest connections give way where memory gets scarce and they hold much of it."""
+        gone = self._relieve(int(PART * budget)) if held > TIGHT * budget else 0
+        if gone and not self._relieved:
+            log.warning("memory_tight", held=held, budget=budget, gone=gone, detail="the heaviest connections give way")
+        self._relieved = gone > 0
 
 
 def _give_back() -> None:

@@ -271,6 +271,11 @@ class Downstream(Inlet):
         self._read_no_more()
         self._finish(linger=self._dropped)
 
+    def _bodies(self) -> int:
+        exchanges = [exchange for exchange in (self._current, *self._queue) if isinstance(exchange, Exchange)]
+        bodies = [exchange.request.body for exchange in exchanges]
+        return sum([len(body) for body in bodies if isinstance(body, bytes)])
+
     def give_way(self) -> None:
         """Let go of what it holds. A request whose turn has not come is refused; anything else is cut."""
         if self._is_closing():
@@ -302,9 +307,6 @@ class Downstream(Inlet):
             self._close()
         elif now - self.since > REMEMBERED_S:
             self._heads.forget()
-
-    def _is_idle(self) -> bool:
-        return self.answering is FREE and not self._queue and not self._early
 
     def _sweep_body(self, incoming: Incoming, now: float) -> None:
         """Refuse the rest of a body that stopped arriving. Once its answer has begun, that is what has to go on."""

@@ -87,12 +87,12 @@ class Gate:
             return None
         return no_memory()
 
-    def relieve(self, most: int) -> bool:
-        """Have the heaviest connections give way until all hold at most `most` bytes together; tell whether any did."""
+    def relieve(self, most: int) -> int:
+        """Have the heaviest connections give way until all hold at most `most` bytes; return how many did."""
         going = to_give_way(self.connections, most)
         for connection in going:
             connection.give_way()
-        return bool(going)
+        return len(going)
 
     def leave(self, connection: Connection) -> None:
         """Forget a closed connection."""

@@ -5,7 +5,6 @@ import asyncio
 from proxy.wire.downstream_state import ANSWERING_MOVES, CLOSED, FREE, LINGERING, TUNNEL, Answering
 from proxy.wire.flow import Flow
 from proxy.wire.gate import Gate, reset
-from proxy.wire.heads import WHOLE_LIMIT
 from proxy.wire.state import moved
 
 LINGER_IDLE_S = 5.0  # a client that goes on sending after its last answer is read until it was silent for so long,
@@ -53,7 +52,7 @@ class Outlet:
     def _unwritten(self) -> int:
         """Return the bytes that wait until the client takes them."""
         buffered = 0 if self.transport is None else self.transport.get_write_buffer_size()
-        return len(self._unsent) + buffered + (0 if self.flow.writable is None else WHOLE_LIMIT)
+        return len(self._unsent) + 2 * buffered  # behind it as much waits in a relay
 
     def _finish(self, *, linger: bool) -> None:
         """Write nothing more. A client that may still send is read for a while, lest a reset takes its answer away."""

@@ -37,9 +37,9 @@ def test_before_it_is_full_the_heaviest_connections_give_way() -> None:
     """Beyond three quarters of the budget connections may hold an eighth of it together."""
     held, asked = [0], list[int]()
 
-    def relieve(most: int) -> bool:
+    def relieve(most: int) -> int:
         asked.append(most)
-        return True
+        return 1
 
     budget = MemoryBudget(80 * MIB, lambda: None, relieve, lambda: held[0])
     told = []

@@ -352,6 +352,16 @@ async def test_where_memory_is_scarce_the_heaviest_connections_give_way(start: S
     assert (await light.message()).status == 200
 
 
+async def test_a_connection_that_was_answered_holds_nothing(wire: Wire) -> None:
+    """What its last head weighed is no reason to let it go."""
+    client, backend, _ = await wire.asked(GET[:-2] + b"X-Long: " + b"h" * 50_000 + b"\r\n\r\n")
+    (connection,) = wire.sidecar.gate.connections
+    assert connection.held > 50_000
+    await backend.say(HI)
+    assert (await client.message()).status == 200
+    assert connection.held == 0
+
+
 async def test_a_reader_that_takes_nothing_gives_way(start: Start) -> None:
     """What waits to be taken counts as held, and an answer that has begun is cut."""
     wire = await start(listen='max_memory = "1000GiB"')
