@@ -15,7 +15,7 @@ from proxy.store.link import Link, StoreDown
 
 BATCH = 256
 BATCH_BYTES = 1_048_576  # what Redis is sent at once takes it well under a millisecond to read
-ERRANDS = 10_000  # that are remembered while Redis is away,
+ERRANDS = 10_000  # commands that wait while Redis is slow or away,
 ERRAND_BYTES = 16_777_216  # and their bytes together; the oldest give way
 
 Argument = bytes | str | int
@@ -91,18 +91,20 @@ class Line:
 
     def _ask(self, arguments: tuple[Argument, ...]) -> "asyncio.Future[Any]":
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._queue.add(_Command(arguments, answer))
+        self._add(_Command(arguments, answer))
         self._wake()
         return answer
 
     def errand(self, *arguments: Argument) -> None:
         """Have a command carried out soon; after an outage, if there is one. Nobody waits for it."""
-        command = _Command(arguments, None)
+        self._add(_Command(arguments, None))
+        if self._link.up:
+            self._wake()
+
+    def _add(self, command: _Command) -> None:
         while self._queue and (len(self._queue) >= ERRANDS or self._queue.size + command.size > ERRAND_BYTES):
             _give(self._queue.take(), StoreDown("the queue is full"))
         self._queue.add(command)
-        if self._link.up:
-            self._wake()
 
     async def catch_up(self, *first: tuple[Argument, ...]) -> None:
         """Carry out these commands and then what could not be while Redis was away. Raise StoreDown.

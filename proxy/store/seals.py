@@ -10,6 +10,7 @@ from proxy.store.link import Link
 from proxy.store.redis_kept import (
     ALL,
     MARK_S,
+    Pair,
     mark_of_ended,
     mark_of_owner,
     mark_of_subject,
@@ -50,22 +51,22 @@ class SharedSeals(Seals):
         owners = list(owners)
         super().seal(subject, owners)
         if subject is None:
-            marks = [mark_of_owner(owner.hex()) for owner in owners]
+            marks = [mark_of_owner(owner) for owner in owners]
         else:
-            marks = [mark_of_subject(subject), *(mark_of_subjectless(owner.hex()) for owner in owners)]
+            marks = [mark_of_subject(subject), *(mark_of_subjectless(owner) for owner in owners)]
         self._tell(marks, _news("seal", subject, owners))
 
     def drop_owners(self, owners: Iterable[bytes]) -> None:
         """Make old all that any of them has read, everywhere."""
         owners = list(owners)
         super().drop_owners(owners)
-        self._tell([mark_of_owner(owner.hex()) for owner in owners], _news("drop_owners", None, owners))
+        self._tell([mark_of_owner(owner) for owner in owners], _news("drop_owners", None, owners))
 
     def end_session(self, owners: Iterable[bytes], address: str) -> None:
         """Make old what was read by whoever showed nothing but these, everywhere."""
         owners = list(owners)
         super().end_session(owners, address)
-        marks = [mark_of_ended(owner.hex()) for owner in owners]
+        marks = [mark_of_ended(owner) for owner in owners]
         self._tell(marks, {**_news("end_session", None, owners), "address": address})
 
     def drop_subject(self, subject: str) -> None:
@@ -79,17 +80,17 @@ class SharedSeals(Seals):
         super().doubt(for_s, subject, owners, now)
         self._tell([], {**_news("doubt", subject, owners), "for_s": for_s})
 
-    def _tell(self, marks: list[str], news: News) -> None:
+    def _tell(self, marks: list[Pair], news: News) -> None:
         if self._link.up:
             self._publish(marks, news)
 
-    def _publish(self, marks: list[str], news: News) -> None:
+    def _publish(self, marks: list[Pair], news: News) -> None:
         self._line.errand(*self._word(marks, news))
 
-    def _word(self, marks: list[str], news: News) -> tuple[Argument, ...]:
+    def _word(self, marks: list[Pair], news: News) -> tuple[Argument, ...]:
         """Return the command that sets the marks and says the word, in one step."""
         mark = f"{self._name}-{next(self._marks):x}"
-        keys = [self._link.key(name) for name in marks]
+        keys = [self._link.key(name) for name in dict.fromkeys(name for pair in marks for name in pair)]
         return call(SEAL, keys, mark, MARK_S * 1000, self._bus.news_channel, self._bus.word(news))
 
     def _start_over(self) -> tuple[tuple[Argument, ...], ...]:

@@ -27,7 +27,9 @@ class RedisShelf:
         here = LocalClaims(clock, settings.max_entries, settings.max_bytes)
         self._claims = RedisClaims(self._link, self._line, self._bus, name, here)
         self.seals: Seals = SharedSeals(self._link, self._line, self._bus, name, clock.now)
-        self.kept: Store = RedisStore(self._link, self.seals)
+        self.kept: Store = RedisStore(
+            self._link, self._line, self.seals, clock, settings.max_entries, settings.max_bytes
+        )
         self.claims: Claims = self._claims
         self.replicas: Replicas | None = self._bus
 

@@ -278,6 +278,33 @@ async def test_nobody_pushes_anothers_replays_out_of_redis(tmp_path: Path) -> No
     assert len(kept) == 5
 
 
+async def test_nobody_pushes_what_another_reads_out_of_redis(tmp_path: Path) -> None:
+    """What one process keeps there is bounded, and who keeps most gives way: ada's answer stays."""
+
+    def asked(user: str, report: str) -> bytes:
+        return request("GET", f"/api/sessions/{report}", Authorization=f"Bearer {user}")
+
+    async with replicas(tmp_path, most=5) as stage:
+        await ask(stage.one.url, asked("ada", "r-1"))
+        for number in range(20):
+            await ask(stage.one.url, asked("eve", f"s-{number}"))
+        assert "hit" in (await ask(stage.two.url, asked("ada", "r-1"))).header("cache-status")
+        assert "hit" in (await ask(stage.two.url, asked("eve", "s-19"))).header("cache-status")
+        async with stage.redis.client() as client:
+            kept = [key async for key in client.scan_iter("*") if len(key.rpartition(b":")[2]) == 40]
+    assert len(kept) == 5
+
+
+async def test_writes_leave_a_bounded_number_of_marks(tmp_path: Path) -> None:
+    """However many cookies a write shows, it marks seventeen owners, and each in two of a fixed number of places."""
+    cookies = "; ".join(f"c{number}={number:016x}" for number in range(300))
+    async with replicas(tmp_path) as stage:
+        await ask(stage.one.url, request("PATCH", "/api/sessions/r-1", b"{}", Cookie=cookies))
+        async with stage.redis.client() as client:
+            marks = [key async for key in client.scan_iter("*:mark:[01]:*")]
+    assert 0 < len(marks) <= 2 * (17 + 1)
+
+
 async def test_a_refused_write_is_refused_for_all_replicas(tmp_path: Path) -> None:
     """What is kept in Redis stays where a write was answered 4xx, through whichever replica it came."""
     load = request("GET", "/api/sessions/r-1", Authorization="Bearer ada")

@@ -25,6 +25,17 @@ async def test_who_waits_for_a_command_that_gives_way_is_told(line: Line) -> Non
     await line.close()
 
 
+async def test_questions_are_bounded_like_errands(line: Line) -> None:
+    """A slow Redis is asked more than it answers: the oldest questions are told that it is down."""
+    asked = [line._ask((b"GET", bytes(1000))) for _ in range(ERRANDS + 10)]
+    assert len(line._queue) == ERRANDS
+    assert [answer.done() for answer in asked[:11]] == [True] * 10 + [False]
+    for answer in asked[:10]:
+        assert isinstance(answer.exception(), StoreDown)
+    line._queue.take_batch()
+    await line.close()
+
+
 async def test_what_is_remembered_is_bounded_in_bytes(line: Line) -> None:
     """Settled answers may be large: ten thousand of them would be gigabytes."""
     for number in range(300):
