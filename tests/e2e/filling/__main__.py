@@ -32,6 +32,7 @@ MOST_SLOWDOWN = 2.0
 MAX_MEMORY = "230MiB"  # nine tenths of the 256 MiB that the chart gives a pod
 LOOK_S = 0.02
 KINDS = ("alone", "harmless", "attack")
+TOGETHER = 0.2  # of the rate that each attack has by itself: the machine has one core for all of them
 CONFIG = """
 [[routes]]
 operation = "create"
@@ -54,6 +55,9 @@ match = "POST /order"
 idempotency = "replay"
 """
 _clock = SystemClock()
+
+
+Window = tuple[str, float]  # a kind, and how many seconds
 
 
 class Row(NamedTuple):
@@ -92,7 +96,7 @@ class Stage(NamedTuple):
     command: Sequence[str]
 
 
-async def under(on: Stage, name: str, attacks: Sequence[str], seconds: float, window_s: float) -> Row:
+async def under(on: Stage, name: str, attacks: Sequence[str], windows: Sequence[Window], share: float = 1.0) -> Row:
     """Attack a new sidecar for so many seconds, in windows between which the honest client has it for itself."""
     times = {kind: Times([], 0) for kind in KINDS}
     done: dict[str, int] = {}
@@ -102,9 +106,9 @@ async def under(on: Stage, name: str, attacks: Sequence[str], seconds: float, wi
             settings["PYTHONPATH"] = ""  # it is another build's
         async with sidecar(Path(folder), on.upstream, CONFIG, on.command, **settings) as child:
             process, peak = psutil.Process(child.process.pid), 0
-            for kind, lasts_s in _windows(seconds, window_s):
+            for kind, lasts_s in windows:
                 if kind != "alone":
-                    await on.crowd.ask(kind, child.url, list(attacks))
+                    await on.crowd.ask(kind, child.url, list(attacks), share)
                 measured = asyncio.ensure_future(on.honest.ask(child.url, lasts_s))
                 while not measured.done():
                     peak = max(peak, process.memory_info().rss)
@@ -113,11 +117,15 @@ async def under(on: Stage, name: str, attacks: Sequence[str], seconds: float, wi
                     for what, times_ in (await on.crowd.ask("stop")).items():
                         done[what] = done.get(what, 0) + times_
                 seen = measured.result()
+                if os.environ.get("SHOW"):
+                    print("   ", kind, process.memory_info().rss / MIB, _p99(seen), seen.failed, flush=True)
                 times[kind] = Times(times[kind].seconds + seen.seconds, times[kind].failed + seen.failed)
+            if os.environ.get("SHOW"):
+                print(child.log[-1500:])
     return Row(name, peak, times, done)
 
 
-def _windows(seconds: float, window_s: float) -> list[tuple[str, float]]:
+def _windows(seconds: float, window_s: float) -> list[Window]:
     """Return which kind is measured when: twice as long as the others the attack, and in turns."""
     rounds = max(2, round(seconds / (2 * window_s)))
     return [("alone", window_s), ("harmless", window_s), ("attack", seconds / rounds)] * rounds
@@ -133,10 +141,11 @@ async def measure(command: Sequence[str], each_s: float, all_s: float, only: Seq
         stage = Stage(remotes[1], remotes[2], await remotes[0].ask(), pinned(ours, tuple(command)))
         print(f"{'attack':24} {'RSS':>10}  {'p99 ms':>7}  {'harmless':>7}  {'attack':>7}", flush=True)
         for name in only or ATTACKS:
-            rows.append(await under(stage, name, [name], each_s, max(1.0, each_s / 4)))
+            rows.append(await under(stage, name, [name], _windows(each_s, max(1.0, each_s / 4))))
             print(rows[-1], dict(rows[-1].done), flush=True)
         if all_s:
-            rows.append(await under(stage, "all at once", only or list(ATTACKS), all_s, min(10.0, all_s / 6)))
+            windows, names = _windows(all_s, min(10.0, all_s / 6)), only or list(ATTACKS)
+            rows.append(await under(stage, "all at once", names, windows, TOGETHER))
             print(rows[-1], dict(rows[-1].done), flush=True)
     return rows
 

@@ -17,7 +17,7 @@ class Asked(NamedTuple):
     `answer` names what as much harmless traffic is answered with.
     """
 
-    rate: int
+    rate: float
     made: Callable[[int], bytes]
     addresses: int = 1  # that they come from
     answer: str = "small"
@@ -26,7 +26,7 @@ class Asked(NamedTuple):
 class Held(NamedTuple):
     """Connections that say this, in pieces of so many bytes, and then hold on without reading; `rate` a second."""
 
-    rate: int
+    rate: float
     most: int
     made: Callable[[int], bytes]
     piece: int = 1 << 20
@@ -75,10 +75,10 @@ def many_names(n: int) -> bytes:
 
 
 def pipelined(n: int) -> bytes:
-    """Return many heads of many short fields behind one whose answer takes its time."""
+    """Return many heads of many short fields; each answer takes its time."""
     lines = b"".join(b"%x:%x\r\n" % (line, line + n) for line in range(100))
-    return get("/slow/0") + b"".join(
-        b"GET /%x HTTP/1.1\r\nHost: x\r\nA: %x\r\n%b\r\n" % (ahead, ahead, lines) for ahead in range(64)
+    return b"".join(
+        b"GET /slow/%x HTTP/1.1\r\nHost: x\r\nA: %x\r\n%b\r\n" % (ahead, ahead, lines) for ahead in range(64)
     )
 
 

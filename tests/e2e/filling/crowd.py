@@ -28,8 +28,8 @@ class Crowd:
         self._tasks: list[asyncio.Task[None]] = []
         self._done: dict[str, int] = {}
 
-    async def do(self, what: str, url: str = "", names: Sequence[str] = ()) -> dict[str, int]:
-        """Carry out `attack` or `harmless`, or `stop`; return how often what was done."""
+    async def do(self, what: str, url: str = "", names: Sequence[str] = (), share: float = 1.0) -> dict[str, int]:
+        """Carry out `attack` or `harmless` at a share of the attacks' rates, or `stop`; return what was done."""
         if what == "stop":
             for task in self._tasks:
                 task.cancel()
@@ -38,6 +38,7 @@ class Crowd:
             return done
         for name in names:
             attack = ATTACKS[name] if what == "attack" else harmless(ATTACKS[name])
+            attack = attack._replace(rate=attack.rate * share)
             self._begin(self._ask(url, name, attack) if isinstance(attack, Asked) else self._hold(url, name, attack))
         return {}
 
@@ -119,7 +120,7 @@ class _Holder(asyncio.Protocol):
             self._gone.set_result(None)
 
 
-def _ticks(rate: int) -> Iterator[float]:
+def _ticks(rate: float) -> Iterator[float]:
     """Yield when each is due, from now on, so many a second."""
     began = asyncio.get_running_loop().time()
     for n in count():
