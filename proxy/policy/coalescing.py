@@ -291,6 +291,7 @@ class Flights:
         """Take away a flight whose last caller left."""
         if flight.stage is Stage.OPEN:
             flight.stage = Stage.ABANDONED
+            flight.when_deserted = None  # it leads back to the leader: a cycle would be the collector's work
             self._remove(flight)
 
     def left(self) -> None:

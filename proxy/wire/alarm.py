@@ -37,9 +37,11 @@ class Alarm:
         self.until = inf
 
     def cancel(self) -> None:
-        """Ring never again."""
+        """Ring never again; what would be called leads back here, and a cycle would be the collector's work."""
+        self._ring = _nothing
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
 
     def _due(self) -> None:
         self._timer = None
@@ -55,3 +57,7 @@ class Alarm:
         else:
             self._late = False
             self._ring()
+
+
+def _nothing() -> None:
+    """Stand for what is not called any more."""

@@ -51,7 +51,15 @@ class Downstream(Inlet):
         self.since = self.heard_at = self._gate.tick
         refusal = self._gate.enter(self)
         if refusal is not None:
-            self._read_no_more()
+            self._turn_away(refusal)
+
+    def _turn_away(self, refusal: Refusal) -> None:
+        """Tell the client that there is no room, unless too many are being told."""
+        self._read_no_more()
+        if self._gate.overrun:
+            self._gate.refusal(refusal, self._peer)  # it is counted and on record all the same
+            self.abort()
+        else:
             self._queue.append(refusal)
             self._next()
 
@@ -71,6 +79,7 @@ class Downstream(Inlet):
         self._read_no_more()
         self._queue.clear()
         self.flow.wake()
+        self._current = self._tunnel = None  # they lead back here: a cycle would be the collector's work
         if current is not None:
             current.abandon(mid_upload=incoming is not None and incoming.handler is current)
         for handler in unheard:
@@ -226,10 +235,13 @@ class Downstream(Inlet):
         self._pause(False)
         if held:
             self._say(held)
-        size = await self._stream(StreamedAnswer(self, x, reader, chunked=False, delimited=False))
-        if transport.can_write_eof() and not self._hung_up.done():
-            transport.write_eof()
-            await self._hung_up
+        try:
+            size = await self._stream(StreamedAnswer(self, x, reader, chunked=False, delimited=False))
+            if transport.can_write_eof() and not self._hung_up.done():
+                transport.write_eof()
+                await self._hung_up
+        finally:
+            tunnel.hang_up()  # a client that was cut says no more either
         self._end()
         transport.close()
         return size
@@ -272,8 +284,8 @@ class Downstream(Inlet):
         self._finish(linger=self._dropped)
 
     def _bodies(self) -> int:
-        exchanges = [exchange for exchange in (self._current, *self._queue) if isinstance(exchange, Exchange)]
-        bodies = [exchange.request.body for exchange in exchanges]
+        handlers = [handler for handler in (self._current, *self._queue) if isinstance(handler, RequestHandler)]
+        bodies = [handler.exchange.request.body for handler in handlers]
         return sum([len(body) for body in bodies if isinstance(body, bytes)])
 
     def give_way(self) -> None:

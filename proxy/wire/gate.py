@@ -24,6 +24,7 @@ from proxy.wire.pressure import Heavy, to_give_way
 from proxy.wire.rules import GateRules
 from proxy.wire.turns import Outgoing, Turns
 
+TOLD_AT_ONCE = 1024  # connections that are refused, and may still read why
 SWEPT_AT_ONCE = 500  # connections, under 1 ms: then requests have their turn
 DRAIN_IDLE_S = 0.25  # a connection that was idle for less, when the drain ends, may be about to ask
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
@@ -80,6 +81,11 @@ class Gate:
         full = len(self.connections) >= self.rules.max_connections
         self.connections.add(connection)
         return Refusal(503, "max_connections", "too many connections; try again shortly") if full else self.no_room()
+
+    @property
+    def overrun(self) -> bool:
+        """Tell whether so many connections wait to be told that there is no room, that another is not told so."""
+        return len(self.connections) > self.rules.max_connections + TOLD_AT_ONCE
 
     def no_room(self) -> Refusal | None:
         """Return why there is no memory for another request, or None where there is."""

@@ -93,13 +93,10 @@ class Incoming:
 
     def _stream(self) -> None:
         """Begin the request while its body still arrives."""
-        self.upload = Relay(self._pace, self._unread)
+        self.upload = Relay(self._pace, _unread)
         self.upload.push(self._collected.take())
         self._x.request.body = self.upload
         self._begin(self.handler)
-
-    def _unread(self) -> None:
-        """Let an upload that nobody reads any more run into the void until its answer is out."""
 
     def finish(self) -> None:
         """Take note that the body is whole."""
@@ -117,3 +114,7 @@ class Incoming:
         """Take note that the rest will never come."""
         if self.upload is not None:
             self.upload.break_off(why)
+
+
+def _unread() -> None:
+    """Let an upload that nobody reads any more run into the void until its answer is out."""

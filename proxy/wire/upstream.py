@@ -120,6 +120,7 @@ class UpstreamConnection:
         self._end("the backend reset the connection")
         self._pool.lost(self)
         self._flow.wake()
+        self._tunnel = None  # it leads back here: a cycle would be the collector's work
 
     def _read_leftover(self, *, ended: bool) -> None:
         """Take in what the backend said before a reset; `ended` by it, if it is a write that the reset failed."""
@@ -378,8 +379,9 @@ class UpstreamConnection:
         self._become(CLOSED)
         self._forget()
         self.alarm.cancel()
-        if self._upload is not None and self._upload is not asyncio.current_task():
-            self._upload.cancel()
+        upload, self._upload = self._upload, None
+        if upload is not None and upload is not asyncio.current_task():
+            upload.cancel()
         if self.transport is not None:
             self.transport.abort()
         if body is not None:
