@@ -68,10 +68,10 @@ def _packed(data: bytes) -> None:
 
 
 def _looked_up(data: bytes) -> None:
-    marks = [data] * 6
+    marks = [data] * 12
     packed = pack_kept(_kept(data), [mark.decode(TEXT) for mark in marks])
     scope = Scope(data.decode(TEXT), [data[:20]] * 2)
-    store = RedisStore(_Redis([packed, *marks]), Seals())  # type: ignore[arg-type]
+    store = RedisStore(_Redis([packed, *marks]), _Line(), Seals(), SystemClock())  # type: ignore[arg-type]
     mark = at_once(store.look(data, scope)).mark
     at_once(store.put(data, _kept(data), 1.0, scope, mark))
     mark_names(scope)
