@@ -20,6 +20,7 @@ from proxy.audit.chain import Chain, Link, timestamp
 from proxy.audit.checkpoint import Checkpoints
 from proxy.audit.files import TrailError
 from proxy.audit.keeper import Keeper, KeepingRules
+from proxy.audit.newest import Newest
 from proxy.audit.output import Output, RotationRules, StandardOutput, TrailFile
 from proxy.audit.rounds import Rounds
 from proxy.audit.trail_end import Agreement, compare
@@ -67,7 +68,7 @@ class AuditLog:
         on_write: Callable[[float], None] | None = None,
     ) -> None:
         self._rules = rules or LogRules()
-        self.newest: deque[bytes] = deque(maxlen=self._rules.max_entries)  # each a JSON object, not sealed yet
+        self.newest = Newest(self._rules.max_entries)  # each a JSON object, not sealed yet
         self._keeper = None if path is None else Keeper(path, self._rules.keeping, self._announce)
         self._output = self._output_to(path, clock)
         self._clock = clock

@@ -46,7 +46,7 @@ class Observer:
 
     def _follow(self, x: Exchange, half: Half, subject: str) -> None:
         what = found(half, x.result, x.answered, succeeded=x.succeeded)
-        step = Step(half, what, x.started, x.started + x.duration_s, x.correlation.id)
+        step = Step(half, what, x.started, x.started + x.duration_s, x.correlation.id, x.request.client)
         who = hash(x.identity.principal)  # keyed anew in each process: memory holds no credential
         x.restoration = restoration = self.restorations.take(subject, who, step)
         if restoration is not None and restoration.finished:

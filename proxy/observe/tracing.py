@@ -29,6 +29,7 @@ from proxy.policy.tracing import Sent, Span
 Attributes = Mapping[str, str | int]
 
 FLIGHTS = 4096  # leaders that followers can still be linked to
+LONGEST_PATH = 1024  # bytes: the exporter queues 2,048 spans
 EXPORT_TIMEOUT_S = 2.0  # a sidecar that stops waits for a silent collector no longer
 _FAILED, _UNSET = Status(StatusCode.ERROR), Status(StatusCode.UNSET)
 _SCOPE = InstrumentationScope("backstay", __version__)
@@ -151,7 +152,7 @@ def _server_attributes(x: Exchange) -> Attributes:
         **_method_attributes(x.request.method),
         "http.response.status_code": x.status,
         "url.scheme": x.request.peer.scheme,
-        "url.path": x.request.path.decode("latin-1"),
+        "url.path": x.request.path[:LONGEST_PATH].decode("latin-1"),
         "backstay.operation": x.route.operation,
         "backstay.outcome": x.ending,
         "backstay.role": x.role or "",

@@ -1,7 +1,7 @@
 """Values that have their time, within bounds. Where there is no room, the caller who holds most gives way."""
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import Generic, NamedTuple, TypeVar
 
@@ -53,6 +53,10 @@ class Bounded(Generic[K, V]):
 
     def __len__(self) -> int:
         return len(self._held)
+
+    def items(self) -> Iterable[tuple[K, Held[V]]]:
+        """Return each key and what is held under it, the newest last."""
+        return self._held.items()
 
     def get(self, key: K, now: float) -> Held[V] | None:
         """Return what is held under `key`, if its time is not over."""

@@ -2,15 +2,18 @@
 
 import re
 import zlib
-from collections import OrderedDict
+from math import inf
 
 import orjson
 
 from proxy.message import Response
+from proxy.policy.bounded import Bounded, Holder
 from proxy.policy.recovery import Kind, Result
 from proxy.words import Word
 
 LONGEST_SUBJECT = 256  # a longer one is no key that anybody looks up; memory stays bounded
+MOST_BYTES = 8_388_608
+_ENTRY_BYTES, _ID_BYTES, _CHARACTER_BYTES = 512, 64, 4  # what CPython takes for a restoration, an id and a character
 _EMPTY_LIST = re.compile(rb"\[\s*\]")
 _INFLATED = 64 * 1024  # bytes; a list without messages is shorter, and nothing larger is unpacked
 
@@ -57,16 +60,19 @@ TRANSITIONS = {
 
 
 class Step:
-    """One finished half: monotonic seconds of its request and of its end, and the id it ran under."""
+    """One finished half: monotonic seconds of its request and of its end, its id, and the address that asked."""
 
-    __slots__ = ("began", "correlation_id", "ended", "found", "half")
+    __slots__ = ("address", "began", "correlation_id", "ended", "found", "half")
 
-    def __init__(self, half: Half, found: Found, began: float, ended: float, correlation_id: str) -> None:
+    def __init__(
+        self, half: Half, found: Found, began: float, ended: float, correlation_id: str, address: str = ""
+    ) -> None:
         self.half = half
         self.found = found
         self.began = began
         self.ended = ended
         self.correlation_id = correlation_id
+        self.address = address
 
 
 class Restoration:
@@ -95,15 +101,14 @@ class Restorations:
     """Follow them: NotRestored --status--> Restoring --history--> Restored | RestoredEmpty | RestoredError.
 
     A second status while Restoring is a retry and keeps the first one's start, so that several tabs restore once.
-    `within_s` after its last answer, a restoration nobody went on with is NotRestored again. At most `limit` are
-    remembered; those untouched for the longest are forgotten first.
+    `within_s` after its last answer, a restoration nobody went on with is NotRestored again. At most `limit` of
+    `MOST_BYTES` are remembered; the oldest of the address that has most are forgotten first.
     """
 
-    __slots__ = ("_known", "_limit", "_within_s")
+    __slots__ = ("_known", "_within_s")
 
     def __init__(self, limit: int = 10_000, within_s: float = 30.0) -> None:
-        self._known: OrderedDict[tuple[str, int], Restoration] = OrderedDict()
-        self._limit = limit
+        self._known: Bounded[tuple[str, int], Restoration] = Bounded(limit, MOST_BYTES)
         self._within_s = within_s
 
     def __len__(self) -> int:
@@ -114,27 +119,28 @@ class Restorations:
         if step.found is _LEFT or len(subject) > LONGEST_SUBJECT:
             return None
         key = subject, who
-        known = self._known.get(key)
-        before = known if known is not None and self._goes_on(known, step.began) else None
+        known = self._known.get(key, 0.0)
+        before = known.value if known is not None and self._goes_on(known.value, step.began) else None
         if before is None and step.half is not _STATUS:
             return None  # a view that was remounted, or one that asks for no status: no restoration of the seed's
         ids = () if before is None else before.correlation_ids[-7:]
         began = step.began if before is None else before.began
         after = Restoration(TRANSITIONS[step.half, step.found], began, step.ended, (*ids, step.correlation_id))
-        self._known[key] = after
-        if known is not None:
-            self._known.move_to_end(key)
-        elif len(self._known) > self._limit:
-            self._known.popitem(last=False)
+        self._known.put(key, after, _size(subject, after), inf, 0.0, Holder(step.address))
         return after
 
     def of(self, subject: str, now: float) -> list[Restoration]:
         """Return a subject's restorations, one a principal, the latest last; none means NotRestored."""
-        known = [known for (of, _), known in self._known.items() if of == subject]
+        known = [held.value for (of, _), held in self._known.items() if of == subject]
         return [known for known in known if known.finished or now - known.ended <= self._within_s]
 
     def _goes_on(self, known: Restoration, now: float) -> bool:
         return known.state is _RESTORING and now - known.ended <= self._within_s
+
+
+def _size(subject: str, known: Restoration) -> int:
+    ids = sum([len(correlation_id) + _ID_BYTES for correlation_id in known.correlation_ids])
+    return _ENTRY_BYTES + _CHARACTER_BYTES * len(subject) + ids
 
 
 def found(half: Half, result: Result, status: int, *, succeeded: bool) -> Found:

@@ -213,6 +213,18 @@ async def test_too_many_connections_are_told_so(start: Start) -> None:
     assert (await client.message()).body == b"hi"
 
 
+async def test_so_many_are_told_that_there_is_no_room(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of those that are told is a connection for a while; who comes beyond them is cut, and counted as well."""
+    monkeypatch.setattr("proxy.wire.gate.TOLD_AT_ONCE", 2)
+    wire = await start(listen="max_connections = 1")
+    told = [await wire.client() for _ in range(3)]
+    await until(lambda: wire.counted('backstay_bad_requests_total{reason="max_connections"} 2.0'))
+    assert [(await client.message()).status for client in told[1:]] == [503, 503]
+    cut = await wire.client()
+    assert await cut.ending() == "reset"
+    assert wire.counted('backstay_bad_requests_total{reason="max_connections"} 3.0')
+
+
 async def test_an_early_answer_to_an_upload_ends_the_connection(wire: Wire) -> None:
     """It arrives whole although the client is still sending."""
     client = await wire.client()

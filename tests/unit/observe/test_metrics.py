@@ -199,3 +199,13 @@ def test_gauges_are_read_when_scraped() -> None:
     metrics = Metrics()
     metrics.read_from(Sources(flights=lambda: next(flights), circuits=lambda: {"sessions": 1}))
     assert [value(metrics, "backstay_flights") for _ in range(2)] == [4, 9]
+
+
+def test_what_a_client_chooses_makes_no_series_of_its_own() -> None:
+    """Invented methods are one label; statuses are a backend's, and there are 900 of them at most."""
+    metrics = Metrics(["load"], ["sessions"], ["sessions"])
+    for number in range(5_000):
+        metrics.finished("load", f"METHOD{number}", 200 + number % 400, "ok", 0.1, "")
+        metrics.traced("load", number / 1000, f"{number:032x}", 0.0)
+    assert len(metrics.requests.counts) == 400
+    assert len(metrics.request_seconds.series["load"].exemplars) <= 14

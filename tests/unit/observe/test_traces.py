@@ -2,11 +2,15 @@
 
 import sys
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
 
+from proxy.fields import NO_FIELDS
+from proxy.message import Peer, Request
 from proxy.observe.traces import start_tracing
+from proxy.policy.tracing import begin
 
 ASKED = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
 
@@ -26,3 +30,20 @@ def test_a_missing_extra_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> N
         assert start_tracing(ASKED, Random(1)) is None
     assert [event["event"] for event in said] == ["traces_off"]
     assert "pip install 'backstay[otel]'" in said[0]["detail"]
+
+
+def test_what_waits_for_a_collector_is_bounded() -> None:
+    """The exporter queues 2,048 spans, each with a path of 1,024 bytes at the most; 4,096 leaders can be linked to."""
+    tracing = pytest.importorskip("proxy.observe.tracing", reason="the extra otel is not installed")
+    asked = Request("GET", b"/" + b"p" * 15_000, NO_FIELDS, Peer("10.0.0.1", 1))
+    x = SimpleNamespace(
+        request=asked, status=200, route=SimpleNamespace(operation="load", template="*"), ending="ok", role="led",
+        correlation=SimpleNamespace(id="1"),
+    )  # fmt: skip
+    assert len(tracing._server_attributes(x)["url.path"]) == tracing.LONGEST_PATH
+    traces = tracing.Tracing(1.0, Random(1), SimpleNamespace(shutdown=lambda: None))
+    for number in range(tracing.FLIGHTS + 100):
+        span = begin(None, 1.0, Random(number))
+        traces.attempt(SimpleNamespace(span=span, flight=SimpleNamespace(id=f"{number}")), 0.0)
+    assert len(traces._leaders) == tracing.FLIGHTS
+    traces.close()

@@ -401,3 +401,15 @@ def test_a_permit_of_before_counts_no_more() -> None:
     assert not circuit.breaker.counts(early)
     circuit.breaker.give_back(early)
     assert circuit.breaker.state is State.OPEN
+
+
+def test_what_a_breaker_remembers_does_not_grow() -> None:
+    """However many calls: the window of the newest ones, and a lease for each probe that may be under way."""
+    rules = BreakerRules(slow_call_s=1.0, slow_call_window=20, slow_call_rate=1.0)
+    breaker = CircuitBreaker("sessions", rules, Random(1))
+    for number in range(1_000):
+        permit = breaker.admit(float(number))
+        assert isinstance(permit, Permit)
+        breaker.report(permit, Verdict.SUCCESS, float(number), took_s=0.1)
+    assert len(breaker._slow) == 20
+    assert len(breaker._leases) == 0

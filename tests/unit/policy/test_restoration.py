@@ -8,7 +8,17 @@ from proxy.errors import Reason
 from proxy.fields import Fields
 from proxy.message import Failure, Response
 from proxy.policy.recovery import Kind, Result
-from proxy.policy.restoration import LONGEST_SUBJECT, Found, Half, Restoration, Restorations, State, Step, found
+from proxy.policy.restoration import (
+    LONGEST_SUBJECT,
+    MOST_BYTES,
+    Found,
+    Half,
+    Restoration,
+    Restorations,
+    State,
+    Step,
+    found,
+)
 from tests.unit.policy.samples import response
 
 ANNA, BOB = 1, 2
@@ -28,6 +38,18 @@ def told(restorations: Restorations, *steps: Step, who: int = ANNA) -> list[Stat
     """Let the steps happen, and return the state that each leads to."""
     taken = [restorations.take("val_1", who, step) for step in steps]
     return [None if restoration is None else restoration.state for restoration in taken]
+
+
+def test_memory_is_bounded_in_bytes() -> None:
+    """Subjects and ids are a client's; who brings most loses first."""
+    restorations = Restorations()
+    restorations.take("val_1", ANNA, Step(Half.STATUS, Found.CONTENT, 1.0, 1.1, "id", "10.0.0.1"))
+    for n in range(9_000):
+        long = Step(Half.STATUS, Found.CONTENT, float(n), float(n), f"{n:0128}", "10.9.9.9")
+        restorations.take(f"{n:0256}", ANNA, long)
+    assert restorations._known.size <= MOST_BYTES
+    assert len(restorations) < 9_000
+    assert len(restorations.of("val_1", 2.0)) == 1
 
 
 @pytest.mark.parametrize(

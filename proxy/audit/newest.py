@@ -1,0 +1,38 @@
+"""The newest records in memory, for the control plane: so many, and so many bytes."""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
+
+MOST_BYTES: Final = 8_388_608  # 10,000 usual records have some 6 MB; a client can make each five times as long
+
+
+class Newest:
+    """The newest records, oldest first; the oldest give way."""
+
+    __slots__ = ("_limit", "_most_bytes", "_records", "size")
+
+    def __init__(self, limit: int, most_bytes: int = MOST_BYTES) -> None:
+        self._records: deque[bytes] = deque()
+        self._limit = limit
+        self._most_bytes = most_bytes
+        self.size = 0  # bytes
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._records)
+
+    def __contains__(self, record: object) -> bool:
+        return record in self._records
+
+    def __getitem__(self, at: int) -> bytes:
+        return self._records[at]
+
+    def append(self, record: bytes) -> None:
+        """Add a record."""
+        self._records.append(record)
+        self.size += len(record)
+        while len(self._records) > self._limit or self.size > self._most_bytes:
+            self.size -= len(self._records.popleft())
