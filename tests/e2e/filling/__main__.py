@@ -140,7 +140,7 @@ async def measure(command: Sequence[str], each_s: float, all_s: float, only: Seq
         remotes = [await stack.enter_async_context(Remote(start, core)) for start, core in starts]
         stage = Stage(remotes[1], remotes[2], await remotes[0].ask(), pinned(ours, tuple(command)))
         print(f"{'attack':24} {'RSS':>10}  {'p99 ms':>7}  {'harmless':>7}  {'attack':>7}", flush=True)
-        for name in only or ATTACKS:
+        for name in (only or ATTACKS) if each_s else ():
             rows.append(await under(stage, name, [name], _windows(each_s, max(1.0, each_s / 4))))
             print(rows[-1], dict(rows[-1].done), flush=True)
         if all_s:
@@ -154,7 +154,9 @@ def main() -> int:
     """Run as a command; 0 if memory and times kept within their bounds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=300.0, help="how long all attacks last together; 0: no time")
-    parser.add_argument("--each", type=float, default=8.0, help="how long each attack lasts by itself, in seconds")
+    parser.add_argument(
+        "--each", type=float, default=8.0, help="how long each attack lasts by itself, in seconds; 0: no time"
+    )
     parser.add_argument("--backstay", default=os.environ.get("BACKSTAY"), help="the executable to measure")
     parser.add_argument("only", nargs="*", help="attacks, by name; none: all of them")
     asked = parser.parse_args()

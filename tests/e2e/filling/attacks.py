@@ -106,6 +106,6 @@ ATTACKS: Mapping[str, Attack] = {
     "heads read ahead": Held(100, 1000, pipelined),
     "slow answers": Held(100, 1000, lambda n: post(f"/slow/{n}", b"b" * BIG, X_Long="h" * (BIG // 2))),
     "slow readers": Held(10, 500, lambda n: get(f"/huge/{n}"), answer="huge"),
-    "readers of one stream": Held(50, 300, lambda n: get("/events/1")),
+    "readers of one stream": Held(20, 60, lambda n: get("/events/1")),
     "many connections": Held(400, 6000, lambda n: b""),
 }

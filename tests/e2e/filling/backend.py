@@ -9,8 +9,8 @@ SMALL = b"s" * 200
 LARGE = b"l" * 60_000
 HUGE = b"h" * 4_000_000
 SLOW_S = 1.5
-EVENT_S = 0.01
-EVENT = b"data: a token\n\n"
+EVENT_S = 0.05
+EVENT = b"data: a token\n\n" * 20
 _clock = SystemClock()
 
 
@@ -77,6 +77,6 @@ def _mirrored(head: bytes) -> list[bytes]:
 async def _events(writer: asyncio.StreamWriter) -> None:
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n")
     while True:
-        writer.write((b"%x\r\n%b\r\n" % (len(EVENT), EVENT)) * 20)
+        writer.write(b"%x\r\n%b\r\n" % (len(EVENT), EVENT))
         await writer.drain()
         await _clock.sleep(EVENT_S)

@@ -121,7 +121,9 @@ class _Holder(asyncio.Protocol):
 
 
 def _ticks(rate: float) -> Iterator[float]:
-    """Yield when each is due, from now on, so many a second."""
-    began = asyncio.get_running_loop().time()
-    for n in count():
-        yield began + n / rate
+    """Yield when each is due: so many a second, and no more after a time in which there were fewer."""
+    loop = asyncio.get_running_loop()
+    due = loop.time()
+    while True:
+        yield due
+        due = max(due + 1 / rate, loop.time())
