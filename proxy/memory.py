@@ -9,8 +9,8 @@ import structlog
 
 SHARE = 0.9  # of a container's limit: the kernel kills beyond it, and cannot be asked for more
 AGAIN = 0.95  # of the budget; below it requests are taken again
-TIGHT = 0.75  # of the budget; beyond it connections may hold
-PART = 0.125  # of the budget together, and the heaviest have to give way
+TIGHT = 0.6  # of the budget; beyond it connections may hold
+PART = 0.1  # of the budget together, and the heaviest have to give way
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _UNLIMITED = 1 << 60  # what cgroup v1 says of no limit is more
@@ -41,7 +41,7 @@ class MemoryBudget:
     """FREE --more than the budget is held--> FULL --less than 95 % of it is held--> FREE
 
     In between `shed` lets go of what is kept only to be quick, and freed memory is given back to the system. Before
-    that, beyond three quarters of the budget, `relieve` is called with the bytes that connections may hold together; it
+    that, beyond three fifths of the budget, `relieve` is called with the bytes that connections may hold together; it
     returns how many had to give way.
     """
 

@@ -34,7 +34,7 @@ def test_what_is_kept_to_be_quick_goes_first() -> None:
 
 
 def test_before_it_is_full_the_heaviest_connections_give_way() -> None:
-    """Beyond three quarters of the budget connections may hold an eighth of it together."""
+    """Beyond three fifths of the budget connections may hold a tenth of it together."""
     held, asked = [0], list[int]()
 
     def relieve(most: int) -> int:
@@ -43,10 +43,10 @@ def test_before_it_is_full_the_heaviest_connections_give_way() -> None:
 
     budget = MemoryBudget(80 * MIB, lambda: None, relieve, lambda: held[0])
     told = []
-    for held[0] in (60 * MIB, 61 * MIB, 62 * MIB, 50 * MIB):
+    for held[0] in (48 * MIB, 49 * MIB, 62 * MIB, 40 * MIB):
         told.append(budget.look())
     assert told == [False] * 4
-    assert asked == [10 * MIB] * 2
+    assert asked == [8 * MIB] * 2
 
 
 def test_without_a_budget_nothing_is_looked_at() -> None:

@@ -355,7 +355,7 @@ async def test_where_memory_is_scarce_the_heaviest_connections_give_way(start: S
         await client.say(UNFINISHED[kind])
     gate = wire.sidecar.gate
     await until(lambda: sum(connection.held >= 50_000 for connection in gate.connections) == len(heavy))
-    wire.sidecar._memory = MemoryBudget(1_600_000, lambda: None, gate.relieve, lambda: 1_300_000)
+    wire.sidecar._memory = MemoryBudget(2_000_000, lambda: None, gate.relieve, lambda: 1_300_000)
     wire.let_pass(0.0)
     refused = wire.counted('backstay_bad_requests_total{reason="max_memory"}')
     assert refused

@@ -101,7 +101,7 @@ async def under(on: Stage, name: str, attacks: Sequence[str], windows: Sequence[
     times = {kind: Times([], 0) for kind in KINDS}
     done: dict[str, int] = {}
     with TemporaryDirectory() as folder:
-        settings = {"listen__max_memory": MAX_MEMORY, "defaults__total_timeout": "2s"}
+        settings = {"listen__max_memory": MAX_MEMORY}
         if on.command[3:] != COMMAND:
             settings["PYTHONPATH"] = ""  # it is another build's
         async with sidecar(Path(folder), on.upstream, CONFIG, on.command, **settings) as child:
