@@ -34,8 +34,10 @@ from proxy.policy.retry import RetryPolicy
 from proxy.store.opening import open_shelf
 from proxy.threads import in_daemon_thread
 from proxy.wire.downstream import Downstream
+from proxy.wire.endpoint import Endpoint, file_mode
 from proxy.wire.forwarding import TrustedProxies
 from proxy.wire.gate import Gate
+from proxy.wire.handshakes import HandshakeRules
 from proxy.wire.heads import HeadLimits
 from proxy.wire.listener import Listener
 from proxy.wire.rules import GateRules
@@ -109,13 +111,12 @@ class Sidecar:
         return Gate(rules, limits, trusted, self._open, self._on_refusal, self._clock)
 
     def _listener_of(self, settings: Settings) -> Listener:
-        mode = settings.listen.socket_mode
-        return Listener(
-            settings.listen.address,
-            lambda: Downstream(self.gate),
-            self._tls,
-            None if mode is None else int(mode, 8),
-        )
+        listen = settings.listen
+        endpoint = Endpoint(listen.address, "listen.address", file_mode(listen.socket_mode))
+        tls = None
+        if self._tls is not None:
+            tls = HandshakeRules(self._tls, listen.head_timeout, self.gate.has_room, self.metrics.handshake_failed)
+        return Listener(endpoint, lambda: Downstream(self.gate), tls)
 
     def _open(self, request: Request, client: Client) -> RequestHandler:
         return self._handlers.open(request, client)
@@ -193,6 +194,10 @@ class Sidecar:
     def running(self) -> int:
         """Return the exchanges that have begun and left no record yet."""
         return self.gate.begun - self._ledger.recorded
+
+    @property
+    def _busy(self) -> bool:
+        return bool(self.gate.connections or self._listener.handshakes or self.running)
 
     # while it runs
 
@@ -282,7 +287,7 @@ class Sidecar:
         await self._listener.drain_backlog()
         self.gate.close_idle()
         until = self._clock.now() + listen.drain_timeout
-        while (self.gate.connections or self.running) and self._hurries < 2 and self._clock.now() < until:
+        while self._busy and self._hurries < 2 and self._clock.now() < until:
             await self._clock.sleep(DRAIN_STEP_S)
         for connection in tuple(self.gate.connections):
             connection.abort()

@@ -43,9 +43,10 @@ class Metrics:
     """
 
     __slots__ = (
-        "_bad_requests", "_idempotency", "_recoveries", "_rejections", "_upstream_seconds", "_write_seconds",
-        "attempts", "coalesced_requests", "denied", "request_seconds", "requests", "restoration_seconds",
-        "restorations", "retried_requests", "retries", "sources", "store_errors", "targets", "transitions",
+        "_bad_requests", "_handshakes", "_idempotency", "_recoveries", "_rejections", "_upstream_seconds",
+        "_write_seconds", "attempts", "coalesced_requests", "denied", "request_seconds", "requests",
+        "restoration_seconds", "restorations", "retried_requests", "retries", "sources", "store_errors", "targets",
+        "transitions",
     )  # fmt: skip
 
     def __init__(self, routes: Iterable[str] = (), circuits: Iterable[str] = (), upstreams: Iterable[str] = ()) -> None:
@@ -66,6 +67,7 @@ class Metrics:
         self.store_errors = Counter("backstay_store_errors", "What the store failed at.", ("operation",))
         self._recoveries = Counter("backstay_recoveries", "Answers that were recovered.", ("route", "kind"))
         self._bad_requests = Counter("backstay_bad_requests", "Requests refused as malformed.", ("reason",))
+        self._handshakes = Counter("backstay_tls_handshakes_failed", "Clients' handshakes not made.", ("reason",))
 
     def _count_upstreams(self) -> None:
         self.attempts = Counter(
@@ -147,6 +149,10 @@ class Metrics:
         """Count a malformed request; it is not in `requests`."""
         self._bad_requests.counts[reason,] += 1
 
+    def handshake_failed(self, reason: str) -> None:
+        """Count a client's TLS handshake that was not made: `limit`, `timeout` or `refused`."""
+        self._handshakes.counts[reason,] += 1
+
     def finished(self, route: str, method: str, status: int, outcome: str, seconds: float, level: str) -> None:
         """Count a finished request; `level` is "" on a route without a target."""
         self.requests.counts[route, method if method in METHODS else "OTHER", status, outcome] += 1
@@ -176,8 +182,9 @@ class Metrics:
     def _counted(self) -> list[Metric]:
         instruments: tuple[Counter | Histogram, ...] = (
             self.requests, self.request_seconds, self.targets, self.coalesced_requests, self._idempotency,
-            self._recoveries, self._bad_requests, self.attempts, self._upstream_seconds, self.retries, self.denied,
-            self.retried_requests, self._rejections, self.transitions, self.restorations, self.restoration_seconds,
+            self._recoveries, self._bad_requests, self._handshakes, self.attempts, self._upstream_seconds,
+            self.retries, self.denied, self.retried_requests, self._rejections, self.transitions, self.restorations,
+            self.restoration_seconds,
             self._write_seconds, self.store_errors,
         )  # fmt: skip
         return [instrument.family() for instrument in instruments]

@@ -87,6 +87,10 @@ class Gate:
         """Tell whether so many connections wait to be told that there is no room, that another is not told so."""
         return len(self.connections) > self.rules.max_connections + TOLD_AT_ONCE
 
+    def has_room(self, beginning: int) -> bool:
+        """Tell whether a connection can be taken in while so many others have begun and have not entered yet."""
+        return not self.crowded and len(self.connections) + beginning < self.rules.max_connections
+
     def no_room(self) -> Refusal | None:
         """Return why there is no memory for another request, or None where there is."""
         if not self.crowded:

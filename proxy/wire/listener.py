@@ -1,81 +1,84 @@
 """Where clients connect: a TCP port or a Unix socket, opened and closed without losing anybody (W17)."""
 
 import asyncio
-import os
 import socket
-import ssl
 from collections.abc import Callable
 
-from proxy.config.addresses import Address, Unix, parse_address
-from proxy.errors import StartError
-from proxy.threads import in_daemon_thread
+from proxy.wire.acceptor import Acceptor
 from proxy.wire.dial import as_protocol
-from proxy.wire.socket_file import BACKLOG, SocketFile
+from proxy.wire.endpoint import Endpoint
+from proxy.wire.handshakes import HandshakeRules, Handshakes
+from proxy.wire.socket_file import BACKLOG
 
 
 class Listener:
     """One address. `make` returns the protocol of a connection; with `tls`, connections begin with a handshake.
 
-    `mode` is that of a Unix socket's file, None: as the process's umask has it.
+    The loop accepts plain connections by itself. It tells nobody of a connection whose handshake is not done, so with
+    TLS they are accepted here.
     """
 
-    def __init__(
-        self, address: str, make: Callable[[], object], tls: ssl.SSLContext | None = None, mode: int | None = None
-    ) -> None:
-        self._named = address
-        self._address: Address = parse_address(address)
+    def __init__(self, endpoint: Endpoint, make: Callable[[], object], tls: HandshakeRules | None = None) -> None:
+        self._endpoint = endpoint
         self._make = as_protocol(make)
-        self._tls = tls
-        self._file = SocketFile(self._address.path, mode) if isinstance(self._address, Unix) else None
-        self._server: asyncio.Server | None = None
+        self._handshakes = None if tls is None else Handshakes(make, tls)
+        self._doors: list[socket.socket] = []
+        self._open: list[asyncio.Server | Acceptor] = []
 
     async def open(self) -> None:
         """Begin to listen. Raises StartError."""
+        self._doors = await self._endpoint.open()
         try:
-            self._server = await self._open()
-        except OSError as error:
-            reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error)
-            raise StartError(f"cannot listen on {self._named} (listen.address): {reason}") from error
+            for door in self._doors:
+                self._open.append(await self._opened(door))
+        except BaseException:
+            self.close()
+            raise
 
-    async def _open(self) -> asyncio.Server:
-        loop, address = asyncio.get_running_loop(), self._address
-        if self._file is not None:
-            listening = await in_daemon_thread(self._file.open)
-            return await loop.create_unix_server(self._make, sock=listening, backlog=BACKLOG, ssl=self._tls)
-        assert not isinstance(address, Unix)
-        return await loop.create_server(
-            self._make, address.host, address.port, backlog=BACKLOG, reuse_address=True, ssl=self._tls
-        )
+    async def _opened(self, door: socket.socket) -> asyncio.Server | Acceptor:
+        loop = asyncio.get_running_loop()
+        if self._handshakes is not None:
+            return Acceptor(door, self._handshakes.begin)
+        if door.family == socket.AF_UNIX:
+            return await loop.create_unix_server(self._make, sock=door, backlog=BACKLOG)
+        return await loop.create_server(self._make, sock=door, backlog=BACKLOG)
 
     @property
     def url(self) -> str:
-        """Return where clients ask; `port` is the real one, also where 0 was asked for."""
-        assert self._server is not None
-        listening = self._server.sockets[0]
-        if listening.family == socket.AF_UNIX:
-            return f"unix:{listening.getsockname()}"
-        host, port = listening.getsockname()[:2]
-        scheme = "http" if self._tls is None else "https"
-        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+        """Return where clients ask; the port is the real one, also where 0 was asked for."""
+        return self._endpoint.url("http" if self._handshakes is None else "https")
+
+    @property
+    def handshakes(self) -> int:
+        """Return the number of connections whose TLS handshake is not done."""
+        return 0 if self._handshakes is None else len(self._handshakes)
 
     async def drain_backlog(self) -> None:
         """Stop listening. Connections that are made, but were not accepted yet, would be reset: take them in."""
-        if self._server is None:
-            return
-        doors = [socket.fromfd(door.fileno(), door.family, door.type) for door in self._server.sockets]
-        self.close()
+        doors = [socket.fromfd(door.fileno(), door.family, door.type) for door in self._doors]
+        self._stop_listening()
         for visitor in [visitor for door in doors for visitor in _last_visitors(door)]:
+            if self._handshakes is not None:
+                self._handshakes.begin(visitor)
+                continue
             try:
-                await asyncio.get_running_loop().connect_accepted_socket(self._make, visitor, ssl=self._tls)
-            except OSError:  # it has left again, or its handshake failed
+                await asyncio.get_running_loop().connect_accepted_socket(self._make, visitor)
+            except OSError:  # it has left again
                 visitor.close()
 
     def close(self) -> None:
-        """Stop listening at once."""
-        if self._server is not None:
-            self._server.close()
-        if self._file is not None:
-            self._file.remove()
+        """Stop listening at once, and give up the handshakes under way."""
+        self._stop_listening()
+        if self._handshakes is not None:
+            self._handshakes.close()
+
+    def _stop_listening(self) -> None:
+        for opened in self._open:
+            opened.close()
+        for door in self._doors[len(self._open) :]:
+            door.close()
+        self._open, self._doors = [], []
+        self._endpoint.remove()
 
 
 def _last_visitors(door: socket.socket) -> list[socket.socket]:

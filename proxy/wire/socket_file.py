@@ -18,11 +18,15 @@ _LOCK_STEPS = 250  # 5 s: a start holds the lock for well under a millisecond
 
 
 class SocketFile:
-    """One listening socket in the file system. With `mode` its file has that mode from the first connection on."""
+    """One listening socket in the file system. With `mode` its file has that mode from the first connection on.
 
-    def __init__(self, path: str, mode: int | None = None) -> None:
+    `setting` is the one that names it.
+    """
+
+    def __init__(self, path: str, mode: int | None = None, setting: str = "listen.address") -> None:
         self._path = Path(path)
         self._mode = mode
+        self._setting = setting
         self._made: os.stat_result | None = None
 
     def open(self) -> socket.socket:
@@ -33,7 +37,7 @@ class SocketFile:
         """
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            with _alone_in(self._path.parent):
+            with _alone_in(self._path.parent, self._setting):
                 self._clear()
                 self._listen(listening)
         except BaseException:
@@ -70,7 +74,7 @@ class SocketFile:
         self._path.unlink()
 
     def _refused(self) -> str:
-        return f"cannot listen on unix:{self._path} (listen.address)"
+        return f"cannot listen on unix:{self._path} ({self._setting})"
 
 
 def _is_dead(path: Path) -> bool:
@@ -81,7 +85,7 @@ def _is_dead(path: Path) -> bool:
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
+def _alone_in(folder: Path, setting: str) -> Iterator[None]:
     """Hold a lock on a folder; where it cannot be opened for reading, go on without."""
     try:
         held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -89,16 +93,16 @@ def _alone_in(folder: Path) -> Iterator[None]:
         yield
         return
     try:
-        _lock(held, folder)
+        _lock(held, folder, setting)
         yield
     finally:
         os.close(held)
 
 
-def _lock(held: int, folder: Path) -> None:
+def _lock(held: int, folder: Path, setting: str) -> None:
     for _ in range(_LOCK_STEPS):
         try:
             return fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             threading.Event().wait(_LOCK_STEP_S)
-    raise StartError(f"cannot listen in {folder} (listen.address): another process keeps the folder locked")
+    raise StartError(f"cannot listen in {folder} ({setting}): another process keeps the folder locked")

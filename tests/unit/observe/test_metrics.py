@@ -25,6 +25,7 @@ CONTRACT = {
     "backstay_circuit_transitions_total": ("counter", {"circuit", "to"}),
     "backstay_circuit_rejections_total": ("counter", {"circuit"}),
     "backstay_bad_requests_total": ("counter", {"reason"}),
+    "backstay_tls_handshakes_failed_total": ("counter", {"reason"}),
     "backstay_idempotency_total": ("counter", {"route", "result"}),
     "backstay_recoveries_total": ("counter", {"route", "kind"}),
     "backstay_target_total": ("counter", {"route", "level"}),
@@ -78,6 +79,7 @@ def one_of_everything() -> Metrics:
     metrics.idempotency("history", "minted")
     metrics.store_failed("claim")
     metrics.bad_request("bad_host")
+    metrics.handshake_failed("timeout")
     metrics.finished("history", "GET", 200, "answered", 0.3, "acceptable")
     metrics.restored("restored", 0.6)
     metrics.audit_written(0.004)
