@@ -7,8 +7,9 @@ from random import Random, SystemRandom
 
 import structlog
 
-from proxy.admin.application import AdminListener, start_admin
 from proxy.admin.control import ControlPlane
+from proxy.admin.listener import AdminListener, start_admin
+from proxy.admin.rules import AdminRules
 from proxy.assembly import Assembly
 from proxy.books import books
 from proxy.clock import Clock, SystemClock
@@ -147,7 +148,7 @@ class Sidecar:
         await self._ledger.start()
         try:
             await self._open_store()
-            self._admin = await start_admin(self._control(), self.settings.admin.address)
+            self._admin = await start_admin(self._control(), self.settings.admin.address, _admin_rules(self.settings))
             await self._listener.open()
         except BaseException:  # refused, or stopped meanwhile
             await self._close()
@@ -217,6 +218,8 @@ class Sidecar:
         self.gate.crowded = self._memory.look()
         awake = now - self._suspended_s
         self.gate.sweep(awake)
+        if self._admin is not None:
+            self._admin.sweep(awake)
         self._assembly.sweep(now, awake)
         self._minutely.sweep(now)
 
@@ -306,6 +309,14 @@ class Sidecar:
         await self.audit.close()
         if self._tracer is not None:
             await in_daemon_thread(self._tracer.close)
+
+
+def _admin_rules(settings: Settings) -> AdminRules:
+    admin = settings.admin
+    return AdminRules(
+        admin.max_connections, admin.max_viewers, admin.head_timeout, admin.keepalive_timeout, admin.idle_timeout,
+        admin.allowed_hosts, file_mode(admin.socket_mode),
+    )  # fmt: skip
 
 
 def _tls_files(settings: Settings) -> TlsFiles:

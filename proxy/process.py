@@ -16,6 +16,7 @@ from proxy.config.settings import Settings
 from proxy.observe.logging import configure
 from proxy.observe.queued_output import drain_standard_streams
 from proxy.signals import ProcessSignals
+from proxy.wire.acceptor import AT_ONCE
 from proxy.wire.descriptors import raise_limit, too_few
 
 ABORTED = 128 + signal.SIGTERM  # the status of a start that had to be cut off
@@ -133,7 +134,8 @@ def serve(
 async def _attached(
     settings: Settings, load_again: Callable[[], Settings], signals: ProcessSignals, lines_dropped: Callable[[], int]
 ) -> int:
-    few_files = too_few(raise_limit(), settings.listen.max_connections)
+    share = settings.admin.max_connections + AT_ONCE  # so many more are open for a moment when others give way
+    few_files = too_few(raise_limit(share), settings.listen.max_connections)
     process = Process(Sidecar(settings, lines_dropped=lines_dropped), load_again, few_files)
     signals.attach(asyncio.get_running_loop(), process.handlers)
     try:

@@ -6,12 +6,14 @@ from http import HTTPStatus
 
 import orjson
 import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from proxy.admin.control import ControlPlane
+from proxy.admin.hosts import OwnNames
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 CONTROL = web.AppKey("control", ControlPlane)
+NAMES: web.AppKey[OwnNames | None] = web.AppKey("names")
 
 NO_TOKEN = "This needs an admin token and none is configured: set admin.token or BACKSTAY_ADMIN__TOKEN."  # noqa: S105 - a sentence about tokens
 WRONG_TOKEN = "This needs the admin token: send `Authorization: Bearer <token>`."  # noqa: S105 - a sentence about tokens
@@ -26,8 +28,24 @@ def json(value: object, status: int = 200) -> web.Response:
 
 def problem(status: int, detail: str) -> web.Response:
     """Return a problem document with one clear sentence."""
-    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
-    return web.Response(body=orjson.dumps(body), status=status, content_type="application/problem+json")
+    return web.Response(body=_document(status, detail), status=status, content_type="application/problem+json")
+
+
+def raw_problem(status: int, detail: str) -> bytes:
+    """Return a problem document with its head, for a connection that ends with it."""
+    body = _document(status, detail)
+    head = (
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: application/problem+json\r\n"
+        f"Content-Length: {len(body)}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode("ascii") + body
+
+
+def _document(status: int, detail: str) -> bytes:
+    readable = detail.encode("utf-8", "backslashreplace").decode()  # what is no UTF-8 stands in it as surrogates
+    return orjson.dumps(
+        {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": readable}
+    )
 
 
 @web.middleware
@@ -42,6 +60,14 @@ async def plainly(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = problem(500, "The admin listener failed on this request; the log says why.")
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+@web.middleware
+async def named(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse what is for another name than ours, whatever it asks."""
+    names, hosts = request.app[NAMES], request.headers.getall(hdrs.HOST, ())
+    refusal = None if names is None else names.refusal(hosts, request.raw_path, required=request.version >= (1, 1))
+    return await handler(request) if refusal is None else problem(*refusal)
 
 
 def _translated(request: web.Request, refusal: web.HTTPException) -> web.Response:

@@ -1,18 +1,17 @@
-"""The control plane's listener. It shows everything and decides nothing; what changes or exports needs the token."""
+"""The control plane's paths. They show everything and decide nothing; what changes or exports needs the token."""
 
 import asyncio
-import os
-import socket
 from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
-from proxy.admin.answers import CONTROL, Handler, guarded, json, plainly, problem
+from proxy.admin.answers import CONTROL, NAMES, Handler, guarded, json, named, plainly, problem
+from proxy.admin.connections import timed
 from proxy.admin.control import ControlPlane
+from proxy.admin.hosts import OwnNames
 from proxy.admin.records import exported
 from proxy.admin.snapshot import circuit_view, restoration_view
 from proxy.admin.status import add_status
-from proxy.errors import StartError
 from proxy.observe.metrics import encode
 from proxy.policy.breaker import CircuitBreaker, Mode
 
@@ -123,60 +122,13 @@ GUARDED: tuple[tuple[str, str, Handler], ...] = (
 )
 
 
-def application(control: ControlPlane) -> web.Application:
-    """Return the aiohttp application over `control`."""
-    app = web.Application(middlewares=[plainly])
-    app[CONTROL] = control
+def application(control: ControlPlane, names: OwnNames | None, max_viewers: int) -> web.Application:
+    """Return the aiohttp application over `control`. `names` is None where no browser can come: any name will do."""
+    app = web.Application(middlewares=[timed, plainly, named])
+    app[CONTROL], app[NAMES] = control, names
     for path, handler in OPEN:
         app.router.add_get(path, handler)
-    add_status(app)
+    add_status(app, max_viewers)
     for method, path, handler in GUARDED:
         app.router.add_route(method, path, guarded(handler))
     return app
-
-
-class AdminListener:
-    """The open listener; `port` is the real one, also where 0 was asked for."""
-
-    __slots__ = ("_runner", "host", "port")
-
-    def __init__(self, runner: web.AppRunner, host: str, port: int) -> None:
-        self._runner = runner
-        self.host = host
-        self.port = port
-
-    @property
-    def url(self) -> str:
-        """Return the address as a browser takes it."""
-        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
-
-    async def close(self) -> None:
-        """Stop listening; what is being answered has a second to finish."""
-        await self._runner.cleanup()
-
-
-async def start_admin(control: ControlPlane, address: str) -> AdminListener:
-    """Listen on `address`, "HOST:PORT"; raise StartError if that cannot be."""
-    host, port = _parsed(address)
-    runner = web.AppRunner(application(control), access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, host, port).start()
-    except OSError as error:
-        await runner.cleanup()
-        raise StartError(f"cannot listen on {address} (admin.address): {_reason(error)}") from error
-    return AdminListener(runner, *runner.addresses[0][:2])
-
-
-def _reason(error: OSError) -> str:
-    """Return the system's own words (asyncio and uvloop wrap them); a name look-up numbers its errors for itself."""
-    if error.errno is None or isinstance(error, socket.gaierror):
-        return str(error.strerror or error).lower()
-    return os.strerror(error.errno).lower()
-
-
-def _parsed(address: str) -> tuple[str, int]:
-    host, separator, port = address.rpartition(":")
-    if not separator or not port.isascii() or not port.isdecimal() or int(port) > 65535:
-        raise StartError(f"cannot listen on {address} (admin.address): write HOST:PORT, such as 127.0.0.1:9901")
-    return host.strip("[]"), int(port)

@@ -1,6 +1,7 @@
 """The status page at `/` and the events that keep it live. It asks for nothing from anywhere else."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.resources import files
@@ -9,11 +10,11 @@ import orjson
 from aiohttp import web
 
 from proxy.admin.answers import CONTROL, Handler, problem
-from proxy.admin.control import ControlPlane
+from proxy.admin.connections import Connection
 from proxy.admin.snapshot import snapshot
 
 EVERY_S = 1.0
-VIEWERS = 32  # streams at once; a figure costs 0.2 ms of the event loop, and requests come first
+BUFFER = 16 * 1024  # bytes that wait for a viewer, here and once more in the system; then it gets no figures
 
 _PAGES: Mapping[str, tuple[str, str]] = {
     "/": ("status.html", "text/html"),
@@ -24,20 +25,47 @@ _PAGES: Mapping[str, tuple[str, str]] = {
 _POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 
-class Stopping(asyncio.Event):
-    """Set when the listener closes: whoever watches is let go at once, with the number of those who do."""
+class Viewers:
+    """Who watches the figures, at most `most` at once. Beyond, the address that has most of them gives way.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.viewers = 0
+    Where each has one, the newcomer is refused: else viewers that come again would push out each other for ever.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.stopping = asyncio.Event()  # the listener closes: all are let go at once
+        self._watching: dict[Connection, None] = {}  # in the order in which they came
+
+    def __len__(self) -> int:
+        return len(self._watching)
+
+    def enter(self, viewer: Connection) -> bool:
+        """Take in a viewer; return False if there is no place for it."""
+        if len(self._watching) >= self.most and not self._make_room(viewer.address):
+            return False
+        self._watching[viewer] = None
+        return True
+
+    def leave(self, viewer: Connection) -> None:
+        """Forget a viewer."""
+        self._watching.pop(viewer, None)
+
+    def _make_room(self, address: str) -> bool:
+        held = Counter([address, *(viewer.address for viewer in self._watching)])
+        going = max(self._watching, key=lambda viewer: held[viewer.address])  # of equals, the first that came
+        if held[going.address] == 1:
+            return False
+        self.leave(going)
+        going.abort()
+        return True
 
 
-STOPPING = web.AppKey("stopping", Stopping)
+VIEWERS = web.AppKey("viewers", Viewers)
 
 
-def add_status(app: web.Application) -> None:
+def add_status(app: web.Application, max_viewers: int) -> None:
     """Serve the page and its events from `app`."""
-    app[STOPPING] = Stopping()
+    app[VIEWERS] = Viewers(max_viewers)
     app.on_shutdown.append(_let_go)
     for path, (name, content_type) in _PAGES.items():
         app.router.add_get(path, _page(name, content_type))
@@ -45,7 +73,7 @@ def add_status(app: web.Application) -> None:
 
 
 async def _let_go(app: web.Application) -> None:
-    app[STOPPING].set()
+    app[VIEWERS].stopping.set()
 
 
 def _page(name: str, content_type: str) -> Handler:
@@ -60,22 +88,28 @@ def _page(name: str, content_type: str) -> Handler:
 
 async def _events(request: web.Request) -> web.StreamResponse:
     """Send the figures every second until the viewer leaves or the listener closes."""
-    stopping = request.app[STOPPING]
-    if stopping.viewers >= VIEWERS:
-        return problem(503, f"{VIEWERS} viewers are watching already.")
+    viewers, viewer = request.app[VIEWERS], request.protocol
+    assert isinstance(viewer, Connection)
+    if not viewers.enter(viewer):
+        return problem(503, f"{viewers.most} viewers are watching already.")
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
-    stopping.viewers += 1
     try:
         await response.prepare(request)
+        viewer.keep_little(BUFFER)
         with suppress(ConnectionError):  # the viewer left
-            await _tell(response, request.app[CONTROL], stopping)
+            await _tell(response, viewer, request.app)
     finally:
-        stopping.viewers -= 1
+        viewers.leave(viewer)
     return response
 
 
-async def _tell(response: web.StreamResponse, control: ControlPlane, stopping: Stopping) -> None:
+async def _tell(response: web.StreamResponse, viewer: Connection, app: web.Application) -> None:
+    """Send figures; a viewer that is behind gets none until it has caught up, or is cut."""
+    stopping = app[VIEWERS].stopping
     while not stopping.is_set():
-        await response.write(b"data: " + orjson.dumps(snapshot(control)) + b"\n\n")
+        if viewer.unwritten <= BUFFER:
+            await response.write(b"data: " + orjson.dumps(snapshot(app[CONTROL])) + b"\n\n")
+        elif viewer.is_gone:
+            raise ConnectionError
         with suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), EVERY_S)

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -86,7 +87,7 @@ def _ask(admin: str, method: str, path: str, token: str | None) -> _Answer:
     """Ask once. `http.client` and not urllib's opener: it is lighter, and knows nothing of HTTP_PROXY."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        with closing(HTTPConnection(admin.removeprefix("http://").rstrip("/"), timeout=TIMEOUT_S)) as connection:
+        with closing(_connection(admin)) as connection:
             connection.request(method, path, headers=headers)
             response = connection.getresponse()
             return _Answer(response.status, json.loads(response.read()))
@@ -94,6 +95,25 @@ def _ask(admin: str, method: str, path: str, token: str | None) -> _Answer:
         raise _Unanswered(f"the admin listener at {admin} does not answer: {error or type(error).__name__}") from error
     except ValueError as error:
         raise _Unanswered(f"what answers at {admin} is not a Backstay admin listener") from error
+
+
+def _connection(admin: str) -> HTTPConnection:
+    if admin.startswith("unix:"):
+        return _UnixConnection(admin.removeprefix("unix:"))
+    return HTTPConnection(admin.removeprefix("http://").rstrip("/"), timeout=TIMEOUT_S)
+
+
+class _UnixConnection(HTTPConnection):
+    """A connection to a Unix socket, which `http.client` does not make by itself."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
 
 
 def _refuse(sentence: str, status: int) -> int:

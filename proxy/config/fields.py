@@ -118,6 +118,12 @@ def _host(text: str) -> str:
     return text
 
 
+def _name(text: str) -> str:
+    if not is_host(text) or ":" in text:
+        raise Objection(f'"{text}" is not a name', '"backstay.internal", without a port')
+    return text
+
+
 def _no_credential(name: str) -> str:
     if name.lower() in _CREDENTIALS:
         raise Objection(f'"{name}" carries a credential, which is never recorded', '"X-View", or leave it out')
@@ -164,5 +170,6 @@ Subject = Annotated[
 ]
 Match = Annotated[str, AfterValidator(_checked(parse_template))]
 OwnRequest = Annotated[str, AfterValidator(_checked(parse_request))]
+OwnName = Annotated[str, AfterValidator(objecting(_name))]
 Host = Annotated[str, AfterValidator(objecting(_host))]
 JsonBody = Annotated[object, BeforeValidator(objecting(_jsonable))]

@@ -196,6 +196,13 @@ def _one_token(reader: Reader) -> Iterator[Found]:
         yield Found(("admin", "token_file"), "token is set too, and only one of them can hold", "remove token")
 
 
+def _room_beside_viewers(reader: Reader) -> Iterator[Found]:
+    admin = reader.settings.admin
+    if admin.max_viewers >= admin.max_connections:
+        message = f"{admin.max_viewers} viewers leave probes none of the {admin.max_connections} connections"
+        yield Found(("admin", "max_viewers"), message, f"write max_connections = {2 * admin.max_viewers} or more")
+
+
 def _some_upstream(reader: Reader) -> Iterator[Found]:
     if not reader.settings.upstreams:
         cure = 'write [upstreams.sessions] with url = "http://127.0.0.1:8000", or give --upstream URL'
@@ -245,6 +252,7 @@ def _used_circuits(reader: Reader) -> Iterator[Found]:
 
 DOCUMENT_RULES: tuple[Callable[[Reader], Iterator[Found]], ...] = (
     _one_token,
+    _room_beside_viewers,
     _some_upstream,
     _known_upstreams,
     _distinct_operations,

@@ -15,6 +15,7 @@ from proxy.config.fields import (
     Many,
     OrNone,
     OwnFieldName,
+    OwnName,
     RecordedHeader,
     Section,
     Share,
@@ -61,6 +62,13 @@ class Admin(Section):
     """The control plane's listener. Without a token, nothing that changes or exports can be called."""
 
     address: Address = "127.0.0.1:9901"
+    socket_mode: OrNone[FileMode] = "0600"
+    allowed_hosts: Many[OwnName] = ()
+    max_connections: Count = 128
+    max_viewers: Count = 32
+    head_timeout: Timeout = 10.0
+    keepalive_timeout: Timeout = 75.0
+    idle_timeout: Timeout = 10.0
     token: str = Field(default="", repr=False)
     token_file: OrNone[str] = None
 

@@ -6,7 +6,7 @@ import logging
 import socket
 from collections.abc import Callable
 
-AT_ONCE = 64  # connections in a turn of the loop: then what is open already has its turn
+AT_ONCE = 16  # connections in a turn of the loop: then what is open already has its turn
 REST_S = 0.1  # after an error for want of something: the listening socket stays readable, and the loop would spin
 _WANTS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _log = logging.getLogger("backstay.wire")

@@ -8,7 +8,7 @@ import ssl
 from proxy.errors import Reason
 from proxy.message import Failure
 
-SPARE = 64  # descriptors for the trail, the log, the store, the control plane and a few of the system's own
+SPARE = 64  # descriptors for the trail, the log, the store and a few of the system's own
 _LACKING = {
     errno.EMFILE: "the sidecar has no file descriptor left: raise the limit on open files, or lower max_connections",
     errno.ENFILE: "the machine has no file descriptor left: raise fs.file-max, or stop what holds them",
@@ -41,13 +41,37 @@ def _why_no_socket() -> int | None:
     return None
 
 
-def raise_limit() -> int:
-    """Raise the soft limit on open files to the hard one, as nginx and HAProxy do; return what holds now."""
+def raise_limit(share: int = 0) -> int:
+    """Raise the soft limit on open files to the hard one, as nginx and HAProxy do; return what holds now.
+
+    `share` descriptors of those are left free for `accept_from_share`, at most a quarter of all.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = hard if hard == resource.RLIM_INFINITY else hard - min(share, hard // 4)
     try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     except (OSError, ValueError):  # an unlimited hard limit is above what the kernel grants
         return soft
+    return most
+
+
+def accept_from_share(listening: socket.socket) -> socket.socket:
+    """Accept a connection, also where the soft limit is used up: the control plane answers then, too.
+
+    The kernel looks at the limit when it gives out a descriptor, and never again. So the limit is raised for the moment
+    of one call, in which nobody else on the loop can open anything.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (_above(soft, hard), hard))
+        return listening.accept()[0]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def _above(soft: int, hard: int) -> int:
+    if resource.RLIM_INFINITY in (soft, hard):
+        return soft if soft == resource.RLIM_INFINITY else soft + SPARE
     return hard
 
 

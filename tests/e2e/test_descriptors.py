@@ -23,10 +23,13 @@ def opened(child: Child) -> int:
     return len(list(Path(f"/proc/{child.process.pid}/fd").iterdir()))
 
 
-async def exhausted(child: Child) -> list[Client]:
-    """Leave the sidecar a few more descriptors than it has, a limit that it cannot raise, and take them all."""
+async def exhausted(child: Child, share: int = 0) -> list[Client]:
+    """Leave the sidecar a few more descriptors than it has, and take them all.
+
+    `share`: by how many it can raise that limit, for the control plane.
+    """
     limit = opened(child) + SPARE
-    resource.prlimit(child.process.pid, resource.RLIMIT_NOFILE, (limit, limit))
+    resource.prlimit(child.process.pid, resource.RLIMIT_NOFILE, (limit, limit + share))
     clients = [await Client.connect(child.url) for _ in range(CLIENTS)]
     async with asyncio.timeout(PATIENCE):
         while opened(child) < limit:
@@ -68,3 +71,30 @@ async def test_out_of_descriptors(origin: Origin, tmp_path: Path) -> None:
     assert scraped.total("backstay_circuit_transitions_total") == 0
     assert child.log.count("no file descriptor left") == 1
     assert len(child.log.splitlines()) < 30
+
+
+async def test_the_control_plane_answers_when_clients_have_taken_all_descriptors(
+    origin: Origin, tmp_path: Path
+) -> None:
+    """It has a share of its own: a flood of clients must not have the pod killed by its probes."""
+    async with sidecar(tmp_path, origin.url) as child:
+        clients = await exhausted(child, share=64)
+        for path in ("/healthz", "/readyz", "/metrics") * 3:
+            assert (await child.ask_admin(path)).status == 200
+        for client in clients:
+            client.leave()
+
+
+async def test_clients_are_served_while_the_control_plane_is_flooded(origin: Origin, tmp_path: Path) -> None:
+    """Its connections are bounded by a limit of their own, and a probe finds a place among them."""
+    origin.on("/fine", answer(b"fine"))
+    async with sidecar(tmp_path, origin.url, admin__max_connections="16", admin__max_viewers="4") as child:
+        before = opened(child)
+        flood = [await Client.connect(child.admin) for _ in range(200)]
+        assert (await ask(child.url, request("GET", "/fine"))).body == b"fine"
+        assert (await child.ask_admin("/readyz")).status == 200
+        async with asyncio.timeout(PATIENCE):
+            while opened(child) > before + 2 * 16:
+                await _clock.sleep(0.01)
+        for each in flood:
+            each.leave()

@@ -4,6 +4,7 @@ EXCEPTIONS = {
     "demo": "the demonstration talks to a backend, a sidecar and clients of its own",
     "audit.analytics": "DuckDB reads the trail and runs the statement",
     "admin.application._listed": "the names of the circuits or switches that are configured",
+    "admin.status.Viewers._make_room": "one step a viewer: admin.max_viewers",
     "audit.output.rotated_name": "a path of the configuration and the time",
     "cli.circuits.circuits": "the words of one command line",
     "cli.circuits._ask": "what the operator's own sidecar answers: a row a circuit",

@@ -8,6 +8,7 @@ from pathlib import Path
 import orjson
 import typer
 
+from proxy.admin.hosts import OwnNames
 from proxy.admin.records import exported
 from proxy.admin.snapshot import restoration_view
 from proxy.audit.chain import Chain, unseal
@@ -111,7 +112,17 @@ def _restorations(data: bytes) -> None:
         restoration_view(subject, known.of(subject, 2.0), 2.0)
 
 
+def _asked_by_name(data: bytes) -> None:
+    """Name whom a request to the control plane is for: in its Host field, and in its target."""
+    text = data.decode(TEXT)
+    names = OwnNames("127.0.0.1", ("backstay.internal",))
+    names.refusal([text], f"http://{text}/{text}", required=True)
+    names.refusal([text], text, required=True)
+    names.include(text)
+
+
 READERS = (
+    Case("hosts.OwnNames.refusal, include", _asked_by_name, times=8),
     Case("redaction.Redaction.path", _path),
     Case("redaction.Redaction.noted_headers, hashed, client; bounded", _noted),
     Case("text.escaped, escaped_lines, escaped_json, harmless_cell", _escaped, times=8),

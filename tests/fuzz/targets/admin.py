@@ -5,15 +5,15 @@ import re
 from collections.abc import Hashable
 from functools import cache
 
-from proxy.admin.application import AdminListener, start_admin
+from proxy.admin.listener import AdminListener, start_admin
 from tests.fuzz.target import Target
 from tests.unit.admin.sidecar import TOKEN, Sidecar
 from tests.unit.audit.samples import sealed
 
 PATIENCE_S = 30.0
 WORDS = (
-    b"GET ", b"POST ", b"DELETE ", b"PUT ", b"OPTIONS ", b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", b"Host: a\r\n", b"\n",
-    b"\n\n",
+    b"GET ", b"POST ", b"DELETE ", b"PUT ", b"OPTIONS ", b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", b"Host: a\r\n",
+    b"Host: 127.0.0.1\r\n", b"\n", b"\n\n",
     b"\r\n\r\n", b"/", b"/healthz", b"/readyz", b"/metrics", b"/stats", b"/circuits", b"/circuits/sessions/open",
     b"/switches/retries/off", b"/drain", b"/kept?subject=a", b"/audit?format=csv&limit=1", b"/audit?failures=1",
     b"/restorations/r1", b"/status", b"%2f", b"%00", b"%ff", b"..", b"?", b"&", b"=", b"limit=", b"since=", b"until=",
@@ -86,7 +86,7 @@ def whole(data: bytes) -> bytes:
     start, *lines = head.split(b"\n")
     framing = (b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade", b"host")
     kept = [line for line in lines if not line.lower().startswith(framing)]
-    own = b"Host: a\r\nConnection: close\r\nContent-Length: %d" % len(body)
+    own = b"Host: 127.0.0.1\r\nConnection: close\r\nContent-Length: %d" % len(body)
     return b"\r\n".join((b" ".join(start.split()[:2]) + b" HTTP/1.1", *kept, own, b"", body))
 
 

@@ -7,8 +7,8 @@ from random import Random
 
 from aiohttp import ClientSession
 
-from proxy.admin.application import start_admin
 from proxy.admin.control import ControlPlane
+from proxy.admin.listener import start_admin
 from proxy.observe.metrics import Metrics
 from proxy.observe.statistics import Statistics
 from proxy.policy.breaker import BreakerRules, CircuitBreaker, Permit

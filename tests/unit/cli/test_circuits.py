@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from proxy.admin.application import AdminListener, start_admin
+from proxy.admin.listener import AdminListener, start_admin
 from proxy.cli.circuits import TOKEN_VARIABLE, circuits, drain, health
 from proxy.policy.breaker import Mode, State
 from tests.unit.admin.sidecar import TOKEN, Sidecar

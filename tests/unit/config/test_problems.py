@@ -69,6 +69,11 @@ VALUES = [
     ),
     (UPSTREAM + "[admin]\ntoken = 12345", 'config.toml:4: admin.token: the value is not a string; write token = "..."'),
     (
+        UPSTREAM + "[admin]\nmax_connections = 8\nmax_viewers = 8",
+        "config.toml:5: admin.max_viewers: 8 viewers leave probes none of the 8 connections; "
+        "write max_connections = 16 or more",
+    ),
+    (
         UPSTREAM + '[admin]\ntoken = "t"\ntoken_file = "f"',
         "config.toml:5: admin.token_file: token is set too, and only one of them can hold; remove token",
     ),

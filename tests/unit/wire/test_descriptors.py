@@ -5,13 +5,14 @@ import resource
 import socket
 import ssl
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 
 import pytest
 
 from proxy.errors import Reason
 from proxy.policy.classify import Verdict, classify
 from proxy.wire import descriptors
-from proxy.wire.descriptors import SPARE, is_certain, lacking, raise_limit, too_few
+from proxy.wire.descriptors import SPARE, accept_from_share, is_certain, lacking, raise_limit, too_few
 
 OURS = [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL]
 THEIRS = [errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ECONNRESET, errno.ENOENT, errno.EAGAIN]
@@ -66,6 +67,40 @@ def test_the_soft_limit_is_raised_to_the_hard_one(limits: tuple[int, int]) -> No
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, wanted), hard))
     assert raise_limit() == resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= min(1024, wanted)
     assert hard == resource.RLIM_INFINITY or resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+
+
+@pytest.mark.parametrize(("share", "left"), [(100, 100), (100_000, 128)])
+def test_a_share_is_left_free(share: int, left: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At most a quarter of all: a process with few descriptors needs them for its requests."""
+    said: list[tuple[int, int]] = []
+    limits = descriptors.resource  # type: ignore[attr-defined]  # the module's own
+    monkeypatch.setattr(limits, "getrlimit", lambda _: (64, 512))
+    monkeypatch.setattr(limits, "setrlimit", lambda _, both: said.append(both))
+    assert raise_limit(share) == 512 - left
+    assert said == [(512 - left, 512)]
+
+
+def test_the_share_answers_when_all_others_are_used_up(limits: tuple[int, int]) -> None:
+    """A connection is accepted beyond the soft limit, which is as before afterwards; nothing else gets past it."""
+    hard = limits[1]
+    with socket.create_server(("127.0.0.1", 0)) as listening, ExitStack() as opened:
+        asking = [opened.enter_context(socket.create_connection(listening.getsockname())) for _ in range(2)]
+        soft = max(each.fileno() for each in asking) + 4
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        with suppress(OSError):
+            while True:
+                opened.enter_context(socket.socket())
+        with pytest.raises(OSError, match="Too many open files"):
+            listening.accept()
+        with accept_from_share(listening) as accepted:
+            assert accepted.fileno() >= soft
+            assert resource.getrlimit(resource.RLIMIT_NOFILE) == (soft, hard)
+            with pytest.raises(OSError, match="Too many open files"):
+                socket.socket()
+        listening.setblocking(False)
+        with accept_from_share(listening), pytest.raises(BlockingIOError):
+            accept_from_share(listening)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (soft, hard)
 
 
 def test_a_limit_that_cannot_be_raised_stays(monkeypatch: pytest.MonkeyPatch) -> None:
