@@ -40,6 +40,7 @@ def books(settings: Settings, name: str, clock: Clock, on_write: Callable[[float
 def _rules(audit: Audit) -> LogRules:
     return LogRules(
         queue_limit=audit.queue,
+        queue_size=audit.queue_bytes,
         max_entries=audit.max_entries,
         max_wait_s=audit.max_wait,
         rotation=RotationRules(audit.rotate_size, audit.rotate_age),

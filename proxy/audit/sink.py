@@ -24,6 +24,7 @@ from proxy.audit.newest import Newest
 from proxy.audit.output import Output, RotationRules, StandardOutput, TrailFile
 from proxy.audit.rounds import Rounds
 from proxy.audit.trail_end import Agreement, compare
+from proxy.audit.waiting import Waiting
 from proxy.audit.writer import Batch, Hooks, Lines, Writer, Written
 from proxy.clock import Clock
 from proxy.threads import in_daemon_thread
@@ -40,12 +41,14 @@ class LogRules:
     """How the log works.
 
     `batch_s`: how long a record may wait for others to be sealed with. `fsync_s`: the longest time between fsyncs.
-    `queue_limit`: records held while the disk is slow or failing; more are counted and become one gap record.
+    `queue_limit`, `queue_size`: records, and bytes of them, held while the disk is slow or failing; what is beyond
+    either is counted and becomes one gap record.
     `max_entries`: how many of the newest records stay in memory. `max_wait_s`: how long anybody waits for a record.
     `close_s`: how long the close waits for a disk, or for the reader of a pipe.
     """
 
     queue_limit: int = 100_000
+    queue_size: int = 64 * 1024 * 1024
     batch_s: float = 0.005
     fsync_s: float = 1.0
     max_entries: int = 10_000
@@ -80,10 +83,7 @@ class AuditLog:
         self._agreement: Agreement | None = None  # what the last checkpoint says of the trail that was found
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.Handle | None = None
-        self._waiting: deque[bytes] = deque()
-        self._notes = 0  # among those that wait
-        self._limit = 0  # nothing is taken before the start and after the close
-        self._handed = 0  # records in sealed batches that the thread still holds
+        self._waiting = Waiting()
         self._unrecorded = 0  # lost since the last gap record
         self._records = 0
         self._gaps = 0
@@ -119,7 +119,7 @@ class AuditLog:
     @property
     def queued(self) -> int:
         """Return how many appended records are on their way."""
-        return len(self._waiting) - self._notes + self._handed
+        return self._waiting.records
 
     async def start(self) -> None:
         """Open the trail, recover its end and begin writing; raises StartError with one line for a person."""
@@ -127,7 +127,7 @@ class AuditLog:
         self._agreement = await in_daemon_thread(partial(self._resumed, recovered.last))
         self._chain = Chain(recovered.last.hash, recovered.last.seq)
         self._loop = asyncio.get_running_loop()
-        self._limit = self._rules.queue_limit
+        self._waiting.open(self._rules.queue_limit, self._rules.queue_size)
         self._writer.start(recovered.last)
         if self._keeper is not None:
             self._keeper.start()
@@ -139,7 +139,11 @@ class AuditLog:
 
     def _submit_torn(self, size: int) -> None:
         line = self._chain.torn(self._now(), size)
-        self._writer.submit(Batch(line, 0, Link(self._chain.seq, b"", self._chain.head)))
+        self._submit(Batch(line, 0, Link(self._chain.seq, b"", self._chain.head)))
+
+    def _submit(self, batch: Batch) -> None:
+        self._waiting.hand_over(batch)
+        self._writer.submit(batch)
 
     def _resumed(self, last: Link) -> Agreement | None:
         """Continue the checkpoints, and compare the trail with the last one; blocking. Raises StartError."""
@@ -169,20 +173,16 @@ class AuditLog:
     def append_encoded(self, document: bytes) -> None:
         """Take a record that is a JSON object already; 0.2 µs, on the event loop."""
         self.newest.append(document)
-        if len(self._waiting) + self._handed >= self._limit:
+        if not self._waiting.take(document):
             self._lose(1)
-            return
-        self._waiting.append(document)
-        if self._timer is None:
+        elif self._timer is None:
             self._arm()
 
     def note(self, fields: dict[str, object]) -> bool:
         """Take a line with a `note`, which is nobody's record and is not counted; False if there is no room for it."""
         document = _encoded(fields)
-        if document is None or len(self._waiting) + self._handed >= self._limit:
+        if document is None or not self._waiting.take_note(document):
             return False
-        self._notes += 1
-        self._waiting.append(_Note(document))
         self._arm()
         return True
 
@@ -192,19 +192,19 @@ class AuditLog:
         Late is `within_s` (default: `max_wait_s`) from now; at once while the disk refuses or a record is lost. Those
         who wait share one fsync: whoever comes while it runs shares the next.
         """
-        if self._unrecorded or self._failing or not self._limit:
+        if self._unrecorded or self._failing or not self._waiting.is_open:
             tell(False)
             return
         self._rounds.add(tell, self._rules.max_wait_s if within_s is None else min(within_s, self._rules.max_wait_s))
 
     def reopen(self) -> None:
         """Go on in the file that stands at the path now, without waiting for a record."""
-        if self._limit:
+        if self._waiting.is_open:
             self._writer.follow()
 
     async def flush(self) -> None:
         """Return once everything appended so far is written and fsynced: as late as the disk allows."""
-        if self._limit:
+        if self._waiting.is_open:
             await self._in_order(self._writer.flush)
 
     async def close(self) -> None:
@@ -213,7 +213,7 @@ class AuditLog:
         What a failing disk refuses once more, or has not taken within `close_s`, is lost: it is counted, and where the
         end of the trail has room for a line, a gap there says so.
         """
-        if not self._limit:
+        if not self._waiting.is_open:
             return
         self._closing = True
         self._rounds.close()
@@ -223,7 +223,7 @@ class AuditLog:
                 await self._finish()
         except TimeoutError:
             self._give_up()
-        self._limit = 0
+        self._waiting.close()
         if self._gaps > lost:
             log.error("audit_records_lost", output=repr(self._output), records=self._gaps - lost)
 
@@ -236,6 +236,7 @@ class AuditLog:
             kept = self._continue_behind(self._writer.end)
         while self._waiting or self._unrecorded:  # what came while the thread was stopping, or while that is written
             batch = self._sealed_batch(len(self._waiting))
+            self._waiting.hand_over(batch)
             kept = kept and await in_daemon_thread(partial(self._last_words, batch))
             self._settle(batch, kept=kept)
             if not kept:
@@ -253,10 +254,7 @@ class AuditLog:
         """Leave the thread behind with what it holds: a pipe that nobody reads, or a disk that does not answer."""
         log.error("audit_close_gave_up", output=repr(self._output), after_s=self._rules.close_s)
         self._given_up = True
-        lost = self.queued
-        self._waiting.clear()
-        self._notes = self._handed = 0
-        self._lose(lost)
+        self._lose(self._waiting.give_up())
         self._rounds.refuse()
 
     def _last_words(self, batch: Batch) -> bool:
@@ -317,28 +315,16 @@ class AuditLog:
 
     def _seal_turn(self) -> None:
         """Seal one turn's records, then the gap behind them, and hand the lines over in one piece."""
-        self._writer.submit(self._sealed_batch(min(len(self._waiting), _TURN)))
+        self._submit(self._sealed_batch(min(len(self._waiting), _TURN)))
 
     def _sealed_batch(self, count: int) -> Batch:
         """Return the next `count` lines, and the gap behind them if nothing waits any more."""
         gap = 0 if len(self._waiting) > count else self._unrecorded
-        lines, records = self._sealed(count)
+        lines, records = self._waiting.seal(count, self._chain.seal_encoded)
         if gap:
             lines.append(self._chain.gap(self._now(), gap))
             self._unrecorded = 0
-        self._handed += records
         return Batch(b"".join(lines), records, Link(self._chain.seq, b"", self._chain.head), gap)
-
-    def _sealed(self, count: int) -> tuple[list[bytes], int]:
-        """Return the next `count` lines, and how many of them are records."""
-        next_one, seal, notes = self._waiting.popleft, self._chain.seal_encoded, 0
-        lines = []
-        for _ in range(count):
-            document = next_one()
-            notes += type(document) is _Note
-            lines.append(seal(document))
-        self._notes -= notes
-        return lines, count - notes
 
     def _lose(self, records: int) -> None:
         self._gaps += records
@@ -360,11 +346,11 @@ class AuditLog:
         self._settle(written.batch, kept=written.kept)
         if written.kept and self._on_write is not None:
             self._on_write(written.seconds)
-        if self._unrecorded and self._limit:
+        if self._unrecorded and self._waiting.is_open:
             self._arm()
 
     def _settle(self, batch: Batch, *, kept: bool) -> None:
-        self._handed -= batch.records
+        self._waiting.settle(batch)
         if kept:
             self._records += batch.records
         else:
@@ -379,10 +365,6 @@ class AuditLog:
 
     def _now(self) -> str:
         return timestamp(self._clock.wall())
-
-
-class _Note(bytes):
-    """A line with a `note`: nobody's record."""
 
 
 def _encoded(fields: dict[str, object]) -> bytes | None:

@@ -13,6 +13,7 @@ from proxy.audit.output import Output
 from proxy.clock import Clock
 
 _RETRY_S = 0.1
+UNSYNCED_SIZE = 8 * 1024 * 1024  # bytes that wait for an fsync, to be written again if it fails; then it is due at once
 
 log = structlog.get_logger(__name__)
 
@@ -91,6 +92,7 @@ class Writer:
         self._durable = self._told = GENESIS
         self._tell_due: float | None = None
         self._unsynced: list[Batch] = []
+        self._unsynced_size = 0
         self._doubtful = False  # an fsync failed: the kernel may have dropped what it covered and never says so again
         self._failing = False
         self._given_up = False
@@ -160,7 +162,10 @@ class Writer:
         if kept:
             self._unsynced.append(batch)
             self.end = batch.last
+            self._unsynced_size += len(batch.lines)
             self._sync_due = self._sync_due or now + self._fsync_s
+            if self._unsynced_size >= UNSYNCED_SIZE:
+                self._sync_due = now
         elif not self._given_up:
             self._give_up(lines)
         self._hooks.written(Written(batch, now - began, kept))
@@ -213,6 +218,7 @@ class Writer:
         self._doubtful = False
         self._durable = self._unsynced[-1].last
         self._unsynced.clear()
+        self._unsynced_size = 0
         self._sync_due = None
         if self._durable.seq - self._told.seq >= self._hooks.every:
             self._tell_durable()

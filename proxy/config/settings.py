@@ -80,6 +80,7 @@ class Audit(Section):
     durability: Literal["batch", "blocking", "strict"] = "batch"
     max_wait: Timeout = 2.0
     queue: Count = 100_000
+    queue_bytes: Size = 64 * 1024 * 1024
     rotate_size: OrNone[Size] = 2**30
     rotate_age: OrNone[Timeout] = None
     compress: bool = True

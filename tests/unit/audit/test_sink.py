@@ -12,6 +12,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from proxy.audit import writer
 from proxy.audit.files import lines, put_aside, trails
 from proxy.audit.keeper import KeepingRules
 from proxy.audit.output import RotationRules, TrailFile
@@ -158,6 +159,57 @@ async def test_an_overflow_becomes_one_gap_behind_what_was_kept(path: Path, monk
     assert [record.get("gap") for record in on_file(path)] == [None] * 10 + [15, None]
     assert log.records + log.gaps == 26
     assert condition(path) is Condition.WHOLE
+
+
+async def test_the_queue_is_bounded_in_bytes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long targets fill memory long before they are many; what is over the bound is one gap."""
+    stalled, write = threading.Event(), TrailFile.write
+    monkeypatch.setattr(TrailFile, "write", lambda self, data: (stalled.wait(60), write(self, data))[1])
+    log = AuditLog(path, clock=SystemClock(), rules=LogRules(queue_size=200_000))
+    await log.start()
+    for number in range(25):
+        log.append(fields(number, path="/" + "x" * 16_000))
+    assert (log.queued, log.gaps) == (12, 13)
+    log._seal_all()  # with the writer they count as well
+    log.append(fields(25, path="/" + "x" * 16_000))
+    assert (log.queued, log.gaps) == (12, 14)
+    assert not log.note({"note": "no room" * 2_000})
+    assert not await durable(log)
+    stalled.set()
+    await log.flush()
+    assert (log.records, log.queued) == (12, 0)
+    log.append(fields(26, path="/" + "x" * 16_000))
+    await log.close()
+    assert (log.records, log.gaps) == (13, 14)
+    assert sum(int(str(record.get("gap", 0))) for record in on_file(path)) == 14
+    assert condition(path) is Condition.WHOLE
+
+
+async def test_one_record_is_taken_whatever_its_size(path: Path) -> None:
+    """An empty queue loses none for its size alone, and then it is full."""
+    log = AuditLog(path, clock=SystemClock(), rules=LogRules(queue_size=1))
+    await log.start()
+    log.append(fields(1))
+    log.append(fields(2))
+    await log.close()
+    assert (log.records, log.gaps) == (1, 1)
+
+
+async def test_what_waits_for_an_fsync_is_bounded_in_bytes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is kept to be written again if the fsync fails: a fast disk must not let it grow for a whole interval."""
+    monkeypatch.setattr(writer, "UNSYNCED_SIZE", 1_000)
+    synced, sync = threading.Event(), TrailFile.sync
+
+    def told(self: TrailFile) -> None:
+        sync(self)
+        synced.set()
+
+    monkeypatch.setattr(TrailFile, "sync", told)
+    log = AuditLog(path, clock=SystemClock(), rules=LogRules(batch_s=0.001, fsync_s=10_000.0))
+    await log.start()
+    log.append(fields(1, path="/" + "x" * 1_000))
+    assert await asyncio.to_thread(synced.wait, 60)
+    await log.close()
 
 
 async def test_a_full_disk_blocks_nobody_and_everything_is_counted() -> None:
