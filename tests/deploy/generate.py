@@ -19,8 +19,11 @@ TABLE = re.compile(r"(?<=<!-- values -->\n).*(?=<!-- end of values -->)", re.DOT
 
 # The chart says these itself; the token would stand readable in a ConfigMap.
 CHARTS_OWN = frozenset(
-    {"listen.address", "listen.drain_delay", "listen.drain_timeout", "admin", "audit.path", "store.url"}
-)
+    {
+        "listen.address", "listen.drain_delay", "listen.drain_timeout", "audit.path", "store.url",
+        "admin.address", "admin.socket_mode", "admin.token", "admin.token_file",
+    }
+)  # fmt: skip
 _DURATION = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?\s*(ms|s|m|h|d)$"}
 _SIZE = {"type": ["integer", "string"], "pattern": r"^[0-9]+(\.[0-9]+)?\s*(B|KiB|MiB|GiB|KB|MB|GB)?$"}
 _UNITS = {get_args(kind)[1]: made for kind, made in ((Duration, _DURATION), (Timeout, _DURATION), (Size, _SIZE))}

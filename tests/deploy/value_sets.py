@@ -14,6 +14,7 @@ GOOD: dict[str, Values] = {
     "own ports": {"backend": {"image": "s", "port": 8080}, "sidecar": {"port": 8081, "adminPort": 9902}},
     "IPv6": {**BACKEND, "sidecar": {"bind": "[::]"}},
     "token": {**BACKEND, "sidecar": {"adminToken": {"secretName": "admin"}, "env": [{"name": "TZ", "value": "UTC"}]}},
+    "a name of the control plane": {**BACKEND, "config": {"admin": {"allowed_hosts": ["backstay.internal"]}}},
     "standard output": {**BACKEND, "audit": {"to": "stdout"}},
     "claim": {**BACKEND, "audit": {"to": "persistentVolumeClaim", "claimName": "trails"}},
     "small trail": {**BACKEND, "audit": {"sizeMiB": 64}, "config": {"audit": {"durability": "blocking"}}},
