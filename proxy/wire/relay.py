@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 from proxy.errors import BrokenBody
 from proxy.fields import Lines
@@ -11,9 +12,9 @@ from proxy.wire.gathered import Gathered
 
 HIGH_WATER = 65_536  # a sender is paused when its fastest reader is this far behind (W8)
 WINDOW = 1_048_576  # a reader this far behind the sender holds the others up
-PIECE = 48  # bytes that a piece takes beside its own: how far behind somebody is counts them
+PIECE: Final = 48  # bytes that a piece takes beside its own: how far behind somebody is counts them
 PREFIX = 65_536  # of a body that is offered to newcomers, this much is kept for them,
-PREFIX_PIECES = 4096  # in so many pieces
+PREFIX_PIECES: Final = 4096  # in so many pieces
 PATIENCE_S = 0.25  # readers are held up so long for slower ones,
 PATIENCE_SHARE = 0.2  # and for this share of the time that they have been several
 

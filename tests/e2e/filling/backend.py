@@ -8,7 +8,7 @@ from tests.e2e.filling.remote import Handle
 SMALL = b"s" * 200
 LARGE = b"l" * 60_000
 HUGE = b"h" * 4_000_000
-SLOW_S = 1.5
+SLOW_S = 5.0
 EVENT_S = 0.05
 EVENT = b"data: a token\n\n" * 20
 _clock = SystemClock()
