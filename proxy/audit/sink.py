@@ -5,7 +5,6 @@ interpreter (p99 7 ms against 3.5 ms); one thread writes the bytes. appended = `
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field

@@ -19,7 +19,7 @@ GROWS_NOT = {
     "inject": "a command's", "exchange": "a request's own", "audit/chain.py": "one second", "process.py": "signals",
     "audit/record.py": "names from the configuration", "audit/sink.py": "the audit queue", "audit/writer.py": "as well",
     "policy/bounded.py": "the bound itself", "policy/routing.py": "the configured routes", "signals.py": "signals",
-    "policy/tracing.py": "a request's own",
+    "policy/tracing.py": "a request's own", "wire/listener.py": "the sockets that listen",
 }  # fmt: skip
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 
