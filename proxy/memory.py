@@ -11,6 +11,7 @@ SHARE = 0.9  # of a container's limit: the kernel kills beyond it, and cannot be
 AGAIN = 0.95  # of the budget; below it requests are taken again
 TIGHT = 0.6  # of the budget; beyond it connections may hold
 PART = 0.1  # of the budget together, and the heaviest have to give way
+TRIM_EVERY = 8  # looks; returning memory takes some 5 ms
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _UNLIMITED = 1 << 60  # what cgroup v1 says of no limit is more
@@ -57,6 +58,7 @@ class MemoryBudget:
         self._relieve = relieve
         self._held = held
         self._relieved = False
+        self._tight_looks = 0
         self.full = False
 
     def look(self) -> bool:
@@ -79,7 +81,11 @@ class MemoryBudget:
 
     def _look_at_connections(self, held: int, budget: int) -> None:
         """Have the heaviest connections give way where memory gets scarce and they hold much of it."""
-        gone = self._relieve(int(PART * budget)) if held > TIGHT * budget else 0
+        tight = held > TIGHT * budget
+        self._tight_looks = self._tight_looks + 1 if tight else 0
+        if self._tight_looks % TRIM_EVERY == 1:
+            _give_back()  # much of it may be free already
+        gone = self._relieve(int(PART * budget)) if tight else 0
         if gone and not self._relieved:
             log.warning("memory_tight", held=held, budget=budget, gone=gone, detail="the heaviest connections give way")
         self._relieved = gone > 0
