@@ -2,7 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Iterable
+from functools import partial
 from random import Random, SystemRandom
 
 import structlog
@@ -13,12 +15,12 @@ from proxy.admin.rules import AdminRules
 from proxy.assembly import Assembly
 from proxy.books import books
 from proxy.clock import Clock, SystemClock
-from proxy.config.load import read_token
 from proxy.config.problems import ConfigError
-from proxy.config.settings import Settings
+from proxy.config.settings import Admin, Settings
 from proxy.errors import Refusal, StartError
 from proxy.exchange.handler import RequestHandler
 from proxy.exchange.handler_factory import HandlerFactory
+from proxy.loaded import Loaded, Reading
 from proxy.memory import MemoryBudget, budget_of
 from proxy.message import Peer, Request
 from proxy.observe.logging import Throttle
@@ -42,13 +44,14 @@ from proxy.wire.handshakes import HandshakeRules
 from proxy.wire.heads import HeadLimits
 from proxy.wire.listener import Listener
 from proxy.wire.rules import GateRules
-from proxy.wire.tls import NO_FILES, TlsFiles, client_context, renew, server_context
+from proxy.wire.tls import trusts_all
 
 TARGETS_EVERY_S = 10.0  # an operation's missed targets are logged this often at the most
 DRAIN_STEP_S = 0.02  # how often a drain looks whether it is over
 SWEEP_S = 0.25  # the coarse clock of all connections
 SUSPENDED_S = 1.0  # a sweep that comes so late: the process was suspended, and nobody was silent meanwhile
-READ_AT_START = ("listen", "admin", "audit", "store", "log")  # tables that a reload cannot take over
+READ_AT_START = ("listen", "audit", "store", "log")  # tables that a reload cannot take over
+RELOAD_WITHIN_S = 10.0  # then a reload is given up: a file on a server that is gone is not read for ever
 log = structlog.get_logger("backstay")
 
 
@@ -62,7 +65,9 @@ class Sidecar:
         random: Random | None = None,
         lines_dropped: Callable[[], int] = lambda: 0,
     ) -> None:
+        loaded = Reading(lambda: settings).run()
         self.settings = self._began_with = settings
+        self._token = loaded.token
         self._lines_dropped = lines_dropped
         self._clock = clock or SystemClock()
         # asking the system for each id costs 14 µs; an id need be unique, not secret
@@ -83,11 +88,12 @@ class Sidecar:
             self._flights, self._retry, self._shelf, self.metrics, self._observer, self._clock, random,
             self._on_transition, kept.witness, self._tracer,
         )  # fmt: skip
-        self._parts = self._assembly.build(settings)
+        self._parts = self._assembly.build(settings, loaded.upstream_tls)
         self._handlers = HandlerFactory(self._parts, dry_run=settings.dry_run)
         self.gate = self._gate(settings)
         self._memory = MemoryBudget(settings.listen.max_memory or budget_of(), self._shelf.shed, self.gate.relieve)
-        self._tls = server_context(_tls_files(settings)) if settings.listen.tls_certificate else None
+        self._tls = loaded.listen_tls
+        self._tls_generation = 0  # how often a reload has read the listener's TLS files
         self._listener = self._listener_of(settings)
         self._admin: AdminListener | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -114,10 +120,12 @@ class Sidecar:
     def _listener_of(self, settings: Settings) -> Listener:
         listen = settings.listen
         endpoint = Endpoint(listen.address, "listen.address", file_mode(listen.socket_mode))
-        tls = None
-        if self._tls is not None:
-            tls = HandshakeRules(self._tls, listen.head_timeout, self.gate.has_room, self.metrics.handshake_failed)
-        return Listener(endpoint, lambda: Downstream(self.gate), tls)
+        tls = None if self._tls is None else self._handshake_rules(self._tls)
+        return Listener(endpoint, partial(Downstream, self.gate), tls)
+
+    def _handshake_rules(self, tls: ssl.SSLContext) -> HandshakeRules:
+        timeout_s = self._began_with.listen.head_timeout
+        return HandshakeRules(tls, timeout_s, self.gate.has_room, self.metrics.handshake_failed)
 
     def _open(self, request: Request, client: Client) -> RequestHandler:
         return self._handlers.open(request, client)
@@ -171,7 +179,7 @@ class Sidecar:
             routes=lambda: self._parts.router.routes,
             circuits=self._assembly.breakers,
             newest=self.audit.newest,
-            token=read_token(self.settings.admin),
+            token=lambda: self._token,
             now=self._clock.now,
             ready=lambda: self._ready,
             switches=lambda: {"retries": self._retry.enabled, "coalescing": self._flights.enabled},
@@ -236,41 +244,61 @@ class Sidecar:
         self._ledger.circuit(breaker, self._clock.wall())
         log.warning("circuit", circuit=breaker.name, to=state.name, failures=breaker.failures)
 
-    def reload(self, load_again: Callable[[], Settings]) -> None:
-        """Take over new settings for routes, upstreams and policies; a bad file changes nothing and says why.
+    async def reload(self, load_again: Callable[[], Settings]) -> None:
+        """Take over new settings for routes, upstreams, policies and the admin token, and the TLS files of both legs.
 
-        Also reopen the audit trail, for whoever renamed it.
+        All is read first, in a thread, while requests go on. It takes effect whole, or not at all.
         """
-        self.audit.reopen()
+        reading = Reading(load_again, self._began_with.listen)
         try:
-            settings = load_again()
+            async with asyncio.timeout(RELOAD_WITHIN_S):
+                loaded = await in_daemon_thread(reading.run)
         except ConfigError as error:
-            log.error("reload_refused", problems=[str(problem) for problem in error.problems])
-            return
-        changed = [name for name in READ_AT_START if getattr(settings, name) != getattr(self._began_with, name)]
+            self._refuse_reload(map(str, error.problems))
+        except StartError as error:
+            self._refuse_reload([str(error)])
+        except TimeoutError:
+            text = f"{reading.doing} could not be read within {RELOAD_WITHIN_S:g} s: see whether its files can be read"
+            self._refuse_reload([text])
+        else:
+            if self.gate.draining:
+                self._refuse_reload(["the sidecar is draining"])
+            else:
+                self._take_over(loaded)
+
+    @staticmethod
+    def _refuse_reload(problems: Iterable[str]) -> None:
+        log.error("reload_refused", problems=list(problems))
+
+    def _take_over(self, loaded: Loaded) -> None:
+        """Use what was read. No await stands here: no request sees a part of it."""
+        settings, began = loaded.settings, self._began_with
+        changed = [name for name in READ_AT_START if getattr(settings, name) != getattr(began, name)]
+        if _without_token(settings) != _without_token(began):
+            changed.append("admin")
         if changed:
             log.warning("reload_partial", changed=changed, detail="these change only with a restart")
-        try:
-            self._check_files(settings)
-            self._parts = self._assembly.build(settings)
-            self._handlers = HandlerFactory(self._parts, dry_run=settings.dry_run)
-            if self._tls is not None:
-                renew(self._tls, _tls_files(self.settings))
-        except StartError as error:
-            log.error("reload_refused", problems=[str(error)])
-            return
+        self._parts = self._assembly.build(settings, loaded.upstream_tls)
+        self._handlers = HandlerFactory(self._parts, dry_run=settings.dry_run)
+        self._token = loaded.token
         self.settings = settings
+        if loaded.listen_tls is not None and self._tls is not None:
+            self._change_tls(self._tls, loaded.listen_tls)
+        self.metrics.forget_others(self._parts.wiring, self._assembly.breakers, settings.upstreams)
         self._declare()
         log.info("reloaded", routes=len(settings.routes))
 
-    def _check_files(self, settings: Settings) -> None:
-        """Raise StartError for a TLS file of either leg before anything changes: a reload is whole, or is not made."""
-        if self._tls is not None:
-            server_context(_tls_files(self.settings))
-        for upstream in settings.upstreams.values():
-            files = TlsFiles(upstream.tls_certificate, upstream.tls_key, upstream.tls_ca)
-            if files != NO_FILES and any(url.startswith("https:") for url in upstream.url):
-                client_context(files)
+    def _change_tls(self, old: ssl.SSLContext, new: ssl.SSLContext) -> None:
+        """Have new connections shown the new certificate, and trusted by the new authorities alone.
+
+        Session tickets of the old context count no more. Where an authority is gone, connections that were let in
+        before end with what is under way on them.
+        """
+        self._tls_generation += 1
+        self._listener.renew(partial(Downstream, self.gate, self._tls_generation), self._handshake_rules(new))
+        self._tls = new
+        if not trusts_all(new, old):
+            self.gate.distrust(self._tls_generation, self.settings.listen.drain_timeout)
 
     # stop
 
@@ -311,14 +339,13 @@ class Sidecar:
             await in_daemon_thread(self._tracer.close)
 
 
+def _without_token(settings: Settings) -> Admin:
+    return settings.admin.model_copy(update={"token": "", "token_file": None})
+
+
 def _admin_rules(settings: Settings) -> AdminRules:
     admin = settings.admin
     return AdminRules(
         admin.max_connections, admin.max_viewers, admin.head_timeout, admin.keepalive_timeout, admin.idle_timeout,
         admin.allowed_hosts, file_mode(admin.socket_mode),
     )  # fmt: skip
-
-
-def _tls_files(settings: Settings) -> TlsFiles:
-    listen = settings.listen
-    return TlsFiles(listen.tls_certificate, listen.tls_key, listen.tls_client_ca)

@@ -1,6 +1,7 @@
 """Every object that requests share, built once from the settings; a reload builds anew and keeps what has memory."""
 
-from collections.abc import Callable, Mapping, Sequence
+import ssl
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 
 from proxy.clock import Clock
@@ -19,17 +20,18 @@ from proxy.policy.identity import Identifier
 from proxy.policy.probing import Probes
 from proxy.policy.retry import RetryBudget, RetryPolicy
 from proxy.policy.routing import Route, Router
+from proxy.route_changes import RouteChanges
 from proxy.store.opening import Shelf
 from proxy.wire.balanced import BalancedUpstream
 from proxy.wire.dial import Address
 from proxy.wire.forwarding import Forwarding
 from proxy.wire.pool import HttpUpstream, UpstreamPool
 from proxy.wire.rules import PoolRules
-from proxy.wire.tls import TlsFiles
 
 Table = RouteTable | Passthrough
 _Holder = tuple[str, str | None]  # an upstream's name, and an operation with a budget of its own
 _Place = tuple[str, Address]  # an upstream's name, and one of its addresses
+Contexts = Mapping[str, ssl.SSLContext]  # by upstream
 OnTransition = Callable[[CircuitBreaker, State, float], None]
 
 
@@ -57,25 +59,28 @@ class Assembly:
         self._random = random
         self._on_transition = on_transition
         self._budgets: dict[_Holder, RetryBudget] = {}
-        self._cors: dict[str, CorsMemory] = {}
+        self._cors: dict[str, tuple[tuple[str, ...], CorsMemory]] = {}
+        self._changes = RouteChanges()
 
-    def build(self, settings: Settings) -> Parts:
-        """Return the parts that these settings ask for."""
+    def build(self, settings: Settings, tls: Contexts) -> Parts:
+        """Return the parts that these settings ask for; `tls` has the context of each upstream reached over TLS."""
         routes, catch_all = compiled.routes(settings), compiled.passthrough(settings)
         self._build_breakers(settings)
-        pools = self._build_pools(settings)
+        pools = self._build_pools(settings, tls)
+        self._forget(settings, (*routes, catch_all))
         tables: tuple[Table, ...] = (*settings.routes, settings.passthrough)
         wiring, own = dict[str, Wiring](), _own_fields(settings)
         budgets = self._build_budgets(settings, tables)
         for route, table in zip((*routes, catch_all), tables, strict=True):
             budget = budgets[_budget_holder(settings, table)]
-            cors = self._cors_of(route, table)
             wiring[route.operation] = Wiring(
                 Identifier(route, own),
                 self.breakers[route.circuit],
                 budget,
                 self._upstream(route, pools[route.upstream], settings),
-                cors,
+                self._cors_of(route, table, settings),
+                self._changes.of(route.operation).kept_under,
+                self._changes.of(route.operation).since,
             )
         return Parts(
             Router(routes, catch_all), wiring, self._flights, self._retry, self._shelf.kept, self._shelf.claims,
@@ -83,6 +88,23 @@ class Assembly:
             settings.listen.deadline_header.encode(), _deadline_field(settings), self._witness,
             None if settings.dry_run else self._tracer, self._shelf.replicas, self.probes,
         )  # fmt: skip
+
+    def _forget(self, settings: Settings, routes: Iterable[Route]) -> None:
+        """Let go of what was learnt for upstreams and routes that are gone, or that are others by now.
+
+        Keys that were used stay (`claims`): one that was forgotten could be done twice.
+        """
+        urls = {name: tuple(table.url) for name, table in settings.upstreams.items()}
+        for name in self._balancers.keys() - urls.keys():
+            del self._balancers[name]
+        self._cors = {name: known for name, known in self._cors.items() if urls.get(name) == known[0]}
+        gone = self._changes.take(routes, urls, self._clock.wall())
+        for tenure in gone:
+            self._shelf.kept.forget(tenure.kept_under)
+            if tenure.upstream in self._cors:
+                self._cors[tenure.upstream][1].forget_preflights()
+        if gone:
+            self._flights.seals.close_flights()
 
     def _build_budgets(self, settings: Settings, tables: tuple[Table, ...]) -> Mapping[_Holder, RetryBudget]:
         """Return every retry budget, with what it has saved so far and the share that is configured now."""
@@ -94,7 +116,10 @@ class Assembly:
         return self._budgets
 
     def _build_breakers(self, settings: Settings) -> None:
-        for name, rules in compiled.breaker_rules(settings).items():
+        rules_by_name = compiled.breaker_rules(settings)
+        for name in self.breakers.keys() - rules_by_name.keys():
+            del self.breakers[name]
+        for name, rules in rules_by_name.items():
             breaker = self.breakers.get(name)
             if breaker is None:
                 self.breakers[name] = CircuitBreaker(name, rules, self._random, self._on_transition)
@@ -110,15 +135,16 @@ class Assembly:
         elif breaker.mode is Mode.OBSERVE:
             breaker.mode = Mode.AUTO
 
-    def _build_pools(self, settings: Settings) -> Mapping[str, Sequence[UpstreamPool]]:
+    def _build_pools(self, settings: Settings, tls: Contexts) -> Mapping[str, Sequence[UpstreamPool]]:
         """Return each upstream's pools, one for each of its addresses."""
         before, self.pools = self.pools, {}
         pools: dict[str, Sequence[UpstreamPool]] = {}
         for name, table in settings.upstreams.items():
-            places = [(name, Address.of(url)) for url in table.url]
-            pools[name] = [self._pool(before.get(place), place, settings) for place in places]
+            places, rules = [(name, Address.of(url)) for url in table.url], _pool_rules(table)
+            pools[name] = [self._pool(before.get(place), place, rules, tls.get(name)) for place in places]
+        there = set(self.pools.values())
         for pool in before.values():
-            if pool not in self.pools.values():
+            if pool not in there:
                 pool.retire()
                 self._retired.append(pool)
         return pools
@@ -132,16 +158,17 @@ class Assembly:
             return each[0]
         return BalancedUpstream(each, self._balancer(route.upstream, tuple(pool.address for pool in pools)))
 
-    def _pool(self, before: UpstreamPool | None, place: _Place, settings: Settings) -> UpstreamPool:
+    def _pool(
+        self, before: UpstreamPool | None, place: _Place, rules: PoolRules, tls: ssl.SSLContext | None
+    ) -> UpstreamPool:
         """Return the pool that an upstream has for an address already, unless it is to be made anew.
 
         No two upstreams share one: a connection has the certificate, the authorities and the limits of its own. Over
         TLS it keeps those it was made with, so a reload, which reads the files again, makes all connections anew.
         """
-        name, address = place
-        rules = _pool_rules(settings.upstreams[name], settings)
+        address = place[1]
         if before is None or before.rules != rules or address.secure:
-            before = self.pools.get(place) or UpstreamPool(address, rules)  # an address may be named twice
+            before = self.pools.get(place) or UpstreamPool(address, rules, tls)  # an address may be named twice
         return self.pools.setdefault(place, before)
 
     def _balancer(self, name: str, addresses: tuple[Address, ...]) -> Balancer:
@@ -150,10 +177,11 @@ class Assembly:
             known = self._balancers[name] = (addresses, Balancer(len(addresses), EjectionRules()))
         return known[1]
 
-    def _cors_of(self, route: Route, table: RouteSettings) -> CorsMemory:
+    def _cors_of(self, route: Route, table: RouteSettings, settings: Settings) -> CorsMemory:
         if table.cors is not None:
             return CorsMemory(tuple(table.cors.allow_origins), credentials=table.cors.allow_credentials)
-        return self._cors.setdefault(route.upstream, CorsMemory())
+        urls = tuple(settings.upstreams[route.upstream].url)
+        return self._cors.setdefault(route.upstream, (urls, CorsMemory()))[1]
 
     def sweep(self, now: float, awake: float) -> None:
         """Close what was idle or silent for too long; `awake` leaves out the time in which the process stood still."""
@@ -182,7 +210,7 @@ def _deadline_field(settings: Settings) -> bytes:
     return settings.listen.deadline_header.lower().encode()
 
 
-def _pool_rules(table: UpstreamTable, settings: Settings) -> PoolRules:
+def _pool_rules(table: UpstreamTable) -> PoolRules:
     return PoolRules(
         connect_timeout_s=table.connect_timeout,
         max_idle=table.max_idle,
@@ -190,5 +218,4 @@ def _pool_rules(table: UpstreamTable, settings: Settings) -> PoolRules:
         max_connections=table.max_connections,
         queue=table.queue,
         queue_timeout_s=table.queue_timeout,
-        tls=TlsFiles(table.tls_certificate, table.tls_key, table.tls_ca),
     )

@@ -100,6 +100,10 @@ class Store(Protocol):
         """Keep nothing under `key` any more."""
         ...
 
+    def forget(self, beginning: bytes) -> None:
+        """Let go of what this process keeps under keys that begin so. Never waits."""
+        ...
+
 
 class Claims(Protocol):
     """Who asks what (I4, I6). With a shared store every replica sees the same."""
@@ -213,6 +217,8 @@ class Wiring:
     budget: RetryBudget
     upstream: Upstream
     cors: CorsMemory
+    kept_under: bytes = b""  # what the keys of its kept answers begin with
+    kept_since: float = 0.0  # wall time: what is kept and arrived before was another route's
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,7 @@ class Process:
         self._stage = Stage.STARTING
         self._reload_wanted = False
         self._task: asyncio.Task[object] | None = None
+        self._reloading: asyncio.Task[None] | None = None
 
     async def run(self) -> int:
         """Serve until stopped; return the exit status. Raises StartError before anything is served."""
@@ -117,7 +118,16 @@ class Process:
         elif self._stage is Stage.DRAINING:
             log.warning("reload_refused", problems=["the sidecar is draining"])
         else:
-            self._sidecar.reload(self._load_again)
+            self._sidecar.audit.reopen()  # at once, for whoever renamed the trail
+            self._reload_wanted = True
+            if self._reloading is None or self._reloading.done():
+                self._reloading = asyncio.get_running_loop().create_task(self._reload_while_wanted())
+
+    async def _reload_while_wanted(self) -> None:
+        """Reload once more where a signal came meanwhile: a file may have changed after it was read."""
+        while self._reload_wanted and self._stage is Stage.SERVING:
+            self._reload_wanted = False
+            await self._sidecar.reload(self._load_again)
 
 
 def serve(

@@ -85,7 +85,7 @@ def guarded(handler: Handler) -> Handler:
     """Let only the bearer of the admin token call `handler`: whatever changes or exports something."""
 
     async def checked(request: web.Request) -> web.StreamResponse:
-        token = request.app[CONTROL].token
+        token = request.app[CONTROL].token()
         if not token:
             return problem(403, NO_TOKEN)
         if not _bears(request.headers.get("Authorization", ""), token):

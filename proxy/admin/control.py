@@ -22,7 +22,7 @@ class ControlPlane:
     routes: Callable[[], Iterable[Route]]
     circuits: Mapping[str, CircuitBreaker]
     newest: Collection[bytes]  # audit records as JSON, oldest first
-    token: str | None  # None or "": nothing that changes or exports can be called
+    token: Callable[[], str | None]  # None or "": nothing that changes or exports can be called
     now: Callable[[], float]
     ready: Callable[[], bool]  # False while starting or draining, and only then
     switches: Callable[[], Mapping[str, bool]]

@@ -19,11 +19,12 @@ NEVER_FRESH = -1  # older than any seal
 class Cache:
     """Kept answers, and the marks that writes leave on them."""
 
-    __slots__ = ("_clock", "_identifier", "_route", "_seals", "_store")
+    __slots__ = ("_clock", "_identifier", "_kept_since", "_kept_under", "_route", "_seals", "_store")
 
     def __init__(self, route: Route, wiring: Wiring, parts: Parts) -> None:
         self._route = route
         self._identifier = wiring.identifier
+        self._kept_under, self._kept_since = wiring.kept_under, wiring.kept_since
         self._seals = parts.flights.seals
         self._store = parts.store
         self._clock = parts.clock
@@ -86,7 +87,8 @@ class Cache:
     async def _look(self, x: Exchange, lead: Lead) -> Kept | None:
         """Return what is kept for this question, old or not, if the request says the same where the answer varies."""
         found, lead.mark = await self._store.look(self._key(x), self._scope(x))
-        lead.cached = found if found is not None and found.fits(x.request) else None
+        known = found is not None and found.arrived >= self._kept_since and found.fits(x.request)
+        lead.cached = found if known else None
         return lead.cached
 
     def _in_doubt(self, x: Exchange) -> bool:
@@ -96,9 +98,10 @@ class Cache:
         return self._seals.fresh(stamp, x.subject.value, self._owners(x)) and not self._in_doubt(x)
 
     def _key(self, x: Exchange) -> bytes:
-        if CONDITIONS.isdisjoint(x.request.fields):
-            return x.identity.question
-        return self._identifier.kept_question(x.request, x.subject.value)
+        question = x.identity.question
+        if not CONDITIONS.isdisjoint(x.request.fields):
+            question = self._identifier.kept_question(x.request, x.subject.value)
+        return self._kept_under + question
 
     def _scope(self, x: Exchange) -> Scope:
         return Scope(x.subject.value, self._owners(x))

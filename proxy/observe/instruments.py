@@ -1,7 +1,7 @@
 """Plain integers that count. They turn into Prometheus families only when somebody scrapes."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, Exemplar, HistogramMetricFamily
@@ -27,6 +27,13 @@ class Counter:
     def declare(self, *key: str | int) -> None:
         """Start a series at 0, so that its first increment shows as a rate."""
         self.counts[key] += 0
+
+    def keep_only(self, label: str, values: Collection[str]) -> None:
+        """Drop the series with another value of the label; nothing where there is no such label."""
+        if label in self._labels:
+            at = self._labels.index(label)
+            for key in [key for key in self.counts if key[at] not in values]:
+                del self.counts[key]
 
     def total(self, *suffix: str) -> int:
         """Return the sum over all series whose last labels are `suffix`."""
@@ -107,6 +114,12 @@ class Histogram:
     def declare(self, value: str) -> None:
         """Start the series of a label value, empty."""
         self.series[value]
+
+    def keep_only(self, label: str, values: Collection[str]) -> None:
+        """Drop the series with another value of the label; nothing where there is no such label."""
+        if label in self._labels:
+            for value in [value for value in self.series if value not in values]:
+                del self.series[value]
 
     def family(self) -> HistogramMetricFamily:
         """Return the present distributions as a family."""

@@ -1,7 +1,7 @@
 """What the sidecar counts. Counting is an integer in a dict and never raises; names and labels are the contract's."""
 
 import platform
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,14 +43,32 @@ class Metrics:
     """
 
     __slots__ = (
-        "_bad_requests", "_handshakes", "_idempotency", "_recoveries", "_rejections", "_upstream_seconds",
-        "_write_seconds", "attempts", "coalesced_requests", "denied", "request_seconds", "requests",
-        "restoration_seconds", "restorations", "retried_requests", "retries", "sources", "store_errors", "targets",
+        "_bad_requests",
+        "_handshakes",
+        "_idempotency",
+        "_recoveries",
+        "_rejections",
+        "_there",
+        "_upstream_seconds",
+        "_write_seconds",
+        "attempts",
+        "coalesced_requests",
+        "denied",
+        "request_seconds",
+        "requests",
+        "restoration_seconds",
+        "restorations",
+        "retried_requests",
+        "retries",
+        "sources",
+        "store_errors",
+        "targets",
         "transitions",
     )  # fmt: skip
 
     def __init__(self, routes: Iterable[str] = (), circuits: Iterable[str] = (), upstreams: Iterable[str] = ()) -> None:
         self.sources = Sources()
+        self._there: Mapping[str, Collection[str]] = {}  # by label: its values that are shown; all of others
         self._count_requests()
         self._count_upstreams()
         self._count_restorations()
@@ -99,6 +117,18 @@ class Metrics:
                 self.transitions.declare(circuit, state)
         for upstream in upstreams:
             self._upstream_seconds.declare(upstream)
+
+    def forget_others(self, routes: Iterable[str], circuits: Iterable[str], upstreams: Iterable[str]) -> None:
+        """Drop the series of all others, now and once what is under way has counted. What comes back begins at 0."""
+        self._there = {
+            "route": {*routes, "restoration"}, "circuit": frozenset(circuits), "upstream": frozenset(upstreams)
+        }  # fmt: skip
+        self._forget()
+
+    def _forget(self) -> None:
+        for label, values in self._there.items():
+            for instrument in self._instruments:
+                instrument.keep_only(label, values)
 
     def read_from(self, sources: Sources) -> None:
         """Take the gauges from `sources` from now on."""
@@ -177,17 +207,18 @@ class Metrics:
 
     def collect(self) -> Sequence[Metric]:
         """Return every family with its present values: a copy, consistent if called on the event loop."""
-        return [*self._counted(), *self._gauges()]
+        self._forget()
+        return [*(instrument.family() for instrument in self._instruments), *self._gauges()]
 
-    def _counted(self) -> list[Metric]:
-        instruments: tuple[Counter | Histogram, ...] = (
+    @property
+    def _instruments(self) -> tuple[Counter | Histogram, ...]:
+        return (
             self.requests, self.request_seconds, self.targets, self.coalesced_requests, self._idempotency,
             self._recoveries, self._bad_requests, self._handshakes, self.attempts, self._upstream_seconds,
             self.retries, self.denied, self.retried_requests, self._rejections, self.transitions, self.restorations,
             self.restoration_seconds,
             self._write_seconds, self.store_errors,
         )  # fmt: skip
-        return [instrument.family() for instrument in instruments]
 
     def _gauges(self) -> list[Metric]:
         source = self.sources

@@ -15,7 +15,7 @@ NETWORK_ERRORS = frozenset(str(reason) for reason in Reason if classify(Failure(
 
 
 class Statistics:
-    """Summarise what was counted since the start. A rate or a mean of nothing is None."""
+    """Summarise what was counted since the start, of the routes that there are. A rate or a mean of nothing is None."""
 
     __slots__ = ("_metrics",)
 

@@ -42,6 +42,10 @@ class CorsMemory:
         self._by_origin: Bounded[bytes, Lines] = Bounded(MAX_ENTRIES, MAX_BYTES)
         self._preflights: Bounded[bytes, Lines] = Bounded(MAX_ENTRIES, MAX_BYTES)
 
+    def forget_preflights(self) -> None:
+        """Forget what was granted to preflights: a route that they asked about is gone, or is another one."""
+        self._preflights = Bounded(MAX_ENTRIES, MAX_BYTES)
+
     def learn(self, request: Request, response: Response, scope: bytes) -> None:
         """Remember what the upstream lets this Origin read; `scope` is `Router.scope`'s, empty but for preflights."""
         origin = request.fields.get(b"origin")

@@ -129,6 +129,11 @@ class Seals:
         """Have nothing kept, for so many seconds, of what a write may still change."""
         self.doubts.until(now + for_s, subject, owners)
 
+    def close_flights(self) -> None:
+        """Have no flight that is open now joined any more: it may be another route's question by now."""
+        self._counter += 1
+        self._begun.since_all = self._counter
+
     def drop_all(self) -> None:
         """Make old all that was read (writes may have gone unheard)."""
         self._counter += 1

@@ -31,6 +31,11 @@ class MemoryStore:
         """Keep nothing any more."""
         self._kept = Bounded(*self._bounds)
 
+    def forget(self, beginning: bytes) -> None:
+        """Keep nothing any more under keys that begin so."""
+        for key in [key for key, _ in self._kept.items() if key.startswith(beginning)]:
+            self._kept.drop(key)
+
     async def drop(self, key: bytes) -> None:
         """Keep nothing under `key` any more."""
         self._kept.drop(key)

@@ -36,8 +36,10 @@ class Downstream(Inlet):
     all but descent: what inherits from Python is compiled to no plain structure.
     """
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Gate, generation: int = 0) -> None:
+        """Take the way in, and the generation of the TLS files that the handshake is made with."""
         super().__init__(gate)
+        self._generation = generation
         self._current: RequestHandler | None = None
         self._streamed: StreamedAnswer | None = None
         self._tunnel: Tunnel | None = None
@@ -50,6 +52,9 @@ class Downstream(Inlet):
         self._peer = peer_of(self.transport)
         self.since = self.heard_at = self._gate.tick
         refusal = self._gate.enter(self)
+        if not self.vouched_for:  # a handshake that a reload overtook
+            self.abort()
+            return
         if refusal is not None:
             self._turn_away(refusal)
 
@@ -103,6 +108,27 @@ class Downstream(Inlet):
         if self._streamed is not None:
             self._streamed.cut()
         super().abort()
+
+    @property
+    def vouched_for(self) -> bool:
+        """Tell whether the authority of the client's certificate still counts, if it showed one."""
+        return self._peer.certificate is None or self._generation >= self._gate.trusts_since
+
+    def retire(self) -> None:
+        """Begin nothing more for this client, and end with the answer that is under way."""
+        if self.answering is TUNNEL or self.answering is LINGERING or self.answering is CLOSED:
+            return
+        current, incoming, unheard = self._current, self._incoming, self._unheard()
+        if current is not None:
+            current.exchange.request.keep_alive = False
+        if current is None or incoming is None or incoming.handler is not current:
+            self._read_no_more()
+        self._queue.clear()
+        for handler in unheard:
+            handler.abandon()
+            self._loop.call_soon(self._begin, handler)  # not from within the task that reloads
+        if current is None:
+            self._close()
 
     # answering, in order
 

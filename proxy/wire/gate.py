@@ -47,6 +47,15 @@ class Connection(Heavy, Protocol):
         """Let go of what it holds: memory is scarce."""
         ...
 
+    def retire(self) -> None:
+        """Begin nothing more for this client, and end with the answer that is under way."""
+        ...
+
+    @property
+    def vouched_for(self) -> bool:
+        """Tell whether the authority of the client's certificate still counts, if it showed one."""
+        ...
+
 
 class Gate:
     """The way in for every request of one listener."""
@@ -66,6 +75,7 @@ class Gate:
         self.open = open_handler
         self.tick = 0.0  # coarse time in seconds, moved by `sweep`
         self.crowded = False  # the memory budget is used up: requests are refused
+        self.trusts_since = 0  # certificates that were looked at with older TLS files count no more
         self.draining = False  # every answer says Connection: close
         self.keepalive_s = rules.keepalive_timeout_s
         self.begun = 0  # exchanges whose task was started
@@ -118,6 +128,23 @@ class Gate:
             connection.sweep(now)
         if len(connections) > SWEPT_AT_ONCE:
             asyncio.get_running_loop().call_soon(self._sweep, connections[SWEPT_AT_ONCE:], now)
+
+    def distrust(self, before: int, within_s: float) -> None:
+        """End connections whose client certificate was looked at with TLS files older than `before`.
+
+        Nothing more is begun for them; what is under way has so many seconds.
+        """
+        self.trusts_since = before
+        gone = [connection for connection in tuple(self.connections) if not connection.vouched_for]
+        for connection in gone:
+            connection.retire()
+        if gone:
+            asyncio.get_running_loop().call_later(within_s, self._abort, gone)
+
+    def _abort(self, connections: Sequence[Connection]) -> None:
+        for connection in connections:
+            if connection in self.connections:
+                connection.abort()
 
     def drain(self) -> None:
         """Let every connection end with its current answer; new ones are still taken in (W17)."""

@@ -57,6 +57,10 @@ class Handshakes:
             late = isinstance(error, ConnectionAbortedError | TimeoutError)
             rules.failed("timeout" if late else "refused")
 
+    def renew(self, make: Callable[[], object], rules: HandshakeRules) -> None:
+        """Begin further handshakes so; those under way go on as they began."""
+        self._make, self._rules = as_protocol(make), rules
+
     def close(self) -> None:
         """Give up what is under way."""
         for task in tuple(self._under_way):

@@ -43,6 +43,12 @@ class Listener:
             return await loop.create_unix_server(self._make, sock=door, backlog=BACKLOG)
         return await loop.create_server(self._make, sock=door, backlog=BACKLOG)
 
+    def renew(self, make: Callable[[], object], tls: HandshakeRules) -> None:
+        """Begin every further connection so; there must be TLS already."""
+        assert self._handshakes is not None
+        self._make = as_protocol(make)
+        self._handshakes.renew(make, tls)
+
     @property
     def url(self) -> str:
         """Return where clients ask; the port is the real one, also where 0 was asked for."""

@@ -16,7 +16,6 @@ from proxy.wire.dial import Address, Dialer
 from proxy.wire.forwarding import Forwarding
 from proxy.wire.heads import encode_head
 from proxy.wire.rules import PoolRules
-from proxy.wire.tls import client_context
 from proxy.wire.turns import Outgoing
 from proxy.wire.upstream import UpstreamConnection
 from proxy.wire.upstream_request import STALE, UNSENT
@@ -29,8 +28,9 @@ DIALS = 64  # at once: in a burst a connection that comes free is sooner there t
 class UpstreamPool:
     """Keep-alive connections to one address, newest first, and the only place where they are made."""
 
-    def __init__(self, address: Address, rules: PoolRules) -> None:
-        """Take an address; read its TLS files. Raises StartError."""
+    def __init__(self, address: Address, rules: PoolRules, tls: ssl.SSLContext | None = None) -> None:
+        """Take an address, and the context of its connections where they are secure."""
+        assert (tls is not None) is address.secure
         self.address = address
         self.rules = rules
         self.outgoing = Outgoing()
@@ -43,8 +43,7 @@ class UpstreamPool:
         self._complains_at = 0.0
         self._line: deque[_Place] = deque()
         self._dialer = Dialer(address)
-        if address.secure:
-            self._dialer.tls = client_context(rules.tls)
+        self._dialer.tls = tls
 
     def take(self, *, safe: bool) -> UpstreamConnection | None:
         """Return an idle connection that may carry the request, or None."""

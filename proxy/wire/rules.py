@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from proxy.wire.tls import NO_FILES, TlsFiles
-
 
 @dataclass(frozen=True, slots=True)
 class GateRules:
@@ -29,5 +27,4 @@ class PoolRules:
     max_connections: int = 0  # 0: no limit
     queue: int = 100  # requests that may wait for a connection
     queue_timeout_s: float = 0.5
-    tls: TlsFiles = NO_FILES
     max_age_s: float = 60.0  # of a connection; then a name is resolved again: a Service's addresses change (W15)

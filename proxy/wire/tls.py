@@ -1,4 +1,7 @@
-"""TLS on either leg. Contexts are made from files, and made again from the same files on SIGHUP (W16)."""
+"""TLS on either leg. Contexts are made from files, and made anew from the same files on SIGHUP.
+
+A context is never changed: authorities can be added to one and not taken away, and session tickets live as long as it.
+"""
 
 import ssl
 from dataclasses import dataclass
@@ -13,9 +16,6 @@ class TlsFiles:
     certificate: str | None = None
     key: str | None = None  # None: it stands in `certificate`
     authorities: str | None = None
-
-
-NO_FILES = TlsFiles()
 
 
 def server_context(files: TlsFiles) -> ssl.SSLContext:
@@ -36,10 +36,9 @@ def client_context(files: TlsFiles) -> ssl.SSLContext:
     return context
 
 
-def renew(context: ssl.SSLContext, files: TlsFiles) -> None:
-    """Read a listener's certificate again: new handshakes show it. Raises StartError, and then nothing changed."""
-    server_context(files)  # a bad file is found here, on a context that nobody uses
-    _load(context, files)
+def trusts_all(new: ssl.SSLContext, old: ssl.SSLContext) -> bool:
+    """Tell whether every client authority that `old` trusts is one of `new`."""
+    return set(old.get_ca_certs(binary_form=True)) <= set(new.get_ca_certs(binary_form=True))
 
 
 def _load(context: ssl.SSLContext, files: TlsFiles) -> None:

@@ -151,6 +151,30 @@ async def test_a_reload_that_comes_too_early_is_made_once_ready(pipe: Path, tmp_
         assert await child.ended() == 0
 
 
+async def test_a_configuration_that_hangs_stops_no_request(origin: Origin, tmp_path: Path) -> None:
+    """A file on a server that is gone: requests and the control plane go on, and what was asked meanwhile is done."""
+    text = '[[routes]]\noperation = "{}"\nmatch = "GET /fine"\n'
+    origin.on("/fine", answer(b"fine"))
+    async with sidecar(tmp_path, origin.url, text.format("before")) as child:
+        file = tmp_path / "backstay.toml"
+        file.unlink()
+        os.mkfifo(file)
+        child.send(signal.SIGHUP)
+        held = await _waits_at(file)
+        async with await Client.connect(child.url) as client:
+            assert (await client.ask(request("GET", "/fine"))).status == 200
+            assert (await child.ask_admin("/healthz")).status == 200
+            child.send(signal.SIGHUP)
+            (tmp_path / "new").write_text(text.format("after"))
+            (tmp_path / "new").rename(file)
+            os.write(held, b"no = TOML = at all")
+            os.close(held)
+            await child.logged('"reload_refused"')
+            await child.logged('"reloaded"')
+            assert (await client.ask(request("GET", "/fine"))).status == 200
+    assert [record["operation"] for record in child.records()] == ["before", "after"]
+
+
 async def test_a_start_that_waits_for_its_store_is_given_up(tmp_path: Path) -> None:
     """What waits on the network, and not in the kernel, is tidied up, and the exit is clean."""
     (tmp_path / "backstay.toml").write_text(CONFIG)

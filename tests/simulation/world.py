@@ -159,6 +159,10 @@ class DictStore:
     async def drop(self, key: bytes) -> None:
         self.kept.pop(key, None)
 
+    def forget(self, beginning: bytes) -> None:
+        """Keep nothing any more under keys that begin so."""
+        self.kept = {key: kept for key, kept in self.kept.items() if not key.startswith(beginning)}
+
 
 class Visitor:
     """One client request on its way."""

@@ -71,7 +71,7 @@ async def test_a_reload_changes_a_budget_and_keeps_its_savings(write: Write) -> 
     """The share is the new one at once, of a route's own budget and of the one that is shared; the object stays."""
     sidecar = Sidecar(write("budget = 0.3", one=("a", own(1.0)), plain=("a", "")))
     before = budgets(sidecar)
-    sidecar.reload(lambda: write("budget = 0.1", one=("a", own(0.5)), plain=("a", "")))
+    await sidecar.reload(lambda: write("budget = 0.1", one=("a", own(0.5)), plain=("a", "")))
     after = budgets(sidecar)
     assert after["one"] is before["one"]
     assert after["plain"] is before["plain"]
@@ -82,10 +82,10 @@ async def test_a_reload_gives_and_takes_a_budget_of_ones_own(write: Write) -> No
     """A route that says its own budget leaves the shared one, and comes back to it when it says it no more."""
     sidecar = Sidecar(write("budget = 0.3", one=("a", ""), plain=("a", "")))
     shared = budgets(sidecar)["plain"]
-    sidecar.reload(lambda: write("budget = 0.3", one=("a", own(0.0)), plain=("a", "")))
+    await sidecar.reload(lambda: write("budget = 0.3", one=("a", own(0.0)), plain=("a", "")))
     assert budgets(sidecar)["one"].share == 0.0
     assert budgets(sidecar)["plain"] is shared
-    sidecar.reload(lambda: write("budget = 0.3", one=("a", ""), plain=("a", "")))
+    await sidecar.reload(lambda: write("budget = 0.3", one=("a", ""), plain=("a", "")))
     assert budgets(sidecar)["one"] is shared
 
 
@@ -101,9 +101,9 @@ async def test_each_upstream_has_connections_of_its_own(write: Write) -> None:
     before = dict(sidecar._assembly.pools)
     assert [name for name, _ in before] == ["a", "b"]
     assert len({id(pool) for pool in before.values()}) == 2
-    sidecar.reload(lambda: alike)
+    await sidecar.reload(lambda: alike)
     assert sidecar._assembly.pools == before
     tables["a"] = tables["a"].model_copy(update={"max_connections": 1})
-    sidecar.reload(lambda: alike.model_copy(update={"upstreams": tables}))
+    await sidecar.reload(lambda: alike.model_copy(update={"upstreams": tables}))
     changed = [name for (name, _), pool in sidecar._assembly.pools.items() if pool not in before.values()]
     assert changed == ["a"]

@@ -27,17 +27,17 @@ def dead() -> Iterator[list[str]]:
         one.close()
 
 
-def put_before(wire: Wire, addresses: list[str]) -> None:
+async def put_before(wire: Wire, addresses: list[str]) -> None:
     """Give the upstream these addresses before its own."""
     upstream = wire.sidecar.settings.upstreams["backend"]
     changed = {"backend": upstream.model_copy(update={"url": (*addresses, *upstream.url)})}
-    wire.sidecar.reload(lambda: wire.sidecar.settings.model_copy(update={"upstreams": changed}))
+    await wire.sidecar.reload(lambda: wire.sidecar.settings.model_copy(update={"upstreams": changed}))
 
 
 async def test_an_address_that_refuses_costs_neither_an_attempt_nor_the_circuit(start: Start, dead: list[str]) -> None:
     """Two addresses refuse, the third answers: every request is answered in its first attempt, a write too."""
     wire = await start(upstream=ONE)
-    put_before(wire, dead)
+    await put_before(wire, dead)
     for asking in (GET % 1, POST, GET % 2, POST):
         client, backend, asked = await wire.asked(asking)
         assert asked.get(b"x-attempt-count") is None
@@ -50,7 +50,7 @@ async def test_an_address_that_refuses_costs_neither_an_attempt_nor_the_circuit(
 async def test_an_upload_goes_on_to_the_address_that_answers(start: Start, dead: list[str]) -> None:
     """A body that streams can be sent once only; where nothing was sent, it still can be."""
     wire = await start(upstream=ONE)
-    put_before(wire, dead)
+    await put_before(wire, dead)
     client, backend, _ = await wire.asked(UPLOAD)
     await client.say(b"x" * 100_000)
     assert await backend.exactly(100_000) == b"x" * 100_000
@@ -65,7 +65,7 @@ async def test_an_address_that_answers_503_is_judged_by_itself(start: Start) -> 
     """One address fails, the other has not: the circuit waits for what that one says."""
     wire = await start(upstream=ONE, defaults="retry = { max_retries = 0 }")
     other = await Backend(split=wire.split).start()
-    put_before(wire, [f"http://127.0.0.1:{other.port}"])
+    await put_before(wire, [f"http://127.0.0.1:{other.port}"])
     for backend, closed in ((other, True), (wire.backend, False)):
         client = await wire.client()
         await client.say(GET % 1)
@@ -81,7 +81,7 @@ async def test_the_circuit_opens_when_no_address_is_left(start: Start, dead: lis
     """All refuse: that is the service's failure, and the first one counts."""
     wire = await start(upstream=ONE, defaults="retry = { max_retries = 0 }")
     upstream = wire.sidecar.settings.upstreams["backend"].model_copy(update={"url": tuple(dead)})
-    wire.sidecar.reload(lambda: wire.sidecar.settings.model_copy(update={"upstreams": {"backend": upstream}}))
+    await wire.sidecar.reload(lambda: wire.sidecar.settings.model_copy(update={"upstreams": {"backend": upstream}}))
     client = await wire.client()
     await client.say(GET % 1)
     answer = await client.message()

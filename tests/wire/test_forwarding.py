@@ -235,7 +235,7 @@ async def test_a_dry_run_leaves_the_clients_own_fields_alone(start: Start) -> No
     """Nothing is added in a dry run, so nothing is taken away either: the fields cross as they came."""
     wire = await start()
     settings = wire.sidecar.settings.model_copy(update={"dry_run": True})
-    wire.sidecar.reload(lambda: settings)
+    await wire.sidecar.reload(lambda: settings)
     own = [b"X-Correlation-ID: mine", b"X-Request-Deadline-Ms: 900", b"X-Attempt-Count: 7", b"X-Backstay-Explain: 1"]
     _, _, asked = await wire.asked(b"GET /x HTTP/1.1\r\nHost: a\r\n%b\r\n\r\n" % b"\r\n".join(own))
     assert asked.lines[1 : 1 + len(own)] == own

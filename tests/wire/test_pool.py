@@ -271,7 +271,7 @@ async def test_a_pool_that_a_reload_retired_still_ends_what_fell_silent(wire: Wi
     await client.head()
     table = wire.sidecar.settings.upstreams["backend"].model_copy(update={"max_idle": 1})
     changed = wire.sidecar.settings.model_copy(update={"upstreams": {"backend": table}})
-    wire.sidecar.reload(lambda: changed)
+    await wire.sidecar.reload(lambda: changed)
     wire.let_pass(61.0)
     assert await backend.ending() in ("fin", "reset")
     assert await client.ending() in ("fin", "reset")

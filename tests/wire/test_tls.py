@@ -69,7 +69,7 @@ async def test_the_listener_speaks_tls_and_shows_a_renewed_certificate(tmp_path:
     writer.close()
 
     issue(tmp_path, "second")
-    sidecar.reload(lambda: read)
+    await sidecar.reload(lambda: read)
     second = await shown(port)
     assert second != first
     certificate.write_text("no certificate")
@@ -78,7 +78,7 @@ async def test_the_listener_speaks_tls_and_shows_a_renewed_certificate(tmp_path:
         + '[[routes]]\noperation = "new"\nmatch = "GET /new"\n[upstreams.other.breaker]\nfailure_threshold = 9\n'
     )
     before = (sidecar.settings, sidecar._parts, dict(sidecar._assembly.breakers), set(sidecar._assembly.pools))
-    sidecar.reload(lambda: load(tmp_path / "config.toml", environ={}))
+    await sidecar.reload(lambda: load(tmp_path / "config.toml", environ={}))
     assert await shown(port) == second
     assert (sidecar.settings, sidecar._parts, sidecar._assembly.breakers, set(sidecar._assembly.pools)) == before
     await backend.close()
@@ -160,7 +160,7 @@ async def test_two_upstreams_of_one_address_share_no_connection(tmp_path: Path, 
     for _ in range(2):
         assert [await ask(sidecar, f"/{name}") for name in ("plain", "privileged")] == [b"nobody", b"ada"]
     client.write_bytes(later.read_bytes())
-    sidecar.reload(lambda: read)
+    await sidecar.reload(lambda: read)
     assert await ask(sidecar, "/privileged") == b"bob"
     await sidecar.stop(delay_s=0.0)
     server.close()

@@ -67,7 +67,7 @@ class Sidecar:
             routes=lambda: ROUTES,
             circuits=self.circuits,
             newest=self.newest,
-            token=self.token,
+            token=lambda: self.token,
             now=lambda: self.now,
             ready=lambda: self.ready,
             switches=lambda: self.switches,

@@ -1,0 +1,52 @@
+"""What a start, and each reload, read from files: settings, the admin token, certificates. Nothing is changed by it."""
+
+import ssl
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from proxy.config.load import read_token
+from proxy.config.settings import Listen, Settings
+from proxy.wire.tls import TlsFiles, client_context, server_context
+
+
+class Loaded(NamedTuple):
+    """All that was read; a context of the other leg for each upstream that is reached over TLS, by its name."""
+
+    settings: Settings
+    token: str
+    listen_tls: ssl.SSLContext | None
+    upstream_tls: Mapping[str, ssl.SSLContext]
+
+
+class Reading:
+    """One reading of everything; `doing` names what is read now. Every step may block: never on the loop."""
+
+    def __init__(self, load: Callable[[], Settings], listen: Listen | None = None) -> None:
+        """Take what reads the settings; the listener's files are those that `listen` names, else the settings' own."""
+        self.doing = "the configuration"
+        self._load = load
+        self._listen = listen
+
+    def run(self) -> Loaded:
+        """Return all, or raise ConfigError or StartError for the first thing that cannot be used."""
+        settings = self._load()
+        self.doing = "the admin token (admin.token_file)"
+        token = read_token(settings.admin)
+        self.doing = "the listener's certificates (listen.tls_certificate, tls_key, tls_client_ca)"
+        listen_tls = _listening(self._listen or settings.listen)
+        return Loaded(settings, token, listen_tls, self._upstream_tls(settings))
+
+    def _upstream_tls(self, settings: Settings) -> Mapping[str, ssl.SSLContext]:
+        contexts: dict[str, ssl.SSLContext] = {}
+        for name, upstream in settings.upstreams.items():
+            if any(url.startswith("https:") for url in upstream.url):
+                self.doing = f"the certificates of upstreams.{name} (tls_ca, tls_certificate, tls_key)"
+                files = TlsFiles(upstream.tls_certificate, upstream.tls_key, upstream.tls_ca)
+                contexts[name] = client_context(files)
+        return contexts
+
+
+def _listening(listen: Listen) -> ssl.SSLContext | None:
+    if not listen.tls_certificate:
+        return None
+    return server_context(TlsFiles(listen.tls_certificate, listen.tls_key, listen.tls_client_ca))

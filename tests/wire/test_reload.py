@@ -1,0 +1,226 @@
+"""What a reload reads may hang, and stops nobody; what it takes away is gone, and does not come back with its past."""
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from proxy import app
+from proxy.app import Sidecar
+from proxy.config.load import load
+from proxy.config.settings import Settings
+from tests.wire.conftest import Start
+from tests.wire.kit import Backend, Line, Wire, soon
+
+GET = b"GET /sessions/1 HTTP/1.1\r\nHost: a\r\nAuthorization: x\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
+KEEPS = '[[routes]]\noperation = "%b"\nmatch = "GET %b"\nreuse = "10m"\nstale_if_error = "10m"\n'
+ROUTE = KEEPS.replace("%b", "session-load", 1).replace("%b", "/sessions/{id}")
+WIDER = KEEPS.replace("%b", "any", 1).replace("%b", "/{kind}/{id}")
+
+
+@pytest.fixture
+def again(tmp_path: Path) -> Callable[..., Settings]:
+    """Return a function that gives the settings of the first sidecar with this in the place of what `more` said."""
+
+    def settings(before: str, after: str) -> Settings:
+        file = tmp_path / "config-0.toml"
+        text = file.read_text()
+        assert before in text
+        file.write_text(text.replace(before, after))
+        return load(file, environ={})
+
+    return settings
+
+
+async def asked(wire: Wire, client: Line, body: bytes | None) -> bytes:
+    """Ask on a client's connection; `body` is what the backend says, None where it must not be asked."""
+    await client.say(GET)
+    if body is not None:
+        backend = wire.backend.lines[-1] if wire.backend.lines else await wire.backend.connection()
+        await backend.head()
+        await backend.say(OK + body)
+    return (await client.message()).body
+
+
+async def test_requests_go_on_while_a_reload_reads(start: Start) -> None:
+    """A configuration on a server that is gone stopped every request, health included."""
+    wire, read = await start(), threading.Event()
+
+    def slowly() -> Settings:
+        read.wait()
+        return wire.sidecar.settings.model_copy(update={"dry_run": True})
+
+    client = await wire.client()
+    reloading = asyncio.get_running_loop().create_task(wire.sidecar.reload(slowly))
+    for body in (b"ab", b"cd"):
+        assert await asked(wire, client, body) == body
+    assert not wire.sidecar.settings.dry_run
+    read.set()
+    await soon(reloading)
+    assert wire.sidecar.settings.dry_run
+
+
+@pytest.mark.parametrize("name", ["token_file", "tls_ca"])
+async def test_a_file_that_hangs_is_given_up_and_nothing_has_changed(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """A FIFO that nobody writes to, as the admin token or an authority; the next reload does not wait for it."""
+    wire = await start()
+    monkeypatch.setattr(app, "RELOAD_WITHIN_S", 0.05)
+    hanging = tmp_path / "fifo"
+    os.mkfifo(hanging)
+    settings = wire.sidecar.settings
+    upstream = settings.upstreams["backend"].model_copy(update={"url": ("https://a",), "tls_ca": str(hanging)})
+    changes: dict[str, object] = {"upstreams": {"backend": upstream}}
+    if name == "token_file":
+        changes = {"admin": settings.admin.model_copy(update={"token_file": str(hanging)})}
+    parts, pools = wire.sidecar._parts, dict(wire.sidecar._assembly.pools)
+    await soon(wire.sidecar.reload(lambda: settings.model_copy(update=changes)))
+    said = capsys.readouterr()
+    assert "reload_refused" in said.out + said.err
+    assert f"{name}) could not be read" in said.out + said.err or f"({name}, " in said.out + said.err
+    assert wire.sidecar._parts is parts
+    assert wire.sidecar._assembly.pools == pools
+    assert await asked(wire, await wire.client(), b"ab") == b"ab"
+    monkeypatch.setattr(app, "RELOAD_WITHIN_S", 60.0)
+    await soon(wire.sidecar.reload(lambda: settings.model_copy(update={"dry_run": True})))
+    assert wire.sidecar.settings.dry_run
+    os.close(os.open(hanging, os.O_RDWR))  # lets the thread end that still waits
+
+
+@pytest.fixture
+async def tokened(tmp_path: Path) -> AsyncIterator[tuple[Sidecar, Path]]:
+    """Run a sidecar whose admin token stands in a file."""
+    token, file = tmp_path / "token", tmp_path / "config.toml"
+    token.write_text("first\n")
+    file.write_text(
+        f'[listen]\naddress = "127.0.0.1:0"\n[admin]\naddress = "127.0.0.1:0"\ntoken_file = "{token}"\n'
+        f'[audit]\npath = "{tmp_path}/audit.jsonl"\n[upstreams.a]\nurl = "http://127.0.0.1:1"\n'
+    )
+    sidecar = Sidecar(load(file, environ={}))
+    await sidecar.start()
+    yield sidecar, token
+    await sidecar.stop(delay_s=0.0)
+
+
+async def status(sidecar: Sidecar, token: str) -> int:
+    """Return what the control plane answers to whoever shows this token."""
+    headers = {"Authorization": f"Bearer {token}"}
+    async with aiohttp.ClientSession() as session, session.get(f"{sidecar.admin_url}/audit", headers=headers) as answer:
+        return answer.status
+
+
+async def test_a_token_that_was_replaced_opens_nothing(tokened: tuple[Sidecar, Path]) -> None:
+    """Before, the old one did until the next start, and the new one did not."""
+    sidecar, token = tokened
+    settings = sidecar.settings
+    token.write_text("second\n")
+    await sidecar.reload(lambda: settings)
+    assert [await status(sidecar, text) for text in ("first", "second")] == [401, 200]
+    token.write_text("\n")
+    await sidecar.reload(lambda: settings)  # refused: an empty file is a mistake
+    assert [await status(sidecar, text) for text in ("second", "")] == [200, 401]
+    none = settings.model_copy(update={"admin": settings.admin.model_copy(update={"token_file": None})})
+    await sidecar.reload(lambda: none)
+    assert [await status(sidecar, text) for text in ("second", "")] == [403, 403]
+
+
+async def test_a_removed_route_takes_its_answers_along(start: Start, again: Callable[..., Settings]) -> None:
+    """Neither a wider route that is left reads them, nor the route itself when it is there again."""
+    wire = await start(more=ROUTE + WIDER)
+    client = await wire.client()
+    assert await asked(wire, client, b"v1") == b"v1"
+    assert await asked(wire, client, None) == b"v1"
+    without = again(ROUTE, "")
+    await wire.sidecar.reload(lambda: without)
+    assert await asked(wire, client, b"v2") == b"v2"
+    assert await asked(wire, client, None) == b"v2"
+    back = again(WIDER, ROUTE + WIDER)
+    await wire.sidecar.reload(lambda: back)
+    assert await asked(wire, client, b"v3") == b"v3"
+    same = again(WIDER, WIDER.replace("10m", "11m"))
+    await wire.sidecar.reload(lambda: same)
+    assert await asked(wire, client, None) == b"v3"
+
+
+async def test_an_answer_that_comes_after_its_route_has_gone_is_not_given_out(
+    start: Start, again: Callable[..., Settings]
+) -> None:
+    """It is kept when it arrives, for the route that asked; that is another one by the time it is back."""
+    wire = await start(more=ROUTE)
+    client = await wire.client()
+    await client.say(GET)
+    backend = await wire.backend.connection()
+    await backend.head()
+    without = again(ROUTE, "")
+    await wire.sidecar.reload(lambda: without)
+    await backend.say(OK + b"v1")
+    assert (await client.message()).body == b"v1"
+    back = again("[defaults]", ROUTE + "[defaults]")
+    await wire.sidecar.reload(lambda: back)
+    assert await asked(wire, client, b"v2") == b"v2"
+
+
+async def test_a_flight_is_not_joined_by_a_route_that_asks_another_backend(
+    start: Start, again: Callable[..., Settings]
+) -> None:
+    """What the old backend answers is given to those who asked it."""
+    wire = await start(more=ROUTE)
+    clients = [await wire.client() for _ in range(2)]
+    await clients[0].say(GET)
+    backend = await wire.backend.connection()
+    await backend.head()
+    other = await Backend(split=False).start()
+    moved = again(f":{wire.backend.port}", f":{other.port}")
+    await wire.sidecar.reload(lambda: moved)
+    await clients[1].say(GET)
+    asked_now = await other.connection()
+    await asked_now.head()
+    await asked_now.say(OK + b"v2")
+    assert (await clients[1].message()).body == b"v2"
+    await backend.say(OK + b"v1")
+    assert (await clients[0].message()).body == b"v1"
+    await other.close()
+
+
+CIRCUIT = ROUTE + 'circuit = "own"\n'
+PREFLIGHT = (
+    b"OPTIONS /sessions/1 HTTP/1.1\r\nHost: a\r\nOrigin: https://app\r\nAccess-Control-Request-Method: GET\r\n\r\n"
+)
+GRANTED = b"HTTP/1.1 204 No\r\nAccess-Control-Allow-Origin: https://app\r\nAccess-Control-Max-Age: 5\r\n\r\n"
+
+
+async def test_a_removed_route_takes_its_circuit_its_figures_and_its_preflights_along(
+    start: Start, again: Callable[..., Settings]
+) -> None:
+    """All begin anew when it is there again: its circuit closed, its figures at 0."""
+    wire = await start(more=CIRCUIT)
+    sidecar, client = wire.sidecar, await wire.client()
+    assert await asked(wire, client, b"v1") == b"v1"
+    await client.say(PREFLIGHT)
+    await wire.backend.lines[-1].head()
+    await wire.backend.lines[-1].say(GRANTED)
+    assert (await client.message()).status == 204
+    before = sidecar._parts.wiring["session-load"]
+    before.breaker.force(type(before.breaker.mode).FORCED_OPEN, 0.0)
+    assert before.cors._preflights
+    without = again(CIRCUIT, "")
+    await sidecar.reload(lambda: without)
+    assert list(sidecar._assembly.breakers) == ["backend"]
+    sidecar.metrics.finished("session-load", "GET", 200, "answered", 0.1, "")  # what was under way
+    shown = sidecar.metrics.render("")[0].decode()
+    assert "session-load" not in shown
+    assert 'circuit="own"' not in shown
+    assert 'route="passthrough"' in shown
+    back = again("[defaults]", CIRCUIT + "[defaults]")
+    await sidecar.reload(lambda: back)
+    after = sidecar._parts.wiring["session-load"]
+    assert after.breaker is not before.breaker
+    assert after.breaker.mode is not before.breaker.mode
+    assert not after.cors._preflights
+    assert wire.counted('backstay_coalesced_total{role="led",route="session-load"} 0.0')
