@@ -4,9 +4,14 @@ A context is never changed: authorities can be added to one and not taken away, 
 """
 
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Final
 
 from proxy.errors import StartError
+
+_INCOMING: Final = "incoming"  # the attribute that remembers it
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +37,24 @@ def client_context(files: TlsFiles) -> ssl.SSLContext:
     """Return a context for connections to a backend; without authorities, the system's are asked. Raises StartError."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
+    context.wrap_bio = partial(_wrapped, context.wrap_bio)  # type: ignore[method-assign]  # what loops call
     _load(context, files)
     return context
+
+
+def _wrapped(
+    wrap: Callable[..., ssl.SSLObject], incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, **options: object
+) -> ssl.SSLObject:
+    """Note at a connection's TLS state where its ciphertext goes in: no loop tells."""
+    tls = wrap(incoming, outgoing, **options)
+    setattr(tls, _INCOMING, incoming)
+    return tls
+
+
+def incoming_of(tls: ssl.SSLObject) -> ssl.MemoryBIO | None:
+    """Return where the ciphertext of a connection to a backend goes in."""
+    found = getattr(tls, _INCOMING, None)
+    return found if isinstance(found, ssl.MemoryBIO) else None
 
 
 def trusts_all(new: ssl.SSLContext, old: ssl.SSLContext) -> bool:

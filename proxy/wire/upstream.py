@@ -13,7 +13,7 @@ from proxy.wire.bodies import chunk, decoder, framed, last_chunk
 from proxy.wire.crossing import trailers_that_cross
 from proxy.wire.flow import Flow
 from proxy.wire.heads import ResponseHead, ResponseReader, check_unfinished_answer
-from proxy.wire.leftover import leftover
+from proxy.wire.leftover import Remainder, leftover, remainder
 from proxy.wire.personal import are_personal
 from proxy.wire.response_body import ResponseBody, response, switched
 from proxy.wire.rules import PoolRules
@@ -76,6 +76,7 @@ class UpstreamConnection:
         self._request: UpstreamRequest | None = None
         self._asked = b""  # what is written at the end of the loop's turn
         self._upload: asyncio.Task[None] | None = None
+        self._remainder: Remainder | None = None  # of a connection over TLS, once it has had an upload
         self.alarm = Alarm(self._loop, self._ring)  # for the answer's head
         self._flow = Flow(self._loop, pool.tick)
         self._single_use = False
@@ -118,6 +119,8 @@ class UpstreamConnection:
         if exc is not None and self.state is not ASKED:
             self._read_leftover(ended=isinstance(exc, BrokenPipeError))
         self._end("the backend reset the connection")
+        if self._remainder is not None:
+            self._remainder.close()
         self._pool.lost(self)
         self._flow.wake()
         self._tunnel = None  # it leads back here: a cycle would be the collector's work
@@ -125,10 +128,10 @@ class UpstreamConnection:
     def _read_leftover(self, *, ended: bool) -> None:
         """Take in what the backend said before a reset; `ended` by it, if it is a write that the reset failed."""
         assert self.transport is not None
-        self._single_use = True
-        for data in leftover(self.transport):
+        self._single_use, secure = True, self._remainder
+        for data in leftover(self.transport) if secure is None else secure.read():
             self.data_received(data)
-        if ended:
+        if ended if secure is None else secure.ended:
             self.eof_received()
 
     def pause_writing(self) -> None:
@@ -170,6 +173,7 @@ class UpstreamConnection:
         if self.state is not ASKED or request is None or transport is None or transport.is_closing():
             return
         asked, self._asked = self._asked, b""
+        self._remainder = self._remainder or (remainder(transport) if request.large else None)
         transport.write(asked)
         if transport.is_closing():
             return

@@ -5,6 +5,7 @@ For each size, `count` clients (100) send all of their upload before they read. 
 
 import asyncio
 import socket
+import ssl
 import sys
 import tempfile
 import threading
@@ -41,6 +42,20 @@ def refusing(status: int = 413) -> Converse:
     def converse(connection: socket.socket) -> None:
         head_of(connection)
         connection.sendall(REFUSAL % (status, len(PAGE)))
+
+    return converse
+
+
+def over_tls(context: ssl.SSLContext) -> Converse:
+    """Return the same over TLS. It does not wait for anything to be acknowledged: its reset would take that back."""
+
+    def converse(connection: socket.socket) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with context.wrap_socket(connection, server_side=True) as line:
+            heard = b""
+            while b"\r\n\r\n" not in heard:
+                heard += line.recv(4_096)
+            line.sendall(REFUSAL % (413, len(PAGE)))
 
     return converse
 
