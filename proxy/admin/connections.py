@@ -36,11 +36,11 @@ HEAD: Final = Phase.HEAD
 ANSWERING: Final = Phase.ANSWERING
 KEPT: Final = Phase.KEPT
 
-MOVES: Final[dict[Phase, frozenset[Phase]]] = {
-    FRESH: frozenset({HEAD}),
-    HEAD: frozenset({ANSWERING}),
-    ANSWERING: frozenset({KEPT, HEAD}),
-    KEPT: frozenset({HEAD, ANSWERING}),  # ANSWERING: it had come whole while the one before it was answered
+MOVES: Final[dict[Phase, tuple[Phase, ...]]] = {
+    FRESH: (HEAD,),
+    HEAD: (ANSWERING,),
+    ANSWERING: (KEPT, HEAD),
+    KEPT: (HEAD, ANSWERING),  # ANSWERING: it had come whole while the one before it was answered
 }
 
 

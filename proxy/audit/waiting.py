@@ -3,11 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 
-from proxy.audit.writer import Batch
-
-
-class Note(bytes):
-    """A line with a `note`: nobody's record."""
+from proxy.audit.writer import Batch, Note
 
 
 class Waiting:

@@ -18,6 +18,10 @@ UNSYNCED_SIZE = 8 * 1024 * 1024  # bytes that wait for an fsync, to be written a
 log = structlog.get_logger(__name__)
 
 
+class Note(bytes):
+    """A line with a `note`: nobody's record."""
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Whole lines, how many of the caller's records they carry, and the link that they end with.

@@ -33,12 +33,12 @@ HELD: Final = Reading.HELD
 PIPED: Final = Reading.TUNNEL
 OVER: Final = Reading.OVER
 
-READING_MOVES: Final[dict[Reading, frozenset[Reading]]] = {
-    HEAD: frozenset({BODY, HELD, PIPED, OVER}),
-    BODY: frozenset({HEAD, OVER}),
-    HELD: frozenset({HEAD, PIPED, OVER}),
-    PIPED: frozenset({OVER}),
-    OVER: frozenset(),
+READING_MOVES: Final[dict[Reading, tuple[Reading, ...]]] = {
+    HEAD: (BODY, HELD, PIPED, OVER),
+    BODY: (HEAD, OVER),
+    HELD: (HEAD, PIPED, OVER),
+    PIPED: (OVER,),
+    OVER: (),
 }
 
 FREE: Final = Answering.FREE
@@ -48,11 +48,11 @@ TUNNEL: Final = Answering.TUNNEL
 LINGERING: Final = Answering.LINGERING
 CLOSED: Final = Answering.CLOSED
 
-ANSWERING_MOVES: Final[dict[Answering, frozenset[Answering]]] = {
-    FREE: frozenset({RUNNING, LINGERING, CLOSED}),
-    RUNNING: frozenset({FREE, STARTED, TUNNEL, CLOSED}),
-    STARTED: frozenset({FREE, CLOSED}),
-    TUNNEL: frozenset({CLOSED}),
-    LINGERING: frozenset({CLOSED}),
-    CLOSED: frozenset(),
+ANSWERING_MOVES: Final[dict[Answering, tuple[Answering, ...]]] = {
+    FREE: (RUNNING, LINGERING, CLOSED),
+    RUNNING: (FREE, STARTED, TUNNEL, CLOSED),
+    STARTED: (FREE, CLOSED),
+    TUNNEL: (CLOSED,),
+    LINGERING: (CLOSED,),
+    CLOSED: (),
 }

@@ -8,7 +8,7 @@ from proxy.words import Sign
 S = TypeVar("S", bound=Sign)
 
 
-def moved(moves: dict[S, frozenset[S]], before: S, after: S) -> S:
+def moved(moves: dict[S, tuple[S, ...]], before: S, after: S) -> S:
     """Return `after`. Raise IllegalMove where the table has no such move."""
     if after not in moves[before]:
         raise IllegalMove(f"{before.name} -> {after.name}")

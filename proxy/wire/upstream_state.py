@@ -28,13 +28,13 @@ READING: Final = UpstreamState.READING
 TUNNEL: Final = UpstreamState.TUNNEL
 CLOSED: Final = UpstreamState.CLOSED
 
-UPSTREAM_MOVES: Final[dict[UpstreamState, frozenset[UpstreamState]]] = {
-    IDLE: frozenset({ASKED, CLOSED}),
-    ASKED: frozenset({SENDING, WAITING, CLOSED}),
-    SENDING: frozenset({WAITING, EARLY, CLOSED}),
-    WAITING: frozenset({READING, TUNNEL, IDLE, CLOSED}),
-    EARLY: frozenset({CLOSED}),
-    READING: frozenset({IDLE, CLOSED}),
-    TUNNEL: frozenset({CLOSED}),
-    CLOSED: frozenset(),
+UPSTREAM_MOVES: Final[dict[UpstreamState, tuple[UpstreamState, ...]]] = {
+    IDLE: (ASKED, CLOSED),
+    ASKED: (SENDING, WAITING, CLOSED),
+    SENDING: (WAITING, EARLY, CLOSED),
+    WAITING: (READING, TUNNEL, IDLE, CLOSED),
+    EARLY: (CLOSED,),
+    READING: (IDLE, CLOSED),
+    TUNNEL: (CLOSED,),
+    CLOSED: (),
 }

@@ -9,7 +9,7 @@ from proxy.wire.downstream_state import ANSWERING_MOVES, READING_MOVES, Answerin
 from proxy.wire.state import moved
 from proxy.wire.upstream_state import UPSTREAM_MOVES, UpstreamState
 
-TABLES: dict[str, tuple[dict[Any, frozenset[Any]], Any, Any]] = {
+TABLES: dict[str, tuple[dict[Any, tuple[Any, ...]], Any, Any]] = {
     "upstream": (UPSTREAM_MOVES, UpstreamState.IDLE, UpstreamState.CLOSED),
     "reading": (READING_MOVES, Reading.HEAD, Reading.OVER),
     "answering": (ANSWERING_MOVES, Answering.FREE, Answering.CLOSED),
@@ -25,7 +25,7 @@ def test_every_state_is_reached_and_can_end(name: str) -> None:
         new = {after for before in new for after in moves[before]} - reached
         reached |= new
     assert reached == set(moves) == set(type(first).__members__.values())
-    assert moves[last] == frozenset()
+    assert moves[last] == ()
     assert all(last in after for before, after in moves.items() if before is not last)
 
 
