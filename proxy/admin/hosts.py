@@ -1,7 +1,8 @@
 """Whom a request may be for. A page whose name points at this address is a stranger's (DNS rebinding): it is refused.
 
 A browser lets such a page read what it gets from its own name. It cannot have an address for its name, so that
-addresses are always ours: those of probes and scrapers are.
+addresses are always ours: those of probes and scrapers are. Nor can it have a name without a dot (ICANN's SAC 053):
+that is a Service, a container or a line of a hosts file, which strangers do not name.
 """
 
 import re
@@ -37,7 +38,8 @@ class OwnNames:
     def include(self, authority: str) -> bool:
         """Tell whether a host, perhaps with a port, is one of ours."""
         host = authority[1:].partition("]")[0] if authority.startswith("[") else authority.partition(":")[0]
-        return _is_address(host) or _plain(host) in self._names or _plain(host).endswith(f".{LOOPBACK}")
+        name = _plain(host)
+        return _is_address(host) or "." not in name or name in self._names or name.endswith(f".{LOOPBACK}")
 
 
 def _asked(hosts: Sequence[str], target: str) -> Sequence[str]:
