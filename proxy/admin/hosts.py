@@ -2,7 +2,8 @@
 
 A browser lets such a page read what it gets from its own name. It cannot have an address for its name, so that
 addresses are always ours: those of probes and scrapers are. Nor can it have a name without a dot (ICANN's SAC 053):
-that is a Service, a container or a line of a hosts file, which strangers do not name.
+that is a Service, a container or a line of a hosts file. Programs ask by those. What is made for browsers, the status
+page and its live figures, is for own names alone, for a resolver may add a domain to a name without a dot.
 """
 
 import re
@@ -12,6 +13,7 @@ from ipaddress import ip_address
 from proxy.authority import names_host
 
 _ABSOLUTE = re.compile(r"[a-z]{1,8}://([^/?#]*)", re.IGNORECASE)
+FOR_BROWSERS = frozenset({"/", "/events"})
 LOOPBACK = "localhost"  # and all names below it (RFC 6761 section 6.3)
 
 
@@ -31,15 +33,17 @@ class OwnNames:
             return None
         if len(asked) != 1 or not names_host(asked[0].encode("utf-8", "surrogateescape")):
             return 400, "Say in one Host field whom the request is for."
-        if self.include(asked[0]):
+        if self.include(asked[0], dotless=target.partition("?")[0] not in FOR_BROWSERS):
             return None
         return 421, f"This listener is not {asked[0]!r}: ask it by its address, or add the name to admin.allowed_hosts."
 
-    def include(self, authority: str) -> bool:
-        """Tell whether a host, perhaps with a port, is one of ours."""
+    def include(self, authority: str, *, dotless: bool) -> bool:
+        """Tell whether a host, perhaps with a port, is one of ours; `dotless`: any name without a dot is."""
         host = authority[1:].partition("]")[0] if authority.startswith("[") else authority.partition(":")[0]
         name = _plain(host)
-        return _is_address(host) or "." not in name or name in self._names or name.endswith(f".{LOOPBACK}")
+        if _is_address(host) or name in self._names or name.endswith(f".{LOOPBACK}"):
+            return True
+        return dotless and "." not in name
 
 
 def _asked(hosts: Sequence[str], target: str) -> Sequence[str]:

@@ -118,7 +118,7 @@ def _asked_by_name(data: bytes) -> None:
     names = OwnNames("127.0.0.1", ("backstay.internal",))
     names.refusal([text], f"http://{text}/{text}", required=True)
     names.refusal([text], text, required=True)
-    names.include(text)
+    names.include(text, dotless=True)
 
 
 READERS = (

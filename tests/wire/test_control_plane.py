@@ -115,6 +115,13 @@ async def test_who_asks_by_an_address_or_an_own_name_is_answered(begin: Begin, h
         assert await plane.ask(request(host, path)) == 200
 
 
+@pytest.mark.parametrize("path", [b"/", b"/events", b"/events?from=1"])
+async def test_a_name_without_a_dot_is_none_for_a_browser(begin: Begin, path: bytes) -> None:
+    """A resolver may add a domain to it, which may be a stranger's."""
+    plane = await begin()
+    assert await plane.ask(request(b"backstay:9901", path)) == 421
+
+
 @pytest.mark.parametrize("path", [b"/healthz", b"/metrics", b"/", b"/events", b"/stats", b"/audit", b"/nothing"])
 @pytest.mark.parametrize(
     "host",
