@@ -49,7 +49,7 @@ class Muted:
 
     async def metric(self, name: str) -> float:
         """Return one figure from /metrics."""
-        text = (await ask(self.admin, request("GET", "/metrics"))).body.decode()
+        text = (await ask(self.admin, request("GET", "/metrics", Host="localhost"))).body.decode()
         return float(next(line for line in text.splitlines() if line.startswith(f"{name} ")).split()[1])
 
     async def stop(self) -> int:
@@ -106,7 +106,7 @@ async def test_nobody_reads(origin: Origin, tmp_path: Path, full_pipe: int, unre
         for _ in range(3):
             sidecar.process.send_signal(signal.SIGHUP)  # a line each
             assert (await ask(sidecar.url, request("GET", "/"))).status == 200
-        assert (await ask(sidecar.admin, request("GET", "/healthz"))).status == 200
+        assert (await ask(sidecar.admin, request("GET", "/healthz", Host="localhost"))).status == 200
         assert await sidecar.stop() == 0
 
 
