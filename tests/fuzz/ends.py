@@ -118,6 +118,7 @@ class Line(Peer):
         self.unsaid: list[bytes] = []
         self.answer: Answer | None = None
         self.spent_at: int | None = None  # what it had heard when it said what must end it
+        self.spliced = False  # that stood in an answer of its own, and may be a part of it: a 204's reason and fields
 
     @property
     def spent(self) -> bool:

@@ -178,6 +178,7 @@ class Stage:
         if (line := _one([line for line in self._open() if line.current() and not line.spent], pick)) is not None:
             if (current := line.current()) is not None and line.answer is not None:
                 self.wild.add(current[0].target)  # it may stand in a body
+                line.spliced = True
             line.answer = None
             line.spend()
             line.say(JUNK[kind % len(JUNK)])
@@ -274,7 +275,7 @@ class Stage:
 
     def _check_uploads(self, line: Line) -> None:
         """Check what the backend heard: whole requests are as they were sent, and no line is used once it is spent."""
-        at, most = 0, len(line.heard) if line.spent_at is None else line.spent_at
+        at, most = 0, len(line.heard) if line.spent_at is None or line.spliced else line.spent_at
         while isinstance(message := h11_request(line.heard[at:]), Message) and message.after is not None:
             assert at < most, line.heard
             method, target = message.start
