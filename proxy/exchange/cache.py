@@ -7,7 +7,6 @@ from proxy.message import Outcome, Response
 from proxy.parts import Parts, Scope, Wiring
 from proxy.policy import kept
 from proxy.policy.attempts import Effect
-from proxy.policy.bounded import Holder
 from proxy.policy.conditional import CONDITIONS
 from proxy.policy.kept import Keep, Kept
 from proxy.policy.recovery import Recovered, Result
@@ -79,7 +78,7 @@ class Cache:
         verdict, answer = kept.judge(route, x.request, result, anonymous=x.identity.anonymous), result.outcome
         if verdict is Keep.STORE and isinstance(answer, Response) and self._is_fresh(x, stamp):
             entry = Kept(answer, self._clock.wall(), stamp, kept.varied(answer, x.request))
-            scope = self._scope(x)._replace(holder=Holder(x.request.client, next(self._owners(x), b"")))
+            scope = self._scope(x)._replace(holder=self._identifier.holder(x.request))
             await self._store.put(self._key(x), entry, kept.keep_for(route), scope, lead.mark)
         elif verdict is Keep.DROP and lead.cached is not None:
             await self._store.drop(self._key(x))

@@ -8,7 +8,6 @@ from proxy.fields import Lines
 from proxy.message import Lost, Stream
 from proxy.parts import Parts, Wiring
 from proxy.policy import answers, claims, idempotency
-from proxy.policy.bounded import Holder
 from proxy.policy.claims import Answer, Ask, Claim, Held, Mine, Misuse, Settled, Standing, TakeOver, Untold, Wait
 from proxy.policy.coalescing import Flight, given_in_person, stream_of
 from proxy.policy.deadline import remaining
@@ -48,8 +47,7 @@ class Claims:
         if route.idempotency is not Idempotency.REPLAY or key is None or x.request.safe:
             return None
         x.identity = self._identifier.identify(x.request, x.subject.value)
-        holder = Holder(x.request.client, next(self._identifier.owners(x.request), b""))
-        claim = claims.of_key(route, x.request, x.identity.principal, key, holder)
+        claim = claims.of_key(route, x.request, x.identity.principal, key, self._identifier.holder(x.request))
         standing = await self._store.claim(claim, remaining(x.deadline, self._clock.now()) / 2)
         if isinstance(standing, Untold) and not route.store_required:
             standing = await self._store.alone(claim)

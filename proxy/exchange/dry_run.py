@@ -5,23 +5,18 @@ from proxy.exchange.attempts import Attempts
 from proxy.exchange.cache import Cache
 from proxy.exchange.claims import Claims
 from proxy.exchange.joining import Joining
-from proxy.exchange.leaving import Leaving
 from proxy.exchange.opening import Opening
-from proxy.exchange.pipeline import RoutePipeline
-from proxy.exchange.recorder import Recorder
+from proxy.exchange.pipeline import Stages
 from proxy.exchange.recovery import Recovery
-from proxy.exchange.responder import Responder
 from proxy.exchange.state import LOST, Exchange, Lead
 from proxy.fields import Lines
 from proxy.message import Outcome, Request
-from proxy.parts import Parts
 from proxy.policy import recovery
 from proxy.policy.attempts import Attempt
 from proxy.policy.breaker import Permit, State
 from proxy.policy.coalescing import ALONE, JOINED, Flight, Joined
 from proxy.policy.recovery import Honest, Result
 from proxy.policy.retry import Again, Decision, Stop
-from proxy.policy.routing import Route
 
 PATIENCE_S = 30.0  # as for requests that no route matches: a dry run cuts nobody short
 
@@ -144,17 +139,9 @@ class NotedRecovery(Recovery):
         return Result(outcome)
 
 
-def dry_pipeline(route: Route, parts: Parts) -> RoutePipeline:
-    """Return the stages of a route that forward once, unchanged."""
-    wiring = parts.wired(route)
-    joining, cache = NotedJoining(route, wiring, parts), NotedCache(route, wiring, parts)
-    attempts, recorder = NotedAttempts(route, wiring, parts), Recorder(route, wiring, parts, joining)
-    responder = Responder(route, wiring, parts, recorder, silent=True)
-    return RoutePipeline(
-        route, NotedOpening(route, parts), joining, NotedClaims(route, wiring, parts), cache, attempts,
-        NotedRecovery(route, wiring, parts, attempts, cache), recorder, responder,
-        Leaving(parts, joining, attempts, recorder, responder), parts.clock,
-    )  # fmt: skip
+DRY = Stages(
+    NotedOpening, NotedJoining, NotedClaims, NotedCache, NotedAttempts, NotedRecovery, silent=True
+)  # fmt: skip
 
 
 def _note(x: Exchange, what: str) -> None:

@@ -1,8 +1,8 @@
 """Steps 1 and 2: a request whose head is here gets its route, and a handler with that route's stages."""
 
-from proxy.exchange.dry_run import dry_pipeline
+from proxy.exchange.dry_run import DRY
 from proxy.exchange.handler import RequestHandler
-from proxy.exchange.pipeline import pipeline
+from proxy.exchange.pipeline import REAL, pipeline
 from proxy.exchange.state import Exchange
 from proxy.message import Request
 from proxy.parts import Client, Parts
@@ -15,10 +15,10 @@ class HandlerFactory:
 
     def __init__(self, parts: Parts, *, dry_run: bool = False) -> None:
         """Build the stages of every route."""
-        build = dry_pipeline if dry_run else pipeline
+        stages = DRY if dry_run else REAL
         self._dry_run = dry_run
         self._router = parts.router
-        self._pipelines = {route.operation: build(route, parts) for route in parts.router.routes}
+        self._pipelines = {route.operation: pipeline(route, parts, stages) for route in parts.router.routes}
 
     def open(self, request: Request, client: Client) -> RequestHandler:
         """Return the handler of a request; its body may arrive until it runs, within its route's limits."""

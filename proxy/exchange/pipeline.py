@@ -1,5 +1,7 @@
 """The stages of one route, built once at start and at each reload. They hold no request's state."""
 
+from typing import NamedTuple
+
 from proxy.clock import Clock
 from proxy.exchange.attempts import Attempts
 from proxy.exchange.cache import Cache
@@ -39,14 +41,29 @@ class RoutePipeline:
         self.clock = clock
 
 
-def pipeline(route: Route, parts: Parts) -> RoutePipeline:
+class Stages(NamedTuple):
+    """Which class each stage is of; `silent`: answers get no fields of the sidecar's own."""
+
+    opening: type[Opening] = Opening
+    joining: type[Joining] = Joining
+    claims: type[Claims] = Claims
+    cache: type[Cache] = Cache
+    attempts: type[Attempts] = Attempts
+    recovery: type[Recovery] = Recovery
+    silent: bool = False
+
+
+REAL = Stages()
+
+
+def pipeline(route: Route, parts: Parts, stages: Stages) -> RoutePipeline:
     """Return the stages of a route as its settings ask for them."""
     wiring = parts.wired(route)
-    joining, cache = Joining(route, wiring, parts), Cache(route, wiring, parts)
-    attempts, recorder = Attempts(route, wiring, parts), Recorder(route, wiring, parts, joining)
-    responder = Responder(route, wiring, parts, recorder)
+    joining, cache = stages.joining(route, wiring, parts), stages.cache(route, wiring, parts)
+    attempts, recorder = stages.attempts(route, wiring, parts), Recorder(route, wiring, parts, joining)
+    responder = Responder(route, wiring, parts, recorder, silent=stages.silent)
     return RoutePipeline(
-        route, Opening(route, parts), joining, Claims(route, wiring, parts), cache, attempts,
-        Recovery(route, wiring, parts, attempts, cache), recorder, responder,
+        route, stages.opening(route, parts), joining, stages.claims(route, wiring, parts), cache, attempts,
+        stages.recovery(route, wiring, parts, attempts, cache), recorder, responder,
         Leaving(parts, joining, attempts, recorder, responder), parts.clock,
     )  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Final
 from proxy.fields import Fields, Read, encoded
 from proxy.message import Request
 from proxy.policy import credentials
+from proxy.policy.bounded import Holder
 from proxy.policy.conditional import CONDITIONS
 from proxy.policy.credentials import USUAL, Name
 from proxy.policy.deadline import HEADER
@@ -123,6 +124,10 @@ class Identifier:
         where = _where_from(request, anonymous=not shown)
         if where != _NOWHERE or not shown:
             yield _digest(b"", where)
+
+    def holder(self, request: Request) -> Holder:
+        """Return for whom a store keeps what a request brings home."""
+        return Holder(request.client, next(self.owners(request), b""))
 
     def _question(self, request: Request, subject: str | None, principal: bytes, what: bytes, narrow: bool) -> bytes:
         fields, body = request.fields, request.body if isinstance(request.body, bytes) else b""
