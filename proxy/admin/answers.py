@@ -66,7 +66,9 @@ async def plainly(request: web.Request, handler: Handler) -> web.StreamResponse:
 async def named(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse what is for another name than ours, whatever it asks."""
     names, hosts = request.app[NAMES], request.headers.getall(hdrs.HOST, ())
-    refusal = None if names is None else names.refusal(hosts, request.raw_path, required=request.version >= (1, 1))
+    if names is None:
+        return await handler(request)
+    refusal = names.refusal(hosts, request.raw_path, request.path, required=request.version >= (1, 1))
     return await handler(request) if refusal is None else problem(*refusal)
 
 

@@ -23,17 +23,18 @@ class OwnNames:
     def __init__(self, configured: str, allowed: Iterable[str] = ()) -> None:
         self._names = frozenset(map(_plain, (LOOPBACK, configured, *allowed)))
 
-    def refusal(self, hosts: Sequence[str], target: str, *, required: bool) -> tuple[int, str] | None:
+    def refusal(self, hosts: Sequence[str], target: str, path: str, *, required: bool) -> tuple[int, str] | None:
         """Return the status and the sentence for a request that is for nobody, or for somebody else.
 
-        `hosts` are the values of its Host fields. `required`: one there must be (RFC 9112 section 3.2).
+        `hosts` are the values of its Host fields, `path` is what its target leads to. `required`: one field there must
+        be (RFC 9112 section 3.2).
         """
         asked = _asked(hosts, target)
         if not asked and not required:
             return None
         if len(asked) != 1 or not names_host(asked[0].encode("utf-8", "surrogateescape")):
             return 400, "Say in one Host field whom the request is for."
-        if self.include(asked[0], dotless=target.partition("?")[0] not in FOR_BROWSERS):
+        if self.include(asked[0], dotless=path not in FOR_BROWSERS):
             return None
         return 421, f"This listener is not {asked[0]!r}: ask it by its address, or add the name to admin.allowed_hosts."
 

@@ -116,8 +116,8 @@ def _asked_by_name(data: bytes) -> None:
     """Name whom a request to the control plane is for: in its Host field, and in its target."""
     text = data.decode(TEXT)
     names = OwnNames("127.0.0.1", ("backstay.internal",))
-    names.refusal([text], f"http://{text}/{text}", required=True)
-    names.refusal([text], text, required=True)
+    names.refusal([text], f"http://{text}/{text}", f"/{text}", required=True)
+    names.refusal([text], text, text, required=True)
     names.include(text, dotless=True)
 
 

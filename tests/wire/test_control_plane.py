@@ -115,7 +115,7 @@ async def test_who_asks_by_an_address_or_an_own_name_is_answered(begin: Begin, h
         assert await plane.ask(request(host, path)) == 200
 
 
-@pytest.mark.parametrize("path", [b"/", b"/events", b"/events?from=1"])
+@pytest.mark.parametrize("path", [b"/", b"/events", b"/events?from=1", b"/%65vents", b"http://backstay:9901/events"])
 async def test_a_name_without_a_dot_is_none_for_a_browser(begin: Begin, path: bytes) -> None:
     """A resolver may add a domain to it, which may be a stranger's."""
     plane = await begin()
