@@ -15,14 +15,22 @@ _SIZE = 65_536
 _TIMES = 64  # no more is read than a kernel holds
 
 
-def leftover(transport: asyncio.Transport) -> Iterator[bytes]:
-    """Yield what is left to read of a plain connection that is lost.
+class Leftover:
+    """A plain connection that is lost, for what the loop left unread of it.
 
-    How the connection ended cannot be read any more: after a reset was reported once, a read returns no bytes.
+    How it ended cannot be read any more: after a reset was reported once, a read returns no bytes. `ended`: nothing
+    follows.
     """
-    raw = transport.get_extra_info("socket")
-    if raw is not None and transport.get_extra_info("ssl_object") is None:
-        yield from _unread(raw.fileno())
+
+    def __init__(self, transport: asyncio.Transport, *, ended: bool) -> None:
+        self._transport = transport
+        self.ended = ended
+
+    def read(self) -> Iterator[bytes]:
+        """Yield what is left to read; nothing over TLS, where it is not to be deciphered any more."""
+        raw = self._transport.get_extra_info("socket")
+        if raw is not None and self._transport.get_extra_info("ssl_object") is None:
+            yield from _unread(raw.fileno())
 
 
 class Remainder:

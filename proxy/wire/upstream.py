@@ -13,7 +13,7 @@ from proxy.wire.bodies import chunk, decoder, framed, last_chunk
 from proxy.wire.crossing import trailers_that_cross
 from proxy.wire.flow import Flow
 from proxy.wire.heads import ResponseHead, ResponseReader, check_unfinished_answer
-from proxy.wire.leftover import Remainder, leftover, remainder
+from proxy.wire.leftover import Leftover, Remainder, remainder
 from proxy.wire.personal import are_personal
 from proxy.wire.response_body import ResponseBody, response, switched
 from proxy.wire.rules import PoolRules
@@ -116,8 +116,11 @@ class UpstreamConnection:
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        assert self.transport is not None
         if exc is not None and self.state is not ASKED:
-            self._read_leftover(ended=isinstance(exc, BrokenPipeError))
+            # by a write that the reset failed, if it is a broken pipe
+            left = Leftover(self.transport, ended=isinstance(exc, BrokenPipeError))
+            self._read_rest(self._remainder or left)
         self._end("the backend reset the connection")
         if self._remainder is not None:
             self._remainder.close()
@@ -125,13 +128,12 @@ class UpstreamConnection:
         self._flow.wake()
         self._tunnel = None  # it leads back here: a cycle would be the collector's work
 
-    def _read_leftover(self, *, ended: bool) -> None:
-        """Take in what the backend said before a reset; `ended` by it, if it is a write that the reset failed."""
-        assert self.transport is not None
-        self._single_use, secure = True, self._remainder
-        for data in leftover(self.transport) if secure is None else secure.read():
+    def _read_rest(self, rest: Leftover | Remainder) -> None:
+        """Take in what the backend said before a reset."""
+        self._single_use = True
+        for data in rest.read():
             self.data_received(data)
-        if ended if secure is None else secure.ended:
+        if rest.ended:
             self.eof_received()
 
     def pause_writing(self) -> None:
