@@ -1,7 +1,7 @@
 """The downstream leg: one connection to a client, what is read on it, and what is answered, in order."""
 
 import asyncio
-from typing import cast
+from typing import Final, cast
 
 from proxy.errors import Refusal
 from proxy.exchange.handler import RequestHandler
@@ -25,6 +25,7 @@ from proxy.wire.inlet import HELD_LIMIT, MAX_PIPELINED, Inlet
 from proxy.wire.streamed_answer import StreamedAnswer
 from proxy.wire.tunnel import Tunnel
 
+_COPIES: Final = 3  # of a head on its way: as it came, as lines, and as it goes on
 REMEMBERED_S = 1.0  # an idle connection keeps what its last head said no longer than this
 
 
@@ -308,6 +309,14 @@ class Downstream(Inlet):
         self._queue.clear()
         self._read_no_more()
         self._finish(linger=self._dropped)
+
+    @property
+    def held(self) -> int:
+        """Return the bytes that it holds, about: heads and bodies stand in memory as they came and as they go on."""
+        waiting = len(self._pending) + len(self._early) + len(self._held)
+        arriving = 0 if self._incoming is None else self._incoming.held
+        heads = 0 if self._is_idle() and self._incoming is None else self._ahead
+        return waiting + _COPIES * heads + 2 * arriving + self._bodies() + self._unwritten()
 
     def _bodies(self) -> int:
         handlers = [handler for handler in (self._current, *self._queue) if isinstance(handler, RequestHandler)]

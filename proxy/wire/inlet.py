@@ -18,7 +18,6 @@ MAX_PIPELINED = 64
 READ_AHEAD = 65_536  # bytes of heads, as they are held; what is read beyond that waits unread
 READ_AHEAD = 65_536  # bytes of heads, as they are held; what is read beyond that waits unread
 HELD_LIMIT: Final = 65_536  # bytes that wait for an answer that may change the protocol, or for the end of a turn (W8)
-_COPIES: Final = 3  # of a head on its way: as it came, as lines, and as it goes on
 
 
 class Inlet(Outlet):
@@ -45,20 +44,8 @@ class Inlet(Outlet):
         """Return the address of the other end."""
         return self._peer.address
 
-    @property
-    def held(self) -> int:
-        """Return the bytes that it holds, about: heads and bodies stand in memory as they came and as they go on."""
-        waiting = len(self._pending) + len(self._early) + len(self._held)
-        arriving = 0 if self._incoming is None else self._incoming.held
-        heads = 0 if self._is_idle() and self._incoming is None else self._ahead
-        return waiting + _COPIES * heads + 2 * arriving + self._bodies() + self._unwritten()
-
     def _is_idle(self) -> bool:
         return self.answering is FREE and not self._queue and not self._early
-
-    def _bodies(self) -> int:
-        """Return the bytes of the bodies that are here and whole."""
-        raise NotImplementedError
 
     def _read_next(self, reading: Reading) -> None:
         self.reading = moved(READING_MOVES, self.reading, reading)
