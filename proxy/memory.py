@@ -74,8 +74,6 @@ class MemoryBudget:
         elif self.full and held < AGAIN * self._budget:
             self.full = False
             log.info("memory_free", held=held, budget=self._budget)
-        if self.full or self._relieved:
-            _give_back()
         self._look_at_connections(held, self._budget)
         return self.full
 
@@ -83,7 +81,7 @@ class MemoryBudget:
         """Have the heaviest connections give way where memory gets scarce and they hold much of it."""
         tight = held > TIGHT * budget
         self._tight_looks = self._tight_looks + 1 if tight else 0
-        if self._tight_looks % TRIM_EVERY == 1:
+        if self.full or self._relieved or self._tight_looks % TRIM_EVERY == 1:
             _give_back()  # much of it may be free already
         gone = self._relieve(int(PART * budget)) if tight else 0
         if gone and not self._relieved:

@@ -27,14 +27,6 @@ class Newest:
     def __contains__(self, record: object) -> bool:
         return record in self._records
 
-    def __getitem__(self, at: int) -> bytes:
-        return self._records[at]
-
-    def clear(self) -> None:
-        """Forget all of them."""
-        self._records.clear()
-        self.size = 0
-
     def append(self, record: bytes) -> None:
         """Add a record."""
         self._records.append(record)

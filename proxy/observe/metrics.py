@@ -43,26 +43,9 @@ class Metrics:
     """
 
     __slots__ = (
-        "_bad_requests",
-        "_handshakes",
-        "_idempotency",
-        "_recoveries",
-        "_rejections",
-        "_there",
-        "_upstream_seconds",
-        "_write_seconds",
-        "attempts",
-        "coalesced_requests",
-        "denied",
-        "request_seconds",
-        "requests",
-        "restoration_seconds",
-        "restorations",
-        "retried_requests",
-        "retries",
-        "sources",
-        "store_errors",
-        "targets",
+        "_bad_requests", "_handshakes", "_idempotency", "_recoveries", "_rejections", "_there", "_upstream_seconds",
+        "_write_seconds", "attempts", "coalesced_requests", "denied", "request_seconds", "requests",
+        "restoration_seconds", "restorations", "retried_requests", "retries", "sources", "store_errors", "targets",
         "transitions",
     )  # fmt: skip
 
@@ -216,8 +199,7 @@ class Metrics:
             self.requests, self.request_seconds, self.targets, self.coalesced_requests, self._idempotency,
             self._recoveries, self._bad_requests, self._handshakes, self.attempts, self._upstream_seconds,
             self.retries, self.denied, self.retried_requests, self._rejections, self.transitions, self.restorations,
-            self.restoration_seconds,
-            self._write_seconds, self.store_errors,
+            self.restoration_seconds, self._write_seconds, self.store_errors,
         )  # fmt: skip
 
     def _gauges(self) -> list[Metric]:

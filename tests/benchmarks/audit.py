@@ -56,7 +56,7 @@ async def request(folder: Path, count: int = 20_000) -> None:
     gc.freeze()
     gc.set_threshold(50_000, 50, 100)  # as the sidecar does at its start
     own, more = (best_us(partial(ledger.record, exchange), count) for exchange in (plain, retried))
-    chain, document = Chain(), log.newest[-1]
+    chain, (*_, document) = Chain(), log.newest
     sealing = best_us(lambda: chain.seal_encoded(document), count)
     print(f"request: {own:.2f} µs to record, {more:.2f} µs after a retry; {sealing:.2f} µs to seal, later")
     await log.close()

@@ -16,6 +16,7 @@ import orjson
 import uvloop
 
 from proxy.app import Sidecar
+from proxy.audit.newest import Newest
 from proxy.config.load import load
 from proxy.policy.breaker import State
 from tests.fuzz.ends import Client, Line, Notes, Peer
@@ -26,6 +27,7 @@ P = TypeVar("P", bound=Peer)
 PATIENCE_S = 30.0  # for what must come; nothing is slow by itself
 QUIET = 8  # turns of the loop in which nothing moved
 MOST_CLIENTS = 4
+MOST_RECORDS = 10_000
 _OTHERS = re.compile(rb"</[a-z/]+\d*>")
 _CONFIG = """
 [listen]
@@ -116,7 +118,7 @@ class Stage:
         self._count = 0
         self._resting = False
         self._begun = world.sidecar.gate.begun
-        world.sidecar.audit.newest.clear()
+        world.sidecar.audit.newest = Newest(MOST_RECORDS)
         world.stage = self
 
     # clients
