@@ -8,20 +8,29 @@ _MOST_PIECES: Final = 64  # an object for each byte takes forty times as much as
 class Gathered:
     """Pieces of something that is wanted whole; `size` is their bytes."""
 
-    __slots__ = ("_pieces", "size")
+    __slots__ = ("_beginning", "_pieces", "size")
 
     def __init__(self) -> None:
+        self._beginning: bytearray | None = None  # of more than a few pieces: those that came first
         self._pieces: list[bytes] = []
         self.size = 0
 
     def add(self, piece: bytes) -> None:
-        """Add a piece at the end."""
+        """Add a piece at the end. Each byte is copied a bounded number of times, however many pieces there are."""
         self._pieces.append(piece)
         self.size += len(piece)
         if len(self._pieces) > _MOST_PIECES:
-            self._pieces = [b"".join(self._pieces)]
+            joined = b"".join(self._pieces)
+            self._pieces.clear()
+            if self._beginning is None:
+                self._beginning = bytearray(joined)
+            else:
+                self._beginning += joined
 
     def take(self) -> bytes:
         """Return all of it, and hold nothing more of it."""
         pieces, self._pieces = self._pieces, []
+        beginning, self._beginning = self._beginning, None
+        if beginning is not None:
+            return bytes(beginning) + b"".join(pieces)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)

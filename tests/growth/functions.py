@@ -25,6 +25,7 @@ from proxy.policy.routing import Idempotency, Match, Route, Router, SubjectRule,
 from proxy.wire.bodies import ChunkedBody, CloseBody, LengthBody, last_chunk
 from proxy.wire.crossing import hop_only, trailers_that_cross
 from proxy.wire.forwarding import Forwarding, TrustedProxies
+from proxy.wire.gathered import Gathered
 from proxy.wire.heads import HeadLimits, RequestReader, ResponseReader, check_unfinished
 from proxy.wire.lines import read_line, read_lines
 from tests.growth.case import TEXT, Case
@@ -220,7 +221,16 @@ def _credentials(data: bytes) -> None:
         tuple(name.parts(fields))
 
 
+def _gathered(data: bytes) -> None:
+    """Gather two pieces of 64 bytes for each byte of the input: copies of all that is here would show."""
+    gathered, piece = Gathered(), data[:64]
+    for _ in range(2 * len(data)):
+        gathered.add(piece)
+    gathered.take()
+
+
 WIRE = (
+    Case("gathered.Gathered.add, take", _gathered, fillings=("spaces",)),
     Case("bodies.ChunkedBody.feed", _chunked, IN_CHUNKS),
     Case("bodies.ChunkedBody.feed, a byte a segment", _chunked_by_byte, IN_CHUNKS, times=32),
     Case("bodies.LengthBody.feed, a byte a segment", _pieces_of_a_length, times=16),
