@@ -1,4 +1,4 @@
-# The sidecar's image: exactly what .requirements.lock says, as a user that owns nothing, on a root file system that may be read-only.
+# The sidecar's image: exactly what requirements.lock says, as a user that owns nothing, on a root file system that may be read-only.
 # Any Debian-like base with Python 3.11 or newer will do. `scripts/pin-base-images` writes digests here and renews them. BUILDER is the same Python with pip,
 # a C compiler and Python's headers: it compiles the hot path. With COMPILE=0 it may be BASE itself, and nothing is compiled.
 ARG BASE=python:3.11-slim-bookworm
@@ -8,13 +8,13 @@ FROM ${BUILDER} AS build
 ARG COMPILE=1
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
-COPY .requirements.lock .build.lock ./
+COPY requirements.lock build.lock ./
 # Bytecode is made here: later nobody may write it.
 RUN python3 -m venv --without-pip /opt/backstay \
  && python3 -m venv /build \
- && /build/bin/pip install --require-hashes --only-binary :all: -r .build.lock \
+ && /build/bin/pip install --require-hashes --only-binary :all: -r build.lock \
  && /build/bin/pip --python /opt/backstay/bin/python \
-      install --require-hashes --only-binary :all: --compile -r .requirements.lock
+      install --require-hashes --only-binary :all: --compile -r requirements.lock
 COPY setup.py pyproject.toml README.md LICENSE ./
 COPY proxy proxy
 RUN BACKSTAY_COMPILE=${COMPILE} /build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheel . \

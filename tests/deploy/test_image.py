@@ -61,7 +61,7 @@ def _base(name: str, packages: str) -> Path:
 
 def _wheels(place: Path) -> None:
     """Fetch what the locks name, for Python 3.11, with this machine's own pip."""
-    for lock in (".requirements.lock", ".build.lock"):
+    for lock in ("requirements.lock", "build.lock"):
         command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--require-hashes"]
         wanted = ["--python-version", "3.11", "--only-binary", ":all:", "-r", str(ROOT / lock), "-d", str(place)]
         if subprocess.run([*command, *wanted], capture_output=True, check=False).returncode:

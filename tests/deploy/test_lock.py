@@ -21,9 +21,9 @@ def pins(name: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("lock", "path"),
     [
-        (".requirements.lock", "project.dependencies"),
-        (".requirements.lock", "project.optional-dependencies.otel"),
-        (".build.lock", "build-system.requires"),
+        ("requirements.lock", "project.dependencies"),
+        ("requirements.lock", "project.optional-dependencies.otel"),
+        ("build.lock", "build-system.requires"),
     ],
 )
 def test_the_lock_satisfies_what_is_asked_for(lock: str, path: str) -> None:
@@ -39,10 +39,10 @@ def test_the_lock_satisfies_what_is_asked_for(lock: str, path: str) -> None:
 def test_the_compiler_is_locked_too() -> None:
     """What setup.py asks for is pinned within its range."""
     compiler = Requirement(runpy.run_path(str(ROOT / "setup.py"))["COMPILER"])
-    assert pins(".build.lock")[compiler.name] in compiler.specifier
+    assert pins("build.lock")[compiler.name] in compiler.specifier
 
 
-@pytest.mark.parametrize("lock", [".requirements.lock", ".build.lock"])
+@pytest.mark.parametrize("lock", ["requirements.lock", "build.lock"])
 def test_the_lock_names_no_place(lock: str) -> None:
     """No index, no address, no path of the machine that made it; and nothing but pins, hashes and comments."""
     text = (ROOT / lock).read_text(encoding="utf-8")
