@@ -6,13 +6,23 @@ from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    PlainValidator,
+    WithJsonSchema,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from proxy.config.addresses import is_host, parse_address, parse_upstream
 from proxy.config.problems import Objection
 from proxy.config.templates import parse_request, parse_template
-from proxy.config.units import parse_duration, parse_size, parse_timeout
+from proxy.config.units import DURATION_PATTERN, SIZE_PATTERN, parse_duration, parse_size, parse_timeout
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -136,22 +146,46 @@ def _not_taken(name: str) -> str:
     return name
 
 
+def _as_written(kind: str, pattern: str, *types: str) -> WithJsonSchema:
+    """Return the JSON Schema of a value that is written otherwise than it is held. `kind` names it in the reference."""
+    return WithJsonSchema({"type": list(types) if types else "string", "format": kind, "pattern": pattern})
+
+
+class _NoneWord:
+    """Tell the JSON Schema that an optional setting is switched off with the word "none"."""
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler(core)
+        present = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
+        return {"anyOf": [*present, {"const": "none"}]}
+
+
 # Optional settings say "none", so that a route can undo what [defaults] says: TOML has no null.
-OrNone = Annotated[T | None, BeforeValidator(_none)]
+OrNone = Annotated[T | None, BeforeValidator(_none), _NoneWord()]
 Many = Annotated[tuple[T, ...], BeforeValidator(_tuple)]
-Duration = Annotated[float, BeforeValidator(objecting(parse_duration))]
-Timeout = Annotated[float, BeforeValidator(objecting(parse_timeout))]
-Size = Annotated[int, BeforeValidator(objecting(parse_size))]
+Duration = Annotated[float, BeforeValidator(objecting(parse_duration)), _as_written("duration", DURATION_PATTERN)]
+Timeout = Annotated[float, BeforeValidator(objecting(parse_timeout)), _as_written("timeout", DURATION_PATTERN)]
+Size = Annotated[int, BeforeValidator(objecting(parse_size)), _as_written("size", SIZE_PATTERN, "string", "integer")]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Status = Annotated[int, Field(ge=200, le=599)]
 Address = Annotated[str, AfterValidator(_checked(parse_address))]
 UpstreamUrl = Annotated[str, AfterValidator(_checked(parse_upstream))]
-UpstreamUrls = Annotated[tuple[UpstreamUrl, ...], Field(min_length=1), BeforeValidator(_tuple), BeforeValidator(_urls)]
+UpstreamUrls = Annotated[
+    tuple[UpstreamUrl, ...],
+    Field(min_length=1),
+    BeforeValidator(_tuple),
+    BeforeValidator(_urls),
+    WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}, "minItems": 1, "format": "URL or list"}),
+]
 StoreUrl = Annotated[
     str, AfterValidator(_matching(_STORE, "the URL of a store", '"memory://" or "redis://host:6379/0"'))
 ]
-TrustedProxy = Annotated[IPv4Network | IPv6Network | Literal["unix"], PlainValidator(objecting(_proxy))]
+TrustedProxy = Annotated[
+    IPv4Network | IPv6Network | Literal["unix"],
+    PlainValidator(objecting(_proxy)),
+    WithJsonSchema({"type": "string", "format": "network"}),
+]
 FileMode = Annotated[str, AfterValidator(objecting(_mode))]
 Label = Annotated[
     str, AfterValidator(_matching(_LABEL, "a name of letters, digits, _ and -, 64 at most", '"sessions"'))
@@ -172,4 +206,4 @@ Match = Annotated[str, AfterValidator(_checked(parse_template))]
 OwnRequest = Annotated[str, AfterValidator(_checked(parse_request))]
 OwnName = Annotated[str, AfterValidator(objecting(_name))]
 Host = Annotated[str, AfterValidator(objecting(_host))]
-JsonBody = Annotated[object, BeforeValidator(objecting(_jsonable))]
+JsonBody = Annotated[object, BeforeValidator(objecting(_jsonable)), WithJsonSchema({"title": "document"})]

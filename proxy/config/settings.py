@@ -32,120 +32,198 @@ PASSTHROUGH_TIMEOUT_S = 30.0
 
 
 class Listen(Section):
-    """The data plane's listener, and its limits on clients."""
+    """The listener for clients, and its limits."""
 
     address: Address = "0.0.0.0:8080"
+    """Where clients connect: `HOST:PORT`, or `unix:/run/backstay.sock`. The frontend's API base URL points here."""
     socket_mode: OrNone[FileMode] = None
+    """Mode of a Unix socket's file, in octal. `"none"`: as the process's umask has it."""
     drain_delay: Duration = 5.0
+    """After SIGTERM: how long new connections are still accepted, so that load balancers notice in time."""
     drain_timeout: Duration = 25.0
+    """After `drain_delay`: how long requests under way may take to end before their connections are cut."""
     trusted_proxies: Many[TrustedProxy] = ()
+    """Networks whose `X-Forwarded-For` and `Forwarded` are believed. `"unix"`: clients of a Unix socket."""
     via: bool = True
+    """Add a `Via` field in both directions. Some backends stop compressing when they see it."""
     forwarded: Literal["x-forwarded", "forwarded", "both", "off"] = "x-forwarded"
+    """Which fields tell the backend about the client: `X-Forwarded-*`, RFC 7239 `Forwarded`, both or none."""
     expose: bool = True
+    """Send `Cache-Status`, `Proxy-Status` and `Server-Timing` to clients. `Retry-After` is always sent."""
     deadline_header: OwnFieldName = HEADER
+    """Request field with milliseconds: from a client, how long it waits; to the backend, what is left."""
     max_connections: Count = 20_000
+    """Client connections at once, TLS handshakes included. Beyond: 503 and close; in a handshake, close."""
     max_memory: OrNone[Size] = None
+    """Memory of the process; beyond: 503. `"none"`: nine tenths of the container's limit, where there is one."""
     max_head: Size = 64 * 1024
+    """Request line and header fields together. Beyond: 431."""
     max_fields: Count = 128
+    """Header fields of one request. Beyond: 431."""
     max_target: Size = 16 * 1024
+    """Length of the request target. Beyond: 414."""
     underscores: Literal["pass", "drop", "refuse"] = "pass"
+    """Fields named like `X_A`, which CGI and WSGI backends take for `X-A`: pass, drop, or refuse with 400."""
     head_timeout: Timeout = 10.0
+    """Time for a whole request head: then 408. Time for a TLS handshake: then the connection is closed."""
     keepalive_timeout: Timeout = 75.0
+    """How long a client's connection may stay open between two requests."""
     idle_timeout: Timeout = 60.0
+    """Time without a byte moving between a client and the sidecar, where no route sets its own."""
     tunnel_timeout: Timeout = 3600.0
+    """Time without a byte moving in a tunnel (WebSocket or another upgrade)."""
     tls_certificate: OrNone[str] = None
+    """PEM file with the certificate chain. With it, the listener speaks TLS. Read again on SIGHUP."""
     tls_key: OrNone[str] = None
+    """PEM file with the private key. `"none"`: the key is in `tls_certificate`."""
     tls_client_ca: OrNone[str] = None
+    """PEM file with authorities. With it, clients must show a certificate that one of them signed."""
 
 
 class Admin(Section):
-    """The control plane's listener. Without a token, nothing that changes or exports can be called."""
+    """The control plane's listener."""
 
     address: Address = "127.0.0.1:9901"
+    """Where operators, probes and Prometheus connect: `HOST:PORT`, or `unix:/run/backstay-admin.sock`."""
     socket_mode: OrNone[FileMode] = "0600"
+    """Mode of a Unix socket's file, in octal. `"none"`: as the process's umask has it."""
     allowed_hosts: Many[OwnName] = ()
+    """Names with a dot, besides that of `address`, that `Host` may have. IP addresses are always allowed."""
     max_connections: Count = 128
+    """Connections at once. Beyond, the address with most of them loses its oldest."""
     max_viewers: Count = 32
+    """Viewers of the live status page at once. Beyond, the address with most loses its oldest, or 503."""
     head_timeout: Timeout = 10.0
+    """Time for a whole request head: then 408."""
     keepalive_timeout: Timeout = 75.0
+    """How long a connection may stay open between two requests."""
     idle_timeout: Timeout = 10.0
+    """Time in which a client takes no byte of an answer: then the connection is cut."""
     token: str = Field(default="", repr=False)
+    """Bearer token. Without a token, nothing that changes or exports can be called."""
     token_file: OrNone[str] = None
+    """File that holds the token, in place of `token`. Read again on SIGHUP."""
 
 
 class Audit(Section):
-    """Where the audit trail goes, and how much of it survives what (A2)."""
+    """Where the audit trail goes, and how much of it survives a crash."""
 
     path: str = Field(default="audit.jsonl", min_length=1)
+    """File of the trail, one JSON record a line. `"-"` is standard output."""
     durability: Literal["batch", "blocking", "strict"] = "batch"
+    """What waits for fsync: nothing, every answer, or also every unsafe request before it is sent."""
     max_wait: Timeout = 2.0
+    """With `blocking` and `strict`: how long a request waits for the disk. Then 503."""
     queue: Count = 100_000
+    """Records that may wait for the disk. Beyond, records are lost and counted as a gap."""
     queue_bytes: Size = 64 * 1024 * 1024
+    """Bytes of records that may wait for the disk. Beyond, records are lost and counted as a gap."""
     rotate_size: OrNone[Size] = 2**30
+    """Set the file aside at this size. `"none"` where logrotate does it."""
     rotate_age: OrNone[Timeout] = None
+    """Set the file aside at this age."""
     compress: bool = True
+    """Compress files that were set aside with gzip."""
     keep_files: OrNone[Count] = None
+    """How many files that were set aside stay. `"none"`: all."""
     keep_size: OrNone[Size] = None
+    """How many bytes of files that were set aside stay. `"none"`: all."""
     checkpoints: OrNone[str] = "{path}.checkpoints"
+    """File outside of the trail that says how far the trail went. `"none"`: a cut tail cannot be detected."""
     checkpoint_every: Count = 1_000
+    """Records between two checkpoints. There is one every second too, if records were written."""
     checkpoint_key_file: OrNone[str] = None
+    """Key that signs checkpoints: 32 random bytes or more (HMAC), or an Ed25519 key in PEM."""
     salt_file: str = "{path}.salt"
+    """File with the salt of recorded hashes. It is created at the first start."""
     max_entries: Count = 10_000
+    """Newest records that the control plane's `/audit` searches."""
     export_format: Literal["json", "csv"] = "json"
+    """Default format of exported records."""
     query_parameters: Many[str] = ()
+    """Query parameters whose values may be recorded. Of all others only the names are."""
     headers: Many[RecordedHeader] = ()
+    """Request header fields to record under `metadata.headers`."""
     clients: Literal["none", "hashed", "plain"] = "none"
+    """How client addresses are recorded."""
 
 
 class Store(Section):
-    """Where answers are kept between requests. Sidecars of one backend share a `namespace`, those of others do not."""
+    """Where responses and idempotency keys are kept between requests."""
 
     url: StoreUrl = Field(default="memory://", repr=False)
+    """`memory://` keeps everything in this process. `redis://host:6379/0` shares it with all replicas."""
     namespace: Label = "backstay"
+    """Prefix of the keys in Redis. Replicas of one backend use the same, those of another backend must not."""
     timeout: Timeout = 0.05
+    """Time for one command to Redis. Then the request goes on without the store."""
     max_entries: Count = 10_000
+    """Cached responses, and replayed answers of Redis, in this process. The caller with most loses its oldest."""
     max_bytes: Size = 32 * 1024 * 1024
+    """Bytes of cached responses that this process keeps, and as many again of answers to idempotency keys."""
 
 
 class Log(Section):
     """The sidecar's own log, on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe level that is logged."""
     format: Literal["json", "text"] = "json"
+    """One JSON object a line, or text for people."""
 
 
 class Breaker(Section):
-    """One circuit's figures, the seed document's (B1-B4). `jitter` lengthens the open time, never shortens it."""
+    """When a circuit opens and closes."""
 
     failure_threshold: Count = 5
+    """Failed requests in a row that open the circuit."""
     reset_timeout: Timeout = 30.0
+    """How long the circuit stays open before it lets probes through."""
     success_threshold: Count = 2
+    """Successful probes that close the circuit."""
     jitter: Share = 0.1
+    """Largest share by which the open time is lengthened at random. It is never shortened."""
     max_probes: Count = 2
+    """Probes at once while the circuit is half-open."""
     slow_call: OrNone[Timeout] = None
+    """A call that takes longer is slow. `"none"`: slow calls never open the circuit."""
     slow_call_rate: Share = 0.5
+    """Share of slow calls among the newest that opens the circuit."""
     slow_call_window: Count = 20
+    """How many calls are the newest."""
 
 
 class Upstream(Section):
-    """One backend and its pool of connections. `max_connections` 0 means no limit."""
+    """One backend and its pool of connections."""
 
     url: UpstreamUrls
+    """Address of the backend: `http://...`, `https://...`, `unix:/run/app.sock`, or a list of them."""
     connect_timeout: Timeout = 1.0
+    """Time to connect to one address, its TLS handshake included."""
     max_idle: int = Field(default=64, ge=0)
+    """Idle connections that are kept for the next requests."""
     idle_timeout: Timeout = 4.0
+    """How long an idle connection is kept. Keep it below the backend's own keep-alive timeout."""
     max_connections: int = Field(default=0, ge=0)
+    """Connections at once. 0: no limit."""
     queue: int = Field(default=100, ge=0)
+    """Requests that may wait for a connection. Beyond: 503."""
     queue_timeout: Duration = 0.5
+    """How long a request waits for a connection. Then 503."""
     tls_ca: OrNone[str] = None
+    """PEM file with the authorities of an `https` backend. `"none"`: those of the system."""
     tls_certificate: OrNone[str] = None
+    """PEM file with the certificate chain to show to the backend. Read again on SIGHUP."""
     tls_key: OrNone[str] = None
+    """PEM file with the private key. `"none"`: the key is in `tls_certificate`."""
     idempotency_form: Literal["bare", "quoted"] = "bare"
+    """How generated idempotency keys are written: as they are, or quoted (a structured string)."""
     breaker: Breaker = Breaker()
+    """This upstream's circuit breaker."""
 
 
 class Settings(Section):
-    """The whole configuration. `routes` are complete: what `[defaults]` says stands in each that says nothing else."""
+    """The whole configuration. `routes` are complete: each has what `[defaults]` sets and it does not set itself."""
 
     listen: Listen = Listen()
     admin: Admin = Admin()
@@ -153,10 +231,15 @@ class Settings(Section):
     store: Store = Store()
     log: Log = Log()
     upstreams: dict[Label, Upstream] = Field(default_factory=dict)
+    """The backends by name. What no route matches goes to the first."""
     circuits: dict[Label, Breaker] = Field(default_factory=dict)
+    """Circuit breakers of the names that routes give in `circuit`. Without a table: as that of the upstream."""
     defaults: RouteSettings = RouteSettings()
+    """Settings of every route that does not set them itself."""
     routes: Many[Route] = ()
+    """The operations, one table each. A literal path segment wins over a `{name}`; the order does not matter."""
     dry_run: bool = False
+    """Observe, count and audit what would be done, and only forward."""
     _own_budgets: frozenset[str] = PrivateAttr(default=frozenset())
 
     @model_validator(mode="wrap")

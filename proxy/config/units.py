@@ -10,6 +10,8 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 _DURATIONS = '"2s" (or "500ms", "10m", "24h")'
 _SIZES = '"64KiB" (or "1MiB", "1GiB", a number of bytes)'
+DURATION_PATTERN = rf"^\d+(\.\d+)?\s*({'|'.join(_SECONDS)})$"
+SIZE_PATTERN = rf"^\d+(\.\d+)?\s*({'|'.join(_BYTES)})?$"
 _QUANTITY = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-z]*)", re.ASCII)
 
 
@@ -56,6 +58,12 @@ def format_duration(seconds: float) -> str:
             return f"{count:.0f}{unit}"
     milliseconds = round(float(seconds) * 1000, 6)
     return f"{milliseconds:.0f}ms" if milliseconds.is_integer() else f"{milliseconds}ms"
+
+
+def format_size(size: int) -> str:
+    """Return the shortest whole-numbered form that reads back as the same size, such as `"64KiB"` or `"1GiB"`."""
+    unit = next((unit for unit in ("GiB", "MiB", "KiB") if size and not size % _BYTES[unit]), "B")
+    return f"{size // _BYTES[unit]}{unit}"
 
 
 def _is_number(value: object) -> bool:

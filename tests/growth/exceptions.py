@@ -8,6 +8,7 @@ EXCEPTIONS = {
     "audit.output.rotated_name": "a path of the configuration and the time",
     "cli.circuits.circuits": "the words of one command line",
     "cli.circuits._ask": "what the operator's own sidecar answers: a row a circuit",
+    "config.schema": "reads the models of the settings and their source, which are code",
     "cli.inject.inject.<locals>.transform": "prints a note a workload",
     "cli.run.run": "the words of one command line",
     "exchange.claims.Claims._settle_when_whole.<locals>.settle": "one step a claim: each caller has one at the most",

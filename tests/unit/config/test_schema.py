@@ -1,0 +1,90 @@
+"""The JSON Schema of the configuration says what `backstay check` says, and describes every setting."""
+
+import tomllib
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from proxy.config.fields import OrNone, Section, Timeout
+from proxy.config.schema import configuration_schema, schema_of
+from tests.unit.config.test_example import TEXT, shown
+
+SCHEMA = configuration_schema()
+VALIDATOR = Draft202012Validator(SCHEMA)
+
+
+class Undescribed(Section):
+    """A table with a setting that nobody described."""
+
+    wait: Timeout = 1.0
+
+
+class Later(Section):
+    """A table with a setting that came later."""
+
+    wait: OrNone[Timeout] = None
+    """Time to wait. Since 1.2.0."""
+
+
+def tables() -> dict[str, Any]:
+    """Return every table of the schema by name."""
+    return {"Settings": SCHEMA, **SCHEMA["$defs"]}
+
+
+def test_it_is_a_json_schema() -> None:
+    """Editors take it as it is."""
+    Draft202012Validator.check_schema(SCHEMA)
+
+
+@pytest.mark.parametrize("name", tables())
+def test_every_setting_is_described_and_has_a_release(name: str) -> None:
+    """A reader of the reference finds a sentence beside each setting."""
+    for key, setting in tables()[name]["properties"].items():
+        assert setting["description"].endswith((".", ")")), f"{name}.{key}"
+        assert setting["x-since"].count(".") == 2, f"{name}.{key}"
+
+
+@pytest.mark.parametrize("name", tables())
+def test_every_default_is_a_value_that_may_be_written(name: str) -> None:
+    """A default is shown as TOML has it: with a unit, or as the word none."""
+    defs = {"$defs": SCHEMA["$defs"]}
+    for key, setting in tables()[name]["properties"].items():
+        if "default" in setting:
+            assert list(Draft202012Validator({**setting, **defs}).iter_errors(setting["default"])) == [], key
+
+
+def test_the_example_is_valid() -> None:
+    """Both as it is written and with every default shown."""
+    for example in (tomllib.loads(TEXT), shown()):
+        assert [error.message for error in VALIDATOR.iter_errors(example)] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[listen]\nadress = '0.0.0.0:80'",
+        "[listen]\ndrain_delay = 5",
+        "[listen]\ndrain_delay = '5 seconds'",
+        "[listen]\nmax_head = '64 kilobytes'",
+        "[audit]\nrotate_size = 'never'",
+        "[audit]\ndurability = 'fast'",
+        "[defaults.retry]\nbudget = 2",
+        "[[routes]]\noperation = 'x'",
+    ],
+)
+def test_a_mistake_is_one_in_the_schema_too(text: str) -> None:
+    """Each of these is refused by `backstay check`."""
+    assert list(VALIDATOR.iter_errors(tomllib.loads(text)))
+
+
+def test_a_setting_without_a_docstring_is_refused_by_name() -> None:
+    """Whoever adds a setting is told what to write."""
+    with pytest.raises(LookupError, match=r"Undescribed\.wait has no docstring"):
+        schema_of(Undescribed)
+
+
+def test_a_release_is_read_from_the_docstring() -> None:
+    """It is not part of the description."""
+    wait = schema_of(Later)["properties"]["wait"]
+    assert (wait["description"], wait["x-since"], wait["default"]) == ("Time to wait.", "1.2.0", "none")
