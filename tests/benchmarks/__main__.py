@@ -1,4 +1,4 @@
-"""Backstay beside its peers, in one run: `python -m tests.benchmarks` (see the README: How fast)."""
+"""Backstay beside its peers, in one run: `python -m tests.benchmarks` (see docs/performance.md)."""
 
 import argparse
 import shlex
@@ -49,7 +49,7 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
     )
     builds.add_option(parser)
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="instead: is the sidecar's memory flat?")
-    parser.add_argument("--report", type=Path, metavar="FILE.md", help="write the table for the README")
+    parser.add_argument("--report", type=Path, metavar="FILE.md", help="write the table of docs/performance.md")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw it (needs the extra `plots`)")
     parser.add_argument("--save", type=Path, metavar="FILE.json", help="write every round")
     parser.add_argument("--load", type=Path, metavar="FILE.json", help="measure nothing: report what was saved")

@@ -1,4 +1,4 @@
-"""The README's picture: Matplotlib draws it, as SVG with its letters as paths, readable on white and on black."""
+"""The picture of docs/performance.md: Matplotlib draws it, as SVG with its letters as paths, readable on white and on black."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What is printed, and what the README shows: Markdown, from figures alone."""
+"""What is printed, and what docs/performance.md shows: Markdown, from figures alone."""
 
 from collections.abc import Iterable, Sequence
 
