@@ -18,11 +18,10 @@ from proxy.clock import Clock, SystemClock
 from proxy.config.problems import ConfigError
 from proxy.config.settings import Admin, Settings
 from proxy.errors import Refusal, StartError
-from proxy.exchange.handler import RequestHandler
 from proxy.exchange.handler_factory import HandlerFactory
 from proxy.loaded import Loaded, Reading
 from proxy.memory import MemoryBudget, budget_of
-from proxy.message import Peer, Request
+from proxy.message import Peer
 from proxy.observe.logging import Throttle
 from proxy.observe.metrics import Metrics, Sources
 from proxy.observe.minutely import Minutely
@@ -30,7 +29,6 @@ from proxy.observe.observer import Observer
 from proxy.observe.statistics import Statistics
 from proxy.observe.targets import TargetLog
 from proxy.observe.traces import start_tracing
-from proxy.parts import Client
 from proxy.policy.breaker import CircuitBreaker, State
 from proxy.policy.coalescing import Flights
 from proxy.policy.retry import RetryPolicy
@@ -89,7 +87,6 @@ class Sidecar:
             self._on_transition, kept.witness, self._tracer,
         )  # fmt: skip
         self._parts = self._assembly.build(settings, loaded.upstream_tls)
-        self._handlers = HandlerFactory(self._parts, dry_run=settings.dry_run)
         self.gate = self._gate(settings)
         self._memory = MemoryBudget(settings.listen.max_memory or budget_of(), self._shelf.shed, self.gate.relieve)
         self._tls = loaded.listen_tls
@@ -115,7 +112,8 @@ class Sidecar:
         )
         limits = HeadLimits(listen.max_head, listen.max_target, listen.max_fields, listen.underscores)
         trusted = TrustedProxies(listen.trusted_proxies)
-        return Gate(rules, limits, trusted, self._open, self._on_refusal, self._clock)
+        handlers = HandlerFactory(self._parts, dry_run=settings.dry_run)
+        return Gate(rules, limits, trusted, handlers.open, self._on_refusal, self._clock)
 
     def _listener_of(self, settings: Settings) -> Listener:
         listen = settings.listen
@@ -126,9 +124,6 @@ class Sidecar:
     def _handshake_rules(self, tls: ssl.SSLContext) -> HandshakeRules:
         timeout_s = self._began_with.listen.head_timeout
         return HandshakeRules(tls, timeout_s, self.gate.has_room, self.metrics.handshake_failed)
-
-    def _open(self, request: Request, client: Client) -> RequestHandler:
-        return self._handlers.open(request, client)
 
     def _declare(self) -> None:
         circuits = self._assembly.breakers
@@ -279,7 +274,7 @@ class Sidecar:
         if changed:
             log.warning("reload_partial", changed=changed, detail="these change only with a restart")
         self._parts = self._assembly.build(settings, loaded.upstream_tls)
-        self._handlers = HandlerFactory(self._parts, dry_run=settings.dry_run)
+        self.gate.open = HandlerFactory(self._parts, dry_run=settings.dry_run).open
         self._token = loaded.token
         self.settings = settings
         if loaded.listen_tls is not None and self._tls is not None:

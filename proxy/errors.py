@@ -1,5 +1,6 @@
 """Refusals and failures by name: each knows its status, its RFC 9209 error type and its problem document (RFC 9457)."""
 
+from enum import Enum
 from typing import NamedTuple
 
 import orjson
@@ -96,6 +97,9 @@ class MalformedLines(Exception):  # noqa: N818 - named for what it tells
 
 class IllegalMove(Exception):  # noqa: N818 - named for what it tells
     """A connection was to go from one state to another that cannot follow it: a bug, which ends the connection."""
+
+    def __init__(self, before: Enum, after: Enum) -> None:
+        super().__init__(f"{before.name} -> {after.name}")
 
 
 class TooManyLines(Exception):  # noqa: N818 - named for what it tells

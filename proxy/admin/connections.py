@@ -14,8 +14,8 @@ from aiohttp import web
 
 from proxy.admin.answers import Handler, problem, raw_problem
 from proxy.admin.rules import AdminRules
+from proxy.errors import IllegalMove
 from proxy.wire.flow import Flow
-from proxy.wire.state import moved
 from proxy.words import Sign
 
 LINGER_S = 2.0  # for a body that nobody reads, after its answer
@@ -61,7 +61,9 @@ class Connection(web.RequestHandler):
         self.since = others.tick  # the coarse time of the last change of phase
 
     def _become(self, phase: Phase) -> None:
-        self.phase = moved(MOVES, self.phase, phase)
+        if phase not in MOVES[self.phase]:
+            raise IllegalMove(self.phase, phase)
+        self.phase = phase
         self.since = self._others.tick
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -139,7 +139,9 @@ class Ledger:
 
 def _text(text: str | None) -> str:
     """Return text that a client chose as JSON."""
-    if text is not None and text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+    if text is None:
+        return "null"
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
         return f'"{text}"'
     return orjson.dumps(text).decode()
 

@@ -150,24 +150,21 @@ class RequestReader:
     def read(self, raw: bytes) -> RequestHead:
         """Return the head in `raw`, which ends in an empty line. Raise Refusal for what must not go on (W10, W11)."""
         try:
-            return self._read(raw)
+            if len(raw) > self._limits.head:
+                raise _oversized(raw, self._limits)
+            line, _, block = raw.partition(b"\r\n")
+            method, target, minor = _request_line(line, self._limits)
+            if block != self._block or minor != self._minor:
+                self._said = _said(block[:-2], minor, self._limits)
+                self._block, self._minor = block, minor
+            if target.startswith(b"/") or (target == b"*" and method == "OPTIONS"):
+                return RequestHead(method, target, minor, self._said)
+            origin, authority = _origin_form(target, method)
+            fields = self._said.fields.with_line(b"Host", authority)  # RFC 9112 section 3.2.2: the absolute form's own
+            return RequestHead(method, origin, minor, self._said, fields, authority)
         except Refusal as refusal:
             refusal.to_head = raw.startswith(b"HEAD ")
             raise
-
-    def _read(self, raw: bytes) -> RequestHead:
-        if len(raw) > self._limits.head:
-            raise _oversized(raw, self._limits)
-        line, _, block = raw.partition(b"\r\n")
-        method, target, minor = _request_line(line, self._limits)
-        if block != self._block or minor != self._minor:
-            self._said = _said(block[:-2], minor, self._limits)
-            self._block, self._minor = block, minor
-        if target.startswith(b"/") or (target == b"*" and method == "OPTIONS"):
-            return RequestHead(method, target, minor, self._said)
-        origin, authority = _origin_form(target, method)
-        fields = self._said.fields.with_line(b"Host", authority)  # RFC 9112 section 3.2.2: the absolute form's own
-        return RequestHead(method, origin, minor, self._said, fields, authority)
 
 
 _NOTHING_SAID = Said(NO_FIELDS, b"", Framing.NONE, 0, keep_alive=False, upgrade=b"")  # no head is without its last CRLF

@@ -1,21 +1,18 @@
 """The reading half of a downstream connection: requests, read ahead within bounds, and their bodies."""
 
 from collections import deque
-from typing import Final, cast
+from typing import Final
 
-from proxy.errors import Refusal
+from proxy.errors import IllegalMove, Refusal
 from proxy.exchange.handler import RequestHandler
 from proxy.message import LINE_BYTES, Framing, Peer, Request
-from proxy.parts import Client
 from proxy.wire.downstream_state import BODY, FREE, HEAD, HELD, OVER, PIPED, READING_MOVES, Reading
 from proxy.wire.gate import Gate
 from proxy.wire.heads import RequestHead, RequestReader, check_unfinished
 from proxy.wire.incoming import CONTINUE, Incoming
 from proxy.wire.outlet import Outlet
-from proxy.wire.state import moved
 
 MAX_PIPELINED = 64
-READ_AHEAD = 65_536  # bytes of heads, as they are held; what is read beyond that waits unread
 READ_AHEAD = 65_536  # bytes of heads, as they are held; what is read beyond that waits unread
 HELD_LIMIT: Final = 65_536  # bytes that wait for an answer that may change the protocol, or for the end of a turn (W8)
 
@@ -48,7 +45,9 @@ class Inlet(Outlet):
         return self.answering is FREE and not self._queue and not self._early
 
     def _read_next(self, reading: Reading) -> None:
-        self.reading = moved(READING_MOVES, self.reading, reading)
+        if reading not in READING_MOVES[self.reading]:
+            raise IllegalMove(self.reading, reading)
+        self.reading = reading
 
     # what the answering half does
 
@@ -76,8 +75,10 @@ class Inlet(Outlet):
             self._early += data
             if len(self._early) > HELD_LIMIT:
                 self._pause(True)
-        elif self.reading is not HEAD or self._gate.turns.take(self):
+        elif self.reading is not HEAD:
             self._take_in(data)
+        elif self._gate.turns.take(self):
+            self._feed(data)
         else:
             self._early += data
 
@@ -186,7 +187,7 @@ class Inlet(Outlet):
             head.method, head.target, fields, self._peer, framing=said.framing, authority=head.authority, client=client,
             minor=head.minor, keep_alive=said.keep_alive, upgrade=said.upgrade, hops=hops,
         )  # fmt: skip
-        handler = self._gate.open(request, cast(Client, self))
+        handler = self._gate.open(request, self)  # type: ignore[arg-type]  # the answering half makes it a client
         self._switching = bool(said.upgrade)
         if said.framing is Framing.NONE:
             self._expect_another(request)

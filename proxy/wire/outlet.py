@@ -2,10 +2,10 @@
 
 import asyncio
 
+from proxy.errors import IllegalMove
 from proxy.wire.downstream_state import ANSWERING_MOVES, CLOSED, FREE, LINGERING, TUNNEL, Answering
 from proxy.wire.flow import Flow
 from proxy.wire.gate import Gate, reset
-from proxy.wire.state import moved
 
 LINGER_IDLE_S = 5.0  # a client that goes on sending after its last answer is read until it was silent for so long,
 LINGER_S = 30.0  # and no longer than this
@@ -26,7 +26,9 @@ class Outlet:
         self._lingers_since = 0.0
 
     def _become(self, answering: Answering) -> None:
-        self.answering = moved(ANSWERING_MOVES, self.answering, answering)
+        if answering not in ANSWERING_MOVES[self.answering]:
+            raise IllegalMove(self.answering, answering)
+        self.answering = answering
 
     def pause_writing(self) -> None:
         """Take note that the client is behind."""

@@ -4,7 +4,7 @@ import asyncio
 from typing import Protocol, cast
 
 from proxy.answer import Answer
-from proxy.errors import BadAnswer, BrokenBody, Reason
+from proxy.errors import BadAnswer, BrokenBody, IllegalMove, Reason
 from proxy.fields import Lines
 from proxy.message import Failure, Framing, Outcome, Request, Response, Stream
 from proxy.parts import Interim
@@ -17,7 +17,6 @@ from proxy.wire.leftover import Leftover, Remainder, remainder
 from proxy.wire.personal import are_personal
 from proxy.wire.response_body import ResponseBody, response, switched
 from proxy.wire.rules import PoolRules
-from proxy.wire.state import moved
 from proxy.wire.tunnel import Tunnel
 from proxy.wire.turns import Outgoing
 from proxy.wire.upstream_request import LATE, NOT_TAKEN, STALE, UNSENT, UpstreamRequest
@@ -86,7 +85,9 @@ class UpstreamConnection:
         self._tunnel: Tunnel | None = None
 
     def _become(self, state: UpstreamState) -> None:
-        self.state = moved(UPSTREAM_MOVES, self.state, state)
+        if state not in UPSTREAM_MOVES[self.state]:
+            raise IllegalMove(self.state, state)
+        self.state = state
 
     # the transport's side
 
@@ -116,7 +117,8 @@ class UpstreamConnection:
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if exc is not None and self.transport is not None and self.state is not ASKED:
+        assert self.transport is not None
+        if exc is not None and self.state is not ASKED:
             # by a write that the reset failed, if it is a broken pipe
             left = Leftover(self.transport, ended=isinstance(exc, BrokenPipeError))
             self._read_rest(self._remainder or left)
@@ -173,18 +175,16 @@ class UpstreamConnection:
         request, transport = self._request, self.transport
         if self.state is not ASKED or request is None or transport is None or transport.is_closing():
             return
-        asked, self._asked = self._asked, b""
-        self._remainder = self._remainder or (remainder(transport) if request.large else None)
-        transport.write(asked)
+        if request.large:
+            self._remainder = self._remainder or remainder(transport)
+        transport.write(self._asked)
+        self._asked = b""
         if transport.is_closing():
             return
+        unsent = request.large and (request.stream is not None or transport.get_write_buffer_size() > 0)
+        self._become(SENDING if unsent else WAITING)
         if request.stream is not None:
-            self._become(SENDING)
             self._upload = self._loop.create_task(self._send_body(request, request.stream))
-        elif request.large and transport.get_write_buffer_size():
-            self._become(SENDING)
-        else:
-            self._become(WAITING)
 
     def _ring(self) -> None:
         request = self._request

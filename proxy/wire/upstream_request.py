@@ -47,8 +47,8 @@ class UpstreamRequest:
         self.method = request.method
         self.upgrade = request.upgrade
         self.framing = request.framing
-        self.large = not isinstance(body, bytes) or len(body) > READ_WITH_HEAD
         self.stream: Stream | None = None if isinstance(body, bytes) else body
+        self.large = not isinstance(body, bytes) or len(body) > READ_WITH_HEAD
         self.timeout_s = timeout_s
         self.idle_s = idle_s
 

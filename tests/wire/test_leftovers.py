@@ -1,23 +1,17 @@
 """What ends leaves nothing behind that only the garbage collector finds: it looks seldom, and buffers are large."""
 
-import asyncio
 import gc
-import ssl
-from contextlib import suppress
 
 import pytest
 
 from proxy.exchange.handler import RequestHandler
 from proxy.exchange.state import Exchange, Lead
 from proxy.message import Request
-from proxy.wire.dial import Address
 from proxy.wire.downstream import Downstream
 from proxy.wire.incoming import Incoming
-from proxy.wire.pool import UpstreamPool
 from proxy.wire.relay import Relay
-from proxy.wire.rules import PoolRules
 from proxy.wire.upstream import UpstreamConnection
-from tests.wire.kit import Backend, Line, Wire, turn, until
+from tests.wire.kit import Line, Wire, until
 
 HEAD = b"/ HTTP/1.1\r\nHost: a\r\n"
 SAID = {
@@ -35,8 +29,6 @@ ANSWERS = {
     "a tunnel": b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n",
 }
 BUFFERS = (Downstream, RequestHandler, Exchange, Lead, Request, Incoming, Relay, UpstreamConnection)
-
-TURNS = 30  # of the loop: a connection on the loopback interface is made in fewer
 
 
 def left() -> list[str]:
@@ -103,34 +95,3 @@ async def test_connections_that_end_well_leave_nothing_either(wire: Wire) -> Non
         await until(lambda: len(left()) == len(before))
     finally:
         gc.enable()
-
-
-@pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_a_dial_that_is_cancelled_leaves_nothing_either(scheme: str) -> None:
-    """Cancel it after so many turns of the loop. Over TLS the backend does not answer the handshake.
-
-    Before, a client that left in the turn in which the backend's connection was made left that connection to the
-    collector, and over TLS to a timer of 60 s.
-    """
-    backend = await Backend(split=False).start()
-    address = Address.of(f"{scheme}://127.0.0.1:{backend.port}")
-    tls = ssl.create_default_context() if address.secure else None
-    gc.collect()
-    before = left()
-    gc.disable()
-    try:
-        for turns in range(TURNS):
-            pool = UpstreamPool(address, PoolRules(connect_timeout_s=60.0), tls)
-            dial = asyncio.ensure_future(pool.connect(60.0))
-            for _ in range(turns):
-                await turn()
-            dial.cancel()
-            with suppress(asyncio.CancelledError):
-                await dial
-            pool.close()
-            await until(lambda: pool.empty)  # noqa: B023 - it is awaited here
-        del dial
-        await until(lambda: len(left()) == len(before))
-    finally:
-        gc.enable()
-        await backend.close()

@@ -5,14 +5,21 @@ from typing import Any
 import pytest
 
 from proxy.errors import IllegalMove
+from proxy.wire.downstream import Downstream
 from proxy.wire.downstream_state import ANSWERING_MOVES, READING_MOVES, Answering, Reading
-from proxy.wire.state import moved
+from proxy.wire.upstream import UpstreamConnection
 from proxy.wire.upstream_state import UPSTREAM_MOVES, UpstreamState
 
 TABLES: dict[str, tuple[dict[Any, tuple[Any, ...]], Any, Any]] = {
     "upstream": (UPSTREAM_MOVES, UpstreamState.IDLE, UpstreamState.CLOSED),
     "reading": (READING_MOVES, Reading.HEAD, Reading.OVER),
     "answering": (ANSWERING_MOVES, Answering.FREE, Answering.CLOSED),
+}
+
+MOVERS: dict[str, tuple[Any, str, str]] = {
+    "upstream": (UpstreamConnection, "state", "_become"),
+    "reading": (Downstream, "reading", "_read_next"),
+    "answering": (Downstream, "answering", "_become"),
 }
 
 
@@ -33,10 +40,15 @@ def test_every_state_is_reached_and_can_end(name: str) -> None:
 def test_no_other_move_can_be_made(name: str) -> None:
     """What is in the table is done, what is not raises and says which move it was."""
     moves, first, _ = TABLES[name]
+    connection_class, state, move = MOVERS[name]
     for before in type(first):
         for after in type(first):
+            connection = connection_class.__new__(connection_class)
+            setattr(connection, state, before)
             if after in moves[before]:
-                assert moved(moves, before, after) is after
+                getattr(connection, move)(after)
+                assert getattr(connection, state) is after
             else:
                 with pytest.raises(IllegalMove, match=f"{before.name} -> {after.name}"):
-                    moved(moves, before, after)
+                    getattr(connection, move)(after)
+                assert getattr(connection, state) is before
