@@ -40,13 +40,11 @@ class Attempts:
         self._clock = parts.clock
         self._deadline_header = parts.deadline_header
 
-    def deposit(self) -> None:
-        """Let one request save up for retries."""
-        self._budget.deposit()
-
     async def run(self, x: Exchange, lead: Lead, request: Request) -> Outcome:
         """Return the outcome of one schedule of attempts. Raise CancelledError once it was only a probe."""
         attempts, first, waited_s = x.attempts, len(x.attempts), 0.0
+        if not first:  # one request saves up for retries once
+            self._budget.deposit()
         if self._witness is not None and not request.safe and not await self._intended(x, lead, self._witness):
             return Failure(Reason.UNRECORDED, sent=False)
         while True:
@@ -156,14 +154,14 @@ class Attempts:
     def _tell_circuit(self, lead: Lead, attempt: Attempt, permit: Permit, took_s: float, now: float) -> None:
         """Report what an attempt says of the backend as a whole; a flight counts one failure at the most."""
         verdict = attempt.verdict
-        if verdict in FAILURES and (self._upstream.standing or not tells(attempt.outcome, verdict)):
+        failed = verdict in FAILURES
+        if failed and (self._upstream.standing or not tells(attempt.outcome, verdict)):
             self._breaker.give_back(permit)
             return
         # how long an upload takes is the client's doing
         held_s = took_s if isinstance(lead.sent.body, bytes) else None
         self._breaker.report(permit, verdict, now, took_s=held_s, counted=not lead.failure_counted)
-        if verdict in FAILURES:
-            lead.failure_counted = True
+        lead.failure_counted = lead.failure_counted or failed
 
     def _decide(self, x: Exchange, lead: Lead, request: Request, attempt: Attempt, number: int) -> Decision:
         now = self._clock.now()

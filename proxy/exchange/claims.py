@@ -17,7 +17,7 @@ from proxy.policy.routing import Idempotency, Route
 
 
 class Claims:
-    """Claims what a request asks. Without a claim to make it costs a plain request one look."""
+    """Claims what a request asks."""
 
     __slots__ = ("_clock", "_flights", "_identifier", "_kept", "_meter", "_random", "_replicas", "_route", "_store")
 
@@ -31,10 +31,6 @@ class Claims:
         self._meter = parts.meter
         self._random = parts.random
         self._clock = parts.clock
-
-    def concern(self, x: Exchange) -> bool:
-        """Tell whether there is anything to claim or to require before the request joins others."""
-        return self._route.store_required or x.key is not None
 
     async def replayed(self, x: Exchange) -> Result | None:
         """Claim a client's own key, before joining: return what is stored under it, for this caller alone.
@@ -94,13 +90,11 @@ class Claims:
 
     def let_go_unsettled(self, x: Exchange) -> None:
         """Give up what a request claimed for itself and has not settled."""
-        if x.held:
-            self._let_go(x.held, asked=any(attempt.sent for attempt in x.attempts))
+        self._let_go(x.held, asked=any(attempt.sent for attempt in x.attempts))
 
-    def let_go_of_flight(self, lead: Lead, *, asked: bool) -> None:
+    def let_go_of_flight(self, flight: Flight, *, asked: bool) -> None:
         """Give up what those who waited for a flight had claimed, where it was not settled."""
-        if lead.flight is not None and lead.flight.held:
-            self._let_go(lead.flight.held, asked=asked)
+        self._let_go(flight.held, asked=asked)
 
     def _let_go(self, held: list[tuple[Claim, Mine]], *, asked: bool) -> None:
         """Give claims up: at once if nothing was asked, else by letting their leases lapse."""

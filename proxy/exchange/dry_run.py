@@ -34,10 +34,6 @@ class NotedOpening(Opening):
             _note(x, f"refuse: {refusal.status} {refusal.metric}")
         x.deadline = x.started + PATIENCE_S
 
-    def latest(self, x: Exchange, began: float) -> float:
-        """Return the one deadline that a dry run has."""
-        return x.deadline
-
 
 class NotedJoining(Joining):
     """Lets everybody ask for themselves. Flights only show who would have joined."""
@@ -54,9 +50,9 @@ class NotedJoining(Joining):
             return Joined(ALONE, reason="dry_run")
         return place
 
-    def lead(self, flight: Flight | None, deadline: float, request: Request) -> Lead:
-        """Return what the request asks for itself alone."""
-        return Lead(None, deadline, request, shown=flight)
+    def lead(self, x: Exchange, flight: Flight | None, began: float) -> Lead:
+        """Return what the request asks for itself alone, until the one deadline that a dry run has."""
+        return Lead(None, x.deadline, x.request, shown=flight)
 
     def land(self, x: Exchange, lead: Lead, result: Result) -> None:
         """Take the flight away: nobody waits for it."""

@@ -50,7 +50,8 @@ class RequestHandler:
         except Exception:
             p.responder.fail(x)
         finally:
-            p.claims.let_go_unsettled(x)
+            if x.held:
+                p.claims.let_go_unsettled(x)
             p.recorder.finish(x)
             x.task = None  # it holds this exchange: a cycle would be the collector's work
 
@@ -62,9 +63,9 @@ class RequestHandler:
         """Take note that the client left; `mid_upload`: the rest of the request's body will never come."""
         self.pipeline.leaving.abandon(self.exchange, mid_upload=mid_upload)
 
-    def _obtain(self) -> Awaitable[Result]:  # 4, 5
-        """Return the one thing to wait for; a plain request has its place at once."""
-        return self._claim() if self.pipeline.claims.concern(self.exchange) else self._place()
+    def _obtain(self) -> Awaitable[Result]:  # 4, 5: a plain request has its place at once
+        claims = self.exchange.key is not None or self.pipeline.route.store_required
+        return self._claim() if claims else self._place()
 
     async def _claim(self) -> Result:
         replayed = await self.pipeline.claims.replayed(self.exchange)
@@ -94,19 +95,19 @@ class RequestHandler:
 
     async def _lead(self, flight: Flight | None, began: float) -> Result:  # 5 to 10
         x, p, result = self.exchange, self.pipeline, LOST
-        lead = p.joining.lead(flight, p.opening.latest(x, began), x.request)
-        p.leaving.watch(x, lead)
+        lead = p.leaving.watch(x, p.joining.lead(x, flight, began))
         try:
-            if not x.request.safe:
-                result = await self._write(lead)
-            else:
+            if x.request.safe:
                 result = await (self._read(lead) if p.route.keeps else self._ask(lead))
+            else:
+                result = await self._write(lead)
         except asyncio.CancelledError:
             result = LEFT
             raise
         finally:
             p.leaving.unwatch(x, lead)
-            p.claims.let_go_of_flight(lead, asked=result is LOST)
+            if flight is not None and flight.held:
+                p.claims.let_go_of_flight(flight, asked=result is LOST)
             p.joining.land(x, lead, result)
         return result
 
@@ -130,7 +131,6 @@ class RequestHandler:
     async def _ask(self, lead: Lead) -> Result:  # 6 to 9
         x, p = self.exchange, self.pipeline
         stamp = p.cache.stamp(x) if p.route.keeps else 0
-        p.attempts.deposit()
         outcome = await p.attempts.run(x, lead, x.request)
         result = Result(outcome) if classify(outcome) is SUCCESS else await p.recovery.run(x, lead, outcome)
         if p.route.keeps:

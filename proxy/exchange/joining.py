@@ -3,10 +3,10 @@
 import asyncio
 
 from proxy.exchange.state import OUT_OF_TIME, Exchange, Lead
-from proxy.message import Reader, Request, Response, discard
+from proxy.message import Reader, Response, discard
 from proxy.parts import Parts, Wiring
 from proxy.policy import coalescing
-from proxy.policy.coalescing import ALONE, JOINED, Flight, Joined, Overflow, Role
+from proxy.policy.coalescing import ALONE, JOINED, Flight, Joined, Overflow
 from proxy.policy.deadline import remaining
 from proxy.policy.recovery import Result
 from proxy.policy.routing import Route
@@ -39,20 +39,19 @@ class Joining:
             raise place.refusal
         x.flight, x.alone_because = place.flight, place.reason
         if x.role is None:
-            self.take(x, place.role)
+            x.role = role = place.role
+            self._meter.coalesced(self._route.operation, role)
         if x.held and place.role is JOINED and place.flight is not None:
             place.flight.held += x.held
             x.held = []
         return place
 
-    def take(self, x: Exchange, role: Role) -> None:
-        """Count the request's role, once, where it is decided."""
-        x.role = role
-        self._meter.coalesced(self._route.operation, role)
+    def lead(self, x: Exchange, flight: Flight | None, began: float) -> Lead:
+        """Return what the request asks upstream from `began` on, for the flight that it leads if it leads one.
 
-    def lead(self, flight: Flight | None, deadline: float, request: Request) -> Lead:
-        """Return what the request asks upstream by itself, for the flight that it leads if it leads one."""
-        return Lead(flight, deadline, request)
+        Its deadline is the route's. A caller's own ends that caller's wait.
+        """
+        return Lead(flight, began + self._route.total_timeout_s, x.request)
 
     async def follow(self, x: Exchange, flight: Flight) -> Result | None:
         """Return what the flight brings home, OUT_OF_TIME at the caller's deadline, None if it may not be shared."""

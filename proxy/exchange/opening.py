@@ -43,10 +43,6 @@ class Opening:
         if b"idempotency-key" in fields:
             x.key = idempotency.accepted(route, request)
 
-    def latest(self, x: Exchange, began: float) -> float:
-        """Return the deadline of what is asked at `began`: the route's. A caller's own ends that caller's wait."""
-        return began + self._route.total_timeout_s
-
     def _find_parent(self, x: Exchange) -> None:
         x.request.fields, x.parent = trace_context.vetted(x.request.fields)
         if x.parent is not None:

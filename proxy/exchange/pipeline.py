@@ -60,7 +60,7 @@ def pipeline(route: Route, parts: Parts, stages: Stages) -> RoutePipeline:
     """Return the stages of a route as its settings ask for them."""
     wiring = parts.wired(route)
     joining, cache = stages.joining(route, wiring, parts), stages.cache(route, wiring, parts)
-    attempts, recorder = stages.attempts(route, wiring, parts), Recorder(route, wiring, parts, joining)
+    attempts, recorder = stages.attempts(route, wiring, parts), Recorder(route, wiring, parts)
     responder = Responder(route, wiring, parts, recorder, silent=stages.silent)
     return RoutePipeline(
         route, stages.opening(route, parts), joining, stages.claims(route, wiring, parts), cache, attempts,

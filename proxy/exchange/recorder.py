@@ -1,25 +1,26 @@
 """Step 10: metrics and exactly one audit record for every request, however it ended."""
 
 import asyncio
+from typing import Final
 
 from proxy.errors import Reason
-from proxy.exchange.joining import Joining
 from proxy.exchange.state import NOBODY, RECORDED, Exchange
 from proxy.parts import Parts, Wiring
 from proxy.policy import summary
 from proxy.policy.coalescing import ALONE, JOINED
 from proxy.policy.routing import Route
 
+LEFT_STATUS: Final = Reason.CANCELLED.status
+
 
 class Recorder:
     """Makes the record and the counters from the facts of an exchange, once."""
 
-    __slots__ = ("_clock", "_identifier", "_joining", "_ledger", "_meter", "_route")
+    __slots__ = ("_clock", "_identifier", "_ledger", "_meter", "_route")
 
-    def __init__(self, route: Route, wiring: Wiring, parts: Parts, joining: Joining) -> None:
+    def __init__(self, route: Route, wiring: Wiring, parts: Parts) -> None:
         self._route = route
         self._identifier = wiring.identifier
-        self._joining = joining
         self._meter = parts.meter
         self._ledger = parts.ledger
         self._clock = parts.clock
@@ -30,9 +31,11 @@ class Recorder:
             return
         x.phase = RECORDED
         if x.role is None:  # refused before it could join
-            self._joining.take(x, ALONE)
+            x.role = ALONE
+            self._meter.coalesced(self._route.operation, ALONE)
         route, seconds = self._route, x.duration_s or self.stop_the_clock(x)
         refused_here = x.problem is not None and x.problem.error is Reason.REQUEST_ERROR
+        x.status = x.answered or LEFT_STATUS
         x.ending = summary.ending(x.result, x.answered, refused=refused_here, truncated=x.truncated)
         if route.target is not None:
             x.level = route.target.level(seconds)

@@ -53,7 +53,7 @@ class Exchange:
         "alone_because", "answered", "attempts", "bytes_in", "bytes_out", "client", "correlation", "deadline",
         "duration_s", "ending", "flight", "gone", "held", "identity", "key", "lead", "level", "match", "parent",
         "phase", "problem", "reader", "record_id", "request", "restoration", "result", "role", "route", "span",
-        "started", "started_wall", "subject", "task", "trace_id", "truncated", "would",
+        "started", "started_wall", "status", "subject", "task", "trace_id", "truncated", "would",
     )  # fmt: skip
 
     def __init__(self, request: Request, client: Client, match: Match) -> None:
@@ -95,16 +95,12 @@ class Exchange:
         self.truncated = False
         # recorder
         self.duration_s = 0.0
+        self.status = 0  # that the client got, or the one that stands for its having left
         self.record_id = ""  # the ledger's
         self.ending = ""  # how it ended, in one bounded word
         self.level = ""  # the target level of its duration, "" for a route without a target
         self.restoration: Restoration | None = None  # the one that it was part of; the observer's
         self.would: list[str] | None = None  # in a dry run: what was only noted
-
-    @property
-    def status(self) -> int:
-        """Return the status the client got, or the one that stands for its having left."""
-        return self.answered or Reason.CANCELLED.status
 
     @property
     def succeeded(self) -> bool:
