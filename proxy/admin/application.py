@@ -8,6 +8,7 @@ from aiohttp import web
 from proxy.admin.answers import CONTROL, NAMES, Handler, guarded, json, named, plainly, problem
 from proxy.admin.connections import timed
 from proxy.admin.control import ControlPlane
+from proxy.admin.endpoints import ENDPOINTS
 from proxy.admin.hosts import OwnNames
 from proxy.admin.records import exported
 from proxy.admin.snapshot import circuit_view, restoration_view
@@ -104,31 +105,31 @@ async def _restorations(request: web.Request) -> web.Response:
     return json(restoration_view(subject, control.restorations.of(subject, control.now()), control.now()))
 
 
-OPEN: tuple[tuple[str, Handler], ...] = (
-    ("/healthz", _alive),
-    ("/readyz", _ready),
-    ("/metrics", _metrics),
-    ("/stats", _stats),
-    ("/circuits", _circuits),
-    ("/switches", _switches),
-)
-GUARDED: tuple[tuple[str, str, Handler], ...] = (
-    ("POST", f"/circuits/{{name}}/{{action:{'|'.join(ACTIONS)}}}", _move_circuit),
-    ("POST", "/switches/{name}/{position:on|off}", _switch),
-    ("POST", "/drain", _drain),
-    ("DELETE", "/kept", _forget),
-    ("GET", "/audit", _audit),
-    ("GET", "/restorations/{subject:.+}", _restorations),
-)
+HANDLERS: Mapping[str, Handler] = {
+    "/healthz": _alive,
+    "/readyz": _ready,
+    "/metrics": _metrics,
+    "/stats": _stats,
+    "/circuits": _circuits,
+    "/switches": _switches,
+    "/circuits/{name}/{action}": _move_circuit,
+    "/switches/{name}/{position}": _switch,
+    "/drain": _drain,
+    "/kept": _forget,
+    "/audit": _audit,
+    "/restorations/{subject}": _restorations,
+}
 
 
 def application(control: ControlPlane, names: OwnNames | None, max_viewers: int) -> web.Application:
     """Return the aiohttp application over `control`. `names` is None where no browser can come: any name will do."""
     app = web.Application(middlewares=[timed, plainly, named])
     app[CONTROL], app[NAMES] = control, names
-    for path, handler in OPEN:
-        app.router.add_get(path, handler)
+    for endpoint in ENDPOINTS:
+        handler = HANDLERS[endpoint.place]
+        if endpoint.guarded:
+            app.router.add_route(endpoint.method, endpoint.path, guarded(handler))
+        else:
+            app.router.add_get(endpoint.path, handler)
     add_status(app, max_viewers)
-    for method, path, handler in GUARDED:
-        app.router.add_route(method, path, guarded(handler))
     return app

@@ -26,6 +26,23 @@ class Condition(IntEnum):
     WRONG_KEY = 15
     UNCOVERED = 16
 
+    @property
+    def about(self) -> str:
+        """Return the condition in one sentence."""
+        return _ABOUT[self]
+
+
+_ABOUT = {
+    Condition.WHOLE: "Every record is as it was written.",
+    Condition.EDITED: "A record was edited.",
+    Condition.REORDERED: "Records were reordered or repeated.",
+    Condition.MISSING: "Records are missing.",
+    Condition.TORN_TAIL: "The last line is unfinished, which is what a crash leaves.",
+    Condition.CUT_TAIL: "The end of the trail was cut off.",
+    Condition.WRONG_KEY: "A checkpoint was signed with another key.",
+    Condition.UNCOVERED: "No signed checkpoint covers the last records.",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:

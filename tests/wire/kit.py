@@ -14,6 +14,8 @@ from typing import Any, NamedTuple, TypeVar
 import orjson
 
 from proxy.app import Sidecar
+from proxy.audit.chain import Chain
+from proxy.audit.record_schema import LINE
 from proxy.clock import SystemClock
 
 PATIENCE_S = 60.0  # until a test gives up on bytes that should come at once: a hang, on any machine
@@ -343,4 +345,6 @@ class Wire:
         for line in self._clients:
             line.close()
         await self.backend.close()
+        for record in self.records:
+            LINE.validate_json(Chain().seal(record))  # what the schema of the trail does not have is not written
         await self.sidecar.stop(delay_s=0.0)

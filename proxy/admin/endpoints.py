@@ -1,0 +1,116 @@
+"""What the control plane answers at, as data: paths, parameters, answers, and who may ask."""
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+_PATTERN = re.compile(r":[^{:}]++\}")
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+ACTIONS = ("reset", "open", "close", "auto")
+
+
+class Endpoint(NamedTuple):
+    """One method of one path. `guarded`: only the bearer of the admin token may call it."""
+
+    method: str
+    path: str
+    about: str
+    answers: Mapping[int, str]
+    guarded: bool = False
+    parameters: Mapping[str, str] = _NOTHING
+
+    @property
+    def place(self) -> str:
+        """Return the path without the patterns of its parts: `/switches/{name}/{position}`."""
+        return _PATTERN.sub("}", self.path)
+
+
+_SINCE = "Only records since then: ISO 8601, in UTC unless it says otherwise."
+ENDPOINTS = (
+    Endpoint("GET", "/healthz", "Tell that the process lives.", {200: "It does."}),
+    Endpoint(
+        "GET",
+        "/readyz",
+        "Tell whether the sidecar takes requests. A failing backend does not make it unready.",
+        {200: "It does.", 503: "It is starting or draining."},
+    ),
+    Endpoint(
+        "GET",
+        "/metrics",
+        "Give all metrics, in Prometheus' text format or in OpenMetrics, as `Accept` asks.",
+        {200: "The metrics."},
+    ),
+    Endpoint(
+        "GET",
+        "/stats",
+        "Give the session statistics since the start: success rate, mean times in milliseconds, errors, savings.",
+        {200: "JSON object; a figure that nothing was counted for is `null`."},
+    ),
+    Endpoint(
+        "GET",
+        "/circuits",
+        "List the circuit breakers: state, failures, time until the next probe in seconds, mode.",
+        {200: "JSON list."},
+    ),
+    Endpoint("GET", "/switches", "List the switches and whether each is on.", {200: "JSON object."}),
+    Endpoint(
+        "POST",
+        f"/circuits/{{name}}/{{action:{'|'.join(ACTIONS)}}}",
+        "Override a circuit: `open` or `close` it until `auto` gives it back; `reset` closes it and forgets failures.",
+        {200: "The circuit as it is now.", 404: "There is no circuit of this name."},
+        guarded=True,
+        parameters={"name": "Name of the circuit.", "action": f"What to do: {', '.join(ACTIONS)}."},
+    ),
+    Endpoint(
+        "POST",
+        "/switches/{name}/{position:on|off}",
+        "Switch retries or coalescing off and on, until the next restart.",
+        {200: "All switches as they are now.", 404: "There is no switch of this name."},
+        guarded=True,
+        parameters={"name": "`retries` or `coalescing`.", "position": "`on` or `off`."},
+    ),
+    Endpoint("POST", "/drain", "Begin to drain, as SIGTERM does.", {202: "It has begun."}, guarded=True),
+    Endpoint(
+        "DELETE",
+        "/kept",
+        "Drop every cached response of a subject.",
+        {200: "They are dropped.", 400: "No subject was given."},
+        guarded=True,
+        parameters={"subject": "The business key, as the routes' `subject` finds it. Required."},
+    ),
+    Endpoint(
+        "GET",
+        "/audit",
+        "Give the newest audit records that pass every filter, oldest first.",
+        {200: "JSON list or CSV.", 400: "A parameter or its value does not exist."},
+        guarded=True,
+        parameters={
+            "report_id": "Only records with this subject.",
+            "operation": "Only records of this operation.",
+            "correlation_id": "Only records with this correlation id.",
+            "failures": "`true`: only requests that failed.",
+            "since": _SINCE,
+            "until": _SINCE.replace("since", "before"),
+            "format": "`json` (default) or `csv`.",
+            "limit": "How many of the newest; 0 (default) is all.",
+        },
+    ),
+    Endpoint(
+        "GET",
+        "/restorations/{subject:.+}",
+        "Give the session restorations of a subject, one for each of its users.",
+        {200: "JSON object; without any, its state is `NotRestored`."},
+        guarded=True,
+        parameters={"subject": "The business key, as the routes' `subject` finds it."},
+    ),
+)
+STATUS_PAGE = (
+    Endpoint("GET", "/", "Show the live status page to a browser.", {200: "HTML."}),
+    Endpoint(
+        "GET",
+        "/events",
+        "Send the figures of the status page every second.",
+        {200: "`text/event-stream`.", 503: "`admin.max_viewers` are watching."},
+    ),
+)

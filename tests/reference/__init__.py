@@ -1,0 +1,1 @@
+"""Generators of docs/reference: pages and JSON Schemas that are made from the code, never by hand."""

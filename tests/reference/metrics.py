@@ -1,0 +1,96 @@
+"""The page of all metrics, made from what a scrape of a new sidecar shows."""
+
+from collections.abc import Iterable, Iterator
+from enum import Enum
+
+from prometheus_client.core import Metric
+
+from proxy.audit.record_schema import WHY
+from proxy.errors import Reason
+from proxy.observe.metrics import METHODS, ROLES, STATES, Metrics
+from proxy.policy.recovery import Kind
+from proxy.policy.restoration import State
+from proxy.policy.summary import Ending
+from proxy.policy.targets import Level
+from tests.reference.markdown import code, codes, page, table
+from tests.reference.source import refusals, words_given
+
+CAUSES = frozenset({"network", "rate_limited", "timeout", "unavailable"})  # of retries that were made
+_NOT_DENIED = frozenset({"answered", "dry_run", "nobody_waits", "not_retryable", "probe", "unfinished"})
+_INTRODUCTION = """\
+`GET /metrics` on the control plane gives every metric in Prometheus' text format, or in OpenMetrics where the
+scraper asks for it. Durations are in seconds. Every label is bounded: routes, circuits and upstreams come from the
+configuration, all other values from fixed lists. After a reload the series of names that are gone are dropped."""
+
+
+def metrics() -> str:
+    """Return the page."""
+    families = sorted(Metrics().collect(), key=lambda family: family.name)
+    return page(
+        "Metrics",
+        "`proxy/observe/metrics.py`",
+        _INTRODUCTION,
+        table(("metric", "type", "labels", "meaning"), map(_row, families)),
+        "## Labels",
+        table(("label", "of", "values"), _labels(families)),
+    )
+
+
+def _row(family: Metric) -> tuple[str, ...]:
+    return (code(name_of(family)), family.type, codes(labels_of(family)), family.documentation)
+
+
+def name_of(family: Metric) -> str:
+    """Return the name that a query uses; of a histogram, the one before `_bucket`, `_sum` and `_count`."""
+    return str(family.name) + {"counter": "_total", "info": "_info"}.get(family.type, "")
+
+
+def labels_of(family: Metric) -> tuple[str, ...]:
+    """Return the names of a family's labels."""
+    given = tuple(getattr(family, "_labelnames", ()))
+    return given or tuple(name for sample in family.samples[:1] for name in sample.labels if name != "le")
+
+
+def _labels(families: Iterable[Metric]) -> Iterator[tuple[str, ...]]:
+    """Yield a row for each label that means the same everywhere, and for each of one metric alone."""
+    values = _values()
+    having: dict[str, list[str]] = {}
+    for family in families:
+        for label in labels_of(family):
+            own = f"{label} {family.name}"
+            having.setdefault(own if own in values else label, []).append(name_of(family))
+    for key in sorted(having):
+        yield code(key.partition(" ")[0]), codes(having[key]), values[key]
+
+
+def _values() -> dict[str, str]:
+    """Return what a label can be, by its name, or by metric and name where it depends."""
+    failures = _words(reason for reason in Reason)
+    return {
+        "circuit": "names of the configured circuits: of an upstream, or what a route's `circuit` says",
+        "compiled": codes(("yes", "no")),
+        "kind": _words(Kind),
+        "level": _words(Level),
+        "method": codes((*sorted(METHODS), "OTHER")),
+        "operation": codes(words_given("store", "ask", "failed", "run", "try_anyway")),
+        "outcome": f"{_words(Ending)}, or the failure: {failures}",
+        "python": "version of Python",
+        "role": codes(ROLES),
+        "route": "`operation` of the configured routes, `passthrough`, and for targets `restoration`",
+        "status": "status code that went to the client; 499 if it left first",
+        "to": codes(STATES),
+        "upstream": "names of the configured upstreams",
+        "version": "version of Backstay",
+        "reason backstay_bad_requests": codes(sorted({refusal.reason for refusal in refusals()})),
+        "result backstay_idempotency": codes(words_given("exchange", "_note")),
+        "outcome backstay_restorations": _words(State),
+        "result backstay_retried_requests": codes(("succeeded", "failed")),
+        "reason backstay_retries": codes(sorted(CAUSES)),
+        "reason backstay_retries_denied": codes(sorted(set(WHY) - CAUSES - _NOT_DENIED)),
+        "reason backstay_tls_handshakes_failed": codes(("limit", "timeout", "refused")),
+        "result backstay_upstream_attempts": f"status code, or the failure: {failures}",
+    }
+
+
+def _words(members: Iterable[Enum]) -> str:
+    return codes(str(member.value) for member in members)
