@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.docs.checks import CHECKS, UNCHECKED
+from tests.unit.docs.checks import CHECKS, UNCHECKED, check
 from tests.unit.docs.pages import PAGES, Block, blocks, named
 
 BLOCKS = [(page, block) for page in PAGES for block in blocks(page)]
@@ -15,4 +15,4 @@ def test_a_block_is_what_it_says(page: Path, block: Block, tmp_path: Path) -> No
     """A block says its language; one that nothing checks is `text`."""
     assert block.language in CHECKS or block.language in UNCHECKED, f"no check for {block.language!r}"
     if block.language in CHECKS:
-        CHECKS[block.language](block.text, tmp_path)
+        check(block.language, block.text, tmp_path)

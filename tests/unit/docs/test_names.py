@@ -1,0 +1,89 @@
+"""Names that pages mention are those of the code: settings, metrics, problem types, commands and their options."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from markdown_it.token import Token
+
+from proxy.config.shape import place
+from proxy.errors import Reason
+from proxy.observe.metrics import Metrics
+from tests.reference.command_line import all_commands
+from tests.reference.metrics import name_of
+from tests.unit.docs.pages import PAGES, ROOT, named, tokens
+
+METRIC = re.compile(r"backstay_[a-z0-9_]+")
+ERROR = re.compile(r"(?:urn:backstay:problem:|Proxy-Status: backstay; error=)([a-z_]+)")
+SETTING = re.compile(r"(?:listen|admin|audit|store|log|defaults)(?:\.[a-z_]+)+")
+FILES = (
+    "json",
+    "jsonl",
+    "toml",
+    "md",
+    "log",
+    "key",
+    "example",
+    "salt",
+    "checkpoints",
+    "to",
+    "torn",
+)  # `audit.jsonl` is no setting
+SUFFIXES = ("", "_bucket", "_sum", "_count", "_created")
+OTHERS = frozenset({"backstay_token"})  # a secret's name
+HELM = ROOT / "helm" / "backstay" / "files"
+
+
+@pytest.fixture(scope="module")
+def metric_names() -> set[str]:
+    """Return every name that a query may use: of a metric, of its series, and of a recording rule."""
+    shown = {name_of(family) + suffix for family in Metrics().collect() for suffix in SUFFIXES}
+    rules = (HELM / "rules" / "backstay.yaml").read_text(encoding="utf-8")
+    return shown | set(METRIC.findall(rules)) | OTHERS
+
+
+def codes(page: Path) -> Iterator[str]:
+    """Yield every text of a page that is inline code."""
+    children: Iterator[Token] = (child for token in tokens(page) for child in token.children or ())
+    return (child.content for child in children if child.type == "code_inline")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_metric_is_one(page: Path, metric_names: set[str]) -> None:
+    assert set(METRIC.findall(page.read_text(encoding="utf-8"))) - metric_names == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_error_is_one(page: Path) -> None:
+    assert set(ERROR.findall(page.read_text(encoding="utf-8"))) - set(map(str, Reason)) == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_setting_is_one(page: Path) -> None:
+    """A path in code, such as `audit.keep_files`, leads to a setting."""
+    found = [text for text in codes(page) if SETTING.fullmatch(text) and text.rpartition(".")[2] not in FILES]
+    assert [text for text in found if place(tuple(text.split("."))) is None] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_command_is_one(page: Path) -> None:
+    """So is every option of a command that is mentioned in a sentence."""
+    known = {command.name: {name for each in command.parameters for name in _names(each)} for command in all_commands()}
+    for text in (one for whole in codes(page) for one in _alternatives(whole)):
+        if text.startswith("backstay ") and "/" not in text.split(" ")[1]:
+            name = max((name for name in known if f"{text} ".startswith(f"{name} ")), key=len, default="")
+            assert name or text in ("backstay audit", "backstay --version", "backstay --help"), text
+            options = {word.partition("=")[0] for word in text.split() if word.startswith("-") and len(word) > 1}
+            assert options <= known.get(name, options), text
+
+
+def _alternatives(text: str) -> list[str]:
+    """Return `["a b", "a c"]` for "a b|c"."""
+    before, _, last = text.rpartition(" ")
+    return [f"{before} {one}" for one in last.split("|")] if before else [text]
+
+
+def _names(parameter: Any) -> Iterator[str]:
+    yield from (*parameter.opts, *parameter.secondary_opts, "--help")
