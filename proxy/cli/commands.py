@@ -1,6 +1,7 @@
 """What the command line takes. Each command imports what it needs when it is called: `run` must be ready in a blink."""
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -89,6 +90,25 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="The configu
     from proxy.cli.check import check
 
     return check(file)
+
+
+class Described(StrEnum):
+    """What has a JSON Schema."""
+
+    CONFIGURATION = "configuration"
+    AUDIT_RECORD = "audit-record"
+
+
+@app.command()
+def json_schema(
+    of: Annotated[
+        Described, typer.Argument(metavar="[configuration|audit-record]", help="What to describe.")
+    ] = Described.CONFIGURATION,
+) -> int:
+    """Print a JSON Schema: of the configuration, for editors, or of a line of the audit trail, for its readers."""
+    from proxy.cli.json_schema import json_schema
+
+    return json_schema(of.value)
 
 
 @app.command()

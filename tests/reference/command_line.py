@@ -66,7 +66,7 @@ def _commands_of(app: typer.Typer, name: str) -> Iterator[Command]:
     parsed: Any = typer.main.get_command(app)
     for info in app.registered_commands:
         assert info.callback is not None
-        command = parsed.commands[info.name or info.callback.__name__]
+        command = parsed.commands[info.name or info.callback.__name__.replace("_", "-")]
         hints = get_type_hints(info.callback)
         yield Command(f"{name} {command.name}", _plain(command.help), tuple(command.params), hints)
 
@@ -74,7 +74,7 @@ def _commands_of(app: typer.Typer, name: str) -> Iterator[Command]:
 def _section(command: Command) -> Iterator[str]:
     yield f"## `{command.name}`"
     yield command.about
-    yield f"```text\n{command.usage}\n```"
+    yield f"Usage: {code(command.usage)}"
     if command.options:
         rows = [_option(option, command.hints[option.name]) for option in command.options]
         yield table(("option", "value", "default", "meaning"), rows)
