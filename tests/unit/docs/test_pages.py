@@ -9,6 +9,7 @@ from tests.reference.pages import FOLDER, pages
 from tests.unit.docs.pages import DOCS, PAGES, ROOT, anchors, links, named
 
 LONGEST = 250  # lines of a page
+LONGEST_README = 150  # lines
 GENERATED = pages()
 
 
@@ -28,6 +29,10 @@ def test_nothing_else_is_in_the_folder_of_generated_pages() -> None:
 @pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=named)
 def test_no_page_is_too_long_to_read(page: Path) -> None:
     assert len(page.read_text(encoding="utf-8").splitlines()) <= LONGEST
+
+
+def test_the_readme_is_read_in_minutes() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= LONGEST_README
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
