@@ -28,12 +28,12 @@ class Endpoint(NamedTuple):
 
 _SINCE = "Only records since then: ISO 8601, in UTC unless it says otherwise."
 ENDPOINTS = (
-    Endpoint("GET", "/healthz", "Tell that the process lives.", {200: "It does."}),
+    Endpoint("GET", "/healthz", "Tell that the process lives.", {200: "The event loop runs."}),
     Endpoint(
         "GET",
         "/readyz",
         "Tell whether the sidecar takes requests. A failing backend does not make it unready.",
-        {200: "It does.", 503: "It is starting or draining."},
+        {200: "It takes requests.", 503: "It is starting or draining."},
     ),
     Endpoint(
         "GET",
@@ -70,12 +70,12 @@ ENDPOINTS = (
         guarded=True,
         parameters={"name": "`retries` or `coalescing`.", "position": "`on` or `off`."},
     ),
-    Endpoint("POST", "/drain", "Begin to drain, as SIGTERM does.", {202: "It has begun."}, guarded=True),
+    Endpoint("POST", "/drain", "Begin to drain, as SIGTERM does.", {202: "The drain has begun."}, guarded=True),
     Endpoint(
         "DELETE",
         "/kept",
         "Drop every cached response of a subject.",
-        {200: "They are dropped.", 400: "No subject was given."},
+        {200: "Its cached responses are dropped.", 400: "No subject was given."},
         guarded=True,
         parameters={"subject": "The business key, as the routes' `subject` finds it. Required."},
     ),

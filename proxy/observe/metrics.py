@@ -59,34 +59,64 @@ class Metrics:
 
     def _count_requests(self) -> None:
         self.requests = Counter("backstay_requests", "Finished requests.", ("route", "method", "status", "outcome"))
-        self.request_seconds = Histogram("backstay_request_duration_seconds", "From request to answer.", "route")
-        self.targets = Counter("backstay_target", "Requests by how fast they were.", ("route", "level"))
-        self.coalesced_requests = Counter(
-            "backstay_coalesced", "Requests by their part in a flight; the three add up.", ("route", "role")
+        self.request_seconds = Histogram(
+            "backstay_request_duration_seconds", "Time from a request's head to the end of its answer.", "route"
         )
-        self._idempotency = Counter("backstay_idempotency", "Idempotency decisions.", ("route", "result"))
-        self.store_errors = Counter("backstay_store_errors", "What the store failed at.", ("operation",))
-        self._recoveries = Counter("backstay_recoveries", "Answers that were recovered.", ("route", "kind"))
-        self._bad_requests = Counter("backstay_bad_requests", "Requests refused as malformed.", ("reason",))
-        self._handshakes = Counter("backstay_tls_handshakes_failed", "Clients' handshakes not made.", ("reason",))
+        self.targets = Counter("backstay_target", "Requests by the level of their route's target.", ("route", "level"))
+        self.coalesced_requests = Counter(
+            "backstay_coalesced",
+            "Requests by their role in a flight; the three roles add up to all requests.",
+            ("route", "role"),
+        )
+        self._idempotency = Counter(
+            "backstay_idempotency", "What was done about idempotency keys.", ("route", "result")
+        )
+        self.store_errors = Counter(
+            "backstay_store_errors",
+            "Commands that the store did not carry out; the requests went on without it.",
+            ("operation",),
+        )
+        self._recoveries = Counter(
+            "backstay_recoveries", "Failures that became a good answer, by how.", ("route", "kind")
+        )
+        self._bad_requests = Counter(
+            "backstay_bad_requests", "Requests that were refused: malformed, or beyond a limit.", ("reason",)
+        )
+        self._handshakes = Counter(
+            "backstay_tls_handshakes_failed", "TLS handshakes with clients that were not completed.", ("reason",)
+        )
 
     def _count_upstreams(self) -> None:
         self.attempts = Counter(
-            "backstay_upstream_attempts", "Attempts by status or failure.", ("upstream", "route", "result")
+            "backstay_upstream_attempts",
+            "Attempts to ask the upstream, by status code or failure.",
+            ("upstream", "route", "result"),
         )
-        self._upstream_seconds = Histogram("backstay_upstream_duration_seconds", "One attempt.", "upstream")
-        self.retries = Counter("backstay_retries", "Retries made, and why.", ("route", "reason"))
-        self.denied = Counter("backstay_retries_denied", "Retries not made, and why.", ("route", "reason"))
+        self._upstream_seconds = Histogram("backstay_upstream_duration_seconds", "Duration of one attempt.", "upstream")
+        self.retries = Counter(
+            "backstay_retries", "Retries that were made, by the failure before them.", ("route", "reason")
+        )
+        self.denied = Counter(
+            "backstay_retries_denied", "Retries that were wanted and not made, by the reason.", ("route", "reason")
+        )
         self.retried_requests = Counter(
-            "backstay_retried_requests", "Requests that needed a retry, by how they ended.", ("route", "result")
+            "backstay_retried_requests", "Requests with at least one retry, by how they ended.", ("route", "result")
         )
-        self._rejections = Counter("backstay_circuit_rejections", "Attempts an open circuit refused.", ("circuit",))
-        self.transitions = Counter("backstay_circuit_transitions", "Circuit transitions.", ("circuit", "to"))
+        self._rejections = Counter(
+            "backstay_circuit_rejections", "Attempts that an open circuit refused.", ("circuit",)
+        )
+        self.transitions = Counter(
+            "backstay_circuit_transitions", "Transitions of a circuit, by its new state.", ("circuit", "to")
+        )
 
     def _count_restorations(self) -> None:
-        self.restorations = Counter("backstay_restorations", "Session restorations.", ("outcome",))
-        self.restoration_seconds = Histogram("backstay_restoration_seconds", "Status and history together.")
-        self._write_seconds = Histogram("backstay_audit_write_seconds", "One group commit of audit records.")
+        self.restorations = Counter(
+            "backstay_restorations", "Finished session restorations, by their state.", ("outcome",)
+        )
+        self.restoration_seconds = Histogram(
+            "backstay_restoration_seconds", "Time of a session restoration, status and history together."
+        )
+        self._write_seconds = Histogram("backstay_audit_write_seconds", "Time to write one batch of audit records.")
 
     def declare(self, routes: Iterable[str], circuits: Iterable[str], upstreams: Iterable[str]) -> None:
         """Start the series that are known beforehand at 0; after a reload, again."""
@@ -204,7 +234,9 @@ class Metrics:
 
     def _gauges(self) -> list[Metric]:
         source = self.sources
-        states = GaugeMetricFamily("backstay_circuit_state", "0 closed, 1 half-open, 2 open.", labels=["circuit"])
+        states = GaugeMetricFamily(
+            "backstay_circuit_state", "State of a circuit: 0 closed, 1 half-open, 2 open.", labels=["circuit"]
+        )
         for name, state in source.circuits().items():
             states.add_metric([name], state)
         built = {
@@ -212,16 +244,24 @@ class Metrics:
         }  # fmt: skip
         return [
             states,
-            GaugeMetricFamily("backstay_flights", "Upstream questions under way.", source.flights()),
-            GaugeMetricFamily("backstay_store_up", "1 while the store answers.", source.store_up()),
-            GaugeMetricFamily("backstay_flight_followers", "Callers waiting for them.", source.followers()),
-            CounterMetricFamily("backstay_audit_records", "Records accepted.", source.audit_records()),
-            CounterMetricFamily("backstay_audit_gaps", "Records lost, each told by a gap.", source.audit_gaps()),
-            GaugeMetricFamily("backstay_audit_queue", "Records waiting for the writer.", source.audit_queue()),
-            CounterMetricFamily(
-                "backstay_log_lines_dropped", "Log lines lost: nobody read them.", source.log_lines_dropped()
+            GaugeMetricFamily("backstay_flights", "Flights under way.", source.flights()),
+            GaugeMetricFamily("backstay_store_up", "1 while the store answers, else 0.", source.store_up()),
+            GaugeMetricFamily(
+                "backstay_flight_followers", "Requests that joined a flight under way.", source.followers()
             ),
-            InfoMetricFamily("backstay_build", "What is running.", built),
+            CounterMetricFamily("backstay_audit_records", "Audit records written.", source.audit_records()),
+            CounterMetricFamily(
+                "backstay_audit_gaps", "Audit records lost; a gap in the trail counts them.", source.audit_gaps()
+            ),
+            GaugeMetricFamily("backstay_audit_queue", "Audit records that wait for the disk.", source.audit_queue()),
+            CounterMetricFamily(
+                "backstay_log_lines_dropped",
+                "Log lines lost because standard error was not read in time.",
+                source.log_lines_dropped(),
+            ),
+            InfoMetricFamily(
+                "backstay_build", "Version of the sidecar and of Python, and whether it is compiled.", built
+            ),
         ]
 
     def render(self, accept: str) -> tuple[bytes, str]:
