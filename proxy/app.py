@@ -9,40 +9,41 @@ from random import Random, SystemRandom
 
 import structlog
 
+from proxy.admin.admin_limits import AdminLimits
+from proxy.admin.admin_listener import AdminListener, start_admin
 from proxy.admin.control import ControlPlane
-from proxy.admin.listener import AdminListener, start_admin
-from proxy.admin.rules import AdminRules
 from proxy.assembly import Assembly
-from proxy.books import books
+from proxy.audit.factory import audit_trail
 from proxy.clock import Clock, SystemClock
-from proxy.config.problems import ConfigError
+from proxy.config.objections import ConfigError
 from proxy.config.settings import Admin, Settings
-from proxy.errors import Refusal, StartError
+from proxy.errors import StartError
 from proxy.exchange.handler_factory import HandlerFactory
-from proxy.loaded import Loaded, Reading
-from proxy.memory import MemoryBudget, budget_of
-from proxy.message import Peer
+from proxy.http.message import Peer
+from proxy.http.problems import Refusal
+from proxy.http1.head import HeadLimits
+from proxy.loaded import Loaded, Loader
+from proxy.memory_budget import MemoryBudget, budget_of
 from proxy.observe.logging import Throttle
 from proxy.observe.metrics import Metrics, Sources
-from proxy.observe.minutely import Minutely
 from proxy.observe.observer import Observer
+from proxy.observe.periodic_summary import PeriodicSummary
 from proxy.observe.statistics import Statistics
-from proxy.observe.targets import TargetLog
+from proxy.observe.target_log import TargetLog
 from proxy.observe.traces import start_tracing
-from proxy.policy.breaker import CircuitBreaker, State
+from proxy.policy.breaker import CircuitBreaker, CircuitState
 from proxy.policy.coalescing import Flights
 from proxy.policy.retry import RetryPolicy
-from proxy.store.opening import open_shelf
-from proxy.threads import in_daemon_thread
-from proxy.wire.downstream import Downstream
-from proxy.wire.endpoint import Endpoint, file_mode
-from proxy.wire.forwarding import TrustedProxies
-from proxy.wire.gate import Gate
-from proxy.wire.handshakes import HandshakeRules
-from proxy.wire.heads import HeadLimits
-from proxy.wire.listener import Listener
-from proxy.wire.rules import GateRules
-from proxy.wire.tls import trusts_all
+from proxy.runtime.threads import in_daemon_thread
+from proxy.server.client_connection import ClientConnection
+from proxy.server.client_limits import ClientLimits
+from proxy.server.endpoint import Endpoint, file_mode
+from proxy.server.handshakes import HandshakeRules
+from proxy.server.listener import Listener
+from proxy.server.server_state import ServerState
+from proxy.server.trusted_proxies import TrustedProxies
+from proxy.store.bundle import open_store
+from proxy.transport.tls import trusts_all
 
 TARGETS_EVERY_S = 10.0  # an operation's missed targets are logged this often at the most
 DRAIN_STEP_S = 0.02  # how often a drain looks whether it is over
@@ -63,7 +64,7 @@ class Sidecar:
         random: Random | None = None,
         lines_dropped: Callable[[], int] = lambda: 0,
     ) -> None:
-        loaded = Reading(lambda: settings).run()
+        loaded = Loader(lambda: settings).run()
         self.settings = self._began_with = settings
         self._token = loaded.token
         self._lines_dropped = lines_dropped
@@ -72,14 +73,14 @@ class Sidecar:
         random = random or Random(SystemRandom().getrandbits(128))  # noqa: S311 - ids, not secrets
         name = f"{random.getrandbits(32):08x}"  # this process, in flight and record ids
         self.metrics = Metrics()
-        kept = books(settings, name, self._clock, self.metrics.audit_written)
+        kept = audit_trail(settings, name, self._clock, self.metrics.audit_written)
         self.audit, self._ledger = kept.log, kept.ledger
         self._statistics = Statistics(self.metrics)
-        self._minutely = Minutely(self._statistics)
+        self._minutely = PeriodicSummary(self._statistics)
         targets = TargetLog(Throttle(TARGETS_EVERY_S, self._clock.now))
         self._tracer = start_tracing(os.environ, random)
         self._observer = Observer(self._ledger, self.metrics, targets, self._tracer)
-        self._shelf = open_shelf(settings.store, name, self._clock, self.metrics.store_failed)
+        self._shelf = open_store(settings.store, name, self._clock, self.metrics.store_failed)
         self._flights = Flights(self._shelf.seals, name)
         self._retry = RetryPolicy(random)
         self._assembly = Assembly(
@@ -100,9 +101,9 @@ class Sidecar:
         self._hurries = 0
         self._declare()
 
-    def _gate(self, settings: Settings) -> Gate:
+    def _gate(self, settings: Settings) -> ServerState:
         listen = settings.listen
-        rules = GateRules(
+        rules = ClientLimits(
             listen.head_timeout,
             listen.keepalive_timeout,
             listen.idle_timeout,
@@ -113,13 +114,13 @@ class Sidecar:
         limits = HeadLimits(listen.max_head, listen.max_target, listen.max_fields, listen.underscores)
         trusted = TrustedProxies(listen.trusted_proxies)
         handlers = HandlerFactory(self._parts, dry_run=settings.dry_run)
-        return Gate(rules, limits, trusted, handlers.open, self._on_refusal, self._clock)
+        return ServerState(rules, limits, trusted, handlers.open, self._on_refusal, self._clock)
 
     def _listener_of(self, settings: Settings) -> Listener:
         listen = settings.listen
         endpoint = Endpoint(listen.address, "listen.address", file_mode(listen.socket_mode))
         tls = None if self._tls is None else self._handshake_rules(self._tls)
-        return Listener(endpoint, partial(Downstream, self.gate), tls)
+        return Listener(endpoint, partial(ClientConnection, self.gate), tls)
 
     def _handshake_rules(self, tls: ssl.SSLContext) -> HandshakeRules:
         timeout_s = self._began_with.listen.head_timeout
@@ -234,7 +235,7 @@ class Sidecar:
         self.metrics.bad_request(refusal.metric)
         self._ledger.refused(refusal, peer, self._clock.wall())
 
-    def _on_transition(self, breaker: CircuitBreaker, state: State, now: float) -> None:
+    def _on_transition(self, breaker: CircuitBreaker, state: CircuitState, now: float) -> None:
         self.metrics.transitioned(breaker.name, state.name.lower())
         self._ledger.circuit(breaker, self._clock.wall())
         log.warning("circuit", circuit=breaker.name, to=state.name, failures=breaker.failures)
@@ -244,7 +245,7 @@ class Sidecar:
 
         All is read first, in a thread, while requests go on. It takes effect whole, or not at all.
         """
-        reading = Reading(load_again, self._began_with.listen)
+        reading = Loader(load_again, self._began_with.listen)
         try:
             async with asyncio.timeout(RELOAD_WITHIN_S):
                 loaded = await in_daemon_thread(reading.run)
@@ -290,7 +291,7 @@ class Sidecar:
         before end with what is under way on them.
         """
         self._tls_generation += 1
-        self._listener.renew(partial(Downstream, self.gate, self._tls_generation), self._handshake_rules(new))
+        self._listener.renew(partial(ClientConnection, self.gate, self._tls_generation), self._handshake_rules(new))
         self._tls = new
         if not trusts_all(new, old):
             self.gate.distrust(self._tls_generation, self.settings.listen.drain_timeout)
@@ -338,9 +339,9 @@ def _without_token(settings: Settings) -> Admin:
     return settings.admin.model_copy(update={"token": "", "token_file": None})
 
 
-def _admin_rules(settings: Settings) -> AdminRules:
+def _admin_rules(settings: Settings) -> AdminLimits:
     admin = settings.admin
-    return AdminRules(
+    return AdminLimits(
         admin.max_connections, admin.max_viewers, admin.head_timeout, admin.keepalive_timeout, admin.idle_timeout,
         admin.allowed_hosts, file_mode(admin.socket_mode),
     )  # fmt: skip

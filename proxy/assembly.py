@@ -6,48 +6,54 @@ from random import Random
 
 from proxy.clock import Clock
 from proxy.config import compile as compiled
-from proxy.config.routes import Passthrough, RouteSettings
-from proxy.config.routes import Route as RouteTable
-from proxy.config.settings import Settings
-from proxy.config.settings import Upstream as UpstreamTable
-from proxy.parts import Ledger, Meter, Parts, Tracer, Upstream, Wiring, Witness
+from proxy.config.routes import Passthrough, RouteSettings, RouteTable
+from proxy.config.settings import Settings, UpstreamTable
+from proxy.exchange.ports import (
+    DurabilityGate,
+    Ledger,
+    Meter,
+    Ports,
+    Tracer,
+    Upstream,
+    Wiring,
+)
+from proxy.policy.added_headers import OWN_FIELDS
 from proxy.policy.balancing import Balancer, EjectionRules
-from proxy.policy.breaker import CircuitBreaker, Mode, State
+from proxy.policy.breaker import CircuitBreaker, CircuitMode, CircuitState
 from proxy.policy.coalescing import Flights
 from proxy.policy.cors import CorsMemory
-from proxy.policy.disclosure import OWN_FIELDS
-from proxy.policy.identity import Identifier
 from proxy.policy.probing import Probes
+from proxy.policy.request_key import Identifier
 from proxy.policy.retry import RetryBudget, RetryPolicy
 from proxy.policy.routing import Route, Router
 from proxy.route_changes import RouteChanges
-from proxy.store.opening import Shelf
-from proxy.wire.balanced import BalancedUpstream
-from proxy.wire.dial import Address
-from proxy.wire.forwarding import Forwarding
-from proxy.wire.pool import HttpUpstream, UpstreamPool
-from proxy.wire.rules import PoolRules
+from proxy.store.bundle import StoreBundle
+from proxy.upstream.balancer import BalancedUpstream
+from proxy.upstream.connector import BackendAddress
+from proxy.upstream.forwarding import Forwarding
+from proxy.upstream.pool import HttpUpstream, UpstreamPool
+from proxy.upstream.pool_limits import PoolLimits
 
 Table = RouteTable | Passthrough
 _Holder = tuple[str, str | None]  # an upstream's name, and an operation with a budget of its own
-_Place = tuple[str, Address]  # an upstream's name, and one of its addresses
+_Place = tuple[str, BackendAddress]  # an upstream's name, and one of its addresses
 Contexts = Mapping[str, ssl.SSLContext]  # by upstream
-OnTransition = Callable[[CircuitBreaker, State, float], None]
+OnTransition = Callable[[CircuitBreaker, CircuitState, float], None]
 
 
 class Assembly:
     """The parts, and what of them outlives a reload: breakers, pools, budgets and learnt CORS fields, by name."""
 
     def __init__(
-        self, flights: Flights, retry: RetryPolicy, shelf: Shelf, meter: Meter, ledger: Ledger, clock: Clock,
-        random: Random, on_transition: OnTransition, witness: Witness | None = None,
+        self, flights: Flights, retry: RetryPolicy, shelf: StoreBundle, meter: Meter, ledger: Ledger, clock: Clock,
+        random: Random, on_transition: OnTransition, witness: DurabilityGate | None = None,
         tracer: Tracer | None = None,
     ) -> None:  # fmt: skip
         self.breakers: dict[str, CircuitBreaker] = {}
         self.probes = Probes()
         self.pools: dict[_Place, UpstreamPool] = {}
         self._retired: list[UpstreamPool] = []  # what is under way in them ends by itself, or is swept away
-        self._balancers: dict[str, tuple[tuple[Address, ...], Balancer]] = {}
+        self._balancers: dict[str, tuple[tuple[BackendAddress, ...], Balancer]] = {}
         self._flights = flights
         self._retry = retry
         self._shelf = shelf
@@ -62,7 +68,7 @@ class Assembly:
         self._cors: dict[str, tuple[tuple[str, ...], CorsMemory]] = {}
         self._changes = RouteChanges()
 
-    def build(self, settings: Settings, tls: Contexts) -> Parts:
+    def build(self, settings: Settings, tls: Contexts) -> Ports:
         """Return the parts that these settings ask for; `tls` has the context of each upstream reached over TLS."""
         routes, catch_all = compiled.routes(settings), compiled.passthrough(settings)
         self._build_breakers(settings)
@@ -82,7 +88,7 @@ class Assembly:
                 self._changes.of(route.operation).kept_under,
                 self._changes.of(route.operation).since,
             )
-        return Parts(
+        return Ports(
             Router(routes, catch_all), wiring, self._flights, self._retry, self._shelf.kept, self._shelf.claims,
             self._meter, self._ledger, self._clock, self._random, settings.listen.expose,
             settings.listen.deadline_header.encode(), _deadline_field(settings), self._witness,
@@ -131,16 +137,16 @@ class Assembly:
     def _observe(breaker: CircuitBreaker, *, only: bool) -> None:
         """Let a dry run's breakers count and refuse nobody; an operator's word stands."""
         if only:
-            breaker.mode = Mode.OBSERVE
-        elif breaker.mode is Mode.OBSERVE:
-            breaker.mode = Mode.AUTO
+            breaker.mode = CircuitMode.OBSERVE
+        elif breaker.mode is CircuitMode.OBSERVE:
+            breaker.mode = CircuitMode.AUTO
 
     def _build_pools(self, settings: Settings, tls: Contexts) -> Mapping[str, Sequence[UpstreamPool]]:
         """Return each upstream's pools, one for each of its addresses."""
         before, self.pools = self.pools, {}
         pools: dict[str, Sequence[UpstreamPool]] = {}
         for name, table in settings.upstreams.items():
-            places, rules = [(name, Address.of(url)) for url in table.url], _pool_rules(table)
+            places, rules = [(name, BackendAddress.of(url)) for url in table.url], _pool_rules(table)
             pools[name] = [self._pool(before.get(place), place, rules, tls.get(name)) for place in places]
         there = set(self.pools.values())
         for pool in before.values():
@@ -159,7 +165,7 @@ class Assembly:
         return BalancedUpstream(each, self._balancer(route.upstream, tuple(pool.address for pool in pools)))
 
     def _pool(
-        self, before: UpstreamPool | None, place: _Place, rules: PoolRules, tls: ssl.SSLContext | None
+        self, before: UpstreamPool | None, place: _Place, rules: PoolLimits, tls: ssl.SSLContext | None
     ) -> UpstreamPool:
         """Return the pool that an upstream has for an address already, unless it is to be made anew.
 
@@ -171,7 +177,7 @@ class Assembly:
             before = self.pools.get(place) or UpstreamPool(address, rules, tls)  # an address may be named twice
         return self.pools.setdefault(place, before)
 
-    def _balancer(self, name: str, addresses: tuple[Address, ...]) -> Balancer:
+    def _balancer(self, name: str, addresses: tuple[BackendAddress, ...]) -> Balancer:
         known = self._balancers.get(name)
         if known is None or known[0] != addresses:
             known = self._balancers[name] = (addresses, Balancer(len(addresses), EjectionRules()))
@@ -210,8 +216,8 @@ def _deadline_field(settings: Settings) -> bytes:
     return settings.listen.deadline_header.lower().encode()
 
 
-def _pool_rules(table: UpstreamTable) -> PoolRules:
-    return PoolRules(
+def _pool_rules(table: UpstreamTable) -> PoolLimits:
+    return PoolLimits(
         connect_timeout_s=table.connect_timeout,
         max_idle=table.max_idle,
         idle_timeout_s=table.idle_timeout,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from proxy.config.load import read_token
 from proxy.config.settings import Listen, Settings
-from proxy.wire.tls import TlsFiles, client_context, server_context
+from proxy.transport.tls import TlsFiles, client_context, server_context
 
 
 class Loaded(NamedTuple):
@@ -18,7 +18,7 @@ class Loaded(NamedTuple):
     upstream_tls: Mapping[str, ssl.SSLContext]
 
 
-class Reading:
+class Loader:
     """One reading of everything; `doing` names what is read now. Every step may block: never on the loop."""
 
     def __init__(self, load: Callable[[], Settings], listen: Listen | None = None) -> None:

@@ -15,9 +15,9 @@ from proxy.app import Sidecar
 from proxy.config.settings import Settings
 from proxy.observe.logging import configure
 from proxy.observe.queued_output import drain_standard_streams
+from proxy.server.acceptor import AT_ONCE
 from proxy.signals import ProcessSignals
-from proxy.wire.acceptor import AT_ONCE
-from proxy.wire.descriptors import raise_limit, too_few
+from proxy.transport.descriptors import raise_limit, too_few
 
 ABORTED = 128 + signal.SIGTERM  # the status of a start that had to be cut off
 OVERDUE = 1  # the status of an end that had to be cut off
@@ -27,7 +27,7 @@ END_WITHIN_S = 20.0  # after the drain: the trail, the store and the tracer have
 log = structlog.get_logger("backstay")
 
 
-class Stage(Enum):
+class ProcessStage(Enum):
     """How far the process is: STARTING -> SERVING -> DRAINING, or STARTING -> DRAINING."""
 
     STARTING = "starting"
@@ -53,7 +53,7 @@ class Process:
         self._sidecar = sidecar
         self._load_again = load_again
         self._few_files = few_files
-        self._stage = Stage.STARTING
+        self._stage = ProcessStage.STARTING
         self._reload_wanted = False
         self._task: asyncio.Task[object] | None = None
         self._reloading: asyncio.Task[None] | None = None
@@ -84,7 +84,7 @@ class Process:
         gc.collect()
         gc.freeze()  # what start-up made lives for ever: never look at it again
         gc.set_threshold(200_000, 20, 100)  # requests leave no cycles; what is young dies by its count
-        sidecar, self._stage = self._sidecar, Stage.SERVING
+        sidecar, self._stage = self._sidecar, ProcessStage.SERVING
         print(f"backstay ready: proxy {sidecar.url} admin {sidecar.admin_url}", flush=True)  # noqa: T201 - the contract's line
         log.info("ready", proxy=sidecar.url, admin=sidecar.admin_url)
         sidecar.audit.tell_agreement()
@@ -94,7 +94,7 @@ class Process:
             self._reload()
 
     async def _drain(self) -> None:
-        self._stage = Stage.DRAINING
+        self._stage = ProcessStage.DRAINING
         log.info("draining")
         listen = self._sidecar.settings.listen
         end_within(listen.drain_delay + listen.drain_timeout + END_WITHIN_S, OVERDUE)
@@ -102,7 +102,7 @@ class Process:
         log.info("stopped", records=self._sidecar.audit.records, gaps=self._sidecar.audit.gaps)
 
     def _stop(self) -> None:
-        if self._stage is Stage.STARTING and self._task is not None and not self._sidecar.stopping.is_set():
+        if self._stage is ProcessStage.STARTING and self._task is not None and not self._sidecar.stopping.is_set():
             end_within(ABORT_WITHIN_S, ABORTED)
             self._task.cancel()
         self._sidecar.stopping.set()
@@ -113,9 +113,9 @@ class Process:
         self._stop()
 
     def _reload(self) -> None:
-        if self._stage is Stage.STARTING:
+        if self._stage is ProcessStage.STARTING:
             self._reload_wanted = True
-        elif self._stage is Stage.DRAINING:
+        elif self._stage is ProcessStage.DRAINING:
             log.warning("reload_refused", problems=["the sidecar is draining"])
         else:
             self._sidecar.audit.reopen()  # at once, for whoever renamed the trail
@@ -125,7 +125,7 @@ class Process:
 
     async def _reload_while_wanted(self) -> None:
         """Reload once more where a signal came meanwhile: a file may have changed after it was read."""
-        while self._reload_wanted and self._stage is Stage.SERVING:
+        while self._reload_wanted and self._stage is ProcessStage.SERVING:
             self._reload_wanted = False
             await self._sidecar.reload(self._load_again)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-class Phase(Enum):
+class SignalPhase(Enum):
     """What a signal means now."""
 
     BOOTING = "booting"  # SIGTERM and SIGINT end the process at once; SIGHUP waits
@@ -29,7 +29,7 @@ class ProcessSignals:
     """
 
     def __init__(self) -> None:
-        self.phase = Phase.BOOTING
+        self.phase = SignalPhase.BOOTING
         self._waiting: list[int] = []  # SIGHUPs that came before anybody could reload
         self._attached: Mapping[int, Callable[[], None]] = {}
         self._loop: AbstractEventLoop | None = None
@@ -43,25 +43,25 @@ class ProcessSignals:
     def attach(self, loop: "AbstractEventLoop", handlers: Mapping[int, Callable[[], None]]) -> None:
         """Have `loop` call these from now on, and first for what has waited."""
         self._loop, self._attached = loop, handlers
-        self.phase = Phase.ATTACHED
+        self.phase = SignalPhase.ATTACHED
         waiting, self._waiting = self._waiting, []
         for number in waiting:
             self._on_signal(number)
 
     def detach(self) -> None:
         """Ignore all further signals. The interpreter's end replaces handlers by the default, but leaves SIG_IGN."""
-        self.phase = Phase.ENDING
+        self.phase = SignalPhase.ENDING
         for number in HANDLED:
             signal.signal(number, signal.SIG_IGN)
 
     def _on_signal(self, number: int) -> None:
         """Run between two bytecodes of the main thread, whatever that is doing."""
-        if self.phase is Phase.ATTACHED:
+        if self.phase is SignalPhase.ATTACHED:
             assert self._loop is not None
             self._loop.call_soon_threadsafe(self._attached[number])
-        elif self.phase is Phase.BOOTING and number == signal.SIGHUP:
+        elif self.phase is SignalPhase.BOOTING and number == signal.SIGHUP:
             self._waiting.append(number)
-        elif self.phase is Phase.BOOTING:
+        elif self.phase is SignalPhase.BOOTING:
             os._exit(128 + number)  # nothing is open yet: there is nothing to tidy
 
 

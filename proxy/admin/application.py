@@ -5,22 +5,31 @@ from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
-from proxy.admin.answers import CONTROL, NAMES, Handler, guarded, json, named, plainly, problem
 from proxy.admin.connections import timed
 from proxy.admin.control import ControlPlane
 from proxy.admin.endpoints import ENDPOINTS
 from proxy.admin.hosts import OwnNames
 from proxy.admin.records import exported
+from proxy.admin.responses import (
+    CONTROL,
+    NAMES,
+    Handler,
+    guarded,
+    json,
+    named,
+    plainly,
+    problem,
+)
 from proxy.admin.snapshot import circuit_view, restoration_view
 from proxy.admin.status import add_status
 from proxy.observe.metrics import encode
-from proxy.policy.breaker import CircuitBreaker, Mode
+from proxy.policy.breaker import CircuitBreaker, CircuitMode
 
 ACTIONS: Mapping[str, Callable[[CircuitBreaker, float], None]] = {
     "reset": lambda circuit, now: circuit.reset(now),
-    "open": lambda circuit, now: circuit.force(Mode.FORCED_OPEN, now),
-    "close": lambda circuit, now: circuit.force(Mode.FORCED_CLOSED, now),
-    "auto": lambda circuit, now: circuit.force(Mode.AUTO, now),
+    "open": lambda circuit, now: circuit.force(CircuitMode.FORCED_OPEN, now),
+    "close": lambda circuit, now: circuit.force(CircuitMode.FORCED_CLOSED, now),
+    "auto": lambda circuit, now: circuit.force(CircuitMode.AUTO, now),
 }
 
 

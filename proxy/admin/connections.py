@@ -12,17 +12,17 @@ from typing import Final, cast
 
 from aiohttp import web
 
-from proxy.admin.answers import Handler, problem, raw_problem
-from proxy.admin.rules import AdminRules
+from proxy.admin.admin_limits import AdminLimits
+from proxy.admin.responses import Handler, problem, raw_problem
 from proxy.errors import IllegalMove
-from proxy.wire.flow import Flow
-from proxy.words import Sign
+from proxy.runtime.enums import FastEnum
+from proxy.transport.flow_control import FlowControl
 
 LINGER_S = 2.0  # for a body that nobody reads, after its answer
 _log = logging.getLogger("backstay.admin")
 
 
-class Phase(Sign):
+class AdminPhase(FastEnum):
     """What a connection waits for."""
 
     FRESH = "the first byte"
@@ -31,12 +31,12 @@ class Phase(Sign):
     KEPT = "a next request"
 
 
-FRESH: Final = Phase.FRESH
-HEAD: Final = Phase.HEAD
-ANSWERING: Final = Phase.ANSWERING
-KEPT: Final = Phase.KEPT
+FRESH: Final = AdminPhase.FRESH
+HEAD: Final = AdminPhase.HEAD
+ANSWERING: Final = AdminPhase.ANSWERING
+KEPT: Final = AdminPhase.KEPT
 
-MOVES: Final[dict[Phase, tuple[Phase, ...]]] = {
+MOVES: Final[dict[AdminPhase, tuple[AdminPhase, ...]]] = {
     FRESH: (HEAD,),
     HEAD: (ANSWERING,),
     ANSWERING: (KEPT, HEAD),
@@ -44,23 +44,23 @@ MOVES: Final[dict[Phase, tuple[Phase, ...]]] = {
 }
 
 
-class Connection(web.RequestHandler):
+class AdminConnection(web.RequestHandler):
     """One connection. aiohttp reads and answers; this keeps its time and answers what is no HTTP."""
 
     __slots__ = ("_flow", "_line", "_more", "_others", "address", "phase", "since")
 
-    def __init__(self, server: web.Server, others: "Connections") -> None:
+    def __init__(self, server: web.Server, others: "AdminConnections") -> None:
         loop = asyncio.get_running_loop()
         super().__init__(server, loop=loop, access_log=None, lingering_time=LINGER_S)  # type: ignore[arg-type]
         self._others = others
         self._line: asyncio.Transport | None = None
-        self._flow = Flow(loop, others.tick)
+        self._flow = FlowControl(loop, others.tick)
         self._more = False  # bytes came while a request was being answered
         self.address = ""
-        self.phase: Phase = FRESH
+        self.phase: AdminPhase = FRESH
         self.since = others.tick  # the coarse time of the last change of phase
 
-    def _become(self, phase: Phase) -> None:
+    def _become(self, phase: AdminPhase) -> None:
         if phase not in MOVES[self.phase]:
             raise IllegalMove(self.phase, phase)
         self.phase = phase
@@ -158,7 +158,7 @@ class Connection(web.RequestHandler):
 async def timed(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Tell the connection when a request is whole, and when its answer is made."""
     connection = request.protocol
-    if not isinstance(connection, Connection):
+    if not isinstance(connection, AdminConnection):
         return await handler(request)
     connection.began()
     try:
@@ -167,22 +167,22 @@ async def timed(request: web.Request, handler: Handler) -> web.StreamResponse:
         connection.answered()
 
 
-class Connections:
+class AdminConnections:
     """All of them. `tick` is the coarse time in the loop's seconds, moved by `sweep`."""
 
-    def __init__(self, rules: AdminRules, tick: float) -> None:
+    def __init__(self, rules: AdminLimits, tick: float) -> None:
         self.rules = rules
         self.tick = tick
-        self._open: dict[Connection, None] = {}  # in the order in which they came
+        self._open: dict[AdminConnection, None] = {}  # in the order in which they came
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def enter(self, connection: Connection) -> None:
+    def enter(self, connection: AdminConnection) -> None:
         """Take in a connection."""
         self._open[connection] = None
 
-    def leave(self, connection: Connection) -> None:
+    def leave(self, connection: AdminConnection) -> None:
         """Forget a connection."""
         self._open.pop(connection, None)
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
 
-from proxy.authority import names_host
+from proxy.http.authority import names_host
 
 _ABSOLUTE = re.compile(r"[a-z]{1,8}://([^/?#]*)", re.IGNORECASE)
 FOR_BROWSERS = frozenset({"/", "/events"})

@@ -7,9 +7,9 @@ from proxy import __version__
 from proxy.admin.control import ControlPlane
 from proxy.observe.instruments import BOUNDS_S, Key, Series
 from proxy.policy.breaker import CircuitBreaker
-from proxy.policy.restoration import Restoration, State
+from proxy.policy.outcome import GOOD
+from proxy.policy.restoration import Restoration, RestorationState
 from proxy.policy.routing import Route
-from proxy.policy.summary import GOOD
 
 
 def snapshot(control: ControlPlane) -> dict[str, object]:
@@ -54,7 +54,7 @@ def restoration_view(subject: str, known: Sequence[Restoration], now: float) -> 
     """Return a subject's restorations, one for each of its users, the latest last; `state` is the latest's."""
     return {
         "subject": subject,
-        "state": known[-1].state if known else State.NOT_RESTORED,
+        "state": known[-1].state if known else RestorationState.NOT_RESTORED,
         "restorations": [
             {
                 "state": one.state,

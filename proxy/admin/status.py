@@ -9,8 +9,8 @@ from importlib.resources import files
 import orjson
 from aiohttp import web
 
-from proxy.admin.answers import CONTROL, Handler, problem
-from proxy.admin.connections import Connection
+from proxy.admin.connections import AdminConnection
+from proxy.admin.responses import CONTROL, Handler, problem
 from proxy.admin.snapshot import snapshot
 
 EVERY_S = 1.0
@@ -34,19 +34,19 @@ class Viewers:
     def __init__(self, most: int) -> None:
         self.most = most
         self.stopping = asyncio.Event()  # the listener closes: all are let go at once
-        self._watching: dict[Connection, None] = {}  # in the order in which they came
+        self._watching: dict[AdminConnection, None] = {}  # in the order in which they came
 
     def __len__(self) -> int:
         return len(self._watching)
 
-    def enter(self, viewer: Connection) -> bool:
+    def enter(self, viewer: AdminConnection) -> bool:
         """Take in a viewer; return False if there is no place for it."""
         if len(self._watching) >= self.most and not self._make_room(viewer.address):
             return False
         self._watching[viewer] = None
         return True
 
-    def leave(self, viewer: Connection) -> None:
+    def leave(self, viewer: AdminConnection) -> None:
         """Forget a viewer."""
         self._watching.pop(viewer, None)
 
@@ -89,7 +89,7 @@ def _page(name: str, content_type: str) -> Handler:
 async def _events(request: web.Request) -> web.StreamResponse:
     """Send the figures every second until the viewer leaves or the listener closes."""
     viewers, viewer = request.app[VIEWERS], request.protocol
-    assert isinstance(viewer, Connection)
+    assert isinstance(viewer, AdminConnection)
     if not viewers.enter(viewer):
         return problem(503, f"{viewers.most} viewers are watching already.")
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
@@ -103,7 +103,7 @@ async def _events(request: web.Request) -> web.StreamResponse:
     return response
 
 
-async def _tell(response: web.StreamResponse, viewer: Connection, app: web.Application) -> None:
+async def _tell(response: web.StreamResponse, viewer: AdminConnection, app: web.Application) -> None:
     """Send figures; a viewer that is behind gets none until it has caught up, or is cut."""
     stopping = app[VIEWERS].stopping
     while not stopping.is_set():

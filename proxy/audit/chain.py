@@ -23,7 +23,7 @@ _TAIL_BYTES = len(b',"prev":"","hash":""}\n') + 2 * 64
 _HASH_BYTES = len(b',"hash":""}\n') + 64
 
 
-class Link(NamedTuple):
+class ChainLink(NamedTuple):
     """What one whole line says about its place in the chain."""
 
     seq: int
@@ -32,7 +32,7 @@ class Link(NamedTuple):
     version: int = VERSION
 
 
-GENESIS = Link(seq=0, prev=b"", hash=b"0" * 64)
+GENESIS = ChainLink(seq=0, prev=b"", hash=b"0" * 64)
 
 
 class Chain:
@@ -70,7 +70,7 @@ class Chain:
         return self.seal({"ts": ts, "torn": size})
 
 
-def unseal(line: bytes) -> Link | None:
+def unseal(line: bytes) -> ChainLink | None:
     """Return the link of a whole and unaltered line, newline included; None for anything else."""
     head, tail = _HEAD.match(line), _TAIL.fullmatch(line, max(0, len(line) - _TAIL_BYTES))
     if head is None or tail is None:
@@ -78,7 +78,7 @@ def unseal(line: bytes) -> Link | None:
     prev, claimed = tail.groups()
     if sha256(line[:-_HASH_BYTES] + b"}").hexdigest().encode() != claimed:
         return None
-    return Link(int(head[2]), prev, claimed, int(head[1]))
+    return ChainLink(int(head[2]), prev, claimed, int(head[1]))
 
 
 def timestamp(wall: float) -> str:

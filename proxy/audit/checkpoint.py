@@ -19,7 +19,7 @@ from typing import NamedTuple, Protocol
 import orjson
 import structlog
 
-from proxy.audit.chain import Link, timestamp
+from proxy.audit.chain import ChainLink, timestamp
 from proxy.audit.files import NoTrailError, TrailError
 from proxy.audit.own_file import open_own
 from proxy.errors import StartError
@@ -34,7 +34,7 @@ _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 log = structlog.get_logger(__name__)
 
 
-class Key(Protocol):
+class CheckpointKey(Protocol):
     """What signs checkpoints, or only checks them."""
 
     @property
@@ -77,7 +77,7 @@ class HmacKey:
         return compare_digest(self.sign(data), mac)
 
 
-def read_key(file: Path) -> Key:
+def read_key(file: Path) -> CheckpointKey:
     """Return the key in a file: PEM is Ed25519, anything else is an HMAC secret. Raises TrailError with the cure."""
     try:
         content = file.read_bytes()
@@ -102,7 +102,7 @@ class CheckpointRules:
     """Where checkpoints go, what signs them, and after how many records the next one is due."""
 
     path: Path
-    key: Key
+    key: CheckpointKey
     every: int = 1_000
 
 
@@ -163,7 +163,7 @@ class Checkpoints:
         self._position = Position.after(line, claim.n)
         return claim
 
-    def durable(self, last: Link) -> None:
+    def durable(self, last: ChainLink) -> None:
         """Record that the trail reaches to this link. A failure is logged, and the next one covers this one too."""
         line = seal(timestamp(self._wall()), last, self.rules.key, self._position)
         try:
@@ -209,7 +209,7 @@ class Checkpoint(NamedTuple):
     n: int = 0
 
 
-def seal(ts: str, last: Link, key: Key, after: Position = NO_CHECKPOINT) -> bytes:
+def seal(ts: str, last: ChainLink, key: CheckpointKey, after: Position = NO_CHECKPOINT) -> bytes:
     """Return a checkpoint's line, newline included."""
     claim = {
         "v": VERSION, "n": after.n + 1, "ts": ts, "seq": last.seq, "head": last.hash.decode(), "key": key.name,
@@ -219,7 +219,7 @@ def seal(ts: str, last: Link, key: Key, after: Position = NO_CHECKPOINT) -> byte
     return b"".join((body[:-1], b',"mac":"', key.sign(body).hex().encode(), b'"}\n'))
 
 
-def read(file: Path, keys: Sequence[Key] = ()) -> Iterator[Checkpoint]:
+def read(file: Path, keys: Sequence[CheckpointKey] = ()) -> Iterator[Checkpoint]:
     """Yield the checkpoints of a file, oldest first; one cut off by a crash at the very end is passed.
 
     Without keys no signature is checked. The first line may continue a file that was moved away. Raises TrailError.
@@ -243,7 +243,7 @@ def fingerprint(data: bytes) -> str:
     return sha256(data).hexdigest()[:16]
 
 
-def _parse(line: bytes, number: int, keys: Sequence[Key], before: Position | None) -> Checkpoint:
+def _parse(line: bytes, number: int, keys: Sequence[CheckpointKey], before: Position | None) -> Checkpoint:
     """Return what a line claims; `before` is the place behind the line above it, None for a file's first line."""
     tail = _TAIL.search(line, max(0, len(line) - 600))
     try:
@@ -258,7 +258,7 @@ def _parse(line: bytes, number: int, keys: Sequence[Key], before: Position | Non
     return Checkpoint(seq, head, name, signed or not keys, bool(keys) and not own, number, follows, n)
 
 
-def _signed(data: bytes, mac: bytes, keys: Sequence[Key]) -> bool:
+def _signed(data: bytes, mac: bytes, keys: Sequence[CheckpointKey]) -> bool:
     return any(key.checks(data, _unhex(mac)) for key in keys)
 
 

@@ -41,7 +41,7 @@ class Trail:
         return next((link.seq for link in links if link is not None), math.inf)
 
 
-class Line(NamedTuple):
+class TrailLine(NamedTuple):
     """The bytes of one line, its newline included if it has one, and where they stand (numbers from 1)."""
 
     file: Path
@@ -52,7 +52,7 @@ class Line(NamedTuple):
 class Record(NamedTuple):
     """One line's bytes and the fields in it."""
 
-    line: Line
+    line: TrailLine
     fields: dict[str, object]
 
 
@@ -77,13 +77,13 @@ def put_aside(path: Path) -> list[Path]:
     return _once(sorted(found, key=lambda file: file.name.removesuffix(".gz")))
 
 
-def lines(files: Iterable[Path]) -> Iterator[Line]:
+def lines(files: Iterable[Path]) -> Iterator[TrailLine]:
     """Yield every line of these files in order; an endless one comes in pieces of MAX_LINE. Raises TrailError."""
     for file in files:
         with reading(file) as stream:
             pieces = iter(partial(stream.readline, MAX_LINE), b"")
             for number, data in enumerate(pieces, start=1):
-                yield Line(file, number, data)
+                yield TrailLine(file, number, data)
 
 
 def opened(file: Path) -> BinaryIO:
@@ -106,7 +106,7 @@ def reading(file: Path) -> Iterator[BinaryIO]:
         raise TrailError(f"{file}: cannot be read to its end: {error}") from error
 
 
-def parse(line: Line) -> Record | None:
+def parse(line: TrailLine) -> Record | None:
     """Return the record in a line, unverified; None where there is none. Raises TrailError for a newer version."""
     try:
         fields = orjson.loads(line.data)

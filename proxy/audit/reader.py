@@ -11,7 +11,16 @@ from typing import NamedTuple
 import orjson
 
 from proxy.audit.chain import MAX_LINE, VERSION
-from proxy.audit.files import Line, NoTrailError, Record, Trail, lines, opened, parse, trails
+from proxy.audit.files import (
+    NoTrailError,
+    Record,
+    Trail,
+    TrailLine,
+    lines,
+    opened,
+    parse,
+    trails,
+)
 
 _KNOWN = b'{"v":%d,' % VERSION
 _STEP = 50_000  # lines between two reports of progress
@@ -19,7 +28,7 @@ _STEP = 50_000  # lines between two reports of progress
 
 def records(
     trail: Trail,
-    on_damage: Callable[[Line], None],
+    on_damage: Callable[[TrailLine], None],
     wanted: "Query | None" = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Record]:
@@ -131,7 +140,7 @@ class _Follower:
     def _rest(self) -> Iterator[Record]:
         """Yield what is wanted of this file; an unfinished line is left for the next time, unless it is endless."""
         while (data := self.stream.readline(MAX_LINE)).endswith(b"\n") or len(data) == MAX_LINE:
-            record = parse(Line(self._file, 0, data))
+            record = parse(TrailLine(self._file, 0, data))
             if record is None:
                 continue
             seq = record.fields.get("seq")

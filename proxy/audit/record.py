@@ -8,17 +8,17 @@ from secrets import token_bytes
 import orjson
 
 from proxy.audit.chain import timestamp
+from proxy.audit.log import NOTE, AuditLog
 from proxy.audit.redaction import Redaction, bounded, read_salt
-from proxy.audit.sink import NOTE, AuditLog
-from proxy.errors import Refusal
 from proxy.exchange.state import Exchange
-from proxy.message import Peer, Response
-from proxy.policy.attempts import Attempt
-from proxy.policy.breaker import CircuitBreaker, State
+from proxy.http.message import Peer, Response
+from proxy.http.problems import Refusal
+from proxy.policy.attempt_facts import Attempt
+from proxy.policy.breaker import CircuitBreaker, CircuitState
 from proxy.policy.classify import SUCCESS
-from proxy.policy.idempotency import Key
-from proxy.policy.summary import GOOD
-from proxy.threads import in_daemon_thread
+from proxy.policy.idempotency import IdempotencyKey
+from proxy.policy.outcome import GOOD
+from proxy.runtime.threads import in_daemon_thread
 
 
 class Ledger:
@@ -87,7 +87,7 @@ class Ledger:
                 "id": self._next_id(),
                 "operation": "circuit",
                 "circuit": breaker.name,
-                "success": breaker.shown is State.CLOSED,
+                "success": breaker.shown is CircuitState.CLOSED,
                 "outcome": breaker.shown.name.lower(),
                 "metadata": {"failures": breaker.failures, "mode": breaker.mode.value},
             }
@@ -124,7 +124,7 @@ class Ledger:
             f'"metadata":{self._metadata(x)}}}'
         )
 
-    def _key(self, x: Exchange, key: Key) -> str:
+    def _key(self, x: Exchange, key: IdempotencyKey) -> str:
         replayed = "true" if x.result.replayed else "false"
         return f'{{"source":"{key.source}","key_hash":"{self._redaction.hashed(key.value)}","replayed":{replayed}}}'
 

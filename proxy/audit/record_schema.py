@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from proxy.config.schema import describe
-from proxy.errors import Reason
+from proxy.http.problems import Reason
 
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Milliseconds = Annotated[float, Field(ge=0)]

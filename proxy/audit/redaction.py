@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from proxy.errors import StartError
-from proxy.fields import Fields
+from proxy.http.fields import Fields
 
 MAX_TEXT: Final = 512  # characters of any field that a client can choose
 MAX_VALUE: Final = 256  # characters of one query value or header field

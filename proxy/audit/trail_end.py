@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from proxy.audit.chain import MAX_LINE, Link, unseal
-from proxy.audit.checkpoint import Checkpoint, Key, read
+from proxy.audit.chain import MAX_LINE, ChainLink, unseal
+from proxy.audit.checkpoint import Checkpoint, CheckpointKey, read
 from proxy.audit.files import Trail, TrailError, lines, trails
 from proxy.audit.verify import Proof
 
@@ -23,7 +23,7 @@ class Agreement(NamedTuple):
     detail: str
 
 
-def last_link(file: Path) -> Link | None:
+def last_link(file: Path) -> ChainLink | None:
     """Return the link of a plain file's last whole record among its last 2 MiB."""
     return next((link for link in _backwards(file, _BLOCK)), None)
 
@@ -43,7 +43,9 @@ def is_written(path: Path) -> bool:
     return False
 
 
-def live_proof(trail: Trail, file: Path, keys: Sequence[Key], uncovered: int, wait: Callable[[], None]) -> Proof:
+def live_proof(
+    trail: Trail, file: Path, keys: Sequence[CheckpointKey], uncovered: int, wait: Callable[[], None]
+) -> Proof:
     """Return what to hold a trail against that grows while it is read.
 
     Wait for a signed checkpoint that covers every record that is there now; the walk ends with it. Where none comes,
@@ -61,7 +63,7 @@ def live_proof(trail: Trail, file: Path, keys: Sequence[Key], uncovered: int, wa
     return Proof(claims, keyed=True, uncovered=uncovered)
 
 
-def compare(path: Path, last: Link, claim: Checkpoint | None) -> Agreement:
+def compare(path: Path, last: ChainLink, claim: Checkpoint | None) -> Agreement:
     """Compare the trail, which goes on after `last`, with its last checkpoint; blocking. Raises TrailError."""
     if claim is None:
         return Agreement(None, "there is no checkpoint yet" if last.seq else "the trail begins")
@@ -77,7 +79,7 @@ def compare(path: Path, last: Link, claim: Checkpoint | None) -> Agreement:
     return Agreement(True, f"the trail is as the last checkpoint says, up to record {claim.seq}")
 
 
-def _record(path: Path, seq: int) -> Link | None:
+def _record(path: Path, seq: int) -> ChainLink | None:
     """Return the link of a record near the end of the trail."""
     (trail,) = trails(path)
     left = _SEARCHED
@@ -91,7 +93,7 @@ def _record(path: Path, seq: int) -> Link | None:
     return None
 
 
-def _backwards(file: Path, limit: int) -> Iterator[Link]:
+def _backwards(file: Path, limit: int) -> Iterator[ChainLink]:
     """Yield the links of whole records, the last one first, of at most the last `limit` bytes."""
     if file.suffix == ".gz":
         links = [link for line in lines([file]) if (link := unseal(line.data)) is not None]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import orjson
 
-from proxy.audit.chain import GENESIS, Link, unseal
+from proxy.audit.chain import GENESIS, ChainLink, unseal
 from proxy.audit.checkpoint import Checkpoint
-from proxy.audit.files import Line
+from proxy.audit.files import TrailLine
 
 _RETIRED = b'"note":"retired"'
 
@@ -49,7 +49,7 @@ class Finding:
     """A trail's condition, its last good link, and the place and number of the first bad record, if there is one."""
 
     condition: Condition
-    last: Link
+    last: ChainLink
     lines: int
     detail: str
     file: Path | None = None
@@ -81,7 +81,7 @@ class Proof:
     through: int | None = None
 
 
-def verify(lines: Iterable[Line], *, partial: bool = False, proof: Proof | None = None) -> Finding:
+def verify(lines: Iterable[TrailLine], *, partial: bool = False, proof: Proof | None = None) -> Finding:
     """Return the first thing wrong with a trail.
 
     Its oldest files may be gone if a record in it says that they were retired, or if `partial` accepts any. A tail cut
@@ -94,14 +94,14 @@ def verify(lines: Iterable[Line], *, partial: bool = False, proof: Proof | None 
 class _Walk:
     """One pass over the lines; `last` and `count` say how far it is good."""
 
-    def __init__(self, lines: Iterable[Line], partial: bool, proof: Proof) -> None:
+    def __init__(self, lines: Iterable[TrailLine], partial: bool, proof: Proof) -> None:
         self._rest = iter(lines)
         self._partial = partial
         self._proof = proof
         self._against = _Against(proof.checkpoints)
         self._last = GENESIS
         self._count = 0
-        self._beginning: tuple[Line, Link] | None = None  # of a trail whose oldest records are not there
+        self._beginning: tuple[TrailLine, ChainLink] | None = None  # of a trail whose oldest records are not there
         self._excused_by = 0  # the number of the record that says that they were retired
 
     def finding(self) -> Finding:
@@ -114,9 +114,9 @@ class _Walk:
                 break
         return self._at_the_end()
 
-    def _next(self, line: Line, link: Link) -> Finding | None:
+    def _next(self, line: TrailLine, link: ChainLink) -> Finding | None:
         if not self._count and link.seq > 1:
-            self._last = Link(link.seq - 1, b"", link.prev)
+            self._last = ChainLink(link.seq - 1, b"", link.prev)
             self._beginning = (line, self._last)
         if link.seq != self._last.seq + 1:
             return self._out_of_step(line, link)
@@ -128,7 +128,7 @@ class _Walk:
         self._last, self._count = link, self._count + 1
         return self._against.judge(line, link, self._count)
 
-    def _damaged(self, line: Line) -> Finding:
+    def _damaged(self, line: TrailLine) -> Finding:
         """Tell the unfinished last line of a crash from an edit."""
         seq = self._last.seq + 1
         if not line.data.endswith(b"\n") and next(self._rest, None) is None:
@@ -137,7 +137,7 @@ class _Walk:
             return cut or self._finding(Condition.TORN_TAIL, line, seq, detail)
         return self._finding(Condition.EDITED, line, seq, "the bytes do not match their hash")
 
-    def _out_of_step(self, line: Line, link: Link) -> Finding:
+    def _out_of_step(self, line: TrailLine, link: ChainLink) -> Finding:
         """Tell a removed record from a moved or repeated one: what was only moved still comes."""
         expected = self._last.seq + 1
         if self._unexcused and self._beginning is not None and link.seq <= self._beginning[1].seq:
@@ -194,7 +194,7 @@ class _Walk:
         if self._beginning is not None and self._partial:
             yield f"records 1 to {self._beginning[1].seq}, which are not here"
 
-    def _finding(self, condition: Condition, line: Line, seq: int, detail: str) -> Finding:
+    def _finding(self, condition: Condition, line: TrailLine, seq: int, detail: str) -> Finding:
         return Finding(condition, self._last, self._count, detail, line.file, line.number, seq)
 
 
@@ -209,7 +209,7 @@ class _Against:
     def __str__(self) -> str:
         return f"checkpoints agree up to record {self.met}" if self.met else "no checkpoint says where it should end"
 
-    def judge(self, line: Line, link: Link, count: int) -> Finding | None:
+    def judge(self, line: TrailLine, link: ChainLink, count: int) -> Finding | None:
         """Return what the checkpoint of this record has against it."""
         while (claim := self._next) is not None and claim.seq <= link.seq:
             self._next = next(self._rest, None)
@@ -226,7 +226,7 @@ class _Against:
             self.met = claim.seq
         return None
 
-    def cut(self, last: Link, count: int) -> Finding | None:
+    def cut(self, last: ChainLink, count: int) -> Finding | None:
         """Return that the trail once went further, if it did."""
         claims = [claim for claim in (self._next, *self._rest) if claim is not None]
         unsigned = next((claim for claim in claims if not (claim.signed and claim.follows)), None)
@@ -239,7 +239,7 @@ class _Against:
         return Finding(Condition.CUT_TAIL, last, count, f"a checkpoint reaches to record {end}: {absent} from the end")
 
 
-def _bad_claim(claim: Checkpoint, last: Link, count: int) -> Finding:
+def _bad_claim(claim: Checkpoint, last: ChainLink, count: int) -> Finding:
     if claim.foreign:
         detail = f"the checkpoint in line {claim.line} is signed with another key ({claim.key})"
         return Finding(Condition.WRONG_KEY, last, count, detail)
@@ -249,7 +249,7 @@ def _bad_claim(claim: Checkpoint, last: Link, count: int) -> Finding:
     return Finding(Condition.EDITED, last, count, f"the checkpoint in line {claim.line} is not as it was signed")
 
 
-def _excuses(line: Line, before: Link) -> bool:
+def _excuses(line: TrailLine, before: ChainLink) -> bool:
     """Tell whether a record says that everything up to `before` was retired."""
     fields = orjson.loads(line.data)
     if fields.get("note") != "retired" or not isinstance(through := fields.get("through"), int):
@@ -262,6 +262,6 @@ def _absent(first: int, last: int) -> str:
     return f"{which} missing before it"
 
 
-def _comes_later(seqs: range, rest: Iterator[Line]) -> bool:
+def _comes_later(seqs: range, rest: Iterator[TrailLine]) -> bool:
     links = (unseal(line.data) for line in rest)
     return any(link is not None and link.seq in seqs for link in links)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from proxy.audit.chain import GENESIS, Link
-from proxy.audit.output import Output
+from proxy.audit.chain import GENESIS, ChainLink
+from proxy.audit.trail_file import Output
 from proxy.clock import Clock
 
 _RETRY_S = 0.1
@@ -31,7 +31,7 @@ class Batch:
 
     lines: bytes
     records: int
-    last: Link = GENESIS
+    last: ChainLink = GENESIS
     gap: int = 0
 
 
@@ -54,7 +54,7 @@ class Hooks:
 
     written: Callable[[Written], object]
     trouble: Callable[[bool], object] = lambda failing: None
-    durable: Callable[[Link], None] = lambda last: None
+    durable: Callable[[ChainLink], None] = lambda last: None
     every: int = 1_000
 
 
@@ -76,7 +76,7 @@ class _Follow:
 _Job = Batch | _Flush | _Follow | _Stop
 
 
-class Writer:
+class TrailWriter:
     """Write batches in order, fsync at most every `fsync_s`, and hold on to a batch until the disk takes it.
 
     A batch is already a part of the chain, so none is ever skipped: a failing disk holds up the queue, whose bound
@@ -89,7 +89,7 @@ class Writer:
         self._clock = clock
         self._fsync_s = fsync_s
         self._hooks = hooks
-        self.end: Link | None = GENESIS
+        self.end: ChainLink | None = GENESIS
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._sync_due: float | None = None
@@ -101,7 +101,7 @@ class Writer:
         self._failing = False
         self._given_up = False
 
-    def start(self, last: Link = GENESIS) -> None:
+    def start(self, last: ChainLink = GENESIS) -> None:
         """Begin after `last`; the thread is a daemon, so that a crash of the loop does not hang the process."""
         self.end = self._durable = self._told = last
         threading.Thread(target=self._run, name="audit-writer", daemon=True).start()

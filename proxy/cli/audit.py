@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from proxy.audit.chain import timestamp
-from proxy.audit.checkpoint import Key, read, read_key
+from proxy.audit.checkpoint import CheckpointKey, read, read_key
 from proxy.audit.export import (
     write_csv,
     write_json,
@@ -25,7 +25,15 @@ from proxy.audit.export import (
     write_stats_csv,
     write_stats_json,
 )
-from proxy.audit.files import Line, NoTrailError, Record, Trail, TrailError, lines, trails
+from proxy.audit.files import (
+    NoTrailError,
+    Record,
+    Trail,
+    TrailError,
+    TrailLine,
+    lines,
+    trails,
+)
 from proxy.audit.own_file import open_own
 from proxy.audit.reader import Query, Stats, records
 from proxy.audit.reader import stats as sum_up
@@ -197,7 +205,7 @@ def _verified(trail: Trail, partial: bool, proof: Proof) -> Finding:
     return check(lines(trail.files), partial=partial, proof=proof)
 
 
-def _claimed(trail: Trail, checkpoints: Path | None, keys: list[Key], uncovered: int) -> Proof:
+def _claimed(trail: Trail, checkpoints: Path | None, keys: list[CheckpointKey], uncovered: int) -> Proof:
     """Return what to hold a trail against; the checkpoint file may be missing where the user asked for no proof."""
     beside = trail.path.with_name(f"{trail.path.name}.checkpoints")
     file = checkpoints or (beside if keys or beside.exists() else None)
@@ -247,7 +255,7 @@ def _print_table(columns: tuple[str, ...], rows: Iterable[tuple[object, ...]], f
         case Format.CSV:
             write_rows_csv(columns, rows, sys.stdout)
         case Format.TABLE:
-            from proxy.audit.show import show_rows
+            from proxy.audit.printing import show_rows
 
             show_rows(columns, rows)
 
@@ -282,7 +290,7 @@ def _found(path: Path, wanted: Query) -> Iterator[Record]:
     """Yield what the query wants from every trail at a path; the first damaged line is told to a person, once."""
     warned = False
 
-    def warn(line: Line) -> None:
+    def warn(line: TrailLine) -> None:
         nonlocal warned
         if not warned:
             _say(f"{line.file} line {line.number} holds no whole record: backstay audit verify says more")
@@ -312,7 +320,7 @@ def _print(found: Iterable[Record], format_: Format) -> int:
         case Format.CSV:
             return write_csv(found, sys.stdout)
         case Format.TABLE:
-            from proxy.audit.show import show_records
+            from proxy.audit.printing import show_records
 
             return show_records(found)
 
@@ -324,7 +332,7 @@ def _print_stats(sums: Stats, format_: Format) -> None:
         case Format.CSV:
             write_stats_csv(sums, sys.stdout)
         case Format.TABLE:
-            from proxy.audit.show import show_stats
+            from proxy.audit.printing import show_stats
 
             show_stats(sums)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from proxy.config.load import load
-from proxy.config.routes import Passthrough, Route
+from proxy.config.routes import Passthrough, RouteTable
 from proxy.config.settings import Settings
 from proxy.config.units import format_duration
 
@@ -38,16 +38,16 @@ def routing_table(settings: Settings) -> Iterator[tuple[str, ...]]:
     yield (str(len(settings.routes) + 1), rest.operation, "any", "what is left", *policies)
 
 
-def _placeholders(route: Route) -> tuple[bool, ...]:
+def _placeholders(route: RouteTable) -> tuple[bool, ...]:
     return tuple(segment.startswith("{") for segment in route.template.path.split("/"))
 
 
-def _policies(route: Route | Passthrough, coalesce: str) -> tuple[str, ...]:
+def _policies(route: RouteTable | Passthrough, coalesce: str) -> tuple[str, ...]:
     circuit = route.circuit or route.upstream
     return (route.upstream, circuit, route.subject or "-", coalesce, route.idempotency, _timeouts(route))
 
 
-def _timeouts(route: Route | Passthrough) -> str:
+def _timeouts(route: RouteTable | Passthrough) -> str:
     total = format_duration(route.total_timeout)
     return total if route.attempt_timeout is None else f"{total} (attempt {format_duration(route.attempt_timeout)})"
 

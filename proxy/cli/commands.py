@@ -76,7 +76,7 @@ def run(
     admin: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The admin listener.")] = None,
 ) -> int:
     """Run the sidecar."""
-    from proxy.cli.lean import without
+    from proxy.cli.import_blocker import without
 
     with without("rich"):  # structlog would load it to colour tracebacks, which no log of a sidecar is: 3 MiB
         from proxy.cli.run import run

@@ -5,7 +5,7 @@ import asyncio
 import uvloop
 from rich.console import Console
 
-from proxy.demo.sidecar import SidecarError
+from proxy.demo.sidecar_process import SidecarError
 from proxy.demo.tour import tour
 
 

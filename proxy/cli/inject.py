@@ -16,8 +16,8 @@ def inject(
     """Print manifests with the sidecar, and on standard error what else there is to do; `said` becomes `Options`."""
 
     def transform(text: str) -> str:
-        from proxy.inject.inject import inject
-        from proxy.inject.sidecar import Options
+        from proxy.inject.container import Options
+        from proxy.inject.transform import inject
 
         chosen = {**said, "image": image} if image else said
         made = inject(text, Options(tuple(names or ()), tuple(services or ()), **chosen))
@@ -32,7 +32,7 @@ def uninject(file: str, names: Sequence[str] | None) -> int:
     """Print the manifests without the sidecar."""
 
     def transform(text: str) -> str:
-        from proxy.inject.inject import uninject
+        from proxy.inject.transform import uninject
 
         return uninject(text, names or ())
 
@@ -42,7 +42,7 @@ def uninject(file: str, names: Sequence[str] | None) -> int:
 def _transformed(file: str, transform: Callable[[str], str]) -> int:
     if find_spec("ruamel") is None:
         return _refuse("this needs ruamel.yaml: pip install 'backstay[inject]'", FAILED)
-    from proxy.inject.documents import InjectError
+    from proxy.inject.manifests import InjectError
 
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")

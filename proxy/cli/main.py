@@ -16,7 +16,7 @@ def main() -> NoReturn:
         SIGNALS.install()
     reserve_standard_descriptors()
     from proxy.cli.commands import command
-    from proxy.config.problems import ConfigError
+    from proxy.config.objections import ConfigError
     from proxy.errors import StartError
 
     try:

@@ -3,8 +3,8 @@
 import re
 from typing import NamedTuple
 
-from proxy.authority import names_host
-from proxy.config.problems import Objection
+from proxy.config.objections import Objection
+from proxy.http.authority import names_host
 
 _HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>\d{1,5})", re.ASCII)
 _URL = re.compile(r"(?P<scheme>https?)://(?P<authority>[^/?#]*)(?P<rest>[/?#].*)?", re.ASCII)

@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 
-from proxy.config.routes import Passthrough, RouteSettings
-from proxy.config.routes import Route as RouteTable
+from proxy.config.routes import Passthrough, RouteSettings, RouteTable
 from proxy.config.settings import Breaker, Settings
 from proxy.config.templates import parse_request
 from proxy.policy.breaker import BreakerRules
-from proxy.policy.recovery import Fallback, RecoveryRules, RequestTemplate
+from proxy.policy.latency_target import Target
+from proxy.policy.recovery_plan import FallbackDocument, RecoveryRules, RequestTemplate
 from proxy.policy.routing import Coalesce, Idempotency, RetryRules, Route, SubjectRule
-from proxy.policy.targets import Target
 
 JITTER = 0.2  # T6: ±20 % around the nominal wait
 
@@ -118,7 +117,7 @@ def _retry(table: RouteSettings) -> RetryRules:
 
 
 def _recovery(table: RouteSettings) -> RecoveryRules:
-    fallback = None if table.fallback is None else Fallback(table.fallback.status, table.fallback.body)
+    fallback = None if table.fallback is None else FallbackDocument(table.fallback.status, table.fallback.body)
     on_conflict = None if table.on_conflict is None else _request(table.on_conflict)
     missing = table.on_missing
     on_missing = None if missing is None else _request(missing.request, missing.body)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from proxy.config.document import Document, nests_too_deeply
-from proxy.config.problems import Keys, Objection, Problem
+from proxy.config.objections import ConfigProblem, Keys, Objection
 from proxy.config.shape import ROOT, Place, nearest
 from proxy.config.units import parse_milliseconds
 
@@ -23,7 +23,7 @@ _FEW = 8  # routes, upstreams or circuits, all of whose settings are compared
 _BUILDING = "BACKSTAY_COMPILE"  # for the installation; who exported it still runs what was built
 
 
-def lay_environment(document: Document, environ: Mapping[str, str]) -> Iterator[Problem]:
+def lay_environment(document: Document, environ: Mapping[str, str]) -> Iterator[ConfigProblem]:
     """Lay every `BACKSTAY_` variable on the document; yield a problem for each that names no setting."""
     names, refused = _Names(document), 0
     for name in sorted(environ, key=lambda name: (len(name), name)):  # a table before its keys, route 9 before 10
@@ -35,7 +35,7 @@ def lay_environment(document: Document, environ: Mapping[str, str]) -> Iterator[
             except Objection as objection:
                 refused += 1
                 near = _nearest(name.removeprefix(PREFIX), document) if refused <= _HINTS else None
-                yield Problem("", objection.message, f"write {PREFIX}{near}" if near else objection.cure, name)
+                yield ConfigProblem("", objection.message, f"write {PREFIX}{near}" if near else objection.cure, name)
 
 
 def _is_service_link(name: str) -> bool:

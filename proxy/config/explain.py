@@ -7,15 +7,15 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from proxy.config.document import Document
-from proxy.config.problems import Keys, Problem, dotted
-from proxy.config.routes import Route
+from proxy.config.objections import ConfigProblem, Keys, dotted
+from proxy.config.routes import RouteTable
 from proxy.config.shape import Place, cut, nearest, options, place, shown
 
 _SECRET = frozenset({"token"})
 _UNSAID = frozenset({"default_factory_not_called"})  # only ever the echo of another error
 
 
-def problems_of(error: ValidationError, document: Document) -> Iterator[Problem]:
+def problems_of(error: ValidationError, document: Document) -> Iterator[ConfigProblem]:
     """Yield a problem for each thing that is wrong in what was written.
 
     What a route merely inherits is left out: `[defaults]` is checked by itself and says it once.
@@ -26,7 +26,7 @@ def problems_of(error: ValidationError, document: Document) -> Iterator[Problem]
         written = keys[:-1] if kind == "missing" else keys
         if kind not in _UNSAID and document.has(written) and not _echoes(details, document, keys):
             message, cure = _said(details, keys)
-            yield Problem(dotted(keys), cut(message), cut(cure), document.where(keys))
+            yield ConfigProblem(dotted(keys), cut(message), cut(cure), document.where(keys))
 
 
 def key_of(details: ErrorDetails) -> Keys:
@@ -75,7 +75,7 @@ def _meant(value: object, where: Place | None) -> object:
 
 
 def _unknown(keys: Keys) -> tuple[str, str]:
-    if keys[0] == "defaults" and len(keys) == 2 and keys[1] in Route.model_fields:
+    if keys[0] == "defaults" and len(keys) == 2 and keys[1] in RouteTable.model_fields:
         return "it is each route's own", "write it into [[routes]]"
     above = place(keys[:-1])
     near = nearest(keys[-1], above.fields) if above else None

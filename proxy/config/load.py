@@ -10,11 +10,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from proxy.config.contradictions import RuleReader
 from proxy.config.document import Document, split_toml_error
 from proxy.config.environment import lay_environment, lay_seed
 from proxy.config.explain import key_of, problems_of
-from proxy.config.problems import ConfigError, Keys, Problem
-from proxy.config.rules import Reader
+from proxy.config.objections import ConfigError, ConfigProblem, Keys
 from proxy.config.settings import Admin, Settings
 
 NOTHING: Mapping[str, object] = MappingProxyType({})
@@ -49,18 +49,18 @@ def load(
     except ValidationError as error:
         problems += islice(problems_of(error, document), _MOST_PROBLEMS + 1)
         settings, refused = _salvaged(document, error)
-    problems += islice(Reader(settings, document, refused).problems(), _MOST_PROBLEMS + 1)
+    problems += islice(RuleReader(settings, document, refused).problems(), _MOST_PROBLEMS + 1)
     if problems:
         raise ConfigError(_first(problems))
     return settings
 
 
-def _first(problems: list[Problem]) -> list[Problem]:
+def _first(problems: list[ConfigProblem]) -> list[ConfigProblem]:
     """Return the problems by their lines; of very many, the first, and that there are more."""
     first = sorted(problems, key=_line)
     if len(first) <= _MOST_PROBLEMS:
         return first
-    return [*first[:_MOST_PROBLEMS], Problem("", "there are more problems", "mend these first, and ask again")]
+    return [*first[:_MOST_PROBLEMS], ConfigProblem("", "there are more problems", "mend these first, and ask again")]
 
 
 def read_token(admin: Admin) -> str:
@@ -72,7 +72,9 @@ def read_token(admin: Admin) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([_unreadable(admin.token_file, error, "admin.token_file")]) from None
     if not token:
-        raise ConfigError([Problem("admin.token_file", "it is empty", "write the token into it", admin.token_file)])
+        raise ConfigError(
+            [ConfigProblem("admin.token_file", "it is empty", "write the token into it", admin.token_file)]
+        )
     return token
 
 
@@ -84,22 +86,22 @@ def _read(path: Path | None) -> Document:
     except tomllib.TOMLDecodeError as error:
         complaint, line = split_toml_error(error)
         where = f"{path}:{line}" if line else str(path)
-        raise ConfigError([Problem("", f"not TOML: {complaint}", "", where)]) from None
+        raise ConfigError([ConfigProblem("", f"not TOML: {complaint}", "", where)]) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([_unreadable(str(path), error, "")]) from None
     except RecursionError:
         cure = "write fewer tables and lists within each other"
-        raise ConfigError([Problem("", "it is nested too deeply", cure, str(path))]) from None
+        raise ConfigError([ConfigProblem("", "it is nested too deeply", cure, str(path))]) from None
     except ValueError as error:  # a number longer than Python converts
-        raise ConfigError([Problem("", f"not TOML: {error}", "", str(path))]) from None
+        raise ConfigError([ConfigProblem("", f"not TOML: {error}", "", str(path))]) from None
 
 
-def _unreadable(path: str, error: Exception, key: str) -> Problem:
+def _unreadable(path: str, error: Exception, key: str) -> ConfigProblem:
     reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-    return Problem(key, f"cannot be read: {reason}", "", path)
+    return ConfigProblem(key, f"cannot be read: {reason}", "", path)
 
 
-def _line(problem: Problem) -> int:
+def _line(problem: ConfigProblem) -> int:
     """Return the line of a problem in the file; those of the environment and the command line come first."""
     line = problem.where.rpartition(":")[2]
     return int(line) if line.isdecimal() else 0

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from proxy.config.fields import (
+from proxy.config.field_types import (
     Count,
     Duration,
     FieldName,
@@ -44,7 +44,7 @@ class Retry(Section):
     """Share of recent requests that may be retries: of this route, or of all routes of the upstream that set none."""
 
 
-class Target(Section):
+class TargetTable(Section):
     """How fast an operation should be."""
 
     ideal: Timeout = 0.5
@@ -55,7 +55,7 @@ class Target(Section):
     """Up to here a request is `slow`, beyond it `critical`. Default: 2 s, or `acceptable` where that is longer."""
 
 
-class Fallback(Section):
+class FallbackTable(Section):
     """The answer of last resort. Status 204, 205 and 304 have no `body`; every other status needs one."""
 
     status: Status = 200
@@ -130,7 +130,7 @@ class RouteSettings(Section):
     """How long an answer is reused for the same principal. A write to the subject ends it."""
     stale_if_error: OrNone[Timeout] = None
     """How old a cached response may be that is served during an outage."""
-    fallback: OrNone[Fallback] = None
+    fallback: OrNone[FallbackTable] = None
     """The answer of last resort during an outage."""
     restoration: OrNone[Literal["status", "history"]] = None
     """Which half of a session restoration this operation is."""
@@ -146,7 +146,7 @@ class RouteSettings(Section):
     """Answer `X-Backstay-Explain: 1` with a field that says what was decided and why."""
     circuit: OrNone[Label] = None
     """A circuit of this name instead of the upstream's own."""
-    target: OrNone[Target] = Target()
+    target: OrNone[TargetTable] = TargetTable()
     """How fast the operation should be. It is reported and changes nothing. `"none"`: no target."""
     max_flights: Count = 10_000
     """Shared upstream requests under way at once. Beyond, reads are not shared, and writes by subject get 503."""
@@ -154,7 +154,7 @@ class RouteSettings(Section):
     """Callers that share one upstream request. Beyond, reads are not shared, and writes by subject get 503."""
 
 
-class Route(RouteSettings):
+class RouteTable(RouteSettings):
     """One operation: which requests it matches, which upstream they go to, and where their business key is."""
 
     operation: Operation
@@ -173,7 +173,7 @@ class Route(RouteSettings):
 
 
 class Passthrough(RouteSettings):
-    """What holds for requests that no route matches. It names no requests, so it is no `Route`."""
+    """What holds for requests that no route matches. It names no requests, so it is no `RouteTable`."""
 
     operation: Literal["passthrough"] = "passthrough"
     upstream: str

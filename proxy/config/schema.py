@@ -24,7 +24,7 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 def configuration_schema() -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of a configuration file, every setting with its description and default."""
     schema = schema_of(Settings)
-    route = schema["$defs"]["Route"]
+    route = schema["$defs"]["RouteTable"]
     route["required"] = [name for name in route["required"] if name != "upstream"]  # default: the first
     return {"title": "Configuration of Backstay", **schema}
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
-from proxy.config.fields import (
+from proxy.config.field_types import (
     Address,
     Count,
     Duration,
@@ -25,7 +25,12 @@ from proxy.config.fields import (
     TrustedProxy,
     UpstreamUrls,
 )
-from proxy.config.routes import PASSED_ON, Passthrough, Route, RouteSettings
+from proxy.config.routes import (
+    PASSED_ON,
+    Passthrough,
+    RouteSettings,
+    RouteTable,
+)
 from proxy.policy.deadline import HEADER
 
 PASSTHROUGH_TIMEOUT_S = 30.0
@@ -148,7 +153,7 @@ class Audit(Section):
     """How client addresses are recorded."""
 
 
-class Store(Section):
+class StoreTable(Section):
     """Where responses and idempotency keys are kept between requests."""
 
     url: StoreUrl = Field(default="memory://", repr=False)
@@ -193,7 +198,7 @@ class Breaker(Section):
     """How many calls are the newest."""
 
 
-class Upstream(Section):
+class UpstreamTable(Section):
     """One backend and its pool of connections."""
 
     url: UpstreamUrls
@@ -228,15 +233,15 @@ class Settings(Section):
     listen: Listen = Listen()
     admin: Admin = Admin()
     audit: Audit = Audit()
-    store: Store = Store()
+    store: StoreTable = StoreTable()
     log: Log = Log()
-    upstreams: dict[Label, Upstream] = Field(default_factory=dict)
+    upstreams: dict[Label, UpstreamTable] = Field(default_factory=dict)
     """The backends by name. What no route matches goes to the first."""
     circuits: dict[Label, Breaker] = Field(default_factory=dict)
     """Circuit breakers of the names that routes give in `circuit`. Without a table: as that of the upstream."""
     defaults: RouteSettings = RouteSettings()
     """Settings of every route that does not set them itself."""
-    routes: Many[Route] = ()
+    routes: Many[RouteTable] = ()
     """The operations, one table each. A literal path segment wins over a `{name}`; the order does not matter."""
     dry_run: bool = False
     """Observe, count and audit what would be done, and only forward."""

@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from proxy.config.fields import Section
-from proxy.config.problems import Keys
+from proxy.config.field_types import Section
+from proxy.config.objections import Keys
 from proxy.config.settings import Settings
 
 _LONGEST_WORD = 200  # characters; alikeness takes the square of them, and no name is so long

@@ -4,7 +4,7 @@ import re
 from difflib import get_close_matches
 from typing import NamedTuple
 
-from proxy.config.problems import Objection
+from proxy.config.objections import Objection
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _NAME = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}", re.ASCII)

@@ -4,7 +4,7 @@ import json
 import math
 import re
 
-from proxy.config.problems import Objection
+from proxy.config.objections import Objection
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}

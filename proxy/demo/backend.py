@@ -12,7 +12,13 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from proxy.clock import SystemClock
-from proxy.demo.faults import ORDER, Fault, Faults, Kind, Reset
+from proxy.demo.faults import (
+    ORDER,
+    Fault,
+    FaultKind,
+    Faults,
+    Reset,
+)
 from proxy.demo.page import PAGE
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -156,18 +162,18 @@ class Backend:
     async def _misbehave(self, request: web.Request, fault: Fault) -> web.Response | None:
         """Return the answer that the fault gives instead of the handler's, or None to go on."""
         match fault.kind:
-            case Kind.SLOW:
+            case FaultKind.SLOW:
                 await self._clock.sleep(fault.seconds)
                 return None
-            case Kind.FAIL:
+            case FaultKind.FAIL:
                 return _json({"error": "told to fail"}, fault.status)
-            case Kind.RATE_LIMIT:
+            case FaultKind.RATE_LIMIT:
                 headers = {"Retry-After": fault.retry_after} if fault.retry_after is not None else None
                 return _json({"error": "too many requests"}, 429, headers)
-            case Kind.HANG:
+            case FaultKind.HANG:
                 await self.faults.released.wait()
                 return _hang_up(request)
-            case Kind.DROP:
+            case FaultKind.DROP:
                 return _hang_up(request)
 
     async def _create(self, request: web.Request) -> web.Response:

@@ -31,7 +31,7 @@ async def once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) 
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class BrowserAnswer:
     """What one request came to, in milliseconds; `status` is 0 when there was no answer, and `error` says why."""
 
     status: int
@@ -52,7 +52,7 @@ class Answer:
         return (self.headers or {}).get(name.lower(), "")
 
 
-def tally(answers: Iterable[Answer]) -> str:
+def tally(answers: Iterable[BrowserAnswer]) -> str:
     """Return how often which answer came: "1 x 201, 49 x 409"."""
     return ", ".join(f"{times} x {answer}" for answer, times in sorted(Counter(map(str, answers)).items()))
 
@@ -96,50 +96,50 @@ class Browser:
     ) -> None:
         await self._session.close()
 
-    async def get(self, path: str) -> Answer:
+    async def get(self, path: str) -> BrowserAnswer:
         """GET `path`."""
         return await self._ask("GET", path)
 
-    async def get_all(self, paths: Iterable[str]) -> list[Answer]:
+    async def get_all(self, paths: Iterable[str]) -> list[BrowserAnswer]:
         """GET all `paths` at once."""
         return await asyncio.gather(*(self.get(path) for path in paths))
 
-    async def create(self, report_id: str, key: str) -> Answer:
+    async def create(self, report_id: str, key: str) -> BrowserAnswer:
         """Create the report's session, as one tab with its own idempotency key."""
         asked = {"reportId": report_id, "view": "manual"}
         return await self._ask("POST", "/api/sessions", json=asked, headers={"Idempotency-Key": key})
 
-    async def _ask(self, method: str, path: str, **extra: Any) -> Answer:
+    async def _ask(self, method: str, path: str, **extra: Any) -> BrowserAnswer:
         self.sent += 1
         began = self._clock.now()
         try:
             async with self._session.request(method, path, **extra) as answer:
                 body = await answer.read()
         except (NetworkError, aiohttp.ClientError):
-            return Answer(0, self._ms(began), error="network error")
+            return BrowserAnswer(0, self._ms(began), error="network error")
         except TimeoutError:
-            return Answer(0, self._ms(began), error="no answer")
-        return Answer(answer.status, self._ms(began), body, answer.headers)
+            return BrowserAnswer(0, self._ms(began), error="no answer")
+        return BrowserAnswer(answer.status, self._ms(began), body, answer.headers)
 
     def _ms(self, began: float) -> float:
         return (self._clock.now() - began) * 1000
 
 
-async def ask_on_one_connection(base: str, paths: Iterable[str], clock: Clock, patience: float) -> list[Answer]:
+async def ask_on_one_connection(base: str, paths: Iterable[str], clock: Clock, patience: float) -> list[BrowserAnswer]:
     """GET `paths` one after the other on one raw kept-alive socket: a measure without a client library's own cost.
 
     Ends early, with the reason as the last answer, when the connection breaks or `patience` seconds have passed.
     """
-    answers: list[Answer] = []
+    answers: list[BrowserAnswer] = []
     address = urlsplit(base)
     try:
         async with asyncio.timeout(patience), _connection(address.hostname, address.port) as connection:
             for path in paths:
                 answers.append(await _ask_raw(*connection, path, address.netloc, clock))  # noqa: PERF401 - kept on error
     except TimeoutError:
-        answers.append(Answer(0, patience * 1000, error="no answer"))
+        answers.append(BrowserAnswer(0, patience * 1000, error="no answer"))
     except (NetworkError, EOFError, OSError):
-        answers.append(Answer(0, 0, error="network error"))
+        answers.append(BrowserAnswer(0, 0, error="network error"))
     return answers
 
 
@@ -156,7 +156,7 @@ async def _connection(
 
 async def _ask_raw(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, host: str, clock: Clock
-) -> Answer:
+) -> BrowserAnswer:
     fields = "".join(f"{name}: {value}\r\n" for name, value in USER.items())
     request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n".encode()
     began = clock.now()
@@ -167,4 +167,4 @@ async def _ask_raw(
     if "content-length" not in headers:
         raise NetworkError("an answer of unknown length")
     body = await reader.readexactly(int(headers["content-length"]))
-    return Answer(int(status_line.split()[1]), (clock.now() - began) * 1000, body, headers)
+    return BrowserAnswer(int(status_line.split()[1]), (clock.now() - began) * 1000, body, headers)

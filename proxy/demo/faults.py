@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import ConfigDict, TypeAdapter
 
 
-class Kind(StrEnum):
+class FaultKind(StrEnum):
     """What goes wrong."""
 
     SLOW = "slow"  # the answer comes `seconds` later than usual
@@ -24,7 +24,7 @@ class Fault:
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
-    kind: Kind
+    kind: FaultKind
     prefix: str = "/"
     times: int | None = None
     status: int = 503
@@ -66,23 +66,23 @@ class Faults:
 
     def slow(self, seconds: float, prefix: str = "/") -> None:
         """Answer `seconds` late."""
-        self.add(Fault(Kind.SLOW, prefix, seconds=seconds))
+        self.add(Fault(FaultKind.SLOW, prefix, seconds=seconds))
 
     def fail(self, times: int, status: int = 503, prefix: str = "/") -> None:
         """Answer `status`, `times` times."""
-        self.add(Fault(Kind.FAIL, prefix, times, status))
+        self.add(Fault(FaultKind.FAIL, prefix, times, status))
 
     def rate_limit(self, times: int, retry_after: str | None = "1", prefix: str = "/") -> None:
         """Answer 429, `times` times."""
-        self.add(Fault(Kind.RATE_LIMIT, prefix, times, retry_after=retry_after))
+        self.add(Fault(FaultKind.RATE_LIMIT, prefix, times, retry_after=retry_after))
 
     def hang(self, prefix: str = "/") -> None:
         """Never answer, until reset."""
-        self.add(Fault(Kind.HANG, prefix))
+        self.add(Fault(FaultKind.HANG, prefix))
 
     def drop(self, times: int, prefix: str = "/") -> None:
         """Close the connection without an answer, `times` times."""
-        self.add(Fault(Kind.DROP, prefix, times))
+        self.add(Fault(FaultKind.DROP, prefix, times))
 
     def take(self, path: str) -> Fault | None:
         """Return the fault that the request for `path` meets, and use it up by one."""

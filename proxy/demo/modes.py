@@ -3,20 +3,31 @@
 import asyncio
 from typing import Any
 
-from proxy.demo.client import Answer, Browser, history_of, status_of, tally
-from proxy.demo.stage import Mode, Played, Promise, Stage
+from proxy.demo.client import (
+    Browser,
+    BrowserAnswer,
+    history_of,
+    status_of,
+    tally,
+)
+from proxy.demo.stage import (
+    DemoStage,
+    FailureMode,
+    Played,
+    Promise,
+)
 
 TABS = 50
 REMOUNTS = 10
 
 
-async def concurrent_creation(stage: Stage) -> Mode:
+async def concurrent_creation(stage: DemoStage) -> FailureMode:
     """Two tabs, then fifty, create the session of one report at the same moment."""
 
-    async def two(browser: Browser) -> list[Answer]:
+    async def two(browser: Browser) -> list[BrowserAnswer]:
         return await _create_in_tabs(browser, "val_two", 2)
 
-    async def fifty(browser: Browser) -> list[Answer]:
+    async def fifty(browser: Browser) -> list[BrowserAnswer]:
         return await _create_in_tabs(browser, "val_fifty", TABS)
 
     pair_without, pair = await stage.both(two)
@@ -24,7 +35,7 @@ async def concurrent_creation(stage: Stage) -> Mode:
     answers = pair.value + burst.value
     same = f"{_bodies(pair)} session for 2 tabs, {_bodies(burst)} for {TABS}"
     ids = {answer.header("X-Correlation-ID") for answer in answers}
-    return Mode(
+    return FailureMode(
         "1. Concurrent creation",
         _added(pair_without, burst_without).side(_tabs(pair_without, burst_without)),
         _added(pair, burst).side(_tabs(pair, burst)),
@@ -38,19 +49,19 @@ async def concurrent_creation(stage: Stage) -> Mode:
     )
 
 
-async def _create_in_tabs(browser: Browser, report_id: str, tabs: int) -> list[Answer]:
+async def _create_in_tabs(browser: Browser, report_id: str, tabs: int) -> list[BrowserAnswer]:
     return await asyncio.gather(*(browser.create(report_id, f"tab-{tab}-of-{tabs}") for tab in range(tabs)))
 
 
-def _added(first: Played[list[Answer]], second: Played[list[Answer]]) -> Played[list[Answer]]:
+def _added(first: Played[list[BrowserAnswer]], second: Played[list[BrowserAnswer]]) -> Played[list[BrowserAnswer]]:
     return Played(first.value + second.value, first.calls + second.calls, first.ms + second.ms)
 
 
-def _tabs(pair: Played[list[Answer]], burst: Played[list[Answer]]) -> str:
+def _tabs(pair: Played[list[BrowserAnswer]], burst: Played[list[BrowserAnswer]]) -> str:
     return f"2 tabs: {tally(pair.value)}; {TABS} tabs: {tally(burst.value)}"
 
 
-def _bodies(played: Played[list[Answer]]) -> int:
+def _bodies(played: Played[list[BrowserAnswer]]) -> int:
     return len({answer.body for answer in played.value if answer.status == 201})
 
 
@@ -58,17 +69,17 @@ def _calls(played: Played[Any]) -> str:
     return "1 call" if played.calls == 1 else f"{played.calls} calls"
 
 
-async def network_glitch(stage: Stage) -> Mode:
+async def network_glitch(stage: DemoStage) -> FailureMode:
     """The first two connections break while a conversation is being restored."""
 
-    async def scene(browser: Browser) -> Answer:
+    async def scene(browser: Browser) -> BrowserAnswer:
         stage.backend.seed("val_glitch")
         stage.backend.faults.drop(2)
         return await browser.get(history_of("val_glitch"))
 
     without, through = await stage.both(scene)
     answer = through.value
-    return Mode(
+    return FailureMode(
         "2. Network glitch",
         without.side(without.value.words()),
         through.side("200 OK, unaware" if answer.status == 200 else answer.words()),
@@ -80,17 +91,17 @@ async def network_glitch(stage: Stage) -> Mode:
     )
 
 
-async def rate_limiting(stage: Stage) -> Mode:
+async def rate_limiting(stage: DemoStage) -> FailureMode:
     """The backend answers 429 twice, then 200."""
 
-    async def scene(browser: Browser) -> Answer:
+    async def scene(browser: Browser) -> BrowserAnswer:
         stage.backend.seed("val_limited")
         stage.backend.faults.rate_limit(2, retry_after="0")
         return await browser.get(history_of("val_limited"))
 
     without, through = await stage.both(scene)
     answer = through.value
-    return Mode(
+    return FailureMode(
         "4. Rate limiting",
         without.side(without.value.words()),
         through.side(answer.words()),
@@ -102,10 +113,10 @@ async def rate_limiting(stage: Stage) -> Mode:
     )
 
 
-async def tracking_loss(stage: Stage) -> Mode:
+async def tracking_loss(stage: DemoStage) -> FailureMode:
     """A view is remounted again and again, and each time restores status and history."""
 
-    async def scene(browser: Browser) -> list[Answer]:
+    async def scene(browser: Browser) -> list[BrowserAnswer]:
         stage.backend.seed("val_remount")
         restore = (status_of("val_remount"), history_of("val_remount"))
         return [await browser.get(path) for _ in range(REMOUNTS) for path in restore]
@@ -114,7 +125,7 @@ async def tracking_loss(stage: Stage) -> Mode:
     answers = through.value
     restored = sum(answer.status == 200 for answer in answers)
     told = len({answer.body for answer in answers})
-    return Mode(
+    return FailureMode(
         "5. Session tracking loss",
         without.side(f"{REMOUNTS} restorations, {tally(without.value)}"),
         through.side(f"{REMOUNTS} restorations, {tally(answers)}"),

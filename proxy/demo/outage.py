@@ -5,8 +5,18 @@ from math import inf
 from statistics import median
 from typing import Any
 
-from proxy.demo.client import Answer, Browser, status_of, tally
-from proxy.demo.stage import Mode, Played, Promise, Stage
+from proxy.demo.client import (
+    Browser,
+    BrowserAnswer,
+    status_of,
+    tally,
+)
+from proxy.demo.stage import (
+    DemoStage,
+    FailureMode,
+    Played,
+    Promise,
+)
 
 THRESHOLD = 5
 FAST_FAILS = tuple(status_of(f"val_fast_{n}") for n in range(200))
@@ -16,10 +26,10 @@ PROBES = 2
 LONGEST_WAIT = 5  # seconds; a circuit that asks for more than its reset_timeout of 2 s is broken anyway
 
 
-async def backend_down(stage: Stage) -> Mode:
+async def backend_down(stage: DemoStage) -> FailureMode:
     """The backend accepts and never answers; later it is back."""
 
-    async def scene(browser: Browser) -> list[Answer]:
+    async def scene(browser: Browser) -> list[BrowserAnswer]:
         stage.backend.faults.hang()
         first = await browser.get_all(status_of(f"val_down_{n}") for n in range(THRESHOLD))
         return [*first, await browser.get(status_of("val_down_next"))]
@@ -28,7 +38,7 @@ async def backend_down(stage: Stage) -> Mode:
     refused = await stage.on_one_connection(FAST_FAILS)
     probing, recovered = await _return(stage, refused[-1])
     sixth = through.value[-1]
-    return Mode(
+    return FailureMode(
         "3. Backend down",
         without.side(f"{tally(without.value)}, each after {_longest(without.value) / 1000:.1f} s"),
         through.side(f"{tally(through.value[:THRESHOLD])}, then {sixth} after {sixth.ms:.0f} ms"),
@@ -40,7 +50,7 @@ async def backend_down(stage: Stage) -> Mode:
     )
 
 
-def _refusals(through: Played[list[Answer]], refused: list[Answer]) -> tuple[Promise, ...]:
+def _refusals(through: Played[list[BrowserAnswer]], refused: list[BrowserAnswer]) -> tuple[Promise, ...]:
     """Return what is promised while the backend hangs."""
     first = through.value[:THRESHOLD]
     wait = _retry_after(refused[-1])
@@ -54,16 +64,18 @@ def _refusals(through: Played[list[Answer]], refused: list[Answer]) -> tuple[Pro
     )
 
 
-async def _return(stage: Stage, refusal: Answer) -> tuple[Played[list[Answer]], Played[list[Answer]]]:
+async def _return(
+    stage: DemoStage, refusal: BrowserAnswer
+) -> tuple[Played[list[BrowserAnswer]], Played[list[BrowserAnswer]]]:
     """Bring the backend back, wait as long as `refusal` says, and come all at once; then once more, one by one."""
     stage.backend.faults.reset()
     stage.backend.faults.slow(PROBE_SECONDS)
     await stage.clock.sleep(min(_retry_after(refusal), LONGEST_WAIT))
 
-    async def at_once(browser: Browser) -> list[Answer]:
+    async def at_once(browser: Browser) -> list[BrowserAnswer]:
         return await browser.get_all(status_of(f"val_probe_{n}") for n in range(PROBING))
 
-    async def one_by_one(browser: Browser) -> list[Answer]:
+    async def one_by_one(browser: Browser) -> list[BrowserAnswer]:
         return [await browser.get(status_of(f"val_back_{n}")) for n in range(THRESHOLD)]
 
     probing = await stage.again(at_once)
@@ -84,15 +96,15 @@ def _typical(took: Iterable[float]) -> float:
     return median([*took] or [inf])
 
 
-def _all(answers: list[Answer], status: int) -> bool:
+def _all(answers: list[BrowserAnswer], status: int) -> bool:
     return all(answer.status == status for answer in answers)
 
 
-def _longest(answers: list[Answer]) -> float:
+def _longest(answers: list[BrowserAnswer]) -> float:
     return max(answer.ms for answer in answers)
 
 
-def _retry_after(answer: Answer) -> int:
+def _retry_after(answer: BrowserAnswer) -> int:
     """Return the seconds of `Retry-After`, or 0."""
     value = answer.header("Retry-After")
     return int(value) if value.isdecimal() else 0

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from proxy.demo.stage import Mode, Promise, Side
+from proxy.demo.stage import FailureMode, Promise, Side
 
 TRY = """\
   curl -i {sidecar}/api/sessions -H 'Content-Type: application/json' -d '{{"reportId": "val_1", "view": "manual"}}'
@@ -20,7 +20,7 @@ TRY = """\
   curl -H 'Authorization: Bearer {token}' '{admin}/audit?limit=5'"""
 
 
-def show_comparison(console: Console, modes: Sequence[Mode]) -> None:
+def show_comparison(console: Console, modes: Sequence[FailureMode]) -> None:
     """Print the table: every failure mode, without and with the sidecar, side by side."""
     table = Table(box=box.ROUNDED, title="The same failures, without and with the sidecar")
     table.add_column("failure mode", style="bold")
@@ -34,7 +34,7 @@ def show_comparison(console: Console, modes: Sequence[Mode]) -> None:
     console.print(table)
 
 
-def _rows(mode: Mode) -> tuple[tuple[str, str, str, str], ...]:
+def _rows(mode: FailureMode) -> tuple[tuple[str, str, str, str], ...]:
     without, through = mode.without, mode.through
     return (
         (mode.title, "user saw", without.saw, through.saw),

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 from proxy.clock import Clock
 from proxy.demo.backend import Backend
-from proxy.demo.client import Answer, Browser, ask_on_one_connection
+from proxy.demo.client import Browser, BrowserAnswer, ask_on_one_connection
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
-class Mode:
+class FailureMode:
     """One failure mode, played: both sides of it, and the promises."""
 
     title: str
@@ -54,7 +54,7 @@ class Played(Generic[T]):
         return Side(saw, self.calls, self.ms)
 
 
-class Stage:
+class DemoStage:
     """A backend, the way round the sidecar and the way through it."""
 
     __slots__ = ("_patience", "backend", "clock", "sent", "sidecar")
@@ -76,7 +76,7 @@ class Stage:
         """Play `scene` through the sidecar, on the backend as it stands."""
         return await self._play(self.sidecar, scene)
 
-    async def on_one_connection(self, paths: Sequence[str]) -> list[Answer]:
+    async def on_one_connection(self, paths: Sequence[str]) -> list[BrowserAnswer]:
         """GET `paths` through the sidecar, one after the other on one raw socket."""
         answers = await ask_on_one_connection(self.sidecar, paths, self.clock, self._patience)
         self.sent += len(answers)

@@ -15,10 +15,10 @@ from proxy.demo.backend import Backend, Latency
 from proxy.demo.modes import concurrent_creation, network_glitch, rate_limiting, tracking_loss
 from proxy.demo.outage import backend_down, recorded_fast_fails
 from proxy.demo.show import show_comparison, show_promises, show_urls, show_watch
-from proxy.demo.sidecar import Sidecar
-from proxy.demo.stage import Mode, Promise, Stage
+from proxy.demo.sidecar_process import DemoSidecar
+from proxy.demo.stage import DemoStage, FailureMode, Promise
 
-Player = Callable[[Stage], Awaitable[Mode]]
+Player = Callable[[DemoStage], Awaitable[FailureMode]]
 
 MODES: tuple[tuple[str, Player], ...] = (
     ("concurrent creation", concurrent_creation),
@@ -48,10 +48,10 @@ async def tour(console: Console, serve: bool = False, port: int = 0) -> int:
         backend = Backend(WORK)
         stack.push_async_callback(backend.stop)
         await backend.start()
-        sidecar = await Sidecar.start(folder, backend.url, port)
+        sidecar = await DemoSidecar.start(folder, backend.url, port)
         stack.push_async_callback(sidecar.stop)
         show_watch(console, sidecar.admin, sidecar.token)
-        promises = await _perform(console, Stage(backend, sidecar.url, clock), sidecar, MODES)
+        promises = await _perform(console, DemoStage(backend, sidecar.url, clock), sidecar, MODES)
         if serve:
             await _serve(console, backend, sidecar)
         status = await sidecar.stop()
@@ -73,7 +73,7 @@ def verdict(console: Console, promises: Sequence[Promise]) -> int:
 
 
 async def _perform(
-    console: Console, stage: Stage, sidecar: Sidecar, modes: Sequence[tuple[str, Player]]
+    console: Console, stage: DemoStage, sidecar: DemoSidecar, modes: Sequence[tuple[str, Player]]
 ) -> list[Promise]:
     """Play all modes, print the comparison and the promises, and return the promises."""
     began = stage.clock.now()
@@ -90,7 +90,7 @@ async def _perform(
     return [*(promise for mode in played for promise in mode.promises), *epilogue]
 
 
-async def play(console: Console, stage: Stage, modes: Sequence[tuple[str, Player]]) -> list[Mode]:
+async def play(console: Console, stage: DemoStage, modes: Sequence[tuple[str, Player]]) -> list[FailureMode]:
     """Play `modes` one after the other, showing progress."""
     columns = (SpinnerColumn("line"), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     played = []
@@ -106,7 +106,7 @@ async def play(console: Console, stage: Stage, modes: Sequence[tuple[str, Player
     return played
 
 
-async def _recorded(stage: Stage, sidecar: Sidecar) -> list[Promise]:
+async def _recorded(stage: DemoStage, sidecar: DemoSidecar) -> list[Promise]:
     """Wait until the audit has caught up, and return what it must say of the tour."""
     until = stage.clock.now() + RECORDED_WITHIN
     while len(records := sidecar.records()) < stage.sent and stage.clock.now() < until:
@@ -118,7 +118,7 @@ async def _recorded(stage: Stage, sidecar: Sidecar) -> list[Promise]:
     ]
 
 
-async def _serve(console: Console, backend: Backend, sidecar: Sidecar) -> None:
+async def _serve(console: Console, backend: Backend, sidecar: DemoSidecar) -> None:
     """Leave everything running until somebody interrupts."""
     backend.forget()
     interrupted = asyncio.Event()

@@ -3,17 +3,28 @@
 import asyncio
 from collections.abc import Awaitable
 
-from proxy.errors import Reason
+from proxy.exchange.ports import DurabilityGate, Ports, Wiring
 from proxy.exchange.state import LEFT, Exchange, Lead
-from proxy.fields import Lines
-from proxy.message import Failure, Outcome, Request, Response, discard
-from proxy.parts import Parts, Wiring, Witness
-from proxy.policy import disclosure
-from proxy.policy.attempts import Attempt, attempt_timeout, ladder_outcome
+from proxy.http.fields import Lines
+from proxy.http.message import (
+    Failure,
+    Outcome,
+    Request,
+    Response,
+    discard,
+)
+from proxy.http.problems import Reason
+from proxy.policy import added_headers
+from proxy.policy.attempt_facts import Attempt, attempt_timeout, schedule_outcome
 from proxy.policy.breaker import Permit, Refused
 from proxy.policy.classify import FAILURES, SUCCESS, tells
 from proxy.policy.deadline import remaining
-from proxy.policy.retry import DONE, Again, Decision, Question
+from proxy.policy.retry import (
+    DONE,
+    Again,
+    Decision,
+    RetryRequest,
+)
 from proxy.policy.routing import Route
 
 
@@ -25,7 +36,7 @@ class Attempts:
         "_router", "_tracer", "_upstream", "_witness",
     )  # fmt: skip
 
-    def __init__(self, route: Route, wiring: Wiring, parts: Parts) -> None:
+    def __init__(self, route: Route, wiring: Wiring, parts: Ports) -> None:
         self._route = route
         self._breaker = wiring.breaker
         self._budget = wiring.budget
@@ -66,7 +77,7 @@ class Attempts:
                 return attempt.outcome
             decision = self.explain(x, attempt, self._decide(x, lead, request, attempt, len(attempts) - first))
             if not isinstance(decision, Again):
-                return ladder_outcome(attempts[first:])
+                return schedule_outcome(attempts[first:])
             discard(attempt.outcome)
             waited_s = decision.delay_s
             await self._clock.sleep(waited_s)
@@ -92,7 +103,7 @@ class Attempts:
     def added(self, x: Exchange, request: Request, attempt: Attempt, remaining_s: float) -> Lines:
         """Return the lines that the backend is told beside the request's own."""
         key = x.key if request is x.request else None  # recovery's own requests carry their own
-        lines = disclosure.to_upstream(x.correlation.id, key, attempt.n, remaining_s, self._deadline_header)
+        lines = added_headers.to_upstream(x.correlation.id, key, attempt.n, remaining_s, self._deadline_header)
         return lines if self._tracer is None else (*lines, self._tracer.attempt(x, self._clock.wall()))
 
     def goes_on(self, x: Exchange, lead: Lead) -> bool:
@@ -113,7 +124,7 @@ class Attempts:
             x.result = LEFT
         return True
 
-    async def _intended(self, x: Exchange, lead: Lead, witness: Witness) -> bool:
+    async def _intended(self, x: Exchange, lead: Lead, witness: DurabilityGate) -> bool:
         return await witness.intent(x, remaining(lead.deadline, self._clock.now()))
 
     def _send(self, x: Exchange, lead: Lead, attempt: Attempt) -> Awaitable[Outcome]:
@@ -133,8 +144,8 @@ class Attempts:
 
         return self._upstream.send(request, more, timeout_s, interim)
 
-    def _question(self, x: Exchange, request: Request) -> Question:
-        return Question.of(self._route, request, minted=request is x.request and x.key is not None)
+    def _question(self, x: Exchange, request: Request) -> RetryRequest:
+        return RetryRequest.of(self._route, request, minted=request is x.request and x.key is not None)
 
     def _settle(self, x: Exchange, lead: Lead, attempt: Attempt, outcome: Outcome, permit: Permit) -> None:
         """Report the attempt, whatever became of it. A probe's request is on record already."""

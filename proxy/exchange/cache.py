@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 
+from proxy.exchange.ports import Ports, Scope, Wiring
 from proxy.exchange.state import Exchange, Lead
-from proxy.message import Outcome, Response
-from proxy.parts import Parts, Scope, Wiring
-from proxy.policy import kept
-from proxy.policy.attempts import Effect
+from proxy.http.message import Outcome, Response
+from proxy.policy import response_cache
+from proxy.policy.attempt_facts import Effect
 from proxy.policy.conditional import CONDITIONS
-from proxy.policy.kept import Keep, Kept
-from proxy.policy.recovery import Recovered, Result
+from proxy.policy.recovery_plan import AnswerInstead, Result
+from proxy.policy.response_cache import CachedResponse, Keep
 from proxy.policy.routing import Route
 
 NEVER_FRESH = -1  # older than any seal
@@ -20,7 +20,7 @@ class Cache:
 
     __slots__ = ("_clock", "_identifier", "_kept_since", "_kept_under", "_route", "_seals", "_store")
 
-    def __init__(self, route: Route, wiring: Wiring, parts: Parts) -> None:
+    def __init__(self, route: Route, wiring: Wiring, parts: Ports) -> None:
         self._route = route
         self._identifier = wiring.identifier
         self._kept_under, self._kept_since = wiring.kept_under, wiring.kept_since
@@ -49,7 +49,7 @@ class Cache:
 
     def end_session(self, x: Exchange, outcome: Outcome) -> None:
         """Make old what its caller may have seen, where the backend says that the session has ended."""
-        if kept.ends_session(outcome):
+        if response_cache.ends_session(outcome):
             self._seals.end_session(self._owners(x), x.request.client)
 
     def stamp(self, x: Exchange) -> int:
@@ -59,31 +59,31 @@ class Cache:
     async def fresh(self, x: Exchange, lead: Lead) -> Result | None:
         """Return the kept answer that saves asking, None where there is none."""
         found = await self._look(x, lead)
-        if found is None or not self._is_fresh(x, found.stamp) or not kept.may_read(self._route, x.request):
+        if found is None or not self._is_fresh(x, found.stamp) or not response_cache.may_read(self._route, x.request):
             return None
-        return kept.reread(self._route, x.request, found, self._clock.wall())
+        return response_cache.reread(self._route, x.request, found, self._clock.wall())
 
-    async def stale(self, x: Exchange, lead: Lead, before: Outcome) -> Recovered | None:
+    async def stale(self, x: Exchange, lead: Lead, before: Outcome) -> AnswerInstead | None:
         """Return the kept answer that an outage may be bridged with, None where there is none."""
         found = await self._look(x, lead)
         if found is None or not self._is_fresh(x, found.stamp):
             return None
-        result = kept.stale(self._route, x.request, found, before, self._clock.wall())
-        return None if result is None else Recovered(result)
+        result = response_cache.stale(self._route, x.request, found, before, self._clock.wall())
+        return None if result is None else AnswerInstead(result)
 
     async def store(self, x: Exchange, lead: Lead, result: Result, stamp: int) -> None:
         """Keep an answer, or what a 304 is about with its new fields; drop what is true no more."""
         route = self._route
-        result = kept.merged(lead.cached, result)
-        verdict, answer = kept.judge(route, x.request, result, anonymous=x.identity.anonymous), result.outcome
+        result = response_cache.merged(lead.cached, result)
+        verdict, answer = response_cache.judge(route, x.request, result, anonymous=x.identity.anonymous), result.outcome
         if verdict is Keep.STORE and isinstance(answer, Response) and self._is_fresh(x, stamp):
-            entry = Kept(answer, self._clock.wall(), stamp, kept.varied(answer, x.request))
+            entry = CachedResponse(answer, self._clock.wall(), stamp, response_cache.varied(answer, x.request))
             scope = self._scope(x)._replace(holder=self._identifier.holder(x.request))
-            await self._store.put(self._key(x), entry, kept.keep_for(route), scope, lead.mark)
+            await self._store.put(self._key(x), entry, response_cache.keep_for(route), scope, lead.mark)
         elif verdict is Keep.DROP and lead.cached is not None:
             await self._store.drop(self._key(x))
 
-    async def _look(self, x: Exchange, lead: Lead) -> Kept | None:
+    async def _look(self, x: Exchange, lead: Lead) -> CachedResponse | None:
         """Return what is kept for this question, old or not, if the request says the same where the answer varies."""
         found, lead.mark = await self._store.look(self._key(x), self._scope(x))
         known = found is not None and found.arrived >= self._kept_since and found.fits(x.request)

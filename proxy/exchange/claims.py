@@ -2,26 +2,39 @@
 
 from typing import assert_never
 
-from proxy.errors import Reason, Refusal
+from proxy.exchange.ports import Ports, Wiring
 from proxy.exchange.state import OUT_OF_TIME, Exchange, Lead
-from proxy.fields import Lines
-from proxy.message import Lost, Stream
-from proxy.parts import Parts, Wiring
-from proxy.policy import answers, claims, idempotency
-from proxy.policy.claims import Answer, Ask, Claim, Held, Mine, Misuse, Settled, Standing, TakeOver, Untold, Wait
+from proxy.http import problem_response
+from proxy.http.fields import Lines
+from proxy.http.message import BodyStream, Lost
+from proxy.http.problems import Reason, Refusal
+from proxy.policy import claim_rules, idempotency
+from proxy.policy.claim_rules import (
+    Acquired,
+    AnswerWith,
+    Ask,
+    Claim,
+    ClaimState,
+    HeldByOther,
+    Misuse,
+    Settled,
+    StoreUnavailable,
+    TakeOver,
+    Wait,
+)
 from proxy.policy.coalescing import Flight, given_in_person, stream_of
 from proxy.policy.deadline import remaining
-from proxy.policy.idempotency import Key
-from proxy.policy.recovery import Result
+from proxy.policy.idempotency import IdempotencyKey
+from proxy.policy.recovery_plan import Result
 from proxy.policy.routing import Idempotency, Route
 
 
-class Claims:
+class Claiming:
     """Claims what a request asks."""
 
     __slots__ = ("_clock", "_flights", "_identifier", "_kept", "_meter", "_random", "_replicas", "_route", "_store")
 
-    def __init__(self, route: Route, wiring: Wiring, parts: Parts) -> None:
+    def __init__(self, route: Route, wiring: Wiring, parts: Ports) -> None:
         self._route = route
         self._identifier = wiring.identifier
         self._flights = parts.flights
@@ -43,11 +56,11 @@ class Claims:
         if route.idempotency is not Idempotency.REPLAY or key is None or x.request.safe:
             return None
         x.identity = self._identifier.identify(x.request, x.subject.value)
-        claim = claims.of_key(route, x.request, x.identity.principal, key, self._identifier.holder(x.request))
+        claim = claim_rules.of_key(route, x.request, x.identity.principal, key, self._identifier.holder(x.request))
         standing = await self._store.claim(claim, remaining(x.deadline, self._clock.now()) / 2)
-        if isinstance(standing, Untold) and not route.store_required:
+        if isinstance(standing, StoreUnavailable) and not route.store_required:
             standing = await self._store.alone(claim)
-        waits = isinstance(claims.judge(claim, standing, route), Wait)
+        waits = isinstance(claim_rules.judge(claim, standing, route), Wait)
         if waits and self._flights.has(x.identity.question):
             self._note("joined")
             return None
@@ -58,7 +71,7 @@ class Claims:
         flight = lead.flight
         if flight is None or not self._store.spans_replicas:
             return None
-        claim = claims.of_flight(self._route, flight.key, x.key)
+        claim = claim_rules.of_flight(self._route, flight.key, x.key)
         return await self._follow(x, claim, await self._store.claim(claim), lead.deadline)
 
     def mint(self, x: Exchange) -> None:
@@ -80,13 +93,13 @@ class Claims:
         if stream is not None:
             self._settle_when_whole(x, flight, result, stream)
             return
-        given = None if private else claims.stored(result, self._route.replay_answer_limit)
+        given = None if private else claim_rules.stored(result, self._route.replay_answer_limit)
         while x.held:
             claim, mine = x.held.pop()
-            await self._store.settle(claim, mine, given, keep=claims.to_keep(claim, result))
+            await self._store.settle(claim, mine, given, keep=claim_rules.to_keep(claim, result))
         while flight is not None and not private and flight.held:
             claim, mine = flight.held.pop()
-            await self._store.settle(claim, mine, given, keep=claims.to_keep(claim, result))
+            await self._store.settle(claim, mine, given, keep=claim_rules.to_keep(claim, result))
 
     def let_go_unsettled(self, x: Exchange) -> None:
         """Give up what a request claimed for itself and has not settled."""
@@ -96,29 +109,31 @@ class Claims:
         """Give up what those who waited for a flight had claimed, where it was not settled."""
         self._let_go(flight.held, asked=asked)
 
-    def _let_go(self, held: list[tuple[Claim, Mine]], *, asked: bool) -> None:
+    def _let_go(self, held: list[tuple[Claim, Acquired]], *, asked: bool) -> None:
         """Give claims up: at once if nothing was asked, else by letting their leases lapse."""
         while held:
             self._store.let_go(*held.pop(), asked=asked)
 
     def _require_store(self) -> None:
         if self._route.store_required and not self._kept.up:
-            detail = answers.problem_of(claims.STORE_GONE.outcome).detail
+            detail = problem_response.problem_of(claim_rules.STORE_GONE.outcome).detail
             raise Refusal(503, "store", detail, closes=False, error=Reason.UNRECORDED)
 
-    async def _follow(self, x: Exchange, claim: Claim, standing: Standing, until: float) -> Result | None:
+    async def _follow(self, x: Exchange, claim: Claim, standing: ClaimState, until: float) -> Result | None:
         """Wait, take over or answer, until it is ours to ask (None) or somebody's answer is here."""
-        held: Held | None = None
+        held: HeldByOther | None = None
         while True:
-            lost = held is not None and isinstance(standing, Untold)
+            lost = held is not None and isinstance(standing, StoreUnavailable)
             judgement = (
-                claims.bereft(self._route, held) if lost and held else claims.judge(claim, standing, self._route)
+                claim_rules.store_lost(self._route, held)
+                if lost and held
+                else claim_rules.judge(claim, standing, self._route)
             )
             match judgement:
                 case Ask(adopted):
                     self._go_ahead(x, claim, standing, adopted)
                     return None
-                case Answer(result):
+                case AnswerWith(result):
                     return self._given(x, standing, result)
                 case Misuse():
                     self._note("mismatch")
@@ -126,7 +141,7 @@ class Claims:
                     raise Refusal(422, "idempotency_key_reused", detail, closes=False)
                 case TakeOver(orphan):
                     standing = await self._store.take_over(claim, orphan)
-                    if isinstance(standing, Mine):
+                    if isinstance(standing, Acquired):
                         self._note("taken_over")
                         _adopt(x, orphan.key)
                 case Wait(held):
@@ -138,37 +153,37 @@ class Claims:
                 case _:
                     assert_never(judgement)
 
-    def _go_ahead(self, x: Exchange, claim: Claim, standing: Standing, adopted: str) -> None:
+    def _go_ahead(self, x: Exchange, claim: Claim, standing: ClaimState, adopted: str) -> None:
         _adopt(x, adopted)
-        if isinstance(standing, Mine):
+        if isinstance(standing, Acquired):
             x.held.append((claim, standing))
-        self._note("claimed" if isinstance(standing, Mine) else "untold")
+        self._note("claimed" if isinstance(standing, Acquired) else "untold")
 
-    def _given(self, x: Exchange, standing: Standing, result: Result) -> Result:
-        if result is claims.UNKNOWN or result is claims.STORE_GONE:
-            self._note("unknown" if result is claims.UNKNOWN else "untold")
-        elif claims.is_lost(result):
+    def _given(self, x: Exchange, standing: ClaimState, result: Result) -> Result:
+        if result is claim_rules.UNKNOWN or result is claim_rules.STORE_GONE:
+            self._note("unknown" if result is claim_rules.UNKNOWN else "untold")
+        elif claim_rules.is_lost(result):
             self._note("not_kept")
         elif isinstance(standing, Settled) and standing.ttl_s:
             self._note("replayed")
             x.alone_because = "replayed"
-            return claims.replayed(result, standing.ttl_s)
+            return claim_rules.replayed(result, standing.ttl_s)
         return result
 
-    def _settle_when_whole(self, x: Exchange, flight: Flight | None, result: Result, stream: Stream) -> None:
+    def _settle_when_whole(self, x: Exchange, flight: Flight | None, result: Result, stream: BodyStream) -> None:
         """Settle the claims of those who asked together once an answer that comes in pieces is here, or too large."""
         store, held, x.held = self._store, x.held, []
         if flight is not None:
             held, flight.held = [*held, *flight.held], []
-        waiting = [(claim, mine) for claim, mine in held if claims.may_wait(claim, result)]
+        waiting = [(claim, mine) for claim, mine in held if claim_rules.may_wait(claim, result)]
         for claim, mine in held:
-            if not claims.may_wait(claim, result):
+            if not claim_rules.may_wait(claim, result):
                 store.settle_soon(claim, mine, None, keep=False)
 
         def settle(body: bytes | Lost, trailers: Lines) -> None:
-            whole = claims.collected(result, body, trailers)
+            whole = claim_rules.collected(result, body, trailers)
             for claim, mine in waiting:
-                store.settle_soon(claim, mine, whole, keep=claims.to_keep(claim, result))
+                store.settle_soon(claim, mine, whole, keep=claim_rules.to_keep(claim, result))
 
         if waiting:
             stream.collect(self._route.replay_answer_limit, settle)
@@ -181,5 +196,5 @@ def _adopt(x: Exchange, key: str) -> None:
     """Ask with the key that it was asked with before: only so can the backend know it again."""
     if key:
         value = key.encode("latin-1")
-        x.key = Key(value, "adopted")
+        x.key = IdempotencyKey(value, "adopted")
         x.request.fields = x.request.fields.with_line(b"Idempotency-Key", value)

@@ -1,21 +1,21 @@
 """`dry_run = true`: every policy is asked and nothing done. Stages that only forward, and note what would have been."""
 
-from proxy.errors import Refusal
 from proxy.exchange.attempts import Attempts
 from proxy.exchange.cache import Cache
-from proxy.exchange.claims import Claims
+from proxy.exchange.claims import Claiming
 from proxy.exchange.joining import Joining
 from proxy.exchange.opening import Opening
 from proxy.exchange.pipeline import Stages
 from proxy.exchange.recovery import Recovery
 from proxy.exchange.state import LOST, Exchange, Lead
-from proxy.fields import Lines
-from proxy.message import Outcome, Request
-from proxy.policy import recovery
-from proxy.policy.attempts import Attempt
-from proxy.policy.breaker import Permit, State
+from proxy.http.fields import Lines
+from proxy.http.message import Outcome, Request
+from proxy.http.problems import Refusal
+from proxy.policy import recovery_plan
+from proxy.policy.attempt_facts import Attempt
+from proxy.policy.breaker import CircuitState, Permit
 from proxy.policy.coalescing import ALONE, JOINED, Flight, Joined
-from proxy.policy.recovery import Honest, Result
+from proxy.policy.recovery_plan import Honest, Result
 from proxy.policy.retry import Again, Decision, Stop
 
 PATIENCE_S = 30.0  # as for requests that no route matches: a dry run cuts nobody short
@@ -61,7 +61,7 @@ class NotedJoining(Joining):
             self._flights.land(lead.shown, LOST, x.request, x.started)
 
 
-class NotedClaims(Claims):
+class NotedClaims(Claiming):
     """Claims nothing: a claim would keep a real request from asking."""
 
     __slots__ = ()
@@ -101,7 +101,7 @@ class NotedAttempts(Attempts):
 
     def admit(self, x: Exchange, attempt: Attempt, now: float) -> Permit | None:
         """Return the permit of a circuit that counts and refuses nobody."""
-        if self._breaker.state is State.OPEN:
+        if self._breaker.state is CircuitState.OPEN:
             _note(x, "fast-fail: the circuit is open")
         return super().admit(x, attempt, now)
 
@@ -129,7 +129,7 @@ class NotedRecovery(Recovery):
     async def run(self, x: Exchange, lead: Lead, outcome: Outcome) -> Result:
         """Note what would have been made of it."""
         self._cache.end_session(x, outcome)
-        plan = recovery.plan(self._route.recovery, outcome, x.match.names, x.subject.value)
+        plan = recovery_plan.plan(self._route.recovery, outcome, x.match.names, x.subject.value)
         if not isinstance(plan, Honest):
             _note(x, f"recover: {type(plan).__name__}")
         return Result(outcome)

@@ -3,15 +3,15 @@
 import asyncio
 from collections.abc import Awaitable
 
-from proxy.eager import EagerTask
-from proxy.errors import Refusal, refused
 from proxy.exchange.pipeline import RoutePipeline
 from proxy.exchange.state import LEFT, LOST, OUT_OF_TIME, RUNNING, Exchange, Lead
-from proxy.message import Response
-from proxy.policy.attempts import effect, effect_of
+from proxy.http.message import Response
+from proxy.http.problems import Refusal, refused
+from proxy.policy.attempt_facts import effect, effect_of
 from proxy.policy.classify import SUCCESS, classify
 from proxy.policy.coalescing import JOINED, Flight, Joined
-from proxy.policy.recovery import Result
+from proxy.policy.recovery_plan import Result
+from proxy.runtime.eager_task import EagerTask
 
 
 class RequestHandler:
@@ -30,7 +30,7 @@ class RequestHandler:
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Run it in a task of its own, at once."""
         self.exchange.task = task = EagerTask(self.run(), loop)
-        task.go_on()
+        task.step()
 
     async def run(self) -> None:
         """Answer the request. Whatever happens, it leaves one record."""

@@ -3,9 +3,9 @@
 from proxy.exchange.dry_run import DRY
 from proxy.exchange.handler import RequestHandler
 from proxy.exchange.pipeline import REAL, pipeline
+from proxy.exchange.ports import Client, Ports
 from proxy.exchange.state import Exchange
-from proxy.message import Request
-from proxy.parts import Client, Parts
+from proxy.http.message import Request
 
 
 class HandlerFactory:
@@ -13,7 +13,7 @@ class HandlerFactory:
 
     __slots__ = ("_dry_run", "_pipelines", "_router")
 
-    def __init__(self, parts: Parts, *, dry_run: bool = False) -> None:
+    def __init__(self, parts: Ports, *, dry_run: bool = False) -> None:
         """Build the stages of every route."""
         stages = DRY if dry_run else REAL
         self._dry_run = dry_run

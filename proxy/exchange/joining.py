@@ -2,13 +2,13 @@
 
 import asyncio
 
+from proxy.exchange.ports import Ports, Wiring
 from proxy.exchange.state import OUT_OF_TIME, Exchange, Lead
-from proxy.message import Reader, Response, discard
-from proxy.parts import Parts, Wiring
+from proxy.http.message import BodyReader, Response, discard
 from proxy.policy import coalescing
 from proxy.policy.coalescing import ALONE, JOINED, Flight, Joined, Overflow
 from proxy.policy.deadline import remaining
-from proxy.policy.recovery import Result
+from proxy.policy.recovery_plan import Result
 from proxy.policy.routing import Route
 
 
@@ -17,7 +17,7 @@ class Joining:
 
     __slots__ = ("_clock", "_flights", "_identifier", "_meter", "_route")
 
-    def __init__(self, route: Route, wiring: Wiring, parts: Parts) -> None:
+    def __init__(self, route: Route, wiring: Wiring, parts: Ports) -> None:
         self._route = route
         self._identifier = wiring.identifier
         self._flights = parts.flights
@@ -97,7 +97,7 @@ class Joining:
         self._flights.abandon(flight)
 
 
-def opened(result: Result | None) -> Reader | None:
+def opened(result: Result | None) -> BodyReader | None:
     """Open a reader on a streamed result, at its first byte, before anybody reads on."""
     if result is None:
         return None

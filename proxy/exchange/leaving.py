@@ -3,15 +3,15 @@
 import asyncio
 from functools import partial
 
-from proxy.errors import Reason, Refusal, refused
 from proxy.exchange.attempts import Attempts
 from proxy.exchange.joining import Joining
+from proxy.exchange.ports import Ports
 from proxy.exchange.recorder import Recorder
 from proxy.exchange.responder import Responder
 from proxy.exchange.state import LEFT, OUT_OF_TIME, WAITING, Exchange, Lead
-from proxy.message import Failure
-from proxy.parts import Parts
-from proxy.policy import answers
+from proxy.http import problem_response
+from proxy.http.message import Failure
+from proxy.http.problems import Reason, Refusal, refused
 from proxy.policy.deadline import remaining
 
 
@@ -21,7 +21,7 @@ class Leaving:
     __slots__ = ("_attempts", "_clock", "_joining", "_recorder", "_responder")
 
     def __init__(
-        self, parts: Parts, joining: Joining, attempts: Attempts, recorder: Recorder, responder: Responder
+        self, parts: Ports, joining: Joining, attempts: Attempts, recorder: Recorder, responder: Responder
     ) -> None:
         self._clock = parts.clock
         self._joining = joining
@@ -84,5 +84,5 @@ class Leaving:
     def _out_of_time(self, x: Exchange) -> None:
         if not x.gone:
             x.result = OUT_OF_TIME
-            self._responder.say(x, answers.problem_of(Failure(Reason.RESPONSE_TIMEOUT, sent=True)))
+            self._responder.say(x, problem_response.problem_of(Failure(Reason.RESPONSE_TIMEOUT, sent=True)))
             self.abandon(x)

@@ -2,8 +2,8 @@
 
 import asyncio
 
+from proxy.exchange.ports import Ports
 from proxy.exchange.state import Exchange
-from proxy.parts import Parts
 from proxy.policy import correlation, idempotency, trace_context
 from proxy.policy.deadline import callers_budget
 from proxy.policy.routing import Route, subject_of
@@ -14,7 +14,7 @@ class Opening:
 
     __slots__ = ("_clock", "_deadline_field", "_random", "_route", "_tracer")
 
-    def __init__(self, route: Route, parts: Parts) -> None:
+    def __init__(self, route: Route, parts: Ports) -> None:
         self._route = route
         self._clock = parts.clock
         self._random = parts.random

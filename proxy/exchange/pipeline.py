@@ -5,14 +5,14 @@ from typing import NamedTuple
 from proxy.clock import Clock
 from proxy.exchange.attempts import Attempts
 from proxy.exchange.cache import Cache
-from proxy.exchange.claims import Claims
+from proxy.exchange.claims import Claiming
 from proxy.exchange.joining import Joining
 from proxy.exchange.leaving import Leaving
 from proxy.exchange.opening import Opening
+from proxy.exchange.ports import Ports
 from proxy.exchange.recorder import Recorder
 from proxy.exchange.recovery import Recovery
 from proxy.exchange.responder import Responder
-from proxy.parts import Parts
 from proxy.policy.routing import Route
 
 
@@ -25,7 +25,7 @@ class RoutePipeline:
     )  # fmt: skip
 
     def __init__(
-        self, route: Route, opening: Opening, joining: Joining, claims: Claims, cache: Cache, attempts: Attempts,
+        self, route: Route, opening: Opening, joining: Joining, claims: Claiming, cache: Cache, attempts: Attempts,
         recovery: Recovery, recorder: Recorder, responder: Responder, leaving: Leaving, clock: Clock,
     ) -> None:  # fmt: skip
         self.route = route
@@ -46,7 +46,7 @@ class Stages(NamedTuple):
 
     opening: type[Opening] = Opening
     joining: type[Joining] = Joining
-    claims: type[Claims] = Claims
+    claims: type[Claiming] = Claiming
     cache: type[Cache] = Cache
     attempts: type[Attempts] = Attempts
     recovery: type[Recovery] = Recovery
@@ -56,7 +56,7 @@ class Stages(NamedTuple):
 REAL = Stages()
 
 
-def pipeline(route: Route, parts: Parts, stages: Stages) -> RoutePipeline:
+def pipeline(route: Route, parts: Ports, stages: Stages) -> RoutePipeline:
     """Return the stages of a route as its settings ask for them."""
     wiring = parts.wired(route)
     joining, cache = stages.joining(route, wiring, parts), stages.cache(route, wiring, parts)

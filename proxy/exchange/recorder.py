@@ -3,10 +3,10 @@
 import asyncio
 from typing import Final
 
-from proxy.errors import Reason
+from proxy.exchange.ports import Ports, Wiring
 from proxy.exchange.state import NOBODY, RECORDED, Exchange
-from proxy.parts import Parts, Wiring
-from proxy.policy import summary
+from proxy.http.problems import Reason
+from proxy.policy import outcome
 from proxy.policy.coalescing import ALONE, JOINED
 from proxy.policy.routing import Route
 
@@ -18,7 +18,7 @@ class Recorder:
 
     __slots__ = ("_clock", "_identifier", "_ledger", "_meter", "_route")
 
-    def __init__(self, route: Route, wiring: Wiring, parts: Parts) -> None:
+    def __init__(self, route: Route, wiring: Wiring, parts: Ports) -> None:
         self._route = route
         self._identifier = wiring.identifier
         self._meter = parts.meter
@@ -36,7 +36,7 @@ class Recorder:
         route, seconds = self._route, x.duration_s or self.stop_the_clock(x)
         refused_here = x.problem is not None and x.problem.error is Reason.REQUEST_ERROR
         x.status = x.answered or LEFT_STATUS
-        x.ending = summary.ending(x.result, x.answered, refused=refused_here, truncated=x.truncated)
+        x.ending = outcome.ending(x.result, x.answered, refused=refused_here, truncated=x.truncated)
         if route.target is not None:
             x.level = route.target.level(seconds)
         if route.restoration is not None and x.identity is NOBODY:  # nothing needed to know it before

@@ -2,12 +2,20 @@
 
 from proxy.exchange.attempts import Attempts
 from proxy.exchange.cache import Cache
+from proxy.exchange.ports import Ports, Wiring
 from proxy.exchange.state import Exchange, Lead
-from proxy.message import Outcome, discard
-from proxy.parts import Parts, Wiring
-from proxy.policy import idempotency, recovery
-from proxy.policy.attempts import effect
-from proxy.policy.recovery import Create, LoadAgain, LoadExisting, Plan, Recovered, Result, UseStale
+from proxy.http.message import Outcome, discard
+from proxy.policy import idempotency, recovery_plan
+from proxy.policy.attempt_facts import effect
+from proxy.policy.recovery_plan import (
+    AnswerInstead,
+    Create,
+    LoadAgain,
+    LoadExisting,
+    Plan,
+    Result,
+    UseStale,
+)
 from proxy.policy.routing import Route
 
 
@@ -16,7 +24,7 @@ class Recovery:
 
     __slots__ = ("_attempts", "_cache", "_cors", "_meter", "_random", "_route", "_router")
 
-    def __init__(self, route: Route, wiring: Wiring, parts: Parts, attempts: Attempts, cache: Cache) -> None:
+    def __init__(self, route: Route, wiring: Wiring, parts: Ports, attempts: Attempts, cache: Cache) -> None:
         self._route = route
         self._cors = wiring.cors
         self._router = parts.router
@@ -29,25 +37,25 @@ class Recovery:
         """Return what the client gets instead of this outcome, which may be the outcome itself."""
         self._cache.end_session(x, outcome)
         rules, names, subject = self._route.recovery, x.match.names, x.subject.value
-        plan = recovery.plan(rules, outcome, names, subject)
+        plan = recovery_plan.plan(rules, outcome, names, subject)
         if isinstance(plan, LoadExisting):
-            found = await self._attempts.run(x, lead, recovery.own_request(x.request, plan.method, plan.target))
-            plan = _chosen(recovery.after_load(rules, outcome, found, names, subject), found)
+            found = await self._attempts.run(x, lead, recovery_plan.own_request(x.request, plan.method, plan.target))
+            plan = _chosen(recovery_plan.after_load(rules, outcome, found, names, subject), found)
         elif isinstance(plan, Create):
             plan = await self._create(x, lead, plan, outcome)
         elif isinstance(plan, UseStale):
             stale = await self._cache.stale(x, lead, outcome)
-            plan = stale or recovery.last_resort(rules, outcome, names, subject)
-        recovered = plan if isinstance(plan, Recovered) else self._preflight(x, outcome)
+            plan = stale or recovery_plan.last_resort(rules, outcome, names, subject)
+        recovered = plan if isinstance(plan, AnswerInstead) else self._preflight(x, outcome)
         if recovered is None:
             return Result(outcome)
         discard(outcome)
         self._meter.recovered(self._route.operation, recovered.kind)
         return recovered.readable(self._cors.lines(x.request))
 
-    def _preflight(self, x: Exchange, outcome: Outcome) -> Recovered | None:
+    def _preflight(self, x: Exchange, outcome: Outcome) -> AnswerInstead | None:
         learnt = self._cors.preflight(x.request, self._router.scope(x.request))
-        return recovery.preflight(outcome, learnt)
+        return recovery_plan.preflight(outcome, learnt)
 
     async def _create(self, x: Exchange, lead: Lead, plan: Create, before: Outcome) -> Plan:
         route, attempts, first = self._route, self._attempts, len(x.attempts)
@@ -55,18 +63,18 @@ class Recovery:
             x.subject.value, route.operation, x.started_wall, self._random, quoted=route.quoted_key
         )  # fmt: skip
         self._cache.begin_write(x)
-        request = recovery.own_request(x.request, plan.method, plan.target, plan.body, key.value)
+        request = recovery_plan.own_request(x.request, plan.method, plan.target, plan.body, key.value)
         created = await attempts.run(x, lead, request)
         self._cache.end_write(x, effect(x.attempts[first:]))
-        after = _chosen(recovery.after_create(before, created), created)
+        after = _chosen(recovery_plan.after_create(before, created), created)
         if not isinstance(after, LoadAgain):
             return after
         found = await attempts.run(x, lead, x.request)
-        return _chosen(recovery.after_load_again(before, found), found)
+        return _chosen(recovery_plan.after_load_again(before, found), found)
 
 
 def _chosen(plan: Plan, found: Outcome) -> Plan:
     """Let go of what was found where the plan does not use it."""
-    if not recovery.uses(plan, found):
+    if not recovery_plan.uses(plan, found):
         discard(found)
     return plan

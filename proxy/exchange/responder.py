@@ -2,15 +2,22 @@
 
 import logging
 
-from proxy.errors import BrokenBody, Problem, Reason
+from proxy.errors import BrokenBody
+from proxy.exchange.ports import Ports, Wiring
 from proxy.exchange.recorder import Recorder
 from proxy.exchange.state import Exchange
-from proxy.fields import Lines
-from proxy.message import Failure, Reader, Response, answer_in
-from proxy.parts import Parts, Wiring
-from proxy.policy import answers, disclosure
+from proxy.http import problem_response
+from proxy.http.fields import Lines
+from proxy.http.message import (
+    BodyReader,
+    Failure,
+    Response,
+    answer_in,
+)
+from proxy.http.problems import Problem, Reason
+from proxy.policy import added_headers
 from proxy.policy.coalescing import JOINED
-from proxy.policy.recovery import Result
+from proxy.policy.recovery_plan import Result
 from proxy.policy.routing import Route
 
 _log = logging.getLogger("backstay.exchange")
@@ -21,7 +28,7 @@ class Responder:
 
     __slots__ = ("_clock", "_cors", "_expose", "_recorder", "_route", "_silent", "_witness")
 
-    def __init__(self, route: Route, wiring: Wiring, parts: Parts, recorder: Recorder, *, silent: bool = False) -> None:
+    def __init__(self, route: Route, wiring: Wiring, parts: Ports, recorder: Recorder, *, silent: bool = False) -> None:
         """Take what it needs; a `silent` one adds no fields of the sidecar's own to an answer."""
         self._route = route
         self._cors = wiring.cors
@@ -38,7 +45,7 @@ class Responder:
         x.result, outcome = result, result.outcome
         response = answer_in(outcome)
         if response is None:
-            self.say(x, answers.problem_of(outcome), answers.retry_after_s(outcome))
+            self.say(x, problem_response.problem_of(outcome), problem_response.retry_after_s(outcome))
             return None
         x.answered = response.status
         if not isinstance(response.body, bytes):
@@ -60,18 +67,18 @@ class Responder:
     def fail(self, x: Exchange) -> None:
         """Answer for a mistake of our own, which is being handled, and log it."""
         _log.exception("an exchange failed: %r", x.request)
-        self.say(x, answers.problem_of(Failure(Reason.INTERNAL, sent=True)))
+        self.say(x, problem_response.problem_of(Failure(Reason.INTERNAL, sent=True)))
 
-    async def may_open(self, x: Exchange, reader: Reader) -> bool:
+    async def may_open(self, x: Exchange, reader: BodyReader) -> bool:
         """Tell whether a streamed answer may begin; where the trail cannot have it first, the client is told so."""
         if self._witness is None or await self._witness.opening(x):
             return True
         reader.close()
         x.answered = 0
-        self.answer(x, Result(answers.WITHHELD))
+        self.answer(x, Result(problem_response.WITHHELD))
         return False
 
-    async def relay(self, x: Exchange, response: Response, reader: Reader, began_s: float) -> None:
+    async def relay(self, x: Exchange, response: Response, reader: BodyReader, began_s: float) -> None:
         """Pass a streamed answer on as it comes; `began_s` is how long the client waited for its head."""
         try:
             x.bytes_out = await x.client.relay(response, reader, self._beside(x, began_s))
@@ -87,17 +94,17 @@ class Responder:
         self._recorder.record(x)
 
         def tell(kept: bool) -> None:
-            told = (response, more) if kept else self._own(x, answers.problem_of(answers.WITHHELD))
+            told = (response, more) if kept else self._own(x, problem_response.problem_of(problem_response.WITHHELD))
             x.client.write(*told)
 
         witness.answer(x, tell)
 
     def _own(self, x: Exchange, problem: Problem, retry_after_s: float | None = None) -> tuple[Response, Lines]:
-        response = answers.own_answer(problem, x.correlation.id, self._cors.lines(x.request))
+        response = problem_response.own_answer(problem, x.correlation.id, self._cors.lines(x.request))
         if self._silent:
             return response, ()
         story = self._story(x, x.duration_s)._replace(error=problem.error, retry_after_s=retry_after_s)
-        return response, disclosure.to_client(story, expose=self._expose)
+        return response, added_headers.to_client(story, expose=self._expose)
 
     def _beside(self, x: Exchange, elapsed_s: float) -> Lines:
         """Return the lines that go with this caller's answer."""
@@ -106,10 +113,12 @@ class Responder:
         result, attempts = x.result, x.attempts
         plain = result.recovery is None and result.ttl_s is None and not self._route.explain
         if plain and len(attempts) == 1 and x.role is not JOINED:
-            return disclosure.of_plain_answer(x.correlation.id, elapsed_s * 1000, attempts[0].ms, expose=self._expose)
-        return disclosure.to_client(self._story(x, elapsed_s), expose=self._expose)
+            return added_headers.of_plain_answer(
+                x.correlation.id, elapsed_s * 1000, attempts[0].ms, expose=self._expose
+            )
+        return added_headers.to_client(self._story(x, elapsed_s), expose=self._expose)
 
-    def _story(self, x: Exchange, elapsed_s: float) -> disclosure.Story:
-        story = disclosure.story(x.correlation.id, x.result, x.role, x.attempts, elapsed_s, x.request)
-        why = disclosure.explanation(self._route, x.request, x.alone_because, x.attempts)
+    def _story(self, x: Exchange, elapsed_s: float) -> added_headers.ResponseInfo:
+        story = added_headers.story(x.correlation.id, x.result, x.role, x.attempts, elapsed_s, x.request)
+        why = added_headers.explanation(self._route, x.request, x.alone_because, x.attempts)
         return story if why is None else story._replace(explanation=why)

@@ -3,25 +3,25 @@
 import asyncio
 from typing import Final
 
-from proxy.eager import EagerTask
-from proxy.errors import Problem, Reason
-from proxy.message import Failure, Reader, Request
-from proxy.parts import Client, Mark
+from proxy.exchange.ports import Client, Mark
+from proxy.http.message import BodyReader, Failure, Request
+from proxy.http.problems import Problem, Reason
 from proxy.policy import idempotency
-from proxy.policy.attempts import Attempt
+from proxy.policy.attempt_facts import Attempt
 from proxy.policy.breaker import Permit
-from proxy.policy.claims import Claim, Mine
+from proxy.policy.claim_rules import Acquired, Claim
 from proxy.policy.coalescing import Flight, Role
 from proxy.policy.correlation import Correlation
-from proxy.policy.identity import Identity
-from proxy.policy.kept import Kept
-from proxy.policy.recovery import Result
+from proxy.policy.outcome import GOOD
+from proxy.policy.recovery_plan import Result
+from proxy.policy.request_key import Identity
+from proxy.policy.response_cache import CachedResponse
 from proxy.policy.restoration import Restoration
 from proxy.policy.routing import NO_SUBJECT, Match, Route
-from proxy.policy.summary import GOOD
+from proxy.policy.spans import Span
 from proxy.policy.trace_context import Parent
-from proxy.policy.tracing import Span
-from proxy.words import Sign
+from proxy.runtime.eager_task import EagerTask
+from proxy.runtime.enums import FastEnum
 
 LOST: Final = Result(Failure(Reason.INTERNAL, sent=True))  # what followers get if their leader's task dies of a bug
 LEFT: Final = Result(Failure(Reason.CANCELLED, sent=True))
@@ -30,7 +30,7 @@ NOBODY: Final = Identity(b"", b"")
 _UNNAMED: Final = Correlation("")
 
 
-class Phase(Sign):
+class Phase(FastEnum):
     """How far a request has come. It only goes forward."""
 
     WAITING = "waiting"  # its head is here, its body may still arrive
@@ -76,15 +76,15 @@ class Exchange:
         self.trace_id: str | None = None
         self.span: Span | None = None
         self.subject = NO_SUBJECT
-        self.key: idempotency.Key | None = None  # attempts adds the minted key, claims the adopted one
+        self.key: idempotency.IdempotencyKey | None = None  # attempts adds the minted key, claims the adopted one
         # joining
         self.identity = NOBODY
         self.role: Role | None = None
         self.alone_because = ""
         self.flight: Flight | None = None
-        self.reader: Reader | None = None  # of a streamed answer, opened at its first byte
+        self.reader: BodyReader | None = None  # of a streamed answer, opened at its first byte
         # claims
-        self.held: list[tuple[Claim, Mine]] = []  # what it claimed and has not settled; a flight's are the flight's
+        self.held: list[tuple[Claim, Acquired]] = []  # what it claimed and has not settled; a flight's are the flight's
         # attempts
         self.attempts: list[Attempt] = []
         # responder
@@ -121,7 +121,7 @@ class Lead:
         self.shown = shown  # a dry run's flight: it shows who would have joined
         self.deadline = deadline  # the route's; a caller's own shorter one ends that caller's wait
         self.own_time: asyncio.TimerHandle | None = None  # ends its own caller's wait, where that comes first
-        self.cached: Kept | None = None  # what was kept when it asked
+        self.cached: CachedResponse | None = None  # what was kept when it asked
         self.mark: Mark = None  # of what was written before it asked; the store's
         self.failure_counted = False  # a flight counts one failure at its circuit at the most
         self.permit: Permit | None = None  # of the attempt that is under way

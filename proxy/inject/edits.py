@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from proxy.inject.documents import insert
+from proxy.inject.manifests import insert
 from proxy.inject.objects import INJECTED, SIDECAR, Thing
 
 Path = tuple[str, ...]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from proxy.inject.documents import Document, InjectError, Stream
+from proxy.inject.manifests import InjectError, Manifest, ManifestStream
 
 KINDS = ("Deployment", "StatefulSet", "Pod")
 SIDECAR = "backstay"
@@ -16,7 +16,7 @@ INJECTED = "backstay.dev/injected"
 class Thing:
     """One object of a document; `root` is what carries the annotation of what was changed."""
 
-    document: Document
+    document: Manifest
     data: Any
     root: Any
 
@@ -62,7 +62,7 @@ class Thing:
         yield from self.containers
 
 
-def workloads(stream: Stream) -> Iterator[Thing]:
+def workloads(stream: ManifestStream) -> Iterator[Thing]:
     """Yield everything that makes pods. Raises `InjectError` for one without containers."""
     for document in stream.documents:
         for data in document.objects:
@@ -77,7 +77,7 @@ def _template(data: Any) -> Any:
     return (data.get("spec") or {}).get("template")
 
 
-def services(stream: Stream) -> Iterator[Thing]:
+def services(stream: ManifestStream) -> Iterator[Thing]:
     """Yield the Services."""
     for document in stream.documents:
         for data in document.objects:

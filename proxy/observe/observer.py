@@ -1,20 +1,27 @@
 """What is seen of a finished exchange beyond what the page counts. It looks before the record is made."""
 
+from proxy.exchange.ports import Ledger, Tracer
 from proxy.exchange.state import Exchange
 from proxy.observe.metrics import Metrics
-from proxy.observe.targets import TargetLog
-from proxy.parts import Ledger, Tracer
-from proxy.policy.restoration import Half, Restoration, Restorations, State, Step, found
-from proxy.policy.targets import Target
+from proxy.observe.target_log import TargetLog
+from proxy.policy.latency_target import Target
+from proxy.policy.restoration import (
+    Half,
+    Restoration,
+    Restorations,
+    RestorationState,
+    Step,
+    found,
+)
 
 RESTORATION = "restoration"  # the operation's name where a whole restoration is held against its target
 RESTORATION_TARGET = Target(1.0, 2.0, 2.0)  # the seed document's "total restoration": under 1 s, at most 2 s
 
 HALVES = {half.value: half for half in Half}
 OUTCOMES = {
-    State.RESTORED: "restored",
-    State.RESTORED_EMPTY: "restored_empty",
-    State.RESTORED_ERROR: "restored_error",
+    RestorationState.RESTORED: "restored",
+    RestorationState.RESTORED_EMPTY: "restored_empty",
+    RestorationState.RESTORED_ERROR: "restored_error",
 }
 
 

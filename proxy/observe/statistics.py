@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from proxy.errors import Reason
-from proxy.message import Failure
+from proxy.http.message import Failure
+from proxy.http.problems import Reason
 from proxy.observe.instruments import Series
 from proxy.observe.metrics import Metrics
 from proxy.policy.classify import Verdict, classify

@@ -5,7 +5,7 @@ from random import Random
 
 import structlog
 
-from proxy.parts import Tracer
+from proxy.exchange.ports import Tracer
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _log = structlog.get_logger("backstay.tracing")

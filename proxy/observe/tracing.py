@@ -17,14 +17,14 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from proxy import __version__
-from proxy.errors import Reason
 from proxy.exchange.state import Exchange
-from proxy.message import Failure
+from proxy.http.message import Failure
+from proxy.http.problems import Reason
 from proxy.observe.metrics import METHODS
-from proxy.policy import tracing
-from proxy.policy.attempts import Attempt
+from proxy.policy import spans
+from proxy.policy.attempt_facts import Attempt
+from proxy.policy.spans import Sent, Span
 from proxy.policy.trace_context import SAMPLED
-from proxy.policy.tracing import Sent, Span
 
 Attributes = Mapping[str, str | int]
 
@@ -52,7 +52,7 @@ class Tracing:
 
     def begin(self, exchange: Exchange) -> Span:
         """Give the exchange its span; its attempts tell the upstream of their own, so the caller's line goes."""
-        span = tracing.begin(exchange.parent, self._share, self._random)
+        span = spans.begin(exchange.parent, self._share, self._random)
         if exchange.parent is None:
             exchange.trace_id = f"{span.trace_id:032x}"
         else:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from proxy.message import Failure, Outcome
+from proxy.http.message import Failure, Outcome
 from proxy.policy.classify import FAILURES, classify, tells
 
 
@@ -14,7 +14,7 @@ class EjectionRules:
     ejection_s: float = 30.0
 
 
-class Address:
+class AddressHealth:
     """How often one address failed since it last answered, and until when it is passed over."""
 
     __slots__ = ("ejected_until", "failures")
@@ -35,7 +35,7 @@ class Balancer:
     __slots__ = ("_addresses", "_next", "rules")
 
     def __init__(self, count: int, rules: EjectionRules) -> None:
-        self._addresses = tuple(Address() for _ in range(count))
+        self._addresses = tuple(AddressHealth() for _ in range(count))
         self._next = 0
         self.rules = rules
 

@@ -19,7 +19,7 @@ class Holder(NamedTuple):
 ANYBODY = Holder()
 
 
-class Held(Generic[V]):
+class HeldValue(Generic[V]):
     """A value, when its time is over, its size in bytes, and for whom it is held."""
 
     __slots__ = ("holder", "size", "until", "value")
@@ -42,7 +42,7 @@ class Bounded(Generic[K, V]):
     __slots__ = ("_by_address", "_by_caller", "_held", "_max_entries", "_of_holder", "_slot", "max_bytes", "size")
 
     def __init__(self, max_entries: int, max_bytes: int) -> None:
-        self._held: OrderedDict[K, Held[V]] = OrderedDict()
+        self._held: OrderedDict[K, HeldValue[V]] = OrderedDict()
         self._max_entries = max_entries
         self.max_bytes = max_bytes
         self._slot = max(1, max_bytes // max_entries)  # what an entry weighs beside its bytes
@@ -54,11 +54,11 @@ class Bounded(Generic[K, V]):
     def __len__(self) -> int:
         return len(self._held)
 
-    def items(self) -> Iterable[tuple[K, Held[V]]]:
+    def items(self) -> Iterable[tuple[K, HeldValue[V]]]:
         """Return each key and what is held under it, the newest last."""
         return self._held.items()
 
-    def get(self, key: K, now: float) -> Held[V] | None:
+    def get(self, key: K, now: float) -> HeldValue[V] | None:
         """Return what is held under `key`, if its time is not over."""
         held = self._held.get(key)
         if held is None or now < held.until:
@@ -72,7 +72,7 @@ class Bounded(Generic[K, V]):
         self.drop(key)
         if size > self.max_bytes:
             return gave_way
-        self._held[key] = Held(value, until, size, holder)
+        self._held[key] = HeldValue(value, until, size, holder)
         self._of_holder.setdefault(holder, {})[key] = None
         self.size += size
         self._weigh(holder, size + self._slot)

@@ -7,11 +7,11 @@ from enum import Enum
 from math import inf
 from typing import Final, NamedTuple
 
-from proxy.chance import Chance
 from proxy.policy.classify import FAILURES, Verdict
+from proxy.runtime.random import RandomSource
 
 
-class State(Enum):
+class CircuitState(Enum):
     """CLOSED lets traffic through, OPEN refuses, HALF_OPEN probes. The value is the gauge's."""
 
     CLOSED = 0
@@ -19,7 +19,7 @@ class State(Enum):
     OPEN = 2
 
 
-class Mode(Enum):
+class CircuitMode(Enum):
     """Who decides (B6): the breaker, an operator, or nobody (observe counts and never refuses)."""
 
     AUTO = "auto"
@@ -56,8 +56,8 @@ class Refused(NamedTuple):
     retry_after_s: float
 
 
-_CLOSED: Final = State.CLOSED
-_FORCED_OPEN: Final = Mode.FORCED_OPEN
+_CLOSED: Final = CircuitState.CLOSED
+_FORCED_OPEN: Final = CircuitMode.FORCED_OPEN
 _NEUTRAL: Final = frozenset({Verdict.RATE_LIMITED, Verdict.REFUSED, Verdict.CANCELLED})
 
 
@@ -84,13 +84,13 @@ class CircuitBreaker:
         self,
         name: str,
         rules: BreakerRules,
-        random: Chance,
-        on_transition: Callable[["CircuitBreaker", State, float], None] | None = None,
+        random: RandomSource,
+        on_transition: Callable[["CircuitBreaker", CircuitState, float], None] | None = None,
     ) -> None:
         self.name = name
         self.rules = rules
-        self.state = State.CLOSED
-        self.mode = Mode.AUTO
+        self.state = CircuitState.CLOSED
+        self.mode = CircuitMode.AUTO
         self.failures = 0
         self.successes = 0
         self.opened_at: float | None = None
@@ -108,12 +108,12 @@ class CircuitBreaker:
         mode = self.mode
         if mode is _FORCED_OPEN:
             return Refused(self.rules.reset_timeout_s)
-        if self.state is _CLOSED or mode is Mode.FORCED_CLOSED:
+        if self.state is _CLOSED or mode is CircuitMode.FORCED_CLOSED:
             return self._permit
-        if self.state is State.OPEN:
+        if self.state is CircuitState.OPEN:
             if now >= self._probe_at:
-                self._enter(State.HALF_OPEN, now)
-            elif self.mode is Mode.OBSERVE:
+                self._enter(CircuitState.HALF_OPEN, now)
+            elif self.mode is CircuitMode.OBSERVE:
                 return self._permit
             else:
                 return Refused(self._probe_at - now)
@@ -123,7 +123,7 @@ class CircuitBreaker:
         self._leases = {probe: lapses for probe, lapses in self._leases.items() if lapses > now}
         if len(self._leases) >= self.rules.max_probes:
             # probes are under way: their verdict is a matter of one deadline
-            return self._permit if self.mode is Mode.OBSERVE else Refused(1.0)
+            return self._permit if self.mode is CircuitMode.OBSERVE else Refused(1.0)
         self._probes += 1
         self._leases[self._probes] = now + self.rules.lease_s
         return Permit(self._generation, self._probes)
@@ -160,7 +160,7 @@ class CircuitBreaker:
             self._watch_slowness(slow, now)
 
     def _fails_probe(self, verdict: Verdict, *, slow: bool) -> bool:
-        return self.state is State.HALF_OPEN and (slow or verdict is Verdict.RATE_LIMITED)
+        return self.state is CircuitState.HALF_OPEN and (slow or verdict is Verdict.RATE_LIMITED)
 
     def _watch_slowness(self, slow: bool, now: float) -> None:
         """Trip when too many of the newest calls were slow (resilience4j's second condition)."""
@@ -169,38 +169,38 @@ class CircuitBreaker:
         while len(self._slow) > window:
             self._slow.popleft()
         full = len(self._slow) == window
-        if self.state is State.CLOSED and full and sum(self._slow) >= self.rules.slow_call_rate * window:
+        if self.state is CircuitState.CLOSED and full and sum(self._slow) >= self.rules.slow_call_rate * window:
             self._trip(now)
 
     def _failed(self, now: float, *, counted: bool) -> None:
-        if self.state is State.HALF_OPEN:
+        if self.state is CircuitState.HALF_OPEN:
             self._trip(now)
-        elif counted and self.state is State.CLOSED:
+        elif counted and self.state is CircuitState.CLOSED:
             self.failures += 1
             if self.failures >= self.rules.failure_threshold:
                 self._trip(now)
 
     def _trip(self, now: float) -> None:
-        if self.mode is not Mode.FORCED_CLOSED:
-            self._enter(State.OPEN, now)
+        if self.mode is not CircuitMode.FORCED_CLOSED:
+            self._enter(CircuitState.OPEN, now)
 
     def _succeeded(self, now: float) -> None:
-        if self.state is State.HALF_OPEN:
+        if self.state is CircuitState.HALF_OPEN:
             self.successes += 1
             if self.successes >= self.rules.success_threshold:
-                self._enter(State.CLOSED, now)
+                self._enter(CircuitState.CLOSED, now)
 
-    def _enter(self, state: State, now: float) -> None:
+    def _enter(self, state: CircuitState, now: float) -> None:
         self.state = state
         self._generation += 1
         self._permit = Permit(self._generation)
         self._leases = {}
         self._slow.clear()
         self.successes = 0
-        if state is State.OPEN:
+        if state is CircuitState.OPEN:
             self.opened_at = now
             self._probe_at = now + self.rules.reset_timeout_s * (1 + self.rules.jitter * self._random.random())
-        elif state is State.CLOSED:
+        elif state is CircuitState.CLOSED:
             self.failures = 0
             self.opened_at = None
         if self._on_transition is not None:
@@ -208,33 +208,33 @@ class CircuitBreaker:
 
     def probes_in(self, now: float) -> float:
         """Return the seconds until the circuit asks its upstream again; 0 unless it is open."""
-        return max(0.0, self._probe_at - now) if self.state is State.OPEN else 0.0
+        return max(0.0, self._probe_at - now) if self.state is CircuitState.OPEN else 0.0
 
     def refuses_for(self, now: float) -> float:
         """Return for how many seconds every attempt will be refused; 0 where one may be let through."""
-        if self.mode is Mode.FORCED_OPEN:
+        if self.mode is CircuitMode.FORCED_OPEN:
             return inf
-        return self.probes_in(now) if self.mode is Mode.AUTO else 0.0
+        return self.probes_in(now) if self.mode is CircuitMode.AUTO else 0.0
 
     def reset(self, now: float) -> None:
         """Close the circuit and forget its failures (an operator's word)."""
         self.failures = 0
-        if self.state is not State.CLOSED:
-            self._enter(State.CLOSED, now)
+        if self.state is not CircuitState.CLOSED:
+            self._enter(CircuitState.CLOSED, now)
 
-    def force(self, mode: Mode, now: float) -> None:
+    def force(self, mode: CircuitMode, now: float) -> None:
         """Put an operator's decision in the place of the breaker's own, or give it back (AUTO)."""
         before, self.mode = self.shown, mode
         if self.shown is not before and self._on_transition is not None:
             self._on_transition(self, self.shown, now)
 
     @property
-    def shown(self) -> State:
+    def shown(self) -> CircuitState:
         """Return the state that requests meet: an operator's word goes before the breaker's own."""
-        if self.mode is Mode.FORCED_OPEN:
-            return State.OPEN
-        return State.CLOSED if self.mode is Mode.FORCED_CLOSED else self.state
+        if self.mode is CircuitMode.FORCED_OPEN:
+            return CircuitState.OPEN
+        return CircuitState.CLOSED if self.mode is CircuitMode.FORCED_CLOSED else self.state
 
     def __repr__(self) -> str:
-        mode = "" if self.mode is Mode.AUTO else f" mode={self.mode.value}"
+        mode = "" if self.mode is CircuitMode.AUTO else f" mode={self.mode.value}"
         return f"<CircuitBreaker {self.name} {self.state.name} failures={self.failures}{mode}>"

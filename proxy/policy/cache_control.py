@@ -1,6 +1,6 @@
 """What Cache-Control says, and for how long it lets an answer be fresh (RFC 9111 sections 4.2.1 and 5.2)."""
 
-from proxy.fields import Fields
+from proxy.http.fields import Fields
 from proxy.policy.dates import unix_seconds
 
 Directives = dict[bytes, bytes]

@@ -2,12 +2,12 @@
 
 from typing import Final
 
-from proxy.errors import Reason
-from proxy.message import Outcome, Response
-from proxy.words import Sign
+from proxy.http.message import Outcome, Response
+from proxy.http.problems import Reason
+from proxy.runtime.enums import FastEnum
 
 
-class Verdict(Sign):
+class Verdict(FastEnum):
     """The meaning of one attempt's outcome. The value is the seed document's error type, "" where it has none."""
 
     SUCCESS = ""

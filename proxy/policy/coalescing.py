@@ -5,17 +5,22 @@ from enum import Enum
 from math import inf
 from typing import Final, NamedTuple
 
-from proxy.errors import Reason, Refusal
-from proxy.message import Failure, Request, Response, Stream
-from proxy.policy.claims import Claim, Mine
-from proxy.policy.freshness import Seals
-from proxy.policy.identity import Identity
-from proxy.policy.recovery import Result
+from proxy.http.message import (
+    BodyStream,
+    Failure,
+    Request,
+    Response,
+)
+from proxy.http.problems import Reason, Refusal
+from proxy.policy.claim_rules import Acquired, Claim
+from proxy.policy.invalidation import Invalidations
+from proxy.policy.recovery_plan import Result
+from proxy.policy.request_key import Identity
 from proxy.policy.routing import Coalesce, Route
-from proxy.words import Word
+from proxy.runtime.enums import FastStrEnum
 
 
-class Role(Word):
+class Role(FastStrEnum):
     """What a request was in its flight; the three add up to all requests (C12)."""
 
     LED = "led"
@@ -30,7 +35,7 @@ _OFF: Final = Coalesce.OFF
 _SUBJECT: Final = Coalesce.SUBJECT
 
 
-class Stage(Enum):
+class FlightStage(Enum):
     """A flight's life: OPEN -> LANDED, or OPEN -> ABANDONED when its last caller left a safe request.
 
     One that brings a stream is OPEN -> STREAMING -> LANDED: newcomers join it while its body's beginning is there, its
@@ -43,8 +48,8 @@ class Stage(Enum):
     ABANDONED = "abandoned"
 
 
-_OPEN: Final = Stage.OPEN
-_LANDED: Final = Stage.LANDED
+_OPEN: Final = FlightStage.OPEN
+_LANDED: Final = FlightStage.LANDED
 MAX_ELECTIONS = 2  # C9
 APART_S = 30.0  # how long a question goes alone whose answer could not be shared (C7)
 MAX_APART = 4096
@@ -80,7 +85,7 @@ class Flight:
         self.until = inf  # its own deadline: what streams longer is not joined (C6)
         self.streaming: Result | None = None  # what a newcomer is given at once
         self.lead: Request | None = None  # the question that brought it
-        self.held: list[tuple[Claim, Mine]] = []  # its followers' claims; its landing settles them (I4)
+        self.held: list[tuple[Claim, Acquired]] = []  # its followers' claims; its landing settles them (I4)
         self._waiting: dict[int, tuple[Landing, Request]] = {}
         self.when_deserted: Callable[[], None] | None = None  # called when the last caller leaves before the landing
 
@@ -96,7 +101,7 @@ class Flight:
         if ticket is not None and self._waiting.pop(ticket, None) is None:
             return
         self.callers -= 1
-        if self.callers == 0 and self.stage is Stage.OPEN and self.when_deserted is not None:
+        if self.callers == 0 and self.stage is FlightStage.OPEN and self.when_deserted is not None:
             self.when_deserted()
 
     def take_on(self) -> Result | None:
@@ -199,7 +204,7 @@ def alike(names: Iterable[bytes], one: Request, other: Request) -> bool:
     return all(one.said(name) == other.said(name) for name in names)
 
 
-def stream_of(result: Result) -> Stream | None:
+def stream_of(result: Result) -> BodyStream | None:
     """Return the body that is on its way, if it is one."""
     answer = result.outcome
     return None if not isinstance(answer, Response) or isinstance(answer.body, bytes) else answer.body
@@ -210,7 +215,7 @@ class Flights:
 
     __slots__ = ("_apart", "_count", "_name", "_open", "enabled", "followers", "seals")
 
-    def __init__(self, seals: Seals, name: str = "flight") -> None:
+    def __init__(self, seals: Invalidations, name: str = "flight") -> None:
         self._open: dict[bytes, Flight] = {}
         self._name = name  # unique to this process, so that a flight's id is unique in the audit trail
         self._count = 0
@@ -276,21 +281,21 @@ class Flights:
         elif (stream := stream_of(result)) is not None and now < flight.until:
             self._offer(flight, result, request, stream)
 
-    def _offer(self, flight: Flight, result: Result, request: Request, stream: Stream) -> None:
+    def _offer(self, flight: Flight, result: Result, request: Request, stream: BodyStream) -> None:
         """Let newcomers join a flight whose answer is still on its way, while they can be given all of it."""
         if self._open.setdefault(flight.key, flight) is flight:
-            flight.stage, flight.streaming, flight.lead = Stage.STREAMING, result, request
+            flight.stage, flight.streaming, flight.lead = FlightStage.STREAMING, result, request
             stream.offer(lambda: self._over(flight))
 
     def _over(self, flight: Flight) -> None:
         """Take away a flight that nobody can join any more."""
-        flight.stage, flight.streaming = Stage.LANDED, None
+        flight.stage, flight.streaming = FlightStage.LANDED, None
         self._remove(flight)
 
     def abandon(self, flight: Flight) -> None:
         """Take away a flight whose last caller left."""
-        if flight.stage is Stage.OPEN:
-            flight.stage = Stage.ABANDONED
+        if flight.stage is FlightStage.OPEN:
+            flight.stage = FlightStage.ABANDONED
             flight.when_deserted = None  # it leads back to the leader: a cycle would be the collector's work
             self._remove(flight)
 

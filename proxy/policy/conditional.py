@@ -1,7 +1,7 @@
 """Requests that ask whether an answer has changed, and the answers that say it has not (RFC 9110 section 13)."""
 
-from proxy.fields import Fields
-from proxy.message import Framing, Request, Response
+from proxy.http.fields import Fields
+from proxy.http.message import Framing, Request, Response
 from proxy.policy.dates import unix_seconds
 
 CONDITIONS = frozenset({b"if-none-match", b"if-modified-since"})

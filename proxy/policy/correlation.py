@@ -2,7 +2,7 @@
 
 import re
 
-from proxy.chance import Chance
+from proxy.runtime.random import RandomSource
 
 _ACCEPTED = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
@@ -20,7 +20,7 @@ class Correlation:
         return isinstance(other, Correlation) and (self.id, self.replaced) == (other.id, other.replaced)
 
 
-def correlate(operation: str, sent: bytes | None, wall: float, random: Chance) -> Correlation:
+def correlate(operation: str, sent: bytes | None, wall: float, random: RandomSource) -> Correlation:
     """Return the client's own id if it matches `[A-Za-z0-9._-]{1,128}`, else `{operation}-{8 hex}-{unix seconds}`."""
     if sent is not None and _ACCEPTED.fullmatch(sent):
         return Correlation(sent.decode("ascii"))

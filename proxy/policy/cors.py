@@ -3,8 +3,8 @@
 from hashlib import blake2b
 from math import inf
 
-from proxy.fields import Fields, Lines
-from proxy.message import Framing, Request, Response
+from proxy.http.fields import Fields, Lines
+from proxy.http.message import Framing, Request, Response
 from proxy.policy.bounded import Bounded, Holder
 
 MAX_ENTRIES = 1024  # of each of the two memories

@@ -6,7 +6,7 @@ from binascii import Error
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from proxy.fields import Fields
+from proxy.http.fields import Fields
 
 # What programs write in the place of a value that they do not have.
 _NONE = frozenset(

@@ -4,10 +4,10 @@ import re
 import uuid
 from typing import NamedTuple
 
-from proxy.chance import Chance
-from proxy.errors import Refusal
-from proxy.message import Request
+from proxy.http.message import Request
+from proxy.http.problems import Refusal
 from proxy.policy.routing import Idempotency, Route
+from proxy.runtime.random import RandomSource
 
 _KEY_LIMIT = 255  # bytes
 _BARE = re.compile(rb"[\x21-\x7e]+")
@@ -15,14 +15,14 @@ _QUOTED = re.compile(rb'"(?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*"')  # a strin
 _SAFE_SUBJECT = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 
 
-class Key(NamedTuple):
+class IdempotencyKey(NamedTuple):
     """A key as it goes upstream, and who made it: `client` or `minted`."""
 
     value: bytes
     source: str
 
 
-def accepted(route: Route, request: Request) -> Key | None:
+def accepted(route: Route, request: Request) -> IdempotencyKey | None:
     """Return the client's key, byte for byte; refuse what is not one key.
 
     A key is 1 to 255 visible ASCII characters, with spaces only inside a quoted string. A second line is refused on
@@ -40,24 +40,26 @@ def accepted(route: Route, request: Request) -> Key | None:
         raise _refused(
             "Idempotency-Key must be 1 to 255 visible ASCII characters; spaces may only stand inside a quoted string"
         )
-    return Key(value, "client")
+    return IdempotencyKey(value, "client")
 
 
 def _refused(detail: str) -> Refusal:
     return Refusal(400, "idempotency_key", detail, closes=False)
 
 
-def minted(route: Route, request: Request, subject: str | None, wall: float, random: Chance) -> Key | None:
+def minted(
+    route: Route, request: Request, subject: str | None, wall: float, random: RandomSource
+) -> IdempotencyKey | None:
     """Return a new key for an unsafe request on a route that injects them."""
     if request.safe or route.idempotency is Idempotency.OFF:
         return None
     return mint(subject, route.operation, wall, random, quoted=route.quoted_key)
 
 
-def mint(subject: str | None, operation: str, wall: float, random: Chance, *, quoted: bool) -> Key:
+def mint(subject: str | None, operation: str, wall: float, random: RandomSource, *, quoted: bool) -> IdempotencyKey:
     """Return `{subject}-{operation}-{unix ms}-{8 hex}`, or a UUID without a safe subject; never a payload's hash."""
     if subject is None or not _SAFE_SUBJECT.fullmatch(subject):
         value = str(uuid.UUID(int=random.getrandbits(128), version=4))
     else:
         value = f"{subject}-{operation}-{int(wall * 1000)}-{random.getrandbits(32):08x}"
-    return Key(f'"{value}"'.encode() if quoted else value.encode(), "minted")
+    return IdempotencyKey(f'"{value}"'.encode() if quoted else value.encode(), "minted")

@@ -2,12 +2,19 @@
 
 from typing import Final, NamedTuple
 
-from proxy.chance import Chance
-from proxy.errors import Reason
-from proxy.message import IDEMPOTENT_METHODS, SAFE_METHODS, Failure, Outcome, Request, Response
+from proxy.http.message import (
+    IDEMPOTENT_METHODS,
+    SAFE_METHODS,
+    Failure,
+    Outcome,
+    Request,
+    Response,
+)
+from proxy.http.problems import Reason
 from proxy.policy.classify import Verdict, classify
 from proxy.policy.dates import unix_seconds
 from proxy.policy.routing import Idempotency, RetryRules, Route
+from proxy.runtime.random import RandomSource
 
 _DOUBLINGS = 62  # of a wait; more say nothing, and 1024 are no float
 _LONGEST_DATE = 64  # bytes; each form of RFC 9110 section 5.6.7 is shorter
@@ -34,7 +41,7 @@ _OFF: Final = Idempotency.OFF
 _REPLAY: Final = Idempotency.REPLAY
 
 
-class Ladder(NamedTuple):
+class RetrySchedule(NamedTuple):
     """One cause's waits: `first` x initial delay, doubling, at most `limit` of them."""
 
     cause: str
@@ -43,10 +50,10 @@ class Ladder(NamedTuple):
 
 
 _LADDERS = {
-    Verdict.NETWORK: Ladder("network", 1),
-    Verdict.UNAVAILABLE: Ladder("unavailable", 1),
-    Verdict.RATE_LIMITED: Ladder("rate_limited", 2),
-    Verdict.TIMEOUT: Ladder("timeout", 1, 2),
+    Verdict.NETWORK: RetrySchedule("network", 1),
+    Verdict.UNAVAILABLE: RetrySchedule("unavailable", 1),
+    Verdict.RATE_LIMITED: RetrySchedule("rate_limited", 2),
+    Verdict.TIMEOUT: RetrySchedule("timeout", 1, 2),
 }  # T4, T10: what has no ladder is never retried
 _UNPROCESSED = frozenset({429, 503})
 _BAD_ANSWER = Reason.PROTOCOL_ERROR
@@ -55,7 +62,7 @@ _PRECONDITIONS = frozenset({b"if-match", b"if-none-match", b"if-unmodified-since
 _TIMED_OUT = Failure(Reason.RESPONSE_TIMEOUT, sent=True)
 
 
-class Question(NamedTuple):
+class RetryRequest(NamedTuple):
     """What the retry policy must know of a request, fixed for its whole flight."""
 
     method: str
@@ -68,7 +75,7 @@ class Question(NamedTuple):
     conditional: bool = False  # a write that its own first attempt would make fail (RFC 9110 section 13.1)
 
     @classmethod
-    def of(cls, route: Route, request: Request, *, minted: bool = False) -> "Question":
+    def of(cls, route: Route, request: Request, *, minted: bool = False) -> "RetryRequest":
         """Return the question that a request on a route asks; `minted`: the sidecar adds a key to it.
 
         An upstream can honour only a key that it is given (T1).
@@ -127,14 +134,14 @@ class RetryPolicy:
 
     __slots__ = ("_random", "enabled")
 
-    def __init__(self, random: Chance) -> None:
+    def __init__(self, random: RandomSource) -> None:
         self._random = random
         self.enabled = True
 
     def decide(
         self,
         rules: RetryRules,
-        question: Question,
+        question: RetryRequest,
         outcome: Outcome,
         attempt: int,
         remaining_s: float,
@@ -172,11 +179,11 @@ class RetryPolicy:
             return Stop("budget", denied=True)
         return Again(delay, ladder.cause)
 
-    def repeats_timeouts(self, rules: RetryRules, question: Question) -> bool:
+    def repeats_timeouts(self, rules: RetryRules, question: RetryRequest) -> bool:
         """Tell whether an attempt that timed out may be made again: only then is it cut short (T4)."""
         return self.enabled and rules.max_retries > 0 and _must_not_repeat(question, _TIMED_OUT) is None
 
-    def _delay(self, rules: RetryRules, ladder: Ladder, attempt: int, outcome: Outcome, wall: float) -> float:
+    def _delay(self, rules: RetryRules, ladder: RetrySchedule, attempt: int, outcome: Outcome, wall: float) -> float:
         doubled = float(1 << min(attempt - 1, _DOUBLINGS))
         nominal = min(rules.max_delay_s, rules.initial_delay_s * ladder.first * doubled)
         spread = rules.jitter * self._random.uniform(-1, 1)
@@ -186,7 +193,7 @@ class RetryPolicy:
         return max(nominal * (1 + spread), asked or 0.0)
 
 
-def _must_not_repeat(question: Question, outcome: Outcome) -> str | None:
+def _must_not_repeat(question: RetryRequest, outcome: Outcome) -> str | None:
     """Return why the request must not go out a second time, or None where it may (RFC 9110 section 9.2.2)."""
     unsent = isinstance(outcome, Failure) and not outcome.sent
     if not question.replayable and not (unsent and question.unread):

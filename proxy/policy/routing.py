@@ -8,9 +8,9 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 import orjson
 
-from proxy.message import Request
-from proxy.policy.recovery import RecoveryRules
-from proxy.policy.targets import Target
+from proxy.http.message import Request
+from proxy.policy.latency_target import Target
+from proxy.policy.recovery_plan import RecoveryRules
 
 
 @dataclass(frozen=True, slots=True)

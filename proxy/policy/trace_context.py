@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from proxy.fields import Fields
+from proxy.http.fields import Fields
 
 SAMPLED = 1
 RANDOM = 2  # the trace id's last seven bytes are random

@@ -21,7 +21,7 @@ _REFUSES = re.compile(
 )
 
 
-class State(Enum):
+class StoreState(Enum):
     """What is known of the store."""
 
     UNKNOWN = "unknown"
@@ -36,7 +36,7 @@ class Health:
 
     def __init__(self, limit_s: float) -> None:
         """Take the seconds that one command is given."""
-        self.state = State.UNKNOWN
+        self.state = StoreState.UNKNOWN
         self._limit_s = limit_s
         self._unanswered = 0
         self._since = 0.0
@@ -47,9 +47,9 @@ class Health:
 
     def failed(self, error: BaseException, now: float) -> bool:
         """Count a command that failed at `now`; tell whether the store is down since then."""
-        if self.state is State.UP and _is_slow(error) and not self._silent(now):
+        if self.state is StoreState.UP and _is_slow(error) and not self._silent(now):
             return False
-        changed, self.state = self.state is not State.DOWN, State.DOWN
+        changed, self.state = self.state is not StoreState.DOWN, StoreState.DOWN
         return changed
 
     def _silent(self, now: float) -> bool:
@@ -61,7 +61,7 @@ class Health:
 
     def reached(self) -> bool:
         """Take the store for working; tell whether it was not before."""
-        changed, self.state = self.state is not State.UP, State.UP
+        changed, self.state = self.state is not StoreState.UP, StoreState.UP
         self._unanswered = 0
         return changed
 

@@ -4,11 +4,11 @@ from typing import Any
 
 import orjson
 
-from proxy.errors import Reason
-from proxy.fields import Fields, Lines
-from proxy.message import Failure, Framing, Response
-from proxy.policy.kept import Kept
-from proxy.policy.recovery import Kind, Result
+from proxy.http.fields import Fields, Lines
+from proxy.http.message import Failure, Framing, Response
+from proxy.http.problems import Reason
+from proxy.policy.recovery_plan import RecoveryKind, Result
+from proxy.policy.response_cache import CachedResponse
 
 MAX_VALUE = 262_144  # bytes of one answer in a store: its body has 65,536 at the most, its head as many
 _VERSION = b"backstay-1\n"
@@ -54,13 +54,13 @@ def unpack_result(packed: bytes | None) -> Result | None:
     recovery, error = document["recovery"], document["error"]
     return Result(
         _failure(document["failure"]) if "failure" in document else _response(document["response"], body),
-        None if recovery is None else Kind(recovery),
+        None if recovery is None else RecoveryKind(recovery),
         document["received_status"],
         None if error is None else Reason(error),
     )
 
 
-def pack_kept(kept: Kept, marks: list[str]) -> bytes:
+def pack_kept(kept: CachedResponse, marks: list[str]) -> bytes:
     """Return a kept answer with the marks of all that was written before it was asked for."""
     body = kept.response.body
     assert isinstance(body, bytes)
@@ -68,14 +68,14 @@ def pack_kept(kept: Kept, marks: list[str]) -> bytes:
     return pack(document, body)
 
 
-def unpack_kept(packed: bytes | None, stamp: int) -> tuple[Kept, list[str]] | None:
+def unpack_kept(packed: bytes | None, stamp: int) -> tuple[CachedResponse, list[str]] | None:
     """Return a kept answer under this process's present seal stamp, and its marks."""
     found = unpack(packed)
     if found is None or "varied" not in found[0]:  # an older version, which did not look at Vary
         return None
     document, body = found
     response, varied = _response(document["response"], body), bytes.fromhex(document["varied"])
-    return Kept(response, document["arrived"], stamp, varied), document["marks"]
+    return CachedResponse(response, document["arrived"], stamp, varied), document["marks"]
 
 
 def _head(response: Response) -> dict[str, Any]:

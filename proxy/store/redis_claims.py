@@ -3,13 +3,22 @@
 import asyncio
 from typing import Any, NamedTuple
 
-from proxy.policy.claims import TOO_LARGE, Claim, Held, Mine, Orphaned, Settled, Standing, Untold
-from proxy.policy.recovery import Result
-from proxy.store.bus import Bus
-from proxy.store.claims import LocalClaims, is_here
-from proxy.store.line import Argument, Line
-from proxy.store.link import Link, StoreDown
+from proxy.policy.claim_rules import (
+    TOO_LARGE,
+    Acquired,
+    Claim,
+    ClaimState,
+    HeldByOther,
+    Orphaned,
+    Settled,
+    StoreUnavailable,
+)
+from proxy.policy.recovery_plan import Result
+from proxy.store.command_queue import Argument, CommandQueue
+from proxy.store.local_claims import LocalClaims, is_here
 from proxy.store.packing import MAX_VALUE, pack, pack_result, unpack, unpack_result
+from proxy.store.pubsub import ReplicaPubSub
+from proxy.store.redis_connection import RedisConnection, StoreDown
 from proxy.store.scripts import CLAIM, RENEW, SETTLE, TAKE_OVER, call
 
 LEASE_S = 1.0  # an owner that is silent for so long is dead
@@ -36,7 +45,9 @@ class RedisClaims:
 
     spans_replicas = True
 
-    def __init__(self, link: Link, line: Line, bus: Bus, name: str, here: LocalClaims) -> None:
+    def __init__(
+        self, link: RedisConnection, line: CommandQueue, bus: ReplicaPubSub, name: str, here: LocalClaims
+    ) -> None:
         self._link = link
         self._line = line
         self._bus = bus
@@ -52,7 +63,7 @@ class RedisClaims:
         """Free in Redis what gives way here: nobody's answers fill it beyond what one process keeps."""
         self._line.errand("DEL", self._key("claim", name))
 
-    async def claim(self, claim: Claim, within_s: float = 0.0) -> Standing:
+    async def claim(self, claim: Claim, within_s: float = 0.0) -> ClaimState:
         """Take the claim if it is free; return how it stands. A blink of the link is waited out, for `within_s`."""
         known = self._here.settled(claim)
         if known is not None:
@@ -63,18 +74,18 @@ class RedisClaims:
         try:
             found = await self._taking("claim", claim, value, command, until)
         except StoreDown:
-            return Untold()
+            return StoreUnavailable()
         return self._mine(claim, token, value) if found is None else _standing(*found)
 
-    async def alone(self, claim: Claim) -> Standing:
+    async def alone(self, claim: Claim) -> ClaimState:
         """Take the claim for this process alone, as Redis cannot tell; return how it stands here."""
         token = self._tokens.get(claim.name)
         if token is not None:
             held = self._held[token].claim
-            return Held(held.fingerprint, held.key, token, LEASE_S)
+            return HeldByOther(held.fingerprint, held.key, token, LEASE_S)
         return await self._here.claim(claim)
 
-    async def take_over(self, claim: Claim, orphan: Orphaned) -> Standing:
+    async def take_over(self, claim: Claim, orphan: Orphaned) -> ClaimState:
         """Take a dead owner's place, with its key; or tell how it stands since somebody was quicker."""
         token, value = self._token(claim, orphan.key)
         before = _pending(orphan.fingerprint, orphan.key, orphan.token)
@@ -82,10 +93,10 @@ class RedisClaims:
         try:
             taken = await self._taking("take_over", claim, value, command)
         except StoreDown:
-            return Untold()
+            return StoreUnavailable()
         return self._mine(claim, token, value) if taken else await self.claim(claim)
 
-    async def wait(self, claim: Claim, held: Held, within_s: float) -> Standing | None:
+    async def wait(self, claim: Claim, held: HeldByOther, within_s: float) -> ClaimState | None:
         """Wait until its owner has landed or could be dead; return how it stands, None if the time was over first."""
         if is_here(held.token):
             return await self._here.wait(claim, held, within_s)
@@ -109,7 +120,7 @@ class RedisClaims:
         left_s = within_s - (loop.time() - began)
         return await self.claim(claim, left_s) if left_s > 0 else None
 
-    async def settle(self, claim: Claim, mine: Mine, result: Result | None, *, keep: bool) -> None:
+    async def settle(self, claim: Claim, mine: Acquired, result: Result | None, *, keep: bool) -> None:
         """Give the answer to all who wait; keep it for later ones, or free the claim."""
         command = self._settle(claim, mine, result, keep=keep)
         if command is None:
@@ -119,12 +130,14 @@ class RedisClaims:
         except StoreDown:
             self._line.errand(*command)  # else whoever comes with this key would be told that nobody knows
 
-    def settle_soon(self, claim: Claim, mine: Mine, result: Result | None, *, keep: bool) -> None:
+    def settle_soon(self, claim: Claim, mine: Acquired, result: Result | None, *, keep: bool) -> None:
         """Do the same without waiting for Redis."""
         if (command := self._settle(claim, mine, result, keep=keep)) is not None:
             self._line.errand(*command)
 
-    def _settle(self, claim: Claim, mine: Mine, result: Result | None, *, keep: bool) -> tuple[Argument, ...] | None:
+    def _settle(
+        self, claim: Claim, mine: Acquired, result: Result | None, *, keep: bool
+    ) -> tuple[Argument, ...] | None:
         """Settle the claim in this process; return the command that settles it in Redis, None where it is not there."""
         settled = _settled(claim, result)
         if is_here(mine.token):
@@ -138,7 +151,7 @@ class RedisClaims:
         self._bus.landed(mine.token)
         return command
 
-    def let_go(self, claim: Claim, mine: Mine, *, asked: bool) -> None:
+    def let_go(self, claim: Claim, mine: Acquired, *, asked: bool) -> None:
         """Free the claim soon, or where it was asked let its lease lapse."""
         if is_here(mine.token):
             self._here.let_go(claim, mine, asked=asked)
@@ -147,7 +160,7 @@ class RedisClaims:
         if not asked:
             self._line.errand(*self._settling(claim, mine.token, value))
 
-    async def _outcome(self, held: Held) -> Settled | None:
+    async def _outcome(self, held: HeldByOther) -> Settled | None:
         try:
             packed = await self._line.ask("outcome", "GET", self._key("outcome", held.token))
         except StoreDown:
@@ -183,14 +196,14 @@ class RedisClaims:
 
     # leases
 
-    def _mine(self, claim: Claim, token: str, value: bytes) -> Mine:
+    def _mine(self, claim: Claim, token: str, value: bytes) -> Acquired:
         self._held[token] = _Held(claim, value)
         self._tokens[claim.name] = token
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(RENEW_S, self._renew_all)
-        return Mine(token)
+        return Acquired(token)
 
-    def _give_up(self, mine: Mine) -> bytes:
+    def _give_up(self, mine: Acquired) -> bytes:
         claim, value = self._held.pop(mine.token)
         if self._tokens.get(claim.name) == mine.token:
             del self._tokens[claim.name]
@@ -233,17 +246,17 @@ def _settled(claim: Claim, result: Result | None) -> bytes:
     return pack({"settled": True, "fingerprint": claim.fingerprint, "key": claim.key}, packed)
 
 
-def _standing(value: bytes, lease_ms: int, ttl_ms: int) -> Standing:
+def _standing(value: bytes, lease_ms: int, ttl_ms: int) -> ClaimState:
     """Return what a claim in Redis says; one of another version cannot be judged, and is left alone."""
     found = unpack(value)
     if found is None:
-        return Untold()
+        return StoreUnavailable()
     said, packed = found
     if said["settled"]:
         return Settled(said["fingerprint"], said["key"], unpack_result(packed or None), max(0.001, ttl_ms / 1000))
     if lease_ms <= 0:
         return Orphaned(said["fingerprint"], said["key"], said["token"])
-    return Held(said["fingerprint"], said["key"], said["token"], lease_ms / 1000)
+    return HeldByOther(said["fingerprint"], said["key"], said["token"], lease_ms / 1000)
 
 
 def _ms(seconds: float) -> int:

@@ -3,30 +3,30 @@
 from collections.abc import Callable
 
 from proxy.clock import Clock
-from proxy.config.settings import Store as StoreSettings
-from proxy.parts import Claims, Replicas, Store
-from proxy.policy.freshness import Seals
+from proxy.config.settings import StoreTable as StoreSettings
+from proxy.exchange.ports import Claims, Replicas, Store
+from proxy.policy.invalidation import Invalidations
 from proxy.store import scripts
-from proxy.store.bus import Bus
-from proxy.store.claims import LocalClaims
-from proxy.store.line import Line
-from proxy.store.link import Link
+from proxy.store.command_queue import CommandQueue
+from proxy.store.local_claims import LocalClaims
+from proxy.store.pubsub import ReplicaPubSub
 from proxy.store.redis_claims import RedisClaims
-from proxy.store.redis_kept import RedisStore
-from proxy.store.seals import SharedSeals
+from proxy.store.redis_connection import RedisConnection
+from proxy.store.redis_responses import RedisStore
+from proxy.store.shared_invalidations import SharedInvalidations
 
 
 class RedisShelf:
     """A store in Redis."""
 
     def __init__(self, settings: StoreSettings, name: str, clock: Clock, on_error: Callable[[str], None]) -> None:
-        self._link = Link(settings.url, settings.namespace, settings.timeout, on_error)
-        self._line = Line(self._link)
-        self._bus = Bus(self._link, self._line, name, clock)
+        self._link = RedisConnection(settings.url, settings.namespace, settings.timeout, on_error)
+        self._line = CommandQueue(self._link)
+        self._bus = ReplicaPubSub(self._link, self._line, name, clock)
         self._bus.scripts += scripts.ALL
         here = LocalClaims(clock, settings.max_entries, settings.max_bytes)
         self._claims = RedisClaims(self._link, self._line, self._bus, name, here)
-        self.seals: Seals = SharedSeals(self._link, self._line, self._bus, name, clock.now)
+        self.seals: Invalidations = SharedInvalidations(self._link, self._line, self._bus, name, clock.now)
         self.kept: Store = RedisStore(
             self._link, self._line, self.seals, clock, settings.max_entries, settings.max_bytes
         )

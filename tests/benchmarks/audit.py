@@ -13,9 +13,9 @@ from subprocess import run
 
 from proxy.audit.chain import Chain, timestamp
 from proxy.audit.files import trails
+from proxy.audit.log import AuditLog, LogRules
 from proxy.audit.reader import Query, records, stats
 from proxy.audit.record import Ledger
-from proxy.audit.sink import AuditLog, LogRules
 from proxy.clock import SystemClock
 from proxy.exchange.state import Exchange
 from tests.simulation.scripted import Step, answers, refuses

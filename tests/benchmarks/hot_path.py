@@ -30,7 +30,7 @@ from tests.benchmarks.plane import LOADS, Client, Lane, Plane, Questions, bare
 CONNECTIONS = 32
 REQUESTS = 3_000  # in a round
 COUNTED = 400  # requests whose calls are counted
-PAGE = frozenset({"exchange", "parts"})
+PAGE = frozenset({"exchange"})
 BUILT = f"{builds.OURS}, {builds.COMPILED if COMPILED else builds.PLAIN}"
 PROXY = f"{Path(proxy.__file__).resolve().parent}/"
 

@@ -20,7 +20,7 @@ import psutil
 import uvloop
 
 from proxy.cli.run import run
-from proxy.demo.sidecar import READY
+from proxy.demo.sidecar_process import READY
 from proxy.exchange.state import Exchange
 from proxy.observe.metrics import Metrics
 from proxy.observe.observer import Observer

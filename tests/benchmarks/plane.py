@@ -8,17 +8,17 @@ from typing import Any, cast
 
 import httptools
 
-from proxy import parts
 from proxy.app import Sidecar
 from proxy.config.load import load
-from proxy.eager import EagerTask
+from proxy.exchange import ports
 from proxy.exchange.handler import RequestHandler
 from proxy.exchange.state import Exchange
-from proxy.fields import Lines
-from proxy.message import Request, Response
+from proxy.http.fields import Lines
+from proxy.http.message import Request, Response
 from proxy.policy.routing import Match, Route
-from proxy.wire.downstream import Downstream
-from proxy.wire.gate import Gate
+from proxy.runtime.eager_task import EagerTask
+from proxy.server.client_connection import ClientConnection
+from proxy.server.server_state import ServerState
 
 CONFIG = """\
 [listen]
@@ -160,19 +160,19 @@ class Plane:
         for pool in self.sidecar._assembly.pools.values():
             pool._dialer = cast(Any, Dialer())
         gate, wired = self.sidecar.gate, self.sidecar._parts
-        self._errands = Gate(gate.rules, gate.limits, gate.trusted, self._errand, gate._on_refusal, gate._clock)
+        self._errands = ServerState(gate.rules, gate.limits, gate.trusted, self._errand, gate._on_refusal, gate._clock)
         self._route = wired.router.routes[0]
         self._upstream = wired.wired(self._route).upstream
 
     def whole(self) -> asyncio.Protocol:
         """Return a connection behind which everything is real."""
-        return cast(asyncio.Protocol, Downstream(self.sidecar.gate))
+        return cast(asyncio.Protocol, ClientConnection(self.sidecar.gate))
 
     def wire_only(self) -> asyncio.Protocol:
         """Return a connection whose requests are only carried there and back: both legs, and no policy."""
-        return cast(asyncio.Protocol, Downstream(self._errands))
+        return cast(asyncio.Protocol, ClientConnection(self._errands))
 
-    def _errand(self, request: Request, client: parts.Client) -> RequestHandler:
+    def _errand(self, request: Request, client: ports.Client) -> RequestHandler:
         return cast(RequestHandler, Errand(request, client, self._route, self._upstream))
 
 
@@ -193,14 +193,14 @@ class Errand:
         (b"Server-Timing", b"backstay;dur=0.4, upstream;dur=0.3"),
     )
 
-    def __init__(self, request: Request, client: parts.Client, route: Route, upstream: parts.Upstream) -> None:
+    def __init__(self, request: Request, client: ports.Client, route: Route, upstream: ports.Upstream) -> None:
         self.exchange = Exchange(request, client, Match(route, {}))
         self._upstream = upstream
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Run it in a task of its own, at once."""
         task = EagerTask(self.run(), loop)
-        task.go_on()
+        task.step()
 
     async def run(self) -> None:
         """Carry the request there and its answer back."""

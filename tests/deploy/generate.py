@@ -9,7 +9,12 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 
 from ruamel.yaml import YAML
 
-from proxy.config.fields import Duration, Section, Size, Timeout
+from proxy.config.field_types import (
+    Duration,
+    Section,
+    Size,
+    Timeout,
+)
 from proxy.config.settings import Settings
 
 Schema = dict[str, Any]

@@ -14,7 +14,7 @@ import orjson
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.clock import SystemClock
-from proxy.demo.sidecar import COMMAND, SETTINGS
+from proxy.demo.sidecar_process import COMMAND, SETTINGS
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "config.example.toml"

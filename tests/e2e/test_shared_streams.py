@@ -119,7 +119,7 @@ async def test_fifty_read_one_answer_and_the_slow_one_delays_nobody(
 ) -> None:
     """100 MiB for fifty followers are one call and flat memory; one that hardly reads is cut.
 
-    How long the others wait for it is held to the relay's rule in virtual time, in tests/unit/wire/test_relay.py.
+    How long the others wait for it is tested in virtual time, in tests/unit/transport/test_broadcast.py.
     """
     without = await share(tmp_path_factory.mktemp("without"), slow=False)
     among = await share(tmp_path_factory.mktemp("with"), slow=True)

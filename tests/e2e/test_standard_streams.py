@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from proxy.clock import SystemClock
-from proxy.demo.sidecar import COMMAND
+from proxy.demo.sidecar_process import COMMAND
 from tests.e2e.raw import Client, Origin, answer, ask, request
 from tests.e2e.sidecar import PATIENCE, PATIENT, READY_WITHIN, STOPPED_WITHIN, backstay, environment
 

@@ -21,7 +21,7 @@ import uvloop
 
 from proxy.audit.files import lines, trails
 from proxy.clock import SystemClock
-from proxy.demo.sidecar import COMMAND
+from proxy.demo.sidecar_process import COMMAND
 from tests.e2e.sidecar import Child, Scrape, environment, sidecar
 from tests.fuzz.hostility import PATIENCE_S, Backend, Heard, HonestLine, HostileLine, Sayings, attack, be_honest
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import h11
 import httptools
 
-from proxy.fields import Lines
+from proxy.http.fields import Lines
 
 _MOST = 1 << 20  # bytes of a head that h11 reads
 

@@ -18,7 +18,7 @@ import uvloop
 from proxy.app import Sidecar
 from proxy.audit.newest import Newest
 from proxy.config.load import load
-from proxy.policy.breaker import State
+from proxy.policy.breaker import CircuitState
 from tests.fuzz.ends import Client, Line, Notes, Peer
 from tests.fuzz.opinions import Message, h11_request
 from tests.fuzz.scripts import ANSWERS, JUNK, NOISE, REQUESTS, STRAY, Request
@@ -299,7 +299,7 @@ class Stage:
         await self._until(lambda: len(asyncio.all_tasks()) == 1, "no task is left")
         assert (len(sidecar._flights), sidecar._flights.followers) == (0, 0)
         for breaker in sidecar._assembly.breakers.values():
-            assert (breaker.state, breaker._leases) == (State.CLOSED, {}), breaker
+            assert (breaker.state, breaker._leases) == (CircuitState.CLOSED, {}), breaker
 
     def _check_records(self) -> None:
         """Check that every exchange left one record, and every request at most one."""

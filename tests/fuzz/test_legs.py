@@ -6,7 +6,7 @@ import psutil
 import pytest
 
 from proxy.build import COMPILED
-from proxy.demo.sidecar import COMMAND
+from proxy.demo.sidecar_process import COMMAND
 from tests.fuzz.hostility import Heard
 from tests.fuzz.legs import Figures, play, problems
 

@@ -29,7 +29,7 @@ _OWN_SCOPE = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 def byte_facing(folder: Path) -> Iterator[str]:
-    """Yield the functions under `folder` that count, such as `wire.heads.RequestReader.read`."""
+    """Yield the functions under `folder` that count, such as `http1.head.RequestHeadReader.read`."""
     for path in sorted(folder.rglob("*.py")):
         module = _module(path, folder)
         for name, function in _functions(ast.parse(path.read_text()), ()):

@@ -6,15 +6,22 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from proxy.audit.files import TrailError
-from proxy.config.problems import ConfigError, Objection
-from proxy.errors import BadAnswer, BrokenBody, MalformedLines, Refusal, StartError, TooManyLines
-from proxy.inject.documents import InjectError
+from proxy.config.objections import ConfigError, Objection
+from proxy.errors import (
+    BadResponse,
+    BrokenBody,
+    MalformedFieldLines,
+    StartError,
+    TooManyFieldLines,
+)
+from proxy.http.problems import Refusal
+from proxy.inject.manifests import InjectError
 from tests.growth.inputs import FILLINGS, Around
 
 # Each of these is an answer to bad input; anything else that is raised fails the test.
 REFUSALS = (
-    Refusal, BrokenBody, BadAnswer, MalformedLines, TooManyLines, Objection, TrailError, ConfigError, InjectError,
-    StartError,
+    Refusal, BrokenBody, BadResponse, MalformedFieldLines, TooManyFieldLines, Objection, TrailError, ConfigError,
+    InjectError, StartError,
 )  # fmt: skip
 TEXT = "latin-1"
 T = TypeVar("T")

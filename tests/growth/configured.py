@@ -10,11 +10,11 @@ from proxy.config.addresses import is_host, parse_address, parse_upstream
 from proxy.config.document import Document
 from proxy.config.environment import lay_environment
 from proxy.config.load import load
-from proxy.config.problems import Objection
+from proxy.config.objections import Objection
 from proxy.config.templates import parse_template
 from proxy.config.units import parse_duration, parse_size
-from proxy.inject.inject import inject, uninject
-from proxy.inject.sidecar import Options
+from proxy.inject.container import Options
+from proxy.inject.transform import inject, uninject
 from tests.growth.case import PLAIN, TEXT, Case, in_file
 from tests.growth.inputs import Around
 

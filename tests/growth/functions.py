@@ -5,29 +5,59 @@ from dataclasses import replace
 from ipaddress import ip_network
 from random import Random
 
-from proxy.authority import names_host
-from proxy.fields import Fields
-from proxy.message import Framing, Peer, Request, Response
-from proxy.policy import credentials, idempotency, kept, retry, trace_context
+from proxy.http.authority import names_host
+from proxy.http.fields import Fields
+from proxy.http.headers import hop_only, trailers_that_cross
+from proxy.http.message import (
+    Framing,
+    Peer,
+    Request,
+    Response,
+)
+from proxy.http1.body import (
+    ChunkedBody,
+    CloseBody,
+    LengthBody,
+    last_chunk,
+)
+from proxy.http1.field_lines import read_line, read_lines
+from proxy.http1.gathered import Gathered
+from proxy.http1.head import (
+    HeadLimits,
+    RequestHeadReader,
+    ResponseHeadReader,
+    check_unfinished,
+)
+from proxy.policy import (
+    credentials,
+    idempotency,
+    response_cache,
+    retry,
+    trace_context,
+)
 from proxy.policy.cache_control import directives, lifetime_s
-from proxy.policy.claims import of_key
+from proxy.policy.claim_rules import of_key
 from proxy.policy.coalescing import alike, varied_by
 from proxy.policy.conditional import not_modified, refreshed, unchanged
 from proxy.policy.correlation import correlate
 from proxy.policy.cors import CorsMemory
 from proxy.policy.credentials import USUAL, Name
 from proxy.policy.deadline import callers_budget
-from proxy.policy.freshness import Seals
-from proxy.policy.identity import Identifier
-from proxy.policy.recovery import RecoveryRules, RequestTemplate, Result, fill_path, filled, own_request, plan
+from proxy.policy.invalidation import Invalidations
+from proxy.policy.recovery_plan import (
+    RecoveryRules,
+    RequestTemplate,
+    Result,
+    fill_path,
+    filled,
+    own_request,
+    plan,
+)
+from proxy.policy.request_key import Identifier
 from proxy.policy.restoration import Half, found
 from proxy.policy.routing import Idempotency, Match, Route, Router, SubjectRule, subject_of
-from proxy.wire.bodies import ChunkedBody, CloseBody, LengthBody, last_chunk
-from proxy.wire.crossing import hop_only, trailers_that_cross
-from proxy.wire.forwarding import Forwarding, TrustedProxies
-from proxy.wire.gathered import Gathered
-from proxy.wire.heads import HeadLimits, RequestReader, ResponseReader, check_unfinished
-from proxy.wire.lines import read_line, read_lines
+from proxy.server.trusted_proxies import TrustedProxies
+from proxy.upstream.forwarding import Forwarding
 from tests.growth.case import TEXT, Case
 from tests.growth.configured import CONFIGURED
 from tests.growth.inputs import Around
@@ -58,7 +88,7 @@ def _pieces_of_a_length(data: bytes) -> None:
 
 def _asked(data: bytes) -> Request:
     """Return the request that a head makes, as the wire makes it, or raise Refusal."""
-    head = RequestReader(HeadLimits(target=1 << 20, head=1 << 20, underscores="drop")).read(data)
+    head = RequestHeadReader(HeadLimits(target=1 << 20, head=1 << 20, underscores="drop")).read(data)
     return Request(head.method, head.target, head.fields, Peer("10.0.0.1", 5), framing=head.said.framing)
 
 
@@ -106,7 +136,7 @@ _PEER = Peer("10.0.0.1", 5)
 
 
 def _answered(data: bytes) -> Response:
-    head = ResponseReader().read(data, "GET")
+    head = ResponseHeadReader().read(data, "GET")
     return Response(head.status, head.reason, head.crossing, b"")
 
 
@@ -149,10 +179,10 @@ def _recovered(data: bytes) -> None:
 def _kept_answer(data: bytes) -> None:
     answer = _answered(data)._replace(body=data)
     request = Request("GET", b"/", answer.fields, _PEER)
-    kept.may_read(_ROUTE, request)
-    kept.judge(_ROUTE, request, Result(answer), anonymous=False)
-    held = kept.Kept(answer, 0.0, 0, kept.varied(answer, request))
-    kept.reread(_ROUTE, request, held, 0.5)
+    response_cache.may_read(_ROUTE, request)
+    response_cache.judge(_ROUTE, request, Result(answer), anonymous=False)
+    held = response_cache.CachedResponse(answer, 0.0, 0, response_cache.varied(answer, request))
+    response_cache.reread(_ROUTE, request, held, 0.5)
     retry.retry_after(answer, 0.0)
     lifetime_s(answer.fields, directives(answer.fields))
     not_modified(answer)
@@ -182,7 +212,7 @@ def _cors(data: bytes) -> None:
 
 def _sealed(data: bytes) -> None:
     """Have a read and a write of whoever sends this made old."""
-    request, seals = _asked(data), Seals()
+    request, seals = _asked(data), Invalidations()
     owners, subject = tuple(_WIDE.owners(request)), request.target.decode(TEXT)
     stamp = seals.stamp()
     seals.begin(subject, owners)
@@ -204,7 +234,7 @@ def _claimed(data: bytes) -> None:
 
 def _too_long(data: bytes) -> None:
     check_unfinished(b"G" + data, 0, HeadLimits())
-    RequestReader(HeadLimits(head=8)).read(data)
+    RequestHeadReader(HeadLimits(head=8)).read(data)
 
 
 def _history(data: bytes) -> object:
@@ -231,24 +261,24 @@ def _gathered(data: bytes) -> None:
 
 WIRE = (
     Case("gathered.Gathered.add, take", _gathered, fillings=("spaces",)),
-    Case("bodies.ChunkedBody.feed", _chunked, IN_CHUNKS),
-    Case("bodies.ChunkedBody.feed, a byte a segment", _chunked_by_byte, IN_CHUNKS, times=32),
-    Case("bodies.LengthBody.feed, a byte a segment", _pieces_of_a_length, times=16),
-    Case("bodies.CloseBody.feed", lambda data: CloseBody().feed(data)),
-    Case("lines.read_lines", read_lines, (Around(), Around(b"", b"\r\n"), Around(b"a:", b"\r\n"))),
-    Case("lines.read_line", read_line, (Around(), Around(b"a:", b"\x01"), Around(b"", b":a"))),
-    Case("heads.RequestReader.read", _asked, IN_HEADS),
-    Case("heads.ResponseReader.read", _answered, IN_ANSWERS),
-    Case("heads.check_unfinished, RequestReader.read of what is too long", _too_long),
+    Case("body.ChunkedBody.feed", _chunked, IN_CHUNKS),
+    Case("body.ChunkedBody.feed, a byte a segment", _chunked_by_byte, IN_CHUNKS, times=32),
+    Case("body.LengthBody.feed, a byte a segment", _pieces_of_a_length, times=16),
+    Case("body.CloseBody.feed", lambda data: CloseBody().feed(data)),
+    Case("field_lines.read_lines", read_lines, (Around(), Around(b"", b"\r\n"), Around(b"a:", b"\r\n"))),
+    Case("field_lines.read_line", read_line, (Around(), Around(b"a:", b"\x01"), Around(b"", b":a"))),
+    Case("head.RequestHeadReader.read", _asked, IN_HEADS),
+    Case("head.ResponseHeadReader.read", _answered, IN_ANSWERS),
+    Case("head.check_unfinished, RequestHeadReader.read of what is too long", _too_long),
     Case("authority.names_host", names_host, (Around(), Around(b"["), Around(b"[", b"]"), Around(b"a:"))),
-    Case("forwarding.TrustedProxies.look", lambda data: _TRUSTED.look(_PEER, Fields(((b"X-Forwarded-For", data),)))),
+    Case("trusted_proxies.look", lambda data: _TRUSTED.look(_PEER, Fields(((b"X-Forwarded-For", data),)))),
     Case("forwarding.Forwarding.lines", lambda data: Forwarding(style="both").lines(_asked(data)), IN_HEADS),
-    Case("crossing.hop_only", lambda data: hop_only(_asked(data).fields, frozenset({b"connection"})), IN_HEADS),
-    Case("crossing.trailers_that_cross", lambda data: trailers_that_cross(((data, data),))),
-    Case("bodies.last_chunk", lambda data: last_chunk(read_lines(data).lines), (Around(), Around(b"a:", b"\r\n"))),
+    Case("headers.hop_only", lambda data: hop_only(_asked(data).fields, frozenset({b"connection"})), IN_HEADS),
+    Case("headers.trailers_that_cross", lambda data: trailers_that_cross(((data, data),))),
+    Case("body.last_chunk", lambda data: last_chunk(read_lines(data).lines), (Around(), Around(b"a:", b"\r\n"))),
 )
 POLICIES = (
-    Case("identity.Identifier.identify, owners", _identified, IN_HEADS),
+    Case("request_key.Identifier.identify, owners", _identified, IN_HEADS),
     Case("credentials.shown, Name.parts", _credentials, (Around(), Around(b"sid=1"))),
     Case("routing.Router.match, scope", _routed),
     Case("routing.subject_of, query", _subject("query", "id"), (Around(), Around(b"id=1"))),
@@ -262,15 +292,15 @@ POLICIES = (
     Case("deadline.callers_budget", callers_budget),
     Case("idempotency.accepted", _key, (Around(), Around(b'"', b'"'))),
     Case(
-        "kept.may_read, judge, varied, reread; retry.retry_after; cache_control; conditional; own_request",
+        "response_cache.may_read, judge, varied, reread; retry.retry_after; cache_control; conditional; own_request",
         _kept_answer,
         IN_ANSWERS,
     ),
     Case("conditional.unchanged", _conditional, (Around(), Around(b'"', b'"'))),
     Case("cors.CorsMemory.learn, preflight, lines", _cors),
-    Case("freshness.Seals", _sealed, IN_FIELDS),
-    Case("claims.of_key", _claimed),
-    Case("recovery.plan, fill_path, filled", _recovered),
+    Case("invalidation.Invalidations", _sealed, IN_FIELDS),
+    Case("claim_rules.of_key", _claimed),
+    Case("recovery_plan.plan, fill_path, filled", _recovered),
     Case("restoration.found", _history, (Around(), Around(b'{"messages":['), Around(b"[", b"]"))),
 )
 CASES = (*WIRE, *POLICIES, *STORED, *READERS, *TRAILS, *CONFIGURED)

@@ -13,15 +13,20 @@ from proxy.admin.records import exported
 from proxy.admin.snapshot import restoration_view
 from proxy.audit.chain import Chain, unseal
 from proxy.audit.export import write_csv, write_json, write_rows_csv, write_rows_json
-from proxy.audit.files import Line, parse
+from proxy.audit.files import TrailLine, parse
+from proxy.audit.printing import show_records, show_rows
 from proxy.audit.reader import Query, stats
 from proxy.audit.redaction import Redaction, bounded
-from proxy.audit.show import show_records, show_rows
 from proxy.audit.verify import verify
 from proxy.cli.audit import _moment
 from proxy.cli.circuits import _print_table
-from proxy.fields import Fields
-from proxy.policy.restoration import Found, Half, Restorations, Step
+from proxy.http.fields import Fields
+from proxy.policy.restoration import (
+    Half,
+    HalfResult,
+    Restorations,
+    Step,
+)
 from proxy.text import escaped, escaped_json, escaped_lines, harmless_cell
 from tests.growth.case import TEXT, Case
 from tests.growth.inputs import Around
@@ -29,9 +34,9 @@ from tests.growth.inputs import Around
 _REDACTION = Redaction(b"salt", frozenset({b"a"}), (b"cookie",), "hashed")
 
 
-def line_of(data: bytes) -> Line:
+def line_of(data: bytes) -> TrailLine:
     """Return the line of a trail that has these bytes."""
-    return Line(Path("audit.jsonl"), 1, data)
+    return TrailLine(Path("audit.jsonl"), 1, data)
 
 
 def sealed(data: bytes, **more: object) -> bytes:
@@ -108,7 +113,7 @@ def _restorations(data: bytes) -> None:
     """Ask the control plane for a subject that is not known, and for one that is."""
     known = Restorations()
     for subject in (data.decode(TEXT), "a"):
-        known.take(subject, 1, Step(Half.STATUS, Found.CONTENT, 0.0, 1.0, subject))
+        known.take(subject, 1, Step(Half.STATUS, HalfResult.CONTENT, 0.0, 1.0, subject))
         restoration_view(subject, known.of(subject, 2.0), 2.0)
 
 

@@ -6,19 +6,19 @@ import orjson
 from redis.exceptions import RedisError
 
 from proxy.clock import SystemClock
-from proxy.fields import Fields
-from proxy.message import Framing, Response
-from proxy.parts import Scope
-from proxy.policy.freshness import Seals
-from proxy.policy.kept import Kept
-from proxy.policy.recovery import Result
-from proxy.store.bus import Bus
+from proxy.exchange.ports import Scope
+from proxy.http.fields import Fields
+from proxy.http.message import Framing, Response
+from proxy.policy.invalidation import Invalidations
+from proxy.policy.recovery_plan import Result
+from proxy.policy.response_cache import CachedResponse
+from proxy.store.command_queue import _Command
 from proxy.store.health import refuses
-from proxy.store.line import _Command
-from proxy.store.link import Link
 from proxy.store.packing import pack_kept, pack_result, unpack_kept, unpack_result
-from proxy.store.redis_kept import RedisStore, digest, mark_names
-from proxy.store.seals import SharedSeals
+from proxy.store.pubsub import ReplicaPubSub
+from proxy.store.redis_connection import RedisConnection
+from proxy.store.redis_responses import RedisStore, digest, mark_names
+from proxy.store.shared_invalidations import SharedInvalidations
 from tests.growth.case import TEXT, Case, at_once
 from tests.growth.inputs import Around
 
@@ -35,7 +35,7 @@ class _Redis:
 
     def key(self, *parts: str) -> str:
         """Make keys as the link does."""
-        return Link.key(self, *parts)  # type: ignore[arg-type]
+        return RedisConnection.key(self, *parts)  # type: ignore[arg-type]
 
     _namespace = "backstay"
 
@@ -58,8 +58,8 @@ class _Line:
         _Command(arguments, None)
 
 
-def _kept(data: bytes) -> Kept:
-    return Kept(Response(200, b"", Fields(((b"A", data),)), data, Framing.LENGTH), 0.0, 0, b"")
+def _kept(data: bytes) -> CachedResponse:
+    return CachedResponse(Response(200, b"", Fields(((b"A", data),)), data, Framing.LENGTH), 0.0, 0, b"")
 
 
 def _packed(data: bytes) -> None:
@@ -71,7 +71,7 @@ def _looked_up(data: bytes) -> None:
     marks = [data] * 12
     packed = pack_kept(_kept(data), [mark.decode(TEXT) for mark in marks])
     scope = Scope(data.decode(TEXT), [data[:20]] * 2)
-    store = RedisStore(_Redis([packed, *marks]), _Line(), Seals(), SystemClock())  # type: ignore[arg-type]
+    store = RedisStore(_Redis([packed, *marks]), _Line(), Invalidations(), SystemClock())  # type: ignore[arg-type]
     mark = at_once(store.look(data, scope)).mark
     at_once(store.put(data, _kept(data), 1.0, scope, mark))
     mark_names(scope)
@@ -81,8 +81,8 @@ def _looked_up(data: bytes) -> None:
 def _told(data: bytes) -> None:
     """Have a replica say what a write made old, and hear it from another one."""
     redis, line = _Redis(), _Line()
-    bus = Bus(redis, line, "a", SystemClock())  # type: ignore[arg-type]
-    seals = SharedSeals(redis, line, bus, "a", lambda: 0.0)  # type: ignore[arg-type]
+    bus = ReplicaPubSub(redis, line, "a", SystemClock())  # type: ignore[arg-type]
+    seals = SharedInvalidations(redis, line, bus, "a", lambda: 0.0)  # type: ignore[arg-type]
     subject, owners = data.decode(TEXT), [data[:20]]
     seals.begin(subject, owners)
     seals.seal(subject, owners)
@@ -96,7 +96,7 @@ def _told(data: bytes) -> None:
 
 STORED = (
     Case("packing", _packed),
-    Case("redis_kept.RedisStore.look, put", _looked_up),
-    Case("seals.SharedSeals; bus.Bus", _told),
+    Case("redis_responses.RedisStore.look, put", _looked_up),
+    Case("shared_invalidations.SharedInvalidations; pubsub.ReplicaPubSub", _told),
     Case("health.refuses", lambda data: refuses(RedisError(data.decode(TEXT))), (Around(), Around(b"OOM", b"x"))),
 )

@@ -10,12 +10,12 @@ import typer
 from proxy.audit import checkpoint
 from proxy.audit.chain import GENESIS, Chain
 from proxy.audit.checkpoint import HmacKey, read_key
+from proxy.audit.crash_recovery import recover_rotated
 from proxy.audit.files import Trail, TrailError, lines, parse, trails
-from proxy.audit.keeper import Keeper, KeepingRules
-from proxy.audit.output import TrailFile
 from proxy.audit.reader import Query, records, tail
-from proxy.audit.recovery import recover_rotated
+from proxy.audit.retention import Retention, RetentionRules
 from proxy.audit.trail_end import compare, last_link, live_proof
+from proxy.audit.trail_file import TrailFile
 from proxy.audit.verify import verify
 from proxy.cli.audit import _found
 from proxy.cli.audit import verify as verify_command
@@ -72,7 +72,7 @@ def _began_again(path: Path) -> None:
     for compressed in (path.with_name(path.name + ".1.gz"), path):
         last = last_link(compressed) or GENESIS
         compare(path, last, checkpoint.Checkpoint(1, b"", "", signed=True, foreign=False, line=1))
-    Keeper(path, KeepingRules(compress=False, max_files=0), lambda note: False).tidy()
+    Retention(path, RetentionRules(compress=False, max_files=0), lambda note: False).tidy()
     for beside in path.parent.glob("*.torn"):
         beside.unlink()
 

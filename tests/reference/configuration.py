@@ -66,7 +66,7 @@ def tables(schema: Schema) -> Iterator[Table]:
             continue
         seen.add(name)
         found = schema["$defs"][name] if name else schema
-        own = {key: field for key, field in found["properties"].items() if name != "Route" or key not in inherited}
+        own = {key: field for key, field in found["properties"].items() if name != "RouteTable" or key not in inherited}
         yield Table(header, {**found, "properties": own}, found.get("description", ""))
 
 

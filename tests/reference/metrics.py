@@ -6,12 +6,12 @@ from enum import Enum
 from prometheus_client.core import Metric
 
 from proxy.audit.record_schema import WHY
-from proxy.errors import Reason
+from proxy.http.problems import Reason
 from proxy.observe.metrics import METHODS, ROLES, STATES, Metrics
-from proxy.policy.recovery import Kind
-from proxy.policy.restoration import State
-from proxy.policy.summary import Ending
-from proxy.policy.targets import Level
+from proxy.policy.latency_target import Level
+from proxy.policy.outcome import RequestOutcome
+from proxy.policy.recovery_plan import RecoveryKind
+from proxy.policy.restoration import RestorationState
 from tests.reference.markdown import code, codes, page, table
 from tests.reference.source import refusals, words_given
 
@@ -69,11 +69,11 @@ def _values() -> dict[str, str]:
     return {
         "circuit": "names of the configured circuits: of an upstream, or what a route's `circuit` says",
         "compiled": codes(("yes", "no")),
-        "kind": _words(Kind),
+        "kind": _words(RecoveryKind),
         "level": _words(Level),
         "method": codes((*sorted(METHODS), "OTHER")),
         "operation": codes(words_given("store", "ask", "failed", "run", "try_anyway")),
-        "outcome": f"{_words(Ending)}, or the failure: {failures}",
+        "outcome": f"{_words(RequestOutcome)}, or the failure: {failures}",
         "python": "version of Python",
         "role": codes(ROLES),
         "route": "`operation` of the configured routes, `passthrough`, and for targets `restoration`",
@@ -83,7 +83,7 @@ def _values() -> dict[str, str]:
         "version": "version of Backstay",
         "reason backstay_bad_requests": codes(sorted({refusal.reason for refusal in refusals()})),
         "result backstay_idempotency": codes(words_given("exchange", "_note")),
-        "outcome backstay_restorations": _words(State),
+        "outcome backstay_restorations": _words(RestorationState),
         "result backstay_retried_requests": codes(("succeeded", "failed")),
         "reason backstay_retries": codes(sorted(CAUSES)),
         "reason backstay_retries_denied": codes(sorted(set(WHY) - CAUSES - _NOT_DENIED)),

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from itertools import groupby
 
-from proxy.errors import Reason, Refusal, refused
-from proxy.message import Failure
-from proxy.policy.answers import problem_of
+from proxy.http.message import Failure
+from proxy.http.problem_response import problem_of
+from proxy.http.problems import Reason, Refusal, refused
 from tests.reference.markdown import code, page, table
 from tests.reference.source import refusals
 

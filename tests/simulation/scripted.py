@@ -6,10 +6,19 @@ from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
 
-from proxy.errors import BrokenBody, Reason
-from proxy.fields import Fields, Lines
-from proxy.message import Collected, Failure, Framing, Lost, Outcome, Request, Response
-from proxy.parts import Interim
+from proxy.errors import BrokenBody
+from proxy.exchange.ports import Interim
+from proxy.http.fields import Fields, Lines
+from proxy.http.message import (
+    Collected,
+    Failure,
+    Framing,
+    Lost,
+    Outcome,
+    Request,
+    Response,
+)
+from proxy.http.problems import Reason
 from tests.simulation.virtual import VirtualClock, now_ms
 
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import NamedTuple
 
-from proxy.fields import Fields
-from proxy.message import Peer, Request
-from proxy.policy import claims
+from proxy.http.fields import Fields
+from proxy.http.message import Peer, Request
+from proxy.policy import claim_rules
 from proxy.policy.coalescing import Flights, Joined, Role
-from proxy.policy.freshness import Seals
-from proxy.policy.idempotency import Key
-from proxy.policy.identity import Identifier, Identity
+from proxy.policy.idempotency import IdempotencyKey
+from proxy.policy.invalidation import Invalidations
+from proxy.policy.request_key import Identifier, Identity
 from proxy.policy.routing import Coalesce, Idempotency, Route, SubjectRule
 from tests.simulation.scripted import Step, answers
 from tests.simulation.virtual import simulated
@@ -186,7 +186,7 @@ class Meeting:
     def _check_flights(
         self, requests: list[Request], asked: list[Identity], route: Route, identifier: Identifier, *, apart: bool
     ) -> None:
-        flights = Flights(Seals())
+        flights = Flights(Invalidations())
         places = [
             flights.join(route, request, None, identity, identifier.owners, 0.0)
             for request, identity in zip(requests, asked, strict=True)
@@ -197,7 +197,7 @@ class Meeting:
     def _check_keys(self, writes: list[Request], written: list[Identity], callers: tuple[Caller, Caller]) -> None:
         """The same key of two strangers is two keys, whatever they ask: there is no replay, and no 422."""
         names = {
-            claims.of_key(self.write, request, identity.principal, Key(b"1", "client")).name
+            claim_rules.of_key(self.write, request, identity.principal, IdempotencyKey(b"1", "client")).name
             for request, identity in zip(writes, written, strict=True)
         }
         assert len(names) == 2, (self.principal, callers)

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.errors import Reason
 from proxy.exchange.state import Exchange
-from proxy.fields import Fields
-from proxy.message import Framing, Request, Response
+from proxy.http.fields import Fields
+from proxy.http.message import Framing, Request, Response
+from proxy.http.problems import Reason
 from proxy.policy.routing import Coalesce
 from tests.simulation.scripted import ScriptedStream, Step, answers, fails, hangs
 from tests.simulation.virtual import simulated

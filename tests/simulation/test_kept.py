@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.policy.recovery import Fallback, RecoveryRules
+from proxy.policy.recovery_plan import FallbackDocument, RecoveryRules
 from tests.simulation.scripted import Step, answers, fails
 from tests.simulation.virtual import simulated
 from tests.simulation.world import EXACT, HISTORY, UPDATE, Visitor, World
@@ -139,9 +139,11 @@ async def test_a_304_from_before_a_write_refreshes_nothing() -> None:
 
 
 @pytest.mark.parametrize("said", ["no-cache", "must-revalidate", "proxy-revalidate", "s-maxage=1", "no-cache, private"])
-@pytest.mark.parametrize(("fallback", "status"), [(None, 502), (Fallback(200, {"degraded": True}), 200)])
+@pytest.mark.parametrize(("fallback", "status"), [(None, 502), (FallbackDocument(200, {"degraded": True}), 200)])
 @simulated
-async def test_an_answer_that_must_not_be_given_stale_is_not(said: str, fallback: Fallback | None, status: int) -> None:
+async def test_an_answer_that_must_not_be_given_stale_is_not(
+    said: str, fallback: FallbackDocument | None, status: int
+) -> None:
     """RFC 9111 section 4.2.4: the backend forbids it, so an outage has its fallback, or its honest error."""
     offline = replace(OFFLINE, recovery=replace(OFFLINE.recovery, fallback=fallback))
     w = World([answers(200, b"x", Cache_Control=said), DOWN], routes=(offline,))

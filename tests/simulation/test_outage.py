@@ -2,9 +2,9 @@
 
 import pytest
 
-from proxy.errors import Reason
-from proxy.message import Request
-from proxy.policy.breaker import Mode
+from proxy.http.message import Request
+from proxy.http.problems import Reason
+from proxy.policy.breaker import CircuitMode
 from tests.simulation.scripted import Play, Step, answers, fails, hangs, refuses
 from tests.simulation.virtual import now_ms, simulated
 from tests.simulation.world import Visitor, World, finish
@@ -81,7 +81,7 @@ async def test_it_comes_back_within_a_probe_period_and_without_a_flood(kind: str
 async def test_the_budget_holds_under_a_storm() -> None:
     """T8: 10,000 failing requests with the breaker forced closed cost the upstream at most 1.25 calls each."""
     world = World([answers(503)])
-    world.breaker.force(Mode.FORCED_CLOSED, 0.0)
+    world.breaker.force(CircuitMode.FORCED_CLOSED, 0.0)
     visitors = []
     for number in range(10_000):
         visitors.append(world.get(f"r{number}"))

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.policy.breaker import BreakerRules
-from proxy.policy.recovery import RequestTemplate
+from proxy.policy.recovery_plan import RequestTemplate
 from tests.simulation.scripted import Step, answers, fails, hangs
 from tests.simulation.virtual import now_ms, simulated
 from tests.simulation.world import HISTORY, LOAD, Visitor, World, finish

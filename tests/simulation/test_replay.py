@@ -5,11 +5,11 @@ from dataclasses import replace
 import orjson
 import pytest
 
-from proxy.fields import Fields
-from proxy.message import Framing, Response
-from proxy.policy.recovery import RecoveryRules
+from proxy.http.fields import Fields
+from proxy.http.message import Framing, Response
+from proxy.policy.recovery_plan import RecoveryRules
 from proxy.policy.routing import Coalesce, Idempotency, Route
-from proxy.wire.relay import Relay
+from proxy.transport.broadcast import Broadcast
 from tests.simulation.scripted import ScriptedStream, Step, answers, fails
 from tests.simulation.virtual import simulated
 from tests.simulation.world import CREATE, Visitor, World, finish
@@ -253,7 +253,7 @@ async def test_an_answer_that_broke_off_is_not_done_again() -> None:
 @simulated
 async def test_who_repeats_while_pieces_come_waits_for_all_of_them() -> None:
     """The first client left in the middle, and the answer goes on: it is the repetition's."""
-    relay = Relay(lambda pause: None, lambda: None)
+    relay = Broadcast(lambda pause: None, lambda: None)
     relay.push(b"one")
     w = world(Step(Response(201, b"", Fields(()), relay, Framing.CHUNKED)), route=PLAIN)
     first = w.create(Idempotency_Key="k1")

@@ -9,15 +9,15 @@ from typing import NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.errors import Reason
 from proxy.exchange.state import Exchange
-from proxy.fields import Fields
-from proxy.message import Framing, Request, Response
+from proxy.http.fields import Fields
+from proxy.http.message import Framing, Request, Response
+from proxy.http.problems import Reason
 from proxy.policy.breaker import BreakerRules
 from proxy.policy.coalescing import Role
-from proxy.policy.recovery import Kind, RecoveryRules
+from proxy.policy.recovery_plan import RecoveryKind, RecoveryRules
 from proxy.policy.routing import Route
-from proxy.wire.relay import Relay
+from proxy.transport.broadcast import Broadcast
 from tests.simulation.scripted import Step, answers, fails, hangs, refuses
 from tests.simulation.virtual import now_ms, simulated
 from tests.simulation.world import CREATE, EXACT, HISTORY, LOAD, UPDATE, Visitor, World
@@ -203,7 +203,7 @@ class Backend:
 
 def _streams(told: bytes, lasts_s: float) -> Step:
     """Answer at once with a body that goes on for as long as other answers take to come."""
-    relay = Relay(lambda pause: None, lambda: None)
+    relay = Broadcast(lambda pause: None, lambda: None)
     relay.push(told)
     asyncio.get_running_loop().call_later(lasts_s, relay.finish)
     return Step(Response(200, b"", Fields(()), relay, Framing.CHUNKED))
@@ -325,7 +325,7 @@ def check_caller(each: Seen) -> None:
     if act.kind not in WRITES:
         assert told.version >= each.acknowledged, f"{act} saw {told}, {each.acknowledged} had been acknowledged"
         assert told.touched >= each.touched, f"{act} saw {told}, {each.touched} touches had been acknowledged"
-        if visitor.exchange.ending == "reused" or visitor.exchange.result.recovery is Kind.STALE:
+        if visitor.exchange.ending == "reused" or visitor.exchange.result.recovery is RecoveryKind.STALE:
             assert told.version >= each.late, f"{act} was given {told} that was kept, {each.late} had come about"
             assert told.touched >= each.late_touch, f"{act} was given {told} that was kept, {each.late_touch} had come"
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from proxy.message import Request
+from proxy.http.message import Request
 from proxy.policy.routing import Coalesce, Idempotency, Route
 from tests.simulation import strangers
 from tests.simulation.scripted import Step, answers

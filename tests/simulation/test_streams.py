@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.fields import Fields
-from proxy.message import Framing, Response
-from proxy.policy.coalescing import Stage
-from proxy.wire.relay import PREFIX, WINDOW, Relay
+from proxy.http.fields import Fields
+from proxy.http.message import Framing, Response
+from proxy.policy.coalescing import FlightStage
+from proxy.transport.broadcast import PREFIX, WINDOW, Broadcast
 from tests.simulation.scripted import Step, answers
 from tests.simulation.virtual import simulated
 from tests.simulation.world import LOAD, Visitor, World, finish
@@ -19,7 +19,7 @@ class Streaming:
     def __init__(self, *lines: tuple[bytes, bytes]) -> None:
         self.paused: list[bool] = []
         self.deserted = False
-        self.relay = Relay(self.paused.append, self._desert)
+        self.relay = Broadcast(self.paused.append, self._desert)
         first = Response(200, b"", Fields(lines), self.relay, Framing.CHUNKED)
         self.world = World([Step(first, 0.1), answers(200, b"anew")])
 
@@ -53,7 +53,7 @@ async def test_a_newcomer_joins_what_streams() -> None:
     assert (play.world.roles(), len(play.world.upstream.calls)) == ((1, 1, 0), 1)
     assert leader.exchange.flight is late.exchange.flight
     assert leader.exchange.flight is not None
-    assert (leader.exchange.flight.followers, leader.exchange.flight.stage) == (1, Stage.LANDED)
+    assert (leader.exchange.flight.followers, leader.exchange.flight.stage) == (1, FlightStage.LANDED)
     assert late.client.fields.get(b"cache-status") == b"backstay; fwd=miss; collapsed"
 
 

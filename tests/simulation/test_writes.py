@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.errors import Reason
-from proxy.message import Response
-from proxy.policy.recovery import RecoveryRules, RequestTemplate
+from proxy.http.message import Response
+from proxy.http.problems import Reason
+from proxy.policy.recovery_plan import RecoveryRules, RequestTemplate
 from proxy.policy.routing import SubjectRule
 from tests.simulation.scripted import Step, answers, fails, hangs
 from tests.simulation.virtual import simulated

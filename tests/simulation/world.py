@@ -10,20 +10,31 @@ import orjson
 
 from proxy.exchange.handler import RequestHandler
 from proxy.exchange.handler_factory import HandlerFactory
+from proxy.exchange.ports import (
+    Look,
+    Mark,
+    Ports,
+    Scope,
+    Wiring,
+)
 from proxy.exchange.state import Exchange
-from proxy.fields import Fields, Lines
-from proxy.message import Peer, Reader, Request, Response
-from proxy.parts import Look, Mark, Parts, Scope, Wiring
+from proxy.http.fields import Fields, Lines
+from proxy.http.message import (
+    BodyReader,
+    Peer,
+    Request,
+    Response,
+)
 from proxy.policy.breaker import BreakerRules, CircuitBreaker
 from proxy.policy.coalescing import Flights
 from proxy.policy.cors import CorsMemory
-from proxy.policy.freshness import Seals
-from proxy.policy.identity import Identifier
-from proxy.policy.kept import Kept
-from proxy.policy.recovery import Fallback, RecoveryRules, RequestTemplate
+from proxy.policy.invalidation import Invalidations
+from proxy.policy.recovery_plan import FallbackDocument, RecoveryRules, RequestTemplate
+from proxy.policy.request_key import Identifier
+from proxy.policy.response_cache import CachedResponse
 from proxy.policy.retry import RetryBudget, RetryPolicy
 from proxy.policy.routing import Coalesce, Idempotency, RetryRules, Route, Router, SubjectRule
-from proxy.store.claims import LocalClaims
+from proxy.store.local_claims import LocalClaims
 from tests.simulation.scripted import Play, ScriptedUpstream, Step
 from tests.simulation.virtual import VirtualClock, now_ms
 
@@ -42,7 +53,7 @@ LOAD = Route(
 UPDATE = replace(LOAD, operation="update", method="PATCH")
 HISTORY = replace(
     LOAD, operation="history", template="/api/history/{report_id}", reuse_s=2.0,
-    recovery=RecoveryRules(fallback=Fallback(200, {"messages": [], "degraded": True})),
+    recovery=RecoveryRules(fallback=FallbackDocument(200, {"messages": [], "degraded": True})),
 )  # fmt: skip
 ROUTES = (CREATE, LOAD, UPDATE, HISTORY)
 CATCH_ALL = Route("passthrough", "*", "*", "sessions", "sessions", resend=False, total_timeout_s=30.0, retry=EXACT)
@@ -67,7 +78,7 @@ class RecordingClient:
         self._take(response, more)
         self.body = response.body
 
-    async def relay(self, response: Response, reader: Reader, more: Lines) -> int:
+    async def relay(self, response: Response, reader: BodyReader, more: Lines) -> int:
         self._take(response, more)
         try:
             while piece := await reader.read():
@@ -148,12 +159,12 @@ class DictStore:
 
     def __init__(self) -> None:
         self.up = True
-        self.kept: dict[bytes, Kept] = {}
+        self.kept: dict[bytes, CachedResponse] = {}
 
     async def look(self, key: bytes, scope: Scope) -> Look:
         return Look(self.kept.get(key))
 
-    async def put(self, key: bytes, kept: Kept, ttl_s: float, scope: Scope, mark: Mark) -> None:
+    async def put(self, key: bytes, kept: CachedResponse, ttl_s: float, scope: Scope, mark: Mark) -> None:
         self.kept[key] = kept
 
     async def drop(self, key: bytes) -> None:
@@ -215,7 +226,7 @@ class World:
         self.ledger = RecordingLedger()
         self.store = DictStore()
         self.claims = LocalClaims(self.clock)
-        self.flights = Flights(Seals())
+        self.flights = Flights(Invalidations())
         self.transitions: list[str] = []
         self.breaker = CircuitBreaker(
             "sessions", rules or BreakerRules(jitter=0.0), Random(7),
@@ -227,12 +238,12 @@ class World:
         self.parts = self._handlers_of = self._parts(routes)
         self._handlers = HandlerFactory(self.parts)
 
-    def _parts(self, routes: tuple[Route, ...]) -> Parts:
+    def _parts(self, routes: tuple[Route, ...]) -> Ports:
         wiring: Mapping[str, Wiring] = {
             route.operation: Wiring(Identifier(route), self.breaker, self.budget, self.upstream, self.cors)
             for route in (*routes, CATCH_ALL)
         }
-        return Parts(
+        return Ports(
             Router(routes, CATCH_ALL), wiring, self.flights, RetryPolicy(Random(7)), self.store, self.claims,
             self.meter, self.ledger, self.clock, Random(7),
         )  # fmt: skip

@@ -17,9 +17,9 @@ CONTAINERS = re.compile(
 GROWS_NOT = {
     "admin": "an operator's", "cli": "a command's", "config": "read at the start", "demo": "a tour's",
     "inject": "a command's", "exchange": "a request's own", "audit/chain.py": "one second", "process.py": "signals",
-    "audit/record.py": "names from the configuration", "audit/sink.py": "the audit queue", "audit/writer.py": "as well",
+    "audit/record.py": "names from the configuration", "audit/log.py": "the audit queue", "audit/writer.py": "as well",
     "policy/bounded.py": "the bound itself", "policy/routing.py": "the configured routes", "signals.py": "signals",
-    "policy/tracing.py": "a request's own", "wire/listener.py": "the sockets that listen",
+    "policy/spans.py": "a request's own", "server/listener.py": "the sockets that listen",
     "observe/metrics.py": "the configured names",
 }  # fmt: skip
 PAGES = sorted((ROOT / "docs").glob("*.md"))

@@ -6,7 +6,7 @@ import sys
 HANGING = """
 import asyncio, threading, time
 from proxy.process import end_within
-from proxy.threads import in_daemon_thread
+from proxy.runtime.threads import in_daemon_thread
 
 async def main():
     end_within({seconds}, 7)

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from proxy.signals import HANDLED, Phase, ProcessSignals
+from proxy.signals import HANDLED, ProcessSignals, SignalPhase
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ async def test_a_reload_waits_for_who_can_do_it_and_the_end_ignores_all(signals:
     """BOOTING keeps SIGHUP, ATTACHED calls on the loop, ENDING ignores."""
     called: list[int] = []
     os.kill(os.getpid(), signal.SIGHUP)
-    assert signals.phase is Phase.BOOTING
+    assert signals.phase is SignalPhase.BOOTING
     signals.attach(asyncio.get_running_loop(), {number: partial(called.append, number) for number in HANDLED})
     os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.sleep(0.01)  # noqa: TID251 - the loop's next turn

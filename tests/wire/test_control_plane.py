@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from proxy.admin import status
-from proxy.admin.listener import AdminListener, start_admin
-from proxy.admin.rules import AdminRules
+from proxy.admin.admin_limits import AdminLimits
+from proxy.admin.admin_listener import AdminListener, start_admin
 from proxy.app import Sidecar as Running
 from proxy.cli.circuits import health
 from proxy.config.load import load
@@ -81,7 +81,7 @@ async def begin() -> AsyncIterator[Begin]:
 
     async def begun(sidecar: Sidecar | None = None, **rules: object) -> Plane:
         control = (sidecar or Sidecar()).control()
-        listener = await start_admin(control, "127.0.0.1:0", AdminRules(**rules))  # type: ignore[arg-type]
+        listener = await start_admin(control, "127.0.0.1:0", AdminLimits(**rules))  # type: ignore[arg-type]
         planes.append(Plane(listener, asyncio.get_running_loop().time()))
         planes[-1].let_pass(0.0)
         return planes[-1]

@@ -8,9 +8,10 @@ import pytest
 
 from proxy.app import Sidecar
 from proxy.config.load import load
-from proxy.fields import Fields
-from proxy.message import Peer, Request
-from proxy.wire.forwarding import Forwarding, TrustedProxies
+from proxy.http.fields import Fields
+from proxy.http.message import Peer, Request
+from proxy.server.trusted_proxies import TrustedProxies
+from proxy.upstream.forwarding import Forwarding
 from tests.wire.conftest import Start
 from tests.wire.kit import Line, Wire, soon, until
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from proxy.app import Sidecar
-from proxy.wire.acceptor import Acceptor
+from proxy.server.acceptor import Acceptor
 from tests.wire.kit import Backend, Line, soon, until
 from tests.wire.test_tls import GET, issue, settings
 

@@ -7,8 +7,8 @@ import struct
 from contextlib import suppress
 from pathlib import Path
 
-from proxy.wire.leftover import Remainder, remainder
-from proxy.wire.tls import TlsFiles, client_context
+from proxy.transport.leftover import Remainder, remainder
+from proxy.transport.tls import TlsFiles, client_context
 from tests.wire.kit import soon, turn
 from tests.wire.test_tls import issue
 

@@ -6,11 +6,11 @@ import pytest
 
 from proxy.exchange.handler import RequestHandler
 from proxy.exchange.state import Exchange, Lead
-from proxy.message import Request
-from proxy.wire.downstream import Downstream
-from proxy.wire.incoming import Incoming
-from proxy.wire.relay import Relay
-from proxy.wire.upstream import UpstreamConnection
+from proxy.http.message import Request
+from proxy.server.client_connection import ClientConnection
+from proxy.server.request_body import RequestBody
+from proxy.transport.broadcast import Broadcast
+from proxy.upstream.upstream_connection import UpstreamConnection
 from tests.wire.kit import Line, Wire, until
 
 HEAD = b"/ HTTP/1.1\r\nHost: a\r\n"
@@ -28,7 +28,7 @@ ANSWERS = {
     "a body being read": b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 1000,
     "a tunnel": b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n",
 }
-BUFFERS = (Downstream, RequestHandler, Exchange, Lead, Request, Incoming, Relay, UpstreamConnection)
+BUFFERS = (ClientConnection, RequestHandler, Exchange, Lead, Request, RequestBody, Broadcast, UpstreamConnection)
 
 
 def left() -> list[str]:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from proxy.memory import MemoryBudget
-from proxy.wire.downstream import Downstream
-from proxy.wire.turns import TAKEN_AT_ONCE
+from proxy.memory_budget import MemoryBudget
+from proxy.server.admission import TAKEN_AT_ONCE
+from proxy.server.client_connection import ClientConnection
 from tests.wire.conftest import Start
 from tests.wire.kit import Wire, soon, until
 
@@ -165,7 +165,7 @@ async def test_pipelined_heads_of_short_fields_do_not_pile_up(wire: Wire) -> Non
     backend = await wire.backend.connection()
     (connection,) = wire.sidecar.gate.connections
     await until(lambda: connection.held > 65_536)
-    assert isinstance(connection, Downstream)
+    assert isinstance(connection, ClientConnection)
     assert len(connection._queue) < 10
     for n in range(40):
         assert (await backend.head()).start == b"GET /%d HTTP/1.1" % n
@@ -214,7 +214,7 @@ async def test_too_many_connections_are_told_so(start: Start) -> None:
 
 async def test_so_many_are_told_that_there_is_no_room(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of those that are told is a connection for a while; who comes beyond them is cut, and counted as well."""
-    monkeypatch.setattr("proxy.wire.gate.TOLD_AT_ONCE", 2)
+    monkeypatch.setattr("proxy.server.server_state.TOLD_AT_ONCE", 2)
     wire = await start(listen="max_connections = 1")
     told = [await wire.client() for _ in range(3)]
     await until(lambda: wire.counted('backstay_bad_requests_total{reason="max_connections"} 2.0'))
@@ -298,13 +298,13 @@ reuse = "60s"
 async def test_answers_that_are_there_at_once_do_not_pile_up(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client may ask for a kept answer a hundred times in one segment: what is not written yet stays bounded (W8)."""
     size, count, unsent = 50_000, 100, [0]
-    flush = Downstream.flush
+    flush = ClientConnection.flush
 
-    def noted(connection: Downstream) -> None:
+    def noted(connection: ClientConnection) -> None:
         unsent.append(len(connection._unsent))
         flush(connection)
 
-    monkeypatch.setattr(Downstream, "flush", noted)
+    monkeypatch.setattr(ClientConnection, "flush", noted)
     wire = await start(more=KEPT)
     client, backend, _ = await wire.asked(GET)
     await backend.say(OK + b"Content-Length: %d\r\n\r\n" % size + bytes(size))
@@ -381,7 +381,7 @@ async def test_a_reader_that_takes_nothing_gives_way(start: Start) -> None:
     backend.say_at_once(b"HTTP/1.1 200 OK\r\nContent-Length: 50000000\r\n\r\n" + b"x" * 30_000_000)
     gate = wire.sidecar.gate
     (connection,) = gate.connections
-    assert isinstance(connection, Downstream)
+    assert isinstance(connection, ClientConnection)
     await until(lambda: connection.flow.writable is not None)
     wire.sidecar._memory = MemoryBudget(400_000, lambda: None, gate.relieve, lambda: 390_000)
     wire.let_pass(0.0)

@@ -10,12 +10,13 @@ from typing import cast
 
 import pytest
 
-from proxy.errors import Reason
-from proxy.message import Failure
-from proxy.wire.dial import Address, Dialer, as_protocol, interleaved
-from proxy.wire.pool import DIALS, UpstreamPool
-from proxy.wire.rules import PoolRules
-from proxy.wire.upstream import UpstreamConnection
+from proxy.http.message import Failure
+from proxy.http.problems import Reason
+from proxy.transport.protocols import as_protocol
+from proxy.upstream.connector import BackendAddress, Connector, interleaved
+from proxy.upstream.pool import DIALS, UpstreamPool
+from proxy.upstream.pool_limits import PoolLimits
+from proxy.upstream.upstream_connection import UpstreamConnection
 from tests.wire.conftest import Start
 from tests.wire.kit import Backend, Wire, soon, until
 
@@ -199,13 +200,13 @@ async def test_a_dead_address_does_not_stop_a_living_one(monkeypatch: pytest.Mon
     """Of several addresses the first that answers is taken; one that refuses costs no head start."""
     server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    dialer = Dialer(Address.of(f"http://backend.example:{port}"))
+    dialer = Connector(BackendAddress.of(f"http://backend.example:{port}"))
 
-    async def resolved(_: Dialer) -> list[tuple[int, str]]:
+    async def resolved(_: Connector) -> list[tuple[int, str]]:
         return [(socket.AF_INET, host) for host in ("127.0.0.2", "127.0.0.1")]
 
-    monkeypatch.setattr(Dialer, "_resolve", resolved)
-    monkeypatch.setattr("proxy.wire.dial.HEAD_START_S", 3600.0)
+    monkeypatch.setattr(Connector, "_resolve", resolved)
+    monkeypatch.setattr("proxy.upstream.connector.HEAD_START_S", 3600.0)
     protocol = await soon(dialer.dial(asyncio.Protocol))
     assert isinstance(protocol, asyncio.Protocol)
     server.close()
@@ -227,15 +228,15 @@ async def test_a_names_addresses_are_judged_together(
     """No way to `::1` without IPv6 hides no refusal at 127.0.0.1; without a descriptor nothing is known of either."""
     errors = {"::1": first, "127.0.0.1": second}
 
-    async def resolved(_: Dialer) -> list[tuple[int, str]]:
+    async def resolved(_: Connector) -> list[tuple[int, str]]:
         return [(socket.AF_INET6, "::1"), (socket.AF_INET, "127.0.0.1")]
 
-    async def reach(_: Dialer, make: Callable[[], object], host: str) -> object:
+    async def reach(_: Connector, make: Callable[[], object], host: str) -> object:
         raise OSError(errors[host], "no connection")
 
-    monkeypatch.setattr(Dialer, "_resolve", resolved)
-    monkeypatch.setattr(Dialer, "_reach", reach)
-    failure = await soon(UpstreamPool(Address.of("http://backend.example:1"), PoolRules()).connect(1.0))
+    monkeypatch.setattr(Connector, "_resolve", resolved)
+    monkeypatch.setattr(Connector, "_reach", reach)
+    failure = await soon(UpstreamPool(BackendAddress.of("http://backend.example:1"), PoolLimits()).connect(1.0))
     assert isinstance(failure, Failure)
     assert failure.reason is told
 
@@ -244,7 +245,7 @@ async def test_a_names_addresses_are_judged_together(
 async def test_out_of_descriptors_is_no_failure_of_the_backends(url: str, caplog: pytest.LogCaptureFixture) -> None:
     """The sidecar says what it lacks, in the answer and once in the log; then it connects again."""
     backend = await Backend(split=False).start()
-    pool = UpstreamPool(Address.of(url.format(port=backend.port)), PoolRules(connect_timeout_s=5.0))
+    pool = UpstreamPool(BackendAddress.of(url.format(port=backend.port)), PoolLimits(connect_timeout_s=5.0))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # a new descriptor has a higher number
     try:
@@ -282,7 +283,7 @@ async def test_a_burst_opens_a_bounded_number_of_connections_at_once(monkeypatch
     """The others take one that comes free, or their turn: a thousand handshakes at once would time each other out."""
     under_way, most, go_on = 0, 0, asyncio.Event()
 
-    async def slow(self: Dialer, make: Callable[[], UpstreamConnection]) -> UpstreamConnection:
+    async def slow(self: Connector, make: Callable[[], UpstreamConnection]) -> UpstreamConnection:
         nonlocal under_way, most
         under_way += 1
         most = max(most, under_way)
@@ -292,8 +293,8 @@ async def test_a_burst_opens_a_bounded_number_of_connections_at_once(monkeypatch
         return cast(UpstreamConnection, made[1])
 
     backend = await Backend(split=False).start()
-    monkeypatch.setattr(Dialer, "dial", slow)
-    pool = UpstreamPool(Address.of(f"http://127.0.0.1:{backend.port}"), PoolRules(connect_timeout_s=10.0))
+    monkeypatch.setattr(Connector, "dial", slow)
+    pool = UpstreamPool(BackendAddress.of(f"http://127.0.0.1:{backend.port}"), PoolLimits(connect_timeout_s=10.0))
     loop = asyncio.get_running_loop()
     asked = [loop.create_task(pool.connect(10.0)) for _ in range(3 * DIALS)]
     await until(lambda: len(pool._line) == 2 * DIALS)
@@ -313,14 +314,14 @@ async def test_who_waits_for_his_turn_to_connect_has_it_when_another_gave_up(mon
 
     tries, over = 0, asyncio.Event()
 
-    async def never(self: Dialer, make: Callable[[], UpstreamConnection]) -> UpstreamConnection:
+    async def never(self: Connector, make: Callable[[], UpstreamConnection]) -> UpstreamConnection:
         nonlocal tries
         tries += 1
         await over.wait()
         raise TimeoutError  # as the time for a connection does when it is over
 
-    monkeypatch.setattr(Dialer, "dial", never)
-    pool = UpstreamPool(Address.of("http://127.0.0.1:1"), PoolRules(connect_timeout_s=60.0))
+    monkeypatch.setattr(Connector, "dial", never)
+    pool = UpstreamPool(BackendAddress.of("http://127.0.0.1:1"), PoolLimits(connect_timeout_s=60.0))
     patient = asyncio.gather(*(pool.connect(60.0) for _ in range(DIALS + 10)))
     await until(lambda: len(pool._line) == 10)
     hurried = await soon(pool.connect(0.001))

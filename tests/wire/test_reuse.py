@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.wire.upstream import UpstreamConnection
+from proxy.upstream.upstream_connection import UpstreamConnection
 from tests.wire.conftest import Start
 from tests.wire.kit import Line, Wire
 

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from proxy.errors import BadAnswer, Refusal
-from proxy.fields import Lines
-from proxy.wire.heads import HeadLimits, RequestReader, ResponseReader
+from proxy.errors import BadResponse
+from proxy.http.fields import Lines
+from proxy.http.problems import Refusal
+from proxy.http1.head import HeadLimits, RequestHeadReader, ResponseHeadReader
 from tests.wire.test_hostile_answers import HOSTILE as HOSTILE_ANSWERS
 from tests.wire.test_hostile_requests import HOSTILE as HOSTILE_REQUESTS
 
@@ -65,7 +66,7 @@ def opinion(parser_type: Any, raw: bytes) -> tuple[Any, Sink]:
 def agree_on_request(raw: bytes) -> None:
     """Check that llhttp reads the same where our reader reads anything."""
     try:
-        head = RequestReader(HeadLimits()).read(raw)
+        head = RequestHeadReader(HeadLimits()).read(raw)
     except Refusal:
         return
     parser, sink = opinion(httptools.HttpRequestParser, raw)
@@ -79,8 +80,8 @@ def agree_on_request(raw: bytes) -> None:
 def agree_on_answer(raw: bytes) -> Lines | None:
     """Check the same of an answer."""
     try:
-        head = ResponseReader().read(raw, "GET")
-    except BadAnswer:
+        head = ResponseHeadReader().read(raw, "GET")
+    except BadResponse:
         return None
     if (
         raw.lower().count(b"content-length") > 1

@@ -15,7 +15,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from proxy.demo.sidecar import COMMAND
+from proxy.demo.sidecar_process import COMMAND
 from tests.benchmarks.builds import Build
 from tests.benchmarks.sharing.clients import CLOCK
 from tests.e2e.sidecar import sidecar

@@ -9,8 +9,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from proxy.audit.output import TrailFile
-from proxy.audit.sink import AuditLog, LogRules
+from proxy.audit.log import AuditLog, LogRules
+from proxy.audit.trail_file import TrailFile
 from proxy.audit.verify import Condition
 from tests.e2e.audit.kit import CLOCK, PATIENCE_S, Backend, Client, Running, found, needs, recorded, running
 from tests.unit.audit.samples import fields

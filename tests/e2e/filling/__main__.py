@@ -18,7 +18,7 @@ from typing import NamedTuple
 import psutil
 
 from proxy.clock import SystemClock
-from proxy.demo.sidecar import COMMAND
+from proxy.demo.sidecar_process import COMMAND
 from tests.benchmarks.machine import cores, pinned, raise_file_limit
 from tests.e2e.filling import backend, crowd, honest
 from tests.e2e.filling.attacks import ATTACKS

@@ -16,8 +16,8 @@ from proxy.clock import SystemClock
 from proxy.demo.backend import Backend
 from proxy.demo.modes import concurrent_creation, network_glitch
 from proxy.demo.outage import backend_down
-from proxy.demo.sidecar import Sidecar
-from proxy.demo.stage import Stage as TourStage
+from proxy.demo.sidecar_process import DemoSidecar
+from proxy.demo.stage import DemoStage as TourStage
 from proxy.demo.tour import WORK, play
 from tests.e2e.demo import ABOUT_TIME
 from tests.e2e.observe.stage import stage
@@ -120,7 +120,7 @@ async def test_it_tells_the_tours_figures(tmp_path: Path) -> None:
     """Requests, saved calls, retries and openings are those that the tour's backend and browsers counted."""
     backend = Backend(WORK)
     await backend.start(port=reserved_port())  # each scene stops it and starts it again
-    sidecar = await Sidecar.start(tmp_path, backend.url)
+    sidecar = await DemoSidecar.start(tmp_path, backend.url)
     try:
         async with prometheus(tmp_path, sidecar.admin) as asked:
             tour = TourStage(backend, sidecar.url, _clock)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Hashable
 from functools import cache
 
-from proxy.admin.listener import AdminListener, start_admin
+from proxy.admin.admin_listener import AdminListener, start_admin
 from tests.fuzz.target import Target
 from tests.unit.admin.sidecar import TOKEN, Sidecar
 from tests.unit.audit.samples import sealed

@@ -5,10 +5,10 @@ from random import Random
 from typing import NamedTuple
 
 from proxy.errors import BrokenBody
-from proxy.fields import Lines
-from proxy.message import Framing
-from proxy.wire.bodies import ChunkedBody, LengthBody, framed
-from proxy.wire.crossing import trailers_that_cross
+from proxy.http.fields import Lines
+from proxy.http.headers import trailers_that_cross
+from proxy.http.message import Framing
+from proxy.http1.body import ChunkedBody, LengthBody, framed
 from tests.fuzz.opinions import Message, h11_request, llhttp_request, lowered
 from tests.fuzz.target import Target
 from tests.fuzz.targets.words import HTTP

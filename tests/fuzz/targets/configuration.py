@@ -7,7 +7,7 @@ from pathlib import Path
 
 from proxy.config.compile import breaker_rules, passthrough, routes
 from proxy.config.load import load
-from proxy.config.problems import ConfigError
+from proxy.config.objections import ConfigError
 from proxy.policy.routing import Router
 from tests.fuzz.target import Target
 

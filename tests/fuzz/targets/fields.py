@@ -2,10 +2,10 @@
 
 from collections.abc import Hashable
 
-from proxy.errors import MalformedLines, TooManyLines
-from proxy.fields import Fields, Lines, encoded
-from proxy.wire.crossing import HOP_BY_HOP, hop_only, trailers_that_cross
-from proxy.wire.lines import read_lines
+from proxy.errors import MalformedFieldLines, TooManyFieldLines
+from proxy.http.fields import Fields, Lines, encoded
+from proxy.http.headers import HOP_BY_HOP, hop_only, trailers_that_cross
+from proxy.http1.field_lines import read_lines
 from tests.fuzz.opinions import Message, h11_answer, llhttp_answer, lowered
 from tests.fuzz.target import Target
 from tests.fuzz.targets.words import HTTP
@@ -18,7 +18,7 @@ def check(data: bytes) -> Hashable:
     block = data if data.endswith(b"\r\n") or not data else data + b"\r\n"
     try:
         fields = read_lines(block, MOST)
-    except (MalformedLines, TooManyLines) as error:
+    except (MalformedFieldLines, TooManyFieldLines) as error:
         return type(error).__name__
     assert read_lines(fields.encode(), MOST).lines == fields.lines
     for opinion in (h11_answer(answer(block), "HEAD"), llhttp_answer(answer(block))):

@@ -2,23 +2,29 @@
 
 from collections.abc import Hashable
 
-from proxy.errors import BadAnswer, Refusal
-from proxy.message import Framing, Peer, Request, Response
-from proxy.wire.dial import Address
-from proxy.wire.forwarding import Forwarding
-from proxy.wire.gate import whole_body
-from proxy.wire.heads import (
+from proxy.errors import BadResponse
+from proxy.http.message import (
+    Framing,
+    Peer,
+    Request,
+    Response,
+)
+from proxy.http.problems import Refusal
+from proxy.http1.head import (
     HeadLimits,
     RequestHead,
-    RequestReader,
+    RequestHeadReader,
     ResponseHead,
-    ResponseReader,
+    ResponseHeadReader,
     check_unfinished,
     encode_head,
     has_bare_line_end,
 )  # fmt: skip
-from proxy.wire.pool import HttpUpstream, UpstreamPool
-from proxy.wire.rules import PoolRules
+from proxy.server.server_state import whole_body
+from proxy.upstream.connector import BackendAddress
+from proxy.upstream.forwarding import Forwarding
+from proxy.upstream.pool import HttpUpstream, UpstreamPool
+from proxy.upstream.pool_limits import PoolLimits
 from tests.fuzz.opinions import Message, Opinion, h11_answer, h11_request, llhttp_answer, llhttp_request, lowered
 from tests.fuzz.target import Target
 from tests.fuzz.targets.words import HTTP
@@ -27,7 +33,7 @@ from tests.wire.test_hostile_requests import HOSTILE as HOSTILE_REQUESTS
 
 END = b"\r\n\r\n"
 LIMITS, BACKENDS = HeadLimits(), HeadLimits(1 << 20, 1 << 20, 1 << 10)  # the sidecar adds fields
-POOL = UpstreamPool(Address.of("http://127.0.0.1:1"), PoolRules())
+POOL = UpstreamPool(BackendAddress.of("http://127.0.0.1:1"), PoolLimits())
 UPSTREAM = HttpUpstream(POOL, Forwarding(), frozenset(), idle_s=60.0)
 CLIENT = Peer("192.0.2.1", 50_000)
 BODY = b"hello"
@@ -44,7 +50,7 @@ def body_of(framing: Framing, length: int) -> bytes | None:
 def read_request(raw: bytes, limits: HeadLimits = LIMITS) -> RequestHead | Refusal:
     """Return the head as a leg reads it: the bytes up to the first empty line."""
     try:
-        return RequestReader(limits).read(raw)
+        return RequestHeadReader(limits).read(raw)
     except Refusal as refusal:
         assert 400 <= refusal.status < 600
         assert refusal.detail
@@ -119,8 +125,8 @@ def check_answer(data: bytes) -> Hashable:
     method = ("GET", "HEAD", "POST", "OPTIONS")[data[0] % 4] if data else "GET"
     raw = data[1:].partition(END)[0] + END
     try:
-        head = ResponseReader().read(raw, method)
-    except BadAnswer as bad:
+        head = ResponseHeadReader().read(raw, method)
+    except BadResponse as bad:
         return str(bad)
     for end in range(1, len(raw), 1 + len(raw) // 64):
         assert not has_bare_line_end(raw[:end], 0)
@@ -157,7 +163,7 @@ def answers(head: ResponseHead, method: str) -> None:
         assert opinion.body == body, sent
         assert opinion.after == b"", sent
     if len(head.fields.lines) < MOST_READ:
-        ResponseReader().read(sent.partition(END)[0] + END, method)
+        ResponseHeadReader().read(sent.partition(END)[0] + END, method)
 
 
 TARGETS = (

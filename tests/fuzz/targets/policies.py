@@ -7,20 +7,27 @@ from ipaddress import ip_network
 from random import Random
 
 from proxy.audit.redaction import Redaction
-from proxy.errors import MalformedLines, Refusal, TooManyLines
-from proxy.fields import Fields
-from proxy.message import Framing, Peer, Request, Response
-from proxy.policy import idempotency, kept, trace_context
+from proxy.errors import MalformedFieldLines, TooManyFieldLines
+from proxy.http.fields import Fields
+from proxy.http.message import (
+    Framing,
+    Peer,
+    Request,
+    Response,
+)
+from proxy.http.problems import Refusal
+from proxy.http1.field_lines import read_lines
+from proxy.policy import idempotency, response_cache, trace_context
 from proxy.policy.coalescing import never_shared, shareable
 from proxy.policy.correlation import correlate
 from proxy.policy.cors import CorsMemory
 from proxy.policy.deadline import callers_budget
-from proxy.policy.identity import Identifier
-from proxy.policy.recovery import Result
+from proxy.policy.recovery_plan import Result
+from proxy.policy.request_key import Identifier
 from proxy.policy.retry import retry_after
 from proxy.policy.routing import Idempotency, Route
-from proxy.wire.forwarding import Forwarding, TrustedProxies
-from proxy.wire.lines import read_lines
+from proxy.server.trusted_proxies import TrustedProxies
+from proxy.upstream.forwarding import Forwarding
 from tests.fuzz.target import Target
 from tests.unit.policy.samples import WALL
 
@@ -49,7 +56,7 @@ def check(data: bytes) -> Hashable:
     block = data if data.endswith(b"\r\n") or not data else data + b"\r\n"
     try:
         fields = read_lines(block, 100)
-    except (MalformedLines, TooManyLines) as error:
+    except (MalformedFieldLines, TooManyFieldLines) as error:
         return type(error).__name__
     request = Request("POST", b"/x?a=b", fields, PEER, b"body")
     return traced(fields), keyed(request), client(request), timed(fields), whose(request), answered(request)
@@ -96,7 +103,7 @@ def timed(fields: Fields) -> Hashable:
     asked = retry_after(Response(503, b"", fields), WALL)
     for seconds in (budget, asked):
         assert seconds is None or (math.isfinite(seconds) and seconds >= 0)
-    age = kept.Kept(Response(200, b"", fields), WALL, 0).age_s(WALL + 1.0)
+    age = response_cache.CachedResponse(Response(200, b"", fields), WALL, 0).age_s(WALL + 1.0)
     assert age >= 1
     return budget is None, asked is None, age > 1
 
@@ -121,7 +128,7 @@ def answered(request: Request) -> Hashable:
     return (
         never_shared(asked),
         shareable(Result(answer), anonymous=b"cookie" not in asked.fields),
-        kept.may_read(ROUTE, asked),
+        response_cache.may_read(ROUTE, asked),
     )
 
 

@@ -7,15 +7,15 @@ from urllib.parse import unquote_to_bytes
 import httptools
 import orjson
 
-from proxy.config.problems import Objection
+from proxy.config.objections import Objection
 from proxy.config.templates import parse_request, parse_template
-from proxy.errors import Refusal
-from proxy.fields import Fields
-from proxy.message import Peer, Request
+from proxy.http.fields import Fields
+from proxy.http.message import Peer, Request
+from proxy.http.problems import Refusal
+from proxy.http1.head import HeadLimits, RequestHeadReader
 from proxy.policy.idempotency import mint
-from proxy.policy.recovery import fill_path, filled
+from proxy.policy.recovery_plan import fill_path, filled
 from proxy.policy.routing import Match, Route, Router, SubjectRule, subject_of
-from proxy.wire.heads import HeadLimits, RequestReader
 from tests.fuzz.target import Target
 from tests.unit.policy.samples import WALL
 
@@ -41,7 +41,7 @@ def check_target(data: bytes) -> Hashable:
     """Check a request target: what is routed, whom it names, and that it goes on as it came."""
     method = "OPTIONS" if data.startswith(b"*") else "GET"
     try:
-        head = RequestReader(HeadLimits()).read(method.encode() + b" " + data + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+        head = RequestHeadReader(HeadLimits()).read(method.encode() + b" " + data + b" HTTP/1.1\r\nHost: a\r\n\r\n")
     except Refusal as refusal:
         return refusal.status, refusal.metric
     if data.startswith((b"/", b"*")):

@@ -14,11 +14,17 @@ import orjson
 from proxy.audit import checkpoint
 from proxy.audit.chain import GENESIS, Chain
 from proxy.audit.checkpoint import HmacKey
+from proxy.audit.crash_recovery import recover, recover_rotated
 from proxy.audit.export import write_csv, write_json, write_stats_csv, write_stats_json
-from proxy.audit.files import Line, Record, TrailError, lines, trails
+from proxy.audit.files import (
+    Record,
+    TrailError,
+    TrailLine,
+    lines,
+    trails,
+)
+from proxy.audit.printing import show_records, show_stats
 from proxy.audit.reader import Query, records, stats
-from proxy.audit.recovery import recover, recover_rotated
-from proxy.audit.show import show_records, show_stats
 from proxy.audit.verify import Condition, verify
 from proxy.errors import StartError
 from tests.fuzz.target import Target
@@ -63,7 +69,7 @@ def check_records(data: bytes) -> Hashable:
 
 def read_all(data: bytes) -> Hashable:
     """Ask every reader; a refusal is one line."""
-    damaged: list[Line] = []
+    damaged: list[TrailLine] = []
     try:
         (trail,) = trails(FILE)
         finding = verify(lines(trail.files), partial=bool(len(data) % 2))

@@ -7,15 +7,15 @@ from random import Random
 
 from aiohttp import ClientSession
 
+from proxy.admin.admin_listener import start_admin
 from proxy.admin.control import ControlPlane
-from proxy.admin.listener import start_admin
 from proxy.observe.metrics import Metrics
 from proxy.observe.statistics import Statistics
 from proxy.policy.breaker import BreakerRules, CircuitBreaker, Permit
 from proxy.policy.classify import Verdict
+from proxy.policy.latency_target import Target
 from proxy.policy.restoration import Restorations
 from proxy.policy.routing import Route
-from proxy.policy.targets import Target
 
 ROUTES = (
     Route("history", "GET", "/history", "sessions", "restoration", target=Target(0.5, 1.0, 2.0)),

@@ -12,10 +12,10 @@ import pytest
 from aiohttp import ClientResponse, ClientSession
 from prometheus_client.parser import text_string_to_metric_families
 
-from proxy.admin.listener import start_admin
+from proxy.admin.admin_listener import start_admin
 from proxy.errors import StartError
-from proxy.policy.breaker import Mode, State
-from proxy.policy.restoration import Found, Half, Step
+from proxy.policy.breaker import CircuitMode, CircuitState
+from proxy.policy.restoration import Half, HalfResult, Step
 from tests.unit.admin.sidecar import BEARER, Sidecar, client_of
 
 GUARDED = [
@@ -98,17 +98,17 @@ async def test_circuits_tell_their_whole_state(client: ClientSession, sidecar: S
 
 @pytest.mark.parametrize(
     ("action", "mode"),
-    [("open", Mode.FORCED_OPEN), ("close", Mode.FORCED_CLOSED), ("auto", Mode.AUTO)],
+    [("open", CircuitMode.FORCED_OPEN), ("close", CircuitMode.FORCED_CLOSED), ("auto", CircuitMode.AUTO)],
 )
 async def test_an_operator_decides_for_one_circuit(
-    client: ClientSession, sidecar: Sidecar, action: str, mode: Mode
+    client: ClientSession, sidecar: Sidecar, action: str, mode: CircuitMode
 ) -> None:
     """The named circuit takes the mode, the answer shows it, the other circuit stays as it was."""
-    sidecar.circuits["sessions"].force(Mode.OBSERVE, 0.0)
+    sidecar.circuits["sessions"].force(CircuitMode.OBSERVE, 0.0)
     async with client.post(f"/circuits/sessions/{action}", headers=BEARER) as response:
         assert (response.status, (await response.json())["mode"]) == (200, mode.value)
     assert sidecar.circuits["sessions"].mode is mode
-    assert sidecar.circuits["restoration"].mode is Mode.AUTO
+    assert sidecar.circuits["restoration"].mode is CircuitMode.AUTO
 
 
 async def test_reset_closes_an_open_circuit(client: ClientSession, sidecar: Sidecar) -> None:
@@ -117,7 +117,7 @@ async def test_reset_closes_an_open_circuit(client: ClientSession, sidecar: Side
     async with client.post("/circuits/sessions/reset", headers=BEARER) as response:
         view = await response.json()
     assert (view["state"], view["failures"]) == ("CLOSED", 0)
-    assert sidecar.circuits["sessions"].state is State.CLOSED
+    assert sidecar.circuits["sessions"].state is CircuitState.CLOSED
 
 
 async def test_an_unknown_circuit_is_told_the_right_names(client: ClientSession) -> None:
@@ -338,7 +338,7 @@ async def test_a_subject_that_nobody_restored_is_not_restored(client: ClientSess
 async def test_a_subjects_restorations_are_told_with_their_ids(client: ClientSession, sidecar: Sidecar) -> None:
     """State, time and correlation ids, for each user of it; a subject may hold any character."""
     for half, began in ((Half.STATUS, 99.0), (Half.HISTORY, 99.4)):
-        sidecar.restorations.take("a/b", 1, Step(half, Found.CONTENT, began, began + 0.2, half.value))
+        sidecar.restorations.take("a/b", 1, Step(half, HalfResult.CONTENT, began, began + 0.2, half.value))
     async with client.get("/restorations/a%2Fb", headers=BEARER) as response:
         told = await response.json()
     assert told == {

@@ -11,8 +11,15 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from proxy.audit.chain import Chain, Link, unseal
-from proxy.audit.checkpoint import NO_CHECKPOINT, HmacKey, Key, NoKey, Position, seal
+from proxy.audit.chain import Chain, ChainLink, unseal
+from proxy.audit.checkpoint import (
+    NO_CHECKPOINT,
+    CheckpointKey,
+    HmacKey,
+    NoKey,
+    Position,
+    seal,
+)
 from proxy.cli.audit import app
 from tests.unit.audit.samples import fields, sealed
 
@@ -26,12 +33,12 @@ SECRET, FORGERS, NEIGHBOURS = HmacKey(KEY), HmacKey(b"f" * 32), HmacKey(b"n" * 3
 TS = "2026-11-29T15:37:00.000000Z"
 
 
-def links(lines: list[bytes]) -> list[Link]:
+def links(lines: list[bytes]) -> list[ChainLink]:
     """Return the links of whole lines."""
     return [link for line in lines if (link := unseal(line))]
 
 
-def checkpoints(of: list[bytes], key: Key, seqs: tuple[int, ...] = COVERED) -> list[bytes]:
+def checkpoints(of: list[bytes], key: CheckpointKey, seqs: tuple[int, ...] = COVERED) -> list[bytes]:
     """Return chained checkpoints of the records with these numbers, as far as the trail has them."""
     position, made = NO_CHECKPOINT, []
     for link in links(of):
@@ -44,7 +51,7 @@ def checkpoints(of: list[bytes], key: Key, seqs: tuple[int, ...] = COVERED) -> l
 def anew(start: int) -> list[bytes]:
     """Return the trail with every record from `start` on forged, and every hash behind it computed again."""
     before = HONEST[: start - 1]
-    last = links(before)[-1] if before else Link(0, b"", b"0" * 64)
+    last = links(before)[-1] if before else ChainLink(0, b"", b"0" * 64)
     chain = Chain(last.hash, last.seq)
     return [*before, *(chain.seal(fields(number, status=404)) for number in range(start, 61))]
 

@@ -5,7 +5,7 @@ from io import BytesIO
 from pathlib import Path
 
 from proxy.audit.chain import Chain
-from proxy.audit.files import Line
+from proxy.audit.files import TrailLine
 
 
 def fields(number: int = 1, **changes: object) -> dict[str, object]:
@@ -40,7 +40,7 @@ def sealed(count: int, chain: Chain | None = None) -> list[bytes]:
     return [chain.seal(fields(number)) for number in range(1, count + 1)]
 
 
-def as_lines(data: bytes) -> Iterator[Line]:
+def as_lines(data: bytes) -> Iterator[TrailLine]:
     """Yield the lines that a file with these bytes would have."""
     for number, line in enumerate(BytesIO(data), start=1):
-        yield Line(Path("audit.jsonl"), number, line)
+        yield TrailLine(Path("audit.jsonl"), number, line)

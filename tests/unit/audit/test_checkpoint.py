@@ -6,13 +6,13 @@ from pathlib import Path
 import orjson
 import pytest
 
-from proxy.audit.chain import Chain, Link, unseal
+from proxy.audit.chain import Chain, ChainLink, unseal
 from proxy.audit.checkpoint import (
     NO_CHECKPOINT,
+    CheckpointKey,
     CheckpointRules,
     Checkpoints,
     HmacKey,
-    Key,
     NoKey,
     Position,
     read,
@@ -37,12 +37,12 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def judge(lines: list[bytes], file: Path, *keys: Key) -> Finding:
+def judge(lines: list[bytes], file: Path, *keys: CheckpointKey) -> Finding:
     """Return the finding for these lines beside these checkpoints."""
     return verify(as_lines(b"".join(lines)), proof=Proof(read(file, keys), keyed=bool(keys)))
 
 
-def chained(*links: Link, key: Key = SECRET) -> bytes:
+def chained(*links: ChainLink, key: CheckpointKey = SECRET) -> bytes:
     """Return a file of checkpoints of these records, each of which continues the one before."""
     position, file = NO_CHECKPOINT, b""
     for link in links:
@@ -52,7 +52,7 @@ def chained(*links: Link, key: Key = SECRET) -> bytes:
 
 
 @pytest.mark.parametrize("keys", [(), (SECRET,), (NoKey(), SECRET)])
-def test_a_whole_trail_meets_its_checkpoints(file: Path, keys: tuple[Key, ...]) -> None:
+def test_a_whole_trail_meets_its_checkpoints(file: Path, keys: tuple[CheckpointKey, ...]) -> None:
     """The finding says how far they reach, with or without the key at hand."""
     finding = judge(TRAIL[:6], file, *keys)
     assert finding.condition is Condition.WHOLE
@@ -135,7 +135,7 @@ def test_a_removed_checkpoint_is_found(file: Path, removed: int) -> None:
 def test_checkpoints_of_the_first_version_are_still_read(file: Path) -> None:
     """They have no number and no link to the one before; what follows them is chained to the last of them."""
 
-    def first_version(link: Link) -> bytes:
+    def first_version(link: ChainLink) -> bytes:
         body = orjson.dumps({"v": 1, "ts": TS, "seq": link.seq, "head": link.hash.decode(), "key": SECRET.name})
         return b"".join((body[:-1], b',"mac":"', SECRET.sign(body).hex().encode(), b'"}\n'))
 

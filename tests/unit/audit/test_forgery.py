@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from proxy.audit.chain import Chain
-from proxy.audit.checkpoint import Key, read
+from proxy.audit.checkpoint import CheckpointKey, read
 from proxy.audit.verify import Condition, Finding, Proof, verify
 from tests.unit.audit.forgery import (
     BESIDE,
@@ -72,7 +72,7 @@ def test_the_page_shows_every_verdict(with_key: Table, without_key: Table) -> No
     assert as_table(without_key) in page
 
 
-def judge(lines: list[bytes], beside: list[bytes], file: Path, *keys: Key) -> Finding:
+def judge(lines: list[bytes], beside: list[bytes], file: Path, *keys: CheckpointKey) -> Finding:
     """Return what becomes of a trail held against these checkpoints."""
     file.write_bytes(b"".join(beside))
     return verify(as_lines(b"".join(lines)), proof=Proof(read(file, keys), keyed=bool(keys)))

@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from proxy.audit.chain import Chain
-from proxy.audit.files import Line, NoTrailError, Record, TrailError, lines, parse, trails
+from proxy.audit.files import (
+    NoTrailError,
+    Record,
+    TrailError,
+    TrailLine,
+    lines,
+    parse,
+    trails,
+)
 from proxy.audit.reader import Query, Stats, records, stats, tail
 from tests.unit.audit.samples import as_lines, fields, sealed
 
@@ -23,7 +31,7 @@ def number_of(record: Record) -> int:
     return seq
 
 
-def unexpected(line: Line) -> None:
+def unexpected(line: TrailLine) -> None:
     """Fail for a damaged line."""
     raise AssertionError(line)
 
@@ -96,7 +104,7 @@ def test_an_endless_line_comes_in_pieces(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_damaged_line_is_handed_over_and_passed(rotated: Path) -> None:
     """One bad line hides none of the others."""
     rotated.write_bytes(b"[1]\n{}\nnot json\n" + sealed(1)[0])
-    damaged: list[Line] = []
+    damaged: list[TrailLine] = []
     (trail,) = trails(rotated.parent)
     assert [number_of(record) for record in records(trail, damaged.append)] == [1, 1, 2, 3, 4]
     assert [line.number for line in damaged] == [1, 2, 3]
@@ -105,7 +113,7 @@ def test_a_damaged_line_is_handed_over_and_passed(rotated: Path) -> None:
 def test_a_newer_version_is_not_guessed_at() -> None:
     """Fields that mean something else must not be shown as if they did not."""
     with pytest.raises(TrailError, match=r"line 1: written by a newer version \(v 2\)"):
-        parse(Line(Path("audit.jsonl"), 1, b'{"v":2,"seq":1}\n'))
+        parse(TrailLine(Path("audit.jsonl"), 1, b'{"v":2,"seq":1}\n'))
 
 
 @pytest.mark.parametrize(
@@ -202,7 +210,7 @@ def test_a_narrow_query_finds_what_a_wide_one_finds(tmp_path: Path) -> None:
     subject = 'val"1\u00e9'
     kinds = [fields(subject=subject), fields(subject=subject, success=False), fields(success=False)]
     file.write_bytes(b"damage\n" + b"".join(map(chain.seal, kinds)))
-    damaged: list[Line] = []
+    damaged: list[TrailLine] = []
     (trail,) = trails(file)
     assert [number_of(record) for record in records(trail, damaged.append, wanted)] == [2]
     assert len(damaged) == 1

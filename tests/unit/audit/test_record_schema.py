@@ -15,8 +15,8 @@ import proxy
 from proxy.audit.chain import Chain
 from proxy.audit.export import COLUMNS
 from proxy.audit.record_schema import ALONE, LINE, OUTCOMES, WHY, Request, record_schema
-from proxy.errors import Reason
-from proxy.policy.summary import Ending
+from proxy.http.problems import Reason
+from proxy.policy.outcome import RequestOutcome
 from tests.unit.audit.samples import fields
 
 SCHEMA = record_schema()
@@ -70,7 +70,7 @@ def test_the_columns_of_exports_are_fields_of_a_record() -> None:
 
 
 def test_every_outcome_is_described() -> None:
-    assert set(OUTCOMES) == {*map(str, Ending), *map(str, Reason)}
+    assert set(OUTCOMES) == {*map(str, RequestOutcome), *map(str, Reason)}
 
 
 def test_every_reason_of_an_attempt_is_described() -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from proxy.audit.redaction import MAX_TEXT, Redaction, bounded, read_salt
 from proxy.errors import StartError
-from proxy.fields import Fields
-from proxy.message import Peer, Request
+from proxy.http.fields import Fields
+from proxy.http.message import Peer, Request
 
 SALTED = Redaction(b"salt" * 8, frozenset({b"page"}), (b"x-view",), "hashed")
 

@@ -8,7 +8,7 @@ import pytest
 
 from proxy.audit.chain import Chain, unseal
 from proxy.audit.checkpoint import Checkpoint, HmacKey, read, seal
-from proxy.audit.files import Line
+from proxy.audit.files import TrailLine
 from proxy.audit.verify import Condition, Proof, verify
 from tests.unit.audit.samples import fields, sealed
 
@@ -18,7 +18,7 @@ KEY = HmacKey(b"k" * 32)
 
 def judge(lines: Iterable[bytes], checkpoints: Iterable[Checkpoint] = ()) -> Condition:
     """Return the condition of a file with these lines."""
-    numbered = (Line(Path("audit.jsonl"), number, line) for number, line in enumerate(lines, start=1))
+    numbered = (TrailLine(Path("audit.jsonl"), number, line) for number, line in enumerate(lines, start=1))
     return verify(numbered, proof=Proof(checkpoints)).condition
 
 
@@ -50,7 +50,7 @@ def test_five_thousand_random_bytes_of_a_thousand_records() -> None:
         position, mask = random.randrange(len(LONG[index])), random.randrange(1, 256)
         around = LONG[max(0, index - 1) : index + 3]
         lines = rest_from(around, around.index(LONG[index]), changed(LONG[index], position, mask))
-        numbered = (Line(Path("audit.jsonl"), number, line) for number, line in enumerate(lines, start=1))
+        numbered = (TrailLine(Path("audit.jsonl"), number, line) for number, line in enumerate(lines, start=1))
         assert verify(numbered, partial=True).condition, (index, position, mask)
 
 

@@ -5,10 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from proxy.audit.chain import GENESIS, Chain, Link, unseal
+from proxy.audit.chain import (
+    GENESIS,
+    Chain,
+    ChainLink,
+    unseal,
+)
 from proxy.audit.checkpoint import NO_CHECKPOINT, Checkpoint, CheckpointRules, Checkpoints, HmacKey, read, seal
 from proxy.audit.files import lines, trails
-from proxy.audit.sink import AuditLog, LogRules
+from proxy.audit.log import AuditLog, LogRules
 from proxy.audit.trail_end import compare, is_written, last_link, live_proof
 from proxy.audit.verify import Condition, verify
 from proxy.clock import SystemClock
@@ -29,7 +34,7 @@ def trail(tmp_path: Path) -> Path:
     return path
 
 
-def claim(link: Link, *, signed: bool = True) -> Checkpoint:
+def claim(link: ChainLink, *, signed: bool = True) -> Checkpoint:
     """Return a checkpoint of this record."""
     return Checkpoint(link.seq, link.hash, KEY.name, signed=signed, foreign=False, line=1)
 
@@ -50,7 +55,7 @@ def test_a_trail_that_is_as_the_last_checkpoint_says(trail: Path, seq: int) -> N
         (LINKS[59], claim(LINKS[59], signed=False), "not signed with audit.checkpoint_key_file"),
     ],
 )
-def test_a_trail_that_is_not(trail: Path, last: Link, made: Checkpoint, said: str) -> None:
+def test_a_trail_that_is_not(trail: Path, last: ChainLink, made: Checkpoint, said: str) -> None:
     """Cut, written anew, or checkpoints of somebody else."""
     agreement = compare(trail, last, made)
     assert agreement.agrees is False

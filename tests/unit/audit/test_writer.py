@@ -8,9 +8,14 @@ from queue import SimpleQueue
 import pytest
 from structlog.testing import capture_logs
 
-from proxy.audit.chain import GENESIS, Link
-from proxy.audit.recovery import Recovered
-from proxy.audit.writer import Batch, Hooks, Writer, Written
+from proxy.audit.chain import GENESIS, ChainLink
+from proxy.audit.crash_recovery import RecoveredEnd
+from proxy.audit.writer import (
+    Batch,
+    Hooks,
+    TrailWriter,
+    Written,
+)
 from proxy.clock import SystemClock
 
 
@@ -26,8 +31,8 @@ class ScriptedOutput:
         self.sync_errors: list[OSError] = []
         self.calls: list[str] = []
 
-    def open(self) -> Recovered:
-        return Recovered(GENESIS, 0)
+    def open(self) -> RecoveredEnd:
+        return RecoveredEnd(GENESIS, 0)
 
     def moved(self) -> bool:
         return self.away
@@ -91,7 +96,7 @@ def tell(done: threading.Event) -> Callable[[bool], None]:
 
 def play(output: ScriptedOutput, reports: list[Written], *lines: bytes, fsync_s: float = 1.0) -> None:
     """Run a writer over these batches until they are flushed, then stop it."""
-    writer = Writer(output, SystemClock(), fsync_s, Hooks(reports.append))
+    writer = TrailWriter(output, SystemClock(), fsync_s, Hooks(reports.append))
     writer.start()
     for line in lines:
         writer.submit(Batch(line, 1))
@@ -131,7 +136,7 @@ def test_a_failing_disk_is_outlasted_and_logged_once(reports: list[Written]) -> 
 def test_a_stop_gives_up_on_a_disk_that_still_refuses(reports: list[Written]) -> None:
     """After one last try everything left is reported lost: half a line is never followed by another."""
     output = ScriptedOutput(1, *[FULL] * 100_000)
-    writer = Writer(output, SystemClock(), 1.0, Hooks(reports.append))
+    writer = TrailWriter(output, SystemClock(), 1.0, Hooks(reports.append))
     for line in (b"one\n", b"two\n"):
         writer.submit(Batch(line, 1))
     done = threading.Event()
@@ -145,10 +150,10 @@ def test_a_stop_gives_up_on_a_disk_that_still_refuses(reports: list[Written]) ->
 def test_a_stop_is_reached_while_an_fsync_is_overdue(reports: list[Written]) -> None:
     """A disk that is full within a second of the last fsync: what is due for ever must not come before the stop."""
     output, done = ScriptedOutput(4, *[FULL] * 100_000), threading.Event()
-    writer = Writer(output, SystemClock(), 0.0, Hooks(reports.append))
+    writer = TrailWriter(output, SystemClock(), 0.0, Hooks(reports.append))
     output.sync_errors = [EIO] * 100_000
     writer.start()
-    writer.submit(Batch(b"one\n", 1, Link(1, b"", b"one")))
+    writer.submit(Batch(b"one\n", 1, ChainLink(1, b"", b"one")))
     writer.submit(Batch(b"two\n", 1))
     writer.stop(tell(done))
     assert done.wait(5)
@@ -156,12 +161,12 @@ def test_a_stop_is_reached_while_an_fsync_is_overdue(reports: list[Written]) -> 
 
 def test_what_is_given_up_is_taken_back_and_the_rest_is_synced(reports: list[Written]) -> None:
     """The file ends behind the last whole batch, and that is on disk; where it cannot be known, nothing is claimed."""
-    for droppable, end in ((True, Link(1, b"", b"one")), (False, None)):
+    for droppable, end in ((True, ChainLink(1, b"", b"one")), (False, None)):
         output, told = ScriptedOutput(4, 2, *[FULL] * 100_000), SimpleQueue[bool]()
         output.droppable = droppable
-        writer = Writer(output, SystemClock(), 60.0, Hooks(reports.append))
-        writer.submit(Batch(b"one\n", 1, Link(1, b"", b"one")))
-        writer.submit(Batch(b"two\n", 1, Link(2, b"", b"two")))
+        writer = TrailWriter(output, SystemClock(), 60.0, Hooks(reports.append))
+        writer.submit(Batch(b"one\n", 1, ChainLink(1, b"", b"one")))
+        writer.submit(Batch(b"two\n", 1, ChainLink(2, b"", b"two")))
         writer.stop(told.put)
         writer.start()
         assert not told.get(timeout=5)
@@ -173,7 +178,7 @@ def test_an_idle_writer_still_syncs_when_it_is_due(reports: list[Written]) -> No
     """Nobody has to flush: the fsync comes by itself, and not again while nothing was written."""
     output, synced = ScriptedOutput(), threading.Event()
     output.sync = synced.set  # type: ignore[method-assign]
-    writer = Writer(output, SystemClock(), 0.005, Hooks(reports.append))
+    writer = TrailWriter(output, SystemClock(), 0.005, Hooks(reports.append))
     writer.start()
     writer.submit(Batch(b"one\n", 1))
     assert synced.wait(60)
@@ -204,9 +209,9 @@ def test_checkpoints_hear_of_every_so_many_records_and_of_the_last() -> None:
     """At three a time: after the third, and at the stop what is left."""
     output, durable, done = ScriptedOutput(), list[int](), threading.Event()
     hooks = Hooks(lambda written: None, durable=lambda last: durable.append(last.seq), every=3)
-    writer = Writer(output, SystemClock(), 60.0, hooks)
+    writer = TrailWriter(output, SystemClock(), 60.0, hooks)
     for seq in range(1, 5):
-        writer.submit(Batch(b"line\n", 1, Link(seq, b"", b"")))
+        writer.submit(Batch(b"line\n", 1, ChainLink(seq, b"", b"")))
         writer.flush(lambda kept: None)
     writer.stop(tell(done))
     writer.start()
@@ -217,7 +222,7 @@ def test_checkpoints_hear_of_every_so_many_records_and_of_the_last() -> None:
 def test_trouble_is_told_when_it_begins_and_when_it_ends() -> None:
     """Whoever waits for the disk need not wait for one that refuses."""
     output, told, done = ScriptedOutput(FULL, FULL), list[bool](), threading.Event()
-    writer = Writer(output, SystemClock(), 1.0, Hooks(lambda written: None, told.append))
+    writer = TrailWriter(output, SystemClock(), 1.0, Hooks(lambda written: None, told.append))
     writer.start()
     writer.submit(Batch(b"one\n", 1))
     writer.flush(tell(done))

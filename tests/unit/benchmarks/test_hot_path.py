@@ -27,4 +27,4 @@ def test_every_lane_is_timed_and_its_calls_are_counted(kind: str, tmp_path: Path
         costs, rooms = runner.run(measured())
     assert costs.keys() == {"whole", "bare"} | (set() if COMPILED else {"wire"})
     assert min(costs.values()) > 0
-    assert COMPILED or {"wire", "policy", "audit", "observe", "page"} <= rooms.keys()
+    assert COMPILED or {"server", "upstream", "policy", "audit", "observe", "page"} <= rooms.keys()

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from proxy.admin.listener import AdminListener, start_admin
+from proxy.admin.admin_listener import AdminListener, start_admin
 from proxy.cli.circuits import TOKEN_VARIABLE, circuits, drain, health
-from proxy.policy.breaker import Mode, State
+from proxy.policy.breaker import CircuitMode, CircuitState
 from tests.unit.admin.sidecar import TOKEN, Sidecar
 
 Captured = pytest.CaptureFixture[str]
@@ -50,18 +50,20 @@ async def test_reset_closes_the_circuit_and_shows_it(admin: str, sidecar: Sideca
     """The circuit is closed and the table shows that one."""
     sidecar.trip("sessions")
     assert await asyncio.to_thread(circuits, "reset", "sessions", admin, TOKEN) == 0
-    assert sidecar.circuits["sessions"].state is State.CLOSED
+    assert sidecar.circuits["sessions"].state is CircuitState.CLOSED
     assert capsys.readouterr().out.splitlines()[1].split() == ["sessions", "CLOSED", "0", "auto", "-"]
 
 
-@pytest.mark.parametrize(("action", "mode"), [("open", Mode.FORCED_OPEN), ("close", Mode.FORCED_CLOSED)])
-async def test_a_circuit_can_be_forced_and_given_back(admin: str, sidecar: Sidecar, action: str, mode: Mode) -> None:
+@pytest.mark.parametrize(("action", "mode"), [("open", CircuitMode.FORCED_OPEN), ("close", CircuitMode.FORCED_CLOSED)])
+async def test_a_circuit_can_be_forced_and_given_back(
+    admin: str, sidecar: Sidecar, action: str, mode: CircuitMode
+) -> None:
     """open and close hold until auto."""
     circuit = sidecar.circuits["restoration"]
     assert await asyncio.to_thread(circuits, action, "restoration", admin, TOKEN) == 0
     assert circuit.mode is mode
     assert await asyncio.to_thread(circuits, "auto", "restoration", admin, TOKEN) == 0
-    assert circuit.mode is Mode.AUTO
+    assert circuit.mode is CircuitMode.AUTO
 
 
 @pytest.mark.parametrize("name", ["session", "no such/name?", "ü"])

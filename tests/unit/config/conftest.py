@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config.load import load
-from proxy.config.problems import ConfigError
+from proxy.config.objections import ConfigError
 from proxy.config.settings import Settings
 
 Load = Callable[..., Settings]

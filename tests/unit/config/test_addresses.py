@@ -3,7 +3,7 @@
 import pytest
 
 from proxy.config.addresses import Address, Tcp, Unix, is_host, parse_address, parse_upstream
-from proxy.config.problems import Objection
+from proxy.config.objections import Objection
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,25 @@ import pytest
 from pydantic import BaseModel
 
 from proxy.config.load import load
-from proxy.config.routes import Cors, Fallback, OnMissing, Retry, Route, RouteSettings, Target
-from proxy.config.settings import Admin, Audit, Breaker, Listen, Log, Settings, Store, Upstream
+from proxy.config.routes import (
+    Cors,
+    FallbackTable,
+    OnMissing,
+    Retry,
+    RouteSettings,
+    RouteTable,
+    TargetTable,
+)
+from proxy.config.settings import (
+    Admin,
+    Audit,
+    Breaker,
+    Listen,
+    Log,
+    Settings,
+    StoreTable,
+    UpstreamTable,
+)
 
 EXAMPLE = Path(__file__).parents[3] / "config.example.toml"
 TEXT = EXAMPLE.read_text(encoding="utf-8")
@@ -27,14 +44,14 @@ SECTIONS: list[tuple[type[BaseModel], tuple[str, ...]]] = [
     (Listen, ("listen",)),
     (Admin, ("admin",)),
     (Audit, ("audit",)),
-    (Store, ("store",)),
+    (StoreTable, ("store",)),
     (Log, ("log",)),
-    (Upstream, ("upstreams", "sessions")),
+    (UpstreamTable, ("upstreams", "sessions")),
     (Breaker, ("upstreams", "sessions", "breaker")),
     (Breaker, ("circuits", "restoration")),
     (RouteSettings, ("defaults",)),
     (Retry, ("defaults", "retry")),
-    (Target, ("defaults", "target")),
+    (TargetTable, ("defaults", "target")),
 ]
 
 
@@ -45,7 +62,7 @@ def test_a_section_shows_every_setting_with_its_default(model: type[BaseModel], 
     for key in path:
         table = table[key]
     assert table.keys() == model.model_fields.keys()
-    required = {"url": "http://127.0.0.1:8000"} if model is Upstream else {}
+    required = {"url": "http://127.0.0.1:8000"} if model is UpstreamTable else {}
     said = model.model_validate({key: value for key, value in table.items() if key not in UNSAID})
     assert said == model.model_validate(required)
 
@@ -54,7 +71,7 @@ def test_the_whole_is_shown() -> None:
     """The top level, and the tables that only some routes have, name every key too."""
     assert shown().keys() == Settings.model_fields.keys()
     assert shown()["dry_run"] is False
-    for model in (Route, OnMissing, Fallback, Cors):
+    for model in (RouteTable, OnMissing, FallbackTable, Cors):
         for name in model.model_fields:
             assert re.search(rf"\b{name}( = |\])", TEXT), f"{model.__name__}.{name}"
 
@@ -68,5 +85,5 @@ def test_it_loads_as_it_is() -> None:
     assert settings.listen == Listen()
     assert settings.admin == Admin()
     assert settings.defaults == RouteSettings()
-    assert settings.upstreams["sessions"] == Upstream.model_validate({"url": "http://127.0.0.1:8000"})
+    assert settings.upstreams["sessions"] == UpstreamTable.model_validate({"url": "http://127.0.0.1:8000"})
     assert set(settings.breakers) == {"sessions", "restoration"}

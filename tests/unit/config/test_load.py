@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.config.load import load, read_token
-from proxy.config.problems import ConfigError, Problem
-from proxy.config.routes import Route
-from proxy.config.settings import Admin, Settings, Store
+from proxy.config.objections import ConfigError, ConfigProblem
+from proxy.config.routes import RouteTable
+from proxy.config.settings import Admin, Settings, StoreTable
 from tests.unit.config.conftest import Load, Problems
 
 FILE = '[listen]\naddress = "file:1"\n[upstreams.sessions]\nurl = "http://file:1"\n'
@@ -75,10 +75,10 @@ def test_a_token_is_never_shown() -> None:
     """Neither the settings' text nor a store's URL gives a secret away."""
     settings = load(None, {"upstream": "http://b", "admin.token": "s3cret"}, {})
     assert "s3cret" not in repr(settings)
-    assert "s3cret" not in repr(Store(url="redis://:s3cret@r"))
+    assert "s3cret" not in repr(StoreTable(url="redis://:s3cret@r"))
 
 
-def problems_of(overrides: dict[str, object], environ: dict[str, str]) -> tuple[Problem, ...] | None:
+def problems_of(overrides: dict[str, object], environ: dict[str, str]) -> tuple[ConfigProblem, ...] | None:
     """Return why these settings are refused; nothing where they load."""
     try:
         load(None, overrides, environ)
@@ -87,7 +87,7 @@ def problems_of(overrides: dict[str, object], environ: dict[str, str]) -> tuple[
     return None
 
 
-_WORDS = sorted({*Settings.model_fields, *Route.model_fields, "url", "a", "x\ny"})
+_WORDS = sorted({*Settings.model_fields, *RouteTable.model_fields, "url", "a", "x\ny"})
 _LEAVES = st.sampled_from(
     [None, True, 0, -1, 1.5, "", "none", "2s", "1KiB", "a\nb", "GET /{a}", "http://b", "path:a", "off"]
 )

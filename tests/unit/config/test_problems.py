@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config.load import load, read_token
-from proxy.config.problems import ConfigError
+from proxy.config.objections import ConfigError
 from tests.unit.config.conftest import Problems
 
 UPSTREAM = '[upstreams.sessions]\nurl = "http://b:1"\n'

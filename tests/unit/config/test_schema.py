@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from proxy.config.fields import OrNone, Section, Timeout
+from proxy.config.field_types import OrNone, Section, Timeout
 from proxy.config.schema import configuration_schema, schema_of
 from tests.unit.config.test_example import TEXT, shown
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.config.problems import Objection
+from proxy.config.objections import Objection
 from proxy.config.templates import parse_request, parse_template
 
 

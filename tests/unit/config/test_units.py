@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.problems import Objection
+from proxy.config.objections import Objection
 from proxy.config.units import format_duration, parse_duration, parse_milliseconds, parse_size, parse_timeout
 
 

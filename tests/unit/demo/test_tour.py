@@ -12,7 +12,12 @@ from proxy.demo.backend import Backend
 from proxy.demo.modes import concurrent_creation, network_glitch, rate_limiting, tracking_loss
 from proxy.demo.outage import FAST_FAILS, backend_down, recorded_fast_fails
 from proxy.demo.show import show_comparison, show_promises, show_urls
-from proxy.demo.stage import Mode, Promise, Side, Stage
+from proxy.demo.stage import (
+    DemoStage,
+    FailureMode,
+    Promise,
+    Side,
+)
 from proxy.demo.tour import Player, play, verdict
 
 KEPT = Promise("the sun rises", held=True, measured="at 6")
@@ -26,9 +31,9 @@ def console() -> Console:
 
 
 @pytest.fixture
-def no_sidecar(backend: Backend) -> Stage:
+def no_sidecar(backend: Backend) -> DemoStage:
     """A stage whose way "through the sidecar" is the bare backend."""
-    return Stage(backend, backend.url, SystemClock(), patience=60.0)
+    return DemoStage(backend, backend.url, SystemClock(), patience=60.0)
 
 
 def printed(console: Console) -> str:
@@ -37,7 +42,7 @@ def printed(console: Console) -> str:
     return console.file.getvalue()
 
 
-def broken(mode: Mode) -> set[str]:
+def broken(mode: FailureMode) -> set[str]:
     """Return the names of the promises not held."""
     return {promise.name for promise in mode.promises if not promise.held}
 
@@ -69,26 +74,26 @@ def test_no_promise_is_no_success(console: Console) -> None:
         (tracking_loss, {"one backend round for all of them"}),
     ],
 )
-async def test_without_a_sidecar_promises_break(no_sidecar: Stage, player: Player, names: set[str]) -> None:
+async def test_without_a_sidecar_promises_break(no_sidecar: DemoStage, player: Player, names: set[str]) -> None:
     """Each mode notices that nobody helped: a tour that cannot fail would prove nothing."""
     assert names <= broken(await player(no_sidecar))
 
 
 async def test_an_outage_without_a_sidecar_is_noticed_in_time(backend: Backend) -> None:
     """Where nothing fast-fails, the two hundred measured requests end with the first that hangs."""
-    mode = await backend_down(Stage(backend, backend.url, SystemClock(), patience=0.08))
+    mode = await backend_down(DemoStage(backend, backend.url, SystemClock(), patience=0.08))
     assert {"the first five end at their deadline", "every later one is refused"} <= broken(mode)
     assert mode.without.saw.startswith("6 x no answer, each after ")
 
 
-async def test_both_sides_are_told(no_sidecar: Stage) -> None:
+async def test_both_sides_are_told(no_sidecar: DemoStage) -> None:
     """Without a sidecar both columns tell the seed document's story: two tabs, one conflict."""
     mode = await concurrent_creation(no_sidecar)
     assert mode.without.saw == "2 tabs: 1 x 201, 1 x 409; 50 tabs: 1 x 201, 49 x 409"
     assert mode.without.calls == mode.through.calls == 52
 
 
-async def test_progress_and_results_are_shown(no_sidecar: Stage, console: Console) -> None:
+async def test_progress_and_results_are_shown(no_sidecar: DemoStage, console: Console) -> None:
     """Each mode reports when it is over, and the table has both sides of it."""
     played = await play(console, no_sidecar, [("network glitch", network_glitch)])
     show_comparison(console, played)
@@ -119,7 +124,7 @@ def test_the_copied_lines_stay_whole() -> None:
 
 def test_text_is_not_markup(console: Console) -> None:
     """Square brackets in what was measured are printed, not obeyed."""
-    mode = Mode("m", Side("[red]x[/red]", 1, 1), Side("y", 1, 1500), (Promise("p", held=False, measured="[b]"),))
+    mode = FailureMode("m", Side("[red]x[/red]", 1, 1), Side("y", 1, 1500), (Promise("p", held=False, measured="[b]"),))
     show_comparison(console, [mode])
     assert verdict(console, mode.promises) == 1
     assert "[red]x[/red]" in printed(console)

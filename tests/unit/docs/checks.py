@@ -17,9 +17,9 @@ from ruamel.yaml import YAML
 from proxy.audit.chain import Chain
 from proxy.audit.record_schema import LINE
 from proxy.config.load import load
-from proxy.config.problems import ConfigError
+from proxy.config.objections import ConfigError
 from proxy.config.settings import Settings
-from proxy.errors import Reason
+from proxy.http.problems import Reason
 from tests.unit.docs.shell import check_shell
 
 DIAGRAMS = frozenset({"flowchart", "gantt", "graph", "sequenceDiagram", "stateDiagram-v2", "timeline"})

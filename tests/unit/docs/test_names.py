@@ -9,7 +9,7 @@ import pytest
 from markdown_it.token import Token
 
 from proxy.config.shape import place
-from proxy.errors import Reason
+from proxy.http.problems import Reason
 from proxy.observe.metrics import Metrics
 from tests.reference.command_line import all_commands
 from tests.reference.metrics import name_of

@@ -11,10 +11,10 @@ from proxy.exchange.state import Exchange
 from proxy.observe.logging import Throttle
 from proxy.observe.metrics import Metrics
 from proxy.observe.observer import Observer
-from proxy.observe.targets import TargetLog
-from proxy.policy.restoration import State
+from proxy.observe.target_log import TargetLog
+from proxy.policy.latency_target import Target
+from proxy.policy.restoration import RestorationState
 from proxy.policy.routing import Coalesce
-from proxy.policy.targets import Target
 from tests.simulation.scripted import Play, Step, answers, fails
 from tests.simulation.virtual import WALL, simulated
 from tests.simulation.world import HISTORY, LOAD, Visitor, World
@@ -58,9 +58,9 @@ async def test_status_then_history_is_one_restoration() -> None:
     history = await world.restore()
     first = world.ledger.records[0]
     assert first.restoration is not None
-    assert first.restoration.state is State.RESTORING
+    assert first.restoration.state is RestorationState.RESTORING
     assert history.restoration is not None
-    assert (history.restoration.state, round(history.restoration.seconds, 3)) == (State.RESTORED, 0.5)
+    assert (history.restoration.state, round(history.restoration.seconds, 3)) == (RestorationState.RESTORED, 0.5)
     assert world.outcomes() == {"restored": 1}
     assert world.metrics.restoration_seconds.series[""].total_s == pytest.approx(0.5)
     assert world.metrics.targets.counts["restoration", "ideal"] == 1
@@ -82,7 +82,9 @@ async def test_users_who_went_alone_are_still_told_apart() -> None:
     await world.visit("GET", "/api/status/r1", user="bob").finish()
     ada = (await world.history("r1").finish()).exchange
     assert ada.restoration is None
-    assert [one.state for one in world.observer.restorations.of("r1", world.clock.now())] == [State.RESTORING]
+    assert [one.state for one in world.observer.restorations.of("r1", world.clock.now())] == [
+        RestorationState.RESTORING
+    ]
 
 
 @simulated

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pytest
 from structlog.testing import capture_logs
 
-from proxy.fields import NO_FIELDS
-from proxy.message import Peer, Request
+from proxy.http.fields import NO_FIELDS
+from proxy.http.message import Peer, Request
 from proxy.observe.traces import start_tracing
-from proxy.policy.tracing import begin
+from proxy.policy.spans import begin
 
 ASKED = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
 

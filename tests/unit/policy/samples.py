@@ -4,9 +4,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from proxy.errors import Reason
-from proxy.fields import Fields, Lines
-from proxy.message import Collected, Failure, Framing, Peer, Request, Response
+from proxy.http.fields import Fields, Lines
+from proxy.http.message import (
+    Collected,
+    Failure,
+    Framing,
+    Peer,
+    Request,
+    Response,
+)
+from proxy.http.problems import Reason
 from proxy.policy.routing import Route
 
 PEER = Peer("10.0.0.1", 40000)

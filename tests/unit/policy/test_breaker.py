@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.policy.breaker import BreakerRules, CircuitBreaker, Mode, Permit, Refused, State
+from proxy.policy.breaker import (
+    BreakerRules,
+    CircuitBreaker,
+    CircuitMode,
+    CircuitState,
+    Permit,
+    Refused,
+)
 from proxy.policy.classify import Verdict
 
 RULES = BreakerRules(jitter=0.0)
@@ -21,7 +28,7 @@ class Circuit:
     """A breaker with its transitions written down."""
 
     def __init__(self, rules: BreakerRules = RULES, random: Random | None = None) -> None:
-        self.transitions: list[tuple[State, float]] = []
+        self.transitions: list[tuple[CircuitState, float]] = []
         self.breaker = CircuitBreaker(
             "sessions", rules, random or Random(1), lambda breaker, state, now: self.transitions.append((state, now))
         )
@@ -40,13 +47,13 @@ class Circuit:
         """Fail until it is open."""
         for _ in range(self.breaker.rules.failure_threshold):
             self.call(Verdict.NETWORK, now)
-        assert self.breaker.state is State.OPEN
+        assert self.breaker.state is CircuitState.OPEN
         return self
 
     def half_open(self) -> tuple["Circuit", Permit]:
         """Open it and take the first probe's permit, at 30 s."""
         permit = self.opened().permit(30.0)
-        assert self.breaker.state is State.HALF_OPEN
+        assert self.breaker.state is CircuitState.HALF_OPEN
         return self, permit
 
 
@@ -56,9 +63,9 @@ def test_five_failures_in_a_row_open_it(verdict: Verdict) -> None:
     circuit = Circuit()
     for _ in range(4):
         circuit.call(verdict, 1.0)
-    assert circuit.breaker.state is State.CLOSED
+    assert circuit.breaker.state is CircuitState.CLOSED
     circuit.call(verdict, 2.0)
-    assert circuit.transitions == [(State.OPEN, 2.0)]
+    assert circuit.transitions == [(CircuitState.OPEN, 2.0)]
 
 
 @pytest.mark.parametrize("verdict", GOOD)
@@ -69,7 +76,7 @@ def test_a_good_answer_begins_the_count_anew(verdict: Verdict) -> None:
         for _ in range(4):
             circuit.call(Verdict.NETWORK)
         circuit.call(verdict)
-    assert (circuit.breaker.state, circuit.breaker.failures) == (State.CLOSED, 0)
+    assert (circuit.breaker.state, circuit.breaker.failures) == (CircuitState.CLOSED, 0)
 
 
 @pytest.mark.parametrize("verdict", NEUTRAL)
@@ -80,7 +87,7 @@ def test_a_neutral_outcome_changes_nothing(verdict: Verdict) -> None:
         circuit.call(Verdict.NETWORK)
     for _ in range(100):
         circuit.call(verdict)
-    assert (circuit.breaker.state, circuit.breaker.failures) == (State.CLOSED, 4)
+    assert (circuit.breaker.state, circuit.breaker.failures) == (CircuitState.CLOSED, 4)
 
 
 def test_a_flights_second_failure_does_not_count() -> None:
@@ -88,7 +95,7 @@ def test_a_flights_second_failure_does_not_count() -> None:
     circuit = Circuit()
     for _ in range(100):
         circuit.call(Verdict.NETWORK, counted=False)
-    assert (circuit.breaker.state, circuit.breaker.failures) == (State.CLOSED, 0)
+    assert (circuit.breaker.state, circuit.breaker.failures) == (CircuitState.CLOSED, 0)
 
 
 def test_open_refuses_and_says_for_how_long() -> None:
@@ -102,7 +109,7 @@ def test_it_tells_ahead_for_how_long_it_refuses() -> None:
     """T9: so that no ladder waits for a refusal; where somebody may be let through it tells nothing."""
     breaker = Circuit().opened(now=100.0).breaker
     assert [breaker.refuses_for(now) for now in (100.0, 120.0, 130.0)] == [30.0, 10.0, 0.0]
-    for mode, seconds in ((Mode.OBSERVE, 0.0), (Mode.FORCED_CLOSED, 0.0), (Mode.FORCED_OPEN, inf)):
+    for mode, seconds in ((CircuitMode.OBSERVE, 0.0), (CircuitMode.FORCED_CLOSED, 0.0), (CircuitMode.FORCED_OPEN, inf)):
         breaker.force(mode, 110.0)
         assert breaker.refuses_for(110.0) == seconds
     assert Circuit().breaker.refuses_for(0.0) == 0.0
@@ -111,16 +118,16 @@ def test_it_tells_ahead_for_how_long_it_refuses() -> None:
 def test_it_probes_after_its_time() -> None:
     """OPEN --30 s--> HALF_OPEN, with the request that asks then."""
     circuit, _ = Circuit().half_open()
-    assert circuit.transitions == [(State.OPEN, 0.0), (State.HALF_OPEN, 30.0)]
+    assert circuit.transitions == [(CircuitState.OPEN, 0.0), (CircuitState.HALF_OPEN, 30.0)]
 
 
 def test_two_successes_close_it() -> None:
     """HALF_OPEN --2 successes--> CLOSED: not with the first."""
     circuit, first = Circuit().half_open()
     circuit.breaker.report(first, Verdict.SUCCESS, 31.0)
-    assert circuit.breaker.state is State.HALF_OPEN
+    assert circuit.breaker.state is CircuitState.HALF_OPEN
     circuit.call(Verdict.MISSING, 32.0)
-    assert circuit.transitions[-1] == (State.CLOSED, 32.0)
+    assert circuit.transitions[-1] == (CircuitState.CLOSED, 32.0)
     assert circuit.breaker.failures == 0
 
 
@@ -130,7 +137,7 @@ def test_one_failed_probe_opens_it_again(verdict: Verdict, counted: bool) -> Non
     """HALF_OPEN --one failed probe--> OPEN, a 429 too (B1), a flight's later failure too, for the whole time anew."""
     circuit, probe = Circuit().half_open()
     circuit.breaker.report(probe, verdict, 31.0, counted=counted)
-    assert circuit.transitions[-1] == (State.OPEN, 31.0)
+    assert circuit.transitions[-1] == (CircuitState.OPEN, 31.0)
     assert circuit.breaker.probes_in(60.5) == 0.5
     assert isinstance(circuit.breaker.admit(60.5), Refused)
 
@@ -153,7 +160,7 @@ def test_a_neutral_probe_gives_its_permit_back(verdict: Verdict) -> None:
     for _ in range(50):
         circuit.breaker.report(probe, verdict, 30.5)
         probe = circuit.permit(30.5)
-    assert circuit.breaker.state is State.HALF_OPEN
+    assert circuit.breaker.state is CircuitState.HALF_OPEN
 
 
 def test_a_lost_permit_comes_back_by_itself() -> None:
@@ -164,7 +171,7 @@ def test_a_lost_permit_comes_back_by_itself() -> None:
     circuit.permit(90.0)
     circuit.permit(90.0)
     circuit.breaker.report(lost, Verdict.NETWORK, 91.0)
-    assert circuit.breaker.state is State.HALF_OPEN
+    assert circuit.breaker.state is CircuitState.HALF_OPEN
     assert isinstance(circuit.breaker.admit(91.0), Refused)
 
 
@@ -188,7 +195,7 @@ def test_a_probe_of_an_earlier_half_open_says_nothing() -> None:
     circuit.breaker.report(first, Verdict.NETWORK, 31.0)
     circuit.permit(61.0)
     circuit.breaker.report(second, Verdict.SUCCESS, 62.0)
-    assert (circuit.breaker.state, circuit.breaker.successes) == (State.HALF_OPEN, 0)
+    assert (circuit.breaker.state, circuit.breaker.successes) == (CircuitState.HALF_OPEN, 0)
 
 
 @given(seed=st.integers(0, 10_000))
@@ -203,45 +210,49 @@ def test_reset_closes_and_forgets() -> None:
     circuit, probe = Circuit().half_open()
     circuit.breaker.reset(31.0)
     circuit.breaker.report(probe, Verdict.NETWORK, 32.0)
-    assert (circuit.breaker.state, circuit.breaker.failures, circuit.breaker.opened_at) == (State.CLOSED, 0, None)
+    assert (circuit.breaker.state, circuit.breaker.failures, circuit.breaker.opened_at) == (
+        CircuitState.CLOSED,
+        0,
+        None,
+    )
     circuit.call(Verdict.NETWORK, 33.0)
     circuit.breaker.reset(34.0)
     assert circuit.breaker.failures == 0
-    assert [state for state, _ in circuit.transitions].count(State.CLOSED) == 1
+    assert [state for state, _ in circuit.transitions].count(CircuitState.CLOSED) == 1
 
 
 def test_forced_open_refuses_everybody() -> None:
     """B6: an operator's word goes before the breaker's own, and is shown, and given back."""
     circuit = Circuit()
-    circuit.breaker.force(Mode.FORCED_OPEN, 1.0)
+    circuit.breaker.force(CircuitMode.FORCED_OPEN, 1.0)
     assert isinstance(circuit.breaker.admit(1000.0), Refused)
-    assert (circuit.breaker.shown, circuit.breaker.state) == (State.OPEN, State.CLOSED)
-    circuit.breaker.force(Mode.AUTO, 2.0)
+    assert (circuit.breaker.shown, circuit.breaker.state) == (CircuitState.OPEN, CircuitState.CLOSED)
+    circuit.breaker.force(CircuitMode.AUTO, 2.0)
     circuit.permit(2.0)
-    assert circuit.transitions == [(State.OPEN, 1.0), (State.CLOSED, 2.0)]
+    assert circuit.transitions == [(CircuitState.OPEN, 1.0), (CircuitState.CLOSED, 2.0)]
 
 
 def test_forced_closed_never_opens() -> None:
     """B6: a hundred failures open nothing; given back, the count goes on from where it is."""
     circuit = Circuit()
-    circuit.breaker.force(Mode.FORCED_CLOSED, 0.0)
+    circuit.breaker.force(CircuitMode.FORCED_CLOSED, 0.0)
     for _ in range(100):
         circuit.call(Verdict.NETWORK)
     assert circuit.transitions == []
-    circuit.breaker.force(Mode.AUTO, 1.0)
+    circuit.breaker.force(CircuitMode.AUTO, 1.0)
     circuit.call(Verdict.NETWORK, 2.0)
-    assert circuit.breaker.state is State.OPEN
+    assert circuit.breaker.state is CircuitState.OPEN
 
 
 def test_forced_closed_in_mid_probe_does_not_open() -> None:
     """B6: forced closed while half open, a failure opens nothing, and everybody passes."""
     circuit, probe = Circuit().half_open()
-    circuit.breaker.force(Mode.FORCED_CLOSED, 30.5)
+    circuit.breaker.force(CircuitMode.FORCED_CLOSED, 30.5)
     circuit.breaker.report(probe, Verdict.NETWORK, 31.0)
     for _ in range(10):
         circuit.call(Verdict.NETWORK, 31.0)
-    assert circuit.breaker.shown is State.CLOSED
-    assert (State.OPEN, 31.0) not in circuit.transitions
+    assert circuit.breaker.shown is CircuitState.CLOSED
+    assert (CircuitState.OPEN, 31.0) not in circuit.transitions
 
 
 def test_observe_counts_and_refuses_nobody() -> None:
@@ -250,15 +261,19 @@ def test_observe_counts_and_refuses_nobody() -> None:
     Before, each further failure of an open circuit opened it again: one transition a call, and no end.
     """
     circuit = Circuit()
-    circuit.breaker.force(Mode.OBSERVE, 0.0)
+    circuit.breaker.force(CircuitMode.OBSERVE, 0.0)
     for _ in range(50):
         circuit.call(Verdict.NETWORK, 1.0)
-    assert circuit.transitions == [(State.OPEN, 1.0)]
+    assert circuit.transitions == [(CircuitState.OPEN, 1.0)]
     for _ in range(50):
         circuit.permit(31.0)
     circuit.call(Verdict.SUCCESS, 31.0)
     circuit.call(Verdict.SUCCESS, 31.0)
-    assert [state for state, _ in circuit.transitions] == [State.OPEN, State.HALF_OPEN, State.CLOSED]
+    assert [state for state, _ in circuit.transitions] == [
+        CircuitState.OPEN,
+        CircuitState.HALF_OPEN,
+        CircuitState.CLOSED,
+    ]
 
 
 def test_slow_calls_open_it_where_that_is_configured() -> None:
@@ -268,7 +283,7 @@ def test_slow_calls_open_it_where_that_is_configured() -> None:
         circuit.call(Verdict.SUCCESS, 1.0, took_s=2.0 if number % 2 else 0.1)
     assert circuit.transitions == []
     circuit.call(Verdict.SUCCESS, 2.0, took_s=2.0)
-    assert circuit.transitions == [(State.OPEN, 2.0)]
+    assert circuit.transitions == [(CircuitState.OPEN, 2.0)]
 
 
 def test_slowness_is_no_fault_by_default() -> None:
@@ -276,14 +291,14 @@ def test_slowness_is_no_fault_by_default() -> None:
     circuit = Circuit()
     for _ in range(100):
         circuit.call(Verdict.SUCCESS, took_s=3600.0)
-    assert circuit.breaker.state is State.CLOSED
+    assert circuit.breaker.state is CircuitState.CLOSED
 
 
 def test_repr_is_its_state_in_a_line() -> None:
     """Admin page, log and tests show the same line."""
     circuit = Circuit()
     assert repr(circuit.breaker) == "<CircuitBreaker sessions CLOSED failures=0>"
-    circuit.opened().breaker.force(Mode.OBSERVE, 1.0)
+    circuit.opened().breaker.force(CircuitMode.OBSERVE, 1.0)
     assert repr(circuit.breaker) == "<CircuitBreaker sessions OPEN failures=5 mode=observe>"
 
 
@@ -375,7 +390,7 @@ def test_a_call_whose_time_was_not_the_backends_alone_is_not_held_against_slow_c
     for _ in range(20):
         assert circuit.transitions == []
         circuit.breaker.report(circuit.permit(), Verdict.SUCCESS, 0.0, took_s=2.0)
-    assert circuit.transitions == [(State.OPEN, 0.0)]
+    assert circuit.transitions == [(CircuitState.OPEN, 0.0)]
 
 
 def test_a_permit_that_is_given_back_says_nothing() -> None:
@@ -389,7 +404,7 @@ def test_a_permit_that_is_given_back_says_nothing() -> None:
     assert isinstance(circuit.breaker.admit(30.0), Refused)
     circuit.breaker.give_back(first)
     assert (circuit.breaker.counts(first), circuit.breaker.counts(second)) == (False, True)
-    assert circuit.breaker.state is State.HALF_OPEN
+    assert circuit.breaker.state is CircuitState.HALF_OPEN
     assert isinstance(circuit.breaker.admit(30.0), Permit)
 
 
@@ -400,7 +415,7 @@ def test_a_permit_of_before_counts_no_more() -> None:
     circuit.opened()
     assert not circuit.breaker.counts(early)
     circuit.breaker.give_back(early)
-    assert circuit.breaker.state is State.OPEN
+    assert circuit.breaker.state is CircuitState.OPEN
 
 
 def test_what_a_breaker_remembers_does_not_grow() -> None:

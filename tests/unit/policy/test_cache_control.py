@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.fields import Fields
+from proxy.http.fields import Fields
 from proxy.policy.cache_control import directives, lifetime_s, seconds
 from tests.unit.policy.samples import lines, response
 

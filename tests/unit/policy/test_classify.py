@@ -2,8 +2,8 @@
 
 import pytest
 
-from proxy.errors import Reason
-from proxy.message import Failure, Outcome
+from proxy.http.message import Failure, Outcome
+from proxy.http.problems import Reason
 from proxy.policy.classify import OUTAGE, Verdict, classify, label
 from tests.unit.policy.samples import RESET, TIMED_OUT, response
 

@@ -4,25 +4,25 @@ from typing import Any
 
 import pytest
 
-from proxy.errors import Reason
-from proxy.fields import Fields
-from proxy.message import Failure, Request, Response
+from proxy.http.fields import Fields
+from proxy.http.message import Failure, Request, Response
+from proxy.http.problems import Reason
 from proxy.policy.coalescing import (
     MAX_APART,
     MAX_ELECTIONS,
     Flight,
     Flights,
+    FlightStage,
     Joined,
     Overflow,
     Role,
-    Stage,
     elects,
     never_shared,
     shareable,
 )
-from proxy.policy.freshness import Seals
-from proxy.policy.identity import Identifier, Identity
-from proxy.policy.recovery import Result
+from proxy.policy.invalidation import Invalidations
+from proxy.policy.recovery_plan import Result
+from proxy.policy.request_key import Identifier, Identity
 from proxy.policy.routing import Coalesce, Route
 from tests.unit.policy.samples import OPEN, PEER, RESET, TIMED_OUT, Endless, request, response, route
 
@@ -56,7 +56,7 @@ def followed(flights: Flights, flight: Flight, results: list[Result | None], ask
 
 def test_the_second_follows_the_first() -> None:
     """C2: equal questions share one flight, another question has its own."""
-    flights = Flights(Seals())
+    flights = Flights(Invalidations())
     flight = led(flights)
     assert join(flights, request()) == Joined(Role.JOINED, flight)
     assert led(flights, request(Authorization="bob")) is not flight
@@ -65,20 +65,20 @@ def test_the_second_follows_the_first() -> None:
 
 def test_a_landing_tells_everybody_once() -> None:
     """C3: every follower gets the result in the step that takes the flight away."""
-    flights, results = Flights(Seals()), list[Result | None]()
+    flights, results = Flights(Invalidations()), list[Result | None]()
     flight = led(flights)
     for _ in range(3):
         followed(flights, flight, results)
     flights.land(flight, ANSWER, request(), 0.0)
     assert results == [ANSWER] * 3
-    assert (len(flights), flight.stage) == (0, Stage.LANDED)
+    assert (len(flights), flight.stage) == (0, FlightStage.LANDED)
     flights.land(flight, LOST, request(), 0.0)
     assert results == [ANSWER] * 3
 
 
 def test_a_newcomer_never_gets_a_finished_flight() -> None:
     """C3: even who asks while the landing is being told leads a flight of its own."""
-    flights = Flights(Seals())
+    flights = Flights(Invalidations())
     flight = led(flights)
     newcomers: list[Joined | Overflow] = []
     assert join(flights, request()) == Joined(Role.JOINED, flight)
@@ -92,7 +92,7 @@ def test_a_newcomer_never_gets_a_finished_flight() -> None:
 
 def test_each_flight_has_an_id_of_its_own() -> None:
     """C12: records name their flight, also when one question flies twice."""
-    flights = Flights(Seals(), "f")
+    flights = Flights(Invalidations(), "f")
     first = led(flights)
     flights.land(first, ANSWER, request(), 0.0)
     assert (first.id, led(flights).id) == ("f-1", "f-2")
@@ -100,7 +100,7 @@ def test_each_flight_has_an_id_of_its_own() -> None:
 
 def test_leaving_is_counted_and_the_last_one_is_told() -> None:
     """C5: the flight is deserted when its last caller leaves, leader or follower, and only then."""
-    flights, told = Flights(Seals()), list[str]()
+    flights, told = Flights(Invalidations()), list[str]()
     flight = led(flights)
     flight.when_deserted = lambda: told.append("deserted")
     ticket = followed(flights, flight, [])
@@ -112,7 +112,7 @@ def test_leaving_is_counted_and_the_last_one_is_told() -> None:
 
 def test_a_ticket_counts_once() -> None:
     """C5: a follower that leaves twice, or after it was told, takes nobody else out."""
-    flights, results = Flights(Seals()), list[Result | None]()
+    flights, results = Flights(Invalidations()), list[Result | None]()
     flight = led(flights)
     one, two = followed(flights, flight, results), followed(flights, flight, results)
     flight.leave(one)
@@ -125,18 +125,18 @@ def test_a_ticket_counts_once() -> None:
 
 def test_nobody_joins_an_abandoned_flight() -> None:
     """C5: once its last caller left, the next one leads anew; the old one's landing disturbs nothing."""
-    flights = Flights(Seals())
+    flights = Flights(Invalidations())
     old = led(flights)
     flights.abandon(old)
     new = led(flights)
     flights.land(old, ANSWER, request(), 0.0)
-    assert (len(flights), old.stage) == (1, Stage.ABANDONED)
+    assert (len(flights), old.stage) == (1, FlightStage.ABANDONED)
     assert join(flights, request()) == Joined(Role.JOINED, new)
 
 
 def test_nobody_joins_a_sealed_flight() -> None:
     """C4: after a write to its subject a read is left to its callers, who still get their answer."""
-    flights, results = Flights(Seals()), list[Result | None]()
+    flights, results = Flights(Invalidations()), list[Result | None]()
     old = led(flights)
     followed(flights, old, results)
     flights.seals.seal("r1", (b"whoever",))
@@ -149,7 +149,7 @@ def test_nobody_joins_a_sealed_flight() -> None:
 
 def test_an_unsafe_flight_is_not_sealed() -> None:
     """C4: a second create joins the first across any write."""
-    flights = Flights(Seals())
+    flights = Flights(Invalidations())
     asked = request("POST", "/api/sessions", Content_Type="application/json")
     flight = led(flights, asked, coalesce=Coalesce.SUBJECT)
     flights.seals.seal("r1", (b"whoever",))
@@ -175,12 +175,12 @@ def test_an_unsafe_flight_is_not_sealed() -> None:
 )
 def test_who_goes_alone(on: Route, asked: Request, subject: str | None, why: str | None) -> None:
     """C2, C8, C10: reads join by default, unsafe requests do not; a subject's route needs the subject."""
-    assert Flights(Seals()).alone(on, asked, subject) == why
+    assert Flights(Invalidations()).alone(on, asked, subject) == why
 
 
 def test_the_switch_lets_everybody_go_alone() -> None:
     """C2: coalescing can be turned off at run time."""
-    flights = Flights(Seals())
+    flights = Flights(Invalidations())
     flights.enabled = False
     assert flights.alone(route(), request(), "r1") == "switched_off"
 
@@ -236,7 +236,7 @@ def test_a_failure_is_shared(outcome: Failure) -> None:
 def test_an_unshareable_landing_sends_everybody_upstream() -> None:
     """C7: followers are told that there is nothing for them; an unsafe flight's answer is shared all the same."""
     results = list[Result | None]()
-    flights = Flights(Seals())
+    flights = Flights(Invalidations())
     flight = led(flights)
     followed(flights, flight, results)
     flights.land(flight, Result(response(Vary="*")), request(), 0.0)
@@ -253,7 +253,7 @@ def test_a_strangers_cookie_is_given_to_nobody_else() -> None:
     """C7: a create of a caller without credentials sets a cookie: his followers get nothing of it."""
     results, created = list[Result | None](), Result(response(201, Set_Cookie="sid=1"))
     for asked in (request("POST"), request("POST", Authorization="x")):
-        flights = Flights(Seals())
+        flights = Flights(Invalidations())
         flight = led(flights, asked, coalesce=Coalesce.IDENTICAL)
         flight.wait(results.append, asked)
         flights.land(flight, created, asked, 0.0)
@@ -262,7 +262,7 @@ def test_a_strangers_cookie_is_given_to_nobody_else() -> None:
 
 def test_an_answer_that_varies_is_for_those_who_asked_alike() -> None:
     """C7: `Vary: Referer`, which is neutral: the follower with the leader's shares, the one with another does not."""
-    flights, one, two = Flights(Seals()), request(Referer="/a"), request(Referer="/b")
+    flights, one, two = Flights(Invalidations()), request(Referer="/a"), request(Referer="/b")
     same, other = list[Result | None](), list[Result | None]()
     flight = led(flights, one)
     flight.wait(same.append, one)
@@ -274,7 +274,7 @@ def test_an_answer_that_varies_is_for_those_who_asked_alike() -> None:
 
 def test_a_question_that_cannot_be_shared_is_remembered_for_a_while() -> None:
     """C7: nobody waits for an answer that he will not be given: for 30 s such a question goes alone."""
-    flights = Flights(Seals())
+    flights = Flights(Invalidations())
     flights.land(led(flights), Result(response(Vary="*")), request(), 10.0)
     assert join(flights, request(), now=39.9) == Joined(Role.ALONE, reason="unshareable")
     assert led(flights, request(target="/other")).followers == 0
@@ -284,7 +284,7 @@ def test_a_question_that_cannot_be_shared_is_remembered_for_a_while() -> None:
 @pytest.mark.parametrize("referer", ["/a", "/b"])
 def test_what_varied_for_nobody_is_not_remembered(referer: str) -> None:
     """C7: an answer that names a field in Vary sets its question apart only if a follower differed in it."""
-    flights, one, two = Flights(Seals()), request(Referer="/a"), request(Referer=referer)
+    flights, one, two = Flights(Invalidations()), request(Referer="/a"), request(Referer=referer)
     flight = led(flights, one)
     flight.wait(lambda result: None, two)
     flights.land(flight, Result(response(Vary="Referer")), one, 0.0)
@@ -295,7 +295,7 @@ def test_what_varied_for_nobody_is_not_remembered(referer: str) -> None:
 
 def test_the_memory_of_unshareable_questions_is_bounded() -> None:
     """C7: the oldest is forgotten first, and then waits once more."""
-    flights = Flights(Seals())
+    flights = Flights(Invalidations())
     for number in range(MAX_APART + 1):
         asked = request(target=f"/{number}")
         flights.land(led(flights, asked), Result(response(Vary="*")), asked, 0.0)
@@ -305,7 +305,7 @@ def test_the_memory_of_unshareable_questions_is_bounded() -> None:
 
 def test_beyond_max_followers() -> None:
     """C11: a read past the limit goes alone, counted; a create is refused, and its connection stays."""
-    flights = Flights(Seals())
+    flights = Flights(Invalidations())
     flight = led(flights, max_followers=1)
     followed(flights, flight, [])
     assert join(flights, request(), max_followers=1) == Joined(Role.ALONE, reason="max_followers")
@@ -318,7 +318,7 @@ def test_beyond_max_followers() -> None:
 
 def test_beyond_max_flights() -> None:
     """C11: with all flights taken a new read goes alone, a create is refused, and followers still join."""
-    flights = Flights(Seals())
+    flights = Flights(Invalidations())
     flight = led(flights, max_flights=1)
     assert join(flights, request(target="/other"), max_flights=1) == Joined(Role.ALONE, reason="max_flights")
     assert join(flights, request(), max_flights=1) == Joined(Role.JOINED, flight)
@@ -330,7 +330,7 @@ def test_beyond_max_flights() -> None:
 def test_a_safe_request_is_never_refused_a_place() -> None:
     """C11: only an unsafe one could make a duplicate; a read on a `subject` route goes alone like any other."""
     reading: dict[str, Any] = {"coalesce": Coalesce.SUBJECT, "max_followers": 0}
-    flights = Flights(Seals())
+    flights = Flights(Invalidations())
     led(flights, request(), "r1", **reading)
     assert join(flights, request(), "r1", **reading) == Joined(Role.ALONE, reason="max_followers")
 
@@ -365,7 +365,7 @@ def test_who_leads_again(flight: Flight, result: Result, elections: int, remaini
 
 def test_a_flights_repr_is_its_state() -> None:
     """Log and admin page show who is on board."""
-    flights = Flights(Seals(), "f")
+    flights = Flights(Invalidations(), "f")
     flight = led(flights)
     followed(flights, flight, [])
     assert repr(flight) == "<Flight f-1 OPEN callers=2 followers=1>"

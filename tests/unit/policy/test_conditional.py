@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.message import Framing
+from proxy.http.message import Framing
 from proxy.policy.conditional import not_modified, refreshed, unchanged
 from tests.unit.policy.samples import request, response
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from proxy.fields import Fields
-from proxy.message import Framing, Peer, Response
+from proxy.http.fields import Fields
+from proxy.http.message import Framing, Peer, Response
 from proxy.policy.cors import CorsMemory
 from tests.unit.policy.samples import lines, request, response
 

@@ -6,7 +6,7 @@ from base64 import b64encode
 
 import pytest
 
-from proxy.fields import Fields
+from proxy.http.fields import Fields
 from proxy.policy.credentials import USUAL, authorizes, holds_a_secret, named, says, shown
 
 NOBODY = [

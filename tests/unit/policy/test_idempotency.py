@@ -6,9 +6,14 @@ from uuid import UUID
 
 import pytest
 
-from proxy.errors import Refusal
-from proxy.fields import Fields
-from proxy.policy.idempotency import Key, accepted, mint, minted
+from proxy.http.fields import Fields
+from proxy.http.problems import Refusal
+from proxy.policy.idempotency import (
+    IdempotencyKey,
+    accepted,
+    mint,
+    minted,
+)
 from proxy.policy.routing import Idempotency
 from tests.unit.policy.samples import WALL, request, route
 
@@ -31,7 +36,7 @@ INJECT = route(operation="create", idempotency=Idempotency.INJECT)
 )
 def test_a_clients_key_passes_byte_for_byte(value: str) -> None:
     """1 to 255 visible ASCII characters, or a string of RFC 9651 section 3.3.3, are the client's business."""
-    assert accepted(INJECT, request("POST", Idempotency_Key=value)) == Key(value.encode(), "client")
+    assert accepted(INJECT, request("POST", Idempotency_Key=value)) == IdempotencyKey(value.encode(), "client")
 
 
 @pytest.mark.parametrize(

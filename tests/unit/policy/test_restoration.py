@@ -4,18 +4,18 @@ import gzip
 
 import pytest
 
-from proxy.errors import Reason
-from proxy.fields import Fields
-from proxy.message import Failure, Response
-from proxy.policy.recovery import Kind, Result
+from proxy.http.fields import Fields
+from proxy.http.message import Failure, Response
+from proxy.http.problems import Reason
+from proxy.policy.recovery_plan import RecoveryKind, Result
 from proxy.policy.restoration import (
     LONGEST_SUBJECT,
     MOST_BYTES,
-    Found,
     Half,
+    HalfResult,
     Restoration,
     Restorations,
-    State,
+    RestorationState,
     Step,
     found,
 )
@@ -24,17 +24,17 @@ from tests.unit.policy.samples import response
 ANNA, BOB = 1, 2
 
 
-def status(at: float, what: Found = Found.CONTENT, took: float = 0.2) -> Step:
+def status(at: float, what: HalfResult = HalfResult.CONTENT, took: float = 0.2) -> Step:
     """Return a status request that began at `at`."""
     return Step(Half.STATUS, what, at, at + took, f"status-{at}")
 
 
-def history(at: float, what: Found = Found.CONTENT, took: float = 0.3) -> Step:
+def history(at: float, what: HalfResult = HalfResult.CONTENT, took: float = 0.3) -> Step:
     """Return a history request that began at `at`."""
     return Step(Half.HISTORY, what, at, at + took, f"history-{at}")
 
 
-def told(restorations: Restorations, *steps: Step, who: int = ANNA) -> list[State | None]:
+def told(restorations: Restorations, *steps: Step, who: int = ANNA) -> list[RestorationState | None]:
     """Let the steps happen, and return the state that each leads to."""
     taken = [restorations.take("val_1", who, step) for step in steps]
     return [None if restoration is None else restoration.state for restoration in taken]
@@ -43,9 +43,9 @@ def told(restorations: Restorations, *steps: Step, who: int = ANNA) -> list[Stat
 def test_memory_is_bounded_in_bytes() -> None:
     """Subjects and ids are a client's; who brings most loses first."""
     restorations = Restorations()
-    restorations.take("val_1", ANNA, Step(Half.STATUS, Found.CONTENT, 1.0, 1.1, "id", "10.0.0.1"))
+    restorations.take("val_1", ANNA, Step(Half.STATUS, HalfResult.CONTENT, 1.0, 1.1, "id", "10.0.0.1"))
     for n in range(9_000):
-        long = Step(Half.STATUS, Found.CONTENT, float(n), float(n), f"{n:0128}", "10.9.9.9")
+        long = Step(Half.STATUS, HalfResult.CONTENT, float(n), float(n), f"{n:0128}", "10.9.9.9")
         restorations.take(f"{n:0256}", ANNA, long)
     assert restorations._known.size <= MOST_BYTES
     assert len(restorations) < 9_000
@@ -55,15 +55,15 @@ def test_memory_is_bounded_in_bytes() -> None:
 @pytest.mark.parametrize(
     ("what", "state"),
     [
-        (Found.CONTENT, State.RESTORED),
-        (Found.NOTHING, State.RESTORED_EMPTY),
-        (Found.ERROR, State.RESTORED_ERROR),
+        (HalfResult.CONTENT, RestorationState.RESTORED),
+        (HalfResult.NOTHING, RestorationState.RESTORED_EMPTY),
+        (HalfResult.ERROR, RestorationState.RESTORED_ERROR),
     ],
 )
-def test_a_history_ends_what_a_status_began(what: Found, state: State) -> None:
+def test_a_history_ends_what_a_status_began(what: HalfResult, state: RestorationState) -> None:
     """The seed's three endings, each with the time from the status request to the history's answer."""
     restorations = Restorations()
-    assert told(restorations, status(10.0)) == [State.RESTORING]
+    assert told(restorations, status(10.0)) == [RestorationState.RESTORING]
     ended = restorations.take("val_1", ANNA, history(10.4, what))
     assert ended is not None
     assert (ended.state, ended.finished, round(ended.seconds, 3)) == (state, True, 0.7)
@@ -71,9 +71,10 @@ def test_a_history_ends_what_a_status_began(what: Found, state: State) -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "state"), [(Found.NOTHING, State.RESTORED_EMPTY), (Found.ERROR, State.RESTORED_ERROR)]
+    ("what", "state"),
+    [(HalfResult.NOTHING, RestorationState.RESTORED_EMPTY), (HalfResult.ERROR, RestorationState.RESTORED_ERROR)],
 )
-def test_a_status_can_end_it_at_once(what: Found, state: State) -> None:
+def test_a_status_can_end_it_at_once(what: HalfResult, state: RestorationState) -> None:
     """Nothing to restore, or no way to tell: no history is waited for, and one that comes is no second ending."""
     assert told(Restorations(), status(10.0, what), history(10.3)) == [state, None]
 
@@ -82,7 +83,11 @@ def test_a_history_alone_is_no_restoration() -> None:
     """A remounted view that asks for the history again does not count twice."""
     restorations = Restorations()
     assert told(restorations, history(1.0)) == [None]
-    assert told(restorations, status(2.0), history(2.3), history(5.0)) == [State.RESTORING, State.RESTORED, None]
+    assert told(restorations, status(2.0), history(2.3), history(5.0)) == [
+        RestorationState.RESTORING,
+        RestorationState.RESTORED,
+        None,
+    ]
 
 
 def test_a_new_status_begins_again() -> None:
@@ -109,21 +114,21 @@ def test_principals_do_not_finish_each_others_restorations() -> None:
     restorations = Restorations()
     told(restorations, status(10.0), who=ANNA)
     assert told(restorations, history(10.3), who=BOB) == [None]
-    assert told(restorations, history(10.4), who=ANNA) == [State.RESTORED]
+    assert told(restorations, history(10.4), who=ANNA) == [RestorationState.RESTORED]
 
 
 def test_a_client_that_left_changes_nothing() -> None:
     """Its own next request goes on where it left."""
     restorations = Restorations()
-    states = told(restorations, status(10.0), history(10.3, Found.LEFT), history(10.9))
-    assert states == [State.RESTORING, None, State.RESTORED]
+    states = told(restorations, status(10.0), history(10.3, HalfResult.LEFT), history(10.9))
+    assert states == [RestorationState.RESTORING, None, RestorationState.RESTORED]
 
 
 def test_one_that_nobody_goes_on_with_is_not_restored() -> None:
     """A history half a minute later belongs to another view, and the subject is NotRestored again."""
     restorations = Restorations(within_s=30.0)
     told(restorations, status(10.0))
-    assert [known.state for known in restorations.of("val_1", 40.0)] == [State.RESTORING]
+    assert [known.state for known in restorations.of("val_1", 40.0)] == [RestorationState.RESTORING]
     assert restorations.of("val_1", 41.0) == []
     assert told(restorations, history(41.0)) == [None]
 
@@ -133,9 +138,9 @@ def test_a_subject_shows_every_principal_latest_last() -> None:
     restorations = Restorations()
     told(restorations, status(1.0), who=ANNA)
     told(restorations, status(2.0), history(2.2), who=BOB)
-    told(restorations, history(3.0, Found.ERROR), who=ANNA)
+    told(restorations, history(3.0, HalfResult.ERROR), who=ANNA)
     known: list[Restoration] = restorations.of("val_1", 4.0)
-    assert [one.state for one in known] == [State.RESTORED, State.RESTORED_ERROR]
+    assert [one.state for one in known] == [RestorationState.RESTORED, RestorationState.RESTORED_ERROR]
     assert restorations.of("val_2", 4.0) == []
 
 
@@ -158,52 +163,52 @@ def answer(body: bytes, status: int = 200, coding: bytes = b"") -> Result:
 @pytest.mark.parametrize(
     ("body", "coding", "what"),
     [
-        (b'{"messages": []}', b"", Found.NOTHING),
-        (b'{"messages":[ ],"reportId":"val_1"}', b"", Found.NOTHING),
-        (b"[]", b"", Found.NOTHING),
-        (b"", b"", Found.NOTHING),
-        (gzip.compress(b'{"messages": []}'), b"gzip", Found.NOTHING),
-        (b'{"messages": [{"text": "hello"}]}', b"", Found.CONTENT),
-        (b'{"messages": [{"files": []}]}', b"", Found.CONTENT),
-        (b'{"messages": [], "broken', b"", Found.CONTENT),
-        (b'{"turns": []}', b"", Found.CONTENT),
-        (b'{"messages": []}', b"br", Found.CONTENT),
-        (b"no gzip", b"gzip", Found.CONTENT),
+        (b'{"messages": []}', b"", HalfResult.NOTHING),
+        (b'{"messages":[ ],"reportId":"val_1"}', b"", HalfResult.NOTHING),
+        (b"[]", b"", HalfResult.NOTHING),
+        (b"", b"", HalfResult.NOTHING),
+        (gzip.compress(b'{"messages": []}'), b"gzip", HalfResult.NOTHING),
+        (b'{"messages": [{"text": "hello"}]}', b"", HalfResult.CONTENT),
+        (b'{"messages": [{"files": []}]}', b"", HalfResult.CONTENT),
+        (b'{"messages": [], "broken', b"", HalfResult.CONTENT),
+        (b'{"turns": []}', b"", HalfResult.CONTENT),
+        (b'{"messages": []}', b"br", HalfResult.CONTENT),
+        (b"no gzip", b"gzip", HalfResult.CONTENT),
     ],
 )
-def test_only_a_sure_answer_is_empty(body: bytes, coding: bytes, what: Found) -> None:
+def test_only_a_sure_answer_is_empty(body: bytes, coding: bytes, what: HalfResult) -> None:
     """An empty list of messages, packed or not, is empty; what cannot be read is not called so."""
     assert found(Half.HISTORY, answer(body, coding=coding), 200, succeeded=True) is what
 
 
 def test_a_status_is_never_empty_by_its_body() -> None:
     """Only the history holds messages."""
-    assert found(Half.STATUS, answer(b'{"messages": []}'), 200, succeeded=True) is Found.CONTENT
+    assert found(Half.STATUS, answer(b'{"messages": []}'), 200, succeeded=True) is HalfResult.CONTENT
 
 
 def test_a_fallback_is_an_error() -> None:
     """Its empty list says that the messages could not be loaded, not that there are none."""
-    fallback = answer(b'{"messages": [], "degraded": true}')._replace(recovery=Kind.FALLBACK)
-    assert found(Half.HISTORY, fallback, 200, succeeded=True) is Found.ERROR
+    fallback = answer(b'{"messages": [], "degraded": true}')._replace(recovery=RecoveryKind.FALLBACK)
+    assert found(Half.HISTORY, fallback, 200, succeeded=True) is HalfResult.ERROR
 
 
 def test_a_stale_answer_restores() -> None:
     """The user sees the messages."""
-    stale = answer(b'{"messages": [1]}')._replace(recovery=Kind.STALE)
-    assert found(Half.HISTORY, stale, 200, succeeded=True) is Found.CONTENT
+    stale = answer(b'{"messages": [1]}')._replace(recovery=RecoveryKind.STALE)
+    assert found(Half.HISTORY, stale, 200, succeeded=True) is HalfResult.CONTENT
 
 
 @pytest.mark.parametrize(
     ("status", "succeeded", "what"),
     [
-        (404, False, Found.NOTHING),
-        (401, False, Found.ERROR),
-        (503, False, Found.ERROR),
-        (200, False, Found.ERROR),
-        (0, False, Found.LEFT),
+        (404, False, HalfResult.NOTHING),
+        (401, False, HalfResult.ERROR),
+        (503, False, HalfResult.ERROR),
+        (200, False, HalfResult.ERROR),
+        (0, False, HalfResult.LEFT),
     ],
 )
-def test_other_endings(status: int, succeeded: bool, what: Found) -> None:
+def test_other_endings(status: int, succeeded: bool, what: HalfResult) -> None:
     """A conversation that does not exist has no messages; a refusal, a failure or half an answer is an error."""
     result = Result(Failure(Reason.CONNECTION_TERMINATED, sent=True))
     assert found(Half.HISTORY, result, status, succeeded=succeeded) is what
@@ -212,4 +217,4 @@ def test_other_endings(status: int, succeeded: bool, what: Found) -> None:
 def test_a_304_is_what_the_client_has_already() -> None:
     """Its body is empty, and the history is not: before, it counted as a restoration without messages."""
     for half in (Half.STATUS, Half.HISTORY):
-        assert found(half, Result(response(304, b"")), 304, succeeded=True) is Found.CONTENT
+        assert found(half, Result(response(304, b"")), 304, succeeded=True) is HalfResult.CONTENT

@@ -8,21 +8,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.errors import Reason
-from proxy.message import Failure, Outcome, Request
-from proxy.policy.retry import Again, Decision, Question, RetryBudget, RetryPolicy, Stop, retry_after, sent_once
+from proxy.http.message import Failure, Outcome, Request
+from proxy.http.problems import Reason
+from proxy.policy.retry import (
+    Again,
+    Decision,
+    RetryBudget,
+    RetryPolicy,
+    RetryRequest,
+    Stop,
+    retry_after,
+    sent_once,
+)
 from proxy.policy.routing import Idempotency, RetryRules, Route, SubjectRule
 from tests.unit.policy.samples import OPEN, REFUSED, RESET, TIMED_OUT, WALL, request, response, route
 
 EXACT = RetryRules(jitter=0.0)
 BAD_ANSWER = Failure(Reason.PROTOCOL_ERROR, sent=True)
-GET, POST = Question("GET"), Question("POST")
+GET, POST = RetryRequest("GET"), RetryRequest("POST")
 
 
 def decide(
     outcome: Outcome,
     attempt: int = 1,
-    question: Question = GET,
+    question: RetryRequest = GET,
     rules: RetryRules = EXACT,
     remaining_s: float = 60.0,
     budget: RetryBudget | None = None,
@@ -196,7 +205,9 @@ def test_what_does_not_fit_is_not_tried() -> None:
     """T4: the wait and min_attempt (50 ms) must fit into what is left."""
     assert decide(RESET, remaining_s=0.151) == Again(0.1, "network")
     assert decide(RESET, remaining_s=0.149) == Stop("deadline", denied=True)
-    assert decide(RESET, question=Question("GET", min_attempt_s=0.5), remaining_s=0.59) == Stop("deadline", denied=True)
+    assert decide(RESET, question=RetryRequest("GET", min_attempt_s=0.5), remaining_s=0.59) == Stop(
+        "deadline", denied=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -204,36 +215,36 @@ def test_what_does_not_fit_is_not_tried() -> None:
     [
         (POST, RESET, "not_idempotent"),
         (POST, BAD_ANSWER, "bad_answer"),
-        (Question("POST", honours_idempotency=True), BAD_ANSWER, "bad_answer"),
-        (Question("PUT"), BAD_ANSWER, "bad_answer"),
-        (Question("DELETE"), BAD_ANSWER, "bad_answer"),
+        (RetryRequest("POST", honours_idempotency=True), BAD_ANSWER, "bad_answer"),
+        (RetryRequest("PUT"), BAD_ANSWER, "bad_answer"),
+        (RetryRequest("DELETE"), BAD_ANSWER, "bad_answer"),
         (POST, TIMED_OUT, "not_idempotent"),
         (POST, response(503), "not_idempotent"),
         (POST, response(429), "not_idempotent"),
         (POST, REFUSED, None),  # (a)
-        (Question("PATCH"), REFUSED, None),
-        (Question("PATCH"), RESET, "not_idempotent"),
-        (Question("POST", honours_idempotency=True), RESET, None),  # (b)
-        (Question("POST", honours_idempotency=True), response(502), None),
-        (Question("POST", rejected_means_unprocessed=True), response(429), None),  # (c)
-        (Question("POST", rejected_means_unprocessed=True), response(503), None),
-        (Question("POST", rejected_means_unprocessed=True), response(502), "not_idempotent"),
-        (Question("POST", rejected_means_unprocessed=True), response(504), "not_idempotent"),
-        (Question("POST", rejected_means_unprocessed=True), RESET, "not_idempotent"),
-        (Question("PUT"), RESET, None),
-        (Question("DELETE"), RESET, None),
-        (Question("HEAD"), RESET, None),
-        (Question("OPTIONS"), RESET, None),
-        (Question("get"), RESET, "not_idempotent"),
-        (Question("PURGE"), RESET, "not_idempotent"),
-        (Question("GET", replayable=False), REFUSED, "body_not_replayable"),
-        (Question("POST", replayable=False, unread=True), REFUSED, None),
-        (Question("POST", replayable=False, unread=True), RESET, "body_not_replayable"),
-        (Question("GET", resend=False), RESET, "sent"),
-        (Question("GET", resend=False), REFUSED, None),
+        (RetryRequest("PATCH"), REFUSED, None),
+        (RetryRequest("PATCH"), RESET, "not_idempotent"),
+        (RetryRequest("POST", honours_idempotency=True), RESET, None),  # (b)
+        (RetryRequest("POST", honours_idempotency=True), response(502), None),
+        (RetryRequest("POST", rejected_means_unprocessed=True), response(429), None),  # (c)
+        (RetryRequest("POST", rejected_means_unprocessed=True), response(503), None),
+        (RetryRequest("POST", rejected_means_unprocessed=True), response(502), "not_idempotent"),
+        (RetryRequest("POST", rejected_means_unprocessed=True), response(504), "not_idempotent"),
+        (RetryRequest("POST", rejected_means_unprocessed=True), RESET, "not_idempotent"),
+        (RetryRequest("PUT"), RESET, None),
+        (RetryRequest("DELETE"), RESET, None),
+        (RetryRequest("HEAD"), RESET, None),
+        (RetryRequest("OPTIONS"), RESET, None),
+        (RetryRequest("get"), RESET, "not_idempotent"),
+        (RetryRequest("PURGE"), RESET, "not_idempotent"),
+        (RetryRequest("GET", replayable=False), REFUSED, "body_not_replayable"),
+        (RetryRequest("POST", replayable=False, unread=True), REFUSED, None),
+        (RetryRequest("POST", replayable=False, unread=True), RESET, "body_not_replayable"),
+        (RetryRequest("GET", resend=False), RESET, "sent"),
+        (RetryRequest("GET", resend=False), REFUSED, None),
     ],
 )
-def test_what_may_be_repeated(question: Question, outcome: Outcome, reason: str | None) -> None:
+def test_what_may_be_repeated(question: RetryRequest, outcome: Outcome, reason: str | None) -> None:
     """T1 (RFC 9110 section 9.2.2), T7: what left is repeated only where that is harmless, and the record says why."""
     decision = decide(outcome, question=question)
     assert decision == (Stop(reason, denied=True) if reason else decision)
@@ -245,11 +256,11 @@ def test_what_may_be_repeated(question: Question, outcome: Outcome, reason: str 
     [
         (GET, True),
         (POST, False),
-        (Question("POST", honours_idempotency=True), True),
-        (Question("GET", resend=False), False),
+        (RetryRequest("POST", honours_idempotency=True), True),
+        (RetryRequest("GET", resend=False), False),
     ],
 )
-def test_only_what_can_be_tried_again_is_cut_short(question: Question, repeats: bool) -> None:
+def test_only_what_can_be_tried_again_is_cut_short(question: RetryRequest, repeats: bool) -> None:
     """T4: attempt_timeout applies only where a retry is allowed."""
     policy = RetryPolicy(Random(1))
     assert policy.repeats_timeouts(EXACT, question) is repeats
@@ -274,13 +285,15 @@ def test_the_switch() -> None:
 def test_a_question_is_the_routes_and_the_requests() -> None:
     """What the policy knows of a request is fixed by its method, its body, its key and its route."""
     honouring = route(honours_idempotency=True, resend=False, min_attempt_s=0.2)
-    assert Question.of(honouring, request("POST"), minted=True) == Question("POST", True, True, False, False, 0.2)
-    assert Question.of(honouring, request("POST", Idempotency_Key="mine")).honours_idempotency
+    assert RetryRequest.of(honouring, request("POST"), minted=True) == RetryRequest(
+        "POST", True, True, False, False, 0.2
+    )
+    assert RetryRequest.of(honouring, request("POST", Idempotency_Key="mine")).honours_idempotency
 
 
 def test_a_key_is_honoured_only_where_there_is_one() -> None:
     """T1: a POST that carries no key is not sent twice, whatever the upstream would do with keys."""
-    assert not Question.of(route(honours_idempotency=True), request("POST")).honours_idempotency
+    assert not RetryRequest.of(route(honours_idempotency=True), request("POST")).honours_idempotency
 
 
 @pytest.mark.parametrize("name", ["If_Match", "If_None_Match", "If_Unmodified_Since"])
@@ -288,7 +301,7 @@ def test_a_key_is_honoured_only_where_there_is_one() -> None:
 def test_a_conditional_write_whose_answer_was_lost_is_not_repeated(method: str, name: str) -> None:
     """Done the first time, it would fail its own precondition the second time: a 412 that is not true."""
     condition: dict[str, Any] = {name: '"v1"'}
-    question = Question.of(route(), request(method, **condition))
+    question = RetryRequest.of(route(), request(method, **condition))
     for lost in (RESET, TIMED_OUT, response(502), response(504)):
         assert decide(lost, 1, question=question) == Stop("precondition", denied=True)
     assert isinstance(decide(REFUSED, 1, question=question), Again)
@@ -298,10 +311,10 @@ def test_a_conditional_write_whose_answer_was_lost_is_not_repeated(method: str, 
 def test_a_conditional_request_is_repeated_where_that_is_safe() -> None:
     """A read changes nothing; a backend that honours keys knows the repetition; a 503 says that nothing was done."""
     conditional: dict[str, Any] = {"If_Match": '"v1"'}
-    assert isinstance(decide(RESET, 1, question=Question.of(route(), request("GET", **conditional))), Again)
+    assert isinstance(decide(RESET, 1, question=RetryRequest.of(route(), request("GET", **conditional))), Again)
     keyed = request("PUT", Idempotency_Key="k", **conditional)
-    assert isinstance(decide(RESET, 1, question=Question.of(route(honours_idempotency=True), keyed)), Again)
-    assert isinstance(decide(response(503), 1, question=Question.of(route(), request("PUT", **conditional))), Again)
+    assert isinstance(decide(RESET, 1, question=RetryRequest.of(route(honours_idempotency=True), keyed)), Again)
+    assert isinstance(decide(response(503), 1, question=RetryRequest.of(route(), request("PUT", **conditional))), Again)
 
 
 def test_the_budget_of_a_storm() -> None:

@@ -6,8 +6,8 @@ from time import thread_time
 
 import pytest
 
-from proxy.fields import Fields
-from proxy.message import Request
+from proxy.http.fields import Fields
+from proxy.http.message import Request
 from proxy.policy.routing import Match, Route, Router, Subject, SubjectRule, subject_of
 from tests.unit.policy.samples import PEER, Endless, request, route
 

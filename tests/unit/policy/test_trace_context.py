@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.fields import Fields
+from proxy.http.fields import Fields
 from proxy.policy.trace_context import Parent, parse, vetted
 
 TRACE = b"0af7651916cd43dd8448eb211c80319c"

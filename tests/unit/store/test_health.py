@@ -16,7 +16,12 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import TimeoutError as Slow
 
-from proxy.store.health import Health, State, cure, refuses
+from proxy.store.health import (
+    Health,
+    StoreState,
+    cure,
+    refuses,
+)
 
 LIMIT_S = 0.05
 
@@ -32,14 +37,14 @@ def test_one_slow_command_takes_nothing_down() -> None:
     """Before, it left every replica's requests unclaimed for a quarter of a second."""
     health = working()
     assert not health.failed(TimeoutError(), 1.0)
-    assert health.state is State.UP
+    assert health.state is StoreState.UP
 
 
 def test_many_slow_commands_of_one_moment_are_one_hiccup() -> None:
     """A hundred requests wait for the same slow command: time must go by as well."""
     health = working()
     assert not any(health.failed(TimeoutError(), 1.0) for _ in range(100))
-    assert health.state is State.UP
+    assert health.state is StoreState.UP
 
 
 def test_commands_that_are_slow_for_long_take_the_store_down() -> None:
@@ -52,7 +57,7 @@ def test_commands_that_are_slow_for_long_take_the_store_down() -> None:
         True,
         False,
     ]
-    assert health.state is State.DOWN
+    assert health.state is StoreState.DOWN
 
 
 def test_an_answer_between_them_begins_anew() -> None:
@@ -62,7 +67,7 @@ def test_an_answer_between_them_begins_anew() -> None:
         assert not health.failed(TimeoutError(), at * LIMIT_S)
         if at % 3 == 1:
             health.answered()
-    assert health.state is State.UP
+    assert health.state is StoreState.UP
 
 
 def test_a_patient_limit_is_no_reason_to_wait_for_long() -> None:
@@ -79,14 +84,14 @@ def test_what_leaves_no_doubt_takes_it_down_at_once(error: Exception) -> None:
     """A connection that cannot be made, a write that is refused."""
     health = working()
     assert health.failed(error, 1.0)
-    assert health.state is State.DOWN
+    assert health.state is StoreState.DOWN
     assert not health.failed(error, 1.0)
 
 
 def test_a_store_that_was_never_reached_is_down_with_the_first_failure() -> None:
     """Whatever the failure, and it is told once."""
     health = Health(LIMIT_S)
-    assert health.state is State.UNKNOWN
+    assert health.state is StoreState.UNKNOWN
     assert [health.failed(TimeoutError(), at) for at in (0.1, 0.2)] == [True, False]
     assert [health.reached(), health.reached()] == [True, False]
     assert f"{health!r}" == "<Health UP unanswered=0>"

@@ -3,12 +3,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.errors import Reason
-from proxy.fields import Fields
-from proxy.message import Failure, Framing, Response
-from proxy.policy.claims import Claim, Settled
-from proxy.policy.kept import Kept
-from proxy.policy.recovery import Kind, Result
+from proxy.http.fields import Fields
+from proxy.http.message import Failure, Framing, Response
+from proxy.http.problems import Reason
+from proxy.policy.claim_rules import Claim, Settled
+from proxy.policy.recovery_plan import RecoveryKind, Result
+from proxy.policy.response_cache import CachedResponse
 from proxy.store.packing import MAX_VALUE, pack, pack_kept, pack_result, unpack, unpack_kept, unpack_result
 from proxy.store.redis_claims import _settled, _standing
 from tests.simulation.scripted import ScriptedStream
@@ -22,7 +22,7 @@ FAILURES = st.builds(
     st.just(value=True),  # what an attempt says of its backend concerns the process that made it
 )  # fmt: skip
 RESULTS = st.builds(
-    Result, RESPONSES | FAILURES, st.none() | st.sampled_from(Kind), st.none() | st.integers(200, 999),
+    Result, RESPONSES | FAILURES, st.none() | st.sampled_from(RecoveryKind), st.none() | st.integers(200, 999),
     st.none() | st.sampled_from(Reason), st.none(), st.just(value=False),
 )  # fmt: skip
 
@@ -43,7 +43,7 @@ def test_a_result_comes_back(result: Result) -> None:
 @given(RESPONSES, st.floats(0, 2e9), st.lists(st.text(max_size=8), max_size=4))
 def test_a_kept_answer_comes_back_with_its_marks(response: Response, arrived: float, marks: list[str]) -> None:
     """Under the stamp of the process that reads it."""
-    found = unpack_kept(pack_kept(Kept(response, arrived, 7), marks), 9)
+    found = unpack_kept(pack_kept(CachedResponse(response, arrived, 7), marks), 9)
     assert found is not None
     kept, back = found
     assert (kept.arrived, kept.stamp, back) == (arrived, 9, marks)

@@ -1,0 +1,95 @@
+"""The control plane's listener: a port or a Unix socket of its own, and a share of the descriptors of its own."""
+
+import asyncio
+import socket
+from contextlib import suppress
+
+from aiohttp import web
+
+from proxy.admin.admin_limits import AdminLimits
+from proxy.admin.application import application
+from proxy.admin.connections import AdminConnection, AdminConnections
+from proxy.admin.control import ControlPlane
+from proxy.admin.hosts import OwnNames
+from proxy.admin.responses import raw_problem
+from proxy.errors import StartError
+from proxy.server.acceptor import Acceptor
+from proxy.server.endpoint import Endpoint
+from proxy.transport.descriptors import accept_from_share
+
+SHUTDOWN_S = 1.0  # for what is being answered
+
+
+class AdminListener:
+    """One address that is listened on until `close`."""
+
+    __slots__ = ("_acceptors", "_beginning", "_connections", "_endpoint", "_runner")
+
+    def __init__(self, endpoint: Endpoint, connections: AdminConnections, runner: web.AppRunner) -> None:
+        self._endpoint = endpoint
+        self._connections = connections
+        self._runner = runner
+        self._acceptors: list[Acceptor] = []
+        self._beginning: set[asyncio.Task[object]] = set()  # accepted, and not yet a connection
+
+    async def open(self) -> None:
+        """Begin to listen. Raises StartError."""
+        self._acceptors = [Acceptor(door, self._take, accept_from_share) for door in await self._endpoint.open()]
+
+    @property
+    def url(self) -> str:
+        """Return the address as a browser takes it."""
+        return self._endpoint.url("http")
+
+    @property
+    def port(self) -> int:
+        """Return the real port, also where 0 was asked for; 0 for a Unix socket."""
+        return self._endpoint.port
+
+    def sweep(self, now: float) -> None:
+        """End what has waited too long at `now`, in the loop's seconds."""
+        self._connections.sweep(now)
+
+    def _take(self, visitor: socket.socket) -> None:
+        if not self._connections.make_room(len(self._beginning)):
+            with suppress(OSError):  # it has left, or takes nothing
+                visitor.send(raw_problem(503, "The admin listener has too many requests to answer; try again shortly."))
+            visitor.close()
+            return
+        loop = asyncio.get_running_loop()
+        task: asyncio.Task[object] = loop.create_task(loop.connect_accepted_socket(self._connection, visitor))
+        self._beginning.add(task)
+        task.add_done_callback(self._began)
+
+    def _connection(self) -> AdminConnection:
+        server = self._runner.server
+        assert server is not None
+        return AdminConnection(server, self._connections)
+
+    def _began(self, task: "asyncio.Task[object]") -> None:
+        self._beginning.discard(task)
+        if not task.cancelled():
+            task.exception()  # it has left again
+
+    async def close(self) -> None:
+        """Stop listening; what is being answered has a second to finish."""
+        for acceptor in self._acceptors:
+            acceptor.close()
+        self._endpoint.remove()
+        await self._runner.cleanup()
+
+
+async def start_admin(control: ControlPlane, address: str, rules: AdminLimits | None = None) -> AdminListener:
+    """Listen on `address`, "HOST:PORT" or "unix:/PATH"; raise StartError if that cannot be."""
+    rules = rules or AdminLimits()
+    endpoint = Endpoint(address, "admin.address", rules.socket_mode)
+    names = None if endpoint.host is None else OwnNames(endpoint.host, rules.allowed_hosts)
+    runner = web.AppRunner(application(control, names, rules.max_viewers), access_log=None, shutdown_timeout=SHUTDOWN_S)
+    await runner.setup()
+    listener = AdminListener(endpoint, AdminConnections(rules, asyncio.get_running_loop().time()), runner)
+    try:
+        await listener.open()
+    except StartError:
+        await runner.cleanup()
+        raise
+    return listener

@@ -1,0 +1,94 @@
+"""Where the chain goes on after a restart: after the last whole record, with a torn last line set aside."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from proxy.audit.chain import (
+    GENESIS,
+    MAX_LINE,
+    START,
+    VERSION,
+    ChainLink,
+    unseal,
+)
+from proxy.audit.files import TrailError, lines, trails
+from proxy.audit.own_file import open_own
+from proxy.errors import StartError
+
+_WINDOW = 2 * MAX_LINE  # bytes read from the end: room for one whole line of any legal length, and a torn one
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveredEnd:
+    """The last whole record, and how many bytes of an unfinished line after it were set aside."""
+
+    last: ChainLink
+    torn_bytes: int
+
+
+def recover(fd: int, path: Path) -> RecoveredEnd:
+    """Return where the chain goes on, after moving an unfinished last line to `<path>.torn`.
+
+    A damaged line that does end in a newline is evidence: it stays, for the verifier to find.
+    Raises StartError for a file that is no audit trail, or one from a newer version; OSError as the disk does.
+    """
+    size = os.fstat(fd).st_size
+    end = os.pread(fd, _WINDOW, max(0, size - _WINDOW))
+    whole, newline, torn = end.rpartition(b"\n")
+    last = _last_link(whole + newline)
+    if last is None and (newline or size > _WINDOW or not _begins_a_line(torn)):
+        raise StartError(f"audit trail {path}: it holds no audit records: move it away, or set another audit.path")
+    if last is not None and last.version > VERSION:
+        raise StartError(f"audit trail {path}: written by a newer version: run that version, or set another audit.path")
+    if torn:
+        _set_aside(fd, path, torn, keep=size - len(torn))
+    return RecoveredEnd(last or GENESIS, len(torn))
+
+
+def recover_rotated(path: Path, found: RecoveredEnd) -> RecoveredEnd:
+    """Return where the chain goes on for a trail file without a record: after the newest file put aside beside it.
+
+    A crash between the rename and the first line leaves it so, and so does a rotation while the sidecar was down.
+    """
+    try:
+        (trail,) = trails(path)
+        older = [file for file in trail.files if file != path and (file.suffix == ".gz" or file.stat().st_size)]
+        return _after(older[-1], found) if older else found
+    except TrailError as error:
+        raise StartError(f"audit trail {error}: move it away, or set another audit.path") from error
+
+
+def _after(older: Path, found: RecoveredEnd) -> RecoveredEnd:
+    if older.suffix == ".gz":
+        links = (link for line in lines([older]) if (link := unseal(line.data)))
+        return RecoveredEnd(max(links, default=GENESIS), found.torn_bytes)
+    fd = open_own(older, os.O_RDWR | os.O_APPEND)
+    try:
+        before = recover(fd, older)
+    finally:
+        os.close(fd)
+    return RecoveredEnd(before.last, before.torn_bytes + found.torn_bytes)
+
+
+def _last_link(whole: bytes) -> ChainLink | None:
+    """Return the link of the last line that is whole and unaltered."""
+    links = (unseal(line + b"\n") for line in reversed(whole.split(b"\n")))
+    return next((link for link in links if link is not None), None)
+
+
+def _begins_a_line(torn: bytes) -> bool:
+    """Tell whether these bytes can be the start of a trail's first line; an empty file can."""
+    return torn.startswith(START) or START.startswith(torn)
+
+
+def _set_aside(fd: int, path: Path, torn: bytes, *, keep: int) -> None:
+    """Copy the torn bytes first and cut them second: a crash between leaves them twice, never nowhere."""
+    aside = open_own(f"{path}.torn", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(aside, torn + b"\n")
+        os.fsync(aside)
+    finally:
+        os.close(aside)
+    os.ftruncate(fd, keep)
+    os.fsync(fd)

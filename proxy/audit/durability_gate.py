@@ -1,0 +1,60 @@
+"""What must be on disk before an answer goes out (`blocking`) or an unsafe request goes upstream (`strict`)."""
+
+import asyncio
+
+from proxy.audit.log import AuditLog
+from proxy.audit.record import Ledger
+from proxy.clock import Clock
+from proxy.exchange.ports import Tell
+from proxy.exchange.state import Exchange
+
+INTENT, OPENING, WITHHELD = "intent", "opening", "withheld"
+
+
+class DurabilityGate:
+    """Hold answers, and in `strict` also unsafe requests, until the trail's fsync has returned (A2).
+
+    A streamed answer has no record before its end: a note that it opens is on disk before its first byte, and the
+    record follows as in `batch`. An answer that could not be recorded in time is withheld, and a note says so.
+    """
+
+    __slots__ = ("_clock", "_ledger", "_log", "_strict")
+
+    def __init__(self, ledger: Ledger, log: AuditLog, clock: Clock, *, strict: bool) -> None:
+        self._ledger = ledger
+        self._log = log
+        self._clock = clock
+        self._strict = strict
+
+    async def intent(self, exchange: Exchange, within_s: float) -> bool:
+        """Return whether an unsafe request may go upstream: in `strict`, once its intent is on disk."""
+        return not self._strict or await self._noted(exchange, INTENT, within_s)
+
+    def answer(self, exchange: Exchange, tell: Tell) -> None:
+        """Call `tell` when the exchange's record, which is written, is on disk; with False if that is too late."""
+
+        def told(kept: bool) -> None:
+            if not kept:
+                self._note(exchange, WITHHELD)
+            tell(kept)
+
+        self._log.when_durable(told)
+
+    async def opening(self, exchange: Exchange) -> bool:
+        """Return whether a streamed answer may begin: once it is on disk that it does."""
+        return await self._noted(exchange, OPENING, None)
+
+    async def _noted(self, exchange: Exchange, note: str, within_s: float | None) -> bool:
+        if not self._note(exchange, note):
+            return False
+        on_disk: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+        def told(kept: bool) -> None:
+            if not on_disk.done():
+                on_disk.set_result(kept)
+
+        self._log.when_durable(told, within_s)
+        return await on_disk
+
+    def _note(self, exchange: Exchange, note: str) -> bool:
+        return self._ledger.note(exchange, note, self._clock.wall())

@@ -1,0 +1,75 @@
+"""The audit trail's objects, built once from the settings: who writes, what may be written, and who waits for it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from proxy.audit.checkpoint import CheckpointRules, Checkpoints, NoKey, read_key
+from proxy.audit.durability_gate import DurabilityGate
+from proxy.audit.files import TrailError
+from proxy.audit.log import AuditLog, LogRules
+from proxy.audit.record import Ledger
+from proxy.audit.redaction import Redaction
+from proxy.audit.retention import RetentionRules
+from proxy.audit.trail_file import RotationRules
+from proxy.clock import Clock
+from proxy.config.settings import Audit, Settings
+from proxy.errors import StartError
+
+
+@dataclass(frozen=True, slots=True)
+class AuditTrail:
+    """The log, the ledger that writes into it, and in `blocking` and `strict` the witness that others wait for."""
+
+    log: AuditLog
+    ledger: Ledger
+    witness: DurabilityGate | None
+
+
+def audit_trail(settings: Settings, name: str, clock: Clock, on_write: Callable[[float], None]) -> AuditTrail:
+    """Return what these settings ask for; raises StartError for a key that cannot sign."""
+    audit = settings.audit
+    path = None if audit.path == "-" else Path(audit.path)
+    log = AuditLog(path, clock=clock, rules=_rules(audit), checkpoints=_checkpoints(audit, clock), on_write=on_write)
+    ledger = Ledger(log, name, _redaction(audit), _beside(audit.salt_file, audit.path))
+    covered = audit.durability != "batch"
+    witness = DurabilityGate(ledger, log, clock, strict=audit.durability == "strict") if covered else None
+    return AuditTrail(log, ledger, witness)
+
+
+def _rules(audit: Audit) -> LogRules:
+    return LogRules(
+        queue_limit=audit.queue,
+        queue_size=audit.queue_bytes,
+        max_entries=audit.max_entries,
+        max_wait_s=audit.max_wait,
+        rotation=RotationRules(audit.rotate_size, audit.rotate_age),
+        keeping=RetentionRules(audit.compress, audit.keep_files, audit.keep_size),
+    )
+
+
+def _checkpoints(audit: Audit, clock: Clock) -> Checkpoints | None:
+    file = _beside(audit.checkpoints, audit.path)
+    if file is None:
+        return None
+    try:
+        key = NoKey() if audit.checkpoint_key_file is None else read_key(Path(audit.checkpoint_key_file))
+        key.sign(b"")  # the public half of a pair cannot
+    except TrailError as error:
+        raise StartError(f"audit.checkpoint_key_file: {error}") from error
+    return Checkpoints(CheckpointRules(file, key, audit.checkpoint_every), clock.wall)
+
+
+def _redaction(audit: Audit) -> Redaction:
+    return Redaction(
+        query_parameters=frozenset(name.encode() for name in audit.query_parameters),
+        headers=tuple(name.lower().encode() for name in audit.headers),
+        clients=audit.clients,
+    )
+
+
+def _beside(template: str | None, path: str) -> Path | None:
+    """Return the file that a setting names; none beside standard output or a device."""
+    if template is None or ("{path}" in template and (path == "-" or Path(path).is_char_device())):
+        return None
+    return Path(template.replace("{path}", path))

@@ -1,0 +1,123 @@
+"""Old files of a trail: gzipped, and retired where the rules say so. In its own thread: zipping takes a while."""
+
+import gzip
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from proxy.audit.chain import ChainLink, unseal
+from proxy.audit.files import TrailError, lines, put_aside
+
+_COPY_BYTES = 1 << 20
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionRules:
+    """What becomes of files that rotation put aside; `max_files` and `max_bytes` (gzipped) None keep all of them."""
+
+    compress: bool = True
+    max_files: int | None = None
+    max_bytes: int | None = None
+
+
+class Retention:
+    """Look after the files that our own rotation put aside; those of another tool are that tool's.
+
+    Before the oldest are removed, `announce` writes into the trail up to which record they went, and returns whether
+    that is on disk: so the verifier can tell a retired file from a stolen one.
+    """
+
+    def __init__(self, path: Path, rules: RetentionRules, announce: Callable[[dict[str, object]], bool]) -> None:
+        self._path = path
+        self._rules = rules
+        self._announce = announce
+        self._work = threading.Semaphore(0)
+        self._stopped = False
+
+    def start(self) -> None:
+        """Begin with what an earlier life left undone; the thread is a daemon, and half a gzip file is made anew."""
+        threading.Thread(target=self._run, name="audit-keeper", daemon=True).start()
+        self.wake()
+
+    def wake(self) -> None:
+        """Look again: a file was put aside."""
+        self._work.release()
+
+    def stop(self) -> None:
+        """Begin nothing more; what is under way is not waited for."""
+        self._stopped = True
+        self._work.release()
+
+    def _run(self) -> None:
+        while self._work.acquire() and not self._stopped:
+            try:
+                self.tidy()
+            except (OSError, TrailError) as error:  # next time; a full disk, most likely
+                log.error("audit_keeping_failed", path=str(self._path), error=str(error))
+
+    def tidy(self) -> None:
+        """Zip what is not zipped yet, then remove what is too much."""
+        if self._rules.compress:
+            for file in put_aside(self._path):
+                if file.suffix != ".gz":
+                    _zip(file)
+        self._retire(put_aside(self._path))
+
+    def _retire(self, files: list[Path]) -> None:
+        """Remove the oldest files beyond the rules, once the trail says that they go."""
+        kept = _kept(files, self._rules)
+        gone = files[: len(files) - kept]
+        if not gone:
+            return
+        last = _before((*files[len(gone) :], self._path))
+        if last is None or not self._announce(_retired(last, len(gone))):
+            return
+        for file in gone:
+            file.unlink()
+        log.info("audit_files_retired", files=[file.name for file in gone], through=last.seq)
+
+
+def _retired(last: ChainLink, files: int) -> dict[str, object]:
+    return {"note": "retired", "files": files, "through": last.seq, "head": last.hash.decode()}
+
+
+def _kept(files: list[Path], rules: RetentionRules) -> int:
+    """Return how many of the newest files stay."""
+    kept, size = 0, 0
+    for file in reversed(files):
+        size += file.stat().st_size
+        too_many = rules.max_files is not None and kept >= rules.max_files
+        too_big = rules.max_bytes is not None and size > rules.max_bytes
+        if too_many or too_big:
+            break
+        kept += 1
+    return kept
+
+
+def _before(files: tuple[Path, ...]) -> ChainLink | None:
+    """Return the link in front of the first record in these files."""
+    first = next((link for line in lines(files) if (link := unseal(line.data))), None)
+    return None if first is None else ChainLink(first.seq - 1, b"", first.prev)
+
+
+def _zip(file: Path) -> None:
+    """Replace a file by its gzipped self; at every moment one of the two is whole on disk."""
+    zipped, part = file.with_name(f"{file.name}.gz"), file.with_name(f"{file.name}.gz.part")
+    with suppress(FileNotFoundError):
+        part.unlink()
+    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with file.open("rb") as plain, os.fdopen(fd, "wb") as out:
+        with gzip.GzipFile(filename=file.name, mode="wb", compresslevel=6, fileobj=out) as packed:
+            shutil.copyfileobj(plain, packed, _COPY_BYTES)
+        out.flush()
+        os.fsync(out.fileno())
+    part.rename(zipped)
+    file.unlink()

@@ -1,0 +1,267 @@
+"""Settings that contradict each other. A rule is asked only where the values that it reads are right by themselves."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from proxy.config.document import Document
+from proxy.config.objections import ConfigProblem, Keys, dotted
+from proxy.config.routes import RouteSettings, RouteTable
+from proxy.config.settings import Settings
+from proxy.config.shape import nearest, shown
+from proxy.config.templates import Template, parse_request
+from proxy.config.units import format_duration
+from proxy.http.message import NO_CONTENT
+
+_EMPTY_DOCUMENTS: tuple[object, ...] = (
+    None,
+    {},
+    [],
+    "",
+)  # what they say is nothing, so nothing is lost where there is no body
+_BRACED = re.compile(r"\{([^{}]*)\}")
+
+
+class Contradiction(NamedTuple):
+    """One contradiction: the key to change, below the table that was asked about, and why."""
+
+    keys: Keys
+    message: str
+    cure: str
+
+
+class Rule(NamedTuple):
+    """One question to a table. `reads` are its keys: where one of them is wrong by itself, the rule is not asked."""
+
+    reads: frozenset[str]
+    ask: Callable[..., Iterator[Contradiction]]
+
+
+def _attempt_fits(said: RouteSettings) -> Iterator[Contradiction]:
+    if said.attempt_timeout is not None and said.attempt_timeout > said.total_timeout:
+        yield _too_long(("attempt_timeout",), said.attempt_timeout, "total_timeout", said.total_timeout)
+
+
+def _smallest_attempt_fits(said: RouteSettings) -> Iterator[Contradiction]:
+    if said.min_attempt > said.total_timeout:
+        yield _too_long(("min_attempt",), said.min_attempt, "total_timeout", said.total_timeout)
+
+
+def _delays_rise(said: RouteSettings) -> Iterator[Contradiction]:
+    if said.retry.initial_delay > said.retry.max_delay:
+        yield _too_long(("retry", "initial_delay"), said.retry.initial_delay, "max_delay", said.retry.max_delay)
+
+
+def _targets_rise(said: RouteSettings) -> Iterator[Contradiction]:
+    target = said.target
+    if target is not None and target.ideal > target.acceptable:
+        yield _too_long(("target", "ideal"), target.ideal, "acceptable", target.acceptable)
+    elif target is not None and target.acceptable > target.slow:
+        yield _too_long(("target", "acceptable"), target.acceptable, "slow", target.slow)
+
+
+def _too_long(keys: Keys, seconds: float, limit: str, most: float) -> Contradiction:
+    longest = format_duration(most)
+    message = f"{format_duration(seconds)} is more than {limit} ({longest})"
+    return Contradiction(keys, message, f'write {keys[-1]} = "{longest}" or less')
+
+
+def _credentials_name_origins(said: RouteSettings) -> Iterator[Contradiction]:
+    if said.cors is not None and said.cors.allow_credentials and "*" in said.cors.allow_origins:
+        message = '"*" is refused by browsers where credentials are allowed'
+        yield Contradiction(("cors", "allow_origins"), message, 'write allow_origins = ["https://app.example"]')
+
+
+def _fallback_has_a_body_or_none(said: RouteSettings) -> Iterator[Contradiction]:
+    fallback = said.fallback
+    if fallback is None:
+        return
+    if fallback.status in NO_CONTENT and fallback.body not in _EMPTY_DOCUMENTS:
+        message = f"an answer with status {fallback.status} has no body"
+        yield Contradiction(("fallback", "body"), message, "remove body, or write status = 200")
+    elif fallback.status not in NO_CONTENT and fallback.body is None:
+        yield Contradiction(("fallback", "body"), "it is missing", "write body = { }")
+
+
+def _subject_is_in_path(route: RouteTable) -> Iterator[Contradiction]:
+    source, _, name = (route.subject or "").partition(":")
+    names = route.template.names
+    if source == "path" and name not in names:
+        cure = f'write subject = "path:{names[0]}"' if names else f"write {{{name}}} into match"
+        yield Contradiction(("subject",), f'"{route.subject}": match has no {{{name}}}', cure)
+
+
+def _subject_is_named(route: RouteTable) -> Iterator[Contradiction]:
+    if route.coalesce == "subject" and route.subject is None:
+        message = '"subject" coalesces by a subject, and the route names none'
+        yield Contradiction(("coalesce",), message, 'write subject = "body:/reportId" too, or coalesce = "identical"')
+
+
+def _bodies_may_differ(route: RouteTable) -> Iterator[Contradiction]:
+    if not route.match_body and route.on_conflict is None:
+        message = "callers with other bodies would share an answer, and there is no on_conflict to put it right"
+        yield Contradiction(("match_body",), message, 'write on_conflict = "GET /api/sessions/{subject}" too')
+
+
+def _conflict_loads(route: RouteTable) -> Iterator[Contradiction]:
+    if route.on_conflict is None:
+        return
+    template = parse_request(route.on_conflict)
+    if template.method != "GET":
+        cure = f'write on_conflict = "GET {template.path}"'
+        yield Contradiction(("on_conflict",), f'"{route.on_conflict}" does not load what exists', cure)
+    yield from _placeholders(route, template, ("on_conflict",))
+
+
+def _missing_creates(route: RouteTable) -> Iterator[Contradiction]:
+    if route.on_missing is not None:
+        yield from _placeholders(route, parse_request(route.on_missing.request), ("on_missing", "request"))
+
+
+def _placeholders(route: RouteTable, template: Template, keys: Keys) -> Iterator[Contradiction]:
+    known = (*(("subject",) if route.subject else ()), *route.template.names)
+    for name in template.names:
+        if name == "subject" and name not in known:
+            cure = 'write subject = "body:/reportId" too'
+            yield Contradiction(keys, "{subject} has no value: the route names no subject", cure)
+        elif name not in known:
+            message = f"{{{name}}} is neither {{subject}} nor a name in match"
+            yield Contradiction(keys, message, f"write {{{nearest(name, known) or 'subject'}}}")
+
+
+SETTINGS_RULES = (
+    Rule(frozenset({"attempt_timeout", "total_timeout"}), _attempt_fits),
+    Rule(frozenset({"min_attempt", "total_timeout"}), _smallest_attempt_fits),
+    Rule(frozenset({"retry"}), _delays_rise),
+    Rule(frozenset({"target"}), _targets_rise),
+    Rule(frozenset({"fallback"}), _fallback_has_a_body_or_none),
+    Rule(frozenset({"cors"}), _credentials_name_origins),
+)
+ROUTE_RULES = (
+    Rule(frozenset({"subject", "match"}), _subject_is_in_path),
+    Rule(frozenset({"subject", "coalesce"}), _subject_is_named),
+    Rule(frozenset({"match_body", "on_conflict"}), _bodies_may_differ),
+    Rule(frozenset({"subject", "match", "on_conflict"}), _conflict_loads),
+    Rule(frozenset({"subject", "match", "on_missing"}), _missing_creates),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RuleReader:
+    """Asks the rules of settings whose `refused` keys hold stand-ins, and says where each answer was written."""
+
+    settings: Settings
+    document: Document
+    refused: frozenset[Keys]
+    around_refused: frozenset[Keys] = field(init=False)  # themselves, and every table around them
+
+    def __post_init__(self) -> None:
+        around = frozenset(keys[:size] for keys in self.refused for size in range(len(keys) + 1))
+        object.__setattr__(self, "around_refused", around)
+
+    def problems(self) -> Iterator[ConfigProblem]:
+        """Yield every contradiction."""
+        yield from self._ask(SETTINGS_RULES, self.settings.defaults, ("defaults",))
+        for index, route in enumerate(self.settings.routes):
+            at: Keys = ("routes", index)
+            written = frozenset(self.document.names(*at))
+            # What a route inherits whole was asked of [defaults] already.
+            own = tuple(rule for rule in SETTINGS_RULES if rule.reads & written)
+            yield from self._ask((*own, *ROUTE_RULES), route, at)
+        for ask in DOCUMENT_RULES:
+            yield from (self._problem(found) for found in ask(self) if not self.is_refused(found.keys))
+
+    def is_refused(self, keys: Keys) -> bool:
+        """Tell whether something at or below `keys`, or a table around it, was wrong by itself."""
+        return keys in self.around_refused or any(keys[:size] in self.refused for size in range(len(keys)))
+
+    def _ask(self, rules: tuple[Rule, ...], said: RouteSettings, at: Keys) -> Iterator[ConfigProblem]:
+        for rule in rules:
+            if not any(self.is_refused(self._source(at, key)) for key in rule.reads):
+                yield from (self._problem(found._replace(keys=(*at, *found.keys))) for found in rule.ask(said))
+
+    def _source(self, at: Keys, key: str) -> Keys:
+        """Return where a route's setting was written: in the route, or in `[defaults]`."""
+        inherited = not self.document.has((*at, key)) and self.document.has(("defaults", key))
+        return ("defaults", key) if inherited else (*at, key)
+
+    def _problem(self, found: Contradiction) -> ConfigProblem:
+        return ConfigProblem(dotted(found.keys), found.message, found.cure, self.document.where(found.keys))
+
+
+def _one_token(reader: RuleReader) -> Iterator[Contradiction]:
+    admin = reader.settings.admin
+    if admin.token and admin.token_file is not None:
+        yield Contradiction(("admin", "token_file"), "token is set too, and only one of them can hold", "remove token")
+
+
+def _room_beside_viewers(reader: RuleReader) -> Iterator[Contradiction]:
+    admin = reader.settings.admin
+    if admin.max_viewers >= admin.max_connections:
+        message = f"{admin.max_viewers} viewers leave probes none of the {admin.max_connections} connections"
+        yield Contradiction(
+            ("admin", "max_viewers"), message, f"write max_connections = {2 * admin.max_viewers} or more"
+        )
+
+
+def _some_upstream(reader: RuleReader) -> Iterator[Contradiction]:
+    if not reader.settings.upstreams:
+        cure = 'write [upstreams.sessions] with url = "http://127.0.0.1:8000", or give --upstream URL'
+        yield Contradiction(("upstreams",), "there is no upstream", cure)
+
+
+def _known_upstreams(reader: RuleReader) -> Iterator[Contradiction]:
+    names = reader.document.names("upstreams")
+    for index, route in enumerate(reader.settings.routes):
+        if names and route.upstream not in names:
+            near = nearest(route.upstream, names) or names[0]
+            message = f"{shown(route.upstream)} is not one of {', '.join(names)}"
+            yield Contradiction(("routes", index, "upstream"), message, f'write upstream = "{near}"')
+
+
+def _distinct_operations(reader: RuleReader) -> Iterator[Contradiction]:
+    seen = {"passthrough": "the name of what no route matches"}
+    for index, route in enumerate(reader.settings.routes):
+        keys: Keys = ("routes", index, "operation")
+        if not reader.is_refused(keys):
+            if route.operation in seen:
+                yield Contradiction(
+                    keys, f'"{route.operation}" is already {seen[route.operation]}', "write another name"
+                )
+            seen.setdefault(route.operation, f"the operation of routes[{index}]")
+
+
+def _distinct_matches(reader: RuleReader) -> Iterator[Contradiction]:
+    seen: dict[str, int] = {}
+    for index, route in enumerate(reader.settings.routes):
+        keys: Keys = ("routes", index, "match")
+        if not reader.is_refused(keys):
+            first = seen.setdefault(route.template.shape, index)
+            if first != index:
+                message = f'"{route.match}" matches the same requests as routes[{first}]'
+                yield Contradiction(keys, message, "remove one of the two")
+
+
+def _used_circuits(reader: RuleReader) -> Iterator[Contradiction]:
+    named = {route.circuit for route in reader.settings.routes if route.circuit is not None}
+    for name in reader.settings.circuits:
+        if name in reader.settings.upstreams:
+            cure = f"write [upstreams.{name}.breaker]"
+            yield Contradiction(("circuits", name), "it is an upstream's own circuit", cure)
+        elif name not in named:
+            near = nearest(name, named)
+            yield Contradiction(
+                ("circuits", name), "no route names it", f"write [circuits.{near}]" if near else "remove it"
+            )
+
+
+DOCUMENT_RULES: tuple[Callable[[RuleReader], Iterator[Contradiction]], ...] = (
+    _one_token,
+    _room_beside_viewers,
+    _some_upstream,
+    _known_upstreams,
+    _distinct_operations,
+    _distinct_matches,
+    _used_circuits,
+)

@@ -1,0 +1,209 @@
+"""The kinds of values a setting can have, and how each is read. Every refusal says what to write instead."""
+
+import json
+import re
+from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    PlainValidator,
+    WithJsonSchema,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
+
+from proxy.config.addresses import is_host, parse_address, parse_upstream
+from proxy.config.objections import Objection
+from proxy.config.templates import parse_request, parse_template
+from proxy.config.units import DURATION_PATTERN, SIZE_PATTERN, parse_duration, parse_size, parse_timeout
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_LABEL = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_OPERATION = re.compile(r"[a-z0-9-]{1,64}", re.ASCII)
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}", re.ASCII)
+_SUBJECT = re.compile(r"body:(/[^/]*)+|path:\w+|query:.+|header:[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
+_CREDENTIALS = frozenset(
+    {"authorization", "proxy-authorization", "cookie", "set-cookie", "idempotency-key", "x-api-key", "x-auth-token"}
+)
+# Fields with a meaning on the wire, or of the sidecar's own: none of them can be the deadline's as well.
+_TAKEN = {
+    "authorization", "cache-control", "connection", "content-encoding", "content-length", "content-range",
+    "content-type", "cookie", "date", "expect", "forwarded", "host", "idempotency-key", "keep-alive", "origin",
+    "pragma", "proxy-connection", "range", "te", "trailer", "transfer-encoding", "traceparent", "tracestate", "upgrade",
+    "via", "x-attempt-count", "x-backstay-explain", "x-correlation-id", "x-forwarded-for", "x-forwarded-host",
+    "x-forwarded-proto",
+}  # fmt: skip
+_MODE = re.compile(r"0?[0-7]{3}", re.ASCII)
+_STORE = re.compile(r"memory://|rediss?://.+", re.ASCII)
+
+
+class Section(BaseModel):
+    """A table of the configuration: frozen, typed as TOML is, and closed to keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def objecting(read: Callable[[T], R]) -> Callable[[T], R]:
+    """Return `read` with its `Objection` told to pydantic, which collects it with all the others."""
+
+    def told(value: T) -> R:
+        try:
+            return read(value)
+        except Objection as objection:
+            context = {"message": objection.message, "cure": objection.cure}
+            raise PydanticCustomError("objection", "{message}", context) from None
+
+    return told
+
+
+def _none(value: object) -> object:
+    return None if value == "none" else value
+
+
+def _checked(read: Callable[[str], object]) -> Callable[[str], str]:
+    """Return a validator that keeps the text and only wants `read` not to object."""
+
+    def check(text: str) -> str:
+        read(text)
+        return text
+
+    return objecting(check)
+
+
+def _matching(pattern: re.Pattern[str], what: str, cure: str) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        if not pattern.fullmatch(text):
+            raise Objection(f'"{text}" is not {what}', cure)
+        return text
+
+    return objecting(check)
+
+
+def _urls(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+def _tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _proxy(value: object) -> IPv4Network | IPv6Network | Literal["unix"]:
+    if value == "unix":
+        return "unix"
+    try:
+        return ip_network(str(value), strict=False)
+    except ValueError:
+        cure = '"10.0.0.0/8" or "192.0.2.1", or "unix" for who comes through a Unix socket'
+        raise Objection(f'"{value}" is not a network', cure) from None
+
+
+def _mode(text: str) -> str:
+    if not _MODE.fullmatch(text):
+        raise Objection(f'"{text}" is not the mode of a file', '"0660" or "0600"')
+    return text
+
+
+def _jsonable(value: object) -> object:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        raise Objection(
+            "it holds a date or a number that JSON cannot say", "a document that has it as a string"
+        ) from None
+    return value
+
+
+def _host(text: str) -> str:
+    if not is_host(text):
+        raise Objection(f'"{text}" is not a host', '"preserve", "upstream" or a name')
+    return text
+
+
+def _name(text: str) -> str:
+    if not is_host(text) or ":" in text:
+        raise Objection(f'"{text}" is not a name', '"backstay.internal", without a port')
+    return text
+
+
+def _no_credential(name: str) -> str:
+    if name.lower() in _CREDENTIALS:
+        raise Objection(f'"{name}" carries a credential, which is never recorded', '"X-View", or leave it out')
+    return name
+
+
+def _not_taken(name: str) -> str:
+    if name.lower() in _TAKEN:
+        raise Objection(f'"{name}" means something else already', '"X-Request-Deadline-Ms", or a name of your own')
+    return name
+
+
+def _as_written(kind: str, pattern: str, *types: str) -> WithJsonSchema:
+    """Return the JSON Schema of a value that is written otherwise than it is held. `kind` names it in the reference."""
+    return WithJsonSchema({"type": list(types) if types else "string", "format": kind, "pattern": pattern})
+
+
+class _NoneWord:
+    """Tell the JSON Schema that an optional setting is switched off with the word "none"."""
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler(core)
+        present = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
+        return {"anyOf": [*present, {"const": "none"}]}
+
+
+# Optional settings say "none", so that a route can undo what [defaults] says: TOML has no null.
+OrNone = Annotated[T | None, BeforeValidator(_none), _NoneWord()]
+Many = Annotated[tuple[T, ...], BeforeValidator(_tuple)]
+Duration = Annotated[float, BeforeValidator(objecting(parse_duration)), _as_written("duration", DURATION_PATTERN)]
+Timeout = Annotated[float, BeforeValidator(objecting(parse_timeout)), _as_written("timeout", DURATION_PATTERN)]
+Size = Annotated[int, BeforeValidator(objecting(parse_size)), _as_written("size", SIZE_PATTERN, "string", "integer")]
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Status = Annotated[int, Field(ge=200, le=599)]
+Address = Annotated[str, AfterValidator(_checked(parse_address))]
+UpstreamUrl = Annotated[str, AfterValidator(_checked(parse_upstream))]
+UpstreamUrls = Annotated[
+    tuple[UpstreamUrl, ...],
+    Field(min_length=1),
+    BeforeValidator(_tuple),
+    BeforeValidator(_urls),
+    WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}, "minItems": 1, "format": "URL or list"}),
+]
+StoreUrl = Annotated[
+    str, AfterValidator(_matching(_STORE, "the URL of a store", '"memory://" or "redis://host:6379/0"'))
+]
+TrustedProxy = Annotated[
+    IPv4Network | IPv6Network | Literal["unix"],
+    PlainValidator(objecting(_proxy)),
+    WithJsonSchema({"type": "string", "format": "network"}),
+]
+FileMode = Annotated[str, AfterValidator(objecting(_mode))]
+Label = Annotated[
+    str, AfterValidator(_matching(_LABEL, "a name of letters, digits, _ and -, 64 at most", '"sessions"'))
+]
+FieldName = Annotated[str, AfterValidator(_matching(_TOKEN, "a header field's name", '"X-Request-Deadline-Ms"'))]
+OwnFieldName = Annotated[FieldName, AfterValidator(objecting(_not_taken))]
+RecordedHeader = Annotated[FieldName, AfterValidator(objecting(_no_credential))]
+Operation = Annotated[
+    str, AfterValidator(_matching(_OPERATION, "a name of a-z, 0-9 and -, 64 at most", '"session-create"'))
+]
+Subject = Annotated[
+    str,
+    AfterValidator(
+        _matching(_SUBJECT, "a place", '"body:/reportId", "path:report_id", "query:reportId" or "header:X-Report-Id"')
+    ),
+]
+Match = Annotated[str, AfterValidator(_checked(parse_template))]
+OwnRequest = Annotated[str, AfterValidator(_checked(parse_request))]
+OwnName = Annotated[str, AfterValidator(objecting(_name))]
+Host = Annotated[str, AfterValidator(objecting(_host))]
+JsonBody = Annotated[object, BeforeValidator(objecting(_jsonable)), WithJsonSchema({"title": "document"})]

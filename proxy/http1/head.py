@@ -1,0 +1,401 @@
+"""Heads in and out: what they say of their message, and what is refused (RFC 9112 sections 2 to 6).
+
+Keep-alive peers repeat their heads: each connection has a reader that caches its last parse.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from proxy.errors import BadResponse, MalformedFieldLines, TooManyFieldLines
+from proxy.http.authority import names_host
+from proxy.http.fields import NO_FIELDS, Fields, Lines
+from proxy.http.headers import HOP_BY_HOP, hop_only, listed
+from proxy.http.message import Framing
+from proxy.http.problems import Refusal
+from proxy.http1.body import announced
+from proxy.http1.field_lines import read_lines
+
+WHOLE_LIMIT = 65_536  # bytes; a longer answer is relayed as it comes
+_MOST_ANSWER_FIELDS = 256  # Envoy takes 100, HAProxy 101; each costs as much as one of a request
+_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
+_TARGET: Final = re.compile(rb"[!\"$-~]+")  # visible ASCII without the fragment's "#"
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t -~\x80-\xff]*))?")
+_CHUNKED_LINE = re.compile(rb"^transfer-encoding: *chunked *\r?$", re.IGNORECASE | re.MULTILINE)
+_TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_TOKEN_START = frozenset(_TOKEN)
+_UPGRADE_FIELDS = (b"upgrade", b"http2-settings")
+_VERSIONS: Final = {b"HTTP/1.%d" % minor: min(minor, 1) for minor in range(10)}  # a later 1.x is as 1.1 (RFC 9110, 2.5)
+_KNOWN_METHODS = b"""ACL BIND CHECKOUT CONNECT COPY DELETE GET HEAD LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL
+    MOVE NOTIFY OPTIONS PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH SOURCE SUBSCRIBE TRACE UNBIND
+    UNLINK UNLOCK UNSUBSCRIBE"""
+_METHODS: Final = {name: name.decode() for name in _KNOWN_METHODS.split()}
+_OWN = HOP_BY_HOP | {b"x-correlation-id"}
+_OWN_NO_LENGTH = _OWN | {b"content-length"}  # RFC 9110 section 8.6: never on 1xx and 204
+_METHOD_LIMIT = 64  # bytes; the longest registered one has 17
+
+
+@dataclass(frozen=True, slots=True)
+class HeadLimits:
+    """Bounds on a head, in bytes and fields (W11)."""
+
+    head: int = 65_536
+    target: int = 16_384
+    fields: int = 128
+    underscores: str = "pass"  # what becomes of a field whose name has "_": pass, drop or refuse
+
+
+class ParsedFields:
+    """What the field lines of a request say."""
+
+    __slots__ = ("authority", "fields", "framing", "keep_alive", "length", "upgrade")
+
+    def __init__(
+        self, fields: Fields, authority: bytes, framing: Framing, length: int, *, keep_alive: bool, upgrade: bytes
+    ) -> None:
+        self.fields = fields
+        self.authority = authority
+        self.framing = framing
+        self.length = length
+        self.keep_alive = keep_alive
+        self.upgrade = upgrade
+
+
+class RequestHead:
+    """A request up to its body. `fields` and `authority` are what was said, unless the target says otherwise."""
+
+    __slots__ = ("authority", "fields", "method", "minor", "said", "target")
+
+    def __init__(
+        self,
+        method: str,
+        target: bytes,
+        minor: int,
+        said: ParsedFields,
+        fields: Fields | None = None,
+        authority: bytes = b"",
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.minor = minor
+        self.said = said
+        self.fields = said.fields if fields is None else fields
+        self.authority = said.authority if fields is None else authority
+
+
+class ResponseHead:
+    """An answer up to its body; `fields` are as they came, `crossing` what of them the client is given.
+
+    `bounded`: its body is known to be small; `events`: it is a stream of events, of which each goes on at once.
+    """
+
+    __slots__ = ("bounded", "crossing", "events", "fields", "framing", "keep_alive", "length", "reason", "status")
+
+    def __init__(
+        self, status: int, reason: bytes, fields: Fields, crossing: Fields, framing: Framing, length: int, *,
+        keep_alive: bool, bounded: bool, events: bool,
+    ) -> None:  # fmt: skip
+        self.status = status
+        self.reason = reason
+        self.fields = fields
+        self.crossing = crossing
+        self.framing = framing
+        self.length = length
+        self.keep_alive = keep_alive
+        self.bounded = bounded
+        self.events = events
+
+
+def _malformed(detail: str) -> Refusal:
+    return Refusal(400, "malformed", detail)
+
+
+def check_unfinished(data: bytes | bytearray, start: int, limits: HeadLimits) -> None:
+    """Refuse early what can never become a head: not HTTP at all, bare line feeds, too much. `start`: what is new."""
+    if data[0] not in _TOKEN_START:
+        raise _malformed("this is not HTTP/1.1")
+    if has_bare_line_end(data, start):
+        raise _malformed("a line of the head does not end in CRLF")
+    if len(data) > limits.head:
+        raise _oversized(data, limits)
+
+
+def check_unfinished_answer(data: bytearray, start: int, limit: int) -> None:
+    """Raise BadAnswer early for what can never become an answer's head of `limit` bytes. `start`: what is new."""
+    if len(data) > limit or not b"HTTP/1.".startswith(data[:7]):
+        raise BadResponse("not a response head")
+    if has_bare_line_end(data, start):
+        raise BadResponse("a line of the head does not end in CRLF")
+
+
+def has_bare_line_end(data: bytes | bytearray, start: int) -> bool:
+    """Tell whether a line of an unfinished head ends in CR or LF alone: it never ends. `start`: what is new."""
+    ends = data.count(b"\r\n", max(0, start - 1))
+    returns = data.count(b"\r", max(0, start - 1)) - data.endswith(b"\r")
+    return data.count(b"\n", start) != ends or returns != ends
+
+
+def _oversized(data: bytes | bytearray, limits: HeadLimits) -> Refusal:
+    if len(data.split(b"\r\n", 1)[0]) > limits.target:
+        return Refusal(414, "target_too_long", "the request line is too long")
+    return Refusal(431, "head_too_large", f"a request head may have at most {limits.head} bytes")
+
+
+class RequestHeadReader:
+    """Reads the request heads of one connection."""
+
+    __slots__ = ("_block", "_limits", "_minor", "_said")
+
+    def __init__(self, limits: HeadLimits) -> None:
+        self._limits = limits
+        self.forget()
+
+    def forget(self) -> None:
+        """Let go of what the last head said: it holds credentials, and memory."""
+        self._block, self._minor, self._said = b"", 0, _NOTHING_SAID
+
+    def read(self, raw: bytes) -> RequestHead:
+        """Return the head in `raw`, which ends in an empty line. Raise Refusal for what must not go on (W10, W11)."""
+        try:
+            if len(raw) > self._limits.head:
+                raise _oversized(raw, self._limits)
+            line, _, block = raw.partition(b"\r\n")
+            method, target, minor = _request_line(line, self._limits)
+            if block != self._block or minor != self._minor:
+                self._said = _said(block[:-2], minor, self._limits)
+                self._block, self._minor = block, minor
+            if target.startswith(b"/") or (target == b"*" and method == "OPTIONS"):
+                return RequestHead(method, target, minor, self._said)
+            origin, authority = _origin_form(target, method)
+            fields = self._said.fields.with_line(b"Host", authority)  # RFC 9112 section 3.2.2: the absolute form's own
+            return RequestHead(method, origin, minor, self._said, fields, authority)
+        except Refusal as refusal:
+            refusal.to_head = raw.startswith(b"HEAD ")
+            raise
+
+
+_NOTHING_SAID = ParsedFields(
+    NO_FIELDS, b"", Framing.NONE, 0, keep_alive=False, upgrade=b""
+)  # no head is without its last CRLF
+
+
+def _request_line(line: bytes, limits: HeadLimits) -> tuple[str, bytes, int]:
+    try:
+        spelt, target, version = line.split(b" ")
+        minor = _VERSIONS[version]
+    except (ValueError, KeyError):
+        raise _refused_line(line) from None
+    method = _METHODS.get(spelt) or _other_method(spelt)
+    if len(target) > limits.target:
+        raise Refusal(414, "target_too_long", f"the request target is longer than {limits.target} bytes")
+    if _TARGET.fullmatch(target) is None:
+        raise _malformed("the request target has a fragment, or bytes that no target may have")
+    if method == "CONNECT":
+        raise Refusal(501, "method", "this is no tunnelling proxy: CONNECT is not offered")
+    return method, target, minor
+
+
+def _other_method(spelt: bytes) -> str:
+    """Return a method that is not known here: the backend knows its own (RFC 9110 section 9.1)."""
+    if not spelt or spelt.translate(None, _TOKEN):
+        raise _malformed("the method is not a token")
+    if len(spelt) > _METHOD_LIMIT:  # RFC 9112 section 3
+        raise Refusal(501, "method", f"a method may have at most {_METHOD_LIMIT} bytes")
+    method = spelt.decode("ascii")
+    return "CONNECT" if method.upper() == "CONNECT" else method  # a backend may take it for one
+
+
+def _refused_line(line: bytes) -> Refusal:
+    """Return what is wrong with a request line: its form, or its version (RFC 9112 section 2.3)."""
+    words = line.split(b" ")
+    if len(words) != 3 or not all(words) or _VERSION.fullmatch(words[2]) is None:
+        return _malformed("the request line is not a method, a target and a version, with one space between them")
+    return Refusal(505, "version", "only HTTP/1.1 and HTTP/1.0 are spoken here")
+
+
+def _said(block: bytes, minor: int, limits: HeadLimits) -> ParsedFields:
+    try:
+        fields = read_lines(block, limits.fields)
+    except TooManyFieldLines:
+        raise Refusal(431, "too_many_fields", f"a request may have at most {limits.fields} fields") from None
+    except MalformedFieldLines as bad:
+        raise _malformed(str(bad) or "the request head is malformed") from None
+    if limits.underscores != "pass":
+        fields = _without_underscores(fields, limits.underscores)
+    host = _host(minor, fields)
+    framing, length = _request_framing(minor, fields, block)
+    if b"expect" in fields:
+        fields = _expecting(minor, fields)
+    connection = listed(fields)
+    keep_alive = b"close" not in connection and (minor > 0 or b"keep-alive" in connection)
+    upgrade = b""
+    if b"upgrade" in fields:
+        if minor and framing is not Framing.CHUNKED and not length and b"upgrade" in connection:
+            upgrade = _upgrade(fields)
+        if not upgrade:
+            fields = fields.without(_UPGRADE_FIELDS)
+    return ParsedFields(fields, host, framing, length, keep_alive=keep_alive, upgrade=upgrade)
+
+
+def _expecting(minor: int, fields: Fields) -> Fields:
+    """Refuse what cannot be met, with a body or without one (RFC 9110 section 10.1.1); HTTP/1.0 knows no Expect."""
+    if not minor:
+        return fields.without((b"expect",))
+    if any(expectation != b"100-continue" for expectation in fields.tokens(b"expect")):
+        raise Refusal(417, "expectation", "100-continue is the only expectation known here")
+    return fields
+
+
+def _without_underscores(fields: Fields, action: str) -> Fields:
+    """Drop or refuse fields with "_" in a name: to CGI and WSGI X_A is X-A (RFC 3875 section 4.1.18)."""
+    names = [name for name in fields if name.find(b"_") >= 0]
+    if names and action == "refuse":
+        raise Refusal(400, "underscore", "a field name has an underscore, which listen.underscores refuses")
+    return fields.without(names)
+
+
+def _upgrade(fields: Fields) -> bytes:
+    """Return the protocols to change to (W12). HTTP/2 in clear text is not among them: Java asks for it unprompted."""
+    protocols = [value.strip() for line in fields.all(b"upgrade") for value in line.split(b",")]
+    return b", ".join(protocol for protocol in protocols if protocol and protocol.lower() != b"h2c")
+
+
+def _host(minor: int, fields: Fields) -> bytes:
+    host = fields.get(b"host")
+    if (host is None and minor) or fields.repeats(b"host"):
+        raise Refusal(400, "host", "a request needs exactly one Host field")
+    if host is not None and not names_host(host):
+        raise Refusal(400, "host", "the Host field is not a host name")
+    return host or b""
+
+
+def _origin_form(target: bytes, method: str) -> tuple[bytes, bytes]:
+    """Return path and authority of an absolute-form target (RFC 9112 sections 3.2 and 3.3).
+
+    OPTIONS without a path and a query asks about the whole server (RFC 9112 section 3.2.4).
+    """
+    scheme, separator, rest = target.partition(b"://")
+    if not separator or scheme.lower() not in (b"http", b"https"):
+        raise _malformed("the request target is neither a path nor an absolute URL")
+    named, slash, path = rest.partition(b"/")
+    named, mark, query = named.partition(b"?") if not slash else (named, b"", b"")
+    if not names_host(named):
+        raise Refusal(400, "host", "the request target's authority is not a host name")
+    if method == "OPTIONS" and not slash and not mark:
+        return b"*", named
+    return b"/" + path + mark + query, named
+
+
+def _request_framing(minor: int, fields: Fields, block: bytes) -> tuple[Framing, int]:
+    chunked, lengths = b"transfer-encoding" in fields, fields.all(b"content-length")
+    if chunked:
+        if not minor:
+            raise _malformed("HTTP/1.0 knows no Transfer-Encoding")
+        if not _plainly_chunked(fields, block):
+            raise _refused_coding(fields.tokens(b"transfer-encoding"))
+        if lengths:
+            raise _malformed("both Content-Length and Transfer-Encoding")
+        return Framing.CHUNKED, 0
+    return (Framing.LENGTH, _length(lengths)) if lengths else (Framing.NONE, 0)
+
+
+def _refused_coding(codings: list[bytes]) -> Refusal:
+    """Return why a request's transfer codings are refused (RFC 9112 sections 6.1 and 6.3)."""
+    if b"chunked" in codings and codings[-1] != b"chunked":
+        return _malformed("a transfer coding follows chunked: nothing tells where the body ends")
+    return Refusal(501, "transfer_encoding", "chunked is the only transfer coding known here")
+
+
+def _plainly_chunked(fields: Fields, block: bytes) -> bool:
+    """Tell whether "chunked" is the only coding, and no tab stands beside it, on which parsers differ."""
+    return not fields.repeats(b"transfer-encoding") and _CHUNKED_LINE.search(block) is not None
+
+
+def _length(values: list[bytes]) -> int:
+    if len(values) > 1 or not values[0].isdigit() or len(values[0]) > 18:
+        raise _malformed("Content-Length must be one number")
+    return int(values[0])
+
+
+class ResponseHeadReader:
+    """Reads the response heads of one connection."""
+
+    __slots__ = ("_head", "_method", "_raw")
+
+    def __init__(self) -> None:
+        self._raw, self._method = b"", ""
+        self._head: ResponseHead | None = None
+
+    def read(self, raw: bytes, method: str) -> ResponseHead:
+        """Return the head in `raw`, the answer to a `method` request. Raise BadAnswer for what must not go on."""
+        if self._head is None or raw != self._raw or method != self._method:
+            self._head = _response_head(raw, method)
+            self._raw, self._method = raw, method
+        return self._head
+
+
+def _response_head(raw: bytes, method: str) -> ResponseHead:
+    start, _, block = raw.partition(b"\r\n")
+    line = _STATUS_LINE.fullmatch(start)
+    if line is None:
+        raise BadResponse("the status line is malformed")
+    try:
+        fields = read_lines(block[:-2], _MOST_ANSWER_FIELDS)
+    except TooManyFieldLines:
+        raise BadResponse(f"it has more than {_MOST_ANSWER_FIELDS} fields") from None
+    except MalformedFieldLines as bad:
+        raise BadResponse(str(bad) or "the response head is malformed") from None
+    minor, status = line[1] == b"1", int(line[2])
+    if b"content-length" in fields:
+        fields = _one_length(fields)
+    framing, length = _response_framing(status, method, fields, block)
+    if not minor and b"transfer-encoding" in fields:
+        raise BadResponse("HTTP/1.0 knows no Transfer-Encoding")
+    connection = listed(fields)
+    keep_alive = b"close" not in connection and (minor > 0 or b"keep-alive" in connection)
+    if framing is Framing.CLOSE or (framing is Framing.NONE and announced(fields)):
+        keep_alive = False  # what is announced may come, though it must not
+    crossing = fields.without(hop_only(fields, _OWN_NO_LENGTH if status < 200 or status == 204 else _OWN))
+    events = fields.get(b"content-type", b"")[:17].lower() == b"text/event-stream"
+    bounded = framing is Framing.NONE or (framing is Framing.LENGTH and length <= WHOLE_LIMIT and not events)
+    return ResponseHead(
+        status, line[3] or b"", fields, crossing, framing, length,
+        keep_alive=keep_alive, bounded=bounded, events=events,
+    )  # fmt: skip
+
+
+def _one_length(fields: Fields) -> Fields:
+    """Return the fields with one Content-Length where a backend said the same one several times (RFC 9110 8.6)."""
+    value = fields[b"content-length"]
+    if value.isdigit() and not fields.repeats(b"content-length"):
+        return fields
+    members = [member.strip(b" \t") for line in fields.all(b"content-length") for member in line.split(b",")]
+    return fields.with_line(b"Content-Length", members[0]) if len(set(members)) == 1 else fields
+
+
+def _response_framing(status: int, method: str, fields: Fields, block: bytes) -> tuple[Framing, int]:
+    """RFC 9112 section 6.3, with no coding but chunked. A length must be one even where no body follows."""
+    chunked, lengths = b"transfer-encoding" in fields, fields.all(b"content-length")
+    if chunked:
+        if not _plainly_chunked(fields, block):
+            raise BadResponse("an unknown transfer coding")
+        if lengths:
+            raise BadResponse("both Content-Length and Transfer-Encoding")
+    try:
+        length = _length(lengths) if lengths else 0
+    except Refusal as refusal:
+        raise BadResponse(refusal.detail) from None
+    if method == "HEAD" or status < 200 or status in (204, 304):
+        return Framing.NONE, 0
+    if lengths:
+        return Framing.LENGTH, length
+    return (Framing.CHUNKED if chunked else Framing.CLOSE), 0
+
+
+def encode_head(start: bytes, fields: bytes, more: Lines, own: bytes = b"") -> bytes:
+    """Return a head as it stands on the wire: `start` has no line end, `fields` and `own` are encoded lines."""
+    parts = [start, b"\r\n", fields]
+    for name, value in more:
+        parts += (name, b": ", value, b"\r\n")
+    parts += (own, b"\r\n")
+    return b"".join(parts)

@@ -1,0 +1,133 @@
+"""What is said beside a message: to the upstream about this attempt, to the client about how its answer was made.
+
+Cache-Status is RFC 9211, Proxy-Status RFC 9209, Server-Timing the W3C's.
+"""
+
+from collections.abc import Sequence
+from math import ceil
+from typing import NamedTuple
+
+from proxy.http.fields import Lines
+from proxy.http.message import Request
+from proxy.http.problems import Reason
+from proxy.policy.attempt_facts import Attempt
+from proxy.policy.coalescing import Role
+from proxy.policy.idempotency import IdempotencyKey
+from proxy.policy.recovery_plan import RecoveryKind, Result
+from proxy.policy.routing import Route
+
+# What the sidecar says itself, beside the deadline's field: a client's own lines of these names are not passed on.
+OWN_FIELDS = frozenset(b"x-correlation-id x-attempt-count x-backstay-explain".split())
+
+
+def to_upstream(
+    correlation_id: str, key: IdempotencyKey | None, attempt: int, remaining_s: float, deadline_header: bytes
+) -> Lines:
+    """Return the lines of one attempt: `attempt` from 1, the seconds that are left of the attempts' own deadline."""
+    lines: tuple[tuple[bytes, bytes], ...] = (
+        (b"X-Correlation-ID", correlation_id.encode("ascii")),
+        (deadline_header, b"%d" % (remaining_s * 1000 if remaining_s > 0.002 else 1)),
+    )
+    if key is not None and key.source == "minted":
+        lines += ((b"Idempotency-Key", key.value),)
+    if attempt > 1:
+        lines += ((b"X-Attempt-Count", b"%d" % attempt),)
+    return lines
+
+
+class ResponseInfo(NamedTuple):
+    """How an answer was made, as far as its own client may know."""
+
+    correlation_id: str
+    total_ms: float
+    upstream_ms: float
+    retries: int = 0
+    collapsed: bool | None = None  # None: not a follower; False: it had to go upstream after all
+    unsafe: bool = False
+    ttl_s: int | None = None  # of a reused answer; negative for a stale one
+    error: Reason | None = None  # the sidecar made the answer
+    received_status: int | None = None  # of the answer that was recovered from
+    recovered: bool = False
+    retry_after_s: float | None = None
+    replayed: bool = False
+    explanation: str | None = None  # asked for, and allowed by the route
+
+
+def story(
+    correlation_id: str,
+    result: Result,
+    role: Role | None,
+    attempts: Sequence[Attempt],
+    total_s: float,
+    request: Request,
+) -> ResponseInfo:
+    """Return the story of an answer for one of its callers."""
+    upstream_ms = sum(attempt.ms for attempt in attempts)
+    no_cache_story = role is not Role.JOINED or result.recovery is RecoveryKind.FALLBACK
+    collapsed = None if no_cache_story else not attempts
+    return ResponseInfo(
+        correlation_id, total_s * 1000, upstream_ms, max(0, len(attempts) - 1), collapsed, not request.safe,
+        result.ttl_s, result.error, result.received_status, result.recovery is not None, replayed=result.replayed,
+    )  # fmt: skip
+
+
+def explanation(route: Route, request: Request, alone: str, attempts: Sequence[Attempt]) -> str | None:
+    """Return what was decided and why, in a line, for a client that asks on a route that allows it."""
+    if not route.explain or request.fields.get(b"x-backstay-explain") != b"1":
+        return None
+    steps = [f"alone: {alone}"] if alone else []
+    steps += [f"attempt {a.n} after {a.waited_ms:.0f} ms: {a.result} in {a.ms:.0f} ms, {a.why}" for a in attempts]
+    return "; ".join(steps) or "no attempt"
+
+
+def of_plain_answer(correlation_id: str, total_ms: float, upstream_ms: float, *, expose: bool) -> Lines:
+    """Return the lines that go with an answer whose story is short: asked for once, and given as it came."""
+    named = (b"X-Correlation-ID", correlation_id.encode("ascii"))
+    return (named, (b"Server-Timing", _timing(total_ms, upstream_ms))) if expose else (named,)
+
+
+def to_client(story: ResponseInfo, *, expose: bool) -> Lines:
+    """Return the lines that go with this caller's answer."""
+    lines: list[tuple[bytes, bytes]] = [(b"X-Correlation-ID", story.correlation_id.encode("ascii"))]
+    if story.retry_after_s is not None:
+        lines.append((b"Retry-After", b"%d" % max(1, ceil(story.retry_after_s))))
+    if story.explanation is not None:
+        lines.append((b"X-Backstay-Explain", story.explanation.encode("ascii", "replace")))
+    if story.replayed:
+        lines.append((b"Idempotent-Replayed", b"true"))
+    if not expose:
+        return tuple(lines)
+    if (cache := _cache_status(story)) is not None:
+        lines.append((b"Cache-Status", cache))
+    if (proxy := _proxy_status(story)) is not None:
+        lines.append((b"Proxy-Status", proxy))
+    timing = _timing(story.total_ms, story.upstream_ms)
+    lines.append((b"Server-Timing", timing + b', retries;desc="%d"' % story.retries if story.retries else timing))
+    return tuple(lines)
+
+
+def _timing(total_ms: float, upstream_ms: float) -> bytes:
+    own, upstream = int((total_ms - upstream_ms) * 10 + 0.5), int(upstream_ms * 10 + 0.5)
+    own = own if own > 0 else 0
+    return b"backstay;dur=%d.%d, upstream;dur=%d.%d" % (own // 10, own % 10, upstream // 10, upstream % 10)
+
+
+def _cache_status(story: ResponseInfo) -> bytes | None:
+    if story.ttl_s is not None:
+        return b"backstay; hit; ttl=%d" % story.ttl_s
+    if story.error is not None:
+        return None
+    if story.collapsed is None:
+        return None
+    forwarded = b"backstay; fwd=method" if story.unsafe else b"backstay; fwd=miss"
+    return forwarded + (b"; collapsed" if story.collapsed else b"; collapsed=?0")
+
+
+def _proxy_status(story: ResponseInfo) -> bytes | None:
+    if story.error is not None and not story.recovered:
+        return f"backstay; error={story.error}".encode("ascii")
+    if story.recovered:
+        if story.received_status is not None:
+            return b"backstay; received-status=%d" % story.received_status
+        return f"backstay; error={story.error}".encode("ascii") if story.error else b"backstay"
+    return None

@@ -1,0 +1,254 @@
+"""Who may ask upstream under a key, and what the others get (I3, I4, I6). This file judges; a store remembers.
+
+free -> pending -> settled (kept for `keep_s`), or free again: the answer is not one to keep, or nothing was asked
+                -> orphaned: the replica that asked is dead, and nobody knows what it did
+"""
+
+from hashlib import blake2b
+from typing import NamedTuple
+
+from proxy.http.fields import Lines, encoded
+from proxy.http.message import (
+    Failure,
+    Lost,
+    Request,
+    Response,
+    answer_in,
+)
+from proxy.http.problems import Reason
+from proxy.policy.bounded import ANYBODY, Holder
+from proxy.policy.idempotency import IdempotencyKey
+from proxy.policy.recovery_plan import RecoveryKind, Result
+from proxy.policy.routing import Route
+
+# What the same request may be answered otherwise next time: it depends on who asks, on what there is, or on when.
+_NOT_FINAL = frozenset({401, 403, 404, 407, 408, 421, 423, 425, 429})
+REPLAY_S = 86_400.0  # I4: a finished answer is replayed for 24 h
+
+
+class Claim(NamedTuple):
+    """What is claimed: by a client's key (I4), or by a flight's question on behalf of every replica.
+
+    `name` is a digest, so that a store does not show who used which key; `fingerprint` tells which request it is for;
+    `key` is the Idempotency-Key that goes upstream. A finished answer is kept for `keep_s` seconds, a flight's for
+    nobody; what nobody finished is remembered for `orphaned_s`. Where a store is full, `holder` tells whose it is.
+    """
+
+    name: str
+    fingerprint: str
+    key: str
+    keep_s: float
+    orphaned_s: float
+    holder: Holder = ANYBODY
+
+
+class Acquired(NamedTuple):
+    """It is ours to ask; `token` proves it."""
+
+    token: str
+
+
+class HeldByOther(NamedTuple):
+    """Somebody is asking, and is known to live for `lease_s` seconds more."""
+
+    fingerprint: str
+    key: str
+    token: str
+    lease_s: float = 0.0
+
+
+class Orphaned(NamedTuple):
+    """Whoever was asking let its lease lapse."""
+
+    fingerprint: str
+    key: str
+    token: str
+
+
+class Settled(NamedTuple):
+    """It was asked. `result` is None where the answer could not be kept or passed on."""
+
+    fingerprint: str
+    key: str
+    result: Result | None
+    ttl_s: float
+
+
+class StoreUnavailable(NamedTuple):
+    """The store cannot tell: it is down."""
+
+
+ClaimState = Acquired | HeldByOther | Orphaned | Settled | StoreUnavailable
+
+
+class Ask(NamedTuple):
+    """Go upstream; with the key that it was asked with before, where there is one."""
+
+    adopted: str = ""
+
+
+class Wait(NamedTuple):
+    """Wait for whoever asks."""
+
+    held: HeldByOther
+
+
+class TakeOver(NamedTuple):
+    """Ask in a dead owner's place."""
+
+    orphan: Orphaned
+
+
+class AnswerWith(NamedTuple):
+    """Answer with this."""
+
+    result: Result
+
+
+class Misuse(NamedTuple):
+    """Refuse: the key belongs to another request (I3)."""
+
+
+ClaimAction = Ask | Wait | TakeOver | AnswerWith | Misuse
+
+UNKNOWN = Result(
+    Failure(
+        Reason.RESPONSE_TIMEOUT,
+        sent=True,
+        detail="outcome unknown: it was asked before, and the answer is lost; load it before you ask again",
+    )
+)
+
+TOO_LARGE = Result(
+    Failure(
+        Reason.NOT_KEPT,
+        sent=True,
+        detail="it was done before under this Idempotency-Key, and its answer was too large to keep "
+        "(replay_answer_limit); load what it made",
+    )
+)
+BROKE_OFF = Result(
+    Failure(
+        Reason.RESPONSE_INCOMPLETE,
+        sent=True,
+        detail="it was done before under this Idempotency-Key, and its answer broke off; load what it made",
+    )
+)
+_LOST = {Lost.TOO_LARGE: TOO_LARGE, Lost.BROKEN: BROKE_OFF}
+
+STORE_GONE = Result(
+    Failure(
+        Reason.UNRECORDED, sent=False, detail="the store that this route requires cannot be reached; try again shortly"
+    )
+)
+
+
+def of_key(route: Route, request: Request, principal: bytes, key: IdempotencyKey, holder: Holder = ANYBODY) -> Claim:
+    """Return the claim of a client's key: principal, route and key (I3)."""
+    body = request.body if isinstance(request.body, bytes) else request.fields.get(b"content-length", b"")
+    fingerprint = _digest(request.method.encode(), request.target, body, *_trailers(request))
+    name = _digest(b"key", route.operation.encode(), principal, key.value)
+    return Claim(name, fingerprint, _text(key), REPLAY_S, REPLAY_S, holder)
+
+
+def of_flight(route: Route, question: bytes, key: IdempotencyKey | None) -> Claim:
+    """Return the claim of a flight, by which replicas know each other's."""
+    return Claim(_digest(b"flight", question), "", _text(key), 0.0, 2 * route.total_timeout_s)
+
+
+def judge(claim: Claim, standing: ClaimState, route: Route) -> ClaimAction:
+    """Return what a claim's standing means for this request."""
+    if isinstance(standing, StoreUnavailable):
+        return store_unavailable(route)
+    if isinstance(standing, Acquired):
+        return Ask()
+    if standing.fingerprint != claim.fingerprint:
+        return Misuse()
+    if isinstance(standing, HeldByOther):
+        return Wait(standing)
+    if isinstance(standing, Settled):
+        if standing.result is None or is_lost(standing.result):
+            return Ask(standing.key) if repeatable(route, standing.key) else AnswerWith(standing.result or UNKNOWN)
+        return AnswerWith(standing.result)
+    return TakeOver(standing) if repeatable(route, standing.key) else AnswerWith(UNKNOWN)
+
+
+def store_unavailable(route: Route) -> ClaimAction:
+    """Return what to do where the store cannot tell."""
+    return AnswerWith(STORE_GONE) if route.store_required else Ask()
+
+
+def store_lost(route: Route, held: HeldByOther) -> ClaimAction:
+    """Return what to do when the store went down while somebody else was asking."""
+    return AnswerWith(STORE_GONE) if route.store_required else _instead(route, held.key)
+
+
+def repeatable(route: Route, key: str) -> bool:
+    """Tell whether what may have been done may be asked again (I6): with the same key, or where a 409 finds it."""
+    return (route.honours_idempotency and bool(key)) or route.recovery.on_conflict is not None
+
+
+def to_keep(claim: Claim, result: Result) -> bool:
+    """Tell whether a key stays used: the backend's answer is a final one, whether or not its body arrived (I4)."""
+    answer = answer_in(result.outcome)
+    if not claim.keep_s or answer is None or result.recovery is RecoveryKind.FALLBACK:
+        return False
+    return 200 <= answer.status < 500 and answer.status not in _NOT_FINAL
+
+
+def stored(result: Result, limit: int) -> Result:
+    """Return what is kept of an answer that is not on its way any more: it, or why it cannot be given again."""
+    answer = result.outcome
+    if isinstance(answer, Failure):
+        return result if answer.partial is None else BROKE_OFF
+    return TOO_LARGE if isinstance(answer.body, bytes) and len(answer.body) > limit else result
+
+
+def collected(result: Result, body: bytes | Lost, trailers: Lines) -> Result:
+    """Return what is kept of an answer that came in pieces: it as a whole, or why it cannot be given again."""
+    if isinstance(body, Lost):
+        return _LOST[body]
+    answer = result.outcome
+    assert isinstance(answer, Response)
+    return result._replace(outcome=answer._replace(body=body, trailers=trailers))
+
+
+def may_wait(claim: Claim, result: Result) -> bool:
+    """Tell whether who waits for an answer that comes in pieces may wait for its end: it has one, as far as is known.
+
+    Other replicas' callers do not wait for that of a stream of events.
+    """
+    answer = result.outcome
+    if not isinstance(answer, Response) or answer.status == 101:
+        return False
+    return claim.keep_s > 0 or not answer.fields.get(b"content-type", b"").lower().startswith(b"text/event-stream")
+
+
+def is_lost(result: Result) -> bool:
+    """Tell whether it was done, and its answer cannot be given again."""
+    return isinstance(result.outcome, Failure) and result.outcome in (TOO_LARGE.outcome, BROKE_OFF.outcome)
+
+
+def replayed(settled: Result, ttl_s: float) -> Result:
+    """Return a stored answer as it is given again."""
+    return settled._replace(replayed=True, ttl_s=int(ttl_s))
+
+
+def _instead(route: Route, key: str) -> ClaimAction:
+    return Ask(key) if repeatable(route, key) else AnswerWith(UNKNOWN)
+
+
+def _text(key: IdempotencyKey | None) -> str:
+    return "" if key is None else key.value.decode("latin-1")
+
+
+def _trailers(request: Request) -> tuple[bytes, ...]:
+    return (encoded(request.trailers),) if request.trailers else ()
+
+
+def _digest(*parts: bytes) -> str:
+    digest = blake2b(digest_size=20)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.hexdigest()

@@ -1,0 +1,280 @@
+"""What to give when the answer is not the one hoped for (S1, S3). This file plans; it asks nobody."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+from urllib.parse import quote
+
+import orjson
+
+from proxy.http.fields import Fields, Lines
+from proxy.http.message import (
+    NO_CONTENT,
+    Failure,
+    Framing,
+    Outcome,
+    Request,
+    Response,
+)
+from proxy.http.problems import Reason
+from proxy.policy.classify import OUTAGE, Verdict, classify
+from proxy.runtime.enums import FastStrEnum
+
+Document = object  # whatever JSON can say
+_LONGEST_SEGMENT = 4096  # characters; encoding 64 KiB would take 3 ms
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class RequestTemplate(NamedTuple):
+    """A request of the sidecar's own, such as `GET /api/sessions/{subject}`."""
+
+    method: str
+    path: str
+    body: Document = None
+
+
+class FallbackDocument(NamedTuple):
+    """The document of last resort, for routes that opt in."""
+
+    status: int
+    body: Document
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryRules:
+    """What a route allows."""
+
+    on_conflict: RequestTemplate | None = None
+    on_missing: RequestTemplate | None = None
+    stale_if_error_s: float | None = None
+    fallback: FallbackDocument | None = None
+
+
+class RecoveryKind(FastStrEnum):
+    """How an answer was recovered; it goes into the record and the metric."""
+
+    EXISTING = "existing_session"
+    CREATED = "created"
+    PREFLIGHT = "preflight"
+    STALE = "stale"
+    FALLBACK = "fallback"
+
+
+class Result(NamedTuple):
+    """What a flight brings home for all its callers: the outcome, and how it came to be."""
+
+    outcome: Outcome
+    recovery: RecoveryKind | None = None
+    received_status: int | None = None  # of the answer it was recovered from
+    error: Reason | None = None  # why there was no answer to recover from
+    ttl_s: int | None = None  # of a kept answer
+    replayed: bool = False  # it is what an earlier request with the same idempotency key was answered (I4)
+
+
+class LoadExisting(NamedTuple):
+    """Ask upstream for what already exists."""
+
+    method: str
+    target: bytes
+
+
+class Create(NamedTuple):
+    """Ask upstream to create what is missing."""
+
+    method: str
+    target: bytes
+    body: bytes
+
+
+class LoadAgain(NamedTuple):
+    """Ask the first question once more: it was created in the meantime."""
+
+
+class UseStale(NamedTuple):
+    """Look for a kept answer of the same principal."""
+
+
+class AnswerInstead(NamedTuple):
+    """Answer with this instead."""
+
+    result: Result
+
+    @property
+    def kind(self) -> RecoveryKind:
+        """Return how it was recovered."""
+        assert self.result.recovery is not None
+        return self.result.recovery
+
+    def readable(self, cors: Lines) -> Result:
+        """Return the result with the CORS lines that a document of the sidecar's own needs (S4)."""
+        answer = self.result.outcome
+        if self.kind is not RecoveryKind.FALLBACK or not cors or not isinstance(answer, Response):
+            return self.result
+        return self.result._replace(outcome=answer._replace(fields=Fields(answer.fields.lines + cors)))
+
+
+class Honest(NamedTuple):
+    """Answer with what there is."""
+
+
+HONEST = Honest()
+Plan = LoadExisting | Create | LoadAgain | UseStale | AnswerInstead | Honest
+
+
+def plan(rules: RecoveryRules, outcome: Outcome, names: Mapping[str, str], subject: str | None) -> Plan:
+    """Return the next step towards a better answer than `outcome`."""
+    verdict = classify(outcome)
+    if verdict is Verdict.CONFLICT and rules.on_conflict is not None:
+        target = fill_path(rules.on_conflict.path, names, subject)
+        if target is not None:
+            return LoadExisting(rules.on_conflict.method, target)
+    if verdict is Verdict.MISSING and rules.on_missing is not None:
+        target = fill_path(rules.on_missing.path, names, subject)
+        if target is not None and _is_text(_values(names, subject)):
+            document = filled(rules.on_missing.body, names, subject)
+            return Create(rules.on_missing.method, target, orjson.dumps(document))
+    if verdict in OUTAGE:
+        if rules.stale_if_error_s is not None and not _nobody_asks(outcome):
+            return UseStale()
+        return last_resort(rules, outcome, names, subject)
+    return HONEST
+
+
+def _nobody_asks(outcome: Outcome) -> bool:
+    """Tell whether the client left, was itself at fault, or may not be served unrecorded: it gets no substitute."""
+    no_substitute = (Reason.CANCELLED, Reason.REQUEST_ERROR, Reason.UNRECORDED)
+    return isinstance(outcome, Failure) and outcome.reason in no_substitute
+
+
+def last_resort(
+    rules: RecoveryRules, outcome: Outcome, names: Mapping[str, str], subject: str | None
+) -> AnswerInstead | Honest:
+    """Return the fallback where the route has one; a client that left, or was refused, gets none."""
+    if rules.fallback is None or _nobody_asks(outcome):
+        return HONEST
+    return AnswerInstead(told(outcome, _document(rules.fallback, names, subject), RecoveryKind.FALLBACK))
+
+
+def _document(fallback: FallbackDocument, names: Mapping[str, str], subject: str | None) -> Response:
+    """Return the fallback as an answer: JSON, or a head alone for a status without content (RFC 9110 section 6.4.1)."""
+    status = fallback.status
+    if status in NO_CONTENT:
+        lines: Lines = ((b"Content-Length", b"0"),) if status == 205 else ()
+        return Response(status, b"", Fields(lines), b"", Framing.NONE)
+    body = orjson.dumps(filled(fallback.body, names, subject))
+    lines = ((b"Content-Type", b"application/json"), (b"Content-Length", b"%d" % len(body)))
+    return Response(status, b"", Fields(lines), body, Framing.LENGTH)
+
+
+def after_load(
+    rules: RecoveryRules, before: Outcome, found: Outcome, names: Mapping[str, str], subject: str | None
+) -> AnswerInstead | Honest:
+    """Return what loading the existing session leads to: it, or else the fallback (S1)."""
+    if isinstance(found, Response) and 200 <= found.status < 300:
+        return AnswerInstead(told(before, found, RecoveryKind.EXISTING))
+    return last_resort(rules, before, names, subject)
+
+
+def after_create(before: Outcome, created: Outcome) -> AnswerInstead | LoadAgain | Honest:
+    """Return what creating the missing leads to: it, or a second look where it was there, or came without a body."""
+    if not isinstance(created, Response):
+        return HONEST
+    if created.status == 409:
+        return LoadAgain()
+    if not 200 <= created.status < 300:
+        return HONEST
+    if created.body == b"":  # 204, or a 201 that only names it: there is nothing to answer with
+        return LoadAgain()
+    document = created._replace(status=200, reason=b"OK", fields=created.fields.without((b"location",)))
+    return AnswerInstead(told(before, document, RecoveryKind.CREATED))
+
+
+def after_load_again(before: Outcome, found: Outcome) -> AnswerInstead | Honest:
+    """Return what the first question, asked again, brought."""
+    good = isinstance(found, Response) and 200 <= found.status < 300
+    return AnswerInstead(told(before, found, RecoveryKind.CREATED)) if good and isinstance(found, Response) else HONEST
+
+
+def preflight(outcome: Outcome, learnt: Response | None) -> AnswerInstead | None:
+    """Return what the upstream last said to the same preflight, in an outage (S4)."""
+    if learnt is None or classify(outcome) not in OUTAGE or _nobody_asks(outcome):
+        return None
+    return AnswerInstead(told(outcome, learnt, RecoveryKind.PREFLIGHT))
+
+
+def uses(plan: Plan, found: Outcome) -> bool:
+    """Tell whether the plan answers with the body that was found."""
+    if not isinstance(plan, AnswerInstead) or not isinstance(found, Response):
+        return False
+    answer = plan.result.outcome
+    return isinstance(answer, Response) and answer.body is found.body
+
+
+def told(before: Outcome, response: Response, kind: RecoveryKind) -> Result:
+    """Return a success with its reason (S5): what was received, or why nothing was."""
+    if isinstance(before, Response):
+        return Result(response, kind, received_status=before.status)
+    return Result(response, kind, error=before.reason)
+
+
+def own_request(request: Request, method: str, target: bytes, body: bytes = b"", key: bytes | None = None) -> Request:
+    """Return a request of the sidecar's own for the same principal, with nothing about the first one's content."""
+    unwanted = (b"content-", b"if-")
+    lines = tuple(
+        line
+        for line in request.fields.lines
+        if (name := line[0].lower()) not in _NOT_INHERITED and not name.startswith(unwanted)
+    )
+    framing = Framing.NONE
+    if body:
+        framing = Framing.LENGTH
+        lines += ((b"Content-Type", b"application/json"), (b"Content-Length", b"%d" % len(body)))
+    if key is not None:
+        lines += ((b"Idempotency-Key", key),)
+    return Request(method, target, Fields(lines), request.peer, body, framing, request.authority, client=request.client)
+
+
+_NOT_INHERITED = frozenset({b"idempotency-key", b"expect", b"range", b"transfer-encoding", b"trailer"})
+
+
+def fill_path(template: str, names: Mapping[str, str], subject: str | None) -> bytes | None:
+    """Fill a path's placeholders, each percent-encoded as one segment.
+
+    None where one is empty, `.` or `..`, or longer than any backend reads.
+    """
+    values = _values(names, subject)
+    wanted = [values.get(name, "") for name in _PLACEHOLDER.findall(template)]
+    if any(value in ("", ".", "..") or len(value) > _LONGEST_SEGMENT for value in wanted):
+        return None
+    return _PLACEHOLDER.sub(lambda m: quote(values[m[1]], safe="", errors="surrogateescape"), template).encode("ascii")
+
+
+def filled(document: object, names: Mapping[str, str], subject: str | None) -> object:
+    """Return a document whose strings have their placeholders filled."""
+    return _filled(document, {name: _text(value) for name, value in _values(names, subject).items()})
+
+
+def _values(names: Mapping[str, str], subject: str | None) -> dict[str, str]:
+    return {**names, **({"subject": subject} if subject else {})}
+
+
+def _text(value: str) -> str:
+    """Return a value as JSON can carry it: bytes of a path that are no UTF-8 become U+FFFD."""
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _is_text(values: Mapping[str, str]) -> bool:
+    """Tell whether a document can name the values exactly: nothing is created under a name that is not its own."""
+    return all(_text(value) == value for value in values.values())
+
+
+def _filled(document: object, values: Mapping[str, str]) -> object:
+    """Fill placeholders inside a document's strings; the JSON encoder does the escaping."""
+    if isinstance(document, str):
+        return _PLACEHOLDER.sub(lambda m: values.get(m[1], m[0]), document)
+    if isinstance(document, Mapping):
+        return {key: _filled(value, values) for key, value in document.items()}
+    if isinstance(document, list | tuple):
+        return [_filled(value, values) for value in document]
+    return document

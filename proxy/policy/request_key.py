@@ -1,0 +1,197 @@
+"""Who asks (P1), and what is the same question (C1, C8). A field that nobody told us of separates callers by itself."""
+
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import Final
+
+from proxy.http.fields import Fields, Read, encoded
+from proxy.http.message import Request
+from proxy.policy import credentials
+from proxy.policy.bounded import Holder
+from proxy.policy.conditional import CONDITIONS
+from proxy.policy.credentials import USUAL, Name
+from proxy.policy.deadline import HEADER
+from proxy.policy.routing import Coalesce, Route
+
+# C1: fields that never change an answer. Everything else that goes upstream is part of the question.
+NEUTRAL = frozenset(
+    b"""connection keep-alive proxy-connection te trailer transfer-encoding upgrade content-length referer priority date
+    cache-control pragma traceparent tracestate baggage b3 x-b3-traceid x-b3-spanid x-b3-parentspanid x-b3-sampled
+    x-b3-flags x-request-id x-correlation-id x-amzn-trace-id x-cloud-trace-context cf-ray x-request-start x-azure-ref
+    x-attempt-count x-backstay-explain host""".split()
+)
+_OWN = frozenset({HEADER.lower().encode()})
+# P1: part of the question, but not of who asks it
+_ABOUT_CONTENT = (b"accept", b"if-", b"content-")
+_NOT_WHO = frozenset({b"origin", b"range", b"idempotency-key"})
+
+
+class Identity:
+    """`principal` names who asks; `question` what is asked, by whom: two equal ones may share an answer.
+
+    `anonymous`: the request shows nothing that names somebody, so its principal has the client's address. What such a
+    caller is given in person (Set-Cookie) is for one connection only.
+    """
+
+    __slots__ = ("anonymous", "principal", "question")
+
+    def __init__(self, principal: bytes, question: bytes, *, anonymous: bool = True) -> None:
+        self.principal = principal
+        self.question = question
+        self.anonymous = anonymous
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Identity) and (self.principal, self.question) == (other.principal, other.question)
+
+
+class Identifier:
+    """Tell questions apart for one route. The roles of field names are remembered, at most `_MEMORY` of them.
+
+    `own` names fields that the sidecar answers for itself, by whatever name they were configured.
+    """
+
+    __slots__ = ("_names", "_narrowed", "_neutral", "_roles", "_route")
+
+    _MEMORY: Final = 512
+    _LONGEST_NAME: Final = 64
+
+    def __init__(self, route: Route, own: frozenset[bytes] = _OWN) -> None:
+        self._route = route
+        self._neutral = NEUTRAL | route.neutral_fields | own
+        self._narrowed = route.principal is not None
+        self._names = USUAL if route.principal is None else credentials.named(route.principal)
+        self._roles: dict[bytes, tuple[bytes, bool, bool]] = {}
+
+    def identify(self, request: Request, subject: str | None, *, whole_question: bool = True) -> Identity:
+        """Return both keys. `whole_question=False` leaves the question empty for a request that will go alone.
+
+        Whoever shows nothing that the route's `principal` names is told apart by everything else, and by address.
+        """
+        read = request.fields.read
+        if read is None or read[0] is not self:
+            read = request.fields.read = self._read(request.fields)
+        _, who, what, anonymous, narrow = read
+        where = _where_from(request, anonymous=anonymous)
+        principal = b"\n".join((who, where, b"" if narrow else request.hops))
+        question = self._question(request, subject, principal, what, narrow) if whole_question else b""
+        return Identity(principal, question, anonymous=anonymous)
+
+    def kept_question(self, request: Request, subject: str | None) -> bytes:
+        """Return the question without its conditions: whether the client has an answer does not change the answer."""
+        fields = request.fields
+        try:
+            request.fields = fields.without(CONDITIONS)
+            return self.identify(request, subject).question
+        finally:
+            request.fields = fields
+
+    def _read(self, fields: Fields) -> Read:
+        """Read field lines; a client repeats them from request to request, so it is done once for all of those."""
+        who: list[bytes] = []
+        what: list[bytes] = []
+        known, names = self._roles, self._names
+        for name, value in fields.lines:
+            lower, is_who, is_what = known[name] if name in known else self._role(name)
+            if is_who:
+                who += (lower, value)
+            elif is_what:
+                what += (lower, value)
+        listed: list[bytes] = []
+        if b"connection" in fields and (fields[b"connection"] not in _OFTEN_LISTED or len(fields) != len(fields.lines)):
+            listed = self._listed(fields)
+            names = tuple([name for name in names if name.field not in listed or name.field in _ALWAYS_SENT])
+        anonymous = not credentials.shown(fields, names)
+        narrow = self._narrowed and not anonymous
+        if narrow:
+            what += who
+            who = [part for name in names for part in (name.field, *name.counting(fields))]
+        who_key, what_key = b"\n".join([*who, *listed]), b"\n".join(what)
+        if len(who_key) > _LONGEST_KEY:
+            who_key = _digest_of(who_key)
+        if len(what_key) > _LONGEST_KEY:
+            what_key = _digest_of(what_key)
+        return self, who_key, what_key, anonymous, narrow
+
+    def owners(self, request: Request) -> Iterator[bytes]:
+        """Yield a digest of each thing that shows whose request it is, for seals (C4): coarser than the principal.
+
+        Credentials only, each by itself, so that a write seals the same user's reads though it carries a CSRF token, a
+        cookie of a narrower path or a newer token beside the same cookie. To seal too much is never wrong. What is
+        shown beyond `_MOST_OWNERS` is one owner more.
+        """
+        shown = _shown(request.fields, self._names) or _shown(request.fields, USUAL)
+        yield from shown
+        where = _where_from(request, anonymous=not shown)
+        if where != _NOWHERE or not shown:
+            yield _digest(b"", where)
+
+    def holder(self, request: Request) -> Holder:
+        """Return for whom a store keeps what a request brings home."""
+        return Holder(request.client, next(self.owners(request), b""))
+
+    def _question(self, request: Request, subject: str | None, principal: bytes, what: bytes, narrow: bool) -> bytes:
+        fields, body = request.fields, request.body if isinstance(request.body, bytes) else b""
+        if self._route.coalesce is _SUBJECT:  # C8: the client's own Idempotency-Key does not matter
+            named = (subject or "").encode("utf-8", "surrogateescape")
+            what = b"\n".join((named, fields.get(b"content-type") or b"", fields.get(b"content-encoding") or b""))
+            body = body if self._route.match_body else b""
+        elif b"idempotency-key" in fields or narrow:
+            what = b"\n".join(
+                (what, fields.get(b"idempotency-key") or b"", request.hops, b"")
+            )  # no number of whole lines
+        digest = blake2b(body, digest_size=32).digest() if body else b""
+        if request.trailers:  # they go upstream too; of another length than a digest, so that none is taken for one
+            digest += b"\0" + blake2b(encoded(request.trailers), digest_size=32).digest()
+        key = b"\0".join((request.method.encode(), request.authority, request.target, principal, what, digest))
+        return key if len(key) <= _LONGEST_KEY else _digest_of(key)
+
+    def _listed(self, fields: Fields) -> list[bytes]:
+        """Return which of the request's fields Connection lists: they do not go upstream (RFC 9110 section 7.6.1)."""
+        named = set(fields.tokens(b"connection"))
+        listed = sorted([name for name in named if name in fields and name not in self._neutral])
+        return [b"connection", *listed] if listed else []
+
+    def _role(self, name: bytes) -> tuple[bytes, bool, bool]:
+        lower = name.lower()
+        neutral = lower in self._neutral
+        about_content = lower.startswith(_ABOUT_CONTENT) or lower in _NOT_WHO
+        role = (lower, not neutral and not about_content, not neutral and lower != b"idempotency-key")
+        if len(self._roles) < self._MEMORY and len(name) <= self._LONGEST_NAME:
+            self._roles[name] = role
+        return role
+
+
+def _digest_of(key: bytes) -> bytes:
+    """Return what stands for a key that is too long to be held: no short key begins like it."""
+    return b"\x7f" + blake2b(key, digest_size=32).hexdigest().encode()
+
+
+def _where_from(request: Request, *, anonymous: bool) -> bytes:
+    """Return what tells callers apart beside their fields: certificate, and address where nothing names them."""
+    certificate = request.peer.certificate
+    if certificate is None and not anonymous:
+        return _NOWHERE
+    return f"{certificate or ''}\n{request.client if anonymous else ''}".encode()
+
+
+_NOWHERE = b"\n"
+_OFTEN_LISTED = frozenset({b"keep-alive", b"Keep-Alive", b"close"})  # as browsers and proxies send it: no field
+_LONGEST_KEY: Final = 1024  # bytes; a digest costs a microsecond
+_ALWAYS_SENT = (b"authorization", b"cookie")  # whatever Connection lists
+_SUBJECT: Final = Coalesce.SUBJECT
+_MOST_OWNERS = 16
+
+
+def _digest(name: bytes, value: bytes) -> bytes:
+    """Return what is remembered of a credential: nothing that could be used as one, and nothing long."""
+    return blake2b(name + b"\0" + value, digest_size=12).digest()
+
+
+def _shown(fields: Fields, names: tuple[Name, ...]) -> list[bytes]:
+    found: list[bytes] = []
+    for name in names:
+        for part in name.parts(fields):
+            if len(found) == _MOST_OWNERS:
+                return [*found, _digest(b"", b"\n".join([value for one in names for value in fields.all(one.field)]))]
+            found.append(_digest(name.field, part))
+    return found

@@ -1,0 +1,54 @@
+"""An answer whose head is written: its own bytes follow, or it is cut. Nothing else may stand in its place."""
+
+from proxy.exchange.state import Exchange
+from proxy.http.message import BodyReader
+from proxy.http1.body import chunk, last_chunk
+from proxy.server.response_writer import ResponseWriter
+from proxy.server.server_state import cut
+
+
+class StreamedResponse:
+    """The rest of one answer on its way from a reader to a client.
+
+    `chunked`: its body goes out in chunks. `delimited`: its framing shows where it ends; else the connection's end
+    does, and a cut must be a reset.
+    """
+
+    __slots__ = ("_chunked", "_delimited", "_exchange", "_outlet", "_reader")
+
+    def __init__(
+        self, outlet: ResponseWriter, exchange: Exchange, reader: BodyReader, *, chunked: bool, delimited: bool
+    ) -> None:
+        self._outlet = outlet
+        self._exchange = exchange
+        self._reader = reader
+        self._chunked = chunked
+        self._delimited = delimited
+
+    async def run(self) -> int:
+        """Write what comes until its end; return the body's bytes. Raise BrokenBody where it was cut before that."""
+        outlet, reader = self._outlet, self._reader
+        try:
+            await self._pump()
+        except BaseException:
+            if outlet.transport is not None and not outlet.transport.is_closing():
+                cut(outlet.transport, plain_end_would_lie=not self._delimited)
+            raise
+        finally:
+            reader.close()
+        if self._chunked:
+            outlet.write_now(last_chunk(reader.trailers))
+        return self._exchange.bytes_out
+
+    async def _pump(self) -> None:
+        exchange, outlet, flow = self._exchange, self._outlet, self._outlet.flow
+        while piece := await self._reader.read():
+            exchange.bytes_out += len(piece)
+            outlet.write_now(chunk(piece) if self._chunked else piece)
+            if flow.writable is not None:
+                await flow.writable
+
+    def cut(self) -> None:
+        """Have it end here, visibly."""
+        self._reader.cut()
+        self._outlet.flow.wake()

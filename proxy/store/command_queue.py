@@ -1,0 +1,175 @@
+"""Commands to Redis, in order on one connection. Those of one moment travel together.
+
+A burst of a hundred claims costs one round trip; with a connection for each it would cost a hundred.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Iterable
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from proxy.store.health import refuses
+from proxy.store.redis_connection import RedisConnection, StoreDown
+
+BATCH = 256
+BATCH_BYTES = 1_048_576  # what Redis is sent at once takes it well under a millisecond to read
+ERRANDS = 10_000  # commands that wait while Redis is slow or away,
+ERRAND_BYTES = 16_777_216  # and their bytes together; the oldest give way
+
+Argument = bytes | str | int
+
+
+class _Command:
+    """One command, and who waits for its answer: nobody, for an errand."""
+
+    __slots__ = ("answer", "arguments", "size")
+
+    def __init__(self, arguments: tuple[Argument, ...], answer: "asyncio.Future[Any] | None") -> None:
+        self.arguments = arguments
+        self.answer = answer
+        self.size = sum(len(argument) for argument in arguments if not isinstance(argument, int))
+
+
+class _Queue:
+    """What waits to be sent, and its size in bytes."""
+
+    __slots__ = ("_commands", "size")
+
+    def __init__(self) -> None:
+        self._commands: deque[_Command] = deque()
+        self.size = 0
+
+    def __len__(self) -> int:
+        return len(self._commands)
+
+    def add(self, command: _Command) -> None:
+        """Add a command at the end."""
+        self._commands.append(command)
+        self.size += command.size
+
+    def take(self) -> _Command:
+        """Take the oldest command."""
+        command = self._commands.popleft()
+        self.size -= command.size
+        return command
+
+    def take_batch(self) -> list[_Command]:
+        """Take what goes out together: at least one command."""
+        batch = [self.take()]
+        size = batch[0].size
+        while self._commands and len(batch) < BATCH and size + self._commands[0].size <= BATCH_BYTES:
+            batch.append(self.take())
+            size += batch[-1].size
+        return batch
+
+    def put_back(self, commands: Iterable[_Command]) -> None:
+        """Put the errands among these before all others, in their order; nobody waits for them any longer."""
+        for command in reversed([command for command in commands if command.answer is None]):
+            self._commands.appendleft(command)
+            self.size += command.size
+
+
+class CommandQueue:
+    """A queue of commands, sent while the link is up. What is taken back later is surely carried out later."""
+
+    def __init__(self, link: RedisConnection) -> None:
+        self._link = link
+        self._queue = _Queue()
+        self._pump: asyncio.Task[None] | None = None
+
+    async def ask(self, operation: str, *arguments: Argument) -> Any:
+        """Return a command's answer within the link's limit. Raise StoreDown."""
+        if not self._link.up:
+            raise StoreDown(operation)
+        try:
+            return await self._link.in_time(self._ask(arguments))
+        except TimeoutError:
+            self._link.late(operation)
+            raise StoreDown(operation) from None
+
+    def _ask(self, arguments: tuple[Argument, ...]) -> "asyncio.Future[Any]":
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._add(_Command(arguments, answer))
+        self._wake()
+        return answer
+
+    def errand(self, *arguments: Argument) -> None:
+        """Have a command carried out soon; after an outage, if there is one. Nobody waits for it."""
+        self._add(_Command(arguments, None))
+        if self._link.up:
+            self._wake()
+
+    def _add(self, command: _Command) -> None:
+        while self._queue and (len(self._queue) >= ERRANDS or self._queue.size + command.size > ERRAND_BYTES):
+            _give(self._queue.take(), StoreDown("the queue is full"))
+        self._queue.add(command)
+
+    async def catch_up(self, *first: tuple[Argument, ...]) -> None:
+        """Carry out these commands and then what could not be while Redis was away. Raise StoreDown.
+
+        They are not remembered where they fail.
+        """
+        if await self._send([_Command(arguments, None) for arguments in first]):
+            raise StoreDown("refused")
+        while self._queue:
+            await self._send_batch()
+
+    def _wake(self) -> None:
+        if self._pump is None or self._pump.done():
+            self._pump = asyncio.get_running_loop().create_task(self._send_all())
+
+    async def _send_all(self) -> None:
+        while self._queue and self._link.up:
+            try:
+                await self._send_batch()
+            except StoreDown:
+                continue  # errands stay: they go with the next batch, or once the listener has reached Redis again
+
+    async def _send_batch(self) -> None:
+        batch = self._queue.take_batch()
+        try:
+            refused = await self._send(batch)
+        except StoreDown:
+            self._queue.put_back(batch)
+            raise
+        if refused:
+            self._queue.put_back(refused)
+            raise StoreDown("refused")
+
+    async def _send(self, batch: list[_Command]) -> list[_Command]:
+        """Carry out commands; return those that Redis refuses for now. Raise StoreDown."""
+        try:
+            answers = await self._link.try_anyway("send", lambda: self._execute(batch))
+        except StoreDown:
+            for command in batch:
+                _give(command, StoreDown("send"))
+            raise
+        refused: list[_Command] = []
+        for command, answer in zip(batch, answers, strict=True):
+            if isinstance(answer, RedisError):
+                self._link.failed("send", answer)
+                refused += [command] if refuses(answer) else []
+            _give(command, answer)
+        return refused
+
+    def _execute(self, batch: list[_Command]) -> Awaitable[list[Any]]:
+        pipeline = self._link.client.pipeline(transaction=False)
+        for command in batch:
+            pipeline.execute_command(*command.arguments)
+        return pipeline.execute(raise_on_error=False)
+
+    async def close(self) -> None:
+        """Carry out what is left, if Redis is there."""
+        if self._pump is not None:
+            await asyncio.wait({self._pump})
+
+
+def _give(command: _Command, answer: object) -> None:
+    if command.answer is None or command.answer.done():
+        return
+    if isinstance(answer, StoreDown | RedisError):
+        command.answer.set_exception(StoreDown(str(answer)))
+    else:
+        command.answer.set_result(answer)

@@ -1,0 +1,139 @@
+"""Claims of this process alone: who asks, who waits, and what was answered under a key, within bounds."""
+
+import asyncio
+from collections.abc import Callable
+
+from proxy.clock import Clock
+from proxy.http.message import Response, held_bytes
+from proxy.policy.bounded import Bounded
+from proxy.policy.claim_rules import (
+    TOO_LARGE,
+    Acquired,
+    Claim,
+    ClaimState,
+    HeldByOther,
+    Orphaned,
+    Settled,
+)
+from proxy.policy.recovery_plan import Result
+
+_Waiting = asyncio.Future[Settled | bool]  # True: the claim is free; False: the time is over
+
+
+class _Pending:
+    """A claim that somebody holds, and the callers that wait for it."""
+
+    __slots__ = ("held", "waiting")
+
+    def __init__(self, held: HeldByOther) -> None:
+        self.held = held
+        self.waiting: list[_Waiting] = []
+
+
+class LocalClaims:
+    """Claims in memory. A claim lives while its owner runs; at most `max_entries` answers of `max_bytes` are kept."""
+
+    spans_replicas = False
+
+    def __init__(self, clock: Clock, max_entries: int = 10_000, max_bytes: int = 33_554_432) -> None:
+        self._clock = clock
+        self._count = 0
+        self._pending: dict[str, _Pending] = {}
+        self._settled: Bounded[str, Settled] = Bounded(max_entries, max_bytes)
+        self.when_forgotten: Callable[[str], None] | None = None  # called with a claim's name before its time is over
+
+    def __len__(self) -> int:
+        return len(self._pending) + len(self._settled)
+
+    async def claim(self, claim: Claim, within_s: float = 0.0) -> ClaimState:
+        """Take the claim if it is free; return how it stands, at once."""
+        return self._claim(claim)
+
+    async def alone(self, claim: Claim) -> ClaimState:
+        """Do the same: this process is all there is."""
+        return self._claim(claim)
+
+    def settled(self, claim: Claim) -> Settled | None:
+        """Return what was answered, if that is known."""
+        now = self._clock.now()
+        kept = self._settled.get(claim.name, now)
+        return None if kept is None else kept.value._replace(ttl_s=kept.until - now)
+
+    def remember(self, claim: Claim, result: Result | None) -> Settled:
+        """Keep what was answered for later ones, within bounds."""
+        settled, now = _settled(claim, result), self._clock.now()
+        if _size(settled) > self._settled.max_bytes:
+            settled = _settled(claim, TOO_LARGE)
+        until, size = now + claim.keep_s, _size(settled)
+        for name in self._settled.put(claim.name, settled, size, until, now, claim.holder):
+            if self.when_forgotten is not None:
+                self.when_forgotten(name)
+        return settled
+
+    def _claim(self, claim: Claim) -> ClaimState:
+        pending = self._pending.get(claim.name)
+        if pending is not None:
+            return pending.held
+        if (settled := self.settled(claim)) is not None:
+            return settled
+        self._count += 1
+        token = str(self._count)
+        self._pending[claim.name] = _Pending(HeldByOther(claim.fingerprint, claim.key, token))
+        return Acquired(token)
+
+    async def wait(self, claim: Claim, held: HeldByOther, within_s: float) -> ClaimState | None:
+        """Wait for whoever holds it; return how it stands then, None if the time was over first."""
+        pending = self._pending.get(claim.name)
+        if pending is None or pending.held.token != held.token:
+            return self._claim(claim)
+        loop = asyncio.get_running_loop()
+        waiting: _Waiting = loop.create_future()
+        pending.waiting.append(waiting)
+        timer = loop.call_later(within_s, _tell, waiting, False)
+        try:
+            told = await waiting
+        finally:
+            timer.cancel()
+        if told is True:  # taken only now: who was woken may have left in the same moment
+            return self._claim(claim)
+        return None if told is False else told
+
+    async def take_over(self, claim: Claim, orphan: Orphaned) -> ClaimState:
+        """Tell how it stands: nothing here outlives its owner."""
+        return self._claim(claim)
+
+    async def settle(self, claim: Claim, mine: Acquired, result: Result | None, *, keep: bool) -> None:
+        """Give the answer to all who wait; keep it for later ones, or free the claim."""
+        self.settle_soon(claim, mine, result, keep=keep)
+
+    def settle_soon(self, claim: Claim, mine: Acquired, result: Result | None, *, keep: bool) -> None:
+        """Do the same: there is nothing to wait for."""
+        pending = self._pending.pop(claim.name)
+        settled = self.remember(claim, result) if keep else _settled(claim, result)
+        for waiting in pending.waiting:
+            _tell(waiting, settled)
+
+    def let_go(self, claim: Claim, mine: Acquired, *, asked: bool) -> None:
+        """Free the claim; the first of those who wait has it next."""
+        for waiting in self._pending.pop(claim.name).waiting:
+            _tell(waiting, True)
+
+
+def is_here(token: str) -> bool:
+    """Tell whether a claim is one of this process alone."""
+    return token.isdigit()  # those of Redis begin with a replica's name
+
+
+def _settled(claim: Claim, result: Result | None) -> Settled:
+    whole = result is None or not isinstance(result.outcome, Response) or result.outcome.whole
+    return Settled(claim.fingerprint, claim.key, result if whole else None, 0.0)
+
+
+def _tell(waiting: _Waiting, what: Settled | bool) -> None:
+    if not waiting.done():
+        waiting.set_result(what)
+
+
+def _size(settled: Settled) -> int:
+    answer = None if settled.result is None else settled.result.outcome
+    return 256 + (held_bytes(answer) if isinstance(answer, Response) else 0)

@@ -1,0 +1,190 @@
+"""What replicas tell each other through Redis: that an answer landed, that a write made something old (I7)."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import orjson
+import structlog
+from redis.asyncio.client import PubSub
+from redis.exceptions import ConnectionError as Disconnected
+
+from proxy.clock import Clock
+from proxy.store.command_queue import Argument, CommandQueue
+from proxy.store.redis_connection import UNREACHABLE, RedisConnection, StoreDown
+
+RECONNECT_S = 0.25
+CONNECT_S = 1.0
+PROBE_S = 1.0  # a Redis that refuses writes is noticed within this time, also where nobody writes
+SILENT = 3  # probes without any word, a connection's own pong included
+
+News = dict[str, Any]
+log = structlog.get_logger("backstay.store")
+
+
+class ReplicaPubSub:
+    """One task that listens, and takes the link up whenever it has reached Redis.
+
+    `on_news` is given every word of another replica; what `on_return` returns is carried out when Redis is reached
+    again, before anybody reads from it. A landing wakes whoever waits for its token, and everybody when the link goes
+    down.
+    """
+
+    def __init__(self, link: RedisConnection, line: CommandQueue, name: str, clock: Clock) -> None:
+        self._link = link
+        self._line = line
+        self._name = name
+        self._clock = clock
+        self.landed_channel, self.news_channel = link.key("landed"), link.key("news")
+        self._landings: dict[str, list[asyncio.Future[None]]] = {}
+        self._session: asyncio.Task[bool] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._reached_before = False
+        self.scripts: list[str] = []
+        self.on_news: Callable[[News], None] = lambda news: None
+        self.on_return: Callable[[], tuple[tuple[Argument, ...], ...]] = lambda: ()
+        link.when_down = self._down
+
+    async def start(self) -> None:
+        """Try once to reach Redis, then keep at it in the background. Never raises for a Redis that is down."""
+        tried = asyncio.Event()
+        self._task = asyncio.get_running_loop().create_task(self._keep_listening(tried))
+        await tried.wait()
+
+    async def close(self) -> None:
+        """Stop listening."""
+        for task in (self._task, self._session):
+            if task is not None:
+                task.cancel()
+        if self._task is not None:
+            await asyncio.wait({self._task})
+
+    async def _keep_listening(self, tried: asyncio.Event) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            self._session = loop.create_task(self._listen(tried))
+            await asyncio.wait({self._session})
+            self._wake_all()
+            tried.set()
+            if not _listened(self._session):
+                await self._clock.sleep(RECONNECT_S)
+
+    async def _listen(self, tried: asyncio.Event) -> bool:
+        """Subscribe, take the link up, and hear what comes until something fails; tell whether anything was heard.
+
+        Then it is worth to listen again at once: Redis may have closed this connection alone. Meanwhile commands go on.
+        """
+        listening = False
+        try:
+            async with self._link.client.pubsub() as pubsub:
+                async with asyncio.timeout(CONNECT_S):
+                    await pubsub.subscribe(self.landed_channel, self.news_channel)
+                    for _ in range(2):  # until both are confirmed: else a landing could slip through
+                        await pubsub.get_message(timeout=CONNECT_S)
+                    for script in self.scripts:
+                        await self._link.client.script_load(script)
+                    await self._catch_up()
+                self._link.reached()
+                tried.set()
+                listening = True
+                await self._hear_all(pubsub)
+        except StoreDown:
+            return listening  # counted where it happened
+        except UNREACHABLE as error:
+            if not listening:
+                self._link.failed("listen", error)
+        return listening
+
+    async def _hear_all(self, pubsub: PubSub) -> None:
+        """Hear what comes; where nothing does, see that Redis is there and accepts writes. Raise Disconnected."""
+        silent = 0
+        while silent <= SILENT:
+            message = await pubsub.get_message(timeout=PROBE_S)
+            if message is not None:
+                silent = 0
+                self._heard(message)
+                continue
+            silent += 1
+            await pubsub.ping()
+            with suppress(StoreDown):  # which the link has counted
+                await self._line.ask("probe", *self._probe())
+        raise Disconnected("the connection that is listened on has fallen silent")
+
+    def _probe(self) -> tuple[Argument, ...]:
+        """Return a write that changes nothing. A Redis that refuses it is no working store."""
+        return "SET", self._link.key("probe", self._name), "", "PX", 1000
+
+    async def _catch_up(self) -> None:
+        """Do what could not be done while Redis was away, before anybody reads from it again. Raise StoreDown."""
+        await self._line.catch_up(self._probe(), *(self.on_return() if self._reached_before else ()))
+        self._reached_before = True
+
+    def _heard(self, message: dict[str, Any]) -> None:
+        data = message["data"]
+        if message["type"] != "message" or not isinstance(data, bytes):
+            return
+        if message["channel"] == self.landed_channel.encode():
+            self.landed(data.decode())
+            return
+        news = orjson.loads(data)
+        if news.pop("from") != self._name:
+            self.on_news(news)
+
+    def _down(self) -> None:
+        if self._session is not None:
+            self._session.cancel()
+        self._wake_all()
+
+    def _wake_all(self) -> None:
+        landings, self._landings = self._landings, {}
+        for waiting in landings.values():
+            for landing in waiting:
+                _wake(landing)
+
+    # what requests do
+
+    async def told(self) -> None:
+        """Wait, for at most 50 ms, until Redis has all that was said so far; not at all while it is away."""
+        try:
+            await self._line.ask("told", "PING")
+        except StoreDown:
+            return  # I7: what others keep meanwhile is dropped when Redis is back
+
+    def word(self, news: News) -> bytes:
+        """Return the message that tells the other replicas."""
+        return orjson.dumps({"from": self._name, **news})
+
+    def landing(self, token: str) -> asyncio.Future[None]:
+        """Return what is set when `token` lands, or when nobody can tell any more."""
+        landing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._landings.setdefault(token, []).append(landing)
+        return landing
+
+    def landed(self, token: str) -> None:
+        """Wake those of this process who wait for `token`."""
+        for landing in self._landings.pop(token, ()):
+            _wake(landing)
+
+    def forget(self, token: str, landing: asyncio.Future[None]) -> None:
+        """Take back an interest in a landing."""
+        waiting = self._landings.get(token)
+        if waiting is not None and landing in waiting:
+            waiting.remove(landing)
+            if not waiting:
+                del self._landings[token]
+
+
+def _listened(session: asyncio.Task[bool]) -> bool:
+    """Tell whether a session that ended had begun to listen."""
+    if session.cancelled():
+        return False
+    bug = session.exception()
+    if bug is not None:
+        log.error("store_listener_failed", exc_info=bug)
+    return bug is None and session.result()
+
+
+def _wake(landing: asyncio.Future[None]) -> None:
+    if not landing.done():
+        landing.set_result(None)

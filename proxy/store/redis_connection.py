@@ -1,0 +1,194 @@
+"""One Redis, as commands reach it. One is given 50 ms (store.timeout), and none is sent while the store is down."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+from aiocache import RedisCache
+from aiocache.serializers import NullSerializer
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as Disconnected
+from redis.exceptions import RedisError
+
+from proxy.errors import StartError
+from proxy.store.health import Health, StoreState, cure
+
+T = TypeVar("T")
+
+CONNECTIONS = 16
+BLINK_S = 1.0  # an outage that lasts for longer is no blink
+AGAIN_S = 0.01  # between two tries of a command that failed at once
+_STEP_S = 0.005
+UNREACHABLE = (RedisError, OSError, TimeoutError, RuntimeError)  # the last is uvloop's word for a closed connection
+_CLOSED = (Disconnected, ConnectionError, RuntimeError)
+log = structlog.get_logger("backstay.store")
+
+
+class StoreDown(Exception):  # noqa: N818 - a state of affairs, which each caller turns into an answer of its own
+    """Redis did not answer in time, or is known to be down."""
+
+
+class Patience:
+    """A time limit that runs only while the event loop has time: what Redis is given, not what we kept it waiting.
+
+    A burst of requests can hold the loop for longer than the whole limit, with the answer in the socket unread.
+    """
+
+    __slots__ = ("_last", "_left_s", "_limit", "_loop", "_timer")
+
+    def __init__(self, limit: asyncio.Timeout, limit_s: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._limit = limit
+        self._left_s = limit_s
+        self._last = self._loop.time()
+        self._timer = self._loop.call_later(_STEP_S, self._step)
+
+    def _step(self) -> None:
+        now = self._loop.time()
+        self._left_s -= min(now - self._last, 2 * _STEP_S)
+        self._last = now
+        if self._left_s <= 0:
+            self._limit.reschedule(now)
+        else:
+            self._timer = self._loop.call_later(_STEP_S, self._step)
+
+    def end(self) -> None:
+        """Stop counting."""
+        self._timer.cancel()
+
+
+class RedisConnection:
+    """The connections to one Redis.
+
+    While it is down nobody asks until its listener has reached it again: an outage costs each request nothing.
+    `on_error` counts every failure; the log has one line for each change.
+    """
+
+    def __init__(self, url: str, namespace: str, limit_s: float, on_error: Callable[[str], None]) -> None:
+        """Take the store's URL. Raises StartError for one that cannot be one."""
+        self._namespace = namespace
+        self._limit_s = limit_s
+        self.cache = RedisCache(
+            connection_pool_class=lambda **_: _pool(url), namespace=namespace, timeout=0,
+            serializer=NullSerializer(encoding=None),
+        )  # fmt: skip
+        self.client: Redis = self.cache.client
+        self.when_down: Callable[[], None] | None = None
+        self._on_error = on_error
+        self._health = Health(limit_s)
+        self._reached_before = False
+        self._down_since = 0.0
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    @property
+    def up(self) -> bool:
+        """Tell whether it works, as far as is known."""
+        return self._health.state is StoreState.UP
+
+    def key(self, *parts: str) -> str:
+        """Return a key in our namespace."""
+        return ":".join((self._namespace, *parts))  # as aiocache writes it
+
+    async def run(self, operation: str, command: Callable[[], Awaitable[T]]) -> T:
+        """Return what a command brings within the limit. Raise StoreDown, at once while the link is down."""
+        if not self.up:
+            raise StoreDown(operation)
+        return await self.try_anyway(operation, command)
+
+    async def try_anyway(self, operation: str, command: Callable[[], Awaitable[T]]) -> T:
+        """Run a command whether the link is up or not, and count how it ended.
+
+        A command that met a closed connection is run once more, on a new one: Redis, or what stands before it, closes
+        connections that were idle. So `command` may be called twice, and what it does twice must be done once.
+        """
+        try:
+            found = await self.in_time(self._run_again(command) if self.up else command())
+        except UNREACHABLE as error:
+            self.failed(operation, error)
+            raise StoreDown(operation) from error
+        self._health.answered()
+        return found
+
+    async def in_time(self, awaited: Awaitable[T]) -> T:
+        """Return what is awaited within the limit. Raise TimeoutError."""
+        async with asyncio.timeout(None) as limit:
+            patience = Patience(limit, self._limit_s)
+            try:
+                return await awaited
+            finally:
+                patience.end()
+
+    def late(self, operation: str) -> None:
+        """Count what had to go on without an answer; the commands that it waited for count for the state."""
+        self._on_error(operation)
+
+    async def _run_again(self, command: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await command()
+        except _CLOSED:
+            await self.client.connection_pool.disconnect(inuse_connections=False)  # the others were idle for longer
+            return await command()
+
+    def failed(self, operation: str, error: Exception) -> None:
+        """Count a failure, and take the link down where it is one too many."""
+        self._on_error(operation)
+        now = asyncio.get_running_loop().time()
+        if not self._health.failed(error, now):
+            return
+        self._down_since = now
+        text, help_ = str(error) or type(error).__name__, cure(error, reached_before=self._reached_before)
+        log.warning("store_down", operation=operation, error=text, **({"cure": help_} if help_ else {}))
+        if self.when_down is not None:
+            self.when_down()
+
+    def reached(self) -> None:
+        """Take the link up."""
+        self._reached_before = True
+        if self._health.reached():
+            log.info("store_up")
+            waiting, self._waiting = self._waiting, set()
+            for one in waiting:
+                if not one.done():
+                    one.set_result(None)
+
+    async def back(self, until: float) -> bool:
+        """Wait for a moment if the link is up, else until it is, at most until the loop's time `until`; tell if it is.
+
+        Only a blink is waited for: one that has been down for long, or was never up, is not expected back.
+        """
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        until = min(until, now + AGAIN_S if self.up else self._down_since + BLINK_S)
+        if self._reached_before and now < until:
+            waiting = loop.create_future()
+            self._waiting.add(waiting)
+            timer = loop.call_at(until, _give_up, waiting)
+            try:
+                await waiting
+            finally:
+                timer.cancel()
+                self._waiting.discard(waiting)
+        return self.up
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.client.aclose(close_connection_pool=True)
+
+
+def _give_up(waiting: "asyncio.Future[None]") -> None:
+    if not waiting.done():
+        waiting.set_result(None)
+
+
+def _pool(url: str) -> BlockingConnectionPool:
+    try:
+        pool = BlockingConnectionPool.from_url(
+            url, max_connections=CONNECTIONS, timeout=None, retry=Retry(NoBackoff(), 0), socket_connect_timeout=1.0
+        )  # fmt: skip
+        pool.connection_class(**pool.connection_kwargs)  # finds an option that no connection takes, once
+    except (ValueError, TypeError) as error:
+        raise StartError(f"the store's URL (store.url) cannot be used: {error}") from None
+    return pool

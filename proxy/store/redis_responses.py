@@ -1,0 +1,150 @@
+"""Kept answers in a Redis that every replica reads. Nothing in it names a person: keys are digests.
+
+What a write makes old is told by marks: a kept answer carries the marks that stood before it was asked for, a write
+sets new ones, and an answer whose marks are not the present ones is not there. Marks need no clock and no message.
+
+There are `2 * PLACES` marks at most, whatever is written: each owner and each subject has two of them, by its digest,
+and shares them with others. Only where both have changed was it written, or others were that share both.
+"""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import NamedTuple
+
+from proxy.clock import Clock
+from proxy.exchange.ports import Look, Mark, Scope
+from proxy.policy.bounded import Bounded
+from proxy.policy.invalidation import Invalidations
+from proxy.policy.response_cache import CachedResponse
+from proxy.store.command_queue import CommandQueue
+from proxy.store.packing import MAX_VALUE, pack_kept, unpack_kept
+from proxy.store.redis_connection import RedisConnection, StoreDown
+
+Pair = tuple[str, str]
+ALL: Pair = ("mark:all", "mark:all")
+MARK_S = 86_400  # a mark outlives every answer that carries it
+PLACES = 131_072  # in each of two rows; all of them take some 30 MiB of Redis
+
+
+def digest(*parts: bytes) -> str:
+    """Return a name that tells nothing of its parts."""
+    return blake2b(b"\0".join(parts), digest_size=20).hexdigest()
+
+
+class RedisStore:
+    """Kept answers, through aiocache: of this process at most `max_entries` and `max_bytes`; each has its time."""
+
+    def __init__(
+        self,
+        link: RedisConnection,
+        line: CommandQueue,
+        seals: Invalidations,
+        clock: Clock,
+        max_entries: int = 10_000,
+        max_bytes: int = 33_554_432,
+    ) -> None:
+        self._link = link
+        self._line = line
+        self._seals = seals
+        self._clock = clock
+        self._ours: Bounded[str, None] = Bounded(max_entries, max_bytes)  # what this process has put there
+
+    @property
+    def up(self) -> bool:
+        """Tell whether Redis answers."""
+        return self._link.up
+
+    async def look(self, key: bytes, scope: Scope) -> Look:
+        """Return what is kept under `key`, unless a write anywhere has made it old."""
+        stamp, pairs = self._seals.stamp(), mark_names(scope)
+        names = [name for pair in (*pairs.of_writes, *pairs.of_ends) for name in pair]
+        try:
+            packed, *marks = await self._link.run("look", lambda: self._link.cache.multi_get([digest(key), *names]))
+        except StoreDown:
+            return Look(None)
+        present = [(mark or b"").decode("latin-1") for mark in marks]  # whatever somebody else has put there
+        mark = tuple(text.encode() for text in present)
+        found = unpack_kept(packed, stamp)
+        valid = found is not None and _hold(found[1], present, len(pairs.of_writes))
+        return Look(found[0] if found is not None and valid else None, mark)
+
+    async def put(self, key: bytes, kept: CachedResponse, ttl_s: float, scope: Scope, mark: Mark) -> None:
+        """Keep an answer under the marks that stood before it was asked for; without them it is not kept."""
+        if mark is None:
+            return
+        packed, seconds = pack_kept(kept, [text.decode() for text in mark]), float(min(ttl_s, MARK_S))
+        if len(packed) > MAX_VALUE:
+            return
+        name, now = digest(key), self._clock.now()
+        try:
+            await self._link.run("put", lambda: self._link.cache.set(name, packed, ttl=seconds))
+        except StoreDown:
+            return
+        for other in self._ours.put(name, None, len(packed), now + seconds, now, scope.holder):
+            self._line.errand("DEL", self._link.key(other))
+
+    async def drop(self, key: bytes) -> None:
+        """Keep nothing under `key` any more."""
+        self._ours.drop(digest(key))
+        try:
+            await self._link.run("drop", lambda: self._link.cache.delete(digest(key)))
+        except StoreDown:
+            return
+
+    def forget(self, beginning: bytes) -> None:
+        """Do nothing: keys there are digests, and each answer has its time."""
+
+
+class MarkNames(NamedTuple):
+    """The marks that an answer carries: any that a write has set makes it old; so do those of ends, all together."""
+
+    of_writes: list[Pair]
+    of_ends: list[Pair]
+
+
+def mark_names(scope: Scope) -> MarkNames:
+    """Return the marks that an answer of this scope carries: of everything, of each owner, and of its subject."""
+    owners = list(scope.owners)
+    ends, names = [mark_of_ended(owner) for owner in owners], [ALL, *(mark_of_owner(owner) for owner in owners)]
+    if scope.subject is not None:
+        return MarkNames([*names, mark_of_subject(scope.subject)], ends)
+    return MarkNames([*names, *(mark_of_subjectless(owner) for owner in owners)], ends)
+
+
+def _hold(before: list[str], present: list[str], writes: int) -> bool:
+    """Tell whether an answer's marks still stand: no pair of a write is new, nor are all of ended sessions."""
+    if len(before) != len(present):
+        return False
+    changed = [_is_new(before[at : at + 2], present[at : at + 2]) for at in range(0, len(before), 2)]
+    of_writes, of_ends = changed[:writes], changed[writes:]
+    return not any(of_writes) and not (of_ends and all(of_ends))
+
+
+def _is_new(before: Sequence[str], present: Sequence[str]) -> bool:
+    return before[0] != present[0] and before[1] != present[1]
+
+
+def mark_of_owner(owner: bytes) -> Pair:
+    """Return the marks of all that an owner reads."""
+    return _places(b"owner", owner)
+
+
+def mark_of_ended(owner: bytes) -> Pair:
+    """Return the marks of an owner whose session has ended."""
+    return _places(b"ended", owner)
+
+
+def mark_of_subjectless(owner: bytes) -> Pair:
+    """Return the marks of what an owner reads that has no subject."""
+    return _places(b"subjectless", owner)
+
+
+def mark_of_subject(subject: str) -> Pair:
+    """Return the marks of all that is read of a subject."""
+    return _places(b"subject", subject.encode("utf-8", "surrogateescape"))
+
+
+def _places(kind: bytes, key: bytes) -> Pair:
+    """Return where something is marked, in either row."""
+    code = int.from_bytes(blake2b(kind + b"\0" + key, digest_size=8).digest(), "big")
+    return f"mark:0:{hex(code % PLACES)[2:]}", f"mark:1:{hex((code >> 32) % PLACES)[2:]}"

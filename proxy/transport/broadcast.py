@@ -1,0 +1,292 @@
+"""A body on its way from one sender to its readers, with back-pressure. Its memory is bounded whatever they do."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from proxy.errors import BrokenBody
+from proxy.http.fields import Lines
+from proxy.http.message import Collected, Lost
+from proxy.http1.gathered import Gathered
+
+HIGH_WATER = 65_536  # a sender is paused when its fastest reader is this far behind (W8)
+WINDOW = 1_048_576  # a reader this far behind the sender holds the others up
+PIECE: Final = 48  # bytes that a piece takes beside its own: how far behind somebody is counts them
+PREFIX = 65_536  # of a body that is offered to newcomers, this much is kept for them,
+PREFIX_PIECES: Final = 4096  # in so many pieces
+PATIENCE_S = 0.25  # readers are held up so long for slower ones,
+PATIENCE_SHARE = 0.2  # and for this share of the time that they have been several
+
+
+class Collector:
+    """A body's pieces up to a limit, and who is told once they are all here, or once that cannot be."""
+
+    __slots__ = ("_collected", "_gathered", "_limit")
+
+    def __init__(self, limit: int, collected: Collected) -> None:
+        self._limit = limit
+        self._collected = collected
+        self._gathered = Gathered()
+
+    def add(self, piece: bytes) -> bool:
+        """Take a piece; tell whether the limit allows it."""
+        allowed = self._gathered.size + len(piece) <= self._limit
+        if allowed:
+            self._gathered.add(piece)
+        return allowed
+
+    def end(self, lost: Lost | None, trailers: Lines) -> None:
+        """Tell that no more will come."""
+        self._collected(self._gathered.take() if lost is None else lost, trailers)
+
+
+class Broadcast:
+    """Pieces with one sender and any number of readers.
+
+    The fastest reader sets the pace, and one that is only a little slower is waited for; who is `WINDOW` bytes behind
+    when that patience is used up is cut: it concerns itself alone. So the others take at most a quarter longer, and
+    0.3 s. `pace(True)` pauses the sender, `pace(False)` lets it go on; `deserted()` says that nobody reads any more.
+    """
+
+    __slots__ = (
+        "_base", "_collector", "_deserted", "_ended", "_held", "_held_since", "_over", "_pace", "_patience_s",
+        "_paused", "_pieces", "_readers", "_shared_since", "failure", "pushed", "trailers",
+    )  # fmt: skip
+
+    def __init__(self, pace: Callable[[bool], None], deserted: Callable[[], None]) -> None:
+        self._pace = pace
+        self._deserted = deserted
+        self._pieces: deque[bytes] = deque()
+        self._base = 0
+        self._readers: list[BroadcastReader] = []
+        self._over: Callable[[], None] | None = None
+        self._collector: Collector | None = None
+        self._held: asyncio.TimerHandle | None = None  # while somebody is waited for
+        self._held_since = self._shared_since = 0.0
+        self._patience_s = PATIENCE_S
+        self._paused = False
+        self._ended = False
+        self.pushed = 0
+        self.failure: str | None = None
+        self.trailers: Lines = ()
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether the sender is done, well or badly."""
+        return self._ended
+
+    @property
+    def held(self) -> int:
+        """Return the bytes that wait for the slowest reader."""
+        return max([self._behind(reader) for reader in self._readers], default=0)
+
+    def push(self, piece: bytes) -> None:
+        """Add a piece."""
+        if self._ended or not piece:
+            return
+        self._pieces.append(piece)
+        self.pushed += len(piece)
+        for reader in self._readers:
+            reader.wake()
+        if self._over is not None and self._outgrew_prefix:
+            self._offer_ends()
+        if self._collector is not None and not self._collector.add(piece):
+            self._collection_ends(Lost.TOO_LARGE)
+            asyncio.get_running_loop().call_soon(self.discard)  # where nobody else reads it
+        self._keep_pace()
+
+    def finish(self, trailers: Lines = ()) -> None:
+        """Mark the body whole."""
+        self.trailers = trailers
+        self._end()
+
+    def break_off(self, why: str) -> None:
+        """Mark the body broken: every reader gets what is here, then BrokenBody."""
+        if not self._ended:
+            self.failure = why
+            self._end()
+
+    def open(self) -> "BroadcastReader":
+        """Return a reader at the first byte. Only while the whole prefix is here."""
+        if self._base:
+            raise BrokenBody("the beginning is no longer kept")
+        reader = BroadcastReader(self)
+        self._readers.append(reader)
+        if len(self._readers) == 2:
+            self._shared_since = asyncio.get_running_loop().time()
+        return reader
+
+    def offer(self, over: Callable[[], None]) -> None:
+        """Keep the first `PREFIX` bytes for newcomers until there are more, or the end; then call `over`, once."""
+        self._over = over
+        if self._ended or self._base or self._outgrew_prefix:
+            self._offer_ends()
+
+    @property
+    def _outgrew_prefix(self) -> bool:
+        return self.pushed > PREFIX or len(self._pieces) > PREFIX_PIECES
+
+    def withdraw(self) -> None:
+        """Keep the beginning no longer."""
+        self._over = None
+        self._forget()
+
+    def _offer_ends(self) -> None:
+        over, self._over = self._over, None
+        if over is not None:
+            over()
+            self._forget()
+
+    def collect(self, limit: int, collected: Collected) -> None:
+        """Collect the body up to `limit` bytes, whoever reads it; call `collected` once with what came of that."""
+        collector = Collector(limit, collected)
+        if self._base or not all(collector.add(piece) for piece in self._pieces):
+            collector.end(Lost.TOO_LARGE, ())
+            return
+        self._collector = collector
+        if self._ended:
+            self._collection_ends(None if self.failure is None else Lost.BROKEN)
+
+    def _collection_ends(self, lost: Lost | None) -> None:
+        collector, self._collector = self._collector, None
+        if collector is not None:
+            collector.end(lost, self.trailers)
+
+    def discard(self) -> None:
+        """Say that nobody will read it."""
+        if not self._readers and not self._ended and self._collector is None:
+            self.break_off("nobody reads")
+            self._deserted()
+
+    def piece(self, index: int) -> bytes | None:
+        """Return the piece at an absolute index, None if it has not come yet."""
+        at = index - self._base
+        return self._pieces[at] if at < len(self._pieces) else None
+
+    def moved(self, reader: "BroadcastReader") -> None:
+        """Forget what every reader has, and let the sender go on if the fastest has caught up."""
+        if reader.index - 1 == self._base:
+            self._forget()
+        if self._paused:
+            self._keep_pace()
+
+    def _forget(self) -> None:
+        if self._over is not None or not self._readers:
+            return
+        while self._pieces and all(reader.index > self._base for reader in self._readers):
+            self._pieces.popleft()
+            self._base += 1
+
+    def closed(self, reader: "BroadcastReader") -> None:
+        """Take a reader out; the last one to leave an unfinished body stops its sender."""
+        if reader in self._readers:
+            self._readers.remove(reader)
+            if self._readers:
+                self._forget()
+                self._keep_pace()
+            elif not self._ended and self._collector is not None:
+                self._keep_pace()
+            elif not self._ended:
+                self.break_off("nobody reads")
+                self._deserted()
+
+    def _keep_pace(self) -> None:
+        unread = self.pushed if self._collector is None else 0  # what is collected needs no reader
+        behind = min([self._behind(reader) for reader in self._readers], default=unread)
+        full = behind > (HIGH_WATER // 2 if self._paused else HIGH_WATER)
+        pause = not self._ended and (self._waits_for_the_slowest() or full)
+        if pause is not self._paused:
+            self._paused = pause
+            self._pace(pause)
+
+    def _behind(self, reader: "BroadcastReader") -> int:
+        """Return what is held for a reader, in bytes and what its pieces take."""
+        return self.pushed - reader.taken + PIECE * (self._base + len(self._pieces) - reader.index)
+
+    def _waits_for_the_slowest(self) -> bool:
+        """Tell whether a reader holds the others up, and take the time of it."""
+        if len(self._readers) < 2 or not self._laggards():
+            self._go_on()
+            return False
+        if self._held is None:
+            loop = asyncio.get_running_loop()
+            self._held_since = loop.time()
+            patience_s = self._patience_s + PATIENCE_SHARE * (self._held_since - self._shared_since)
+            self._held = loop.call_later(max(0.0, patience_s), self._cut_laggards)
+        return True
+
+    def _laggards(self) -> "list[BroadcastReader]":
+        too_far = WINDOW if self._held is None else WINDOW - HIGH_WATER
+        return [reader for reader in self._readers if self._behind(reader) > too_far]
+
+    def _go_on(self) -> None:
+        if self._held is not None:
+            self._held.cancel()
+            self._held = None
+            self._patience_s -= asyncio.get_running_loop().time() - self._held_since
+
+    def _cut_laggards(self) -> None:
+        for reader in self._laggards():
+            reader.cut()
+
+    def _end(self) -> None:
+        self._ended = True
+        self._collection_ends(None if self.failure is None else Lost.BROKEN)
+        self._go_on()
+        self._keep_pace()
+        for reader in self._readers:
+            reader.wake()
+        self._offer_ends()
+
+
+class BroadcastReader:
+    """One reader's place in a relay."""
+
+    __slots__ = ("_relay", "_waiter", "index", "lost", "taken")
+
+    def __init__(self, relay: Broadcast) -> None:
+        self._relay = relay
+        self._waiter: asyncio.Future[None] | None = None
+        self.lost = False
+        self.index = 0
+        self.taken = 0
+
+    @property
+    def trailers(self) -> Lines:
+        """Return the trailer lines, known once the body has ended."""
+        return self._relay.trailers
+
+    async def read(self) -> bytes:
+        """Return the next piece, b"" at the end; raise BrokenBody if it will never be whole."""
+        relay = self._relay
+        while True:
+            if self.lost:
+                raise BrokenBody("the reader was too slow")
+            piece = relay.piece(self.index)
+            if piece is not None:
+                self.index += 1
+                self.taken += len(piece)
+                relay.moved(self)
+                return piece
+            if relay.failure is not None:
+                raise BrokenBody(relay.failure)
+            if relay.ended:
+                return b""
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+
+    def wake(self) -> None:
+        """Let a waiting read look again."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def cut(self) -> None:
+        """End it: it lags too far behind, or its client is given up."""
+        self.lost = True
+        self._relay.closed(self)
+        self.wake()
+
+    def close(self) -> None:
+        """Say that no more will be read."""
+        self._relay.closed(self)

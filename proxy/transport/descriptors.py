@@ -1,0 +1,83 @@
+"""What a connection takes of this process and this machine. Where that is used up, the backend is not to blame."""
+
+import errno
+import resource
+import socket
+import ssl
+
+from proxy.http.message import Failure
+from proxy.http.problems import Reason
+
+SPARE = 64  # descriptors for the trail, the log, the store and a few of the system's own
+_LACKING = {
+    errno.EMFILE: "the sidecar has no file descriptor left: raise the limit on open files, or lower max_connections",
+    errno.ENFILE: "the machine has no file descriptor left: raise fs.file-max, or stop what holds them",
+    errno.ENOBUFS: "the machine has no buffer left for another connection: give it more memory",
+    errno.ENOMEM: "the machine has no memory left for another connection: give it more",
+    errno.EADDRNOTAVAIL: "no local port, or no address of that family, is left to reach the backend from: widen "
+    "ip_local_port_range, or raise max_idle",
+}
+
+
+def lacking(error: OSError) -> Failure | None:
+    """Return the failure where a connection was not made for want of something of ours, None for any other reason."""
+    # name servers and certificates are read from files, and these errors do not tell why they could not be
+    silent = isinstance(error, socket.gaierror | ssl.SSLError)
+    number = _why_no_socket() if silent else error.errno
+    detail = None if number is None else _LACKING.get(number)
+    return None if detail is None else Failure(Reason.CONNECTION_LIMIT, sent=False, detail=detail, retry_after_s=1.0)
+
+
+def is_certain(error: OSError) -> bool:
+    """Tell whether an error is a want of ours for sure: no local address may be no address of that family at all."""
+    return error.errno != errno.EADDRNOTAVAIL and lacking(error) is not None
+
+
+def _why_no_socket() -> int | None:
+    try:
+        socket.socket().close()
+    except OSError as error:
+        return error.errno
+    return None
+
+
+def raise_limit(share: int = 0) -> int:
+    """Raise the soft limit on open files to the hard one, as nginx and HAProxy do; return what holds now.
+
+    `share` descriptors of those are left free for `accept_from_share`, at most a quarter of all.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = hard if hard == resource.RLIM_INFINITY else hard - min(share, hard // 4)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    except (OSError, ValueError):  # an unlimited hard limit is above what the kernel grants
+        return soft
+    return most
+
+
+def accept_from_share(listening: socket.socket) -> socket.socket:
+    """Accept a connection, also where the soft limit is used up: the control plane answers then, too.
+
+    The kernel looks at the limit when it gives out a descriptor, and never again. So the limit is raised for the moment
+    of one call, in which nobody else on the loop can open anything.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (_above(soft, hard), hard))
+        return listening.accept()[0]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def _above(soft: int, hard: int) -> int:
+    if resource.RLIM_INFINITY in (soft, hard):
+        return soft if soft == resource.RLIM_INFINITY else soft + SPARE
+    return hard
+
+
+def too_few(limit: int, max_connections: int) -> str | None:
+    """Return why so many open files do not do for so many clients, each with a connection of ours to the backend."""
+    wanted = 2 * max_connections + SPARE
+    if limit >= wanted:
+        return None
+    return f"{limit} open files are fewer than {max_connections} clients and as many requests of theirs want ({wanted})"

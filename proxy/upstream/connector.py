@@ -1,0 +1,108 @@
+"""Reaching a backend: its address, and the race of its name's addresses (happy eyeballs, RFC 8305)."""
+
+import asyncio
+import socket
+import ssl
+from asyncio.staggered import staggered_race
+from collections.abc import Callable
+from functools import partial
+from ipaddress import ip_address
+from itertools import chain, zip_longest
+from typing import NamedTuple, TypeVar, cast
+from urllib.parse import unquote
+
+from proxy.transport.descriptors import is_certain, lacking
+from proxy.transport.protocols import as_protocol
+
+P = TypeVar("P")  # a protocol as asyncio calls its methods, whatever it inherits from
+
+HEAD_START_S = 0.25  # of each address before the next is tried beside it (RFC 8305 section 5)
+
+
+class BackendAddress(NamedTuple):
+    """Where a backend listens: a host and port, or the path of a Unix socket; `authority` for a Host of its own."""
+
+    host: str
+    port: int
+    path: str | None
+    authority: bytes
+    secure: bool = False
+
+    @classmethod
+    def of(cls, url: str) -> "BackendAddress":
+        """Return the address in `http://host:port`, `https://host` or `unix:/path`."""
+        if url.startswith("unix:"):
+            return cls("", 0, unquote(url.removeprefix("unix:")), b"localhost")
+        scheme, _, rest = url.partition("://")
+        authority = rest.split("/")[0]
+        host, _, port = authority.rpartition(":") if not authority.endswith("]") else (authority, "", "")
+        if not port.isdigit():
+            host, port = authority, "443" if scheme == "https" else "80"
+        return cls(host.strip("[]"), int(port), None, authority.encode("ascii"), scheme == "https")
+
+
+class Connector:
+    """Makes connections to one address. A name is resolved each time: its addresses change (W15)."""
+
+    def __init__(self, address: BackendAddress) -> None:
+        self._address = address
+        self.tls: ssl.SSLContext | None = None
+        self._literal = _is_literal(address.host)
+
+    async def dial(self, make: Callable[[], P]) -> P:
+        """Return a new connection's protocol. Raises OSError, socket.gaierror or ssl.SSLError."""
+        address, loop = self._address, asyncio.get_running_loop()
+        if address.path is not None:
+            return cast(P, (await loop.create_unix_connection(as_protocol(make), address.path))[1])
+        if self._literal:
+            return await self._reach(make, address.host)
+        hosts = interleaved(await self._resolve())
+        if len(hosts) == 1:
+            return await self._reach(make, hosts[0])
+        return await self._race(make, hosts)
+
+    async def _resolve(self) -> list[tuple[int, str]]:
+        loop, address = asyncio.get_running_loop(), self._address
+        infos = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        return [(family, str(sockaddr[0])) for family, _, _, _, sockaddr in infos]
+
+    async def _race(self, make: Callable[[], P], hosts: list[str]) -> P:
+        attempts = [partial(self._reach, make, host) for host in hosts]
+        winner, _, errors = await staggered_race(attempts, HEAD_START_S)
+        if winner is None:
+            raise _telling([error for error in errors if error is not None])
+        return cast(P, winner)
+
+    async def _reach(self, make: Callable[[], P], host: str) -> P:
+        address, loop = self._address, asyncio.get_running_loop()
+        name = None if self.tls is None else address.host
+        made = await loop.create_connection(
+            as_protocol(make), host, address.port, ssl=self.tls, server_hostname=name
+        )  # fmt: skip
+        return cast(P, made[1])
+
+
+def _telling(errors: list[Exception]) -> Exception:
+    """Return the error that says most: our own want, then what a backend did, then that an address had no way to it.
+
+    A machine without IPv6 has no way to `::1`, which says nothing of what refused at 127.0.0.1.
+    """
+    ours = [error for error in errors if isinstance(error, OSError) and is_certain(error)]
+    theirs = [error for error in errors if not isinstance(error, OSError) or lacking(error) is None]
+    return (ours or theirs or errors)[0]
+
+
+def interleaved(found: list[tuple[int, str]]) -> list[str]:
+    """Return the addresses, families in turn, the resolver's first family first (RFC 8305 section 4)."""
+    families: dict[int, list[str]] = {}
+    for family, host in found:
+        families.setdefault(family, []).append(host)
+    return [host for host in chain.from_iterable(zip_longest(*families.values())) if host is not None]
+
+
+def _is_literal(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

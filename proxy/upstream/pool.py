@@ -1,0 +1,321 @@
+"""The backend as the exchange sees it: its address, its keep-alive connections, and how a request is put to it."""
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections import deque
+
+from proxy.exchange.ports import Interim
+from proxy.http.fields import Lines, encoded
+from proxy.http.headers import HOP_BY_HOP, hop_only
+from proxy.http.message import (
+    Failure,
+    Framing,
+    Outcome,
+    Request,
+)
+from proxy.http.problems import Reason
+from proxy.http1.head import encode_head
+from proxy.transport.descriptors import lacking
+from proxy.transport.write_batch import WriteBatch
+from proxy.upstream.connector import BackendAddress, Connector
+from proxy.upstream.forwarding import Forwarding
+from proxy.upstream.pool_limits import PoolLimits
+from proxy.upstream.upstream_connection import UpstreamConnection
+from proxy.upstream.upstream_request import STALE, UNSENT
+
+_log = logging.getLogger("backstay.wire")
+COMPLAINS_EVERY_S = 10.0  # about what of ours is used up: it is used up for every request
+DIALS = 64  # at once: in a burst a connection that comes free is sooner there than the thousandth new one
+
+
+class UpstreamPool:
+    """Keep-alive connections to one address, newest first, and the only place where they are made."""
+
+    def __init__(self, address: BackendAddress, rules: PoolLimits, tls: ssl.SSLContext | None = None) -> None:
+        """Take an address, and the context of its connections where they are secure."""
+        assert (tls is not None) is address.secure
+        self.address = address
+        self.rules = rules
+        self.outgoing = WriteBatch()
+        self.tick = 0.0  # coarse time in seconds, moved by `sweep`
+        self._retired = False
+        self._idle: list[UpstreamConnection] = []
+        self._all: set[UpstreamConnection] = set()
+        self._taken = 0  # connections there are, and those being made
+        self._dialing = 0
+        self._complains_at = 0.0
+        self._line: deque[_Place] = deque()
+        self._dialer = Connector(address)
+        self._dialer.tls = tls
+
+    def take(self, *, safe: bool) -> UpstreamConnection | None:
+        """Return an idle connection that may carry the request, or None."""
+        rules, idle = self.rules, self._idle
+        while idle:
+            connection = idle[-1]
+            now = connection.now()
+            if now - connection.idle_since > (rules.idle_timeout_s if safe else rules.unsafe_idle_s):
+                return None
+            idle.pop()
+            if connection.usable:
+                connection.taken_at = now
+                return connection
+        return None
+
+    def distrust_idle(self) -> None:
+        """Close what is idle: one that was idle for less was already closed by the backend."""
+        while self._idle:
+            self._idle.pop().close()
+
+    async def connect(self, timeout_s: float, request: Request | None = None) -> UpstreamConnection | Failure:
+        """Return a connection: a new one, or where the pool is full the next that comes free. Nothing was sent.
+
+        The request is told while it waits in line.
+        """
+        rules = self.rules
+        if self._has_room and self._dialing < DIALS:
+            self._taken += 1
+            return await self._open(timeout_s)
+        if self._has_room:
+            given = await self._wait(timeout_s, request)  # our own rush is no failure of the backend's
+        elif len(self._line) >= rules.queue:
+            return _QUEUE_FULL
+        else:
+            if self._idle:  # too old for this request: its place is worth more
+                self._idle.pop(0).close()
+            given = await self._wait(min(timeout_s, rules.queue_timeout_s), request)
+        if given is None:
+            return await self._open(timeout_s)
+        if isinstance(given, UpstreamConnection) and not given.usable:
+            return await self.connect(timeout_s, request)
+        return given
+
+    @property
+    def _has_room(self) -> bool:
+        return not self.rules.max_connections or self._taken < self.rules.max_connections
+
+    async def _wait(self, timeout_s: float, request: Request | None) -> UpstreamConnection | Failure | None:
+        """Wait in line; return a connection that came free, None for leave to open one, or a failure."""
+        loop = asyncio.get_running_loop()
+        place: _Place = loop.create_future()
+        self._line.append(place)
+        timer = loop.call_later(timeout_s, _give, place, _NO_CONNECTION)
+        if request is not None:
+            request.queued = True
+        try:
+            return await place
+        except asyncio.CancelledError:
+            self._give_back(place)
+            raise
+        finally:
+            timer.cancel()
+            if request is not None:
+                request.queued = False
+
+    def _give_back(self, place: "_Place") -> None:
+        """Pass on what was given to somebody who left in the same moment."""
+        if place in self._line:
+            self._line.remove(place)
+        given = place.result() if place.done() and not place.cancelled() else _NO_CONNECTION
+        if isinstance(given, UpstreamConnection):
+            self.release(given)
+        elif given is None:
+            self._free_place()
+
+    def _free_place(self) -> None:
+        """Let the next in line open a connection of its own."""
+        while self._line:
+            if _give(self._line.popleft(), None):
+                return
+        self._taken -= 1
+
+    async def _open(self, timeout_s: float) -> UpstreamConnection | Failure:
+        connection: UpstreamConnection | Failure = _NO_CONNECTION
+        self._dialing += 1
+        try:
+            async with asyncio.timeout(min(timeout_s, self.rules.connect_timeout_s)):
+                made = await self._dialer.dial(lambda: UpstreamConnection(self))
+                connection = made if made.usable else Failure(Reason.CONNECTION_TERMINATED, sent=False)
+        except OSError as error:
+            connection = self._unconnected(error)
+        finally:
+            self._dialing -= 1
+            if isinstance(connection, UpstreamConnection):
+                self._all.add(connection)
+            else:
+                self._free_place()
+            self._let_next_dial()
+        return connection
+
+    def _unconnected(self, error: OSError) -> Failure:
+        """Return why no connection was made; say in the log, now and then, what of ours was used up."""
+        ours = lacking(error)
+        if ours is None:
+            return _of_the_backend(error)
+        if self.tick >= self._complains_at:
+            self._complains_at = self.tick + COMPLAINS_EVERY_S
+            where = self.address.path or self.address.authority.decode("ascii")
+            _log.warning("no connection to %s: %s", where, ours.detail)
+        return ours
+
+    def _let_next_dial(self) -> None:
+        """Let the next in line open a connection, where no more than `DIALS` are being opened."""
+        while self._line and self._has_room and self._dialing < DIALS:
+            if _give(self._line.popleft(), None):
+                self._taken += 1
+                return
+
+    def release(self, connection: UpstreamConnection) -> None:
+        """Take back a connection whose answer was read to its end, or hand it to the next in line."""
+        if self._retired or not connection.usable or self.tick - connection.born > self.rules.max_age_s:
+            connection.close()
+            return
+        if connection.reading_paused:
+            connection.pace(False)
+        connection.idle_since = connection.now()
+        while self._line:
+            if _give(self._line.popleft(), connection):
+                return
+        if len(self._idle) >= self.rules.max_idle:
+            connection.close()
+        else:
+            self._idle.append(connection)
+
+    def lost(self, connection: UpstreamConnection) -> None:
+        """Forget a closed connection."""
+        if connection in self._all:
+            self._all.discard(connection)
+            self._free_place()
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def sweep(self, now: float, awake: float) -> None:
+        """Close what was idle at `now` for too long, and what was silent while the process was awake."""
+        self.tick = awake
+        while self._idle and now - self._idle[0].idle_since > self.rules.idle_timeout_s:
+            self._idle.pop(0).close()
+        for connection in tuple(self._all):
+            connection.sweep(awake)
+
+    def retire(self) -> None:
+        """Close what is idle and keep nothing more; what is under way ends by itself."""
+        self._retired = True
+        self.distrust_idle()
+
+    @property
+    def empty(self) -> bool:
+        """Tell whether there is no connection, and none being made."""
+        return not self._taken
+
+    def close(self) -> None:
+        """Drop every connection."""
+        for connection in tuple(self._all):
+            connection.close()
+
+
+_Place = asyncio.Future[UpstreamConnection | Failure | None]
+_NO_CONNECTION = Failure(
+    Reason.CONNECTION_LIMIT, sent=False, detail="no connection came free in time", retry_after_s=1.0
+)
+_QUEUE_FULL = _NO_CONNECTION._replace(detail="the queue for a connection is full")
+
+
+def _of_the_backend(error: OSError) -> Failure:
+    """Return what kept the backend from being reached."""
+    if isinstance(error, TimeoutError):
+        return Failure(Reason.CONNECTION_TIMEOUT, sent=False)
+    if isinstance(error, socket.gaierror):
+        return Failure(Reason.DNS_ERROR, sent=False)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return Failure(Reason.TLS_CERTIFICATE, sent=False, detail=error.verify_message)
+    if isinstance(error, ssl.SSLError):
+        return Failure(Reason.TLS_PROTOCOL, sent=False, detail=error.reason or "")
+    return Failure(Reason.CONNECTION_REFUSED, sent=False)
+
+
+def _give(place: _Place, given: UpstreamConnection | Failure | None) -> bool:
+    """Settle a place in line; tell whether somebody still stood there."""
+    if place.done():
+        return False
+    place.set_result(given)
+    return True
+
+
+class HttpUpstream:
+    """One session backend, as the exchange sees it."""
+
+    def __init__(self, pool: UpstreamPool, forwarding: Forwarding, own: frozenset[bytes], idle_s: float) -> None:
+        """Take the lower-case names of what the sidecar says itself: a client's own lines do not go as well.
+
+        A body in which no byte moves for `idle_s` seconds ends its request.
+        """
+        self._pool = pool
+        self._forwarding = forwarding
+        self._idle_s = idle_s
+        self._dropped = HOP_BY_HOP | own | forwarding.replaced
+        self._dropped_whole = self._dropped | {b"expect"}  # the body is here: who waited to send it waits no more (W7)
+
+    @property
+    def standing(self) -> bool:
+        """Tell that no other address is left: a failure of this one is the service's."""
+        return False
+
+    async def send(self, request: Request, more: Lines, timeout_s: float, interim: Interim) -> Outcome:
+        """Return the answer or the failure. A pooled connection that had died unseen costs a safe request nothing.
+
+        One that ends before a byte of the request is written costs no request anything.
+        """
+        if timeout_s <= 0:
+            return Failure(Reason.RESPONSE_TIMEOUT, sent=False)
+        head = self._head(request, more)
+        connection = self._pool.take(safe=request.safe)
+        if connection is None:
+            return await self._send_afresh(request, head, timeout_s, interim)
+        try:
+            outcome = await connection.ask(request, head, timeout_s, self._idle_s, interim)
+        except asyncio.CancelledError:
+            connection.close()
+            raise
+        if outcome is STALE and request.safe and request.replayable:
+            self._pool.distrust_idle()  # else every retry of a ladder could be replaced, and the calls double (C9)
+        elif outcome is not UNSENT:
+            return outcome
+        until = connection.alarm.until if request.replayable else None
+        return await self._send_afresh(request, head, timeout_s, interim, until)
+
+    async def _send_afresh(
+        self, request: Request, head: bytes, timeout_s: float, interim: Interim, until: float | None = None
+    ) -> Outcome:
+        """Send on a new connection. Its making is not the backend's time, unless the request was sent before."""
+        now = asyncio.get_running_loop().time
+        connection = await self._pool.connect(timeout_s if until is None else max(0.001, until - now()), request)
+        if isinstance(connection, Failure):
+            return connection
+        try:
+            left_s = timeout_s if until is None else max(0.001, until - now())
+            return await connection.ask(request, head, left_s, self._idle_s, interim)
+        except asyncio.CancelledError:
+            connection.close()
+            raise
+
+    def _head(self, request: Request, more: Lines) -> bytes:
+        if request.upgrade:
+            more = (*more, (b"Connection", b"Upgrade"), (b"Upgrade", request.upgrade))
+        if request.framing is Framing.CHUNKED:
+            more = (*more, (b"Transfer-Encoding", b"chunked"))
+        start = b"%b %b HTTP/1.1" % (request.method.encode("ascii"), request.target)
+        return encode_head(start, self._crossing(request), more)
+
+    def _crossing(self, request: Request) -> bytes:
+        """Return the client's own lines and what is added of him; the same fields are encoded once."""
+        fields = request.fields
+        whose = (self, request.peer, request.authority, request.minor, request.replayable)
+        if fields.sent is None or fields.sent[0] != whose:
+            staying = hop_only(fields, self._dropped_whole if request.replayable else self._dropped)
+            added = self._forwarding.lines(request)
+            if b"host" not in fields:
+                added = (*added, (b"Host", self._pool.address.authority))
+            fields.sent = (whose, encoded([*fields.lines_without(staying), *added]))
+        return fields.sent[1]

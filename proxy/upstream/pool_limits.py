@@ -1,0 +1,18 @@
+"""How long the upstream leg waits, and how many connections it keeps."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """Times in seconds, sizes in connections and bytes."""
+
+    connect_timeout_s: float = 1.0
+    max_idle: int = 64
+    idle_timeout_s: float = 4.0  # below uvicorn's 5 (W15)
+    unsafe_idle_s: float = 1.0  # an unsafe request takes no connection that was idle longer (W15)
+    head_limit: int = 65_536
+    max_connections: int = 0  # 0: no limit
+    queue: int = 100  # requests that may wait for a connection
+    queue_timeout_s: float = 0.5
+    max_age_s: float = 60.0  # of a connection; then a name is resolved again: a Service's addresses change (W15)

@@ -1,0 +1,425 @@
+"""The upstream leg: one connection to a session backend, what is sent and what is read on it."""
+
+import asyncio
+from typing import Protocol, cast
+
+from proxy.errors import BadResponse, BrokenBody, IllegalMove
+from proxy.exchange.ports import Interim
+from proxy.http.fields import Lines
+from proxy.http.headers import trailers_that_cross
+from proxy.http.message import (
+    BodyStream,
+    Failure,
+    Framing,
+    Outcome,
+    Request,
+    Response,
+)
+from proxy.http.personal_credentials import are_personal
+from proxy.http.problems import Reason
+from proxy.http1.body import (
+    chunk,
+    decoder,
+    framed,
+    last_chunk,
+)
+from proxy.http1.head import ResponseHead, ResponseHeadReader, check_unfinished_answer
+from proxy.runtime.immediate_future import ImmediateFuture
+from proxy.transport.flow_control import FlowControl
+from proxy.transport.leftover import Leftover, Remainder, remainder
+from proxy.transport.tunnel import Tunnel
+from proxy.transport.write_batch import WriteBatch
+from proxy.upstream.deadline_timer import DeadlineTimer
+from proxy.upstream.pool_limits import PoolLimits
+from proxy.upstream.response_body import ResponseBody, response, switched
+from proxy.upstream.upstream_request import (
+    LATE,
+    NOT_TAKEN,
+    STALE,
+    UNSENT,
+    UpstreamRequest,
+)
+from proxy.upstream.upstream_states import (
+    ASKED,
+    CLOSED,
+    EARLY,
+    IDLE,
+    READING,
+    SENDING,
+    TUNNEL,
+    UPSTREAM_MOVES,
+    WAITING,
+    UpstreamState,
+)
+
+MAX_INTERIMS = 64  # answers (1xx) before the final one; each costs as much as a final one
+STALE_WITHIN_S = 0.1  # a request on a connection that had been closed is refused within a round trip; later it was read
+GATHER_S = 0.005  # an answer of unknown length is whole if it is all here this long after its head
+
+
+class Owner(Protocol):
+    """The pool, as its connections see it."""
+
+    tick: float
+    rules: PoolLimits
+    outgoing: WriteBatch
+
+    def release(self, connection: "UpstreamConnection") -> None:
+        """Take back a connection whose answer was read to its end."""
+        ...
+
+    def lost(self, connection: "UpstreamConnection") -> None:
+        """Forget a closed connection."""
+        ...
+
+
+class UpstreamConnection:
+    """One connection. `UpstreamState` says where it stands, and `UPSTREAM_MOVES` where it may go from there.
+
+    One request at a time. `ask` returns at the response head (streamed) or the whole answer; a streamed body goes on
+    into its relay, and the connection goes back to the pool, or is closed, by itself.
+    """
+
+    def __init__(self, pool: Owner) -> None:
+        self._pool = pool
+        self._loop = asyncio.get_running_loop()
+        self.now = self._loop.time
+        self.transport: asyncio.Transport | None = None
+        self.state: UpstreamState = IDLE
+        self.idle_since = 0.0
+        self.taken_at = 0.0  # from among the idle ones
+        self.moved_at = self.born = pool.tick  # pool time of the last byte that was read or written
+        self.used = False  # at least one answer was read on it
+        self.reading_paused = False
+        self._request: UpstreamRequest | None = None
+        self._asked = b""  # what is written at the end of the loop's turn
+        self._upload: asyncio.Task[None] | None = None
+        self._remainder: Remainder | None = None  # of a connection over TLS, once it has had an upload
+        self.alarm = DeadlineTimer(self._loop, self._ring)  # for the answer's head
+        self._flow = FlowControl(self._loop, pool.tick)
+        self._single_use = False
+        self._pending = bytearray()  # of a head that is not whole yet
+        self._heads = ResponseHeadReader()
+        self._body: ResponseBody | None = None
+        self._tunnel: Tunnel | None = None
+
+    def _become(self, state: UpstreamState) -> None:
+        if state not in UPSTREAM_MOVES[self.state]:
+            raise IllegalMove(self.state, state)
+        self.state = state
+
+    # the transport's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's does not inherit from it
+
+    def data_received(self, data: bytes) -> None:
+        self.moved_at = self._pool.tick
+        if self.state is WAITING or self.state is SENDING:
+            self._read_heads(data)
+        elif self._body is not None:
+            self._read_body(self._body, data)
+        else:
+            self._end("the backend answered what nobody asked")
+
+    def eof_received(self) -> bool:
+        if self._tunnel is not None:
+            return self._tunnel.backend_hung_up()
+        body = self._body
+        try:
+            if body is not None:
+                body.decoder.end()
+                self._complete(body)
+        except BrokenBody as broken:
+            self._end(str(broken))
+        self._end("the backend closed the connection")
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        assert self.transport is not None
+        if exc is not None and self.state is not ASKED:
+            # by a write that the reset failed, if it is a broken pipe
+            left = Leftover(self.transport, ended=isinstance(exc, BrokenPipeError))
+            self._read_rest(self._remainder or left)
+        self._end("the backend reset the connection")
+        if self._remainder is not None:
+            self._remainder.close()
+        self._pool.lost(self)
+        self._flow.wake()
+        self._tunnel = None  # it leads back here: a cycle would be the collector's work
+
+    def _read_rest(self, rest: Leftover | Remainder) -> None:
+        """Take in what the backend said before a reset."""
+        self._single_use = True
+        for data in rest.read():
+            self.data_received(data)
+        if rest.ended:
+            self.eof_received()
+
+    def pause_writing(self) -> None:
+        self._flow.pause(self._pool.tick)
+        if self._tunnel is not None:
+            self._tunnel.backend_full(True)
+
+    def resume_writing(self) -> None:
+        if self._tunnel is not None:
+            self._tunnel.backend_full(False)
+        self._flow.resume()
+
+    def ask(
+        self, request: Request, head: bytes, timeout_s: float, idle_s: float, interim: Interim
+    ) -> ImmediateFuture[Outcome]:
+        """Send the request; the outcome comes at the latest `timeout_s` after its last byte was sent.
+
+        Where no byte moves for `idle_s` in a body, the request ends. Who waits for the outcome and is cancelled closes
+        the connection.
+        """
+        self._become(ASKED)
+        answer: ImmediateFuture[Outcome] = ImmediateFuture(loop=self._loop)
+        self._request = UpstreamRequest(request, answer, interim, timeout_s, idle_s)
+        if b"authorization" in request.fields:
+            self._single_use = self._single_use or are_personal(request.fields, b"authorization")
+        self.moved_at = self._pool.tick
+        body = request.body
+        if isinstance(body, bytes):
+            if body or request.framing is Framing.CHUNKED:
+                head += framed(body, request.framing, request.trailers)
+            self.alarm.set(timeout_s)
+        else:
+            self.alarm.put_off()
+        self._asked = head
+        self._pool.outgoing.add(self)
+        return answer
+
+    def flush(self) -> None:
+        """Write the request that waits for the end of the loop's turn. Where that fails, not a byte of it went out."""
+        request, transport = self._request, self.transport
+        if self.state is not ASKED or request is None or transport is None or transport.is_closing():
+            return
+        if request.large:
+            self._remainder = self._remainder or remainder(transport)
+        transport.write(self._asked)
+        self._asked = b""
+        if transport.is_closing():
+            return
+        unsent = request.large and (request.stream is not None or transport.get_write_buffer_size() > 0)
+        self._become(SENDING if unsent else WAITING)
+        if request.stream is not None:
+            self._upload = self._loop.create_task(self._send_body(request, request.stream))
+
+    def _ring(self) -> None:
+        request = self._request
+        if request is not None and self._body is not None:
+            self._stream(self._body)  # the head was in time; the rest is a matter of idle timeouts
+        elif request is not None and not request.answer.done():
+            self._end("", LATE)
+
+    async def _send_body(self, request: UpstreamRequest, stream: BodyStream) -> None:
+        """Relay a streamed request body; the clock of the answer starts when its last byte is written (T3)."""
+        chunked, body = request.framing is Framing.CHUNKED, stream.open()
+        try:
+            while piece := await body.read():
+                if not self._put(chunk(piece) if chunked else piece):
+                    return
+                if self._flow.writable is not None:
+                    await self._flow.writable
+            if (not chunked or self._put(last_chunk(body.trailers))) and self.state is SENDING:
+                self.alarm.set(request.timeout_s)
+        except BrokenBody as broken:  # the client left: the backend must not take half a body for a whole one
+            self._end(str(broken), Failure(Reason.CANCELLED, sent=True, detail=str(broken)))
+        finally:
+            body.close()
+
+    def _put(self, data: bytes) -> bool:
+        """Write a piece of the request's body; False where the backend wants no more."""
+        if self.state is CLOSED or self.transport is None or self.transport.is_closing():
+            return False
+        self.moved_at = self._pool.tick
+        self.transport.write(data)
+        return True
+
+    def _read_heads(self, data: bytes) -> None:
+        """Read interim heads and the final one."""
+        request, pending, limit = self._request, self._pending, self._pool.rules.head_limit
+        assert request is not None
+        try:
+            if pending:
+                start = len(pending)
+                pending += data
+                if pending.find(b"\r\n\r\n", max(0, start - 3)) < 0:
+                    check_unfinished_answer(pending, start, limit)
+                    return
+                data = bytes(pending)
+                pending.clear()
+            while (end := data.find(b"\r\n\r\n")) >= 0 and end <= limit:
+                head = self._heads.read(data[: end + 4], request.method)
+                data = data[end + 4 :]
+                if head.status >= 200 or head.status == 101:
+                    self._begin(request, head, data)
+                    return
+                self._pass_on(request, head)
+            pending += data
+            check_unfinished_answer(pending, 0, limit)
+        except BadResponse as bad:
+            detail = f"the backend's answer is not valid HTTP/1.1: {bad}"
+            self._end(detail, Failure(Reason.PROTOCOL_ERROR, sent=True, detail=detail))
+
+    def _pass_on(self, request: UpstreamRequest, head: ResponseHead) -> None:
+        """Pass on an interim answer."""
+        request.interims += 1
+        if request.interims > MAX_INTERIMS:
+            raise BadResponse(f"more than {MAX_INTERIMS} interim answers come before the final one")
+        if not head.keep_alive:
+            self._single_use = True
+        request.interim(Response(head.status, head.reason, head.crossing))
+
+    def _begin(self, request: UpstreamRequest, head: ResponseHead, rest: bytes) -> None:
+        """Take the final head, and what of the body came with it."""
+        if self.state is SENDING and self.transport is not None:
+            uploading = self._upload is not None and not self._upload.done()
+            self._become(EARLY if uploading or self.transport.get_write_buffer_size() else WAITING)
+        if request.large and head.status >= 300:  # refused, maybe unread: then a reset follows (RFC 9112 section 9.6)
+            self._single_use = True
+        if head.status == 101:
+            self._switch(request, head, rest)
+            return
+        if b"www-authenticate" in head.fields:
+            self._single_use = self._single_use or are_personal(head.fields, b"www-authenticate")
+        if head.bounded and (len(rest) == head.length or head.framing is Framing.NONE):
+            self._finish(head, b"" if head.framing is Framing.NONE else rest, surplus=len(rest) > head.length)
+            return
+        if self.state is WAITING:
+            self._become(READING)
+        body = self._body = ResponseBody(head, decoder(head.framing, head.length), self.pace, self.close)
+        if not head.bounded and (head.framing is Framing.LENGTH or head.events):
+            self._stream(body)
+        elif head.framing is not Framing.LENGTH:
+            body.wait(self._loop.call_later(GATHER_S, self._stream, body))
+        if rest or body.decoder.done:
+            self._read_body(body, rest)
+
+    def _switch(self, request: UpstreamRequest, head: ResponseHead, rest: bytes) -> None:
+        """Become a tunnel; what came with the head is its first data."""
+        assert self.transport is not None
+        if not request.upgrade or self.state is EARLY:
+            raise BadResponse("it changes the protocol, and nobody asked for that")
+        self._become(TUNNEL)
+        body = self._body = ResponseBody(head, decoder(Framing.CLOSE, 0), self.pace, self.close)
+        tunnel = self._tunnel = Tunnel(self.pace, self.close, self.transport)
+        body.stream(tunnel)
+        request.settle(switched(head, tunnel, request.upgrade))
+        if rest:
+            self._read_body(body, rest)
+
+    def _read_body(self, body: ResponseBody, data: bytes) -> None:
+        try:
+            body.feed(data)
+        except BrokenBody as broken:
+            self._end(str(broken))
+            return
+        if body.decoder.done:
+            self._complete(body)
+        elif body.outgrown:
+            self._stream(body)
+
+    def _stream(self, body: ResponseBody) -> None:
+        """Hand over what is here as a stream; the rest follows as it comes."""
+        if body.relay is None and self._request is not None:
+            self._request.settle(body.stream())
+
+    def _complete(self, body: ResponseBody) -> None:
+        done, relay = body.decoder, body.relay
+        if relay is None:
+            self._finish(body.head, body.whole(), done.trailers, surplus=bool(done.rest))
+        else:
+            self._part(body.head, surplus=bool(done.rest))
+            relay.finish(trailers_that_cross(done.trailers))
+
+    def _finish(self, head: ResponseHead, body: bytes, trailers: Lines = (), *, surplus: bool = False) -> None:
+        """Hand over a whole answer, as the last thing: whoever waits for it goes on at once."""
+        request = self._request
+        self._part(head, surplus=surplus)
+        if request is not None and not request.answer.done():
+            request.answer.resolve_now(response(head, body, trailers))
+
+    def _part(self, head: ResponseHead, *, surplus: bool) -> None:
+        """Be done with the request. Only a connection on which nothing more can come goes back to the pool."""
+        single_use = surplus or self._single_use or not head.keep_alive or self.state is EARLY
+        self._forget()
+        if single_use:
+            self.close()
+        else:
+            self._upload, self.used = None, True
+            self._become(IDLE)
+            self._pool.release(self)
+
+    def _forget(self) -> None:
+        """Let go of the request and its answer."""
+        if self._body is not None:
+            self._body.forget_timer()
+            self._body = None
+        self._request = None
+
+    def pace(self, pause: bool) -> None:
+        """Pause reading, or go on."""
+        transport = self.transport
+        if transport is None or transport.is_closing() or pause is self.reading_paused:
+            return
+        self.reading_paused = pause
+        self.moved_at = self._pool.tick
+        if pause:
+            transport.pause_reading()
+        else:
+            transport.resume_reading()
+
+    @property
+    def usable(self) -> bool:
+        """Tell whether a request may be sent, as far as we know."""
+        return self.state is IDLE and self.transport is not None and not self.transport.is_closing()
+
+    def sweep(self, now: float) -> None:
+        """End what did not move for its route's idle time, whichever side has to move."""
+        request, transport = self._request, self.transport
+        if request is None or transport is None:
+            return
+        behind = self._flow.writable is not None
+        if behind and not self._flow.stalled_s(transport, now):
+            self.moved_at = now
+        if now - self.moved_at <= request.idle_s:
+            return
+        if self.state is SENDING and behind:
+            self._end("", NOT_TAKEN)
+        elif (self.state is READING or self.state is EARLY) and not self.reading_paused:
+            self._end("the backend's answer stopped arriving")
+
+    def close(self) -> None:
+        """Drop the connection, and what is under way on it."""
+        self._end("the connection was closed")
+
+    def _end(self, why: str, failure: Failure | None = None) -> None:
+        """Close. A request without an answer fails; a body that began will never be whole, and its readers see that."""
+        if self.state is CLOSED:
+            return
+        request, body = self._request, self._body
+        failure = failure or self._failure()
+        self._become(CLOSED)
+        self._forget()
+        self.alarm.cancel()
+        upload, self._upload = self._upload, None
+        if upload is not None and upload is not asyncio.current_task():
+            upload.cancel()
+        if self.transport is not None:
+            self.transport.abort()
+        if body is not None:
+            failure = body.break_off(why)
+        if request is not None:
+            request.settle(failure)
+
+    def _failure(self) -> Failure:
+        """Return what it means for a request without an answer that the connection ends now."""
+        if self.state is ASKED:
+            return UNSENT
+        if self._pending:
+            return Failure(Reason.RESPONSE_INCOMPLETE, sent=True)
+        stale = self.used and self.now() - self.taken_at < STALE_WITHIN_S
+        return STALE if stale else Failure(Reason.CONNECTION_TERMINATED, sent=True)

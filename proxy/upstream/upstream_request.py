@@ -1,0 +1,63 @@
+"""One request on a connection to a backend, and who waits for its answer."""
+
+from typing import Final
+
+from proxy.exchange.ports import Interim
+from proxy.http.message import (
+    BodyStream,
+    Failure,
+    Outcome,
+    Request,
+)
+from proxy.http.problems import Reason
+from proxy.runtime.immediate_future import ImmediateFuture
+
+STALE: Final = Failure(
+    Reason.CONNECTION_TERMINATED, sent=True, detail="a pooled connection was closed before it was used", telling=False
+)
+UNSENT: Final = Failure(
+    Reason.CONNECTION_TERMINATED, sent=False, detail="the connection ended before the request was written"
+)
+READ_WITH_HEAD: Final = 4096  # bytes of a body: no socket takes fewer at once, and a backend reads them with the head
+LATE = Failure(Reason.RESPONSE_TIMEOUT, sent=True)
+NOT_TAKEN = Failure(Reason.RESPONSE_TIMEOUT, sent=True, detail="the backend stopped reading the request's body")
+
+
+class UpstreamRequest:
+    """What a connection needs to know of the request that it carries. Times in seconds.
+
+    `timeout_s` runs from its last byte to the answer's head; `idle_s` is how long no byte may move in either body.
+    """
+
+    __slots__ = (
+        "answer",
+        "framing",
+        "idle_s",
+        "interim",
+        "interims",
+        "large",
+        "method",
+        "stream",
+        "timeout_s",
+        "upgrade",
+    )
+
+    def __init__(
+        self, request: Request, answer: ImmediateFuture[Outcome], interim: Interim, timeout_s: float, idle_s: float
+    ) -> None:
+        body = request.body
+        self.answer = answer
+        self.interim = interim
+        self.interims = 0  # that came before the final answer
+        self.method = request.method
+        self.upgrade = request.upgrade
+        self.framing = request.framing
+        self.stream: BodyStream | None = None if isinstance(body, bytes) else body
+        self.large = not isinstance(body, bytes) or len(body) > READ_WITH_HEAD
+        self.timeout_s = timeout_s
+        self.idle_s = idle_s
+
+    def settle(self, outcome: Outcome) -> None:
+        """Give the outcome to whoever waits, in the loop's next turn; nothing where it was given before."""
+        if not self.answer.done():
+            self.answer.set_result(outcome)

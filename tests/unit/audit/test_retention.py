@@ -1,0 +1,84 @@
+"""Old files: gzipped without a moment in which a record is in neither file, and retired only once the trail says so."""
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from proxy.audit.files import lines, put_aside, trails
+from proxy.audit.retention import Retention, RetentionRules
+from proxy.audit.verify import Condition, verify
+from tests.unit.audit.samples import sealed
+
+TRAIL = sealed(8)
+ASIDE = [f"audit.jsonl.20261123T15370{second}.000000Z" for second in range(3)]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return a trail of eight records: two in each of three files put aside, and the two newest."""
+    for number, name in enumerate(ASIDE):
+        (tmp_path / name).write_bytes(b"".join(TRAIL[2 * number : 2 * number + 2]))
+    (tmp_path / "audit.jsonl.1").write_bytes(b"another tool's\n")
+    (tmp_path / "audit.jsonl").write_bytes(b"".join(TRAIL[6:]))
+    return tmp_path / "audit.jsonl"
+
+
+def names(path: Path) -> list[str]:
+    """Return what is left of the files put aside, without the trail's name."""
+    return [file.name.removeprefix("audit.jsonl.20261123T1537") for file in put_aside(path)]
+
+
+def keeper(
+    path: Path, rules: RetentionRules, announce: Callable[[dict[str, object]], bool] = lambda note: True
+) -> Retention:
+    """Return a keeper that is not started: its tests do the work themselves."""
+    return Retention(path, rules, announce)
+
+
+def test_files_put_aside_are_gzipped_and_the_trail_stays_whole(path: Path) -> None:
+    """Same lines, mode 0600, and nothing of another tool is touched."""
+    path.with_name("audit.jsonl.1").unlink()
+    keeper(path, RetentionRules()).tidy()
+    assert names(path) == ["00.000000Z.gz", "01.000000Z.gz", "02.000000Z.gz"]
+    assert put_aside(path)[0].stat().st_mode & 0o777 == 0o600
+    (trail,) = trails(path)
+    assert verify(lines(trail.files)).condition is Condition.WHOLE
+
+
+def test_half_a_gzip_of_an_earlier_life_is_made_anew(path: Path) -> None:
+    """A crash while zipping left a part: the plain file is still there, and is zipped from its beginning."""
+    path.with_name(f"{ASIDE[0]}.gz.part").write_bytes(b"half")
+    keeper(path, RetentionRules()).tidy()
+    assert gzip.decompress(put_aside(path)[0].read_bytes()) == b"".join(TRAIL[:2])
+    assert not path.with_name(f"{ASIDE[0]}.gz.part").exists()
+
+
+@pytest.mark.parametrize(
+    ("rules", "left"),
+    [
+        (RetentionRules(compress=False, max_files=2), ["01.000000Z", "02.000000Z"]),
+        (RetentionRules(compress=False, max_bytes=len(b"".join(TRAIL[:3]))), ["02.000000Z"]),
+        (RetentionRules(compress=False, max_files=3, max_bytes=1 << 20), ["00.000000Z", "01.000000Z", "02.000000Z"]),
+    ],
+)
+def test_the_oldest_files_go_first(path: Path, rules: RetentionRules, left: list[str]) -> None:
+    """By count and by size, whichever is stricter."""
+    keeper(path, rules).tidy()
+    assert names(path) == left
+    assert path.with_name("audit.jsonl.1").exists()
+
+
+def test_a_file_goes_only_after_the_trail_says_so(path: Path) -> None:
+    """The note names the last record that went and its hash; while it cannot be written, everything stays."""
+    notes: list[dict[str, object]] = []
+
+    def refuse(note: dict[str, object]) -> bool:
+        notes.append(note)
+        return False
+
+    keeper(path, RetentionRules(compress=False, max_files=1), refuse).tidy()
+    assert len(names(path)) == 3
+    head = TRAIL[3].rsplit(b'"hash":"', 1)[1][:64].decode()
+    assert notes == [{"note": "retired", "files": 2, "through": 4, "head": head}]

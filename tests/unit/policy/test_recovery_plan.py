@@ -1,0 +1,245 @@
+"""S1-S5: what is planned when the answer is not the one hoped for."""
+
+import orjson
+import pytest
+
+from proxy.http.message import (
+    Failure,
+    Framing,
+    Outcome,
+    Response,
+)
+from proxy.http.problems import Reason
+from proxy.policy import recovery_plan
+from proxy.policy.recovery_plan import (
+    HONEST,
+    AnswerInstead,
+    Create,
+    FallbackDocument,
+    LoadAgain,
+    LoadExisting,
+    Plan,
+    RecoveryKind,
+    RecoveryRules,
+    RequestTemplate,
+    UseStale,
+    fill_path,
+)
+from tests.unit.policy.samples import OPEN, REFUSED, RESET, TIMED_OUT, request, response
+
+NONE = RecoveryRules()
+CONFLICT = RecoveryRules(on_conflict=RequestTemplate("GET", "/api/sessions/{subject}"))
+MISSING = RecoveryRules(on_missing=RequestTemplate("POST", "/api/sessions", {"reportId": "{subject}", "n": [1, "{x}"]}))
+FALLBACK = RecoveryRules(fallback=FallbackDocument(200, {"report": "{subject}", "deep": [{"again": "<{subject}>"}]}))
+STALE = RecoveryRules(stale_if_error_s=600.0, fallback=FallbackDocument(200, {}))
+OUTAGES: list[Outcome] = [RESET, REFUSED, TIMED_OUT, OPEN, response(502), response(503), response(504), response(429)]
+
+
+def plan(rules: RecoveryRules, outcome: Outcome, subject: str | None = "r1") -> Plan:
+    """Plan for one outcome."""
+    return recovery_plan.plan(rules, outcome, {}, subject)
+
+
+def recovered(plan: Plan) -> Response:
+    """Return the answer that the plan gives."""
+    assert isinstance(plan, AnswerInstead)
+    assert isinstance(plan.result.outcome, Response)
+    return plan.result.outcome
+
+
+@pytest.mark.parametrize("outcome", [response(200), response(409), response(404), response(500), *OUTAGES])
+def test_a_route_that_opts_in_to_nothing_is_honest(outcome: Outcome) -> None:
+    """S3: only for routes that opt in."""
+    assert plan(NONE, outcome) == HONEST
+
+
+def test_a_conflict_loads_what_exists() -> None:
+    """S1: a 409, and nothing else, on a route with `on_conflict`."""
+    assert plan(CONFLICT, response(409)) == LoadExisting("GET", b"/api/sessions/r1")
+    for outcome in (response(200), response(404), response(412), *OUTAGES):
+        assert plan(CONFLICT, outcome) == HONEST
+
+
+@pytest.mark.parametrize("subject", [None, "", ".", ".."])
+def test_a_conflict_without_a_usable_subject_stays_one(subject: str | None) -> None:
+    """S2: a placeholder that is empty, `.` or `..` is refused, so nothing else is loaded by mistake."""
+    assert plan(CONFLICT, response(409), subject) == HONEST
+
+
+def test_what_was_found_is_a_success_with_a_reason() -> None:
+    """S1, S5: the loaded session, with the status that was received."""
+    found = response(200, b"existing")
+    result = recovery_plan.after_load(CONFLICT, response(409), found, {}, "r1")
+    assert isinstance(result, AnswerInstead)
+    assert (result.result.outcome, result.kind, result.result.received_status) == (found, RecoveryKind.EXISTING, 409)
+
+
+@pytest.mark.parametrize("found", [response(404), response(500), response(304), RESET])
+def test_what_was_not_found_falls_back_or_stays_as_it_came(found: Outcome) -> None:
+    """S1: the fallback if configured, else the 409."""
+    assert recovery_plan.after_load(CONFLICT, response(409), found, {}, "r1") == HONEST
+    both = RecoveryRules(on_conflict=CONFLICT.on_conflict, fallback=FallbackDocument(200, {"none": True}))
+    result = recovery_plan.after_load(both, response(409), found, {}, "r1")
+    assert recovered(result).body == b'{"none":true}'
+
+
+def test_what_is_missing_is_created() -> None:
+    """S2: a 404, and nothing else, on a route with `on_missing`; its document names the subject."""
+    step = plan(MISSING, response(404), 'r"1')
+    assert isinstance(step, Create)
+    assert (step.method, step.target) == ("POST", b"/api/sessions")
+    assert orjson.loads(step.body) == {"reportId": 'r"1', "n": [1, "{x}"]}
+    for outcome in (response(200), response(410), response(409), *OUTAGES):
+        assert plan(MISSING, outcome) == HONEST
+
+
+def test_nothing_is_created_under_a_name_that_is_not_its_own() -> None:
+    """S2: a subject that is no UTF-8 cannot stand in a document as it is; two of them would become one."""
+    assert plan(MISSING, response(404), "a\udcff") == HONEST
+
+
+def test_a_created_resource_is_answered_as_found() -> None:
+    """S2: 200 with its body and without Location, whatever 2xx the create gave."""
+    after = recovery_plan.after_create(response(404), response(201, b"made", Location="/x", ETag="1"))
+    answer = recovered(after)
+    assert (answer.status, answer.body, answer.fields.get(b"location"), answer.fields.get(b"etag")) == (
+        200, b"made", None, b"1",
+    )  # fmt: skip
+    assert isinstance(after, AnswerInstead)
+    assert (after.kind, after.result.received_status) == (RecoveryKind.CREATED, 404)
+
+
+@pytest.mark.parametrize("status", [200, 201, 204])
+def test_a_create_without_a_body_is_followed_by_a_second_look(status: int) -> None:
+    """S2: there is nothing to answer with, so the first question is asked again."""
+    assert recovery_plan.after_create(response(404), response(status, b"")) == LoadAgain()
+
+
+@pytest.mark.parametrize(("status", "fields"), [(204, {}), (205, {b"content-length": b"0"}), (304, {})])
+@pytest.mark.parametrize("body", [None, {}, {"degraded": True}])
+def test_a_fallback_without_content_is_a_head_alone(status: int, fields: dict[bytes, bytes], body: object) -> None:
+    """RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5: no body, and no field that announces one."""
+    answer = recovered(plan(RecoveryRules(fallback=FallbackDocument(status, body)), RESET))
+    assert (answer.status, answer.body, answer.framing, answer.fields) == (status, b"", Framing.NONE, fields)
+
+
+def test_a_create_that_did_not_work() -> None:
+    """S2: a 409 means that somebody was faster: ask again; anything else leaves the 404."""
+    assert recovery_plan.after_create(response(404), response(409)) == LoadAgain()
+    for created in (response(400), response(503), RESET):
+        assert recovery_plan.after_create(response(404), created) == HONEST
+    assert isinstance(recovery_plan.after_load_again(response(404), response(200)), AnswerInstead)
+    assert recovery_plan.after_load_again(response(404), response(404)) == HONEST
+    assert recovery_plan.after_load_again(response(404), RESET) == HONEST
+
+
+@pytest.mark.parametrize("outcome", OUTAGES)
+def test_an_outage_gives_the_fallback(outcome: Outcome) -> None:
+    """S3: circuit open, ladder exhausted, an exhausted 429 too, 502/503/504, and the deadline."""
+    after = plan(FALLBACK, outcome)
+    answer = recovered(after)
+    assert orjson.loads(answer.body) == {"report": "r1", "deep": [{"again": "<r1>"}]}  # type: ignore[arg-type]
+    assert answer.framing is Framing.LENGTH
+    assert answer.fields.get(b"content-length") == b"%d" % len(answer.body)  # type: ignore[arg-type]
+    assert isinstance(after, AnswerInstead)
+    assert after.kind is RecoveryKind.FALLBACK
+
+
+@pytest.mark.parametrize("outcome", OUTAGES)
+def test_an_outage_looks_for_a_stale_answer_first(outcome: Outcome) -> None:
+    """S3: the order is stale, fallback, honest."""
+    assert plan(STALE, outcome) == UseStale()
+
+
+@pytest.mark.parametrize("rules", [FALLBACK, STALE])
+@pytest.mark.parametrize("status", [200, 304, 400, 401, 403, 404, 409, 422, 500, 501])
+def test_no_substitute_for_what_is_no_outage(rules: RecoveryRules, status: int) -> None:
+    """S3: never for 4xx, never for a 500: they are answers."""
+    assert plan(rules, response(status)) == HONEST
+
+
+@pytest.mark.parametrize("rules", [FALLBACK, STALE])
+@pytest.mark.parametrize("reason", [Reason.CANCELLED, Reason.REQUEST_ERROR])
+def test_no_substitute_for_a_client_that_left_or_was_at_fault(rules: RecoveryRules, reason: Reason) -> None:
+    """S3: an outage is the backend's, not the client's."""
+    assert plan(rules, Failure(reason, sent=True)) == HONEST
+
+
+def test_a_fallback_can_be_read_by_the_browser() -> None:
+    """S4: the CORS lines go onto the sidecar's own document, and onto nothing that came from upstream."""
+    cors = ((b"Access-Control-Allow-Origin", b"https://app.example"),)
+    own = plan(FALLBACK, RESET)
+    assert isinstance(own, AnswerInstead)
+    readable = own.readable(cors).outcome
+    assert isinstance(readable, Response)
+    assert readable.fields.lines[-1:] == cors
+    theirs = AnswerInstead(recovery_plan.told(response(409), response(), RecoveryKind.EXISTING))
+    assert theirs.readable(cors) is theirs.result
+
+
+@pytest.mark.parametrize(
+    ("value", "filled"),
+    [
+        ("r1", b"/s/r1"),
+        ("a b", b"/s/a%20b"),
+        ("a/../b", b"/s/a%2F..%2Fb"),
+        ("a?x=1#y", b"/s/a%3Fx%3D1%23y"),
+        ("a%2Fb", b"/s/a%252Fb"),
+        ("ä", b"/s/%C3%A4"),
+        ("a\udcff", b"/s/a%FF"),
+        ("a\r\nHost: evil", b"/s/a%0D%0AHost%3A%20evil"),
+        ("...", b"/s/..."),
+        ("~._-", b"/s/~._-"),
+        ("{subject}", b"/s/%7Bsubject%7D"),
+        ("", None),
+        (".", None),
+        ("..", None),
+    ],
+)
+def test_a_placeholder_is_one_path_segment(value: str, filled: bytes | None) -> None:
+    """S2: percent-encoded, byte for byte what the client named, and never a step up the tree."""
+    assert fill_path("/s/{id}", {"id": value}, None) == filled
+
+
+def test_placeholders_are_filled_by_name() -> None:
+    """S2: the path's names and the subject; a name that nobody knows fills nothing."""
+    assert fill_path("/{subject}/{id}/x", {"id": "2"}, "1") == b"/1/2/x"
+    assert fill_path("/{unknown}", {"id": "2"}, "1") is None
+    assert fill_path("/fixed", {}, None) == b"/fixed"
+
+
+def test_a_subject_that_is_no_utf8_fills_a_document_readably() -> None:
+    """S3: what JSON cannot carry becomes U+FFFD; before, the fallback became a 500."""
+    assert b"\xef\xbf\xbd" in bytes(recovered(plan(FALLBACK, RESET, "a\udcff")).body)  # type: ignore[arg-type]
+
+
+def test_recoverys_own_request_is_the_same_principals() -> None:
+    """S2: who asks goes along, what the first request carried does not."""
+    first = request(
+        "POST", "/api/sessions", b"{}", Authorization="Bearer a", Cookie="sid=1", X_Api_Key="k", Origin="https://a",
+        Content_Type="text/plain", Content_Length="2", Content_Encoding="gzip", If_Match="1", Idempotency_Key="k1",
+        Expect="100-continue", Range="bytes=0-", Transfer_Encoding="chunked",
+    )  # fmt: skip
+    own = recovery_plan.own_request(first, "GET", b"/api/sessions/r1")
+    assert {name for name, _ in own.fields.lines} == {b"Authorization", b"Cookie", b"X-Api-Key", b"Origin"}
+    assert (own.method, own.target, own.body, own.framing) == ("GET", b"/api/sessions/r1", b"", Framing.NONE)
+    assert (own.authority, own.peer, own.client) == (first.authority, first.peer, first.client)
+
+
+def test_recoverys_own_create_carries_its_document_and_its_key() -> None:
+    """S2, T2: JSON with its length, and a key of its own."""
+    own = recovery_plan.own_request(request(Idempotency_Key="theirs"), "POST", b"/x", b"{}", b"ours")
+    assert own.fields.all(b"idempotency-key") == [b"ours"]
+    assert own.fields.all(b"content-length") == [b"2"]
+    assert own.fields.get(b"content-type") == b"application/json"
+    assert (own.body, own.framing, own.replayable) == (b"{}", Framing.LENGTH, True)
+
+
+def test_an_outage_repeats_a_known_preflight() -> None:
+    """S4: only in an outage, and only what the upstream once said."""
+    learnt = response(204, b"")
+    again = recovery_plan.preflight(OPEN, learnt)
+    assert recovered(again or HONEST) is learnt
+    assert recovery_plan.preflight(OPEN, None) is None
+    assert recovery_plan.preflight(response(403), learnt) is None
+    assert recovery_plan.preflight(Failure(Reason.CANCELLED, sent=True), learnt) is None

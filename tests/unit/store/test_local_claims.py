@@ -1,0 +1,118 @@
+"""Claims in this process: bounded, and never lost or doubled. Conversations about them are in tests/simulation."""
+
+from proxy.http.fields import Fields
+from proxy.http.message import Response
+from proxy.policy.bounded import Holder
+from proxy.policy.claim_rules import (
+    TOO_LARGE,
+    Acquired,
+    Claim,
+    HeldByOther,
+    Orphaned,
+    Settled,
+)
+from proxy.policy.recovery_plan import Result
+from proxy.store.local_claims import LocalClaims
+from tests.simulation.virtual import VirtualClock, simulated
+
+
+def claim(name: str, keep_s: float = 60.0) -> Claim:
+    """Return a claim that is kept for a minute."""
+    return Claim(name, "print", "key", keep_s, keep_s)
+
+
+def answer(body: bytes = b"x") -> Result:
+    """Return an answer."""
+    return Result(Response(200, b"", Fields(()), body))
+
+
+async def settle(local: LocalClaims, name: str, body: bytes = b"x") -> None:
+    """Claim, and settle with a body."""
+    mine = await local.claim(claim(name))
+    assert isinstance(mine, Acquired)
+    await local.settle(claim(name), mine, answer(body), keep=True)
+
+
+@simulated
+async def test_the_oldest_answers_give_way() -> None:
+    """At most so many entries, and so many bytes."""
+    local = LocalClaims(VirtualClock(), max_entries=2, max_bytes=2000)
+    for name in ("a", "b", "c"):
+        await settle(local, name)
+    assert len(local) == 2
+    assert isinstance(await local.claim(claim("a")), Acquired)
+    await settle(local, "large", bytes(1600))
+    assert isinstance(await local.claim(claim("large")), Settled)
+    assert isinstance(await local.claim(claim("c")), Acquired)
+
+
+@simulated
+async def test_a_head_counts_like_a_body() -> None:
+    """Before, an answer of 60 kB of fields weighed 256 bytes, and ten thousand of them filled the memory."""
+    local = LocalClaims(VirtualClock(), max_entries=100, max_bytes=50_000)
+    for name in ("a", "b"):
+        mine = await local.claim(claim(name))
+        assert isinstance(mine, Acquired)
+        lines = tuple((b"X-%d" % number, bytes(100)) for number in range(100))
+        await local.settle(claim(name), mine, Result(Response(201, b"", Fields(lines), b"")), keep=True)
+    assert isinstance(await local.claim(claim("a")), Acquired)
+    assert isinstance(await local.claim(claim("b")), Settled)
+
+
+@simulated
+async def test_a_caller_cannot_push_out_anothers_replays() -> None:
+    """Before, whoever stored most pushed out everybody's: a repeated key was asked again."""
+    local = LocalClaims(VirtualClock(), max_entries=10, max_bytes=1_000_000)
+    ada, eve = (claim(name)._replace(holder=Holder("10.0.0.1", name.encode())) for name in ("ada", "eve"))
+    for one in (ada, *(eve._replace(name=f"eve {number}") for number in range(100))):
+        mine = await local.claim(one)
+        assert isinstance(mine, Acquired)
+        await local.settle(one, mine, answer(), keep=True)
+    assert isinstance(await local.claim(ada), Settled)
+
+
+@simulated
+async def test_an_answer_says_how_long_it_is_kept_still() -> None:
+    """And afterwards its claim is free."""
+    clock = VirtualClock()
+    local = LocalClaims(clock)
+    await settle(local, "a")
+    await clock.sleep(20)
+    found = await local.claim(claim("a"))
+    assert isinstance(found, Settled)
+    assert (found.result, found.ttl_s) == (answer(), 40.0)
+    await clock.sleep(41)
+    assert isinstance(await local.claim(claim("a")), Acquired)
+
+
+@simulated
+async def test_what_is_held_is_told_to_be() -> None:
+    """Nobody has it twice, and nothing here outlives its owner: there is nobody to take over from."""
+    local = LocalClaims(VirtualClock())
+    first = await local.claim(claim("a"))
+    held = HeldByOther("print", "key", "1")
+    assert (first, await local.claim(claim("a"))) == (Acquired("1"), held)
+    assert await local.take_over(claim("a"), Orphaned("print", "key", "1")) == held
+    assert await local.wait(claim("a"), held, 0.5) is None
+
+
+@simulated
+async def test_who_waits_for_what_has_landed_already_claims_anew() -> None:
+    """Between a look and a wait the owner may have settled."""
+    local = LocalClaims(VirtualClock())
+    mine = await local.claim(claim("a"))
+    held = await local.claim(claim("a"))
+    assert isinstance(mine, Acquired)
+    assert isinstance(held, HeldByOther)
+    await local.settle(claim("a"), mine, answer(), keep=False)
+    assert isinstance(await local.wait(claim("a"), held, 1.0), Acquired)
+
+
+@simulated
+async def test_what_the_store_cannot_hold_is_remembered_as_done() -> None:
+    """An answer over the whole bound: before, its key was free, and a repetition was done again."""
+    local = LocalClaims(VirtualClock(), max_bytes=1000)
+    await settle(local, "a", bytes(2000))
+    found = await local.claim(claim("a"))
+    assert isinstance(found, Settled)
+    assert found.result is TOO_LARGE
