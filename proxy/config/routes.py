@@ -103,7 +103,7 @@ class RouteSettings(Section):
     ignore_directives: Many[Directive] = ()
     """Directives of an answer's `Cache-Control` that `reuse` and `stale_if_error` ignore."""
     no_cache_leads: bool = False
-    """A request with `Cache-Control: no-cache` leads a flight of its own; it joins none."""
+    """A request with `Cache-Control: no-cache` joins no flight: it asks the upstream itself."""
     principal: OrNone[Many[str]] = None
     """Fields that tell callers apart, such as `authorization` or `cookie:sid`. `"none"`: every field."""
     neutral_headers: Many[FieldName] = ()

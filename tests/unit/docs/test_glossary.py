@@ -1,14 +1,30 @@
 """The glossary has every term of the policies and of the pages, and says each in one sentence."""
 
+import ast
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from proxy.config.schema import configuration_schema
-from tests.unit.docs.pages import DOCS
+from tests.unit.docs.pages import DOCS, ROOT
 
 PAGE = DOCS / "architecture.md"
 ROW = re.compile(r"\| ([^|]+) \| ([^|]+) \|")
+WORD = re.compile(r"[A-Z][a-z0-9]+")
+# Words that a reader of the code knows: HTTP's, Python's and English ones.
+PLAIN = frozenset({
+    "acquired", "address", "again", "alone", "answer", "ask", "asked", "balancer", "bounded", "cache", "claiming",
+    "client", "coalesce", "condition", "conflict", "cors", "create", "document", "effect", "existing", "factory",
+    "found", "gate", "half", "handler", "health", "held", "holder", "honest", "identifier", "identity", "info",
+    "instead", "invalidation", "join", "joined", "joining", "keep", "kind", "latest", "lead", "leave", "leaving",
+    "level", "load", "look", "match", "memory", "meter", "misuse", "mode", "name", "note", "noted", "opening",
+    "orphaned", "other", "over", "overflow", "parent", "phase", "pipeline", "policy", "port", "position", "query",
+    "recorder", "redaction", "refused", "reply", "request", "responder", "result", "role", "router", "rule",
+    "scope", "sent", "settled", "span", "stage", "state", "step", "stop", "store", "summary", "take", "template",
+    "tracer", "unavailable", "uncertain", "use", "value", "wait", "weight", "wiring", "with", "write",
+})  # fmt: skip
 EVERYWHERE = (
     "flight", "follower", "lane", "leader", "operation", "outcome", "principal", "probe", "request key", "restoration",
     "sidecar", "subject", "upstream",
@@ -42,6 +58,25 @@ def test_a_term_has_one_sentence(term: str) -> None:
 @pytest.mark.parametrize("term", EVERYWHERE)
 def test_what_the_pages_say_everywhere_is_in_it(term: str) -> None:
     assert term in TERMS
+
+
+def classes() -> Iterator[str]:
+    """Yield the public classes of the policies and of a request's stages."""
+    for room in ("policy", "exchange"):
+        for file in sorted(Path(ROOT, "proxy", room).glob("*.py")):
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+            yield from (node.name for node in tree.body if isinstance(node, ast.ClassDef) and node.name[0] != "_")
+
+
+def test_every_class_of_the_policies_is_named_by_terms() -> None:
+    """A class is named by a term of the glossary, or in plain words: a reader must not guess."""
+    words = {word for term in TERMS for word in term.replace("-", " ").split()}
+    assert sorted(name for name in set(classes()) if not _known(name, words)) == []
+
+
+def _known(name: str, words: set[str]) -> bool:
+    parts = [word.lower() for word in WORD.findall(name)]
+    return all(any(each in words or each in PLAIN for each in (part, part.rstrip("s"))) for part in parts)
 
 
 def test_every_section_of_the_configuration_is_named_by_a_term_or_plainly() -> None:
