@@ -12,18 +12,18 @@ from tests.unit.docs.pages import DOCS, ROOT
 
 PAGE = DOCS / "architecture.md"
 ROW = re.compile(r"\| ([^|]+) \| ([^|]+) \|")
+ROOM = re.compile(r"`(\w+)/`")
 WORD = re.compile(r"[A-Z][a-z0-9]+")
 # Words that a reader of the code knows: HTTP's, Python's and English ones.
 PLAIN = frozenset({
-    "acquired", "address", "again", "alone", "answer", "ask", "asked", "balancer", "bounded", "cache", "claiming",
-    "client", "coalesce", "condition", "conflict", "cors", "create", "document", "effect", "existing", "factory",
-    "found", "gate", "half", "handler", "health", "held", "holder", "honest", "identifier", "identity", "info",
-    "instead", "invalidation", "join", "joined", "joining", "keep", "kind", "latest", "lead", "leave", "leaving",
-    "level", "load", "look", "match", "memory", "meter", "misuse", "mode", "name", "note", "noted", "opening",
-    "orphaned", "other", "over", "overflow", "parent", "phase", "pipeline", "policy", "port", "position", "query",
-    "recorder", "redaction", "refused", "reply", "request", "responder", "result", "role", "router", "rule",
-    "scope", "sent", "settled", "span", "stage", "state", "step", "stop", "store", "summary", "take", "template",
-    "tracer", "unavailable", "uncertain", "use", "value", "wait", "weight", "wiring", "with", "write",
+    "acquired", "address", "again", "answer", "ask", "balancer", "bounded", "cache", "claiming", "client",
+    "coalesce", "cors", "create", "effect", "existing", "factory", "gate", "half", "handler", "health", "held",
+    "holder", "honest", "identifier", "identity", "info", "instead", "invalidation", "joined", "joining", "keep",
+    "kind", "latest", "lead", "leaving", "level", "load", "look", "match", "memory", "meter", "misuse", "mode",
+    "name", "noted", "opening", "orphaned", "other", "over", "overflow", "parent", "phase", "pipeline", "policy",
+    "port", "recorder", "refused", "responder", "result", "role", "router", "rule", "scope", "sent", "settled",
+    "span", "stage", "state", "step", "stop", "store", "take", "template", "tracer", "unavailable", "use", "value",
+    "wait", "weight", "wiring", "with",
 })  # fmt: skip
 EVERYWHERE = (
     "flight", "follower", "lane", "leader", "operation", "outcome", "principal", "probe", "request key", "restoration",
@@ -77,6 +77,15 @@ def test_every_class_of_the_policies_is_named_by_terms() -> None:
 def _known(name: str, words: set[str]) -> bool:
     parts = [word.lower() for word in WORD.findall(name)]
     return all(any(each in words or each in PLAIN for each in (part, part.rstrip("s"))) for part in parts)
+
+
+def test_every_room_is_in_the_table_of_rooms() -> None:
+    """A room that is renamed takes its row along."""
+    section = PAGE.read_text(encoding="utf-8").partition("\n## Rooms\n")[2].partition("\n## ")[0]
+    named = {
+        name for line in section.splitlines() if line.startswith("| `") for name in ROOM.findall(line.split("|")[1])
+    }
+    assert named == {folder.parent.name for folder in (ROOT / "proxy").glob("*/__init__.py")}
 
 
 def test_every_section_of_the_configuration_is_named_by_a_term_or_plainly() -> None:
