@@ -1,5 +1,7 @@
 """What makes every test independent of the machine: no clock in hypothesis, time limits that hold, default signals.
 
+Each immediate result of a test run is proven to be the last thing that its caller does (`tests/tail_position.py`).
+
 `--compiled` refuses to run on anything but the compiled modules, so that no source stands in for them unseen.
 """
 
@@ -13,6 +15,9 @@ import pytest
 import uvloop
 from hypothesis import HealthCheck, settings
 
+from proxy.runtime.immediate_future import ImmediateFuture
+from tests.tail_position import checked
+
 AGAIN_S = 60.0  # after its time limit a test and its fixtures have so long to end, and then are interrupted once more
 
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -23,6 +28,9 @@ settings.load_profile("any machine")
 for ending in (signal.SIGINT, signal.SIGTERM):
     if signal.getsignal(ending) is signal.SIG_IGN:
         signal.signal(ending, signal.default_int_handler if ending is signal.SIGINT else signal.SIG_DFL)
+
+
+ImmediateFuture.resolve_now = checked(ImmediateFuture.resolve_now)  # type: ignore[method-assign]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -13,7 +13,7 @@ class ImmediateFuture(asyncio.Future[T]):
     then: Callable[[], None] | None = None
 
     def resolve_now(self, result: T) -> None:
-        """Set the result, and let who waits go on before this returns: it must be the last thing that is done."""
+        """Set the result and run the waiter before this returns. The tests assert that no caller does anything more."""
         super().set_result(result)
         then, self.then = self.then, None
         if then is not None:

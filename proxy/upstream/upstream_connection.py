@@ -126,13 +126,16 @@ class UpstreamConnection:
         if self._tunnel is not None:
             return self._tunnel.backend_hung_up()
         body = self._body
+        if body is None:
+            self._end("the backend closed the connection")
+            return False
         try:
-            if body is not None:
-                body.decoder.end()
-                self._complete(body)
+            body.decoder.end()
         except BrokenBody as broken:
             self._end(str(broken))
-        self._end("the backend closed the connection")
+            return False
+        self._single_use = True
+        self._complete(body)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -149,8 +152,10 @@ class UpstreamConnection:
         self._tunnel = None  # it leads back here: a cycle would be the collector's work
 
     def _read_rest(self, rest: Leftover | Remainder) -> None:
-        """Take in what the backend said before a reset."""
+        """Take in what the backend said before a reset. The connection is put away first, and then the waiter runs."""
         self._single_use = True
+        if self._request is not None:
+            self._request.at_once = False
         for data in rest.read():
             self.data_received(data)
         if rest.ended:
@@ -336,11 +341,11 @@ class UpstreamConnection:
             relay.finish(trailers_that_cross(done.trailers))
 
     def _finish(self, head: ResponseHead, body: bytes, trailers: Lines = (), *, surplus: bool = False) -> None:
-        """Hand over a whole answer, as the last thing: whoever waits for it goes on at once."""
+        """Hand over a whole answer. The waiter runs at once: nothing may follow here, nor in what has called this."""
         request = self._request
         self._part(head, surplus=surplus)
-        if request is not None and not request.answer.done():
-            request.answer.resolve_now(response(head, body, trailers))
+        if request is not None:
+            request.finish(response(head, body, trailers))
 
     def _part(self, head: ResponseHead, *, surplus: bool) -> None:
         """Be done with the request. Only a connection on which nothing more can come goes back to the pool."""

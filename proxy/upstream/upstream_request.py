@@ -31,6 +31,7 @@ class UpstreamRequest:
 
     __slots__ = (
         "answer",
+        "at_once",
         "framing",
         "idle_s",
         "interim",
@@ -47,6 +48,7 @@ class UpstreamRequest:
     ) -> None:
         body = request.body
         self.answer = answer
+        self.at_once = True  # False: who finishes it has more to do afterwards
         self.interim = interim
         self.interims = 0  # that came before the final answer
         self.method = request.method
@@ -60,4 +62,13 @@ class UpstreamRequest:
     def settle(self, outcome: Outcome) -> None:
         """Give the outcome to whoever waits, in the loop's next turn; nothing where it was given before."""
         if not self.answer.done():
+            self.answer.set_result(outcome)
+
+    def finish(self, outcome: Outcome) -> None:
+        """Give the outcome to whoever waits, who runs before this returns unless `at_once` is False."""
+        if self.answer.done():
+            return
+        if self.at_once:
+            self.answer.resolve_now(outcome)
+        else:
             self.answer.set_result(outcome)

@@ -19,7 +19,8 @@ from proxy.http.message import (
     Response,
 )
 from proxy.http.problems import Reason
-from tests.simulation.virtual import VirtualClock, now_ms
+from proxy.runtime.immediate_future import ImmediateFuture
+from tests.simulation.virtual import now_ms
 
 
 def _nothing() -> None:
@@ -83,7 +84,6 @@ class ScriptedUpstream:
     """Play a script's steps in the order of the calls; its last step for all calls after it."""
 
     def __init__(self, script: Iterable[Step] | Play) -> None:
-        self._clock = VirtualClock()
         self._play = script if callable(script) else _in_order(list(script))
         self.calls: list[Call] = []
         self.standing = False  # it has one address
@@ -104,14 +104,30 @@ class ScriptedUpstream:
         self.calls.append(call)
         step = self._play(request, len(self.calls))
         try:
-            await self._clock.sleep(min(step.effect_s, timeout_s))
+            await _pause(min(step.effect_s, timeout_s))
             step.effect()
-            await self._clock.sleep(min(step.after_s, timeout_s) - min(step.effect_s, timeout_s))
+            await _pause(min(step.after_s, timeout_s) - min(step.effect_s, timeout_s))
         except asyncio.CancelledError:
             call.ended = "cancelled"
             raise
         call.ended = "done" if step.after_s <= timeout_s else "timed out"
         return step.outcome if call.ended == "done" else Failure(Reason.RESPONSE_TIMEOUT, sent=True)
+
+
+async def _pause(seconds: float) -> None:
+    """Wait as a request does for a connection's answer: an eager task goes on at the very instant of the result."""
+    loop = asyncio.get_running_loop()
+    over: ImmediateFuture[None] = ImmediateFuture(loop=loop)
+    timer = loop.call_later(seconds, _tell, over)
+    try:
+        await over
+    finally:
+        timer.cancel()
+
+
+def _tell(over: ImmediateFuture[None]) -> None:
+    if not over.done():  # else it was cancelled in this very instant
+        over.resolve_now(None)
 
 
 def _in_order(steps: list[Step]) -> Play:

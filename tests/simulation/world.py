@@ -34,6 +34,7 @@ from proxy.policy.request_key import Identifier
 from proxy.policy.response_cache import CachedResponse
 from proxy.policy.retry import RetryBudget, RetryPolicy
 from proxy.policy.routing import Coalesce, Idempotency, RetryRules, Route, Router, SubjectRule
+from proxy.runtime.eager_task import EagerTask
 from proxy.store.local_claims import LocalClaims
 from tests.simulation.scripted import Play, ScriptedUpstream, Step
 from tests.simulation.virtual import VirtualClock, now_ms
@@ -176,16 +177,35 @@ class DictStore:
 
 
 class Visitor:
-    """One client request on its way."""
+    """One client request on its way: in a task of asyncio's own, or in an eager one as on the wire.
 
-    def __init__(self, handler: RequestHandler, client: RecordingClient, ledger: RecordingLedger) -> None:
+    An eager task is begun from outside any task, as a transport's callback does.
+    """
+
+    def __init__(
+        self, handler: RequestHandler, client: RecordingClient, ledger: RecordingLedger, *, eager: bool
+    ) -> None:
         self._ledger = ledger
         self._handler = handler
         self.exchange = exchange = handler.exchange
         self.client = client
         self.came_ms = now_ms()
-        self.task = asyncio.get_running_loop().create_task(handler.run())
-        exchange.task = self.task
+        loop = asyncio.get_running_loop()
+        self.over: asyncio.Future[None]
+        if eager:
+            self.over = loop.create_future()
+            exchange.task = task = EagerTask(self._run(self.over), loop)
+            task.step()
+        else:
+            self.over = exchange.task = loop.create_task(handler.run())
+
+    async def _run(self, over: "asyncio.Future[None]") -> None:
+        try:
+            await self._handler.run()
+        except BaseException as error:
+            over.set_exception(error)
+        else:
+            over.set_result(None)
 
     @property
     def status(self) -> int:
@@ -203,22 +223,27 @@ class Visitor:
     async def finish(self) -> "Visitor":
         """Wait until its record is written. An attempt that goes on as a probe is nobody's request any more."""
         recorded = self._ledger.recorded(self.exchange)
-        await asyncio.wait((self.task, recorded), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((self.over, recorded), return_when=asyncio.FIRST_COMPLETED)
         if self.exchange.lead is None or not self.exchange.lead.probing:
             await self.rest()
         return self
 
     async def rest(self) -> None:
         """Wait until nothing of it is under way."""
-        await asyncio.wait((self.task,))
-        assert self.task.cancelled() or self.task.exception() is None
+        await asyncio.wait((self.over,))
+        assert self.over.cancelled() or self.over.exception() is None
 
 
 class World:
-    """One sidecar with one scripted upstream."""
+    """One sidecar with one scripted upstream. `eager`: requests run in eager tasks, and must come from outside any."""
 
     def __init__(
-        self, script: Iterable[Step] | Play, routes: tuple[Route, ...] = ROUTES, rules: BreakerRules | None = None
+        self,
+        script: Iterable[Step] | Play,
+        routes: tuple[Route, ...] = ROUTES,
+        rules: BreakerRules | None = None,
+        *,
+        eager: bool = False,
     ) -> None:
         self.clock = VirtualClock()
         self.upstream = ScriptedUpstream(script)
@@ -235,6 +260,7 @@ class World:
         self.budget = RetryBudget()
         self.cors = CorsMemory()
         self.address = "10.0.0.1"  # where clients come from
+        self.eager = eager
         self.parts = self._handlers_of = self._parts(routes)
         self._handlers = HandlerFactory(self.parts)
 
@@ -263,7 +289,7 @@ class World:
         client = RecordingClient()
         if self._handlers_of is not self.parts:  # a test may put others in their place
             self._handlers, self._handlers_of = HandlerFactory(self.parts), self.parts
-        return Visitor(self._handlers.open(request, client), client, self.ledger)
+        return Visitor(self._handlers.open(request, client), client, self.ledger, eager=self.eager)
 
     def get(self, report: str = "r1", user: str | None = "ada", **fields: str) -> Visitor:
         """Load a session."""

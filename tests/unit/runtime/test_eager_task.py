@@ -1,31 +1,14 @@
 """A task that begins at once and goes on with its answer: what asyncio's own does later, and what it does alike."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Coroutine
+from typing import Any
 
 import pytest
 
 from proxy.runtime.eager_task import EagerTask
 from proxy.runtime.immediate_future import ImmediateFuture
-from tests.wire.kit import turn
-
-T = TypeVar("T")
-
-
-async def outside(call: Callable[[], T]) -> T:
-    """Return what a call brings from outside any task, as a transport's callback makes it: the test is one itself."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def run() -> None:
-        try:
-            done.set_result(call())
-        except BaseException as error:  # the test's to judge
-            done.set_exception(error)
-
-    loop.call_soon(run)
-    return await done
+from tests.wire.kit import outside, turn
 
 
 async def started(coroutine: Coroutine[Any, Any, None]) -> EagerTask:
