@@ -181,6 +181,7 @@ class Sidecar:
             switches=lambda: {"retries": self._retry.enabled, "coalescing": self._flights.enabled},
             switch=self._switch,
             drain=self.stopping.set,
+            export_format=lambda: self.settings.audit.export_format,
             forget=self._flights.seals.drop_subject,
         )
 

@@ -101,9 +101,10 @@ async def _forget(request: web.Request) -> web.Response:
 
 async def _audit(request: web.Request) -> web.Response:
     """Copy the list here and select in a thread: ten thousand records as CSV take their time."""
-    newest = tuple(request.app[CONTROL].newest)
+    control = request.app[CONTROL]
+    newest, default = tuple(control.newest), control.export_format()
     try:
-        body, content_type = await asyncio.to_thread(exported, newest, request.query)
+        body, content_type = await asyncio.to_thread(exported, newest, request.query, default)
     except ValueError as error:
         return problem(400, str(error))
     return web.Response(body=body, content_type=content_type)

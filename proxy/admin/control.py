@@ -28,4 +28,5 @@ class ControlPlane:
     switches: Callable[[], Mapping[str, bool]]
     switch: Callable[[str, bool], None]
     drain: Callable[[], None]  # begins it and returns
+    export_format: Callable[[], str]  # of records, where nobody asks for another
     forget: Callable[[str], None]  # drops a subject's kept answers

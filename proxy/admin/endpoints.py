@@ -92,7 +92,7 @@ ENDPOINTS = (
             "failures": "`true`: only requests that failed.",
             "since": _SINCE,
             "until": _SINCE.replace("since", "before"),
-            "format": "`json` (default) or `csv`.",
+            "format": "`json` or `csv`; the default is `audit.export_format`.",
             "limit": "How many of the newest; 0 (default) is all.",
         },
     ),

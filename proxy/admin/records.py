@@ -14,15 +14,17 @@ PARAMETERS = ("report_id", "operation", "correlation_id", "failures", "since", "
 _TRUTH = {"": True, "1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
-def exported(records: Iterable[bytes], asked: Mapping[str, str]) -> tuple[bytes, str]:
+def exported(records: Iterable[bytes], asked: Mapping[str, str], default: str) -> tuple[bytes, str]:
     """Return which of these (each as JSON, oldest first) were asked for, and their content type.
+
+    `default` is the format where the query names none.
 
     Raise ValueError with one clear sentence for a parameter or value that does not exist: a typing error must not look
     like an answer.
     """
     if unknown := asked.keys() - set(PARAMETERS):
         raise ValueError(f"There is no parameter {min(unknown)!r}: use {', '.join(PARAMETERS)}.")
-    form = asked.get("format", "json")
+    form = asked.get("format", default)
     if form not in {"json", "csv"}:
         raise ValueError(f"There is no format {form!r}: use json or csv.")
     query = _query(asked)

@@ -100,13 +100,13 @@ def _queried(said: str) -> Callable[[bytes], object]:
 
     def call(data: bytes) -> None:
         with suppress(ValueError):
-            exported(newest, {said: data.decode(TEXT)})
+            exported(newest, {said: data.decode(TEXT)}, "json")
 
     return call
 
 
 def _exported(data: bytes) -> object:
-    return exported([sealed(data)], {"report_id": data.decode(TEXT), "format": "csv"})
+    return exported([sealed(data)], {"report_id": data.decode(TEXT), "format": "csv"}, "json")
 
 
 def _restorations(data: bytes) -> None:

@@ -32,6 +32,7 @@ class Sidecar:
     token: str | None = TOKEN
     ready: bool = True
     draining: bool = False
+    export_format: str = "json"
     now: float = 100.0
     forgotten: list[str] = field(default_factory=list)
     switches: dict[str, bool] = field(default_factory=lambda: {"retries": True, "coalescing": True})
@@ -73,6 +74,7 @@ class Sidecar:
             switches=lambda: self.switches,
             switch=self.switches.__setitem__,
             drain=self.drain,
+            export_format=lambda: self.export_format,
             forget=self.forget,
         )
 

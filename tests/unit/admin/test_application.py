@@ -232,6 +232,15 @@ async def test_audit_as_csv(client: ClientSession, sidecar: Sidecar) -> None:
     assert [(row["seq"], row["subject"]) for row in rows] == [("2", "val_1"), ("3", "'=cmd()")]
 
 
+async def test_the_configured_format_holds_where_the_query_names_none(client: ClientSession, sidecar: Sidecar) -> None:
+    """`audit.export_format` is the default, and a query that names a format has that one."""
+    sidecar.export_format = "csv"
+    async with client.get("/audit", headers=BEARER) as response:
+        assert response.content_type == "text/csv"
+    async with client.get("/audit", params={"format": "json"}, headers=BEARER) as response:
+        assert response.content_type == "application/json"
+
+
 @pytest.mark.parametrize(
     ("query", "hint"),
     [
