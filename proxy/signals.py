@@ -37,7 +37,7 @@ class ProcessSignals:
     def install(self) -> None:
         """Take over the signals, also those that the parent process had blocked or ignored."""
         for number in HANDLED:
-            signal.signal(number, lambda received, frame: self._on_signal(received))
+            signal.signal(number, lambda received, _: self._on_signal(received))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
 
     def attach(self, loop: "AbstractEventLoop", handlers: Mapping[int, Callable[[], None]]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 import structlog
-from structlog.typing import EventDict, FilteringBoundLogger, Processor
+from structlog.typing import EventDict, Processor
 
 from proxy.text import escaped_lines
 
@@ -76,33 +76,3 @@ class Throttle:
             return None
         self._seen[event] = (now, 0)
         return held_back
-
-
-class ThrottledLogger:
-    """Log what can repeat endlessly; `suppressed` says how many equal events were held back before this one."""
-
-    __slots__ = ("_logger", "_throttle")
-
-    def __init__(self, logger: FilteringBoundLogger, throttle: Throttle) -> None:
-        self._logger = logger
-        self._throttle = throttle
-
-    def info(self, event: str, **details: object) -> None:
-        """Log at info, once per interval."""
-        self._log(logging.INFO, event, details)
-
-    def warning(self, event: str, **details: object) -> None:
-        """Log at warning, once per interval."""
-        self._log(logging.WARNING, event, details)
-
-    def error(self, event: str, **details: object) -> None:
-        """Log at error, once per interval."""
-        self._log(logging.ERROR, event, details)
-
-    def _log(self, level: int, event: str, details: dict[str, object]) -> None:
-        suppressed = self._throttle.admit(event)
-        if suppressed is None:
-            return
-        if suppressed:
-            details["suppressed"] = suppressed
-        self._logger.log(level, event, **details)

@@ -264,10 +264,6 @@ class Metrics:
             ),
         ]
 
-    def render(self, accept: str) -> tuple[bytes, str]:
-        """Return the exposition that `accept` asks for and its content type."""
-        return encode(self.collect(), accept)
-
 
 class _Families:
     """Collected families, in the shape that prometheus_client's encoders take."""

@@ -73,10 +73,6 @@ class Balancer:
         """Tell whether an address is left that has not failed since it last answered."""
         return any(not address.failures for address in self._addresses)
 
-    def ejected(self, now: float) -> tuple[int, ...]:
-        """Return the addresses that are passed over."""
-        return tuple(index for index, address in enumerate(self._addresses) if address.ejected_until > now)
-
     def __repr__(self) -> str:
         failures = ",".join(str(address.failures) for address in self._addresses)
         return f"<Balancer {len(self._addresses)} addresses failures={failures}>"

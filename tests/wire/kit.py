@@ -17,6 +17,7 @@ from proxy.app import Sidecar
 from proxy.audit.chain import Chain
 from proxy.audit.record_schema import LINE
 from proxy.clock import SystemClock
+from proxy.observe.metrics import encode
 
 PATIENCE_S = 60.0  # until a test gives up on bytes that should come at once: a hang, on any machine
 _SEPARATORS = b"\r\n:; ,"
@@ -71,6 +72,11 @@ async def outside(call: Callable[[], T]) -> T:
 
     loop.call_soon(run)
     return await done
+
+
+def exposition(sidecar: Sidecar) -> str:
+    """Return the metrics as Prometheus gets them."""
+    return encode(sidecar.metrics.collect(), "")[0].decode()
 
 
 async def turn() -> None:
@@ -341,7 +347,7 @@ class Wire:
 
     def counted(self, line: str) -> bool:
         """Tell whether the metrics have a line that begins so."""
-        return any(shown.startswith(line) for shown in self.sidecar.metrics.render("")[0].decode().splitlines())
+        return any(shown.startswith(line) for shown in exposition(self.sidecar).splitlines())
 
     @property
     def records(self) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import pytest
 
 from proxy.app import Sidecar
 from proxy.server.acceptor import Acceptor
-from tests.wire.kit import Backend, Line, soon, until
+from tests.wire.kit import Backend, Line, exposition, soon, until
 from tests.wire.test_tls import GET, issue, settings
 
 HI = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
@@ -55,9 +55,7 @@ class Scene:
 
     def failed(self, reason: str) -> bool:
         """Tell whether the metric counts a handshake that ended so."""
-        return (
-            f'backstay_tls_handshakes_failed_total{{reason="{reason}"}}' in self.sidecar.metrics.render("")[0].decode()
-        )
+        return f'backstay_tls_handshakes_failed_total{{reason="{reason}"}}' in exposition(self.sidecar)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.wire.conftest import Start
-from tests.wire.kit import Wire
+from tests.wire.kit import Wire, exposition
 
 GET = b"GET / HTTP/1.1\r\n"
 POST = b"POST / HTTP/1.1\r\n"
@@ -176,7 +176,7 @@ async def test_it_is_counted_by_its_reason_and_not_as_a_request(wire: Wire) -> N
     client = await wire.client()
     await client.say(GET + END)
     assert (await client.message()).status == 400
-    shown = wire.sidecar.metrics.render("")[0].decode()
+    shown = exposition(wire.sidecar)
     assert 'backstay_bad_requests_total{reason="host"} 1' in shown
     assert not [line for line in shown.splitlines() if line.startswith("backstay_requests_total{")]
 

@@ -14,7 +14,7 @@ from proxy.app import Sidecar
 from proxy.config.load import load
 from proxy.config.settings import Settings
 from tests.wire.conftest import Start
-from tests.wire.kit import Backend, Line, Wire, soon
+from tests.wire.kit import Backend, Line, Wire, exposition, soon
 
 GET = b"GET /sessions/1 HTTP/1.1\r\nHost: a\r\nAuthorization: x\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
@@ -213,7 +213,7 @@ async def test_a_removed_route_takes_its_circuit_its_figures_and_its_preflights_
     await sidecar.reload(lambda: without)
     assert list(sidecar._assembly.breakers) == ["backend"]
     sidecar.metrics.finished("session-load", "GET", 200, "answered", 0.1, "")  # what was under way
-    shown = sidecar.metrics.render("")[0].decode()
+    shown = exposition(sidecar)
     assert "session-load" not in shown
     assert 'circuit="own"' not in shown
     assert 'route="passthrough"' in shown

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.wire.conftest import Start
-from tests.wire.kit import Wire, until
+from tests.wire.kit import Wire, exposition, until
 
 KEYED = """
 [[routes]]
@@ -25,7 +25,7 @@ LOAD = b"GET /load HTTP/1.1\r\nHost: a\r\n\r\n"
 def attempts(wire: Wire) -> int:
     """Return how many attempts were made in all."""
     name = "backstay_upstream_attempts_total{"
-    lines = wire.sidecar.metrics.render("")[0].decode().splitlines()
+    lines = exposition(wire.sidecar).splitlines()
     return int(sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name)))
 
 

@@ -9,7 +9,7 @@ from io import StringIO
 import pytest
 import structlog
 
-from proxy.observe.logging import Throttle, ThrottledLogger, configure
+from proxy.observe.logging import Throttle, configure
 
 
 @pytest.fixture
@@ -98,15 +98,3 @@ def test_names_do_not_hold_each_other_back() -> None:
     """A flood of one event hides no other."""
     throttle = Throttle(10.0, lambda: 5.0)
     assert [throttle.admit(event) for event in ("a", "b", "a", "b")] == [0, 0, None, None]
-
-
-def test_a_throttled_logger_says_what_it_suppressed(stream: StringIO) -> None:
-    """Levels and details pass unchanged; `suppressed` stands only where there is something to tell."""
-    configure("info", stream=stream)
-    instants = iter([0.0, 1.0, 2.0, 60.0])
-    log = ThrottledLogger(structlog.get_logger(), Throttle(30.0, lambda: next(instants)))
-    for attempt in range(3):
-        log.warning("upstream failed", attempt=attempt)
-    log.error("upstream failed", attempt=3)
-    said = [(event["level"], event["attempt"], event.get("suppressed")) for event in events(stream)]
-    assert said == [("warning", 0, None), ("error", 3, 2)]

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from proxy.exchange.state import Exchange
 from proxy.observe.logging import Throttle
-from proxy.observe.metrics import Metrics
+from proxy.observe.metrics import Metrics, encode
 from proxy.observe.observer import Observer
 from proxy.observe.target_log import TargetLog
 from proxy.policy.latency_target import Target
@@ -105,13 +105,13 @@ async def test_a_bucket_carries_the_trace_of_its_newest_request() -> None:
     await world.get("r1").finish()
     await world.get("r2", traceparent=f"00-{TRACE}-00f067aa0ba902b7-01").finish()
     world.metrics.finished("load", "GET", 200, "answered", 0.3, "")  # the scripted world has a meter of its own
-    body, _ = world.metrics.render("application/openmetrics-text")
+    body, _ = encode(world.metrics.collect(), "application/openmetrics-text")
     families = list(parse_openmetrics(body.decode()))  # type: ignore[no-untyped-call]  # the library did not annotate it
     (exemplar,) = [sample.exemplar for family in families for sample in family.samples if sample.exemplar]
     assert exemplar.labels == {"trace_id": TRACE}
     assert exemplar.value == pytest.approx(0.3)
     assert float(exemplar.timestamp) == pytest.approx(WALL + 0.6)
-    assert TRACE.encode() not in world.metrics.render("text/plain")[0]
+    assert TRACE.encode() not in encode(world.metrics.collect(), "text/plain")[0]
 
 
 @pytest.mark.parametrize(
