@@ -1,0 +1,192 @@
+"""The habits that a machine can check: scripts, what the check calls, one version, locks, and pages that name files."""
+
+import ast
+import os
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = sorted(path for path in (ROOT / "scripts").iterdir() if path.is_file())
+NUMBER = r"\d+\.\d+\.\d+"
+LONGEST_FUNCTION = 50  # lines
+LONGEST_MODULE = 440
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def toml() -> dict[str, Any]:
+    return tomllib.loads(text("pyproject.toml"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=[path.name for path in SCRIPTS])
+def test_a_script_can_be_run_from_anywhere_and_stops_at_a_failure(script: Path) -> None:
+    """It is executable, is bash or Python, ends at the first error, and says in its second line what it does."""
+    assert os.access(script, os.X_OK)
+    lines = script.read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "#!/usr/bin/env bash"
+    assert lines[1].startswith("# ")
+    assert "set -euo pipefail" in lines
+    subprocess.run(["bash", "-n", script], check=True)
+
+
+@pytest.mark.parametrize(
+    "command", ["scripts/check", "scripts/docs --check", "scripts/test pythons", "scripts/test compiled", "--cov"]
+)
+def test_the_check_runs_what_a_contributor_runs(command: str) -> None:
+    """`.ci/run` has no command of its own for what a script does."""
+    assert command in text(".ci/run")
+
+
+def test_the_check_runs_the_command_that_the_readme_gives() -> None:
+    """It reads the command there, so that both are one."""
+    command = re.search(r"python3 -m venv \.venv && .*pytest", text("README.md"))
+    assert command is not None
+    assert "README.md" in text(".ci/run")
+
+
+def test_every_linter_of_the_check_is_installed_with_the_tests() -> None:
+    """Nothing that the check calls is missing on a fresh clone."""
+    wanted = set(re.findall(r"^\.venv/bin/([a-z-]+)", text("scripts/check"), re.MULTILINE))
+    packages = {re.split(r"[<>=]", each)[0] for each in toml()["project"]["optional-dependencies"]["test"]}
+    assert {"ruff", "mypy", "lint-imports", "vulture"} <= wanted
+    assert wanted - {"lint-imports"} <= packages
+    assert {"import-linter", "pytest-cov"} <= packages
+
+
+def test_coverage_has_a_floor() -> None:
+    """Of branches, over the product alone."""
+    coverage = toml()["tool"]["coverage"]
+    assert coverage["run"]["branch"] is True
+    assert coverage["run"]["source"] == ["proxy"]
+    assert coverage["report"]["fail_under"] >= 90
+
+
+def test_hooks_download_nothing() -> None:
+    """They are the project's own scripts."""
+    hooks = YAML(typ="safe").load(text(".pre-commit-config.yaml"))
+    assert [repo["repo"] for repo in hooks["repos"]] == ["local"]
+    for hook in hooks["repos"][0]["hooks"]:
+        assert hook["language"] == "system"
+        assert os.access(ROOT / hook["entry"].split()[0], os.X_OK)
+
+
+def run_message(tmp_path: Path, message: str) -> str:
+    file = tmp_path / "message"
+    file.write_text(message, encoding="utf-8")
+    done = subprocess.run([ROOT / "scripts/check-message", file], capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) is (done.stderr == "")
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("Close what is open\n\nIt leaked.\n", ""),
+        ("# a comment\nClose what is open\n\nIt leaked.\n# another\n", ""),
+        ("Merge branch 'x'\n", ""),
+        ("Close what is open\n", "there is no body"),
+        ("Close what is open\nIt leaked.\n", "the second line must be empty"),
+        ("Close what is open.\n\nIt leaked.\n", "full stop"),
+        (f"{'x' * 73}\n\nIt leaked.\n", "73 characters"),
+        ("\n\nIt leaked.\n", "the first line is empty"),
+    ],
+)
+def test_a_commit_says_what_and_why(tmp_path: Path, message: str, said: str) -> None:
+    """The hook says what is wrong with a message."""
+    got = run_message(tmp_path, message)
+    assert said in got
+    assert bool(said) is bool(got)
+
+
+def test_the_version_stands_once() -> None:
+    """In pyproject.toml; the few files that cannot read it there say the same."""
+    version = toml()["project"]["version"]
+    chart = YAML(typ="safe").load(text("helm/backstay/Chart.yaml"))
+    assert (chart["version"], chart["appVersion"]) == (version, version)
+    assert f"\nARG VERSION={version}\n" in text("Dockerfile")
+    pages = [
+        ROOT / "README.md",
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "helm").rglob("*.y*ml"),
+        *(ROOT / "helm").rglob("*.md"),
+    ]
+    for page in pages:
+        named = re.findall(rf"(?:backstay:|newTag: )({NUMBER})", page.read_text(encoding="utf-8"))
+        assert set(named) <= {version}, page
+
+
+def test_a_new_version_is_written_everywhere(tmp_path: Path) -> None:
+    """`scripts/set-version` and the test above know the same places."""
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "helm/backstay").mkdir(parents=True)
+    (tmp_path / "docs").mkdir()
+    for name in ("scripts/set-version", "pyproject.toml", "Dockerfile", "helm/backstay/Chart.yaml"):
+        place = tmp_path / name
+        place.write_text(text(name), encoding="utf-8")
+        place.chmod(0o755)
+    (tmp_path / "README.md").write_text("run registry/backstay:0.0.1 now\n", encoding="utf-8")
+    for command in (["git", "init", "-q"], ["git", "add", "-A"]):
+        subprocess.run(command, cwd=tmp_path, check=True)
+    assert subprocess.run([tmp_path / "scripts/set-version", "1.2"], capture_output=True, check=False).returncode == 2
+    subprocess.run([tmp_path / "scripts/set-version", "12.3.4"], check=True)
+    for name, said in {
+        "pyproject.toml": 'version = "12.3.4"', "Dockerfile": "ARG VERSION=12.3.4", "README.md": "backstay:12.3.4",
+        "helm/backstay/Chart.yaml": 'version: 12.3.4\nappVersion: "12.3.4"',
+    }.items():  # fmt: skip
+        assert said in (tmp_path / name).read_text(encoding="utf-8")
+    before, after = text("pyproject.toml").splitlines(), (tmp_path / "pyproject.toml").read_text("utf-8").splitlines()
+    assert sum(one != other for one, other in zip(before, after, strict=True)) == 1
+
+
+def test_locks_are_seen() -> None:
+    """What the image is made of is not hidden."""
+    hidden = [path.name for path in ROOT.glob(".*lock*")]
+    assert hidden == []
+    for lock in ("requirements.lock", "build.lock"):
+        assert f"!{lock}\n" in text(".dockerignore")
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "SECURITY.md", "RELEASING.md"])
+def test_every_file_that_a_page_for_contributors_names_is_there(page: str) -> None:
+    """A file that is renamed takes its row along."""
+    named = re.findall(
+        r"`((?:proxy|tests|helm|scripts|docs)/[\w./-]+)(?: [^`]*)?`|\]\(([\w./-]+)(?:#[\w-]+)?\)", text(page)
+    )
+    paths = {one or other for one, other in named} - {"proxy/exchange/NAME.py"}
+    assert paths
+    assert sorted(path for path in paths if not (ROOT / path).exists()) == []
+
+
+def functions() -> list[tuple[str, int]]:
+    return [
+        (f"{file.relative_to(ROOT)}::{node.name}", (node.end_lineno or 0) - node.lineno + 1)
+        for file in sorted((ROOT / "proxy").rglob("*.py"))
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+
+
+def test_functions_and_modules_are_short() -> None:
+    """A longer function hides a second one, and so does a longer module."""
+    long = {name for name, lines in functions() if lines > LONGEST_FUNCTION}
+    for file in (ROOT / "proxy").rglob("*.py"):
+        if len(file.read_text(encoding="utf-8").splitlines()) > LONGEST_MODULE:
+            long.add(str(file.relative_to(ROOT)))
+    assert long == set()
+
+
+def test_every_exception_to_a_rule_of_the_linter_names_the_rule() -> None:
+    """A bare `noqa` or `type: ignore` would silence what nobody looked at."""
+    bare = re.compile(r"#\s*(?:noqa(?!: [A-Z]+\d)|type:\s*ignore(?!\[))")
+    for folder in ("proxy", "tests"):
+        for file in (ROOT / folder).rglob("*.py"):
+            if file != Path(__file__):
+                assert bare.search(file.read_text(encoding="utf-8")) is None, file
