@@ -17,7 +17,7 @@ from proxy.http.problems import Reason
 from proxy.policy import added_headers
 from proxy.policy.attempt_facts import Attempt, attempt_timeout, schedule_outcome
 from proxy.policy.breaker import Permit, Refused
-from proxy.policy.classify import FAILURES, SUCCESS, tells
+from proxy.policy.classify import FAILURES, SUCCESS, label, tells
 from proxy.policy.deadline import remaining
 from proxy.policy.retry import (
     DONE,
@@ -59,7 +59,7 @@ class Attempts:
         if self._witness is not None and not request.safe and not await self._intended(x, lead, self._witness):
             return Failure(Reason.UNRECORDED, sent=False)
         while True:
-            attempt = Attempt(len(attempts) + 1, waited_s, safe=request.safe)
+            attempt = Attempt(len(attempts) + 1, waited_s, request.safe)
             attempts.append(attempt)
             now = self._clock.now()
             permit = self.admit(x, attempt, now)
@@ -156,7 +156,7 @@ class Attempts:
             attempt = Attempt(0, 0.0, safe=True)
         attempt.ended(outcome, took_s)
         self._tell_circuit(lead, attempt, permit, took_s, now)
-        self._meter.attempted(route.upstream, route.operation, attempt.result, took_s)
+        self._meter.attempted(route.upstream, route.operation, label(outcome), took_s)
         if lead.probing:
             discard(outcome)
         elif b"origin" in request.fields and isinstance(outcome, Response):

@@ -24,7 +24,7 @@ class Attempt:
 
     __slots__ = ("ms", "n", "outcome", "safe", "verdict", "waited_ms", "why")
 
-    def __init__(self, n: int, waited_s: float, *, safe: bool = False) -> None:
+    def __init__(self, n: int, waited_s: float, safe: bool = False) -> None:
         self.n = n
         self.safe = safe
         self.waited_ms = waited_s * 1000

@@ -70,7 +70,7 @@ class Flight:
         "stamp", "streaming", "strict", "subject", "until", "when_deserted",
     )  # fmt: skip
 
-    def __init__(self, id_: str, asked: Identity, subject: str | None, *, safe: bool, stamp: int) -> None:
+    def __init__(self, id_: str, asked: Identity, subject: str | None, safe: bool, stamp: int) -> None:
         self.id = id_
         self.key = asked.question
         self.anonymous = asked.anonymous  # nothing names its callers: what is given in person goes to one of them
@@ -244,7 +244,7 @@ class Flights:
             return self._beyond(route, request, "max_flights")
         self._count += 1
         flight_id, stamp = f"{self._name}-{hex(self._count)[2:]}", self.seals.stamp()
-        flight = Flight(flight_id, asked, subject, safe=request.safe, stamp=stamp)
+        flight = Flight(flight_id, asked, subject, request.safe, stamp)
         flight.strict, flight.until = route.honour_no_store, now + route.total_timeout_s
         self._open[key] = flight
         return Joined(LED, flight)

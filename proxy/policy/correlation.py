@@ -12,7 +12,7 @@ class Correlation:
 
     __slots__ = ("id", "replaced")
 
-    def __init__(self, id_: str, *, replaced: bool = False) -> None:
+    def __init__(self, id_: str, replaced: bool = False) -> None:
         self.id = id_
         self.replaced = replaced
 
@@ -24,4 +24,4 @@ def correlate(operation: str, sent: bytes | None, wall: float, random: RandomSou
     """Return the client's own id if it matches `[A-Za-z0-9._-]{1,128}`, else `{operation}-{8 hex}-{unix seconds}`."""
     if sent is not None and _ACCEPTED.fullmatch(sent):
         return Correlation(sent.decode("ascii"))
-    return Correlation(f"{operation}-{random.getrandbits(32).to_bytes(4).hex()}-{int(wall)}", replaced=sent is not None)
+    return Correlation(f"{operation}-{random.getrandbits(32).to_bytes(4).hex()}-{int(wall)}", sent is not None)

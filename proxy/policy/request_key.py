@@ -35,7 +35,7 @@ class Identity:
 
     __slots__ = ("anonymous", "principal", "question")
 
-    def __init__(self, principal: bytes, question: bytes, *, anonymous: bool = True) -> None:
+    def __init__(self, principal: bytes, question: bytes, anonymous: bool = True) -> None:
         self.principal = principal
         self.question = question
         self.anonymous = anonymous
@@ -74,7 +74,7 @@ class Identifier:
         where = _where_from(request, anonymous=anonymous)
         principal = b"\n".join((who, where, b"" if narrow else request.hops))
         question = self._question(request, subject, principal, what, narrow) if whole_question else b""
-        return Identity(principal, question, anonymous=anonymous)
+        return Identity(principal, question, anonymous)
 
     def kept_question(self, request: Request, subject: str | None) -> bytes:
         """Return the question without its conditions: whether the client has an answer does not change the answer."""

@@ -198,9 +198,10 @@ class RequestReader(ResponseWriter):
         """Take a request whose head is here (steps 1 and 2), and wait for its body if it has one."""
         said = head.said
         fields, client, hops = self._gate.trusted.look(self._peer, head.fields)
+        # by position: to name them costs the plain build 1 % of a request
         request = Request(
-            head.method, head.target, fields, self._peer, framing=said.framing, authority=head.authority, client=client,
-            minor=head.minor, keep_alive=said.keep_alive, upgrade=said.upgrade, hops=hops,
+            head.method, head.target, fields, self._peer, b"", said.framing, head.authority, head.minor, client,
+            said.keep_alive, said.upgrade, hops,
         )  # fmt: skip
         handler = self._gate.open(request, self)  # type: ignore[arg-type]  # the answering half makes it a client
         self._switching = bool(said.upgrade)
