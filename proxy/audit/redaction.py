@@ -51,7 +51,7 @@ class Redaction:
             text = "/".join(_fitting(map(self._segment, segments)))
         if query:
             parts = query.split(b"&", MAX_TEXT)[:MAX_TEXT]  # more would not fit, however short they are
-            text += "?" + "&".join(self._parameter(part) for part in parts)
+            text += "?" + "&".join([self._parameter(part) for part in parts])
         return text[:MAX_TEXT]
 
     def client(self, address: str) -> str | None:

@@ -95,7 +95,8 @@ class RequestHandler:
 
     async def _lead(self, flight: Flight | None, began: float) -> Result:  # 5 to 10
         x, p, result = self.exchange, self.pipeline, LOST
-        lead = p.leaving.watch(x, p.joining.lead(x, flight, began))
+        lead = p.joining.lead(x, flight, began)
+        p.leaving.watch(x, lead)
         try:
             if x.request.safe:
                 result = await (self._read(lead) if p.route.keeps else self._ask(lead))
@@ -105,7 +106,6 @@ class RequestHandler:
             result = LEFT
             raise
         finally:
-            p.leaving.unwatch(x, lead)
             if flight is not None and flight.held:
                 p.claims.let_go_of_flight(flight, asked=result is LOST)
             p.joining.land(x, lead, result)

@@ -82,7 +82,9 @@ class Joining:
 
     def land(self, x: Exchange, lead: Lead, result: Result) -> None:
         """Publish and take away in the same step; every caller's reader opens before any of them reads."""
-        flight = lead.flight
+        x.lead, flight = None, lead.flight
+        if lead.own_time is not None:
+            lead.own_time.cancel()
         if x.gone and (flight is None or flight.callers == 0):
             discard(result.outcome)
         elif not x.gone:

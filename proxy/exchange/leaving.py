@@ -64,8 +64,8 @@ class Leaving:
         if x.problem is None:
             x.result = LEFT
 
-    def watch(self, x: Exchange, lead: Lead) -> Lead:
-        """Look, for as long as it asks, whether anybody waits for what it brings home; return the lead."""
+    def watch(self, x: Exchange, lead: Lead) -> None:
+        """Look, until it lands, whether anybody waits for what it brings home."""
         x.lead = lead
         if lead.flight is not None:
             lead.flight.when_deserted = partial(self.deserted, x, lead)
@@ -73,13 +73,6 @@ class Leaving:
         if x.deadline < lead.deadline and isinstance(x.request.body, bytes):
             own_s = remaining(x.deadline, self._clock.now())
             lead.own_time = asyncio.get_running_loop().call_later(own_s, self._out_of_time, x)
-        return lead
-
-    def unwatch(self, x: Exchange, lead: Lead) -> None:
-        """Look no more: it has asked."""
-        x.lead = None
-        if lead.own_time is not None:
-            lead.own_time.cancel()
 
     def _out_of_time(self, x: Exchange) -> None:
         if not x.gone:

@@ -211,8 +211,8 @@ class ClientConnection(RequestReader):
 
     def write(self, response: Response, more: Lines) -> None:
         """Write a whole answer at once; nothing if the client has left."""
-        current = self._current
-        if self.answering is not RUNNING or current is None or self._is_closing():
+        current, transport = self._current, self.transport
+        if self.answering is not RUNNING or current is None or transport is None or transport.is_closing():
             return
         request = current.exchange.request
         framing, body = whole_body(response, request)

@@ -203,14 +203,17 @@ class UpstreamConnection:
             return
         if request.large:
             self._remainder = self._remainder or remainder(transport)
-        transport.write(self._asked)
-        self._asked = b""
+        asked, self._asked = self._asked, b""
+        transport.write(asked)
         if transport.is_closing():
             return
-        unsent = request.large and (request.stream is not None or transport.get_write_buffer_size() > 0)
-        self._become(SENDING if unsent else WAITING)
         if request.stream is not None:
+            self._become(SENDING)
             self._upload = self._loop.create_task(self._send_body(request, request.stream))
+        elif request.large and transport.get_write_buffer_size():
+            self._become(SENDING)
+        else:
+            self._become(WAITING)
 
     def _ring(self) -> None:
         request = self._request

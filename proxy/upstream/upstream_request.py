@@ -54,8 +54,12 @@ class UpstreamRequest:
         self.method = request.method
         self.upgrade = request.upgrade
         self.framing = request.framing
-        self.stream: BodyStream | None = None if isinstance(body, bytes) else body
-        self.large = not isinstance(body, bytes) or len(body) > READ_WITH_HEAD
+        self.stream: BodyStream | None = None
+        self.large = True
+        if isinstance(body, bytes):
+            self.large = len(body) > READ_WITH_HEAD
+        else:
+            self.stream = body
         self.timeout_s = timeout_s
         self.idle_s = idle_s
 
