@@ -1,252 +1,211 @@
-"""The reading half of a downstream connection: requests, read ahead within bounds, and their bodies."""
+"""The reading half of a connection to a client: requests, read ahead within bounds, and their bodies."""
 
 from collections import deque
 from typing import Final
 
 from proxy.errors import IllegalMove
 from proxy.exchange.handler import RequestHandler
-from proxy.http.message import (
-    LINE_BYTES,
-    Framing,
-    Peer,
-    Request,
-)
+from proxy.exchange.ports import Client
+from proxy.http.message import LINE_BYTES, Framing, Peer, Request
 from proxy.http.problems import Refusal
 from proxy.http1.head import RequestHead, RequestHeadReader, check_unfinished
-from proxy.server.connection_states import (
-    BODY,
-    FREE,
-    HEAD,
-    HELD,
-    OVER,
-    PIPED,
-    READING_MOVES,
-    ReadState,
-)
-from proxy.server.request_body import CONTINUE, RequestBody
+from proxy.server.connection_states import BODY, HEAD, HELD, OVER, READING_MOVES, ReadState
+from proxy.server.request_body import RequestBody
 from proxy.server.response_writer import ResponseWriter
 from proxy.server.server_state import ServerState
 
 MAX_PIPELINED = 64
 READ_AHEAD = 65_536  # bytes of heads, as they are held; what is read beyond that waits unread
-HELD_LIMIT: Final = 65_536  # bytes that wait for an answer that may change the protocol, or for the end of a turn (W8)
+HELD_LIMIT: Final = 65_536  # bytes that wait for an answer that may change the protocol, or for the end of a turn
+_COPIES: Final = 3  # of a head on its way: as it came, as lines, and as it goes on
 
 
-class RequestReader(ResponseWriter):
-    """head -> body -> head -> ... ; `ReadState` says what the next byte is. Requests and refusals are queued."""
+class RequestReader:
+    """head -> body -> head -> ... ; `ReadState` says what the next byte is. Requests and refusals are queued.
 
-    def __init__(self, gate: ServerState) -> None:
-        super().__init__(gate)
-        self._peer = Peer("", 0)
-        self.reading: ReadState = HEAD
-        self._heads = RequestHeadReader(gate.limits)
+    It begins nothing: its connection takes from `queue` what has its turn.
+    """
+
+    def __init__(self, server: ServerState, writer: ResponseWriter) -> None:
+        self._server = server
+        self._writer = writer
+        self.peer = Peer("", 0)
+        self.state: ReadState = HEAD
+        self.heads = RequestHeadReader(server.limits)
         self._pending = bytearray()  # of a head that is not whole yet
         self._ahead = 0  # what the heads weigh that were read since nothing waited
-        self._held = bytearray()  # not parsed: too much waits already, or the protocol may change
-        self._early = bytearray()  # data that came when enough was begun in that turn of the loop
-        self._dropped = False  # bytes came that nobody looks at
-        self._incoming: RequestBody | None = None
-        self._queue: deque[RequestHandler | Refusal] = deque()
-        self._switching = False  # a request that asks for another protocol waits for its answer
-        self._reading_paused = False
-        self.since = 0.0  # gate time of the last change of what is waited for
+        self.held = bytearray()  # not parsed: too much waits already, or the protocol may change
+        self.early = bytearray()  # data that came when enough was begun in that turn of the loop
+        self.dropped = False  # bytes came that nobody looks at
+        self.incoming: RequestBody | None = None
+        self.queue: deque[RequestHandler | Refusal] = deque()
+        self.switching = False  # a request that asks for another protocol waits for its answer
+        self.paused = False
+        self.since = 0.0  # when what is waited for last changed, in the server's coarse time
+
+    def read_next(self, state: ReadState) -> None:
+        """Go to a state that may follow; raise IllegalMove for any other."""
+        if state not in READING_MOVES[self.state]:
+            raise IllegalMove(self.state, state)
+        self.state = state
 
     @property
-    def address(self) -> str:
-        """Return the address of the other end."""
-        return self._peer.address
+    def in_head(self) -> bool:
+        """Tell whether a head has begun and is not whole."""
+        return bool(self._pending)
 
-    def _is_idle(self) -> bool:
-        return self.answering is FREE and not self._queue and not self._early
+    def come_early(self, data: bytes) -> None:
+        """Keep what came while enough is begun in this turn of the loop, within bounds."""
+        self.early += data
+        if len(self.early) > HELD_LIMIT:
+            self.pause(True)
 
-    def _read_next(self, reading: ReadState) -> None:
-        if reading not in READING_MOVES[self.reading]:
-            raise IllegalMove(self.reading, reading)
-        self.reading = reading
-
-    # what the answering half does
-
-    def _next(self) -> None:
-        """Begin the next request, if its turn has come."""
-        raise NotImplementedError
-
-    def _refuse(self, refusal: Refusal) -> None:
-        """Answer what is refused on the wire after all that came before it, and read no further."""
-        raise NotImplementedError
-
-    def _ready_soon(self, handler: RequestHandler) -> None:
-        """Have its turn come once all that is here of its body is taken in."""
-        raise NotImplementedError
-
-    def _say(self, data: bytes) -> None:
-        """Pass on what the client says in a tunnel."""
-        raise NotImplementedError
-
-    # reading
-
-    def data_received(self, data: bytes) -> None:
-        self.heard_at = self._gate.tick
-        if self._early:
-            self._early += data
-            if len(self._early) > HELD_LIMIT:
-                self._pause(True)
-        elif self.reading is not HEAD:
-            self._take_in(data)
-        elif self._gate.turns.take(self):
-            self._feed(data)
-        else:
-            self._early += data
-
-    def go_on(self) -> None:
-        """Look at what came before it was this connection's turn."""
-        early = bytes(self._early)
-        self._early.clear()
+    def take_early(self) -> bytes:
+        """Return what was kept, to be read now."""
+        early = bytes(self.early)
+        self.early.clear()
         if early:
-            self._pause(False)
-            self._take_in(early)
+            self.pause(False)
+        return early
 
-    def _take_in(self, data: bytes) -> None:
-        if self.reading is HEAD or self.reading is BODY:
-            self._feed(data)
-        elif self.reading is HELD:
+    def take(self, data: bytes, client: Client) -> bytes:
+        """Take a head, or a part of a body, from the beginning of `data`; return what follows it.
+
+        What is not read now is held, or dropped where nothing is read any more. Raise Refusal for what must not go on.
+        """
+        if self.incoming is not None:
+            return self._feed_body(self.incoming, data)
+        if self.state is OVER:
+            self.dropped = True
+            return b""
+        if self.state is HELD or self.switching or (self.queue and self.has_enough()):
             self._hold(data)
-        elif self.reading is PIPED:
-            self._say(data)
-        else:
-            self._dropped = True
+            return b""
+        return self._feed_head(data, client)
 
-    def _feed(self, data: bytes) -> None:
-        try:
-            while data:
-                if self._incoming is not None:
-                    data = self._feed_body(self._incoming, data)
-                elif self.reading is OVER:
-                    self._dropped = True
-                    return
-                elif self._switching or (self._queue and self._has_enough()):
-                    self._hold(data)
-                    return
-                else:
-                    data = self._feed_head(data)
-        except Refusal as refusal:
-            self._refuse(refusal)
-
-    def _has_enough(self) -> bool:
-        """Tell whether nothing more is read ahead: enough requests wait, or one with a body does (W8)."""
-        last = self._queue[-1]
-        full = len(self._queue) >= MAX_PIPELINED or self._ahead > READ_AHEAD
+    def has_enough(self) -> bool:
+        """Tell whether nothing more is read ahead: enough requests wait, or one with a body does."""
+        last = self.queue[-1]
+        full = len(self.queue) >= MAX_PIPELINED or self._ahead > READ_AHEAD
         return full or (isinstance(last, RequestHandler) and last.exchange.bytes_in > 0)
 
     def _hold(self, data: bytes) -> None:
-        if self.reading is not HELD:
-            self._read_next(HELD)
-        self._held += data
-        if not self._switching or len(self._held) > HELD_LIMIT:
-            self._pause(True)
+        if self.state is not HELD:
+            self.read_next(HELD)
+        self.held += data
+        if not self.switching or len(self.held) > HELD_LIMIT:
+            self.pause(True)
 
-    def _release(self) -> None:
-        """Go on with what was held."""
-        held = bytes(self._held)
-        self._held.clear()
-        self._read_next(HEAD)
-        self._pause(False)
-        self._feed(held)
+    def release(self, state: ReadState) -> bytes:
+        """Return what was held, and go to `state`."""
+        held = bytes(self.held)
+        self.held.clear()
+        self.read_next(state)
+        self.pause(False)
+        return held
 
-    def _read_no_more(self) -> None:
+    def read_no_more(self) -> None:
         """Look at nothing that still comes, and let go of what is here; the requests that are whole are answered."""
-        incoming, self._incoming = self._incoming, None
-        self._dropped = self._dropped or bool(incoming or self._held or self._pending or self._early)
-        for waiting in (self._held, self._pending, self._early):
+        incoming, self.incoming = self.incoming, None
+        self.dropped = self.dropped or bool(incoming or self.held or self._pending or self.early)
+        for waiting in (self.held, self._pending, self.early):
             waiting.clear()
-        if self.reading is not OVER:
-            self._read_next(OVER)
+        if self.state is not OVER:
+            self.read_next(OVER)
         if incoming is not None:
             incoming.break_off("the rest of the request's body is not read")
-        self._pause(False)
+        self.pause(False)
 
-    def _feed_head(self, data: bytes) -> bytes:
+    def _feed_head(self, data: bytes, client: Client) -> bytes:
         pending = self._pending
         if not pending:
             data = data.lstrip(b"\r\n")  # RFC 9112 section 2.2: an empty line before a request is ignored
             if not data:
                 return b""
-            self.since = self._gate.tick
+            self.since = self._server.tick
             end = data.find(b"\r\n\r\n")
             if end >= 0:
-                return self._take_head(data, end + 4)
+                return self._take_head(data, end + 4, client)
         start = max(0, len(pending) - 3)
         pending += data
         end = pending.find(b"\r\n\r\n", start)
         if end < 0:
-            check_unfinished(pending, start, self._gate.limits)
+            check_unfinished(pending, start, self._server.limits)
             return b""
         data = bytes(pending)
         pending.clear()
-        return self._take_head(data, end + 4)
+        return self._take_head(data, end + 4, client)
 
-    def _take_head(self, data: bytes, end: int) -> bytes:
+    def _take_head(self, data: bytes, end: int, client: Client) -> bytes:
         """Take the request whose head ends at `end`; return what follows it."""
-        if self._gate.crowded and (refusal := self._gate.no_room()) is not None:
+        server = self._server
+        if server.crowded and (refusal := server.no_room()) is not None:
             raise refusal
-        head = self._heads.read(data[:end])
+        head = self.heads.read(data[:end])
         weight = end + LINE_BYTES * len(head.fields.lines)
-        self._ahead = self._ahead + weight if self._queue else weight
-        self._open(head)
+        self._ahead = self._ahead + weight if self.queue else weight
+        self._open(head, client)
         return data[end:]
 
-    def _open(self, head: RequestHead) -> None:
-        """Take a request whose head is here (steps 1 and 2), and wait for its body if it has one."""
+    def _open(self, head: RequestHead, client: Client) -> None:
+        """Take a request whose head is here (steps 1 and 2): it waits for its turn, or for its body first."""
         said = head.said
-        fields, client, hops = self._gate.trusted.look(self._peer, head.fields)
+        fields, address, hops = self._server.trusted.look(self.peer, head.fields)
         # by position: to name them costs the plain build 1 % of a request
         request = Request(
-            head.method, head.target, fields, self._peer, b"", said.framing, head.authority, head.minor, client,
+            head.method, head.target, fields, self.peer, b"", said.framing, head.authority, head.minor, address,
             said.keep_alive, said.upgrade, hops,
         )  # fmt: skip
-        handler = self._gate.open(request, self)  # type: ignore[arg-type]  # the answering half makes it a client
-        self._switching = bool(said.upgrade)
+        handler = self._server.open(request, client)
+        self.switching = bool(said.upgrade)
         if said.framing is Framing.NONE:
             self._expect_another(request)
-            self._queue.append(handler)
-            self._next()
+            self.queue.append(handler)
             return
-        self.since = self._gate.tick
-        incoming = RequestBody(handler, said.length, self._pause, self._ready_soon)
+        self.since = self._server.tick
+        incoming = RequestBody(handler, said.length, self.pause, self.queue.append)
         if incoming.done:
             self._expect_another(request)
             incoming.finish()
             return
-        self._incoming = incoming
-        self._read_next(BODY)
-        if self.answering is FREE and not self._queue:
-            self._continue()
+        self.incoming = incoming
+        self.read_next(BODY)
 
     def _expect_another(self, request: Request) -> None:
         """Look at nothing that follows a request whose client says that it is the last."""
         if not request.keep_alive and not request.upgrade:
-            self._read_next(OVER)
+            self.read_next(OVER)
 
     def _feed_body(self, incoming: RequestBody, data: bytes) -> bytes:
         rest = incoming.feed(data)
         if incoming.done:
-            self._incoming = None
-            self._read_next(HEAD)
+            self.incoming = None
+            self.read_next(HEAD)
             self._expect_another(incoming.handler.exchange.request)
         return rest
 
-    def _continue(self) -> None:
-        """Let a client that waits for it send the body that we keep: it is this request's turn (W7)."""
-        incoming = self._incoming
-        if incoming is not None and incoming.owes_continue:
-            incoming.owes_continue = False
-            self.write_now(CONTINUE)
+    def unheard(self) -> list[RequestHandler]:
+        """Return the requests whose turn has not come, one whose body still arrives with them."""
+        waiting = [handler for handler in self.queue if isinstance(handler, RequestHandler)]
+        incoming = self.incoming
+        if incoming is not None and incoming.upload is None:
+            waiting.append(incoming.handler)
+        return waiting
 
-    def _pause(self, pause: bool) -> None:
-        transport = self.transport
-        if transport is None or transport.is_closing() or pause is self._reading_paused:
+    def weight(self, *, idle: bool) -> int:
+        """Return the bytes that it holds, about: a head stands in memory as it came, as lines, and as it goes on."""
+        waiting = len(self._pending) + len(self.early) + len(self.held)
+        arriving = 0 if self.incoming is None else self.incoming.held
+        heads = 0 if idle and self.incoming is None else self._ahead
+        return waiting + _COPIES * heads + 2 * arriving
+
+    def pause(self, pause: bool) -> None:
+        """Have the system hold what the client sends, or take it again."""
+        transport = self._writer.transport
+        if transport is None or transport.is_closing() or pause is self.paused:
             return
-        self._reading_paused = pause
-        self.heard_at = self._gate.tick
+        self.paused = pause
+        self._writer.heard_at = self._server.tick
         if pause:
             transport.pause_reading()
         else:

@@ -14,14 +14,7 @@ from proxy.clock import Clock
 from proxy.exchange.handler import RequestHandler
 from proxy.exchange.ports import Client
 from proxy.http.fields import Lines
-from proxy.http.message import (
-    BODILESS,
-    UNIX,
-    Framing,
-    Peer,
-    Request,
-    Response,
-)
+from proxy.http.message import BODILESS, UNIX, Framing, Peer, Request, Response
 from proxy.http.problem_response import own_answer
 from proxy.http.problems import Refusal, refused
 from proxy.http1.body import framed

@@ -5,6 +5,7 @@ import pytest
 from proxy.memory_budget import MemoryBudget
 from proxy.server.admission import TAKEN_AT_ONCE
 from proxy.server.client_connection import ClientConnection
+from proxy.server.response_writer import ResponseWriter
 from tests.wire.conftest import Start
 from tests.wire.kit import Wire, soon, until
 
@@ -166,7 +167,7 @@ async def test_pipelined_heads_of_short_fields_do_not_pile_up(wire: Wire) -> Non
     (connection,) = wire.sidecar.gate.connections
     await until(lambda: connection.held > 65_536)
     assert isinstance(connection, ClientConnection)
-    assert len(connection._queue) < 10
+    assert len(connection.reader.queue) < 10
     for n in range(40):
         assert (await backend.head()).start == b"GET /%d HTTP/1.1" % n
         backend.say_at_once(HI)
@@ -298,13 +299,13 @@ reuse = "60s"
 async def test_answers_that_are_there_at_once_do_not_pile_up(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client may ask for a kept answer a hundred times in one segment: what is not written yet stays bounded (W8)."""
     size, count, unsent = 50_000, 100, [0]
-    flush = ClientConnection.flush
+    flush = ResponseWriter.flush
 
-    def noted(connection: ClientConnection) -> None:
-        unsent.append(len(connection._unsent))
-        flush(connection)
+    def noted(writer: ResponseWriter) -> None:
+        unsent.append(len(writer.unsent))
+        flush(writer)
 
-    monkeypatch.setattr(ClientConnection, "flush", noted)
+    monkeypatch.setattr(ResponseWriter, "flush", noted)
     wire = await start(more=KEPT)
     client, backend, _ = await wire.asked(GET)
     await backend.say(OK + b"Content-Length: %d\r\n\r\n" % size + bytes(size))
@@ -382,7 +383,7 @@ async def test_a_reader_that_takes_nothing_gives_way(start: Start) -> None:
     gate = wire.sidecar.gate
     (connection,) = gate.connections
     assert isinstance(connection, ClientConnection)
-    await until(lambda: connection.flow.writable is not None)
+    await until(lambda: connection.writer.flow.writable is not None)
     wire.sidecar._memory = MemoryBudget(400_000, lambda: None, gate.relieve, lambda: 390_000)
     wire.let_pass(0.0)
     await until(lambda: not gate.connections)

@@ -5,13 +5,14 @@ from typing import Any
 import pytest
 
 from proxy.errors import IllegalMove
-from proxy.server.client_connection import ClientConnection
 from proxy.server.connection_states import (
     ANSWERING_MOVES,
     READING_MOVES,
     ReadState,
     WriteState,
 )
+from proxy.server.request_reader import RequestReader
+from proxy.server.response_writer import ResponseWriter
 from proxy.upstream.upstream_connection import UpstreamConnection
 from proxy.upstream.upstream_states import UPSTREAM_MOVES, UpstreamState
 
@@ -23,8 +24,8 @@ TABLES: dict[str, tuple[dict[Any, tuple[Any, ...]], Any, Any]] = {
 
 MOVERS: dict[str, tuple[Any, str, str]] = {
     "upstream": (UpstreamConnection, "state", "_become"),
-    "reading": (ClientConnection, "reading", "_read_next"),
-    "answering": (ClientConnection, "answering", "_become"),
+    "reading": (RequestReader, "state", "read_next"),
+    "answering": (ResponseWriter, "state", "become"),
 }
 
 
