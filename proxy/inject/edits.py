@@ -3,10 +3,11 @@
 import json
 from typing import Any
 
-from proxy.inject.manifests import insert
+from proxy.inject.manifests import InjectError, insert
 from proxy.inject.objects import INJECTED, SIDECAR, Thing
 
 Path = tuple[str, ...]
+_DOES_NOT_FIT = (LookupError, StopIteration, TypeError, ValueError, AttributeError)  # what `_undo` raises then
 
 
 class Edits:
@@ -57,8 +58,17 @@ class Edits:
 
 
 def undo(thing: Thing) -> None:
-    """Take back every change that is noted, and the note."""
-    root = thing.root
+    """Take back every change that is noted, and the note. Raises `InjectError` where the note is not to be followed."""
+    try:
+        _undo(thing.root)
+    except _DOES_NOT_FIT:
+        raise InjectError(
+            f"{thing.name}: the annotation {INJECTED} does not fit the object, which was changed by hand since: "
+            f"delete the annotation, the container {SIDECAR} and its volumes yourself, or use the manifest from before"
+        ) from None
+
+
+def _undo(root: Any) -> None:
     record = json.loads(root["metadata"]["annotations"].pop(INJECTED))
     for path in map(_split, record.get("added", [])):
         items = at(root, path[:-1])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy.inject.manifests import InjectError, Manifest, ManifestStream
+from proxy.inject.shape import MAKES_PODS, POD, SERVICE, Shape, misfit
 
 KINDS = ("Deployment", "StatefulSet", "Pod")
 SIDECAR = "backstay"
@@ -63,10 +64,11 @@ class Thing:
 
 
 def workloads(stream: ManifestStream) -> Iterator[Thing]:
-    """Yield everything that makes pods. Raises `InjectError` for one without containers."""
+    """Yield everything that makes pods. Raises `InjectError` for one without containers, or of another shape."""
     for document in stream.documents:
         for data in document.objects:
             if data.get("kind") in KINDS:
+                _check(data, POD if data["kind"] == "Pod" else MAKES_PODS)
                 thing = Thing(document, data, data if data["kind"] == "Pod" else _template(data))
                 if not isinstance(thing.root, dict) or not (thing.root.get("spec") or {}).get("containers"):
                     raise InjectError(f"{thing.name} has no containers")
@@ -78,11 +80,20 @@ def _template(data: Any) -> Any:
 
 
 def services(stream: ManifestStream) -> Iterator[Thing]:
-    """Yield the Services."""
+    """Yield the Services. Raises `InjectError` for one of another shape."""
     for document in stream.documents:
         for data in document.objects:
-            if data.get("kind") == "Service" and isinstance(data.get("spec"), dict):
+            if data.get("kind") == "Service" and data.get("spec") is not None:
+                _check(data, SERVICE)
                 yield Thing(document, data, data)
+
+
+def _check(data: Any, shape: Shape) -> None:
+    wrong = misfit(data, shape)
+    if wrong:
+        metadata = data.get("metadata")
+        name = metadata.get("name", "") if isinstance(metadata, dict) else ""
+        raise InjectError(f"{str(data['kind']).lower()}/{name}: {wrong}")
 
 
 def selects(service: Thing, workload: Thing) -> bool:

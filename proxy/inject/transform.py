@@ -151,7 +151,8 @@ def _redirect(service: Thing, indices: list[int], port: int) -> None:
 def _add(workload: Thing, upstream: int, options: Options) -> list[str]:
     """Change the pod; return what the user should know."""
     spec, edits, notes = workload.root["spec"], Edits(workload.root), []
-    grace = int(spec.get("terminationGracePeriodSeconds", GRACE_S))
+    said = spec.get("terminationGracePeriodSeconds")
+    grace = GRACE_S if said is None else int(said)
     if grace < LEAST_GRACE_S:
         notes.append(f"{workload.name}: {grace} s to terminate are too short to drain; they are {GRACE_S} now")
         edits.set(("spec", "terminationGracePeriodSeconds"), grace := GRACE_S)
