@@ -1,6 +1,10 @@
-"""Results as bytes, for a store outside this process. What another version packed is a miss (I6)."""
+"""Results as bytes, for a store outside this process. What another version packed is a miss; what is damaged is told.
+
+`version \n length-of-the-document SP checksum-of-all-that-follows \n document body`
+"""
 
 from typing import Any
+from zlib import crc32
 
 import orjson
 
@@ -11,22 +15,35 @@ from proxy.policy.recovery_plan import RecoveryKind, Result
 from proxy.policy.response_cache import CachedResponse
 
 MAX_VALUE = 262_144  # bytes of one answer in a store: its body has 65,536 at the most, its head as many
-_VERSION = b"backstay-1\n"
+_VERSION = b"backstay-2\n"
+_WRONG_SHAPE = (KeyError, TypeError, ValueError, AttributeError)  # what reading a document of another shape raises
+
+
+class Damaged(Exception):  # noqa: N818 - a state of affairs, which each caller turns into an answer of its own
+    """A stored value has this version's name and is not what this version packs."""
 
 
 def pack(document: dict[str, Any], body: bytes = b"") -> bytes:
     """Return a document and the bytes that go with it, under the version of this format."""
     head = orjson.dumps(document)
-    return b"%b%d\n%b%b" % (_VERSION, len(head), head, body)
+    return b"%b%d %d\n%b%b" % (_VERSION, len(head), crc32(body, crc32(head)), head, body)
 
 
 def unpack(packed: bytes | None) -> tuple[dict[str, Any], bytes] | None:
-    """Return what was packed, None for nothing and for what another version packed."""
+    """Return what was packed, None for nothing and for what another version packed. Raise Damaged."""
     if packed is None or not packed.startswith(_VERSION):
         return None
-    size, _, rest = packed[len(_VERSION) :].partition(b"\n")
-    head = int(size)
-    return orjson.loads(rest[:head]), rest[head:]
+    sizes, _, rest = packed[len(_VERSION) :].partition(b"\n")
+    try:
+        size, checksum = map(int, sizes.split(b" "))
+        if crc32(rest) != checksum:
+            raise Damaged("the checksum differs")
+        document = orjson.loads(rest[:size])
+    except ValueError as error:
+        raise Damaged(str(error)) from None
+    if not isinstance(document, dict):
+        raise Damaged("it holds no JSON object")
+    return document, rest[size:]
 
 
 def pack_result(result: Result) -> bytes | None:
@@ -46,11 +63,15 @@ def pack_result(result: Result) -> bytes | None:
 
 
 def unpack_result(packed: bytes | None) -> Result | None:
-    """Return the result that was packed."""
+    """Return the result that was packed. Raise Damaged."""
     found = unpack(packed)
-    if found is None:
-        return None
-    document, body = found
+    try:
+        return None if found is None else _result(*found)
+    except _WRONG_SHAPE as error:
+        raise Damaged(_said(error)) from None
+
+
+def _result(document: dict[str, Any], body: bytes) -> Result:
     recovery, error = document["recovery"], document["error"]
     return Result(
         _failure(document["failure"]) if "failure" in document else _response(document["response"], body),
@@ -69,11 +90,15 @@ def pack_kept(kept: CachedResponse, marks: list[str]) -> bytes:
 
 
 def unpack_kept(packed: bytes | None, stamp: int) -> tuple[CachedResponse, list[str]] | None:
-    """Return a kept answer under this process's present seal stamp, and its marks."""
+    """Return a kept answer under this process's present seal stamp, and its marks. Raise Damaged."""
     found = unpack(packed)
-    if found is None or "varied" not in found[0]:  # an older version, which did not look at Vary
-        return None
-    document, body = found
+    try:
+        return None if found is None else _kept(*found, stamp)
+    except _WRONG_SHAPE as error:
+        raise Damaged(_said(error)) from None
+
+
+def _kept(document: dict[str, Any], body: bytes, stamp: int) -> tuple[CachedResponse, list[str]]:
     response, varied = _response(document["response"], body), bytes.fromhex(document["varied"])
     return CachedResponse(response, document["arrived"], stamp, varied), document["marks"]
 
@@ -106,3 +131,8 @@ def _texts(lines: Lines) -> list[tuple[str, str]]:
 
 def _lines(texts: list[list[str]]) -> Lines:
     return tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in texts)
+
+
+def _said(error: Exception) -> str:
+    """Return what is wrong with a document, for the log."""
+    return f"{type(error).__name__}: {error}"

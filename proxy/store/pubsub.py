@@ -125,11 +125,21 @@ class ReplicaPubSub:
         if message["type"] != "message" or not isinstance(data, bytes):
             return
         if message["channel"] == self.landed_channel.encode():
-            self.landed(data.decode())
+            self.landed(data.decode(errors="replace"))
             return
-        news = orjson.loads(data)
-        if news.pop("from") != self._name:
+        try:
+            news: News = orjson.loads(data)
+            if news.pop("from") == self._name:
+                return
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            self.damaged(f"{type(error).__name__}: {error}")
+        else:
             self.on_news(news)
+
+    def damaged(self, damage: str) -> None:
+        """Count a word that cannot be read. It may have told of any write."""
+        self._link.damaged("news", damage)
+        self.on_news({"what": "drop_all", "subject": None, "owners": []})
 
     def _down(self) -> None:
         if self._session is not None:

@@ -16,7 +16,7 @@ from proxy.policy.claim_rules import (
 from proxy.policy.recovery_plan import Result
 from proxy.store.command_queue import Argument, CommandQueue
 from proxy.store.local_claims import LocalClaims, is_here
-from proxy.store.packing import MAX_VALUE, pack, pack_result, unpack, unpack_result
+from proxy.store.packing import MAX_VALUE, Damaged, pack, pack_result, unpack, unpack_result
 from proxy.store.pubsub import ReplicaPubSub
 from proxy.store.redis_connection import RedisConnection, StoreDown
 from proxy.store.scripts import CLAIM, RENEW, SETTLE, TAKE_OVER, call
@@ -75,7 +75,7 @@ class RedisClaims:
             found = await self._taking("claim", claim, value, command, until)
         except StoreDown:
             return StoreUnavailable()
-        return self._mine(claim, token, value) if found is None else _standing(*found)
+        return self._mine(claim, token, value) if found is None else self._standing(claim, *found)
 
     async def alone(self, claim: Claim) -> ClaimState:
         """Take the claim for this process alone, as Redis cannot tell; return how it stands here."""
@@ -165,8 +165,20 @@ class RedisClaims:
             packed = await self._line.ask("outcome", "GET", self._key("outcome", held.token))
         except StoreDown:
             return None
-        found = unpack(packed)
-        return None if found is None else Settled(held.fingerprint, held.key, unpack_result(found[1] or None), 0.0)
+        try:
+            found = unpack(packed)
+            return None if found is None else Settled(held.fingerprint, held.key, unpack_result(found[1] or None), 0.0)
+        except Damaged as damaged:
+            self._link.damaged("outcome", str(damaged))
+            return None
+
+    def _standing(self, claim: Claim, value: bytes, lease_ms: int, ttl_ms: int) -> ClaimState:
+        """Return how a claim stands. One that is damaged was taken: its outcome is unknown, and nobody asks again."""
+        try:
+            return standing(value, lease_ms, ttl_ms)
+        except Damaged as damaged:
+            self._link.damaged("claim", str(damaged))
+            return Settled(claim.fingerprint, claim.key, None, max(0.001, ttl_ms / 1000))
 
     def _settling(
         self, claim: Claim, token: str, value: bytes, kept: bytes = b"", outcome: bytes = b""
@@ -246,17 +258,22 @@ def _settled(claim: Claim, result: Result | None) -> bytes:
     return pack({"settled": True, "fingerprint": claim.fingerprint, "key": claim.key}, packed)
 
 
-def _standing(value: bytes, lease_ms: int, ttl_ms: int) -> ClaimState:
-    """Return what a claim in Redis says; one of another version cannot be judged, and is left alone."""
+def standing(value: bytes, lease_ms: int, ttl_ms: int) -> ClaimState:
+    """Return what a claim in Redis says; one of another version cannot be judged, and is left alone. Raise Damaged."""
     found = unpack(value)
     if found is None:
         return StoreUnavailable()
     said, packed = found
-    if said["settled"]:
-        return Settled(said["fingerprint"], said["key"], unpack_result(packed or None), max(0.001, ttl_ms / 1000))
+    try:
+        settled, fingerprint, key = said["settled"], str(said["fingerprint"]), str(said["key"])
+        token = "" if settled else str(said["token"])
+    except KeyError as missing:
+        raise Damaged(f"it has no {missing}") from None
+    if settled:
+        return Settled(fingerprint, key, unpack_result(packed or None), max(0.001, ttl_ms / 1000))
     if lease_ms <= 0:
-        return Orphaned(said["fingerprint"], said["key"], said["token"])
-    return HeldByOther(said["fingerprint"], said["key"], said["token"], lease_ms / 1000)
+        return Orphaned(fingerprint, key, token)
+    return HeldByOther(fingerprint, key, token, lease_ms / 1000)
 
 
 def _ms(seconds: float) -> int:

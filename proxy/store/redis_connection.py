@@ -21,6 +21,7 @@ T = TypeVar("T")
 CONNECTIONS = 16
 BLINK_S = 1.0  # an outage that lasts for longer is no blink
 AGAIN_S = 0.01  # between two tries of a command that failed at once
+COMPLAINS_EVERY_S = 10.0  # about damaged values: there may be many
 _STEP_S = 0.005
 UNREACHABLE = (RedisError, OSError, TimeoutError, RuntimeError)  # the last is uvloop's word for a closed connection
 _CLOSED = (Disconnected, ConnectionError, RuntimeError)
@@ -81,6 +82,7 @@ class RedisConnection:
         self._health = Health(limit_s)
         self._reached_before = False
         self._down_since = 0.0
+        self._complains_at = 0.0  # about what is damaged
         self._waiting: set[asyncio.Future[None]] = set()
 
     @property
@@ -124,6 +126,14 @@ class RedisConnection:
     def late(self, operation: str) -> None:
         """Count what had to go on without an answer; the commands that it waited for count for the state."""
         self._on_error(operation)
+
+    def damaged(self, operation: str, damage: str) -> None:
+        """Count a value or a word that cannot be read; the log names it, seldom."""
+        self._on_error(operation)
+        now = asyncio.get_running_loop().time()
+        if now >= self._complains_at:
+            self._complains_at = now + COMPLAINS_EVERY_S
+            log.warning("store_value_damaged", operation=operation, error=damage, detail="it is not used")
 
     async def _run_again(self, command: Callable[[], Awaitable[T]]) -> T:
         try:

@@ -17,7 +17,7 @@ from proxy.policy.bounded import Bounded
 from proxy.policy.invalidation import Invalidations
 from proxy.policy.response_cache import CachedResponse
 from proxy.store.command_queue import CommandQueue
-from proxy.store.packing import MAX_VALUE, pack_kept, unpack_kept
+from proxy.store.packing import MAX_VALUE, Damaged, pack_kept, unpack_kept
 from proxy.store.redis_connection import RedisConnection, StoreDown
 
 Pair = tuple[str, str]
@@ -64,7 +64,11 @@ class RedisStore:
             return Look(None)
         present = [(mark or b"").decode("latin-1") for mark in marks]  # whatever somebody else has put there
         mark = tuple(text.encode() for text in present)
-        found = unpack_kept(packed, stamp)
+        try:
+            found = unpack_kept(packed, stamp)
+        except Damaged as damaged:
+            self._link.damaged("look", str(damaged))
+            return Look(None, mark)
         valid = found is not None and _hold(found[1], present, len(pairs.of_writes))
         return Look(found[0] if found is not None and valid else None, mark)
 

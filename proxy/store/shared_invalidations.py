@@ -100,9 +100,13 @@ class SharedInvalidations(Invalidations):
         return (self._word([ALL], _news("drop_all")),)
 
     def _heard(self, news: News) -> None:
-        subject = None if news["subject"] is None else bytes.fromhex(news["subject"]).decode(*_ANY)
-        owners = [bytes.fromhex(owner) for owner in news["owners"]]
-        match news["what"]:
+        try:
+            subject, owners = _named(news)
+            what, address, for_s = str(news["what"]), str(news.get("address", "")), float(news.get("for_s", 0.0))
+        except (KeyError, TypeError, ValueError) as error:
+            self._bus.damaged(f"{type(error).__name__}: {error}")
+            return
+        match what:
             case "begin":
                 super().begin(subject, owners)
             case "seal":
@@ -110,13 +114,21 @@ class SharedInvalidations(Invalidations):
             case "drop_owners":
                 super().drop_owners(owners)
             case "end_session":
-                super().end_session(owners, news["address"])
+                super().end_session(owners, address)
             case "drop_subject":
                 super().drop_subject(subject or "")
             case "doubt":
-                super().doubt(news["for_s"], subject, owners, self._now())
+                super().doubt(for_s, subject, owners, self._now())
             case "drop_all":
                 super().drop_all()
+            case _:
+                self._bus.damaged(f"the unknown word {what!r}")
+
+
+def _named(news: News) -> tuple[str | None, list[bytes]]:
+    """Return the subject and the owners of a word."""
+    subject = None if news["subject"] is None else bytes.fromhex(news["subject"]).decode(*_ANY)
+    return subject, [bytes.fromhex(owner) for owner in news["owners"]]
 
 
 def _news(what: str, subject: str | None = None, owners: Iterable[bytes] = ()) -> News:

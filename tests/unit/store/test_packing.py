@@ -1,16 +1,19 @@
 """What goes to a store comes back the same, whatever bytes it has; what another version packed does not."""
 
-from hypothesis import given
+from typing import Any
+
+import pytest
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.http.fields import Fields
 from proxy.http.message import Failure, Framing, Response
 from proxy.http.problems import Reason
-from proxy.policy.claim_rules import Claim, Settled
+from proxy.policy.claim_rules import Claim, Settled, StoreUnavailable
 from proxy.policy.recovery_plan import RecoveryKind, Result
 from proxy.policy.response_cache import CachedResponse
-from proxy.store.packing import MAX_VALUE, pack, pack_kept, pack_result, unpack, unpack_kept, unpack_result
-from proxy.store.redis_claims import _settled, _standing
+from proxy.store.packing import MAX_VALUE, Damaged, pack, pack_kept, pack_result, unpack, unpack_kept, unpack_result
+from proxy.store.redis_claims import _settled, standing
 from tests.simulation.scripted import ScriptedStream
 
 LINES = st.lists(st.tuples(st.binary(min_size=1), st.binary()), max_size=4).map(tuple)
@@ -57,7 +60,7 @@ def test_a_stream_cannot_be_packed() -> None:
 
 def test_what_another_version_packed_is_a_miss() -> None:
     """I6: an unknown version is not understood, and no error."""
-    assert unpack(b"backstay-2\n5\n{}abc") is None
+    assert unpack(b"backstay-1\n5\n{}abc") is None
     assert unpack(None) is None
     assert unpack(pack({"a": 1}, b"\n\x00")) == ({"a": 1}, b"\n\x00")
 
@@ -67,8 +70,60 @@ def test_an_answer_that_is_too_large_for_a_store_is_settled_without_it() -> None
     claim = Claim("name", "print", "key", 60.0, 60.0)
     for size, is_there in ((1000, True), (MAX_VALUE, False)):
         packed = _settled(claim, Result(Response(200, b"", Fields(()), bytes(size))))
-        standing = _standing(packed, 0, 60_000)
-        assert isinstance(standing, Settled)
-        assert standing.result is not None
-        assert isinstance(standing.result.outcome, Response) is is_there
+        told = standing(packed, 0, 60_000)
+        assert isinstance(told, Settled)
+        assert told.result is not None
+        assert isinstance(told.result.outcome, Response) is is_there
         assert len(packed) < MAX_VALUE
+
+
+def read(packed: bytes) -> list[object]:
+    """Read bytes in every way; return what was found, which is nothing for what is damaged or another version's."""
+    found: list[object] = []
+    for how in (unpack, unpack_result, lambda data: unpack_kept(data, 9), lambda data: _found(data)):
+        try:
+            found.append(how(packed))
+        except Damaged:
+            continue
+    return [one for one in found if one is not None]
+
+
+def _found(packed: bytes) -> object:
+    told = standing(packed, 1, 1)
+    return None if isinstance(told, StoreUnavailable) else told
+
+
+@given(RESPONSES, st.data())
+def test_whatever_is_damaged_or_cut_is_not_used(response: Response, data: st.DataObject) -> None:
+    """Before, a damaged document raised out of the request, and half a body was answered as a whole one."""
+    packed = pack_kept(CachedResponse(response, 1.0, 7), ["a"])
+    assert read(packed)
+    at = data.draw(st.integers(0, len(packed) - 1))
+    other = data.draw(st.integers(1, 255))
+    assert not read(packed[:at])
+    assert not read(packed[:at] + bytes([packed[at] ^ other]) + packed[at + 1 :])
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-1, 9) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+NAMES = ("response", "failure", "recovery", "error", "settled", "fingerprint", "key", "token", "varied", "marks")
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), JSON, max_size=len(NAMES)))
+@example({"recovery": None, "received_status": None, "error": None, "response": {}})
+@example({"settled": False})
+def test_a_document_of_another_shape_raises_nothing_else(document: dict[str, Any]) -> None:
+    """Somebody else may have written it, checksum and all."""
+    read(pack(document))
+
+
+@pytest.mark.parametrize(
+    "packed", [b"backstay-2\n", b"backstay-2\nx y\n{}", b"backstay-2\n2\n{}", pack({})[:-1] + b"]"]
+)
+def test_a_damaged_head_is_told(packed: bytes) -> None:
+    """It is this version's, so it is no miss that is to be expected."""
+    with pytest.raises(Damaged):
+        unpack(packed)
