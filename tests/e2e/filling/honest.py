@@ -1,17 +1,21 @@
-"""The honest client: it asks at a steady rate, whatever comes back, and takes the time of each answer."""
+"""The honest client: it asks at a steady rate, whatever comes back, and takes the time of each answer.
+
+Its backend answers at once, in the same process: what attacks do to a backend is not measured here.
+"""
 
 import asyncio
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from proxy.clock import SystemClock
+from tests.e2e.filling.backend import SMALL, answer
 from tests.e2e.filling.remote import Handle
 from tests.e2e.raw import BROKEN, Client, request
 
 ADDRESS = "127.0.0.2"
 CONNECTIONS = 8
 RATE = 100  # requests a second
-LATE_S = 5.0  # an answer that takes longer has failed
+LATE_S = 30.0  # an answer that takes longer has failed; so long that a busy machine is not to blame
 _clock = SystemClock()
 
 
@@ -23,8 +27,28 @@ class Times(NamedTuple):
 
 
 async def start() -> Handle:
-    """Return what asks for so many seconds."""
-    return measure
+    """Start the backend; return what tells where it is, and what asks a sidecar for so many seconds."""
+    server = await asyncio.get_running_loop().create_server(_Answering, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+
+    async def do(what: str, url: str = "", seconds: float = 0.0) -> str | Times:
+        return f"http://127.0.0.1:{port}" if what == "where" else await measure(url, seconds)
+
+    return do
+
+
+class _Answering(asyncio.Protocol):
+    """A connection of the backend. Each request comes whole, as one is small and waits for the one before it."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.BaseTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        assert isinstance(self._transport, asyncio.Transport)
+        self._transport.write(answer(SMALL))
 
 
 async def measure(url: str, seconds: float) -> Times:
