@@ -89,7 +89,7 @@ class Sidecar:
         )  # fmt: skip
         self._parts = self._assembly.build(settings, loaded.upstream_tls)
         self.gate = self._gate(settings)
-        self._memory = MemoryBudget(settings.listen.max_memory or budget_of(), self._shelf.shed, self.gate.relieve)
+        self._memory = MemoryBudget(settings.listen.max_memory or budget_of(), self._shelf.shed, self._relieve)
         self._tls = loaded.listen_tls
         self._tls_generation = 0  # how often a reload has read the listener's TLS files
         self._listener = self._listener_of(settings)
@@ -227,6 +227,11 @@ class Sidecar:
             self._admin.sweep(awake)
         self._assembly.sweep(now, awake)
         self._minutely.sweep(now)
+
+    def _relieve(self, most: int) -> int:
+        """Have connections hold at most `most` bytes, and kept answers half of it; return how many were cut."""
+        self._shelf.make_room(most // 2)
+        return self.gate.relieve(most)
 
     def _switch(self, name: str, on: bool) -> None:
         (self._retry if name == "retries" else self._flights).enabled = on

@@ -42,8 +42,8 @@ class MemoryBudget:
     """FREE --more than the budget is held--> FULL --less than 95 % of it is held--> FREE
 
     In between `shed` lets go of what is kept only to be quick, and freed memory is given back to the system. Before
-    that, beyond three fifths of the budget, `relieve` is called with the bytes that connections may hold together; it
-    returns how many had to give way.
+    that, beyond three fifths of the budget, `relieve` is called with the bytes that connections may hold together, and
+    kept answers half of that; it returns how many connections had to give way.
     """
 
     def __init__(

@@ -29,6 +29,10 @@ class StoreBundle(Protocol):
         """Let go of what this process keeps only to be quick."""
         ...
 
+    def make_room(self, most: int) -> None:
+        """Keep at most `most` bytes of what this process keeps only to be quick."""
+        ...
+
     async def close(self) -> None:
         """Let go of everything."""
         ...
@@ -50,6 +54,10 @@ class MemoryBundle:
     def shed(self) -> None:
         """Drop kept answers. Used keys stay: to forget one would let it be done twice."""
         self._memory.shed()
+
+    def make_room(self, most: int) -> None:
+        """Keep at most `most` bytes of answers; the answers of who keeps most go first."""
+        self._memory.make_room(most)
 
     async def close(self) -> None:
         """End."""

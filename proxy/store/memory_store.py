@@ -6,6 +6,8 @@ from proxy.http.message import held_bytes
 from proxy.policy.bounded import Bounded
 from proxy.policy.response_cache import CachedResponse
 
+DROPPED_AT_ONCE = 500  # values, some 2 ms
+
 
 class MemoryStore:
     """At most `max_entries` answers and `max_bytes` of bodies and heads; the oldest of who keeps most give way."""
@@ -30,6 +32,10 @@ class MemoryStore:
     def shed(self) -> None:
         """Keep nothing any more."""
         self._kept = Bounded(*self._bounds)
+
+    def make_room(self, most: int) -> None:
+        """Keep at most `most` bytes, after some calls; the answers of who keeps most go first."""
+        self._kept.make_room(most, DROPPED_AT_ONCE)
 
     def forget(self, beginning: bytes) -> None:
         """Keep nothing any more under keys that begin so."""

@@ -6,6 +6,7 @@ from proxy.memory_budget import MemoryBudget
 from proxy.server.admission import TAKEN_AT_ONCE
 from proxy.server.client_connection import ClientConnection
 from proxy.server.response_writer import ResponseWriter
+from proxy.store.bundle import MemoryBundle
 from tests.wire.conftest import Start
 from tests.wire.kit import Wire, soon, until
 
@@ -362,6 +363,26 @@ async def test_where_memory_is_scarce_the_heaviest_connections_give_way(start: S
     assert sum(connection.held for connection in gate.connections) <= 200_000
     await backend.say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
     assert (await light.message()).status == 200
+
+
+async def test_where_memory_is_scarce_fewer_answers_are_kept(start: Start) -> None:
+    """Connections may hold a tenth of the budget, and kept answers half of that."""
+    more = '[[routes]]\noperation = "kept"\nmatch = "GET /kept/{n}"\nreuse = "60s"'
+    wire = await start(listen='max_memory = "1000GiB"', more=more)
+    client = await wire.client()
+    assert isinstance(wire.sidecar._shelf, MemoryBundle)
+    kept = wire.sidecar._shelf._memory
+    for number in range(4):
+        await client.say(b"GET /kept/%d HTTP/1.1\r\nHost: a\r\n\r\n" % number)
+        await until(lambda: bool(wire.backend.lines))
+        (backend,) = wire.backend.lines
+        await backend.head()
+        await backend.say(b"HTTP/1.1 200 OK\r\nContent-Length: 30000\r\n\r\n" + bytes(30_000))
+        assert (await client.message()).status == 200
+    await until(lambda: kept._kept.size > 120_000)
+    wire.sidecar._memory = MemoryBudget(1_400_000, lambda: None, wire.sidecar._relieve, lambda: 1_000_000)
+    wire.let_pass(0.0)
+    assert 0 < kept._kept.size <= 70_000
 
 
 async def test_a_connection_that_was_answered_holds_nothing(wire: Wire) -> None:

@@ -3,8 +3,9 @@
 from proxy.exchange.ports import Scope
 from proxy.http.fields import Fields
 from proxy.http.message import Response
+from proxy.policy.bounded import Holder
 from proxy.policy.response_cache import CachedResponse
-from proxy.store.memory_store import MemoryStore
+from proxy.store.memory_store import DROPPED_AT_ONCE, MemoryStore
 from tests.simulation.virtual import VirtualClock, simulated
 
 ADA = Scope("r-1", (b"ada",))
@@ -36,3 +37,20 @@ async def test_bodies_and_heads_count() -> None:
     assert [(await store.look(key, ADA)).kept is not None for key in (b"a", b"b", b"c")] == [False, True, True]
     await store.put(b"b", kept(bytes(200)), 5.0, ADA, None)
     assert (await store.look(b"b", ADA)).kept is None
+
+
+@simulated
+async def test_where_memory_is_scarce_the_heaviest_keep_less() -> None:
+    """Some at a time, so that nobody waits; who keeps little keeps it."""
+    store, count = MemoryStore(VirtualClock()), DROPPED_AT_ONCE + 100
+    await store.put(b"honest", kept(bytes(40)), 5.0, ADA, None)
+    attacker = Scope("r-2", (b"eve",), Holder("203.0.113.9"))
+    for number in range(count):
+        await store.put(b"%d" % number, kept(bytes(100)), 5.0, attacker, None)
+    left = []
+    for _ in range(3):
+        store.make_room(2_000)
+        left.append(len(store._kept))
+    assert left[0] == count + 1 - DROPPED_AT_ONCE
+    assert left[1] == left[2] < 20
+    assert (await store.look(b"honest", ADA)).kept is not None
