@@ -1,4 +1,4 @@
-"""THE PAGE: the life of one request, in the eleven steps of the README. Stages act, policies decide."""
+"""THE PAGE: the life of one request, in the eleven steps of docs/architecture.md. Stages act, policies decide."""
 
 import asyncio
 from collections.abc import Awaitable
