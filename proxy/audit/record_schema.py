@@ -4,9 +4,10 @@ The writer does not use them: it writes a record by one format, which takes a th
 writes against these models. Nothing here is imported while a sidecar runs.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, WithJsonSchema
 
 from proxy.config.schema import describe
 from proxy.http.problems import Reason
@@ -15,6 +16,84 @@ Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Milliseconds = Annotated[float, Field(ge=0)]
 Bytes = Annotated[int, Field(ge=0)]
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+
+
+OUTCOMES = {
+    "answered": "The backend's answer was given, and its status is below 400.",
+    "recovered": "The sidecar made a good answer of a failure: see `metadata.recovery`.",
+    "reused": "A cached or stored answer was given; the backend was not asked.",
+    "rejected": "The backend answered 4xx.",
+    "failed": "The backend answered 5xx.",
+    "refused": "The request itself was at fault, or a limit of the sidecar was reached.",
+    "truncated": "The answer broke off, and the client's connection was cut.",
+    "cancelled": "The client left first.",
+    **{reason.value: reason.headline + "." for reason in Reason if reason.value not in ("cancelled",)},
+}
+"""The values of `outcome`: how a request ended. A failure is its error type of RFC 9209."""
+
+WHY = {
+    "answered": "The attempt succeeded: there was no reason for another.",
+    "network": "A retry followed: there was no connection, or it broke.",
+    "unavailable": "A retry followed: the backend answered 502 or 503.",
+    "rate_limited": "A retry followed: the backend answered 429.",
+    "timeout": "A retry followed: the attempt took longer than `attempt_timeout`, or the backend answered 504.",
+    "not_retryable": "No retry: another attempt would give the same answer, such as 404 or 500.",
+    "nobody_waits": "No retry: every client had left.",
+    "switched_off": "No retry: an operator switched retries off.",
+    "exhausted": "No retry: `max_retries` were made, or two after timeouts.",
+    "body_not_replayable": "No retry: the request's body was larger than `replay_limit` and is gone.",
+    "sent": "No retry: the request was sent, and no route says that it may be sent again.",
+    "bad_answer": "No retry: the backend read an unsafe request and its answer was not HTTP.",
+    "precondition": "No retry: the first attempt may have succeeded, and then the precondition would fail.",
+    "not_idempotent": "No retry: the request was sent, and the backend does not honour idempotency keys.",
+    "deadline": "No retry: wait and attempt would not fit into what is left of `total_timeout`.",
+    "circuit_open": "No retry: the circuit would refuse it.",
+    "budget": "No retry: the share of requests that may be retries is used up.",
+    "dry_run": "With `dry_run` a request is sent once.",
+    "probe": "The client left, and the attempt went on alone as a probe of its circuit.",
+    "unfinished": "The attempt was cut off before it ended.",
+}
+"""The values of `attempts[].why`: what was decided after an attempt."""
+
+ALONE = {
+    "no_subject": "`coalesce` is `subject`, and the request has none.",
+    "switched_off": "An operator switched coalescing off.",
+    "no_cache": "The request says `no-cache`, and the route has `no_cache_leads`.",
+    "unshareable": "The answer to an equal request could not be shared, less than 30 s ago.",
+    "dry_run": "With `dry_run` nothing is shared.",
+    "max_flights": "`max_flights` was reached.",
+    "max_followers": "`max_followers` was reached.",
+    "replayed": "A stored answer was given.",
+    "method": "Requests with this method are never shared.",
+    "range": "Requests with `Range` are never shared.",
+    "expect": "Requests with `Expect` are never shared.",
+    "upgrade": "Requests with `Upgrade` are never shared.",
+    "body_over_replay_limit": "The request's body is larger than `replay_limit`.",
+    "event_stream": "The client accepts `text/event-stream`.",
+}
+"""The values of `metadata.alone`: why a request was not shared. Without one: `coalesce` is `off` for it."""
+
+
+def _one_of(words: Mapping[str, str]) -> AfterValidator:
+    """Refuse a text that is not one of `words`."""
+
+    def check(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"{text} is not described")
+        return text
+
+    return AfterValidator(check)
+
+
+def _meanings(words: Mapping[str, str]) -> WithJsonSchema:
+    """Say in the schema what each of `words` means."""
+    meanings = [{"const": word, "description": meaning} for word, meaning in words.items()]
+    return WithJsonSchema({"type": "string", "oneOf": meanings})
+
+
+Outcome = Annotated[str, _one_of(OUTCOMES), _meanings(OUTCOMES)]
+Why = Annotated[str, _one_of(WHY), _meanings(WHY)]
+Alone = Annotated[str, _one_of(ALONE), _meanings(ALONE)]
 
 
 class Line(BaseModel):
@@ -51,7 +130,7 @@ class Attempt(BaseModel):
     """Duration of the attempt in milliseconds."""
     waited_ms: Milliseconds
     """Wait before the attempt in milliseconds."""
-    why: str
+    why: Why
     """Reason why it was, or was not, the last attempt."""
 
 
@@ -94,7 +173,7 @@ class Metadata(BaseModel):
     """Status code of the answer that was recovered from. `null` if none came."""
     no_subject: str | None = None
     """Why the route's `subject` was not found in the request."""
-    alone: str | None = None
+    alone: Alone | None = None
     """Why the request was not shared."""
     correlation_replaced: bool | None = None
     """The client's `X-Correlation-ID` was not an id and was replaced."""
@@ -133,7 +212,7 @@ class Request(Line):
     """Status code that the client got; 499 if it left first."""
     success: bool
     """The client got what it asked for."""
-    outcome: str
+    outcome: Outcome
     """How it ended in one word: a value of the label `outcome` in the metrics."""
     duration_ms: Milliseconds
     """Time from the request's head to the end of its answer in milliseconds."""
@@ -271,61 +350,6 @@ class Torn(Line):
     torn: Annotated[int, Field(ge=1)]
     """Its length in bytes."""
 
-
-OUTCOMES = {
-    "answered": "The backend's answer was given, and its status is below 400.",
-    "recovered": "The sidecar made a good answer of a failure: see `metadata.recovery`.",
-    "reused": "A cached or stored answer was given; the backend was not asked.",
-    "rejected": "The backend answered 4xx.",
-    "failed": "The backend answered 5xx.",
-    "refused": "The request itself was at fault, or a limit of the sidecar was reached.",
-    "truncated": "The answer broke off, and the client's connection was cut.",
-    "cancelled": "The client left first.",
-    **{reason.value: reason.headline + "." for reason in Reason if reason.value not in ("cancelled",)},
-}
-"""The values of `outcome`: how a request ended. A failure is its error type of RFC 9209."""
-
-WHY = {
-    "answered": "The attempt succeeded: there was no reason for another.",
-    "network": "A retry followed: there was no connection, or it broke.",
-    "unavailable": "A retry followed: the backend answered 502 or 503.",
-    "rate_limited": "A retry followed: the backend answered 429.",
-    "timeout": "A retry followed: the attempt took longer than `attempt_timeout`, or the backend answered 504.",
-    "not_retryable": "No retry: another attempt would give the same answer, such as 404 or 500.",
-    "nobody_waits": "No retry: every client had left.",
-    "switched_off": "No retry: an operator switched retries off.",
-    "exhausted": "No retry: `max_retries` were made, or two after timeouts.",
-    "body_not_replayable": "No retry: the request's body was larger than `replay_limit` and is gone.",
-    "sent": "No retry: the request was sent, and no route says that it may be sent again.",
-    "bad_answer": "No retry: the backend read an unsafe request and its answer was not HTTP.",
-    "precondition": "No retry: the first attempt may have succeeded, and then the precondition would fail.",
-    "not_idempotent": "No retry: the request was sent, and the backend does not honour idempotency keys.",
-    "deadline": "No retry: wait and attempt would not fit into what is left of `total_timeout`.",
-    "circuit_open": "No retry: the circuit would refuse it.",
-    "budget": "No retry: the share of requests that may be retries is used up.",
-    "dry_run": "With `dry_run` a request is sent once.",
-    "probe": "The client left, and the attempt went on alone as a probe of its circuit.",
-    "unfinished": "The attempt was cut off before it ended.",
-}
-"""The values of `attempts[].why`: what was decided after an attempt."""
-
-ALONE = {
-    "no_subject": "`coalesce` is `subject`, and the request has none.",
-    "switched_off": "An operator switched coalescing off.",
-    "no_cache": "The request says `no-cache`, and the route has `no_cache_leads`.",
-    "unshareable": "The answer to an equal request could not be shared, less than 30 s ago.",
-    "dry_run": "With `dry_run` nothing is shared.",
-    "max_flights": "`max_flights` was reached.",
-    "max_followers": "`max_followers` was reached.",
-    "replayed": "A stored answer was given.",
-    "method": "Requests with this method are never shared.",
-    "range": "Requests with `Range` are never shared.",
-    "expect": "Requests with `Expect` are never shared.",
-    "upgrade": "Requests with `Upgrade` are never shared.",
-    "body_over_replay_limit": "The request's body is larger than `replay_limit`.",
-    "event_stream": "The client accepts `text/event-stream`.",
-}
-"""The values of `metadata.alone`: why a request was not shared. Without one: `coalesce` is `off` for it."""
 
 KINDS = (Request, RefusedMessage, CircuitTransition, RequestNote, CheckpointNote, RetirementNote, Gap, Torn)
 LINE: TypeAdapter[Line] = TypeAdapter(

@@ -31,10 +31,11 @@ def sealed(document: dict[str, Any]) -> dict[str, Any]:
     return line
 
 
+ATTEMPT = {"n": 1, "status": 201, "sent": True, "ms": 240.5, "waited_ms": 0, "why": "answered"}
 LINES = {
     "gap": {"ts": "2026-11-23T15:37:01.123456Z", "gap": 3},
     "torn": {"ts": "2026-11-23T15:37:01.123456Z", "torn": 17},
-    "request": fields(metadata={}, circuit="sessions"),
+    "request": fields(metadata={}, circuit="sessions", attempts=[ATTEMPT]),
     "retired": {"ts": "2026-11-23T15:37:01.123456Z", "note": "retired", "files": 2, "through": 9, "head": "0" * 64},
     "checkpoint": {"ts": "2026-11-23T15:37:01.123456Z", "note": "checkpoint", "agrees": False, "detail": "cut"},
 }
@@ -50,7 +51,14 @@ def test_a_line_is_valid(name: str) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"body": "secret"}, {"status": "201"}, {"flight": {"role": "led"}}, {"target": "fast"}, {"gap": 1}],
+    [
+        {"body": "secret"},
+        {"status": "201"},
+        {"flight": {"role": "led"}},
+        {"target": "fast"},
+        {"gap": 1},
+        {"attempts": [ATTEMPT | {"why": "because"}]},
+    ],
 )
 def test_what_no_line_has_is_refused(changes: dict[str, object]) -> None:
     line = sealed(LINES["request"] | changes)
