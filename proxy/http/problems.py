@@ -1,6 +1,6 @@
 """Refusals and failures by name: each knows its status, its RFC 9209 error type and its problem document (RFC 9457)."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import orjson
 
@@ -30,31 +30,108 @@ class Reason(FastStrEnum):
     @property
     def status(self) -> int:
         """Return the status a client sees for it."""
-        return _ANSWERS[self][0]
+        return _ROWS[self].status
 
     @property
     def headline(self) -> str:
         """Return the problem document's title: the same for every occurrence."""
-        return _ANSWERS[self][1]
+        return _ROWS[self].title
+
+    @property
+    def detail(self) -> str:
+        """Return the problem document's usual detail, for a failure that has no detail of its own."""
+        return _ROWS[self].detail
 
 
-_ANSWERS: dict[Reason, tuple[int, str]] = {
-    Reason.CIRCUIT_OPEN: (503, "The circuit to the backend is open"),
-    Reason.CONNECTION_LIMIT: (503, "Too many requests are under way"),
-    Reason.CONNECTION_REFUSED: (502, "The backend refused the connection"),
-    Reason.CONNECTION_TIMEOUT: (504, "Connecting to the backend took too long"),
-    Reason.DNS_ERROR: (502, "The backend's name was not found"),
-    Reason.TLS_PROTOCOL: (502, "The backend and the sidecar could not agree on TLS"),
-    Reason.TLS_CERTIFICATE: (502, "The backend's certificate was not accepted"),
-    Reason.CONNECTION_TERMINATED: (502, "The backend closed the connection without an answer"),
-    Reason.RESPONSE_INCOMPLETE: (502, "The backend's answer broke off"),
-    Reason.RESPONSE_TIMEOUT: (504, "The deadline passed before the backend answered"),
-    Reason.PROTOCOL_ERROR: (502, "The backend's answer was not HTTP"),
-    Reason.REQUEST_ERROR: (400, "The request was refused"),
-    Reason.NOT_KEPT: (409, "It was done before, and its answer was too large to keep"),
-    Reason.INTERNAL: (500, "The sidecar failed"),
-    Reason.UNRECORDED: (503, "The audit trail cannot record it"),
-    Reason.CANCELLED: (499, "The client left"),
+class _Row(NamedTuple):
+    """What is told of one reason: the status, and the title and the detail of the problem document."""
+
+    status: int
+    title: str
+    detail: str
+
+
+_ROWS: Final[dict[Reason, _Row]] = {
+    Reason.CIRCUIT_OPEN: _Row(
+        503,
+        "The circuit to the backend is open",
+        "the backend failed repeatedly and is not asked until the circuit probes it again",
+    ),
+    Reason.CONNECTION_LIMIT: _Row(
+        503,
+        "Too many requests are under way",
+        "the limit on requests under way is reached; try again shortly",
+    ),
+    Reason.CONNECTION_REFUSED: _Row(
+        502,
+        "The backend refused the connection",
+        "no process accepts connections at the backend's address",
+    ),
+    Reason.CONNECTION_TIMEOUT: _Row(
+        504,
+        "Connecting to the backend took too long",
+        "the backend did not accept a connection in time",
+    ),
+    Reason.DNS_ERROR: _Row(
+        502,
+        "The backend's name was not found",
+        "the backend's host name does not resolve",
+    ),
+    Reason.TLS_PROTOCOL: _Row(
+        502,
+        "The backend and the sidecar could not agree on TLS",
+        "the backend does not speak TLS at this address, or no version that is allowed here",
+    ),
+    Reason.TLS_CERTIFICATE: _Row(
+        502,
+        "The backend's certificate was not accepted",
+        "the backend's certificate is not signed by a trusted authority, or is for another name",
+    ),
+    Reason.CONNECTION_TERMINATED: _Row(
+        502,
+        "The backend closed the connection without an answer",
+        "the backend closed the connection before it answered",
+    ),
+    Reason.RESPONSE_INCOMPLETE: _Row(
+        502,
+        "The backend's answer broke off",
+        "the backend's answer ended before it was whole",
+    ),
+    Reason.RESPONSE_TIMEOUT: _Row(
+        504,
+        "The deadline passed before the backend answered",
+        "the backend did not answer within the deadline",
+    ),
+    Reason.PROTOCOL_ERROR: _Row(
+        502,
+        "The backend's answer was not HTTP",
+        "the backend's answer is not valid HTTP/1.1",
+    ),
+    Reason.REQUEST_ERROR: _Row(
+        400,
+        "The request was refused",
+        "the sidecar does not accept the request",
+    ),
+    Reason.NOT_KEPT: _Row(
+        409,
+        "It was done before, and its answer was too large to keep",
+        "it was done before, and its answer was too large to keep; load what it made",
+    ),
+    Reason.INTERNAL: _Row(
+        500,
+        "The sidecar failed",
+        "an error in the sidecar, which is in its log",
+    ),
+    Reason.UNRECORDED: _Row(
+        503,
+        "The audit trail cannot record it",
+        "its record could not be put on disk in time, and without one nothing is done or told here",
+    ),
+    Reason.CANCELLED: _Row(
+        499,
+        "The client left",
+        "the client left before there was an answer",
+    ),
 }
 
 
@@ -99,7 +176,8 @@ class Problem(NamedTuple):
         )
 
 
-TITLES = {
+# The titles of refusals. The detail of a refusal stands where the decision is made: it names the fault or the limit.
+TITLES: Final = {
     400: "The request was refused",
     408: "The request took too long to arrive",
     413: "The request body is too large",

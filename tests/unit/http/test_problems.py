@@ -42,6 +42,12 @@ def test_every_reason_has_a_headline_of_its_own() -> None:
     assert len({reason.headline for reason in Reason}) == len(Reason)
 
 
+def test_every_reason_has_a_detail_of_its_own() -> None:
+    """Each row of the table is whole: a sentence that is neither the error type, nor the title, nor another's."""
+    assert len({reason.detail for reason in Reason}) == len(Reason)
+    assert all(" " in reason.detail and reason.detail != reason.headline for reason in Reason)
+
+
 def test_a_problem_is_an_rfc_9457_document() -> None:
     """Type, title, status, detail, and the id to ask about; characters are escaped by the encoder."""
     problem = Problem(503, Reason.CIRCUIT_OPEN, "The circuit is open", 'say "when"')
