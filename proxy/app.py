@@ -309,7 +309,7 @@ class Sidecar:
         self._hurries += 1
 
     async def stop(self, *, delay_s: float | None = None) -> None:
-        """Drain (W17): not ready, accept for a while, let what is under way end, cut the rest, flush the trail."""
+        """Drain: not ready, accept for a while, let what is under way end, cut the rest, flush the trail."""
         listen = self.settings.listen
         self._ready = False
         self._assembly.probes.close()

@@ -207,7 +207,7 @@ def _budget_holder(settings: Settings, table: Table) -> _Holder:
 
 
 def _own_fields(settings: Settings) -> frozenset[bytes]:
-    """Return the request fields that count by what the sidecar makes of them, not by their bytes (C1)."""
+    """Return the request fields that count by what the sidecar makes of them, not by their bytes."""
     told = {b"x-forwarded-for"} if settings.listen.trusted_proxies else set[bytes]()
     return frozenset({_deadline_field(settings), *told})
 

@@ -2,8 +2,8 @@
 
 import re
 
-# What a terminal or a page acts on, or what changes the order in which text is read: C0, DEL, C1, line and paragraph
-# separators, bidirectional controls (Unicode Standard Annex 9), zero-width and tag characters, surrogates.
+# What a terminal or a page acts on, or what changes the order in which text is read: control characters, line and
+# paragraph separators, bidirectional controls (Unicode Standard Annex 9), zero-width and tag characters, surrogates.
 _ACTIVE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb"
     r"\U000e0000-\U000e007f]"

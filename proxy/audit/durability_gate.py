@@ -12,7 +12,7 @@ INTENT, OPENING, WITHHELD = "intent", "opening", "withheld"
 
 
 class DurabilityGate:
-    """Hold answers, and in `strict` also unsafe requests, until the trail's fsync has returned (A2).
+    """Hold answers, and in `strict` also unsafe requests, until the trail's fsync has returned.
 
     A streamed answer has no record before its end: a note that it opens is on disk before its first byte, and the
     record follows as in `batch`. An answer that could not be recorded in time is withheld, and a note says so.

@@ -66,7 +66,7 @@ class Ledger:
         )
 
     def refused(self, refusal: Refusal, peer: Peer, wall: float) -> None:
-        """Take down what was refused on the wire before it was a request (W10); nothing of it is repeated."""
+        """Take down what was refused on the wire before it was a request; nothing of it is repeated."""
         self._log.append(
             {
                 "ts": timestamp(wall),
@@ -80,7 +80,7 @@ class Ledger:
         )
 
     def circuit(self, breaker: CircuitBreaker, wall: float) -> None:
-        """Take down a circuit's transition (B6)."""
+        """Take down a circuit's transition."""
         self._log.append(
             {
                 "ts": timestamp(wall),

@@ -1,4 +1,4 @@
-"""What of a request may be written down, and how: allow-listed, hashed with this installation's salt, bounded (A9)."""
+"""What of a request may be written down, and how: allow-listed, hashed with this installation's salt, bounded."""
 
 import os
 import re

@@ -10,7 +10,7 @@ from proxy.policy.latency_target import Target
 from proxy.policy.recovery_plan import FallbackDocument, RecoveryRules, RequestTemplate
 from proxy.policy.routing import Coalesce, Idempotency, RetryRules, Route, SubjectRule
 
-JITTER = 0.2  # T6: ±20 % around the nominal wait
+JITTER = 0.2  # ±20 % around the nominal wait
 
 
 def routes(settings: Settings) -> tuple[Route, ...]:

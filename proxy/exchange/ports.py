@@ -77,7 +77,7 @@ Mark = tuple[bytes, ...] | None
 
 
 class Scope(NamedTuple):
-    """What an answer is of, and whose: a write to either makes it old (C4). `holder` has it kept."""
+    """What an answer is of, and whose: a write to either makes it old. `holder` has it kept."""
 
     subject: str | None
     owners: Iterable[bytes]
@@ -117,7 +117,7 @@ class Store(Protocol):
 
 
 class Claims(Protocol):
-    """Who asks what (I4, I6). With a shared store every replica sees the same."""
+    """Who asks what. With a shared store every replica sees the same."""
 
     @property
     def spans_replicas(self) -> bool:
@@ -157,7 +157,7 @@ class Replicas(Protocol):
     """The other sidecars in front of the same backend. A sidecar with a store of its own has none."""
 
     async def told(self) -> None:
-        """Wait, for at most 50 ms, until the store knows of every write that was sealed here (I7)."""
+        """Wait, for at most 50 ms, until the store knows of every write that was sealed here."""
         ...
 
 
@@ -204,7 +204,7 @@ class Tracer(Protocol):
 
 
 class DurabilityGate(Protocol):
-    """What must be on disk before something may happen (A2). In `batch` mode there is none, and nothing waits."""
+    """What must be on disk before something may happen. In `batch` mode there is none, and nothing waits."""
 
     async def intent(self, exchange: "Exchange", within_s: float) -> bool:
         """Return whether an unsafe request may go upstream: in `strict`, once its intent is on disk."""

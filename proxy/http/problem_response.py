@@ -25,7 +25,7 @@ def problem_of(failure: Outcome) -> Problem:
 
 
 def own_answer(problem: Problem, correlation_id: str, cors: Lines = ()) -> Response:
-    """Return the problem as a response that a browser can read (S4)."""
+    """Return the problem as a response that a browser can read."""
     body = problem.encode(correlation_id)
     lines = ((b"Content-Type", b"application/problem+json"), (b"Content-Length", b"%d" % len(body)), *cors)
     return Response(problem.status, b"", Fields(lines), body, Framing.LENGTH)

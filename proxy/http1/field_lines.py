@@ -1,4 +1,4 @@
-"""Field lines off the wire (RFC 9112 section 5), strictly: what is not certainly one thing is refused (W10).
+"""Field lines off the wire (RFC 9112 section 5), strictly: what is not certainly one thing is refused.
 
 By our own hand, because a proxy keeps raw lines and asks by lower-case name: one look-up of a name that was seen before
 checks and lowers it at once. llhttp costs the same and is stricter nowhere: it stays as the tests' second opinion.

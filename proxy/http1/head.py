@@ -37,7 +37,7 @@ _METHOD_LIMIT = 64  # bytes; the longest registered one has 17
 
 @dataclass(frozen=True, slots=True)
 class HeadLimits:
-    """Bounds on a head, in bytes and fields (W11)."""
+    """Bounds on a head, in bytes and fields."""
 
     head: int = 65_536
     target: int = 16_384
@@ -155,7 +155,7 @@ class RequestHeadReader:
         self._block, self._minor, self._said = b"", 0, _NOTHING_SAID
 
     def read(self, raw: bytes) -> RequestHead:
-        """Return the head in `raw`, which ends in an empty line. Raise Refusal for what must not go on (W10, W11)."""
+        """Return the head in `raw`, which ends in an empty line. Raise Refusal for what must not go on."""
         try:
             if len(raw) > self._limits.head:
                 raise _oversized(raw, self._limits)
@@ -255,7 +255,7 @@ def _without_underscores(fields: Fields, action: str) -> Fields:
 
 
 def _upgrade(fields: Fields) -> bytes:
-    """Return the protocols to change to (W12). HTTP/2 in clear text is not among them: Java asks for it unprompted."""
+    """Return the protocols to change to. HTTP/2 in clear text is not among them: Java asks for it unprompted."""
     protocols = [value.strip() for line in fields.all(b"upgrade") for value in line.split(b",")]
     return b", ".join(protocol for protocol in protocols if protocol and protocol.lower() != b"h2c")
 

@@ -27,7 +27,7 @@ class Statistics:
         return self._operations() | self._times() | self._errors() | self._savings()
 
     def _operations(self) -> dict[str, int | float | None]:
-        """Count by what the client saw: a recovered answer is a success (S5)."""
+        """Count by what the client saw: a recovered answer is a success."""
         finished = self._metrics.requests.counts
         total = sum(finished.values())
         successful = sum(count for (_, _, status, _), count in finished.items() if int(status) < 400)

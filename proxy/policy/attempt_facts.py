@@ -60,7 +60,7 @@ class Attempt:
 
 
 def schedule_outcome(attempts: list[Attempt]) -> Outcome:
-    """Return what a ladder brought: its last outcome, or the one before where the circuit opened meanwhile (T9)."""
+    """Return what a ladder brought: its last outcome, or the one before where the circuit opened meanwhile."""
     last = attempts[-1].outcome
     if len(attempts) == 1 or not isinstance(last, Failure) or last.reason is not Reason.CIRCUIT_OPEN:
         return last
@@ -102,7 +102,7 @@ def effect(attempts: list[Attempt]) -> Effect:
 
 
 def attempt_timeout(route: Route, attempts: list[Attempt], remaining_s: float) -> float:
-    """Return the seconds the next attempt may take: doubled after each timeout (T4), never past the deadline."""
+    """Return the seconds the next attempt may take: doubled after each timeout, never past the deadline."""
     if route.attempt_timeout_s is None:
         return remaining_s
     timeouts = sum(attempt.verdict is Verdict.TIMEOUT for attempt in attempts)

@@ -20,7 +20,7 @@ class CircuitState(Enum):
 
 
 class CircuitMode(Enum):
-    """Who decides (B6): the breaker, an operator, or nobody (observe counts and never refuses)."""
+    """Who decides: the breaker, an operator, or nobody (observe counts and never refuses)."""
 
     AUTO = "auto"
     FORCED_OPEN = "open"
@@ -35,9 +35,9 @@ class BreakerRules:
     failure_threshold: int = 5
     reset_timeout_s: float = 30.0
     success_threshold: int = 2
-    jitter: float = 0.1  # upward only, so that replicas do not probe in step (B4)
+    jitter: float = 0.1  # upward only, so that replicas do not probe in step
     max_probes: int = 2
-    lease_s: float = 60.0  # a probe permit that nobody settles comes back after this (B3)
+    lease_s: float = 60.0  # a probe permit that nobody settles comes back after this
     slow_call_s: float | None = None  # None: slowness never trips the circuit
     slow_call_rate: float = 0.5
     slow_call_window: int = 20  # calls
@@ -71,8 +71,8 @@ class CircuitBreaker:
         HALF_OPEN --one failed or slow probe--> OPEN
         CLOSED --slow_call_rate of the last slow_call_window calls took longer than slow_call_s--> OPEN
 
-    Every transition begins a new generation; a permit of an older one reports into the void (B2), so a straggler from
-    before the trip can neither close nor open anything. `admit` takes its permit in the same synchronous step (B4).
+    Every transition begins a new generation; a permit of an older one reports into the void, so a straggler from
+    before the trip can neither close nor open anything. `admit` takes its permit in the same synchronous step.
     """
 
     __slots__ = (

@@ -1,4 +1,4 @@
-"""Who may ask upstream under a key, and what the others get (I3, I4, I6). This file judges; a store remembers.
+"""Who may ask upstream under a key, and what the others get. This file judges; a store remembers.
 
 free -> pending -> settled (kept for `keep_s`), or free again: the answer is not one to keep, or nothing was asked
                 -> orphaned: the replica that asked is dead, and nobody knows what it did
@@ -23,11 +23,11 @@ from proxy.policy.routing import Route
 
 # What the same request may be answered otherwise next time: it depends on who asks, on what there is, or on when.
 _NOT_FINAL = frozenset({401, 403, 404, 407, 408, 421, 423, 425, 429})
-REPLAY_S = 86_400.0  # I4: a finished answer is replayed for 24 h
+REPLAY_S = 86_400.0  # a finished answer is replayed for 24 h
 
 
 class Claim(NamedTuple):
-    """What is claimed: by a client's key (I4), or by a flight's question on behalf of every replica.
+    """What is claimed: by a client's key, or by a flight's question on behalf of every replica.
 
     `name` is a digest, so that a store does not show who used which key; `fingerprint` tells which request it is for;
     `key` is the Idempotency-Key that goes upstream. A finished answer is kept for `keep_s` seconds, a flight's for
@@ -106,7 +106,7 @@ class AnswerWith(NamedTuple):
 
 
 class Misuse(NamedTuple):
-    """Refuse: the key belongs to another request (I3)."""
+    """Refuse: the key belongs to another request."""
 
 
 ClaimAction = Ask | Wait | TakeOver | AnswerWith | Misuse
@@ -144,7 +144,7 @@ STORE_GONE = Result(
 
 
 def of_key(route: Route, request: Request, principal: bytes, key: IdempotencyKey, holder: Holder = ANYBODY) -> Claim:
-    """Return the claim of a client's key: principal, route and key (I3)."""
+    """Return the claim of a client's key: principal, route and key."""
     body = request.body if isinstance(request.body, bytes) else request.fields.get(b"content-length", b"")
     fingerprint = _digest(request.method.encode(), request.target, body, *_trailers(request))
     name = _digest(b"key", route.operation.encode(), principal, key.value)
@@ -184,12 +184,12 @@ def store_lost(route: Route, held: HeldByOther) -> ClaimAction:
 
 
 def repeatable(route: Route, key: str) -> bool:
-    """Tell whether what may have been done may be asked again (I6): with the same key, or where a 409 finds it."""
+    """Tell whether what may have been done may be asked again: with the same key, or where a 409 finds it."""
     return (route.honours_idempotency and bool(key)) or route.recovery.on_conflict is not None
 
 
 def to_keep(claim: Claim, result: Result) -> bool:
-    """Tell whether a key stays used: the backend's answer is a final one, whether or not its body arrived (I4)."""
+    """Tell whether a key stays used: the backend's answer is a final one, whether or not its body arrived."""
     answer = answer_in(result.outcome)
     if not claim.keep_s or answer is None or result.recovery is RecoveryKind.FALLBACK:
         return False

@@ -1,4 +1,4 @@
-"""Who waits for whose answer (C3-C12). This file decides; waiting is the exchange's business."""
+"""Who waits for whose answer. This file decides; waiting is the exchange's business."""
 
 from collections.abc import Callable, Iterable
 from enum import Enum
@@ -21,7 +21,7 @@ from proxy.runtime.enums import FastStrEnum
 
 
 class Role(FastStrEnum):
-    """What a request was in its flight; the three add up to all requests (C12)."""
+    """What a request was in its flight; the three add up to all requests."""
 
     LED = "led"
     JOINED = "joined"
@@ -50,8 +50,8 @@ class FlightStage(Enum):
 
 _OPEN: Final = FlightStage.OPEN
 _LANDED: Final = FlightStage.LANDED
-MAX_ELECTIONS = 2  # C9
-APART_S = 30.0  # how long a question goes alone whose answer could not be shared (C7)
+MAX_ELECTIONS = 2  # new leaders of one flight that was lost or late
+APART_S = 30.0  # how long a question goes alone whose answer could not be shared
 MAX_APART = 4096
 
 Landing = Callable[[Result | None], None]
@@ -62,7 +62,7 @@ class Flight:
     """One upstream question with one or more callers.
 
     The leader's task asks upstream; followers leave a callback. The flight belongs to the sidecar, not to the leader's
-    client (C5): it is deserted only when its last caller leaves.
+    client: it is deserted only when its last caller leaves.
     """
 
     __slots__ = (
@@ -80,12 +80,12 @@ class Flight:
         self.stage = _OPEN
         self.callers = 1
         self.followers = 0
-        self.strict = False  # the route honours no-store (C2)
+        self.strict = False  # the route honours no-store
         self.late = False  # at its landing its deadline was over
-        self.until = inf  # its own deadline: what streams longer is not joined (C6)
+        self.until = inf  # its own deadline: what streams longer is not joined
         self.streaming: Result | None = None  # what a newcomer is given at once
         self.lead: Request | None = None  # the question that brought it
-        self.held: list[tuple[Claim, Acquired]] = []  # its followers' claims; its landing settles them (I4)
+        self.held: list[tuple[Claim, Acquired]] = []  # its followers' claims; its landing settles them
         self._waiting: dict[int, tuple[Landing, Request]] = {}
         self.when_deserted: Callable[[], None] | None = None  # called when the last caller leaves before the landing
 
@@ -145,7 +145,7 @@ class Joined:
 
 
 class Overflow(NamedTuple):
-    """No place, and going alone could make a duplicate: refuse (C11)."""
+    """No place, and going alone could make a duplicate: refuse."""
 
     refusal: Refusal
 
@@ -155,7 +155,7 @@ _ALONE_FIELDS: Final = frozenset({b"range", b"expect", b"upgrade"})
 
 
 def never_shared(request: Request) -> str | None:
-    """Return why a request of this kind always goes alone (C10), or None."""
+    """Return why a request of this kind always goes alone, or None."""
     fields = request.fields
     if request.method in _ALONE_METHODS:
         return "method"
@@ -170,9 +170,9 @@ def never_shared(request: Request) -> str | None:
 
 
 def shareable(result: Result, *, anonymous: bool, strict: bool = False) -> bool:
-    """Tell whether the answer to a safe question may go to callers who only asked the same (C7).
+    """Tell whether the answer to a safe question may go to callers who only asked the same.
 
-    `strict` is the route's `honour_no_store`: RFC 9111 read as for a cache (C2).
+    `strict` is the route's `honour_no_store`: RFC 9111 read as for a cache.
     """
     if not isinstance(result.outcome, Response):
         return True
@@ -188,12 +188,12 @@ def shareable(result: Result, *, anonymous: bool, strict: bool = False) -> bool:
 
 
 def given_in_person(result: Result) -> bool:
-    """Tell whether the answer sets a cookie: whom nothing names, it names from now on, and nobody else (C7)."""
+    """Tell whether the answer sets a cookie: whom nothing names, it names from now on, and nobody else."""
     return isinstance(result.outcome, Response) and b"set-cookie" in result.outcome.fields
 
 
 def varied_by(result: Result | None) -> tuple[bytes, ...]:
-    """Return the fields that the answer depends on. Equal questions may differ in them, where they are neutral (C7)."""
+    """Return the fields that the answer depends on. Equal questions may differ in them, where they are neutral."""
     if result is None or not isinstance(result.outcome, Response) or b"vary" not in result.outcome.fields:
         return ()
     return tuple(result.outcome.fields.tokens(b"vary"))
@@ -230,7 +230,7 @@ class Flights:
     def join(
         self, route: Route, request: Request, subject: str | None, asked: Identity, owners: Owners, now: float
     ) -> Joined | Overflow:
-        """Return the request's place. A flight that a write has sealed is left to its callers and replaced (C4)."""
+        """Return the request's place. A flight that a write has sealed is left to its callers and replaced."""
         key = asked.question
         if self._apart and self._is_apart(key, now):
             return Joined(ALONE, reason="unshareable")
@@ -267,7 +267,7 @@ class Flights:
         return never_shared(request)
 
     def land(self, flight: Flight, result: Result, request: Request, now: float) -> None:
-        """Publish and remove in the same step: a newcomer never gets a finished flight (C3)."""
+        """Publish and remove in the same step: a newcomer never gets a finished flight."""
         if flight.stage is not _OPEN:
             return
         flight.stage = _LANDED
@@ -315,7 +315,7 @@ class Flights:
         return joinable
 
     def _set_apart(self, key: bytes, now: float) -> None:
-        """Let nobody wait for an answer to this question that he would not be given (C7)."""
+        """Let nobody wait for an answer to this question that he would not be given."""
         self._apart[hash(key)] = now + APART_S  # two that hash alike cost each other a flight, nothing else
         if len(self._apart) > MAX_APART:
             del self._apart[next(iter(self._apart))]
@@ -338,7 +338,7 @@ class Flights:
 
 
 def elects(flight: Flight, result: Result, elections: int, remaining_s: float) -> bool:
-    """Tell whether a follower leads again (C9): its flight was lost or late, asking is safe, and time is left."""
+    """Tell whether a follower leads again: its flight was lost or late, asking is safe, and time is left."""
     outcome = result.outcome
     if not isinstance(outcome, Failure):
         return False

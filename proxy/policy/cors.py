@@ -1,4 +1,4 @@
-"""Let a browser read what the sidecar says itself (S4): the CORS fields this upstream last sent to the same Origin."""
+"""Let a browser read what the sidecar says itself: the CORS fields this upstream last sent to the same Origin."""
 
 from hashlib import blake2b
 from math import inf

@@ -1,4 +1,4 @@
-"""One instant covers joining, waiting, backoff and attempts, up to the response head (T3)."""
+"""One instant covers joining, waiting, backoff and attempts, up to the response head."""
 
 HEADER = "X-Request-Deadline-Ms"  # the field's default name, in both directions
 Deadline = float  # an instant in monotonic seconds; a class of its own would cost 0.2 µs at each look

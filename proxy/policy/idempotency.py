@@ -1,4 +1,4 @@
-"""One key per flight, the same on every attempt (I1, I2). This file accepts, mints and dresses it."""
+"""One key per flight, the same on every attempt. This file accepts, mints and dresses it."""
 
 import re
 import uuid

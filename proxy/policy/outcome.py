@@ -22,7 +22,7 @@ class RequestOutcome(FastStrEnum):
 
 _ANSWERED: Final = RequestOutcome.ANSWERED
 GOOD: Final = frozenset({RequestOutcome.ANSWERED, RequestOutcome.RECOVERED, RequestOutcome.REUSED})
-"""The client got what it asked for (S5: a recovered answer is a success)."""
+"""The client got what it asked for (a recovered answer is a success)."""
 
 
 def ending(result: Result, status: int, *, refused: bool, truncated: bool) -> str:

@@ -1,4 +1,4 @@
-"""What to give when the answer is not the one hoped for (S1, S3). This file plans; it asks nobody."""
+"""What to give when the answer is not the one hoped for. This file plans; it asks nobody."""
 
 import re
 from collections.abc import Mapping
@@ -69,7 +69,7 @@ class Result(NamedTuple):
     received_status: int | None = None  # of the answer it was recovered from
     error: Reason | None = None  # why there was no answer to recover from
     ttl_s: int | None = None  # of a kept answer
-    replayed: bool = False  # it is what an earlier request with the same idempotency key was answered (I4)
+    replayed: bool = False  # it is what an earlier request with the same idempotency key was answered
 
 
 class LoadExisting(NamedTuple):
@@ -107,7 +107,7 @@ class AnswerInstead(NamedTuple):
         return self.result.recovery
 
     def readable(self, cors: Lines) -> Result:
-        """Return the result with the CORS lines that a document of the sidecar's own needs (S4)."""
+        """Return the result with the CORS lines that a document of the sidecar's own needs."""
         answer = self.result.outcome
         if self.kind is not RecoveryKind.FALLBACK or not cors or not isinstance(answer, Response):
             return self.result
@@ -170,7 +170,7 @@ def _document(fallback: FallbackDocument, names: Mapping[str, str], subject: str
 def after_load(
     rules: RecoveryRules, before: Outcome, found: Outcome, names: Mapping[str, str], subject: str | None
 ) -> AnswerInstead | Honest:
-    """Return what loading the existing session leads to: it, or else the fallback (S1)."""
+    """Return what loading the existing session leads to: it, or else the fallback."""
     if isinstance(found, Response) and 200 <= found.status < 300:
         return AnswerInstead(told(before, found, RecoveryKind.EXISTING))
     return last_resort(rules, before, names, subject)
@@ -197,7 +197,7 @@ def after_load_again(before: Outcome, found: Outcome) -> AnswerInstead | Honest:
 
 
 def preflight(outcome: Outcome, learnt: Response | None) -> AnswerInstead | None:
-    """Return what the upstream last said to the same preflight, in an outage (S4)."""
+    """Return what the upstream last said to the same preflight, in an outage."""
     if learnt is None or classify(outcome) not in OUTAGE or _nobody_asks(outcome):
         return None
     return AnswerInstead(told(outcome, learnt, RecoveryKind.PREFLIGHT))
@@ -212,7 +212,7 @@ def uses(plan: Plan, found: Outcome) -> bool:
 
 
 def told(before: Outcome, response: Response, kind: RecoveryKind) -> Result:
-    """Return a success with its reason (S5): what was received, or why nothing was."""
+    """Return a success with its reason: what was received, or why nothing was."""
     if isinstance(before, Response):
         return Result(response, kind, received_status=before.status)
     return Result(response, kind, error=before.reason)

@@ -1,4 +1,4 @@
-"""Who asks (P1), and what is the same question (C1, C8). A field that nobody told us of separates callers by itself."""
+"""Who asks, and what is the same question. A field that nobody told us of separates callers by itself."""
 
 from collections.abc import Iterator
 from hashlib import blake2b
@@ -13,7 +13,7 @@ from proxy.policy.credentials import USUAL, Name
 from proxy.policy.deadline import HEADER
 from proxy.policy.routing import Coalesce, Route
 
-# C1: fields that never change an answer. Everything else that goes upstream is part of the question.
+# Fields that never change an answer. Everything else that goes upstream is part of the request key.
 NEUTRAL = frozenset(
     b"""connection keep-alive proxy-connection te trailer transfer-encoding upgrade content-length referer priority date
     cache-control pragma traceparent tracestate baggage b3 x-b3-traceid x-b3-spanid x-b3-parentspanid x-b3-sampled
@@ -21,7 +21,7 @@ NEUTRAL = frozenset(
     x-attempt-count x-backstay-explain host""".split()
 )
 _OWN = frozenset({HEADER.lower().encode()})
-# P1: part of the question, but not of who asks it
+# Part of the request key, but not of the principal
 _ABOUT_CONTENT = (b"accept", b"if-", b"content-")
 _NOT_WHO = frozenset({b"origin", b"range", b"idempotency-key"})
 
@@ -113,7 +113,7 @@ class Identifier:
         return self, who_key, what_key, anonymous, narrow
 
     def owners(self, request: Request) -> Iterator[bytes]:
-        """Yield a digest of each thing that shows whose request it is, for seals (C4): coarser than the principal.
+        """Yield a digest of each thing that shows whose request it is, for seals: coarser than the principal.
 
         Credentials only, each by itself, so that a write seals the same user's reads though it carries a CSRF token, a
         cookie of a narrower path or a newer token beside the same cookie. To seal too much is never wrong. What is
@@ -131,7 +131,7 @@ class Identifier:
 
     def _question(self, request: Request, subject: str | None, principal: bytes, what: bytes, narrow: bool) -> bytes:
         fields, body = request.fields, request.body if isinstance(request.body, bytes) else b""
-        if self._route.coalesce is _SUBJECT:  # C8: the client's own Idempotency-Key does not matter
+        if self._route.coalesce is _SUBJECT:  # the client's own Idempotency-Key does not matter
             named = (subject or "").encode("utf-8", "surrogateescape")
             what = b"\n".join((named, fields.get(b"content-type") or b"", fields.get(b"content-encoding") or b""))
             body = body if self._route.match_body else b""

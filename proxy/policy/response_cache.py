@@ -68,7 +68,7 @@ def varied(response: Response, request: Request) -> bytes:
 
 
 def may_read(route: Route, request: Request) -> bool:
-    """Tell whether a kept answer may serve the request: a reload asks past it (C10)."""
+    """Tell whether a kept answer may serve the request: a reload asks past it."""
     if route.reuse_s is None or not request.safe:
         return False
     said = directives(request.fields)
@@ -126,7 +126,7 @@ def _forbidden(route: Route, answer: Response, age_s: int) -> bool:
 
 
 def ends_session(outcome: Outcome) -> bool:
-    """Tell whether the upstream no longer knows who asks: what was kept for this principal goes (C4)."""
+    """Tell whether the upstream no longer knows who asks: what was kept for this principal goes."""
     return isinstance(outcome, Response) and outcome.status == 401
 
 
@@ -136,7 +136,7 @@ def keep_for(route: Route) -> float:
 
 
 def stale(route: Route, request: Request, kept: CachedResponse, before: Outcome, wall: float) -> Result | None:
-    """Return the kept answer in the place of an outage's (S3), with its true Age, or None where it may not stand.
+    """Return the kept answer in the place of an outage's, with its true Age, or None where it may not stand.
 
     A client that has it already gets the 304 that it asked for.
     """

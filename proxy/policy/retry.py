@@ -54,7 +54,7 @@ _LADDERS = {
     Verdict.UNAVAILABLE: RetrySchedule("unavailable", 1),
     Verdict.RATE_LIMITED: RetrySchedule("rate_limited", 2),
     Verdict.TIMEOUT: RetrySchedule("timeout", 1, 2),
-}  # T4, T10: what has no ladder is never retried
+}  # a cause without a schedule is never retried
 _UNPROCESSED = frozenset({429, 503})
 _BAD_ANSWER = Reason.PROTOCOL_ERROR
 _UNKNOWING = frozenset({502, 504})
@@ -78,7 +78,7 @@ class RetryRequest(NamedTuple):
     def of(cls, route: Route, request: Request, *, minted: bool = False) -> "RetryRequest":
         """Return the question that a request on a route asks; `minted`: the sidecar adds a key to it.
 
-        An upstream can honour only a key that it is given (T1).
+        An upstream can honour only a key that it is given.
         """
         keyed = minted or b"idempotency-key" in request.fields
         return cls(
@@ -89,7 +89,7 @@ class RetryRequest(NamedTuple):
 
 
 class RetryBudget:
-    """Let retries be at most `share` of recent requests plus a floor (T8; Finagle's token bucket).
+    """Let retries be at most `share` of recent requests plus a floor (Finagle's token bucket).
 
     Each request deposits `share`, each retry withdraws 1; at most `depth` is remembered, so that an hour of calm does
     not buy a storm. The floor refills by one a second.
@@ -130,7 +130,7 @@ class RetryBudget:
 
 
 class RetryPolicy:
-    """Decide after each attempt. `enabled` is the run-time switch (T12)."""
+    """Decide after each attempt. `enabled` is the run-time switch."""
 
     __slots__ = ("_random", "enabled")
 
@@ -154,7 +154,7 @@ class RetryPolicy:
     ) -> Decision:
         """Return whether attempt number `attempt` (from 1) is followed by another. The order is that of the reasons.
 
-        `refused_s` is how long the circuit will refuse every attempt, so that nobody waits for a refusal (T9).
+        `refused_s` is how long the circuit will refuse every attempt, so that nobody waits for a refusal.
         """
         verdict = classify(outcome)
         if verdict is Verdict.SUCCESS:
@@ -180,7 +180,7 @@ class RetryPolicy:
         return Again(delay, ladder.cause)
 
     def repeats_timeouts(self, rules: RetryRules, question: RetryRequest) -> bool:
-        """Tell whether an attempt that timed out may be made again: only then is it cut short (T4)."""
+        """Tell whether an attempt that timed out may be made again: only then is it cut short."""
         return self.enabled and rules.max_retries > 0 and _must_not_repeat(question, _TIMED_OUT) is None
 
     def _delay(self, rules: RetryRules, ladder: RetrySchedule, attempt: int, outcome: Outcome, wall: float) -> float:
@@ -189,7 +189,7 @@ class RetryPolicy:
         spread = rules.jitter * self._random.uniform(-1, 1)
         asked = retry_after(outcome, wall)
         if asked is not None and asked >= nominal:
-            return asked * (1 + abs(spread))  # T5: never earlier than asked
+            return asked * (1 + abs(spread))  # never earlier than Retry-After asks
         return max(nominal * (1 + spread), asked or 0.0)
 
 

@@ -15,7 +15,7 @@ from proxy.policy.recovery_plan import RecoveryRules
 
 @dataclass(frozen=True, slots=True)
 class RetryRules:
-    """The seed document's ladder: 100/200/400 ms. `jitter` is a share of the nominal wait, 0 switches it off (T6)."""
+    """The seed document's ladder: 100/200/400 ms. `jitter` is a share of the nominal wait, 0 switches it off."""
 
     max_retries: int = 3
     initial_delay_s: float = 0.1
@@ -24,7 +24,7 @@ class RetryRules:
 
 
 class Coalesce(Enum):
-    """Which requests count as the same question (C2, C8)."""
+    """Which requests count as the same question."""
 
     OFF = "off"
     IDENTICAL = "identical"
@@ -32,7 +32,7 @@ class Coalesce(Enum):
 
 
 class Idempotency(Enum):
-    """What is done about idempotency keys (I1-I4)."""
+    """What is done about idempotency keys."""
 
     OFF = "off"
     INJECT = "inject"
@@ -120,7 +120,7 @@ _NO_NAMES: Mapping[str, str] = {}
 class Router:
     """Match a request in time that depends on its path's length alone, not on the number of routes.
 
-    A literal segment wins over a `{name}`; segments are compared as the raw bytes that came (W1), so an oddly encoded
+    A literal segment wins over a `{name}`; segments are compared as the raw bytes that came, so an oddly encoded
     path is never more than a plain pass-through.
     """
 

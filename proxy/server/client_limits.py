@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ClientLimits:
-    """Limits on clients (W11). Times in seconds; each ends a connection that keeps us waiting longer."""
+    """Limits on clients. Times in seconds; each ends a connection that keeps us waiting longer."""
 
     head_timeout_s: float = 10.0
     keepalive_timeout_s: float = 75.0

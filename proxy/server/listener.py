@@ -1,4 +1,4 @@
-"""Where clients connect: a TCP port or a Unix socket, opened and closed without losing anybody (W17)."""
+"""Where clients connect: a TCP port or a Unix socket, opened and closed without losing anybody."""
 
 import asyncio
 import socket

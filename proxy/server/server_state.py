@@ -148,7 +148,7 @@ class ServerState:
                 connection.abort()
 
     def drain(self) -> None:
-        """Let every connection end with its current answer; new ones are still taken in (W17)."""
+        """Let every connection end with its current answer; new ones are still taken in."""
         self.draining = True
 
     def close_idle(self) -> None:
@@ -158,7 +158,7 @@ class ServerState:
         self.sweep(self.tick)
 
     def refusal(self, refusal: Refusal, peer: Peer) -> bytes:
-        """Return the whole answer to a request that was refused on the wire; it is counted and never echoed (W10)."""
+        """Return the whole answer to a request that was refused on the wire; it is counted and never echoed."""
         self._on_refusal(refusal, peer)
         problem = refused(refusal)
         answer = own_answer(problem, "")
@@ -204,7 +204,7 @@ def _status_line(response: Response) -> bytes:
 
 
 def whole_body(response: Response, request: Request) -> tuple[Lines, bytes]:
-    """Return a whole answer's body as this client can read it, and the field that frames it anew, if one must (W4)."""
+    """Return a whole answer's body as this client can read it, and the field that frames it anew, if one must."""
     body, framing = response.body, response.framing
     assert isinstance(body, bytes)
     if request.method == "HEAD" or framing is Framing.NONE or response.status in BODILESS:
@@ -215,7 +215,7 @@ def whole_body(response: Response, request: Request) -> tuple[Lines, bytes]:
 
 
 def cut(transport: Transport, *, plain_end_would_lie: bool) -> None:
-    """End an answer that is not whole, so that the client sees it (W6)."""
+    """End an answer that is not whole, so that the client sees it."""
     if plain_end_would_lie:
         reset(transport)
     else:
@@ -233,7 +233,7 @@ def peer_of(transport: Transport) -> Peer:
 
 
 def reset(transport: Transport) -> None:
-    """Cut a connection so that the other side cannot take it for a clean end: `abort` alone sends a FIN (W6)."""
+    """Cut a connection so that the other side cannot take it for a clean end: `abort` alone sends a FIN."""
     raw = transport.get_extra_info("socket")
     if raw is not None and raw.family != socket.AF_UNIX:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

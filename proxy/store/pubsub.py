@@ -1,4 +1,4 @@
-"""What replicas tell each other through Redis: that an answer landed, that a write made something old (I7)."""
+"""What replicas tell each other through Redis: that an answer landed, that a write made something old."""
 
 import asyncio
 from collections.abc import Callable
@@ -159,7 +159,7 @@ class ReplicaPubSub:
         try:
             await self._line.ask("told", "PING")
         except StoreDown:
-            return  # I7: what others keep meanwhile is dropped when Redis is back
+            return  # what others keep meanwhile is dropped when Redis is back
 
     def word(self, news: News) -> bytes:
         """Return the message that tells the other replicas."""

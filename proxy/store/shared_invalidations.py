@@ -1,4 +1,4 @@
-"""Seals that every replica hears of (I7): a write here makes old what others keep, and what they are asking for now."""
+"""Seals that every replica hears of: a write here makes old what others keep, and what they are asking for now."""
 
 from collections.abc import Callable, Iterable
 from itertools import count

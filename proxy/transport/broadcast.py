@@ -10,7 +10,7 @@ from proxy.http.fields import Lines
 from proxy.http.message import Collected, Lost
 from proxy.http1.gathered import Gathered
 
-HIGH_WATER = 65_536  # a sender is paused when its fastest reader is this far behind (W8)
+HIGH_WATER = 65_536  # a sender is paused when its fastest reader is this far behind
 WINDOW = 1_048_576  # a reader this far behind the sender holds the others up
 PIECE: Final = 48  # bytes that a piece takes beside its own: how far behind somebody is counts them
 PREFIX = 65_536  # of a body that is offered to newcomers, this much is kept for them,

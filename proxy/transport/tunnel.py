@@ -1,4 +1,4 @@
-"""A connection that changed its protocol (101): bytes both ways, each end half-closed by itself (W12)."""
+"""A connection that changed its protocol (101): bytes both ways, each end half-closed by itself."""
 
 import asyncio
 from collections.abc import Callable

@@ -42,7 +42,7 @@ class BackendAddress(NamedTuple):
 
 
 class Connector:
-    """Makes connections to one address. A name is resolved each time: its addresses change (W15)."""
+    """Makes connections to one address. A name is resolved each time: its addresses change."""
 
     def __init__(self, address: BackendAddress) -> None:
         self._address = address

@@ -255,7 +255,7 @@ class HttpUpstream:
         self._forwarding = forwarding
         self._idle_s = idle_s
         self._dropped = HOP_BY_HOP | own | forwarding.replaced
-        self._dropped_whole = self._dropped | {b"expect"}  # the body is here: who waited to send it waits no more (W7)
+        self._dropped_whole = self._dropped | {b"expect"}  # the body is here: who waited to send it waits no more
 
     @property
     def standing(self) -> bool:
@@ -279,7 +279,7 @@ class HttpUpstream:
             connection.close()
             raise
         if outcome is STALE and request.safe and request.replayable:
-            self._pool.distrust_idle()  # else every retry of a ladder could be replaced, and the calls double (C9)
+            self._pool.distrust_idle()  # else every retry of a ladder could be replaced, and the calls double
         elif outcome is not UNSENT:
             return outcome
         until = connection.alarm.until if request.replayable else None

@@ -56,7 +56,7 @@ class ResponseBody:
         return response(self.head, relay)
 
     def break_off(self, why: str) -> Failure:
-        """End a body that will never be whole: what is here goes out, and no client may take it for all (W6)."""
+        """End a body that will never be whole: what is here goes out, and no client may take it for all."""
         partial = response(self.head, self.relay) if self.relay is not None else self.stream()
         assert self.relay is not None
         self.relay.break_off(why)

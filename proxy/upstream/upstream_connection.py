@@ -223,7 +223,7 @@ class UpstreamConnection:
             self._end("", LATE)
 
     async def _send_body(self, request: UpstreamRequest, stream: BodyStream) -> None:
-        """Relay a streamed request body; the clock of the answer starts when its last byte is written (T3)."""
+        """Relay a streamed request body; the clock of the answer starts when its last byte is written."""
         chunked, body = request.framing is Framing.CHUNKED, stream.open()
         try:
             while piece := await body.read():
