@@ -60,17 +60,17 @@ class LineQueue:
         return taken
 
     def seal(self, count: int, seal: Callable[[bytes], bytes]) -> tuple[list[bytes], int]:
-        """Return the next `count` lines as `seal` makes them, and how many of them are records."""
+        """Return the next `count` lines, or all if fewer wait, as `seal` makes them, and how many are records."""
         next_one, notes, size = self._lines.popleft, 0, 0
         sealed = []
-        for _ in range(count):
+        for _ in range(min(count, len(self._lines))):
             line = next_one()
             notes += type(line) is Note
             size += len(line)
             sealed.append(seal(line))
         self._notes -= notes
         self._size -= size
-        return sealed, count - notes
+        return sealed, len(sealed) - notes
 
     def hand_over(self, batch: Batch) -> None:
         """Take note of a batch that the writer gets."""
