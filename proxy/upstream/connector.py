@@ -42,7 +42,12 @@ class BackendAddress(NamedTuple):
 
 
 class Connector:
-    """Makes connections to one address. A name is resolved each time: its addresses change."""
+    """Makes connections to one address. A name is resolved each time: its addresses change.
+
+    A protocol is told of its connection before the TLS handshake, and again after it: so that whoever gives up the dial
+    can close the connection at any time. What `create_connection` makes for TLS is out of reach when it is cancelled,
+    and uvloop keeps it, with its buffers, for the 60 s that a handshake may take.
+    """
 
     def __init__(self, address: BackendAddress) -> None:
         self._address = address
@@ -75,11 +80,14 @@ class Connector:
 
     async def _reach(self, make: Callable[[], P], host: str) -> P:
         address, loop = self._address, asyncio.get_running_loop()
-        name = None if self.tls is None else address.host
-        made = await loop.create_connection(
-            as_protocol(make), host, address.port, ssl=self.tls, server_hostname=name
-        )  # fmt: skip
-        return cast(P, made[1])
+        transport, protocol = await loop.create_connection(as_protocol(make), host, address.port)
+        if self.tls is not None:
+            if transport.is_closing():
+                raise ConnectionResetError("the backend closed the connection before the TLS handshake")
+            secure = await loop.start_tls(transport, protocol, self.tls, server_hostname=address.host)
+            assert secure is not None
+            protocol.connection_made(secure)
+        return cast(P, protocol)
 
 
 def _telling(errors: list[Exception]) -> Exception:

@@ -133,15 +133,17 @@ class UpstreamPool:
 
     async def _open(self, timeout_s: float) -> UpstreamConnection | Failure:
         connection: UpstreamConnection | Failure = _NO_CONNECTION
+        begun = _Begun(self)
         self._dialing += 1
         try:
             async with asyncio.timeout(min(timeout_s, self.rules.connect_timeout_s)):
-                made = await self._dialer.dial(lambda: UpstreamConnection(self))
+                made = await self._dialer.dial(begun.make)
                 connection = made if made.usable else Failure(Reason.CONNECTION_TERMINATED, sent=False)
         except OSError as error:
             connection = self._unconnected(error)
         finally:
             self._dialing -= 1
+            begun.keep_only(connection)
             if isinstance(connection, UpstreamConnection):
                 self._all.add(connection)
             else:
@@ -213,6 +215,34 @@ class UpstreamPool:
         """Drop every connection."""
         for connection in tuple(self._all):
             connection.close()
+
+
+class _Begun:
+    """The connections that one dial begins: several where a name has several addresses.
+
+    uvloop does not call `connection_lost` for a connection whose dial is cancelled once it is made. The connection and
+    its transport would refer to each other until the garbage collector runs.
+    """
+
+    __slots__ = ("_all", "_pool")
+
+    def __init__(self, pool: UpstreamPool) -> None:
+        self._pool = pool
+        self._all: list[UpstreamConnection] = []
+
+    def make(self) -> UpstreamConnection:
+        """Begin a connection."""
+        connection = UpstreamConnection(self._pool)
+        self._all.append(connection)
+        return connection
+
+    def keep_only(self, kept: UpstreamConnection | Failure) -> None:
+        """Close every connection but this one, and release its transport."""
+        for connection in self._all:
+            if connection is not kept:
+                connection.close()
+                connection.transport = None
+        self._all.clear()
 
 
 _Place = asyncio.Future[UpstreamConnection | Failure | None]

@@ -139,8 +139,7 @@ class UpstreamConnection:
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        assert self.transport is not None
-        if exc is not None and self.state is not ASKED:
+        if exc is not None and self.transport is not None and self.state is not ASKED:
             # by a write that the reset failed, if it is a broken pipe
             left = Leftover(self.transport, ended=isinstance(exc, BrokenPipeError))
             self._read_rest(self._remainder or left)

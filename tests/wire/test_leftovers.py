@@ -1,6 +1,9 @@
 """What ends leaves nothing behind that only the garbage collector finds: it looks seldom, and buffers are large."""
 
+import asyncio
 import gc
+import ssl
+from contextlib import suppress
 
 import pytest
 
@@ -10,8 +13,11 @@ from proxy.http.message import Request
 from proxy.server.client_connection import ClientConnection
 from proxy.server.request_body import RequestBody
 from proxy.transport.broadcast import Broadcast
+from proxy.upstream.connector import BackendAddress
+from proxy.upstream.pool import UpstreamPool
+from proxy.upstream.pool_limits import PoolLimits
 from proxy.upstream.upstream_connection import UpstreamConnection
-from tests.wire.kit import Line, Wire, until
+from tests.wire.kit import Backend, Line, Wire, turn, until
 
 HEAD = b"/ HTTP/1.1\r\nHost: a\r\n"
 SAID = {
@@ -29,6 +35,8 @@ ANSWERS = {
     "a tunnel": b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n",
 }
 BUFFERS = (ClientConnection, RequestHandler, Exchange, Lead, Request, RequestBody, Broadcast, UpstreamConnection)
+
+TURNS = 30  # of the loop: a connection on the loopback interface is made in fewer
 
 
 def left() -> list[str]:
@@ -95,3 +103,34 @@ async def test_connections_that_end_well_leave_nothing_either(wire: Wire) -> Non
         await until(lambda: len(left()) == len(before))
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_dial_that_is_cancelled_leaves_nothing_either(scheme: str) -> None:
+    """Cancel it after so many turns of the loop. Over TLS the backend does not answer the handshake.
+
+    Before, a client that left in the turn in which the backend's connection was made left that connection to the
+    collector, and over TLS to a timer of 60 s.
+    """
+    backend = await Backend(split=False).start()
+    address = BackendAddress.of(f"{scheme}://127.0.0.1:{backend.port}")
+    tls = ssl.create_default_context() if address.secure else None
+    gc.collect()
+    before = left()
+    gc.disable()
+    try:
+        for turns in range(TURNS):
+            pool = UpstreamPool(address, PoolLimits(connect_timeout_s=60.0), tls)
+            dial = asyncio.ensure_future(pool.connect(60.0))
+            for _ in range(turns):
+                await turn()
+            dial.cancel()
+            with suppress(asyncio.CancelledError):
+                await dial
+            pool.close()
+            await until(lambda: pool.empty)  # noqa: B023 - it is awaited here
+        del dial
+        await until(lambda: len(left()) == len(before))
+    finally:
+        gc.enable()
+        await backend.close()

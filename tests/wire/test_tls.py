@@ -112,6 +112,27 @@ async def test_the_backend_may_speak_tls_and_must_be_vouched_for(tmp_path: Path,
     await sidecar.stop(delay_s=0.0)
 
 
+@pytest.mark.parametrize("says", [b"", b"220 speaks first\r\n"], ids=["nothing", "something"])
+async def test_a_backend_that_knows_no_tls_is_a_502(tmp_path: Path, says: bytes) -> None:
+    """It hangs up before the handshake, whether it said something or not."""
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(says)
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    sidecar = Sidecar(settings(tmp_path, f"https://localhost:{server.sockets[0].getsockname()[1]}"))
+    await sidecar.start()
+    reader, writer = await soon(asyncio.open_connection("127.0.0.1", int(sidecar.url.rpartition(":")[2])))
+    writer.write(GET)
+    said = await soon(reader.read())
+    assert said.startswith(b"HTTP/1.1 502 ")
+    assert b"error=connection_refused" in said or b"error=tls_protocol_error" in said
+    writer.close()
+    server.close()
+    await sidecar.stop(delay_s=0.0)
+
+
 def mutual(*trusted: Path) -> ssl.SSLContext:
     """Return a listener's context that asks its clients for a certificate, and lets those without one in."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
