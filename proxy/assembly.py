@@ -17,7 +17,7 @@ from proxy.exchange.ports import (
     Upstream,
     Wiring,
 )
-from proxy.policy.added_headers import OWN_FIELDS
+from proxy.http.headers import OWN_FIELDS
 from proxy.policy.balancing import Balancer, EjectionRules
 from proxy.policy.breaker import CircuitBreaker, CircuitMode, CircuitState
 from proxy.policy.coalescing import Flights

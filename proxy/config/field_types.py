@@ -23,6 +23,7 @@ from proxy.config.addresses import is_host, parse_address, parse_upstream
 from proxy.config.objections import Objection
 from proxy.config.templates import parse_request, parse_template
 from proxy.config.units import DURATION_PATTERN, SIZE_PATTERN, parse_duration, parse_size, parse_timeout
+from proxy.http.headers import NEVER_RECORDED, NOT_FOR_DEADLINE
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -31,17 +32,8 @@ _LABEL = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _OPERATION = re.compile(r"[a-z0-9-]{1,64}", re.ASCII)
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}", re.ASCII)
 _SUBJECT = re.compile(r"body:(/[^/]*)+|path:\w+|query:.+|header:[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
-_CREDENTIALS = frozenset(
-    {"authorization", "proxy-authorization", "cookie", "set-cookie", "idempotency-key", "x-api-key", "x-auth-token"}
-)
-# Fields with a meaning on the wire, or of the sidecar's own: none of them can be the deadline's as well.
-_TAKEN = {
-    "authorization", "cache-control", "connection", "content-encoding", "content-length", "content-range",
-    "content-type", "cookie", "date", "expect", "forwarded", "host", "idempotency-key", "keep-alive", "origin",
-    "pragma", "proxy-connection", "range", "te", "trailer", "transfer-encoding", "traceparent", "tracestate", "upgrade",
-    "via", "x-attempt-count", "x-backstay-explain", "x-correlation-id", "x-forwarded-for", "x-forwarded-host",
-    "x-forwarded-proto",
-}  # fmt: skip
+_NEVER_RECORDED = frozenset(name.decode() for name in NEVER_RECORDED)
+_NOT_FOR_DEADLINE = frozenset(name.decode() for name in NOT_FOR_DEADLINE)
 _MODE = re.compile(r"0?[0-7]{3}", re.ASCII)
 _STORE = re.compile(r"memory://|rediss?://.+", re.ASCII)
 
@@ -135,13 +127,13 @@ def _name(text: str) -> str:
 
 
 def _no_credential(name: str) -> str:
-    if name.lower() in _CREDENTIALS:
+    if name.lower() in _NEVER_RECORDED:
         raise Objection(f'"{name}" carries a credential, which is never recorded', '"X-View", or leave it out')
     return name
 
 
 def _not_taken(name: str) -> str:
-    if name.lower() in _TAKEN:
+    if name.lower() in _NOT_FOR_DEADLINE:
         raise Objection(f'"{name}" means something else already', '"X-Request-Deadline-Ms", or a name of your own')
     return name
 

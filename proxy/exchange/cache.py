@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from proxy.exchange.ports import Ports, Scope, Wiring
 from proxy.exchange.state import Exchange, Lead
+from proxy.http.headers import CACHE_CONDITIONS
 from proxy.http.message import Outcome, Response
 from proxy.policy import response_cache
 from proxy.policy.attempt_facts import Effect
-from proxy.policy.conditional import CONDITIONS
 from proxy.policy.recovery_plan import AnswerInstead, Result
 from proxy.policy.response_cache import CachedResponse, Keep
 from proxy.policy.routing import Route
@@ -98,7 +98,7 @@ class Cache:
 
     def _key(self, x: Exchange) -> bytes:
         question = x.identity.question
-        if not CONDITIONS.isdisjoint(x.request.fields):
+        if not CACHE_CONDITIONS.isdisjoint(x.request.fields):
             question = self._identifier.kept_question(x.request, x.subject.value)
         return self._kept_under + question
 

@@ -5,6 +5,7 @@ from enum import Enum
 from typing import Final, NamedTuple, Protocol
 
 from proxy.http.fields import Fields, Lines
+from proxy.http.headers import FORWARDED
 from proxy.http.problems import Reason
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 section 9.2.1
@@ -97,9 +98,6 @@ class Peer(NamedTuple):
     certificate: str | None = None
 
 
-_ABOUT_CLIENT = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"})
-
-
 class Request:
     """One client request: raw target, raw field lines, and a body that is whole (replayable) or a stream."""
 
@@ -149,7 +147,7 @@ class Request:
     def said(self, name: bytes) -> list[bytes]:
         """Return what the backend is told in the field `name`: the client's values, and what is added about it."""
         values = self.fields.all(name)
-        if name in _ABOUT_CLIENT:
+        if name in FORWARDED:
             return [*values, self.peer.address.encode(), self.peer.scheme.encode(), self.authority]
         return values
 

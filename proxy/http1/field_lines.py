@@ -9,18 +9,15 @@ from typing import Final
 
 from proxy.errors import MalformedFieldLines, TooManyFieldLines
 from proxy.http.fields import Fields
+from proxy.http.headers import COMMON_SPELLINGS, LIMITED_LISTS
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VISIBLE: Final = bytes({*range(32, 127), *range(128, 256), ord("\t")})  # what a value may hold
-_COMMON = b"""Accept Accept-Encoding Accept-Language Authorization Cache-Control Connection Content-Encoding
-    Content-Length Content-Type Cookie Date ETag Host Idempotency-Key If-None-Match Keep-Alive Last-Modified Origin
-    Referer Server Set-Cookie Transfer-Encoding User-Agent Vary X-Correlation-ID X-Forwarded-For X-Request-ID"""
-_lower: Final = {name: name.lower() for spelt in _COMMON.split() for name in (spelt, spelt.lower())}  # valid names only
+# Valid names only.
+_lower: Final = {name: name.lower() for spelt in COMMON_SPELLINGS for name in (spelt, spelt.lower())}
 _MEMORY = 4096  # names that are kept at the most; whoever sends more new ones only pays for his own
 _MEMORABLE = 64  # bytes of a name
-# Fields whose members somebody here looks at, one by one. In a block that is not long there cannot be many of them.
-_LISTS = frozenset(b"cache-control connection content-length expect transfer-encoding upgrade vary".split())
-_MOST_MEMBERS = 128
+_MOST_MEMBERS = 128  # of a limited list; in a block that is not long there cannot be many
 _LONGEST_LIST = 8192  # bytes of its lines; Apache refuses a longer line of any field, and so does nginx
 _LONG_BLOCK: Final = 4096  # bytes
 
@@ -62,7 +59,7 @@ def read_lines(block: bytes, most: int | None = None) -> Fields:
 
 
 def _refuse_long_lists(fields: Fields) -> None:
-    for name in fields.keys() & _LISTS:
+    for name in fields.keys() & LIMITED_LISTS:
         said = fields.all(name)
         if sum([value.count(b",") for value in said]) >= _MOST_MEMBERS or sum(map(len, said)) > _LONGEST_LIST:
             limits = f"{_MOST_MEMBERS} members or {_LONGEST_LIST} bytes"

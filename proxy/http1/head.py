@@ -10,7 +10,7 @@ from typing import Final
 from proxy.errors import BadResponse, MalformedFieldLines, TooManyFieldLines
 from proxy.http.authority import names_host
 from proxy.http.fields import NO_FIELDS, Fields, Lines
-from proxy.http.headers import HOP_BY_HOP, hop_only, listed
+from proxy.http.headers import NOT_FROM_UPSTREAM, NOT_FROM_UPSTREAM_BODILESS, UPGRADE_OFFER, hop_only, listed
 from proxy.http.message import Framing
 from proxy.http.problems import Refusal
 from proxy.http1.body import announced
@@ -24,14 +24,11 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t -~\x80-\xff]
 _CHUNKED_LINE = re.compile(rb"^transfer-encoding: *chunked *\r?$", re.IGNORECASE | re.MULTILINE)
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _TOKEN_START = frozenset(_TOKEN)
-_UPGRADE_FIELDS = (b"upgrade", b"http2-settings")
 _VERSIONS: Final = {b"HTTP/1.%d" % minor: min(minor, 1) for minor in range(10)}  # a later 1.x is as 1.1 (RFC 9110, 2.5)
 _KNOWN_METHODS = b"""ACL BIND CHECKOUT CONNECT COPY DELETE GET HEAD LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL
     MOVE NOTIFY OPTIONS PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH SOURCE SUBSCRIBE TRACE UNBIND
     UNLINK UNLOCK UNSUBSCRIBE"""
 _METHODS: Final = {name: name.decode() for name in _KNOWN_METHODS.split()}
-_OWN = HOP_BY_HOP | {b"x-correlation-id"}
-_OWN_NO_LENGTH = _OWN | {b"content-length"}  # RFC 9110 section 8.6: never on 1xx and 204
 _METHOD_LIMIT = 64  # bytes; the longest registered one has 17
 
 
@@ -233,7 +230,7 @@ def _said(block: bytes, minor: int, limits: HeadLimits) -> ParsedFields:
         if minor and framing is not Framing.CHUNKED and not length and b"upgrade" in connection:
             upgrade = _upgrade(fields)
         if not upgrade:
-            fields = fields.without(_UPGRADE_FIELDS)
+            fields = fields.without(UPGRADE_OFFER)
     return ParsedFields(fields, host, framing, length, keep_alive=keep_alive, upgrade=upgrade)
 
 
@@ -355,7 +352,8 @@ def _response_head(raw: bytes, method: str) -> ResponseHead:
     keep_alive = b"close" not in connection and (minor > 0 or b"keep-alive" in connection)
     if framing is Framing.CLOSE or (framing is Framing.NONE and announced(fields)):
         keep_alive = False  # what is announced may come, though it must not
-    crossing = fields.without(hop_only(fields, _OWN_NO_LENGTH if status < 200 or status == 204 else _OWN))
+    dropped = NOT_FROM_UPSTREAM_BODILESS if status < 200 or status == 204 else NOT_FROM_UPSTREAM
+    crossing = fields.without(hop_only(fields, dropped))
     events = fields.get(b"content-type", b"")[:17].lower() == b"text/event-stream"
     bounded = framing is Framing.NONE or (framing is Framing.LENGTH and length <= WHOLE_LIMIT and not events)
     return ResponseHead(

@@ -16,9 +16,6 @@ from proxy.policy.idempotency import IdempotencyKey
 from proxy.policy.recovery_plan import RecoveryKind, Result
 from proxy.policy.routing import Route
 
-# What the sidecar says itself, beside the deadline's field: a client's own lines of these names are not passed on.
-OWN_FIELDS = frozenset(b"x-correlation-id x-attempt-count x-backstay-explain".split())
-
 
 def to_upstream(
     correlation_id: str, key: IdempotencyKey | None, attempt: int, remaining_s: float, deadline_header: bytes

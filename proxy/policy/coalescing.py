@@ -5,6 +5,7 @@ from enum import Enum
 from math import inf
 from typing import Final, NamedTuple
 
+from proxy.http.headers import NEVER_SHARED
 from proxy.http.message import (
     BodyStream,
     Failure,
@@ -151,7 +152,6 @@ class Overflow(NamedTuple):
 
 
 _ALONE_METHODS: Final = frozenset({"CONNECT", "TRACE"})
-_ALONE_FIELDS: Final = frozenset({b"range", b"expect", b"upgrade"})
 
 
 def never_shared(request: Request) -> str | None:
@@ -159,8 +159,8 @@ def never_shared(request: Request) -> str | None:
     fields = request.fields
     if request.method in _ALONE_METHODS:
         return "method"
-    if not fields.keys().isdisjoint(_ALONE_FIELDS):
-        return next(name.decode() for name in (b"range", b"expect", b"upgrade") if name in fields)
+    if not fields.keys().isdisjoint(NEVER_SHARED):
+        return next(name.decode() for name in NEVER_SHARED if name in fields)
     if not isinstance(request.body, bytes):
         return "body_over_replay_limit"
     accept = fields.get(b"accept")

@@ -1,17 +1,9 @@
 """Requests that ask whether an answer has changed, and the answers that say it has not (RFC 9110 section 13)."""
 
 from proxy.http.fields import Fields
+from proxy.http.headers import KEPT_IN_304, NOT_UPDATED_BY_304
 from proxy.http.message import Framing, Request, Response
 from proxy.policy.dates import unix_seconds
-
-CONDITIONS = frozenset({b"if-none-match", b"if-modified-since"})
-# RFC 9110 section 15.4.5: what a 304 carries of the answer that it stands for; the rest is what a browser's page needs.
-_WITH_304 = frozenset(
-    b"""cache-control content-location date etag expires vary age access-control-allow-origin
-    access-control-allow-credentials access-control-expose-headers timing-allow-origin""".split()
-)
-# RFC 9111 section 3.2: they describe the body that is kept, and are not taken from a 304.
-_OF_THE_BODY = frozenset({b"content-length", b"content-encoding", b"content-type", b"content-range"})
 
 
 def unchanged(request: Request, response: Response) -> bool:
@@ -51,7 +43,7 @@ def _opaque(tag: bytes) -> bytes | None:
 def not_modified(response: Response) -> Response:
     """Return the 304 that stands for an answer which the client has."""
     fields = response.fields
-    names = _WITH_304 if b"etag" in fields else _WITH_304 | {b"last-modified"}
+    names = KEPT_IN_304 if b"etag" in fields else KEPT_IN_304 | {b"last-modified"}
     lines = tuple([line for line in fields.lines if line[0].lower() in names])
     return Response(304, b"", Fields(lines), b"", Framing.NONE)
 
@@ -63,7 +55,7 @@ def refreshed(kept: Response, answer: Response) -> Response | None:
     """
     if not _selects(answer.fields, kept.fields):
         return None
-    new = tuple([line for line in answer.fields.lines if line[0].lower() not in _OF_THE_BODY])
+    new = tuple([line for line in answer.fields.lines if line[0].lower() not in NOT_UPDATED_BY_304])
     stays = kept.fields.without(frozenset([name.lower() for name, _ in new]))
     return kept._replace(fields=Fields((*stays.lines, *new)))
 

@@ -4,26 +4,12 @@ from hashlib import blake2b
 from math import inf
 
 from proxy.http.fields import Fields, Lines
+from proxy.http.headers import CORS_PREFLIGHT_REQUEST, CORS_PREFLIGHT_RESPONSE, CORS_RESPONSE
 from proxy.http.message import Framing, Request, Response
 from proxy.policy.bounded import Bounded, Holder
 
 MAX_ENTRIES = 1024  # of each of the two memories
 MAX_BYTES = 1_048_576
-_NAMES = frozenset(
-    {
-        b"access-control-allow-origin",
-        b"access-control-allow-credentials",
-        b"access-control-expose-headers",
-        b"vary",
-    }
-)  # fmt: skip
-_PREFLIGHT_NAMES = _NAMES | {
-    b"access-control-allow-methods",
-    b"access-control-allow-headers",
-    b"access-control-allow-private-network",
-    b"access-control-max-age",
-}
-_ASKED = (b"origin", b"access-control-request-headers", b"access-control-request-private-network")
 
 
 class CorsMemory:
@@ -51,12 +37,12 @@ class CorsMemory:
         origin = request.fields.get(b"origin")
         if origin is None or b"access-control-allow-origin" not in response.fields:
             return
-        key, lines = _place(request, origin), _among(_NAMES, response)
+        key, lines = _place(request, origin), _among(CORS_RESPONSE, response)
         known = self._by_origin.get(key, 0.0)
         if known is None or (response.status < 400 and known.value != lines):
             _put(self._by_origin, key, lines, request)
         if scope and 200 <= response.status < 300:
-            _put(self._preflights, _preflight_key(request, scope), _among(_PREFLIGHT_NAMES, response), request)
+            _put(self._preflights, _preflight_key(request, scope), _among(CORS_PREFLIGHT_RESPONSE, response), request)
 
     def preflight(self, request: Request, scope: bytes) -> Response | None:
         """Return what the upstream last granted to this very preflight: without that a browser reads no fast-fail."""
@@ -83,7 +69,7 @@ def _preflight_key(request: Request, scope: bytes) -> bytes:
     """Return a digest of what a preflight asks, of which host, and who asks, where it shows that."""
     fields, certificate = request.fields, request.peer.certificate or ""
     shown = (certificate.encode(), *fields.all(b"authorization"), b"", *fields.all(b"cookie"))
-    asked = (scope, request.authority, *(fields.get(name) or b"" for name in _ASKED), *shown)
+    asked = (scope, request.authority, *(fields.get(name) or b"" for name in CORS_PREFLIGHT_REQUEST), *shown)
     digest = blake2b(digest_size=20)
     for part in asked:
         digest.update(b"%d:%b" % (len(part), part))

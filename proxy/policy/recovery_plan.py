@@ -9,6 +9,7 @@ from urllib.parse import quote
 import orjson
 
 from proxy.http.fields import Fields, Lines
+from proxy.http.headers import NOT_INHERITED, NOT_INHERITED_PREFIXES
 from proxy.http.message import (
     NO_CONTENT,
     Failure,
@@ -220,11 +221,10 @@ def told(before: Outcome, response: Response, kind: RecoveryKind) -> Result:
 
 def own_request(request: Request, method: str, target: bytes, body: bytes = b"", key: bytes | None = None) -> Request:
     """Return a request of the sidecar's own for the same principal, with nothing about the first one's content."""
-    unwanted = (b"content-", b"if-")
     lines = tuple(
         line
         for line in request.fields.lines
-        if (name := line[0].lower()) not in _NOT_INHERITED and not name.startswith(unwanted)
+        if (name := line[0].lower()) not in NOT_INHERITED and not name.startswith(NOT_INHERITED_PREFIXES)
     )
     framing = Framing.NONE
     if body:
@@ -233,9 +233,6 @@ def own_request(request: Request, method: str, target: bytes, body: bytes = b"",
     if key is not None:
         lines += ((b"Idempotency-Key", key),)
     return Request(method, target, Fields(lines), request.peer, body, framing, request.authority, client=request.client)
-
-
-_NOT_INHERITED = frozenset({b"idempotency-key", b"expect", b"range", b"transfer-encoding", b"trailer"})
 
 
 def fill_path(template: str, names: Mapping[str, str], subject: str | None) -> bytes | None:

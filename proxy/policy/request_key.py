@@ -5,25 +5,22 @@ from hashlib import blake2b
 from typing import Final
 
 from proxy.http.fields import Fields, Read, encoded
+from proxy.http.headers import (
+    CACHE_CONDITIONS,
+    CREDENTIALS,
+    NEUTRAL,
+    NOT_ABOUT_CALLER,
+    NOT_ABOUT_CALLER_PREFIXES,
+    USUAL_CONNECTION,
+)
 from proxy.http.message import Request
 from proxy.policy import credentials
 from proxy.policy.bounded import Holder
-from proxy.policy.conditional import CONDITIONS
 from proxy.policy.credentials import USUAL, Name
 from proxy.policy.deadline import HEADER
 from proxy.policy.routing import Coalesce, Route
 
-# Fields that never change an answer. Everything else that goes upstream is part of the request key.
-NEUTRAL = frozenset(
-    b"""connection keep-alive proxy-connection te trailer transfer-encoding upgrade content-length referer priority date
-    cache-control pragma traceparent tracestate baggage b3 x-b3-traceid x-b3-spanid x-b3-parentspanid x-b3-sampled
-    x-b3-flags x-request-id x-correlation-id x-amzn-trace-id x-cloud-trace-context cf-ray x-request-start x-azure-ref
-    x-attempt-count x-backstay-explain host""".split()
-)
 _OWN = frozenset({HEADER.lower().encode()})
-# Part of the request key, but not of the principal
-_ABOUT_CONTENT = (b"accept", b"if-", b"content-")
-_NOT_WHO = frozenset({b"origin", b"range", b"idempotency-key"})
 
 
 class Identity:
@@ -80,7 +77,7 @@ class Identifier:
         """Return the question without its conditions: whether the client has an answer does not change the answer."""
         fields = request.fields
         try:
-            request.fields = fields.without(CONDITIONS)
+            request.fields = fields.without(CACHE_CONDITIONS)
             return self.identify(request, subject).question
         finally:
             request.fields = fields
@@ -97,9 +94,10 @@ class Identifier:
             elif is_what:
                 what += (lower, value)
         listed: list[bytes] = []
-        if b"connection" in fields and (fields[b"connection"] not in _OFTEN_LISTED or len(fields) != len(fields.lines)):
+        connection = fields.get(b"connection")
+        if connection is not None and (connection not in USUAL_CONNECTION or len(fields) != len(fields.lines)):
             listed = self._listed(fields)
-            names = tuple([name for name in names if name.field not in listed or name.field in _ALWAYS_SENT])
+            names = tuple([name for name in names if name.field not in listed or name.field in CREDENTIALS])
         anonymous = not credentials.shown(fields, names)
         narrow = self._narrowed and not anonymous
         if narrow:
@@ -154,7 +152,7 @@ class Identifier:
     def _role(self, name: bytes) -> tuple[bytes, bool, bool]:
         lower = name.lower()
         neutral = lower in self._neutral
-        about_content = lower.startswith(_ABOUT_CONTENT) or lower in _NOT_WHO
+        about_content = lower.startswith(NOT_ABOUT_CALLER_PREFIXES) or lower in NOT_ABOUT_CALLER
         role = (lower, not neutral and not about_content, not neutral and lower != b"idempotency-key")
         if len(self._roles) < self._MEMORY and len(name) <= self._LONGEST_NAME:
             self._roles[name] = role
@@ -175,9 +173,7 @@ def _where_from(request: Request, *, anonymous: bool) -> bytes:
 
 
 _NOWHERE = b"\n"
-_OFTEN_LISTED = frozenset({b"keep-alive", b"Keep-Alive", b"close"})  # as browsers and proxies send it: no field
 _LONGEST_KEY: Final = 1024  # bytes; a digest costs a microsecond
-_ALWAYS_SENT = (b"authorization", b"cookie")  # whatever Connection lists
 _SUBJECT: Final = Coalesce.SUBJECT
 _MOST_OWNERS = 16
 

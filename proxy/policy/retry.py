@@ -2,6 +2,7 @@
 
 from typing import Final, NamedTuple
 
+from proxy.http.headers import WRITE_CONDITIONS
 from proxy.http.message import (
     IDEMPOTENT_METHODS,
     SAFE_METHODS,
@@ -58,7 +59,6 @@ _LADDERS = {
 _UNPROCESSED = frozenset({429, 503})
 _BAD_ANSWER = Reason.PROTOCOL_ERROR
 _UNKNOWING = frozenset({502, 504})
-_PRECONDITIONS = frozenset({b"if-match", b"if-none-match", b"if-unmodified-since"})
 _TIMED_OUT = Failure(Reason.RESPONSE_TIMEOUT, sent=True)
 
 
@@ -84,7 +84,7 @@ class RetryRequest(NamedTuple):
         return cls(
             request.method, request.replayable, route.honours_idempotency and keyed, route.rejected_means_unprocessed,
             route.resend, route.min_attempt_s, b"expect" in request.fields,
-            not request.safe and not request.fields.keys().isdisjoint(_PRECONDITIONS),
+            not request.safe and not request.fields.keys().isdisjoint(WRITE_CONDITIONS),
         )  # fmt: skip
 
 

@@ -3,12 +3,12 @@
 from typing import NamedTuple
 
 from proxy.http.fields import Fields
+from proxy.http.headers import TRACE_CONTEXT
 
 SAMPLED = 1
 RANDOM = 2  # the trace id's last seven bytes are random
 KNOWN_FLAGS = SAMPLED | RANDOM  # section 3.2.2.5: all others are sent as zero
 
-_FIELDS = (b"traceparent", b"tracestate")
 _LENGTH = 55  # of version 00, and the least of any later one
 _HEX = b"0123456789abcdef"
 _MAX_MEMBERS = 32
@@ -35,7 +35,7 @@ def vetted(fields: Fields) -> tuple[Fields, Parent | None]:
     """
     parent = None if fields.repeats(b"traceparent") else parse(fields.get(b"traceparent", b""))
     if parent is None:
-        return fields.without(_FIELDS), None
+        return fields.without(TRACE_CONTEXT), None
     if b"tracestate" not in fields:
         return fields, parent
     lines = fields.all(b"tracestate")

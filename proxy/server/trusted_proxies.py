@@ -4,15 +4,11 @@ from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from proxy.http.fields import Fields
+from proxy.http.headers import FROM_TRUSTED_PROXY
 from proxy.http.message import UNIX, Peer
 
 _MOST_HOPS = 32  # addresses of proxies that are looked at; a client could name thousands
-
-
 _LONGEST_HOP = 64  # characters; an IPv6 address with a zone and a port is shorter
-
-
-_SAID = frozenset(b"forwarded x-forwarded-for x-forwarded-host x-forwarded-proto x-forwarded-port x-real-ip".split())
 
 
 def _without_port(hop: str) -> str:
@@ -65,9 +61,9 @@ class TrustedProxies:
 
     def vetted(self, peer: Peer, fields: Fields) -> Fields:
         """Return the fields without what nobody we trust said of the client; who trusts nobody by name passes all."""
-        if self._none or self._trusts(peer) or _SAID.isdisjoint(fields):
+        if self._none or self._trusts(peer) or FROM_TRUSTED_PROXY.isdisjoint(fields):
             return fields
-        return fields.without(_SAID)
+        return fields.without(FROM_TRUSTED_PROXY)
 
     def _trusts(self, peer: Peer) -> bool:
         """Only a peer can be one through a socket: what a chain calls "unix" is a word that anybody can write."""
