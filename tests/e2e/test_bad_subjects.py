@@ -72,7 +72,7 @@ async def test_a_subject_of_any_bytes_stays_what_it_is(child: Child, origin: Ori
     "key", ["k" * 256, "a\tb", "a b", "caf\xe9", ""], ids=["256", "tab", "space", "latin", "empty"]
 )
 async def test_an_unusable_idempotency_key_is_a_problem(child: Child, origin: Origin, key: str) -> None:
-    """I1: 1 to 255 visible ASCII characters or 400, said in words; the connection stays, the backend hears nothing."""
+    """1 to 255 visible ASCII characters or 400, said in words; the connection stays, the backend hears nothing."""
     before = len(origin.calls)
     sent = request("POST", "/api/sessions", orjson.dumps({"reportId": "r"}), **JSON, **{"Idempotency-Key": key})
     got = await ask(child.url, sent)
@@ -84,7 +84,7 @@ async def test_an_unusable_idempotency_key_is_a_problem(child: Child, origin: Or
 
 
 async def test_the_longest_key_goes_through_byte_for_byte(child: Child, origin: Origin) -> None:
-    """I1: 255 visible characters are a key."""
+    """255 visible characters are a key."""
     origin.on("/api/sessions", answer(b"made", "201 Created"))
     key = "".join(chr(0x21 + number % 94) for number in range(255))
     sent = request("POST", "/api/sessions", orjson.dumps({"reportId": "r"}), **JSON, **{"Idempotency-Key": key})

@@ -9,7 +9,7 @@ from tests.simulation.world import World, finish
 
 @simulated
 async def test_five_failing_requests_open_it() -> None:
-    """B5: one request's whole ladder counts once, so the circuit opens with the fifth request, not before."""
+    """One request's whole ladder counts once, so the circuit opens with the fifth request, not before."""
     world = World([fails()])
     for number in range(4):
         await world.get(f"r{number}").finish()
@@ -35,7 +35,7 @@ async def test_an_open_circuit_answers_at_once() -> None:
 
 @simulated
 async def test_its_opening_ends_the_ladders_under_way() -> None:
-    """T9: five requests fail at once, the circuit opens, and none of them is tried again; each gets its own 502."""
+    """Five requests fail at once, the circuit opens, and none of them is tried again; each gets its own 502."""
     world = World([fails(after_s=0.01)])
     visitors = [world.get(f"r{number}") for number in range(5)]
     await finish(*visitors)
@@ -47,7 +47,7 @@ async def test_its_opening_ends_the_ladders_under_way() -> None:
 
 @simulated
 async def test_half_open_lets_two_probes_through() -> None:
-    """B3: of ten requests at once on a half-open circuit two are sent, eight are refused, and it closes on the two."""
+    """Of ten requests at once on a half-open circuit two are sent, eight are refused, and it closes on the two."""
     world = World(lambda request, number: fails() if number <= 5 else answers(after_s=0.05))
     await finish(*[world.get(f"r{number}") for number in range(5)])
     await world.clock.sleep(30)
@@ -75,7 +75,7 @@ async def test_a_failed_probe_opens_it_again() -> None:
 
 @simulated
 async def test_a_probe_whose_client_leaves_gives_its_permit_back() -> None:
-    """B3: two probes are cancelled in mid-call; two others take their place and close the circuit."""
+    """Two probes are cancelled in mid-call; two others take their place and close the circuit."""
     world = World(lambda request, number: fails() if number <= 5 else hangs() if number <= 7 else answers())
     await finish(*[world.get(f"r{number}") for number in range(5)])
     await world.clock.sleep(30)
@@ -91,7 +91,7 @@ async def test_a_probe_whose_client_leaves_gives_its_permit_back() -> None:
 
 @simulated
 async def test_leaving_clients_open_nothing() -> None:
-    """B1: twenty clients that leave are no verdict on the backend."""
+    """Twenty clients that leave are no verdict on the backend."""
     world = World([hangs()])
     visitors = [world.get(f"r{number}") for number in range(20)]
     await world.clock.sleep(0.1)
@@ -104,7 +104,7 @@ async def test_leaving_clients_open_nothing() -> None:
 
 @simulated
 async def test_fifty_followers_of_a_failure_count_once() -> None:
-    """B5: fifty callers of one failing flight are one failure to the circuit."""
+    """Fifty callers of one failing flight are one failure to the circuit."""
     world = World([fails(after_s=0.01)], rules=BreakerRules(jitter=0.0))
     await finish(*[world.get("same") for _ in range(50)])
     assert (world.breaker.failures, len(world.upstream.calls)) == (1, 1 + RetryRules().max_retries)

@@ -1,4 +1,4 @@
-"""A caller's own shorter deadline ends that caller's wait, and nothing else (C6)."""
+"""A caller's own shorter deadline ends that caller's wait, and nothing else."""
 
 import pytest
 

@@ -22,7 +22,7 @@ def streams(stream: ScriptedStream, after_s: float = 0.0, **fields: str) -> Step
 
 @simulated
 async def test_fifty_creates_are_one_call() -> None:
-    """C8: fifty tabs create the same session, each with its own key: one call, fifty equal answers, fifty ids."""
+    """Fifty tabs create the same session, each with its own key: one call, fifty equal answers, fifty ids."""
     world = World([answers(201, b"made", after_s=0.3)])
     tabs = [world.create(Idempotency_Key=f"tab-{number}") for number in range(50)]
     await finish(*tabs)
@@ -71,7 +71,7 @@ async def test_followers_are_told_that_they_followed() -> None:
 
 @simulated
 async def test_the_leaders_client_leaves() -> None:
-    """C5: the leader's client leaves in mid-call; its two followers are answered from the same call, at its time."""
+    """The leader's client leaves in mid-call; its two followers are answered from the same call, at its time."""
     world = World([answers(after_s=0.3)])
     leader, one, two = world.get(), world.get(), world.get()
     await world.until_ms(100)
@@ -85,7 +85,7 @@ async def test_the_leaders_client_leaves() -> None:
 
 @simulated
 async def test_the_leaders_client_leaves_in_mid_ladder() -> None:
-    """C5, C9: the ladder goes on for the followers when the leader's client leaves during a backoff."""
+    """The ladder goes on for the followers when the leader's client leaves during a backoff."""
     world = World([fails(), fails(), answers()])
     leader, follower = world.get(), world.get()
     await world.until_ms(150)
@@ -97,7 +97,7 @@ async def test_the_leaders_client_leaves_in_mid_ladder() -> None:
 
 @simulated
 async def test_the_last_waiter_leaves_a_read() -> None:
-    """C5: when leader and follower are gone, the call upstream is cancelled and the flight is nobody's any more."""
+    """When leader and follower are gone, the call upstream is cancelled and the flight is nobody's any more."""
     world = World([hangs()])
     world.parts.probes.close()  # else this one would go on as the circuit's probe
     leader, follower = world.get(), world.get()
@@ -114,7 +114,7 @@ async def test_the_last_waiter_leaves_a_read() -> None:
 
 @simulated
 async def test_a_newcomer_never_joins_an_abandoned_flight() -> None:
-    """C5: who comes in the same instant as the last waiter leaves asks for himself."""
+    """Who comes in the same instant as the last waiter leaves asks for himself."""
     world = World([hangs(), answers(200, b"new")])
     first = world.get()
     await world.until_ms(100)
@@ -126,7 +126,7 @@ async def test_a_newcomer_never_joins_an_abandoned_flight() -> None:
 
 @simulated
 async def test_the_last_waiter_leaves_a_create() -> None:
-    """C5: a create that was sent runs to its end and is recorded, though nobody waits for it."""
+    """A create that was sent runs to its end and is recorded, though nobody waits for it."""
     world = World([answers(201, after_s=0.3)])
     maker = world.create()
     await world.until_ms(100)
@@ -140,7 +140,7 @@ async def test_the_last_waiter_leaves_a_create() -> None:
 
 @simulated
 async def test_a_create_that_nobody_waits_for_is_not_retried() -> None:
-    """T10: a create whose client left runs to its end once; its failure starts no ladder."""
+    """A create whose client left runs to its end once; its failure starts no ladder."""
     world = World([fails(after_s=0.3)])
     maker = world.create()
     await world.until_ms(100)
@@ -152,7 +152,7 @@ async def test_a_create_that_nobody_waits_for_is_not_retried() -> None:
 
 @simulated
 async def test_a_create_left_in_mid_backoff_is_not_sent_again() -> None:
-    """C5, T10: nothing is under way during a backoff, so leaving then ends it there."""
+    """Nothing is under way during a backoff, so leaving then ends it there."""
     world = World([fails(sent=False), answers(201)])
     maker = world.create()
     await world.until_ms(50)
@@ -164,7 +164,7 @@ async def test_a_create_left_in_mid_backoff_is_not_sent_again() -> None:
 
 @simulated
 async def test_a_second_tab_finds_the_create_that_the_first_left() -> None:
-    """C5: the create runs on without its first client, and a second tab that comes meanwhile gets its answer."""
+    """The create runs on without its first client, and a second tab that comes meanwhile gets its answer."""
     world = World([answers(201, b"made", after_s=0.3)])
     first = world.create()
     await world.until_ms(100)
@@ -177,7 +177,7 @@ async def test_a_second_tab_finds_the_create_that_the_first_left() -> None:
 
 @simulated
 async def test_one_failure_and_one_ladder_for_all() -> None:
-    """C9: fifty callers of a dead backend run one ladder of four calls and share its failure."""
+    """Fifty callers of a dead backend run one ladder of four calls and share its failure."""
     world = World([fails(Reason.CONNECTION_REFUSED, sent=False)])
     visitors = [world.get() for _ in range(50)]
     await finish(*visitors)
@@ -188,7 +188,7 @@ async def test_one_failure_and_one_ladder_for_all() -> None:
 
 @simulated
 async def test_ladder_of_timeouts_is_shared_too() -> None:
-    """C9: a ladder that ends in attempt timeouts before the flight's deadline is final: a late follower starts none."""
+    """A ladder that ends in attempt timeouts before the flight's deadline is final: a late follower starts none."""
     world = World([hangs()], routes=(replace(LOAD, attempt_timeout_s=0.2),))
     leader = world.get()
     await world.until_ms(1000)
@@ -200,7 +200,7 @@ async def test_ladder_of_timeouts_is_shared_too() -> None:
 
 @simulated
 async def test_a_follower_leads_again_after_the_flights_deadline() -> None:
-    """C9: the flight's two seconds are over, one follower has time left: it leads again, once, for all that wait."""
+    """The flight's two seconds are over, one follower has time left: it leads again, once, for all that wait."""
     world = World([hangs(), answers(after_s=0.1)])
     leader = world.get()
     await world.until_ms(1500)
@@ -215,7 +215,7 @@ async def test_a_follower_leads_again_after_the_flights_deadline() -> None:
 
 @simulated
 async def test_a_create_is_never_led_again() -> None:
-    """C9: the flight of a create passed its deadline, its outcome is unknown: followers are told, nobody asks again."""
+    """The flight of a create passed its deadline, its outcome is unknown: followers are told, nobody asks again."""
     world = World([hangs()], routes=(replace(CREATE, honours_idempotency=False),))
     leader = world.create()
     await world.until_ms(1500)
@@ -227,7 +227,7 @@ async def test_a_create_is_never_led_again() -> None:
 
 @simulated
 async def test_a_flight_lost_to_a_bug_is_led_again_by_one() -> None:
-    """C9: the leader's call raises; it gets our 500, and one follower asks again for the others."""
+    """The leader's call raises; it gets our 500, and one follower asks again for the others."""
 
     def bug_at_first(request: object, number: int) -> Step:
         if number == 1:
@@ -245,7 +245,7 @@ async def test_a_flight_lost_to_a_bug_is_led_again_by_one() -> None:
 
 @simulated
 async def test_nobody_gets_a_finished_flight() -> None:
-    """C3: who comes in the instant after the landing asks anew."""
+    """Who comes in the instant after the landing asks anew."""
     world = World([answers(200, b"old", after_s=0.1), answers(200, b"new", after_s=0.1)])
     first = world.get()
     await first.finish()
@@ -255,7 +255,7 @@ async def test_nobody_gets_a_finished_flight() -> None:
 
 @simulated
 async def test_two_users_never_share() -> None:
-    """P1: two users of one URL get their own answers, though both are under way at once."""
+    """Two users of one URL get their own answers, though both are under way at once."""
     world = World(lambda request, number: answers(200, request.fields.get(b"authorization") or b"", after_s=0.1))
     visitors = {user: world.get(user=user) for user in ("ada", "bob", "eve")}
     again = {user: world.get(user=user) for user in visitors}
@@ -267,7 +267,7 @@ async def test_two_users_never_share() -> None:
 
 @simulated
 async def test_a_cookie_for_nobody_is_not_shared() -> None:
-    """C7: a cookie set for a caller without credentials is the leader's alone; the others ask in parallel."""
+    """A cookie set for a caller without credentials is the leader's alone; the others ask in parallel."""
     world = World(lambda request, number: answers(200, f"visit {number}".encode(), after_s=0.1, Set_Cookie="sid=x"))
     leader, one, two = (world.get(user=None) for _ in range(3))
     await finish(leader, one, two)
@@ -280,7 +280,7 @@ async def test_a_cookie_for_nobody_is_not_shared() -> None:
 
 @simulated
 async def test_nobody_waits_twice_for_what_is_never_shared() -> None:
-    """C7: after one answer that could not be shared the same question goes alone, at once and counted so."""
+    """After one answer that could not be shared the same question goes alone, at once and counted so."""
     world = World([answers(after_s=0.1, Vary="*")])
     await finish(world.get(), world.get())
     late = [world.get() for _ in range(3)]
@@ -293,7 +293,7 @@ async def test_nobody_waits_twice_for_what_is_never_shared() -> None:
 
 @simulated
 async def test_strangers_creates_go_one_after_another() -> None:
-    """C7, S1: the first stranger's create sets his cookie; the others write in turn, and each meets the conflict.
+    """The first stranger's create sets his cookie; the others write in turn, and each meets the conflict.
 
     Before, every follower was given the leader's cookie.
     """
@@ -316,7 +316,7 @@ async def test_strangers_creates_go_one_after_another() -> None:
 
 @simulated
 async def test_a_stranger_whose_turn_does_not_come_is_told_in_time() -> None:
-    """C6, C7: waiting for one's turn ends with one's own deadline, and nothing is sent for who was told."""
+    """Waiting for one's turn ends with one's own deadline, and nothing is sent for who was told."""
     world = World(lambda request, number: answers(201, after_s=0.9, Set_Cookie=f"sid={number}"))
     visitors = [world.create(user=None) for _ in range(4)]
     await finish(*visitors)
@@ -328,7 +328,7 @@ async def test_a_stranger_whose_turn_does_not_come_is_told_in_time() -> None:
 
 @simulated
 async def test_a_cookie_for_somebody_is_shared() -> None:
-    """C7: with credentials the callers are one principal, and its cookie may go to all of its tabs."""
+    """With credentials the callers are one principal, and its cookie may go to all of its tabs."""
     world = World([answers(200, b"x", after_s=0.1, Set_Cookie="sid=x")])
     visitors = [world.get() for _ in range(3)]
     await finish(*visitors)
@@ -338,7 +338,7 @@ async def test_a_cookie_for_somebody_is_shared() -> None:
 
 @simulated
 async def test_who_asks_for_itself_after_an_unshareable_answer_may_leave() -> None:
-    """C5, C7: a follower that had to go upstream itself leaves, and its call is cancelled at once."""
+    """A follower that had to go upstream itself leaves, and its call is cancelled at once."""
     script = [answers(after_s=0.1, Set_Cookie="sid=x"), hangs()]
     world = World(script)
     world.parts.probes.close()  # else this one would go on as the circuit's probe
@@ -354,7 +354,7 @@ async def test_who_asks_for_itself_after_an_unshareable_answer_may_leave() -> No
 
 @simulated
 async def test_event_streams_are_never_shared() -> None:
-    """C7: an event stream is one listener's; the second caller opens its own."""
+    """An event stream is one listener's; the second caller opens its own."""
     one, two = ScriptedStream(b"data: 1\n\n"), ScriptedStream(b"data: 2\n\n")
     world = World([streams(one, 0.1, Content_Type="text/event-stream"), streams(two, Content_Type="text/event-stream")])
     leader, follower = world.get(), world.get()
@@ -376,7 +376,7 @@ async def test_a_stream_is_shared_from_its_first_byte() -> None:
 
 @simulated
 async def test_a_follower_that_leaves_as_the_stream_lands_reads_nothing_and_holds_nothing() -> None:
-    """W8: a client that leaves between the landing and its first read leaves no reader behind to hold the stream up."""
+    """A client that leaves between the landing and its first read leaves no reader behind to hold the stream up."""
     stream = ScriptedStream(b"one")
     world = World([streams(stream, 0.1)])
     leader, follower = world.get(), world.get()
@@ -402,7 +402,7 @@ async def test_a_broken_stream_is_never_made_to_look_whole() -> None:
 
 @simulated
 async def test_beyond_max_followers_reads_go_alone_and_creates_are_refused() -> None:
-    """C11: past the limit a read goes upstream by itself; a create could make a duplicate, so it is a 503."""
+    """Past the limit a read goes upstream by itself; a create could make a duplicate, so it is a 503."""
     routes = (replace(LOAD, max_followers=2), replace(CREATE, max_followers=2))
     world = World([answers(after_s=0.1)], routes=routes)
     readers = [world.get() for _ in range(5)]
@@ -417,7 +417,7 @@ async def test_beyond_max_followers_reads_go_alone_and_creates_are_refused() -> 
 
 @simulated
 async def test_switched_off_coalescing_lets_everybody_go_alone() -> None:
-    """C2: with the run-time switch off, three equal questions are three calls, and counted so."""
+    """With the run-time switch off, three equal questions are three calls, and counted so."""
     world = World([answers(after_s=0.1)])
     world.flights.enabled = False
     await finish(*[world.get() for _ in range(3)])
@@ -428,7 +428,7 @@ async def test_switched_off_coalescing_lets_everybody_go_alone() -> None:
 @pytest.mark.parametrize("coalesce", [None, Coalesce.OFF])
 @simulated
 async def test_unsafe_requests_go_alone_by_default(coalesce: Coalesce | None) -> None:
-    """C2: unless the route says otherwise, two equal PATCHes are two calls."""
+    """Unless the route says otherwise, two equal PATCHes are two calls."""
     world = World([answers(after_s=0.1)], routes=(replace(UPDATE, coalesce=coalesce),))
     await finish(world.patch(), world.patch())
     assert (len(world.upstream.calls), world.roles()) == (2, (0, 0, 2))

@@ -41,7 +41,7 @@ async def storm(world: World, until_ms: float, pace_ms: float = PACE_MS) -> list
 @pytest.mark.parametrize("kind", DEAD)
 @simulated
 async def test_a_dead_backend_is_spared(kind: str) -> None:
-    """B1-B5: it gets the calls that opened the circuit, those under way then, and two probes at once a period."""
+    """It gets the calls that opened the circuit, those under way then, and two probes at once a period."""
     world = World(dead_until(DEAD[kind], 1e12))
     visitors = await storm(world, MINUTE_MS)
     opened_ms = next(v.client.at_ms for v in visitors if v.exchange.attempts[-1].result == "destination_unavailable")
@@ -61,7 +61,7 @@ async def test_a_dead_backend_is_spared(kind: str) -> None:
 @pytest.mark.parametrize("kind", DEAD)
 @simulated
 async def test_it_comes_back_within_a_probe_period_and_without_a_flood(kind: str) -> None:
-    """B3: after the backend returns, at most two calls at once until the circuit is closed, and then everybody."""
+    """After the backend returns, at most two calls at once until the circuit is closed, and then everybody."""
     back_ms = 40_000.0
     world = World(dead_until(DEAD[kind], back_ms))
     visitors = await storm(world, back_ms + 2 * PERIOD_MS, 4 * PACE_MS)
@@ -79,7 +79,7 @@ async def test_it_comes_back_within_a_probe_period_and_without_a_flood(kind: str
 
 @simulated
 async def test_the_budget_holds_under_a_storm() -> None:
-    """T8: 10,000 failing requests with the breaker forced closed cost the upstream at most 1.25 calls each."""
+    """10,000 failing requests with the breaker forced closed cost the upstream at most 1.25 calls each."""
     world = World([answers(503)])
     world.breaker.force(CircuitMode.FORCED_CLOSED, 0.0)
     visitors = []

@@ -16,7 +16,7 @@ STALE = RecoveryRules(stale_if_error_s=600.0, fallback=FallbackDocument(200, {"m
 
 @simulated
 async def test_a_conflict_becomes_the_existing_session() -> None:
-    """S1, S5: a 409 on a create loads what exists: 200, with the status that was received, a success in the record."""
+    """A 409 on a create loads what exists: 200, with the status that was received, a success in the record."""
     world = World([answers(409, b"conflict"), answers(200, b"existing")])
     ada = await world.create("r 1").finish()
     assert world.upstream.said == ["POST /api/sessions", "GET /api/sessions/r%201"]
@@ -29,7 +29,7 @@ async def test_a_conflict_becomes_the_existing_session() -> None:
 
 @simulated
 async def test_a_conflict_with_nothing_to_load_stays_a_conflict() -> None:
-    """S1: where nothing exists after all, the 409 goes out as it came."""
+    """Where nothing exists after all, the 409 goes out as it came."""
     world = World([answers(409, b"conflict"), answers(404)])
     ada = await world.create().finish()
     assert (ada.status, ada.client.body, ada.client.fields.get(b"proxy-status")) == (409, b"conflict", None)
@@ -37,7 +37,7 @@ async def test_a_conflict_with_nothing_to_load_stays_a_conflict() -> None:
 
 @simulated
 async def test_followers_of_a_conflict_share_its_recovery() -> None:
-    """C8, S1: fifty creates that meet a 409 cost one create and one load."""
+    """Fifty creates that meet a 409 cost one create and one load."""
     world = World([answers(409, b"", after_s=0.1), answers(200, b"existing", after_s=0.1)])
     tabs = [world.create() for _ in range(50)]
     await finish(*tabs)
@@ -56,7 +56,7 @@ async def test_the_recovery_has_a_ladder_of_its_own() -> None:
 
 @simulated
 async def test_what_is_missing_is_created() -> None:
-    """S2: a 404 on a restoring read creates the session and answers with it, as 200."""
+    """A 404 on a restoring read creates the session and answers with it, as 200."""
     world = World([answers(404), answers(201, b"made", Location="/x")], routes=(replace(LOAD, recovery=MISSING),))
     ada = await world.get("r1").finish()
     assert world.upstream.said == ["GET /api/sessions/r1", "POST /api/sessions"]
@@ -67,7 +67,7 @@ async def test_what_is_missing_is_created() -> None:
 
 @simulated
 async def test_what_somebody_else_creates_meanwhile_is_loaded() -> None:
-    """S2: the create meets a 409, so the first question is asked once more."""
+    """The create meets a 409, so the first question is asked once more."""
     world = World([answers(404), answers(409), answers(200, b"theirs")], routes=(replace(LOAD, recovery=MISSING),))
     ada = await world.get().finish()
     assert [call.request.method for call in world.upstream.calls] == ["GET", "POST", "GET"]
@@ -76,7 +76,7 @@ async def test_what_somebody_else_creates_meanwhile_is_loaded() -> None:
 
 @simulated
 async def test_a_create_that_fails_leaves_the_404() -> None:
-    """S2: recovery's own requests are never recovered themselves."""
+    """Recovery's own requests are never recovered themselves."""
     world = World([answers(404, b"none"), answers(500)], routes=(replace(LOAD, recovery=MISSING),))
     ada = await world.get().finish()
     assert (ada.status, ada.client.body, len(world.upstream.calls)) == (404, b"none", 2)
@@ -84,7 +84,7 @@ async def test_a_create_that_fails_leaves_the_404() -> None:
 
 @simulated
 async def test_a_sent_create_of_recoverys_own_is_not_repeated() -> None:
-    """T1 holds for recovery's own requests: a create that broke off after it was sent is asked once."""
+    """Recovery's own requests are sent again as little as others: a create that broke off is asked once."""
     world = World([answers(404), fails()], routes=(replace(LOAD, recovery=MISSING),))
     ada = await world.get().finish()
     assert (ada.status, len(world.upstream.calls)) == (404, 2)
@@ -92,7 +92,7 @@ async def test_a_sent_create_of_recoverys_own_is_not_repeated() -> None:
 
 @simulated
 async def test_recoverys_own_create_has_one_key() -> None:
-    """T2: whatever key the first request had, the create that recovers it carries exactly one, its own."""
+    """Whatever key the first request had, the create that recovers it carries exactly one, its own."""
     route = replace(UPDATE, recovery=MISSING, idempotency=CREATE.idempotency)
     world = World([answers(404), answers(201)], routes=(route,))
     await world.patch().finish()
@@ -105,7 +105,7 @@ async def test_recoverys_own_create_has_one_key() -> None:
 @pytest.mark.parametrize("step", [fails(), hangs(), answers(502), answers(503), answers(504), answers(429)])
 @simulated
 async def test_an_outage_gives_the_stale_answer(step: Step) -> None:
-    """S3: in an outage the route's kept answer serves, past its reuse, with its true Age and a negative ttl."""
+    """In an outage the route's kept answer serves, past its reuse, with its true Age and a negative ttl."""
     world = World([answers(200, b"kept", after_s=0.0), step], routes=(replace(HISTORY, recovery=STALE),))
     await world.history().finish()
     await world.until_ms(10_000)
@@ -118,7 +118,7 @@ async def test_an_outage_gives_the_stale_answer(step: Step) -> None:
 
 @simulated
 async def test_a_write_drops_the_stale_answer_too() -> None:
-    """C4, S3: what a write made old serves in no outage; the fallback does."""
+    """What a write made old serves in no outage; the fallback does."""
     world = World([answers(200, b"kept"), answers(204), fails()], routes=(UPDATE, replace(HISTORY, recovery=STALE)))
     await world.history().finish()
     await world.patch().finish()
@@ -128,7 +128,7 @@ async def test_a_write_drops_the_stale_answer_too() -> None:
 @pytest.mark.parametrize("step", [fails(), hangs(), answers(503), answers(429)])
 @simulated
 async def test_an_outage_gives_the_fallback(step: Step) -> None:
-    """S3: the route's document of last resort is a success with a reason."""
+    """The route's document of last resort is a success with a reason."""
     world = World([step])
     ada = await world.history().finish()
     assert (ada.status, orjson.loads(ada.client.body)) == (200, {"messages": [], "degraded": True})
@@ -149,7 +149,7 @@ async def test_a_follower_of_a_fallback_is_told_nothing_of_caches() -> None:
 
 @simulated
 async def test_an_open_circuit_gives_the_fallback_at_once() -> None:
-    """S3: with the circuit open the fallback costs no call and no time."""
+    """With the circuit open the fallback costs no call and no time."""
     world = World([fails()])
     await finish(*[world.get(f"r{number}") for number in range(5)])
     calls = len(world.upstream.calls)
@@ -162,7 +162,7 @@ async def test_an_open_circuit_gives_the_fallback_at_once() -> None:
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 500])
 @simulated
 async def test_no_fallback_for_what_is_no_outage(status: int) -> None:
-    """S3: a 4xx, and a 500, is an answer and goes out as it came."""
+    """A 4xx, and a 500, is an answer and goes out as it came."""
     world = World([answers(status, b"as it came")])
     ada = await world.history().finish()
     assert (ada.status, ada.client.body) == (status, b"as it came")
@@ -170,7 +170,7 @@ async def test_no_fallback_for_what_is_no_outage(status: int) -> None:
 
 @simulated
 async def test_an_oddly_encoded_subject_still_has_its_fallback() -> None:
-    """S3: a path that is not UTF-8 fills the fallback's placeholder without breaking it."""
+    """A path that is not UTF-8 fills the fallback's placeholder without breaking it."""
     route = replace(HISTORY, recovery=RecoveryRules(fallback=FallbackDocument(200, {"report": "{report_id}"})))
     world = World([fails()], routes=(route,))
     ada = await world.visit("GET", "/api/history/a%ffb").finish()
@@ -180,7 +180,7 @@ async def test_an_oddly_encoded_subject_still_has_its_fallback() -> None:
 
 @simulated
 async def test_the_sidecars_own_answers_can_be_read_by_the_browser() -> None:
-    """S4: what the upstream last allowed this Origin stands on a fallback and on a problem document."""
+    """What the upstream last allowed this Origin stands on a fallback and on a problem document."""
     origin = "https://app.example"
     script = [answers(200, Access_Control_Allow_Origin=origin, Vary="Origin"), fails()]
     world = World(script)

@@ -1,4 +1,4 @@
-"""Idempotency keys that the sidecar remembers, for backends that do not (I3, I4): conversations about one key."""
+"""Idempotency keys that the sidecar remembers, for backends that do not: conversations about one key."""
 
 from dataclasses import replace
 
@@ -32,7 +32,7 @@ def told(visitor: Visitor) -> tuple[int, bytes, bytes | None]:
 
 @simulated
 async def test_a_key_that_comes_again_gets_the_stored_answer() -> None:
-    """I4: same status, same body, marked as a replay; the backend hears of it once."""
+    """Same status, same body, marked as a replay; the backend hears of it once."""
     w = world(answers(201, b"s1", Location="/api/sessions/r1"))
     first = await w.create(Idempotency_Key="k1").finish()
     again = await w.create(Idempotency_Key="k1").finish()
@@ -46,7 +46,7 @@ async def test_a_key_that_comes_again_gets_the_stored_answer() -> None:
 
 @simulated
 async def test_a_key_is_remembered_for_a_day() -> None:
-    """I4: 24 h later the key is free again."""
+    """24 h later the key is free again."""
     w = world(answers(201, b"s1"), answers(201, b"s2"))
     await w.create(Idempotency_Key="k1").finish()
     await w.until_ms(DAY_MS - 1000)
@@ -58,7 +58,7 @@ async def test_a_key_is_remembered_for_a_day() -> None:
 
 @simulated
 async def test_a_key_for_another_request_is_refused() -> None:
-    """I3: the same key with another body is 422, also while the first is under way; nobody else notices."""
+    """The same key with another body is 422, also while the first is under way; nobody else notices."""
     w = world(answers(201, b"s1", after_s=0.3))
     first = w.create("r1", Idempotency_Key="k1")
     await w.until_ms(100)
@@ -72,7 +72,7 @@ async def test_a_key_for_another_request_is_refused() -> None:
 
 @simulated
 async def test_a_key_belongs_to_its_principal() -> None:
-    """I3: nobody is told that another's key exists."""
+    """Nobody is told that another's key exists."""
     w = world(answers(201, b"ada's"), answers(201, b"bob's"))
     ada = await w.create("r1", user="ada", Idempotency_Key="k1").finish()
     bob = await w.create("r2", user="bob", Idempotency_Key="k1").finish()
@@ -81,7 +81,7 @@ async def test_a_key_belongs_to_its_principal() -> None:
 
 @simulated
 async def test_a_key_in_flight_is_joined() -> None:
-    """I4: never a 409 of our own; the second is answered with the first, as one of its flight."""
+    """Never a 409 of our own; the second is answered with the first, as one of its flight."""
     w = world(answers(201, b"s1", after_s=0.3))
     first, second = w.create(Idempotency_Key="k1"), w.create(Idempotency_Key="k1")
     await finish(first, second)
@@ -91,7 +91,7 @@ async def test_a_key_in_flight_is_joined() -> None:
 
 @simulated
 async def test_a_key_in_flight_is_waited_for_where_nothing_is_coalesced() -> None:
-    """I4 holds without coalescing: the claim itself is what the second waits for."""
+    """Replays need no coalescing: the claim itself is what the second waits for."""
     w = world(answers(201, b"s1", after_s=0.3), route=ALONE)
     first, second = w.create(Idempotency_Key="k1"), w.create(Idempotency_Key="k1")
     await finish(first, second)
@@ -102,7 +102,7 @@ async def test_a_key_in_flight_is_waited_for_where_nothing_is_coalesced() -> Non
 
 @simulated
 async def test_landing_settles_the_keys_of_all_who_joined() -> None:
-    """I4: each tab mints a key of its own; each of them is replayed afterwards."""
+    """Each tab mints a key of its own; each of them is replayed afterwards."""
     w = world(answers(201, b"s1", after_s=0.3))
     tabs = [w.create(Idempotency_Key=key) for key in ("k1", "k2", "k3")]
     await finish(*tabs)
@@ -113,7 +113,7 @@ async def test_landing_settles_the_keys_of_all_who_joined() -> None:
 
 @simulated
 async def test_the_key_of_a_follower_who_left_is_settled_too() -> None:
-    """I4: it asked, and what it asked was done."""
+    """It asked, and what it asked was done."""
     w = world(answers(201, b"s1", after_s=0.3))
     first, left = w.create(Idempotency_Key="k1"), w.create(Idempotency_Key="k2")
     w.later(100, left.leave)
@@ -124,7 +124,7 @@ async def test_the_key_of_a_follower_who_left_is_settled_too() -> None:
 
 @simulated
 async def test_what_is_not_final_is_not_stored() -> None:
-    """I4: 401, 403, 404, 429, 5xx and the sidecar's own answers free the key: the next try is a real one."""
+    """401, 403, 404, 429, 5xx and the sidecar's own answers free the key: the next try is a real one."""
     for bad in (*(answers(status) for status in (401, 403, 404, 429, 500, 503)), fails()):
         w = World((bad, answers(201, b"s1")), routes=(replace(REPLAY, retry=replace(REPLAY.retry, max_retries=0)),))
         first = await w.create(Idempotency_Key="k1").finish()
@@ -135,7 +135,7 @@ async def test_what_is_not_final_is_not_stored() -> None:
 
 @simulated
 async def test_a_4xx_is_an_answer_and_is_stored() -> None:
-    """I4: a 400 is final; repeating the request does not change it."""
+    """A 400 is final; repeating the request does not change it."""
     w = world(answers(400, b"bad"), answers(201, b"never"))
     await w.create(Idempotency_Key="k1").finish()
     again = await w.create(Idempotency_Key="k1").finish()
@@ -170,7 +170,7 @@ async def test_one_who_waits_has_the_claim_that_was_given_up() -> None:
 
 @simulated
 async def test_waiting_for_a_key_ends_with_the_callers_own_deadline() -> None:
-    """C6, T3: whoever waits for another's answer waits no longer than it may."""
+    """Whoever waits for another's answer waits no longer than it may."""
     w = world(answers(201, b"s1", after_s=1.5), route=ALONE)
     first = w.create(Idempotency_Key="k1")
     hurried = w.create(Idempotency_Key="k1", X_Request_Deadline_Ms="200")

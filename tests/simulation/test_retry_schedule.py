@@ -27,7 +27,7 @@ async def test_an_answer_passes() -> None:
 
 @simulated
 async def test_the_whole_ladder() -> None:
-    """T4: three network failures are retried after 100, 200 and 400 ms; the fourth call's answer is the client's."""
+    """Three network failures are retried after 100, 200 and 400 ms; the fourth call's answer is the client's."""
     world = World([fails(), refuses(), fails(), answers()])
     ada = await world.get().finish()
     assert world.upstream.times_ms == [0, 100, 300, 700]
@@ -56,7 +56,7 @@ async def test_the_whole_ladder() -> None:
 )
 @simulated
 async def test_each_status_has_its_ladder(step: Step, times: list[float]) -> None:
-    """T4, T10: what a status is retried for, and when; the last answer is passed on as it came."""
+    """What a status is retried for, and when; the last answer is passed on as it came."""
     world = World([step])
     ada = await world.get().finish()
     assert world.upstream.times_ms == times
@@ -66,7 +66,7 @@ async def test_each_status_has_its_ladder(step: Step, times: list[float]) -> Non
 
 @simulated
 async def test_attempts_say_their_number_and_budget() -> None:
-    """T2, T11: one key on every attempt, a count from the second on, and a budget that shrinks."""
+    """One key on every attempt, a count from the second on, and a budget that shrinks."""
     world = World([fails(after_s=0.05), answers(503), answers(201)])
     await world.create().finish()
     calls = world.upstream.calls
@@ -83,7 +83,7 @@ async def test_attempts_say_their_number_and_budget() -> None:
 @pytest.mark.parametrize("budget_ms", [5, 120, 730, 1999])
 @simulated
 async def test_the_deadline_is_never_passed(script: list[Step], budget_ms: int) -> None:
-    """T3, T4: whatever the upstream does, the client is answered by its own deadline, to 5 ms."""
+    """Whatever the upstream does, the client is answered by its own deadline, to 5 ms."""
     world = World(script)
     ada = await world.get(X_Request_Deadline_Ms=str(budget_ms)).finish()
     assert ada.waited_ms <= budget_ms + 5
@@ -93,7 +93,7 @@ async def test_the_deadline_is_never_passed(script: list[Step], budget_ms: int) 
 
 @simulated
 async def test_a_retry_that_does_not_fit_is_not_made() -> None:
-    """T4: with 1.2 s gone, 800 ms and an attempt's 50 do not fit: the 429 goes out at once, and says why."""
+    """With 1.2 s gone, 800 ms and an attempt's 50 do not fit: the 429 goes out at once, and says why."""
     world = World([answers(429, after_s=0.2)])
     ada = await world.get().finish()
     assert world.upstream.times_ms == [0, 400, 1000]
@@ -104,7 +104,7 @@ async def test_a_retry_that_does_not_fit_is_not_made() -> None:
 
 @simulated
 async def test_retry_after_that_does_not_fit_is_passed_on_at_once() -> None:
-    """T5: a Retry-After of 60 s fits no 2 s deadline; the client gets it, untouched, without waiting."""
+    """A Retry-After of 60 s fits no 2 s deadline; the client gets it, untouched, without waiting."""
     world = World([answers(503, retry_after="60")])
     ada = await world.get().finish()
     assert (ada.status, ada.waited_ms, ada.client.fields.get(b"retry-after")) == (503, 0, b"60")
@@ -112,7 +112,7 @@ async def test_retry_after_that_does_not_fit_is_passed_on_at_once() -> None:
 
 @simulated
 async def test_retry_after_that_fits_is_waited_for() -> None:
-    """T5: one second is longer than the ladder's 100 ms, so the second call comes a second later."""
+    """One second is longer than the ladder's 100 ms, so the second call comes a second later."""
     world = World([answers(503, retry_after="1"), answers()])
     ada = await world.get().finish()
     assert world.upstream.times_ms == [0, 1000]
@@ -121,7 +121,7 @@ async def test_retry_after_that_fits_is_waited_for() -> None:
 
 @simulated
 async def test_attempt_timeouts_double() -> None:
-    """T4: attempts that time out are made twice more, after 100 and 200 ms, each with twice the time."""
+    """Attempts that time out are made twice more, after 100 and 200 ms, each with twice the time."""
     world = World([hangs()], routes=(replace(LOAD, attempt_timeout_s=0.2),))
     ada = await world.get().finish()
     assert [round(call.timeout_s, 6) for call in world.upstream.calls] == [0.2, 0.4, 0.8]
@@ -131,7 +131,7 @@ async def test_attempt_timeouts_double() -> None:
 
 @simulated
 async def test_a_504_doubles_the_next_attempts_time() -> None:
-    """T4: a gateway timeout that the upstream reports is a timeout too: the next attempt has twice the time."""
+    """A gateway timeout that the upstream reports is a timeout too: the next attempt has twice the time."""
     world = World([answers(504), answers()], routes=(replace(LOAD, attempt_timeout_s=0.2),))
     await world.get().finish()
     assert [call.timeout_s for call in world.upstream.calls] == [0.2, 0.4]
@@ -139,7 +139,7 @@ async def test_a_504_doubles_the_next_attempts_time() -> None:
 
 @simulated
 async def test_an_attempt_that_may_not_be_repeated_has_until_the_deadline() -> None:
-    """T4: attempt_timeout cuts nothing short that could not be tried again."""
+    """Attempt_timeout cuts nothing short that could not be tried again."""
     route = replace(CREATE, honours_idempotency=False, attempt_timeout_s=0.5)
     world = World([answers(201, after_s=0.9)], routes=(route,))
     ada = await world.create().finish()
@@ -148,7 +148,7 @@ async def test_an_attempt_that_may_not_be_repeated_has_until_the_deadline() -> N
 
 @simulated
 async def test_a_sent_post_is_asked_once() -> None:
-    """T1: without idempotent upstream, a create that broke off after it was sent is never sent again."""
+    """Without idempotent upstream, a create that broke off after it was sent is never sent again."""
     world = World([fails()], routes=(replace(CREATE, honours_idempotency=False),))
     ada = await world.create().finish()
     assert (ada.status, len(world.upstream.calls)) == (502, 1)
@@ -157,7 +157,7 @@ async def test_a_sent_post_is_asked_once() -> None:
 
 @simulated
 async def test_an_unsent_post_is_asked_again() -> None:
-    """T1 (a): a refused connection carried nothing, so a create may go out again."""
+    """A refused connection carried nothing, so a create may go out again."""
     world = World([refuses(), answers(201)], routes=(replace(CREATE, honours_idempotency=False),))
     ada = await world.create().finish()
     assert (ada.status, world.upstream.times_ms) == (201, [0, 100])
@@ -165,7 +165,7 @@ async def test_an_unsent_post_is_asked_again() -> None:
 
 @simulated
 async def test_retries_can_be_switched_off() -> None:
-    """T12: with the switch off there is one attempt, and the record says why."""
+    """With the switch off there is one attempt, and the record says why."""
     world = World([fails()])
     world.parts.retry.enabled = False
     ada = await world.get().finish()
@@ -175,7 +175,7 @@ async def test_retries_can_be_switched_off() -> None:
 
 @simulated
 async def test_the_budget_ends_a_storm() -> None:
-    """T8: 200 requests to a dead backend cost far fewer calls than 200 ladders."""
+    """200 requests to a dead backend cost far fewer calls than 200 ladders."""
     world = World([answers(503)], routes=(LOAD,))
     world.breaker.rules = replace(world.breaker.rules, failure_threshold=10_000)
     for number in range(200):
@@ -186,7 +186,7 @@ async def test_the_budget_ends_a_storm() -> None:
 
 @simulated
 async def test_jittered_waits_stay_in_their_range() -> None:
-    """T6: with jitter the waits of a ladder lie within 20 % of 100, 200 and 400 ms."""
+    """With jitter the waits of a ladder lie within 20 % of 100, 200 and 400 ms."""
     world = World([fails()], routes=(replace(LOAD, retry=RetryRules()),))
     world.parts.retry._random = Random(3)
     await world.get().finish()

@@ -335,7 +335,7 @@ def check_caller(each: Seen) -> None:
 
 
 def check_strangers(seen: list[Seen]) -> None:
-    """A cookie that is set for somebody without credentials is set for him alone (C7)."""
+    """A cookie that is set for somebody without credentials is set for him alone."""
     strangers = [each.visitor.client.fields for each in seen if each.act.user in STRANGERS]
     cookies = Counter(fields.get(b"set-cookie") for fields in strangers if b"set-cookie" in fields)
     assert max(cookies.values(), default=0) <= 1
@@ -356,17 +356,17 @@ def check_world(world: World, seen: list[Seen]) -> None:
         world.upstream.calls
     )
     for exchange in records:
-        if exchange.route in (UPDATE, TOUCH):  # T1: nothing says that a second one would be safe
+        if exchange.route in (UPDATE, TOUCH):  # Nothing says that a second one would be safe
             assert sum(attempt.sent for attempt in exchange.attempts) <= 1
 
 
 def check_flights(records: list[Exchange]) -> None:
-    """One flight, one ladder (C9): who shares a flight has no call but its leader's; its followers are counted."""
+    """One flight, one ladder: who shares a flight has no call but its leader's; its followers are counted."""
     flights = {record.flight.id: record.flight for record in records if record.flight is not None}
     joined = [record for record in records if record.role is Role.JOINED and record.flight is not None]
     late = {flight.key for flight in flights.values() if flight.late}
     for record in joined:
-        if record.attempts and record.flight is not None:  # nobody else led, so it did (C9); or it is a stranger's (C7)
+        if record.attempts and record.flight is not None:  # nobody else led, so it did; or it is a stranger's
             assert record.flight.key in late or record.request.fields.get(b"x-tenant") is not None
     asking = Counter(x.flight.id for x in records if x.flight is not None and x.role is Role.LED and x.attempts)
     assert max(asking.values(), default=0) <= 1
@@ -397,7 +397,7 @@ def owner(callback: Callable[..., object]) -> str:
 @given(day=st.one_of(BUSY, OVERLAPPING, QUIET, STRANGE))
 @simulated
 async def test_any_schedule(day: tuple[list[Act], list[Behaviour]], eager: bool) -> None:
-    """P1, C3-C7, C9, C12, T3, B3, S3: the promises that hold whatever happens, over random schedules."""
+    """The promises that hold whatever happens, over random schedules."""
     who_comes, what_is_done = day
     backend = Backend(what_is_done)
     world = World(backend.play, ROUTES, RULES, eager=eager)

@@ -1,4 +1,4 @@
-"""Callers whom nothing names (C1, C7): conversations of visitors with a backend that gives each a session."""
+"""Callers whom nothing names: conversations of visitors with a backend that gives each a session."""
 
 from dataclasses import replace
 from typing import Any
@@ -58,7 +58,7 @@ async def test_two_visitors_are_given_two_sessions(
 @pytest.mark.parametrize("principal", [None, NARROW], ids=["usual", "narrow"])
 @simulated
 async def test_a_visitors_key_is_not_anothers(shown: dict[str, str], principal: tuple[str, ...] | None) -> None:
-    """I3: at another address the same key is a new one, with the same body or another: no replay, and no 422."""
+    """At another address the same key is a new one, with the same body or another: no replay, and no 422."""
     world = World(session, routes(principal=principal))
     first = await world.create(user=None, Idempotency_Key="1", **shown).finish()
     world.address = "10.0.0.2"
@@ -114,7 +114,7 @@ async def test_a_follower_that_asks_for_itself_claims_its_own_key() -> None:
 
 @simulated
 async def test_a_visitors_answer_without_a_cookie_is_replayed_to_it() -> None:
-    """I4: what is not given in person is replayed to the same visitor, and to nobody else."""
+    """What is not given in person is replayed to the same visitor, and to nobody else."""
     world = World(lambda request, number: answers(201, b"%d" % number), routes())
     told = [await world.create(user=None, Idempotency_Key="1").finish() for _ in range(2)]
     world.address = "10.0.0.2"
@@ -124,7 +124,7 @@ async def test_a_visitors_answer_without_a_cookie_is_replayed_to_it() -> None:
 
 @simulated
 async def test_tabs_of_one_session_share_its_new_cookie() -> None:
-    """C7: a caller who shows a session is given its next cookie in every tab, wherever the tabs come from."""
+    """A caller who shows a session is given its next cookie in every tab, wherever the tabs come from."""
     world = World(session, routes())
     cookie = "lang=en; sid=0123456789abcdef0123456789abcdef"
     one = world.get(user=None, Cookie=cookie)

@@ -42,7 +42,7 @@ class Streaming:
 
 @simulated
 async def test_a_newcomer_joins_what_streams() -> None:
-    """C3: a body has begun and goes on; who asks the same now reads it from its first byte, and is counted."""
+    """A body has begun and goes on; who asks the same now reads it from its first byte, and is counted."""
     play = Streaming()
     leader = play.world.get()
     await play.at(300, b"one ")
@@ -59,7 +59,7 @@ async def test_a_newcomer_joins_what_streams() -> None:
 
 @simulated
 async def test_nobody_joins_a_body_that_has_ended() -> None:
-    """C3: a finished flight is nobody's any more, though a slow reader still reads it."""
+    """A finished flight is nobody's any more, though a slow reader still reads it."""
     play = Streaming()
     leader = play.world.get()
     await play.at(300, b"one")
@@ -87,7 +87,7 @@ async def test_nobody_joins_a_body_whose_beginning_is_gone() -> None:
 
 @simulated
 async def test_nobody_joins_what_streams_after_a_write() -> None:
-    """C4: a write was answered while the body streams; who comes after it asks anew, and the others read on."""
+    """A write was answered while the body streams; who comes after it asks anew, and the others read on."""
     play = Streaming()
     leader = play.world.get()
     await play.at(300, b"before")
@@ -99,7 +99,7 @@ async def test_nobody_joins_what_streams_after_a_write() -> None:
 
 @simulated
 async def test_nobody_joins_what_streams_past_its_deadline() -> None:
-    """C6: a flight is joined for its route's total timeout at the most, however long its body takes."""
+    """A flight is joined for its route's total timeout at the most, however long its body takes."""
     play = Streaming()
     leader = play.world.get()
     await play.at(1999, b"one")
@@ -113,7 +113,7 @@ async def test_nobody_joins_what_streams_past_its_deadline() -> None:
 @pytest.mark.parametrize("line", [(b"Content-Type", b"text/event-stream"), (b"Vary", b"*")])
 @simulated
 async def test_nobody_joins_a_stream_that_is_one_callers_alone(line: tuple[bytes, bytes]) -> None:
-    """C7: what may not be shared at its head may not be shared later."""
+    """What may not be shared at its head may not be shared later."""
     play = Streaming(line)
     leader = play.world.get()
     await play.at(300, b"one")
@@ -124,7 +124,7 @@ async def test_nobody_joins_a_stream_that_is_one_callers_alone(line: tuple[bytes
 
 @simulated
 async def test_a_newcomer_joins_a_varying_stream_only_if_it_asks_alike() -> None:
-    """C7: the stream varies by a neutral field: who says the same joins it, who does not leads anew."""
+    """The stream varies by a neutral field: who says the same joins it, who does not leads anew."""
     play = Streaming((b"Vary", b"Referer"))
     leader = play.world.get(Referer="/a")
     await play.at(300, b"one")
@@ -135,7 +135,7 @@ async def test_a_newcomer_joins_a_varying_stream_only_if_it_asks_alike() -> None
 
 @simulated
 async def test_a_stream_goes_on_for_a_newcomer_when_its_leader_leaves() -> None:
-    """C5: the flight is the sidecar's: the newcomer reads on; when he leaves as well the backend is let go of."""
+    """The flight is the sidecar's: the newcomer reads on; when he leaves as well the backend is let go of."""
     play = Streaming()
     leader = play.world.get()
     await play.at(300, b"one ")
@@ -153,7 +153,7 @@ async def test_a_stream_goes_on_for_a_newcomer_when_its_leader_leaves() -> None:
 
 @simulated
 async def test_a_stream_has_no_more_followers_than_any_flight() -> None:
-    """C11: past `max_followers` a newcomer goes alone."""
+    """Past `max_followers` a newcomer goes alone."""
     play = Streaming()
     play.world = World([*[Step(Response(200, b"", Fields(()), play.relay, Framing.CHUNKED))], answers(200, b"anew")],
                        routes=(replace(LOAD, max_followers=1),))  # fmt: skip
@@ -188,7 +188,7 @@ class SlowWitness:
 
 @simulated
 async def test_who_was_too_slow_before_its_first_byte_asks_for_itself() -> None:
-    """W8: a follower waits for the disk while the others read a mebibyte: it holds nobody up, and gets its own answer.
+    """A follower waits for the disk while the others read a mebibyte: it holds nobody up, and gets its own answer.
 
     Before, it was sent a head and then cut off.
     """

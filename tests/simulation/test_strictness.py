@@ -9,7 +9,7 @@ from tests.simulation.world import CREATE, HISTORY, LOAD, UPDATE, World, finish
 
 @simulated
 async def test_no_store_is_shared_by_default_and_not_where_the_route_honours_it() -> None:
-    """C2: ten tabs share a no-store answer in one call; with honour_no_store the followers ask for themselves."""
+    """Ten tabs share a no-store answer in one call; with honour_no_store the followers ask for themselves."""
     script = [answers(after_s=0.1, cache_control="no-store")]
     shared = World(script)
     await finish(*[shared.get() for _ in range(10)])
@@ -21,7 +21,7 @@ async def test_no_store_is_shared_by_default_and_not_where_the_route_honours_it(
 
 @simulated
 async def test_a_reload_leads_where_the_route_says_so() -> None:
-    """C10: no-cache joins a flight like any other; no_cache_leads = true opts out."""
+    """No-cache joins a flight like any other; no_cache_leads = true opts out."""
     script = [answers(after_s=0.1)]
     joins = World(script)
     await finish(joins.get(), joins.get(Cache_Control="no-cache"))
@@ -33,7 +33,7 @@ async def test_a_reload_leads_where_the_route_says_so() -> None:
 
 @simulated
 async def test_the_end_of_a_session_drops_what_was_kept_for_it() -> None:
-    """C4: a write to a route with ends_session drops all of the principal's kept answers, whatever their subject."""
+    """A write to a route with ends_session drops all of the principal's kept answers, whatever their subject."""
     routes = (HISTORY, replace(UPDATE, ends_session=True))
     world = World([answers()], routes=routes)
     await world.history("a").finish()
@@ -46,7 +46,7 @@ async def test_the_end_of_a_session_drops_what_was_kept_for_it() -> None:
 
 @simulated
 async def test_a_401_drops_what_was_kept_for_the_principal() -> None:
-    """C4: once the upstream says 401, nothing kept for that principal is given any more."""
+    """Once the upstream says 401, nothing kept for that principal is given any more."""
     world = World(lambda request, number: answers(401 if request.path.endswith(b"/gone") else 200))
     await world.history("a").finish()
     assert (await world.history("gone").finish()).status == 401
@@ -56,7 +56,7 @@ async def test_a_401_drops_what_was_kept_for_the_principal() -> None:
 
 @simulated
 async def test_creates_beyond_the_limit_are_told_so() -> None:
-    """C11: a create that has no place is refused with 503 and connection_limit_reached, never sent alone."""
+    """A create that has no place is refused with 503 and connection_limit_reached, never sent alone."""
     world = World([answers(201, after_s=0.1)], routes=(replace(CREATE, max_followers=1),))
     visitors = [world.create() for _ in range(3)]
     await finish(*visitors)

@@ -1,4 +1,4 @@
-"""Read your writes, and kept answers (C4): whoever asks after a write was answered never sees what was before it.
+"""Read your writes, and kept answers: whoever asks after a write was answered never sees what was before it.
 
 A write that was refused, or never sent, changed nothing: it takes nothing away from anybody.
 """
@@ -33,7 +33,7 @@ async def test_a_reader_after_a_write_does_not_join_an_older_flight() -> None:
 
 @simulated
 async def test_a_reader_during_a_write_joins_nothing_from_before_it() -> None:
-    """C4: the write seals when it starts as well, so a reader in its middle asks anew, and others join that."""
+    """The write seals when it starts as well, so a reader in its middle asks anew, and others join that."""
     script = [
         answers(200, b"before", after_s=0.5),
         answers(204, b"", after_s=0.2),
@@ -52,7 +52,7 @@ async def test_a_reader_during_a_write_joins_nothing_from_before_it() -> None:
 
 @simulated
 async def test_a_reader_after_the_answer_joins_nothing_from_during_the_write() -> None:
-    """C4: a read begun in the write's middle may have seen either; who comes after the answer does not join it."""
+    """A read begun in the write's middle may have seen either; who comes after the answer does not join it."""
     script = [answers(204, b"", after_s=0.2), answers(200, b"during", after_s=0.5), answers(200, b"after")]
     world = World(script)
     write = world.patch()
@@ -78,7 +78,7 @@ async def test_a_write_concerns_its_own_subject() -> None:
 
 @simulated
 async def test_anothers_write_to_the_subject_counts() -> None:
-    """C4: a write seals its subject's reads whoever's they are."""
+    """A write seals its subject's reads whoever's they are."""
     world = World([answers(200, b"before", after_s=0.5), answers(204, b""), answers(200, b"after")])
     early = world.get(user="ada")
     await world.until_ms(100)
@@ -90,7 +90,7 @@ async def test_anothers_write_to_the_subject_counts() -> None:
 
 @simulated
 async def test_a_write_without_a_subject_makes_all_of_its_principals_reads_old() -> None:
-    """C4: a write that names no subject seals its own principal's reads, and nobody else's."""
+    """A write that names no subject seals its own principal's reads, and nobody else's."""
     world = World(lambda request, number: answers(200, b"%d" % number, after_s=0.5))
     mine, others = world.get(user="ada"), world.get(user="bob")
     await world.until_ms(100)
@@ -104,7 +104,7 @@ async def test_a_write_without_a_subject_makes_all_of_its_principals_reads_old()
 
 @simulated
 async def test_unsafe_flights_are_not_sealed() -> None:
-    """C4: a second create still joins the first while a third party writes to the subject."""
+    """A second create still joins the first while a third party writes to the subject."""
     world = World([answers(201, b"made", after_s=0.3), answers(204, b"")])
     first = world.create()
     await world.until_ms(100)
@@ -132,7 +132,7 @@ async def test_a_kept_answer_is_read_for_its_two_seconds() -> None:
 
 @simulated
 async def test_a_kept_answer_is_its_principals() -> None:
-    """P1: what was kept for one user is never read by another."""
+    """What was kept for one user is never read by another."""
     world = World(lambda request, number: answers(200, request.fields.get(b"authorization") or b""))
     await world.history(user="ada").finish()
     other = await world.history(user="bob").finish()
@@ -141,7 +141,7 @@ async def test_a_kept_answer_is_its_principals() -> None:
 
 @simulated
 async def test_a_write_drops_what_was_kept() -> None:
-    """C4: after a write to the subject nobody reads what was kept of it before."""
+    """After a write to the subject nobody reads what was kept of it before."""
     world = World([answers(200, b"before"), answers(204, b""), answers(200, b"after")])
     await world.history().finish()
     await world.patch().finish()
@@ -151,7 +151,7 @@ async def test_a_write_drops_what_was_kept() -> None:
 
 @simulated
 async def test_a_fill_begun_before_the_write_is_not_kept() -> None:
-    """C4: a read that was under way when the write came fills nothing."""
+    """A read that was under way when the write came fills nothing."""
     world = World([answers(200, b"before", after_s=0.5), answers(204, b""), answers(200, b"after")])
     early = world.history()
     await world.until_ms(100)
@@ -163,7 +163,7 @@ async def test_a_fill_begun_before_the_write_is_not_kept() -> None:
 
 @simulated
 async def test_a_failed_write_drops_it_too() -> None:
-    """C4: a write whose outcome is unknown may have happened: what was kept before is dropped."""
+    """A write whose outcome is unknown may have happened: what was kept before is dropped."""
     world = World([answers(200, b"before"), fails(), answers(200, b"after")], routes=(UPDATE, HISTORY))
     await world.history().finish()
     assert (await world.patch().finish()).status == 502
@@ -172,7 +172,7 @@ async def test_a_failed_write_drops_it_too() -> None:
 
 @simulated
 async def test_a_reload_asks_past_what_is_kept() -> None:
-    """C10: every form in which a browser reloads skips the kept answer."""
+    """Every form in which a browser reloads skips the kept answer."""
     reloads = ({"Cache_Control": "no-cache"}, {"Cache_Control": "max-age=0"}, {"Pragma": "no-cache"})
     for reload in reloads:
         world = World([answers(200, b"old"), answers(200, b"new")])
@@ -182,7 +182,7 @@ async def test_a_reload_asks_past_what_is_kept() -> None:
 
 @simulated
 async def test_a_reload_joins_a_flight() -> None:
-    """C10: Cache-Control never prevents joining what is under way."""
+    """Cache-Control never prevents joining what is under way."""
     world = World([answers(200, b"one", after_s=0.1)])
     visitors = [world.history(), world.history(Cache_Control="no-cache")]
     await finish(*visitors)
@@ -200,7 +200,7 @@ async def test_fallbacks_and_failures_are_not_kept() -> None:
 
 @simulated
 async def test_a_header_subject_seals_like_any_other() -> None:
-    """C4: the subject counts, wherever on the request it stood."""
+    """The subject counts, wherever on the request it stood."""
     subject = SubjectRule("header", "X-Report")
     by_header = replace(UPDATE, operation="by-header", template="/api/touch", subject=subject)
     world = World([answers(200, b"before"), answers(204, b""), answers(200, b"after")], routes=(*ROUTES, by_header))
@@ -211,7 +211,7 @@ async def test_a_header_subject_seals_like_any_other() -> None:
 
 @simulated
 async def test_nothing_is_kept_while_a_writes_outcome_is_unknown() -> None:
-    """C4: a write broke off; for its route's total timeout the backend may still do it, so no answer is kept.
+    """A write broke off; for its route's total timeout the backend may still do it, so no answer is kept.
 
     Before, the read right after the failure was kept, and read again after the write had come about all the same.
     """
@@ -229,7 +229,7 @@ async def test_nothing_is_kept_while_a_writes_outcome_is_unknown() -> None:
 
 @simulated
 async def test_a_fill_begun_in_doubt_is_not_kept_after_it() -> None:
-    """C4: what was asked while the write might still come about may show what was before it, whenever it arrives."""
+    """What was asked while the write might still come about may show what was before it, whenever it arrives."""
     world = World([fails(), answers(200, b"before", after_s=1.5), answers(200, b"after")])
     await world.patch().finish()
     await world.until_ms(1000)
@@ -241,7 +241,7 @@ async def test_a_fill_begun_in_doubt_is_not_kept_after_it() -> None:
 @pytest.mark.parametrize("cut", [fails(Reason.RESPONSE_TIMEOUT), hangs(), answers(504), answers(502)])
 @simulated
 async def test_every_ending_without_a_final_answer_is_in_doubt(cut: Step) -> None:
-    """C4: a time-out, a hang, and a gateway's word for either."""
+    """A time-out, a hang, and a gateway's word for either."""
     world = World(lambda request, number: cut if request.method == "PATCH" else answers(200, b"read"))
     await world.patch().finish()
     await world.history().finish()
@@ -251,7 +251,7 @@ async def test_every_ending_without_a_final_answer_is_in_doubt(cut: Step) -> Non
 @pytest.mark.parametrize("final", [answers(204, b""), answers(500), answers(422), fails(sent=False)])
 @simulated
 async def test_a_final_answer_leaves_no_doubt(final: Step) -> None:
-    """C4: whoever was answered, or never reached the backend, knows; what is read then is kept."""
+    """Whoever was answered, or never reached the backend, knows; what is read then is kept."""
     world = World(lambda request, number: final if request.method == "PATCH" else answers(200, b"read"))
     await world.patch().finish()
     await world.history().finish()
@@ -260,7 +260,7 @@ async def test_a_final_answer_leaves_no_doubt(final: Step) -> None:
 
 @simulated
 async def test_a_create_of_recoverys_own_may_be_in_doubt_too() -> None:
-    """C4, S2: a read found nothing and the create that it led to broke off: its subject is in doubt."""
+    """A read found nothing and the create that it led to broke off: its subject is in doubt."""
     rules = RecoveryRules(on_missing=RequestTemplate("POST", "/api/sessions", {"reportId": "{subject}"}))
     routes = (replace(LOAD, recovery=rules), HISTORY)
     world = World([answers(404), fails(), answers(200, b"history")], routes=routes)
@@ -271,7 +271,7 @@ async def test_a_create_of_recoverys_own_may_be_in_doubt_too() -> None:
 
 @simulated
 async def test_a_write_with_a_csrf_token_seals_its_users_lists() -> None:
-    """C4, P1: the token makes the write another principal's, and it is the same user's all the same.
+    """The token makes the write another principal's, and it is the same user's all the same.
 
     Before, the list that was under way when the write came was joined after it.
     """

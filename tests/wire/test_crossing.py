@@ -1,4 +1,4 @@
-"""What crosses unchanged: targets, field lines and bodies, both ways (W1, W2, W4, W5)."""
+"""What crosses unchanged: targets, field lines and bodies, both ways."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""SIGTERM's way out: nothing that was accepted is lost, nothing waits for ever (W17)."""
+"""SIGTERM's way out: nothing that was accepted is lost, nothing waits for ever."""
 
 import asyncio
 

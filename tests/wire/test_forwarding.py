@@ -59,7 +59,7 @@ async def test_a_stranger_is_not_believed(start: Start) -> None:
 def test_a_trusted_proxy_names_the_client(said: bytes, client: str, hops: bytes) -> None:
     """The client is the right-most address that no trusted proxy has, without its port.
 
-    What counts of the chain (C1) is what stands up to it: which proxies it took, and from which port, does not.
+    What counts of the chain is what stands up to it: which proxies it took, and from which port, does not.
     """
     proxies = TrustedProxies((ip_network("10.0.0.0/8"),))
     fields = Fields(((b"X-Forwarded-For", said),))
@@ -193,19 +193,19 @@ def _joined(wire: Wire) -> bool:
 async def test_the_way_through_trusted_proxies_splits_no_question(
     start: Start, one: tuple[bytes, bytes], two: tuple[bytes, bytes], shared: bool
 ) -> None:
-    """C1: one client is one client by whichever of our proxies and port it came; two clients are always two."""
+    """One client is one client by whichever of our proxies and port it came; two clients are always two."""
     wire = await start(listen='trusted_proxies = ["127.0.0.0/8"]')
     assert await share(wire, TOLD % one, TOLD % two) is shared
 
 
 async def test_a_chain_that_nobody_vouches_for_is_a_field_like_any_other(start: Start) -> None:
-    """C1: without trusted proxies the chain goes upstream as it came, so it tells questions apart as it came."""
+    """Without trusted proxies the chain goes upstream as it came, so it tells questions apart as it came."""
     wire = await start()
     assert not await share(wire, TOLD % (b"Cookie: a=1", b"10.0.0.1"), TOLD % (b"Cookie: a=1", b"10.0.0.2"))
 
 
 async def test_a_renamed_deadline_splits_no_question(start: Start) -> None:
-    """C1: the sidecar's own request fields are neutral by the name they were given; two budgets, one question."""
+    """The sidecar's own request fields are neutral by the name they were given; two budgets, one question."""
     wire = await start(listen='deadline_header = "X-Budget"')
     asked = b"GET /x HTTP/1.1\r\nHost: a\r\nX-Budget: %d\r\n\r\n"
     assert await share(wire, asked % 1900, asked % 1800)

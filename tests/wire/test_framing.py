@@ -1,4 +1,4 @@
-"""Field lines cross byte for byte, framing is each leg's own, and what is not whole never looks whole (W2-W6, W14)."""
+"""Field lines cross byte for byte, framing is each leg's own, and what is not whole never looks whole."""
 
 import pytest
 
@@ -218,7 +218,7 @@ async def test_what_breaks_off_never_looks_whole(wire: Wire, begun: bytes, how: 
 
 
 async def test_an_end_by_close_that_is_a_reset_is_passed_on_as_one(wire: Wire) -> None:
-    """Where the end of the connection is the end of the body, a clean end would lie (W6)."""
+    """Where the end of the connection is the end of the body, a clean end would lie."""
     client = await wire.client()
     await client.say(b"GET /x HTTP/1.0\r\n\r\n")
     backend = await wire.backend.connection()

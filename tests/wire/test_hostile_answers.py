@@ -1,4 +1,4 @@
-"""Answers that are not HTTP, or that say two things: the client gets a 502 of ours, and not one byte of them (W6)."""
+"""Answers that are not HTTP, or that say two things: the client gets a 502 of ours, and not one byte of them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Requests that smuggle, and requests that are not requests: each is refused, and nothing of it goes on (W10, W11)."""
+"""Requests that smuggle, and requests that are not requests: each is refused, and nothing of it goes on."""
 
 import pytest
 

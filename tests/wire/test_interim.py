@@ -1,4 +1,4 @@
-"""Expect and the 1xx: who answers 100 depends on who keeps the body; other interim answers are passed on (W7)."""
+"""Expect and the 1xx: who answers 100 depends on who keeps the body; other interim answers are passed on."""
 
 from tests.wire.conftest import Start
 from tests.wire.kit import Wire

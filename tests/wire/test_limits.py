@@ -1,4 +1,4 @@
-"""Who keeps the sidecar waiting, and who asks for too much: each ends at its own limit (W8, W9, W11, W12, W13)."""
+"""Who keeps the sidecar waiting, and who asks for too much: each ends at its own limit."""
 
 import pytest
 
@@ -240,7 +240,7 @@ async def test_an_early_answer_to_an_upload_ends_the_connection(wire: Wire) -> N
 
 
 async def test_events_pass_one_by_one(wire: Wire) -> None:
-    """Each is delivered when it comes, for as long as they come; a heartbeat keeps the stream alive (W13)."""
+    """Each is delivered when it comes, for as long as they come; a heartbeat keeps the stream alive."""
     client, backend, _ = await wire.asked(GET.replace(b"\r\n\r\n", b"\r\nAccept: text/event-stream\r\n\r\n"))
     await backend.say(OK + b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
     await client.head()
@@ -298,7 +298,7 @@ reuse = "60s"
 
 
 async def test_answers_that_are_there_at_once_do_not_pile_up(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client may ask for a kept answer a hundred times in one segment: what is not written yet stays bounded (W8)."""
+    """A client may ask for a kept answer a hundred times in one segment: what is not written yet stays bounded."""
     size, count, unsent = 50_000, 100, [0]
     flush = ResponseWriter.flush
 

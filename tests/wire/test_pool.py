@@ -1,4 +1,4 @@
-"""The backend's connections: which are used again, which never, and how many there may be (W15, W16)."""
+"""The backend's connections: which are used again, which never, and how many there may be."""
 
 import asyncio
 import errno
@@ -73,7 +73,7 @@ async def test_a_connection_that_died_over_the_request_is_not_replaced(wire: Wir
 
 
 async def test_a_dead_connection_tells_of_those_that_were_idle_for_longer(wire: Wire) -> None:
-    """They are not tried one by one, with every retry replaced once: that would double a flight's calls (C9)."""
+    """They are not tried one by one, with every retry replaced once: that would double a flight's calls."""
     pairs = [(await wire.asked(GET % number))[:2] for number in range(3)]
     for client, backend in pairs:
         await backend.say(HI)

@@ -1,4 +1,4 @@
-"""llhttp, asked for its opinion: what our reader of heads takes, llhttp takes, and both read the same (W10)."""
+"""llhttp, asked for its opinion: what our reader of heads takes, llhttp takes, and both read the same."""
 
 from typing import Any
 

@@ -26,7 +26,7 @@ async def test_a_newcomer_reads_a_stream_from_its_beginning(wire: Wire) -> None:
 
 
 async def test_a_stream_outlives_its_first_client(wire: Wire) -> None:
-    """C5: the leader's client leaves; the newcomer reads on, and when he leaves the backend is hung up on."""
+    """The leader's client leaves; the newcomer reads on, and when he leaves the backend is hung up on."""
     first, backend, _ = await wire.asked(ASKED)
     await backend.say(HEAD + b"3\r\none\r\n")
     await first.head()

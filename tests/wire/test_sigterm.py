@@ -1,4 +1,4 @@
-"""SIGTERM under load: every request that was accepted is answered, and the process ends well and in time (W17)."""
+"""SIGTERM under load: every request that was accepted is answered, and the process ends well and in time."""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""TLS on either leg, with certificates that change while it runs (W16)."""
+"""TLS on either leg, with certificates that change while it runs."""
 
 import asyncio
 import ssl

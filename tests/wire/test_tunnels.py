@@ -1,4 +1,4 @@
-"""Upgrades: a 101 makes a tunnel of bytes, anything else is an answer as usual (W12)."""
+"""Upgrades: a 101 makes a tunnel of bytes, anything else is an answer as usual."""
 
 import asyncio
 

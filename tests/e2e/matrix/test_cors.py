@@ -1,4 +1,4 @@
-"""A page on another origin, in a real browser, reads what the sidecar says itself (S4)."""
+"""A page on another origin, in a real browser, reads what the sidecar says itself."""
 
 import json
 from pathlib import Path
@@ -54,7 +54,7 @@ async def page_server(html: str) -> tuple[web.AppRunner, str]:
 async def test_a_browser_reads_the_problem_of_a_fast_fail(
     start: Start, backend: ScriptedBackend, tmp_path: Path
 ) -> None:
-    """S4: what the backend once allowed, its preflight too, is what lets the page read that it is down."""
+    """What the backend once allowed, its preflight too, is what lets the page read that it is down."""
     data, preflight = answer(200, ALLOW), answer(204, ALLOW).replace(b"\r\n\r\n{}", b"\r\n\r\n")
     backend.script = (preflight, data, *(RESET,) * 9)
     await backend.start()
@@ -73,7 +73,7 @@ async def test_a_browser_reads_the_problem_of_a_fast_fail(
 
 
 async def test_what_was_learnt_goes_to_the_same_origin_only(start: Start, backend: ScriptedBackend) -> None:
-    """S4: another Origin is not told what this one may read."""
+    """Another Origin is not told what this one may read."""
     backend.script = (answer(200, "Access-Control-Allow-Origin: http://a.example\r\n"), *(RESET,) * 9)
     await backend.start()
     sidecar = await start(CONFIG.format(url=backend.url))
@@ -86,7 +86,7 @@ async def test_what_was_learnt_goes_to_the_same_origin_only(start: Start, backen
 
 
 async def test_a_preflight_in_an_outage_holds_nothing_of_another(start: Start, backend: ScriptedBackend) -> None:
-    """S4: the backend answers OPTIONS with a cookie and a body; in the outage only its CORS fields are repeated."""
+    """The backend answers OPTIONS with a cookie and a body; in the outage only its CORS fields are repeated."""
     allow = "Access-Control-Allow-Origin: http://a.example\r\nSet-Cookie: sid=SECRET\r\nETag: x\r\n"
     backend.script = (answer(200, allow, b"secret of ada"), *(RESET,) * 9)
     await backend.start()

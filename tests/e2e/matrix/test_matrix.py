@@ -62,7 +62,7 @@ ROWS = (
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
 async def test_each_row_of_the_matrix(row: Row, start: Start, backend: ScriptedBackend) -> None:
-    """T4, T10: the ladder by cause, with its waits, its name and its reason in the record.
+    """The ladder by cause, with its waits, its name and its reason in the record.
 
     The backend sees that no attempt came sooner. How much later it came depends on the machine; the exact times are
     held in virtual time, in tests/simulation.
@@ -83,7 +83,7 @@ async def test_each_row_of_the_matrix(row: Row, start: Start, backend: ScriptedB
 
 
 async def test_jitter_stays_within_a_fifth(start: Start, backend: ScriptedBackend) -> None:
-    """T6: waits lie within 20 % of the nominal value, and are not all alike."""
+    """Waits lie within 20 % of the nominal value, and are not all alike."""
     backend.script = (answer(503), answer(200)) * 8
     await backend.start()
     sidecar = await start(CONFIG.format(url=backend.url, load="").replace("jitter = false", "jitter = true"))
@@ -101,7 +101,7 @@ def _attempts(record: dict[str, object]) -> list[dict[str, Any]]:
 
 
 async def test_a_conflict_becomes_the_existing_session(start: Start, backend: ScriptedBackend) -> None:
-    """S1, S5: 409 on a create is answered with what exists, 200, and says what was received."""
+    """409 on a create is answered with what exists, 200, and says what was received."""
     backend.script = (answer(409), answer(200, body=b'{"id":"a","view":"manual"}'))
     await backend.start()
     sidecar = await start(CONFIG.format(url=backend.url, load=""))
@@ -114,7 +114,7 @@ async def test_a_conflict_becomes_the_existing_session(start: Start, backend: Sc
 
 
 async def test_a_create_that_succeeded_unseen_is_found(start: Start, backend: ScriptedBackend) -> None:
-    """I5: the first attempt's answer is lost, the second says 409; the user gets the session, under one key."""
+    """The first attempt's answer is lost, the second says 409; the user gets the session, under one key."""
     backend.script = (RESET, answer(409), answer(200, body=b'{"id":"a"}'))
     await backend.start()
     sidecar = await start(CONFIG.format(url=backend.url, load=""))
@@ -126,7 +126,7 @@ async def test_a_create_that_succeeded_unseen_is_found(start: Start, backend: Sc
 
 
 async def test_a_retry_after_that_fits_is_waited_for(start: Start, backend: ScriptedBackend) -> None:
-    """T5: the later of ladder and Retry-After; one that cannot fit passes the upstream's answer on at once."""
+    """The later of ladder and Retry-After; one that cannot fit passes the upstream's answer on at once."""
     backend.script = (answer(503, "Retry-After: 1\r\n"), answer(200), answer(503, "Retry-After: 300\r\n"))
     await backend.start()
     sidecar = await start(CONFIG.format(url=backend.url, load=""))
@@ -139,7 +139,7 @@ async def test_a_retry_after_that_fits_is_waited_for(start: Start, backend: Scri
 
 
 async def test_the_budget_that_is_left_shrinks_with_each_attempt(start: Start, backend: ScriptedBackend) -> None:
-    """T11: X-Request-Deadline-Ms is the true remainder, X-Attempt-Count counts from the second attempt on."""
+    """X-Request-Deadline-Ms is the true remainder, X-Attempt-Count counts from the second attempt on."""
     backend.script = (answer(503), answer(503))
     await backend.start()
     sidecar = await start(CONFIG.format(url=backend.url, load=""))
@@ -152,7 +152,7 @@ async def test_the_budget_that_is_left_shrinks_with_each_attempt(start: Start, b
 
 
 async def test_a_shorter_deadline_of_the_client_is_kept(start: Start, backend: ScriptedBackend) -> None:
-    """C6: the caller's own budget ends its wait with its own 504."""
+    """The caller's own budget ends its wait with its own 504."""
     backend.script = (HANG,)
     await backend.start()
     sidecar = await start(CONFIG.format(url=backend.url, load=""))
@@ -164,7 +164,7 @@ async def test_a_shorter_deadline_of_the_client_is_kept(start: Start, backend: S
 
 
 async def test_an_unproven_post_is_never_sent_twice(start: Start, backend: ScriptedBackend) -> None:
-    """T1: sent, not known to be idempotent: one attempt, and the record says why it was the last."""
+    """Sent, not known to be idempotent: one attempt, and the record says why it was the last."""
     backend.script = (RESET,)
     await backend.start()
     text = CONFIG.format(url=backend.url, load="").replace("upstream_honours_idempotency = true", "")
@@ -177,7 +177,7 @@ async def test_an_unproven_post_is_never_sent_twice(start: Start, backend: Scrip
 
 
 async def test_the_switch_turns_retries_off(start: Start, backend: ScriptedBackend) -> None:
-    """T12: one attempt while the switch is off."""
+    """One attempt while the switch is off."""
     backend.script = (answer(503), answer(503))
     await backend.start()
     sidecar = await start(CONFIG.format(url=backend.url, load=""))

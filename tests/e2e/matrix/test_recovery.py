@@ -34,7 +34,7 @@ def config(*backends: ScriptedBackend, history: str = "", total: str = "60s") ->
 
 
 async def test_an_outage_is_answered_with_the_fallback(start: Start, backend: ScriptedBackend) -> None:
-    """S3, S5: the route's own document with its names filled in, and what it stands for in Proxy-Status."""
+    """The route's own document with its names filled in, and what it stands for in Proxy-Status."""
     backend.script = (answer(503),) * 2
     await backend.start()
     sidecar = await start(config(backend, history=FALLBACK))
@@ -48,7 +48,7 @@ async def test_an_outage_is_answered_with_the_fallback(start: Start, backend: Sc
 
 
 async def test_a_stale_answer_comes_before_the_fallback(start: Start, backend: ScriptedBackend) -> None:
-    """S3: what the same principal was given before, with its true age; nobody else's."""
+    """What the same principal was given before, with its true age; nobody else's."""
     backend.script = (answer(200, body=b'"kept"'), *(RESET,) * 9)
     await backend.start()
     sidecar = await start(config(backend, history='stale_if_error = "10m"\n' + FALLBACK))
@@ -63,7 +63,7 @@ async def test_a_stale_answer_comes_before_the_fallback(start: Start, backend: S
 
 
 async def test_a_write_drops_what_could_have_been_served_stale(start: Start, backend: ScriptedBackend) -> None:
-    """C4: after a write to the subject, an older answer is never given, not even in an outage."""
+    """After a write to the subject, an older answer is never given, not even in an outage."""
     backend.script = (answer(200, body=b'"old"'), answer(200), *(RESET,) * 9)
     await backend.start()
     sidecar = await start(config(backend, history='stale_if_error = "10m"'))
@@ -88,7 +88,7 @@ async def test_a_strangers_refused_write_takes_nothing_away(start: Start, backen
 
 
 async def test_what_is_missing_is_created(start: Start, backend: ScriptedBackend) -> None:
-    """S2: 404, create, and the created resource is the answer to the first question."""
+    """404, create, and the created resource is the answer to the first question."""
     backend.script = (answer(404), answer(201, body=b'{"id":"a"}'))
     await backend.start()
     missing = 'on_missing = { request = "POST /history", body = { id = "{subject}" } }'
@@ -102,7 +102,7 @@ async def test_what_is_missing_is_created(start: Start, backend: ScriptedBackend
 
 
 async def test_what_somebody_else_created_meanwhile_is_loaded(start: Start, backend: ScriptedBackend) -> None:
-    """S2: the create says 409, so the first question is asked once more."""
+    """The create says 409, so the first question is asked once more."""
     backend.script = (answer(404), answer(409), answer(200, body=b'{"id":"theirs"}'))
     await backend.start()
     missing = 'on_missing = { request = "POST /history", body = { id = "{subject}" } }'

@@ -1,4 +1,4 @@
-"""Keys and subjects as clients get them wrong: a clear problem, or a plain pass and the reason on record (I1, I3)."""
+"""Keys and subjects as clients get them wrong: a clear problem, or a plain pass and the reason on record."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Two sidecars, one Redis, one backend (I6, I7): a create is one call, whoever dies, and a write is seen by both."""
+"""Two sidecars, one Redis, one backend: a create is one call, whoever dies, and a write is seen by both."""
 
 import asyncio
 from collections import Counter
@@ -134,7 +134,7 @@ async def test_a_create_through_two_replicas_is_one_call(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("honours", [True, False])
 async def test_the_death_of_a_replica_makes_no_duplicate(tmp_path: Path, honours: bool) -> None:
-    """I6: killed in mid-flight, its claims are taken over with their keys, or the outcome is said to be unknown."""
+    """Killed in mid-flight, its claims are taken over with their keys, or the outcome is said to be unknown."""
     deadline_s, latency_s = (
         12.0,
         4.0,
@@ -227,7 +227,7 @@ async def test_a_write_is_heard_of_after_the_listeners_connection_broke(tmp_path
 
 
 async def test_a_write_through_one_replica_is_seen_through_the_other(tmp_path: Path) -> None:
-    """C4, I7: what both keep is shared, and dropped for both before the write's answer goes out."""
+    """What both keep is shared, and dropped for both before the write's answer goes out."""
     load = request("GET", "/api/sessions/r-1", Authorization="Bearer ada")
     update = request("PATCH", "/api/sessions/r-1", b"{}", Authorization="Bearer ada")
     async with replicas(tmp_path) as stage:

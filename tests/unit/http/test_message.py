@@ -39,7 +39,7 @@ class Body:
 
 
 def test_fields_keep_order_case_duplicates_and_bytes() -> None:
-    """W2: what came goes on as it came; look-ups go by lower-case name."""
+    """What came goes on as it came; look-ups go by lower-case name."""
     fields = Fields(LINES)
     assert fields.lines == LINES
     assert fields.get(b"set-cookie") == b"one"
@@ -76,7 +76,7 @@ def test_fields_are_not_changed_but_made_anew() -> None:
     ],
 )
 def test_a_target_is_path_and_query(target: bytes, path: bytes, query: bytes) -> None:
-    """W1: the first question mark divides, and nothing is decoded."""
+    """The first question mark divides, and nothing is decoded."""
     request = Request("GET", target, NO_FIELDS, PEER)
     assert (request.path, request.query, request.target) == (path, query, target)
 
@@ -92,7 +92,7 @@ def test_which_methods_are_safe(method: str, safe: bool) -> None:
 
 
 def test_a_whole_body_can_be_sent_again() -> None:
-    """T7: bytes are replayable, a stream is not."""
+    """Bytes are replayable, a stream is not."""
     assert Request("POST", b"/", NO_FIELDS, PEER, b"x").replayable
     assert not Request("POST", b"/", NO_FIELDS, PEER, Body()).replayable  # type: ignore[arg-type]
     assert Response(200, b"OK", NO_FIELDS).whole
@@ -100,13 +100,13 @@ def test_a_whole_body_can_be_sent_again() -> None:
 
 
 def test_the_client_is_the_peer_unless_trusted_proxies_say_otherwise() -> None:
-    """C1: the address that identifies a caller without credentials."""
+    """The address that identifies a caller without credentials."""
     assert Request("GET", b"/", NO_FIELDS, PEER).client == "10.0.0.1"
     assert Request("GET", b"/", NO_FIELDS, PEER, client="203.0.113.7").client == "203.0.113.7"
 
 
 def test_what_of_an_outcome_can_be_relayed() -> None:
-    """W6: an answer, or the part of one that broke off; a plain failure has neither."""
+    """An answer, or the part of one that broke off; a plain failure has neither."""
     answer = Response(200, b"OK", NO_FIELDS, b"half", Framing.LENGTH)
     assert answer_in(answer) is answer
     assert answer_in(Failure(Reason.RESPONSE_INCOMPLETE, sent=True, partial=answer)) is answer

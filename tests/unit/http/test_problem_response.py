@@ -25,7 +25,7 @@ def test_a_failures_own_detail_goes_first() -> None:
 
 
 def test_an_own_answer_is_a_problem_document() -> None:
-    """RFC 9457: media type, length, the five members, and the CORS lines that let a browser read it (S4)."""
+    """RFC 9457: media type, length, the five members, and the CORS lines that let a browser read it."""
     cors = ((b"Access-Control-Allow-Origin", b"https://app.example"),)
     answer = own_answer(problem_of(RESET), "mine-1", cors)
     assert isinstance(answer.body, bytes)

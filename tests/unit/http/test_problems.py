@@ -68,7 +68,7 @@ def test_a_refusal_becomes_a_problem(status: int) -> None:
 
 
 def test_a_503_is_no_fault_of_the_request() -> None:
-    """C11: a full house is told as a limit of ours, so that it does not count as a bad request."""
+    """A full house is told as a limit of ours, so that it does not count as a bad request."""
     assert refused(Refusal(503, "max_flights", "full", closes=False)).error is Reason.CONNECTION_LIMIT
 
 
@@ -78,7 +78,7 @@ def test_an_unusual_refusal_has_a_title_too() -> None:
 
 
 def test_a_refusal_closes_the_connection_unless_it_says_otherwise() -> None:
-    """W10: what is wrong on the wire ends the connection; a decision about one request does not."""
+    """What is wrong on the wire ends the connection; a decision about one request does not."""
     assert Refusal(400, "malformed", "x").closes
     assert not Refusal(503, "max_flights", "x", closes=False).closes
     assert str(Refusal(400, "malformed", "one clear sentence")) == "one clear sentence"

@@ -74,7 +74,7 @@ def test_text_is_for_reading_along(stream: StringIO) -> None:
 
 @pytest.mark.parametrize("form", ["json", "text"])
 def test_text_of_strangers_moves_no_cursor(stream: StringIO, form: str) -> None:
-    """Control, C1 and bidirectional characters are shown by their code in both forms."""
+    """Control and bidirectional characters are shown by their code in both forms."""
     configure("info", form, stream)
     structlog.get_logger().info("refused", path="/a\x1b[2J\x9b\u202e\u2066b")
     assert not {"\x1b", "\x9b", "\u202e", "\u2066"} & set(stream.getvalue())

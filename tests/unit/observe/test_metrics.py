@@ -119,7 +119,7 @@ def test_any_accept_field_gets_an_exposition(accept: str) -> None:
 
 
 def test_roles_add_up_to_what_was_counted() -> None:
-    """led + joined + alone is the number of requests, each counted where it was decided (C12)."""
+    """led + joined + alone is the number of requests, each counted where it was decided."""
     metrics = Metrics(["session-create", "history"])
     for role, times in (("led", 1), ("joined", 49), ("alone", 7)):
         for _ in range(times):

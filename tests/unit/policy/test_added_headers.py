@@ -103,7 +103,7 @@ HEADER = b"X-Request-Deadline-Ms"
 
 
 def test_the_first_attempt_upstream() -> None:
-    """X1, T11: the correlation id and the true remaining budget; no count on the first attempt."""
+    """The correlation id and the true remaining budget; no count on the first attempt."""
     assert to_upstream("mine-1", None, 1, 1.9996, HEADER) == (
         (b"X-Correlation-ID", b"mine-1"),
         (b"X-Request-Deadline-Ms", b"1999"),
@@ -111,7 +111,7 @@ def test_the_first_attempt_upstream() -> None:
 
 
 def test_a_later_attempt_upstream() -> None:
-    """T2, T11: the same minted key, and which attempt it is; a budget never reads as none."""
+    """The same minted key, and which attempt it is; a budget never reads as none."""
     assert to_upstream("mine-1", IdempotencyKey(b"k1", "minted"), 3, 0.0001, HEADER) == (
         (b"X-Correlation-ID", b"mine-1"),
         (b"X-Request-Deadline-Ms", b"1"),
@@ -121,7 +121,7 @@ def test_a_later_attempt_upstream() -> None:
 
 
 def test_a_clients_own_key_is_not_written_twice() -> None:
-    """I1: it already stands among the client's own fields."""
+    """It already stands among the client's own fields."""
     names = [name for name, _ in to_upstream("mine-1", IdempotencyKey(b"k1", "client"), 1, 1.0, HEADER)]
     assert b"Idempotency-Key" not in names
 

@@ -87,14 +87,14 @@ def test_a_ladder_brings_its_last_outcome() -> None:
 
 
 def test_a_circuit_that_opens_meanwhile_does_not_hide_what_came() -> None:
-    """T9: the client gets the upstream's own last word, and the record says that the circuit ended the ladder."""
+    """The client gets the upstream's own last word, and the record says that the circuit ended the ladder."""
     made = attempts(response(503, Retry_After="7"), OPEN)
     assert schedule_outcome(made) is made[0].outcome
     assert made[0].why == "circuit_open"
 
 
 def test_a_streamed_answer_was_let_go_of_before_the_circuit_opened() -> None:
-    """T9: its body is gone, so the client gets the refusal; before, it got a body that broke off at once."""
+    """Its body is gone, so the client gets the refusal; before, it got a body that broke off at once."""
     streamed = Response(503, b"", Fields(()), Endless(), Framing.CHUNKED)
     partial = Failure(Reason.RESPONSE_INCOMPLETE, sent=True, partial=streamed)
     assert schedule_outcome(attempts(streamed, OPEN)) is OPEN
@@ -118,12 +118,12 @@ def test_a_circuit_that_was_open_is_the_outcome() -> None:
     ],
 )
 def test_each_timeout_doubles_the_next_attempts_time(before: tuple[Outcome, ...], seconds: float) -> None:
-    """T4: timeouts, ours and the upstream's, double it; other failures do not."""
+    """Timeouts, ours and the upstream's, double it; other failures do not."""
     made = [*attempts(*before), Attempt(len(before) + 1, 0.0)]
     assert attempt_timeout(route(attempt_timeout_s=0.3), made, 2.0) == pytest.approx(seconds)
 
 
 def test_no_attempt_passes_the_deadline() -> None:
-    """T3: the rest of the deadline is the most there is, and all there is without an attempt_timeout."""
+    """The rest of the deadline is the most there is, and all there is without an attempt_timeout."""
     assert attempt_timeout(route(attempt_timeout_s=0.3), attempts(TIMED_OUT, TIMED_OUT), 0.4) == 0.4
     assert attempt_timeout(route(), attempts(TIMED_OUT), 1.7) == 1.7

@@ -70,7 +70,7 @@ def test_five_failures_in_a_row_open_it(verdict: Verdict) -> None:
 
 @pytest.mark.parametrize("verdict", GOOD)
 def test_a_good_answer_begins_the_count_anew(verdict: Verdict) -> None:
-    """B1: every other complete answer, a 404 or a 500 too, proves that the upstream is there."""
+    """Every other complete answer, a 404 or a 500 too, proves that the upstream is there."""
     circuit = Circuit()
     for _ in range(20):
         for _ in range(4):
@@ -81,7 +81,7 @@ def test_a_good_answer_begins_the_count_anew(verdict: Verdict) -> None:
 
 @pytest.mark.parametrize("verdict", NEUTRAL)
 def test_a_neutral_outcome_changes_nothing(verdict: Verdict) -> None:
-    """B1: a 429, a client that left and our own refusals neither count nor forgive."""
+    """A 429, a client that left and our own refusals neither count nor forgive."""
     circuit = Circuit()
     for _ in range(4):
         circuit.call(Verdict.NETWORK)
@@ -91,7 +91,7 @@ def test_a_neutral_outcome_changes_nothing(verdict: Verdict) -> None:
 
 
 def test_a_flights_second_failure_does_not_count() -> None:
-    """B5: `counted=False` adds nothing, however often."""
+    """`counted=False` adds nothing, however often."""
     circuit = Circuit()
     for _ in range(100):
         circuit.call(Verdict.NETWORK, counted=False)
@@ -106,7 +106,7 @@ def test_open_refuses_and_says_for_how_long() -> None:
 
 
 def test_it_tells_ahead_for_how_long_it_refuses() -> None:
-    """T9: so that no ladder waits for a refusal; where somebody may be let through it tells nothing."""
+    """So that no ladder waits for a refusal; where somebody may be let through it tells nothing."""
     breaker = Circuit().opened(now=100.0).breaker
     assert [breaker.refuses_for(now) for now in (100.0, 120.0, 130.0)] == [30.0, 10.0, 0.0]
     for mode, seconds in ((CircuitMode.OBSERVE, 0.0), (CircuitMode.FORCED_CLOSED, 0.0), (CircuitMode.FORCED_OPEN, inf)):
@@ -134,7 +134,7 @@ def test_two_successes_close_it() -> None:
 @pytest.mark.parametrize("verdict", [*FAILING, Verdict.RATE_LIMITED])
 @pytest.mark.parametrize("counted", [True, False])
 def test_one_failed_probe_opens_it_again(verdict: Verdict, counted: bool) -> None:
-    """HALF_OPEN --one failed probe--> OPEN, a 429 too (B1), a flight's later failure too, for the whole time anew."""
+    """HALF_OPEN --one failed probe--> OPEN, a 429 too, a flight's later failure too, for the whole time anew."""
     circuit, probe = Circuit().half_open()
     circuit.breaker.report(probe, verdict, 31.0, counted=counted)
     assert circuit.transitions[-1] == (CircuitState.OPEN, 31.0)
@@ -143,7 +143,7 @@ def test_one_failed_probe_opens_it_again(verdict: Verdict, counted: bool) -> Non
 
 
 def test_at_most_two_probes_at_once() -> None:
-    """B3: of a hundred requests two pass; a settled probe lets the next one through."""
+    """Of a hundred requests two pass; a settled probe lets the next one through."""
     circuit, first = Circuit().half_open()
     second = circuit.permit(30.0)
     assert {circuit.breaker.admit(30.0) for _ in range(98)} == {Refused(1.0)}
@@ -155,7 +155,7 @@ def test_at_most_two_probes_at_once() -> None:
 
 @pytest.mark.parametrize("verdict", [Verdict.CANCELLED, Verdict.REFUSED])
 def test_a_neutral_probe_gives_its_permit_back(verdict: Verdict) -> None:
-    """B3: a cancelled probe neither opens nor closes, and the next one may go."""
+    """A cancelled probe neither opens nor closes, and the next one may go."""
     circuit, probe = Circuit().half_open()
     for _ in range(50):
         circuit.breaker.report(probe, verdict, 30.5)
@@ -164,7 +164,7 @@ def test_a_neutral_probe_gives_its_permit_back(verdict: Verdict) -> None:
 
 
 def test_a_lost_permit_comes_back_by_itself() -> None:
-    """B3: a probe that nobody settles lapses after its lease, and its late report says nothing any more."""
+    """A probe that nobody settles lapses after its lease, and its late report says nothing any more."""
     circuit, lost = Circuit().half_open()
     circuit.permit(30.0)
     assert isinstance(circuit.breaker.admit(89.9), Refused)
@@ -177,7 +177,7 @@ def test_a_lost_permit_comes_back_by_itself() -> None:
 
 @pytest.mark.parametrize("verdict", list(Verdict))
 def test_a_straggler_says_nothing(verdict: Verdict) -> None:
-    """B2: what began before the trip neither closes the half-open circuit, nor opens it, nor takes a probe's place."""
+    """What began before the trip neither closes the half-open circuit, nor opens it, nor takes a probe's place."""
     circuit = Circuit()
     straggler = circuit.permit()
     circuit.half_open()
@@ -189,7 +189,7 @@ def test_a_straggler_says_nothing(verdict: Verdict) -> None:
 
 
 def test_a_probe_of_an_earlier_half_open_says_nothing() -> None:
-    """B2: two probes go, one fails; the other's success comes when the circuit is half open again, and is ignored."""
+    """Two probes go, one fails; the other's success comes when the circuit is half open again, and is ignored."""
     circuit, first = Circuit().half_open()
     second = circuit.permit(30.0)
     circuit.breaker.report(first, Verdict.NETWORK, 31.0)
@@ -200,7 +200,7 @@ def test_a_probe_of_an_earlier_half_open_says_nothing() -> None:
 
 @given(seed=st.integers(0, 10_000))
 def test_the_open_time_is_jittered_upward(seed: int) -> None:
-    """B4: between 30 and 33 seconds, so that replicas do not probe in step."""
+    """Between 30 and 33 seconds, so that replicas do not probe in step."""
     circuit = Circuit(BreakerRules(), Random(seed)).opened()
     assert 30.0 <= circuit.breaker.probes_in(0.0) <= 33.0
 
@@ -222,7 +222,7 @@ def test_reset_closes_and_forgets() -> None:
 
 
 def test_forced_open_refuses_everybody() -> None:
-    """B6: an operator's word goes before the breaker's own, and is shown, and given back."""
+    """An operator's word goes before the breaker's own, and is shown, and given back."""
     circuit = Circuit()
     circuit.breaker.force(CircuitMode.FORCED_OPEN, 1.0)
     assert isinstance(circuit.breaker.admit(1000.0), Refused)
@@ -233,7 +233,7 @@ def test_forced_open_refuses_everybody() -> None:
 
 
 def test_forced_closed_never_opens() -> None:
-    """B6: a hundred failures open nothing; given back, the count goes on from where it is."""
+    """A hundred failures open nothing; given back, the count goes on from where it is."""
     circuit = Circuit()
     circuit.breaker.force(CircuitMode.FORCED_CLOSED, 0.0)
     for _ in range(100):
@@ -245,7 +245,7 @@ def test_forced_closed_never_opens() -> None:
 
 
 def test_forced_closed_in_mid_probe_does_not_open() -> None:
-    """B6: forced closed while half open, a failure opens nothing, and everybody passes."""
+    """Forced closed while half open, a failure opens nothing, and everybody passes."""
     circuit, probe = Circuit().half_open()
     circuit.breaker.force(CircuitMode.FORCED_CLOSED, 30.5)
     circuit.breaker.report(probe, Verdict.NETWORK, 31.0)
@@ -256,7 +256,7 @@ def test_forced_closed_in_mid_probe_does_not_open() -> None:
 
 
 def test_observe_counts_and_refuses_nobody() -> None:
-    """B6: the circuit opens on paper, once, and everybody passes; it comes back by itself.
+    """The circuit opens on paper, once, and everybody passes; it comes back by itself.
 
     Before, each further failure of an open circuit opened it again: one transition a call, and no end.
     """
@@ -363,7 +363,7 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_it_does_what_the_model_does(steps: list[tuple[str, int]]) -> None:
-    """B1-B4: over any order of asking, waiting and answering, breaker and model agree on every step."""
+    """Over any order of asking, waiting and answering, breaker and model agree on every step."""
     circuit, model, now = Circuit(BreakerRules(jitter=0.0, lease_s=1e9)), Model(), 0.0
     under_way: list[tuple[int, Permit, int]] = []
     for number, (what, how) in enumerate(steps):

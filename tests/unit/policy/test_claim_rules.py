@@ -1,4 +1,4 @@
-"""What a claim's standing means for a request (I3, I4, I6)."""
+"""What a claim's standing means for a request."""
 
 from dataclasses import replace
 
@@ -75,7 +75,7 @@ UNSHARED = Settled("this request", "k0", None, 5.0)
     ],
 )
 def test_each_standing_has_one_meaning(standing: ClaimState, route: Route, judgement: ClaimAction) -> None:
-    """I6: what may have been done is asked again only with its own key, or where a 409 would find it."""
+    """What may have been done is asked again only with its own key, or where a 409 would find it."""
     assert claim_rules.judge(CLAIM, standing, route) == judgement
 
 
@@ -107,7 +107,7 @@ def response(status: int) -> Result:
     ],
 )
 def test_only_a_final_answer_from_upstream_is_replayed(result: Result, kept: bool) -> None:
-    """I4: 429, 5xx, what depends on who asks or on when, and what the sidecar says itself free the key.
+    """429, 5xx, what depends on who asks or on when, and what the sidecar says itself free the key.
 
     A flight's answer is never stored.
     """
@@ -165,7 +165,7 @@ def asked(body: bytes = b"{}", target: bytes = b"/api/sessions", method: str = "
 
 
 def test_a_key_is_its_principals_and_its_routes() -> None:
-    """I3: principal, route and key name a claim; method, target and body are what it is for."""
+    """Principal, route and key name a claim; method, target and body are what it is for."""
     first = claim_rules.of_key(PLAIN, asked(), b"ada", IdempotencyKey(b"k", "client"))
     assert first == claim_rules.of_key(PLAIN, asked(), b"ada", IdempotencyKey(b"k", "client"))
     others = [
@@ -189,7 +189,7 @@ def test_parts_of_a_name_cannot_run_into_each_other() -> None:
 
 
 def test_trailers_and_a_streams_length_tell_requests_of_one_key_apart() -> None:
-    """I3: a body is compared with its trailers; one that is streamed is compared by its length."""
+    """A body is compared with its trailers; one that is streamed is compared by its length."""
 
     def fingerprint(body: bytes | Endless, length: str, trailer: bytes = b"") -> str:
         asked = request("POST", "/api/sessions", Content_Length=length)

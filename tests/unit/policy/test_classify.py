@@ -63,7 +63,7 @@ def test_each_failure_has_one_meaning(reason: Reason, verdict: Verdict) -> None:
 
 
 def test_an_outage_is_what_a_substitute_may_stand_for() -> None:
-    """S3: never a 4xx but an exhausted 429, never a 500, never a client that left."""
+    """Never a 4xx but an exhausted 429, never a 500, never a client that left."""
     assert {verdict for verdict in Verdict if verdict in OUTAGE} == {
         Verdict.NETWORK, Verdict.TIMEOUT, Verdict.UNAVAILABLE, Verdict.RATE_LIMITED, Verdict.REFUSED,
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""C3-C12: who leads, who follows, who goes alone, and what a flight's end means for each."""
+"""Who leads, who follows, who goes alone, and what a flight's end means for each."""
 
 from typing import Any
 
@@ -55,7 +55,7 @@ def followed(flights: Flights, flight: Flight, results: list[Result | None], ask
 
 
 def test_the_second_follows_the_first() -> None:
-    """C2: equal questions share one flight, another question has its own."""
+    """Equal questions share one flight, another question has its own."""
     flights = Flights(Invalidations())
     flight = led(flights)
     assert join(flights, request()) == Joined(Role.JOINED, flight)
@@ -64,7 +64,7 @@ def test_the_second_follows_the_first() -> None:
 
 
 def test_a_landing_tells_everybody_once() -> None:
-    """C3: every follower gets the result in the step that takes the flight away."""
+    """Every follower gets the result in the step that takes the flight away."""
     flights, results = Flights(Invalidations()), list[Result | None]()
     flight = led(flights)
     for _ in range(3):
@@ -77,7 +77,7 @@ def test_a_landing_tells_everybody_once() -> None:
 
 
 def test_a_newcomer_never_gets_a_finished_flight() -> None:
-    """C3: even who asks while the landing is being told leads a flight of its own."""
+    """Even who asks while the landing is being told leads a flight of its own."""
     flights = Flights(Invalidations())
     flight = led(flights)
     newcomers: list[Joined | Overflow] = []
@@ -91,7 +91,7 @@ def test_a_newcomer_never_gets_a_finished_flight() -> None:
 
 
 def test_each_flight_has_an_id_of_its_own() -> None:
-    """C12: records name their flight, also when one question flies twice."""
+    """Records name their flight, also when one question flies twice."""
     flights = Flights(Invalidations(), "f")
     first = led(flights)
     flights.land(first, ANSWER, request(), 0.0)
@@ -99,7 +99,7 @@ def test_each_flight_has_an_id_of_its_own() -> None:
 
 
 def test_leaving_is_counted_and_the_last_one_is_told() -> None:
-    """C5: the flight is deserted when its last caller leaves, leader or follower, and only then."""
+    """The flight is deserted when its last caller leaves, leader or follower, and only then."""
     flights, told = Flights(Invalidations()), list[str]()
     flight = led(flights)
     flight.when_deserted = lambda: told.append("deserted")
@@ -111,7 +111,7 @@ def test_leaving_is_counted_and_the_last_one_is_told() -> None:
 
 
 def test_a_ticket_counts_once() -> None:
-    """C5: a follower that leaves twice, or after it was told, takes nobody else out."""
+    """A follower that leaves twice, or after it was told, takes nobody else out."""
     flights, results = Flights(Invalidations()), list[Result | None]()
     flight = led(flights)
     one, two = followed(flights, flight, results), followed(flights, flight, results)
@@ -124,7 +124,7 @@ def test_a_ticket_counts_once() -> None:
 
 
 def test_nobody_joins_an_abandoned_flight() -> None:
-    """C5: once its last caller left, the next one leads anew; the old one's landing disturbs nothing."""
+    """Once its last caller left, the next one leads anew; the old one's landing disturbs nothing."""
     flights = Flights(Invalidations())
     old = led(flights)
     flights.abandon(old)
@@ -135,7 +135,7 @@ def test_nobody_joins_an_abandoned_flight() -> None:
 
 
 def test_nobody_joins_a_sealed_flight() -> None:
-    """C4: after a write to its subject a read is left to its callers, who still get their answer."""
+    """After a write to its subject a read is left to its callers, who still get their answer."""
     flights, results = Flights(Invalidations()), list[Result | None]()
     old = led(flights)
     followed(flights, old, results)
@@ -148,7 +148,7 @@ def test_nobody_joins_a_sealed_flight() -> None:
 
 
 def test_an_unsafe_flight_is_not_sealed() -> None:
-    """C4: a second create joins the first across any write."""
+    """A second create joins the first across any write."""
     flights = Flights(Invalidations())
     asked = request("POST", "/api/sessions", Content_Type="application/json")
     flight = led(flights, asked, coalesce=Coalesce.SUBJECT)
@@ -174,12 +174,12 @@ def test_an_unsafe_flight_is_not_sealed() -> None:
     ],
 )
 def test_who_goes_alone(on: Route, asked: Request, subject: str | None, why: str | None) -> None:
-    """C2, C8, C10: reads join by default, unsafe requests do not; a subject's route needs the subject."""
+    """Reads join by default, unsafe requests do not; a subject's route needs the subject."""
     assert Flights(Invalidations()).alone(on, asked, subject) == why
 
 
 def test_the_switch_lets_everybody_go_alone() -> None:
-    """C2: coalescing can be turned off at run time."""
+    """Coalescing can be turned off at run time."""
     flights = Flights(Invalidations())
     flights.enabled = False
     assert flights.alone(route(), request(), "r1") == "switched_off"
@@ -202,7 +202,7 @@ def test_the_switch_lets_everybody_go_alone() -> None:
     ],
 )
 def test_what_is_never_shared(asked: Request, why: str | None) -> None:
-    """C10: partial answers, upgrades, event streams, bodies over the replay limit, CONNECT and TRACE go alone."""
+    """Partial answers, upgrades, event streams, bodies over the replay limit, CONNECT and TRACE go alone."""
     assert never_shared(asked) == why
 
 
@@ -223,18 +223,18 @@ def test_what_is_never_shared(asked: Request, why: str | None) -> None:
     ],
 )
 def test_what_may_be_shared(answer: Response, anonymous: bool, strict: bool, shared: bool) -> None:
-    """C2, C7: in flight all is shared whatever its Cache-Control, but for what is one caller's alone."""
+    """In flight all is shared whatever its Cache-Control, but for what is one caller's alone."""
     assert shareable(Result(answer), anonymous=anonymous, strict=strict) is shared
 
 
 @pytest.mark.parametrize("outcome", [RESET, TIMED_OUT, OPEN])
 def test_a_failure_is_shared(outcome: Failure) -> None:
-    """C9: never one ladder per follower."""
+    """Never one ladder per follower."""
     assert shareable(Result(outcome), anonymous=True)
 
 
 def test_an_unshareable_landing_sends_everybody_upstream() -> None:
-    """C7: followers are told that there is nothing for them; an unsafe flight's answer is shared all the same."""
+    """Followers are told that there is nothing for them; an unsafe flight's answer is shared all the same."""
     results = list[Result | None]()
     flights = Flights(Invalidations())
     flight = led(flights)
@@ -250,7 +250,7 @@ def test_an_unshareable_landing_sends_everybody_upstream() -> None:
 
 
 def test_a_strangers_cookie_is_given_to_nobody_else() -> None:
-    """C7: a create of a caller without credentials sets a cookie: his followers get nothing of it."""
+    """A create of a caller without credentials sets a cookie: his followers get nothing of it."""
     results, created = list[Result | None](), Result(response(201, Set_Cookie="sid=1"))
     for asked in (request("POST"), request("POST", Authorization="x")):
         flights = Flights(Invalidations())
@@ -261,7 +261,7 @@ def test_a_strangers_cookie_is_given_to_nobody_else() -> None:
 
 
 def test_an_answer_that_varies_is_for_those_who_asked_alike() -> None:
-    """C7: `Vary: Referer`, which is neutral: the follower with the leader's shares, the one with another does not."""
+    """`Vary: Referer`, which is neutral: the follower with the leader's shares, the one with another does not."""
     flights, one, two = Flights(Invalidations()), request(Referer="/a"), request(Referer="/b")
     same, other = list[Result | None](), list[Result | None]()
     flight = led(flights, one)
@@ -273,7 +273,7 @@ def test_an_answer_that_varies_is_for_those_who_asked_alike() -> None:
 
 
 def test_a_question_that_cannot_be_shared_is_remembered_for_a_while() -> None:
-    """C7: nobody waits for an answer that he will not be given: for 30 s such a question goes alone."""
+    """Nobody waits for an answer that he will not be given: for 30 s such a question goes alone."""
     flights = Flights(Invalidations())
     flights.land(led(flights), Result(response(Vary="*")), request(), 10.0)
     assert join(flights, request(), now=39.9) == Joined(Role.ALONE, reason="unshareable")
@@ -283,7 +283,7 @@ def test_a_question_that_cannot_be_shared_is_remembered_for_a_while() -> None:
 
 @pytest.mark.parametrize("referer", ["/a", "/b"])
 def test_what_varied_for_nobody_is_not_remembered(referer: str) -> None:
-    """C7: an answer that names a field in Vary sets its question apart only if a follower differed in it."""
+    """An answer that names a field in Vary sets its question apart only if a follower differed in it."""
     flights, one, two = Flights(Invalidations()), request(Referer="/a"), request(Referer=referer)
     flight = led(flights, one)
     flight.wait(lambda result: None, two)
@@ -294,7 +294,7 @@ def test_what_varied_for_nobody_is_not_remembered(referer: str) -> None:
 
 
 def test_the_memory_of_unshareable_questions_is_bounded() -> None:
-    """C7: the oldest is forgotten first, and then waits once more."""
+    """The oldest is forgotten first, and then waits once more."""
     flights = Flights(Invalidations())
     for number in range(MAX_APART + 1):
         asked = request(target=f"/{number}")
@@ -304,7 +304,7 @@ def test_the_memory_of_unshareable_questions_is_bounded() -> None:
 
 
 def test_beyond_max_followers() -> None:
-    """C11: a read past the limit goes alone, counted; a create is refused, and its connection stays."""
+    """A read past the limit goes alone, counted; a create is refused, and its connection stays."""
     flights = Flights(Invalidations())
     flight = led(flights, max_followers=1)
     followed(flights, flight, [])
@@ -317,7 +317,7 @@ def test_beyond_max_followers() -> None:
 
 
 def test_beyond_max_flights() -> None:
-    """C11: with all flights taken a new read goes alone, a create is refused, and followers still join."""
+    """With all flights taken a new read goes alone, a create is refused, and followers still join."""
     flights = Flights(Invalidations())
     flight = led(flights, max_flights=1)
     assert join(flights, request(target="/other"), max_flights=1) == Joined(Role.ALONE, reason="max_flights")
@@ -328,7 +328,7 @@ def test_beyond_max_flights() -> None:
 
 
 def test_a_safe_request_is_never_refused_a_place() -> None:
-    """C11: only an unsafe one could make a duplicate; a read on a `subject` route goes alone like any other."""
+    """Only an unsafe one could make a duplicate; a read on a `subject` route goes alone like any other."""
     reading: dict[str, Any] = {"coalesce": Coalesce.SUBJECT, "max_followers": 0}
     flights = Flights(Invalidations())
     led(flights, request(), "r1", **reading)
@@ -359,7 +359,7 @@ def flown(*, safe: bool = True, late: bool = False) -> Flight:
     ],
 )
 def test_who_leads_again(flight: Flight, result: Result, elections: int, remaining_s: float, again: bool) -> None:
-    """C9: only after a lost or a late flight, only what is safe, at most twice, and while there is time."""
+    """Only after a lost or a late flight, only what is safe, at most twice, and while there is time."""
     assert elects(flight, result, elections, remaining_s) is again
 
 

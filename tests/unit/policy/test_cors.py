@@ -1,4 +1,4 @@
-"""S4: what the upstream last let an Origin read, or what is configured."""
+"""What the upstream last let an Origin read, or what is configured."""
 
 import pytest
 
@@ -17,14 +17,14 @@ def allowing(status: int = 200) -> Response:
 
 
 def test_the_upstreams_last_word_to_the_same_origin_is_repeated() -> None:
-    """S4: the CORS lines of the newest answer to this Origin, and nothing else of it."""
+    """The CORS lines of the newest answer to this Origin, and nothing else of it."""
     memory = CorsMemory()
     memory.learn(request(Origin=APP), allowing(), b"")
     assert memory.lines(request(Origin=APP)) == ALLOWED
 
 
 def test_another_origin_learns_nothing_from_it() -> None:
-    """S4: what one page may read is no leave for another page."""
+    """What one page may read is no leave for another page."""
     memory = CorsMemory()
     memory.learn(request(Origin=APP), allowing(), b"")
     assert memory.lines(request(Origin="https://evil.example")) == ()
@@ -88,7 +88,7 @@ def granting(status: int = 200) -> Response:
 
 
 def test_a_preflight_is_known_by_origin_scope_and_headers() -> None:
-    """S4: in an outage only the very same preflight is answered from memory."""
+    """In an outage only the very same preflight is answered from memory."""
     memory = CorsMemory()
     asked = request("OPTIONS", Origin=APP, Access_Control_Request_Headers="x-a")
     memory.learn(asked, granting(204), b"POST create")
@@ -155,7 +155,7 @@ def test_nobody_pushes_out_what_others_taught() -> None:
 
 
 def test_a_refused_preflight_is_not_remembered() -> None:
-    """S4: only what the upstream granted is repeated."""
+    """Only what the upstream granted is repeated."""
     memory = CorsMemory()
     asked = request("OPTIONS", Origin=APP)
     memory.learn(asked, granting(403), b"POST create")

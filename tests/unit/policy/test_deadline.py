@@ -1,4 +1,4 @@
-"""T3: one instant, and what a caller may say about it."""
+"""One instant, and what a caller may say about it."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from proxy.policy.deadline import callers_budget, remaining
 
 
 def test_the_rest_shrinks_and_never_goes_below_nothing() -> None:
-    """T3: what remains is the difference to now, 0 once it is over."""
+    """What remains is the difference to now, 0 once it is over."""
     assert [remaining(10.0, now) for now in (8.0, 9.5, 10.0, 11.0)] == [2.0, 0.5, 0.0, 0.0]
 
 
@@ -28,5 +28,5 @@ def test_the_rest_shrinks_and_never_goes_below_nothing() -> None:
     ],
 )
 def test_a_callers_budget_is_a_whole_number_of_milliseconds(value: bytes | None, seconds: float | None) -> None:
-    """T11: the caller's own header is read in milliseconds, and anything odd is as if it were absent."""
+    """The caller's own header is read in milliseconds, and anything odd is as if it were absent."""
     assert callers_budget(value) == seconds

@@ -1,4 +1,4 @@
-"""I1 and I2: the client's key byte for byte, or one of ours in the form the upstream wants."""
+"""The client's key byte for byte, or one of ours in the form the upstream wants."""
 
 import re
 from random import Random
@@ -58,7 +58,7 @@ def test_a_clients_key_passes_byte_for_byte(value: str) -> None:
     ],
 )
 def test_any_other_key_is_refused(value: str) -> None:
-    """I1: everything else is a 400 that leaves the connection open."""
+    """Everything else is a 400 that leaves the connection open."""
     with pytest.raises(Refusal) as caught:
         accepted(INJECT, request("POST", Idempotency_Key=value))
     assert (caught.value.status, caught.value.metric, caught.value.closes) == (400, "idempotency_key", False)
@@ -95,28 +95,28 @@ def test_safe_requests_get_no_key() -> None:
 
 
 def test_a_minted_key_names_subject_operation_and_time() -> None:
-    """I1: `{subject}-{operation}-{unix ms}-{8 hex}`, as in the seed document, with a random tail."""
+    """`{subject}-{operation}-{unix ms}-{8 hex}`, as in the seed document, with a random tail."""
     key = mint("val_123", "create", WALL + 0.567, Random(1), quoted=False)
     assert re.fullmatch(rb"val_123-create-1765751234567-[0-9a-f]{8}", key.value)
     assert key.source == "minted"
 
 
 def test_two_keys_of_one_millisecond_differ() -> None:
-    """I1: the random tail tells two principals of one subject apart."""
+    """The random tail tells two principals of one subject apart."""
     random = Random(1)
     assert len({mint("r1", "create", WALL, random, quoted=False) for _ in range(1000)}) == 1000
 
 
 @pytest.mark.parametrize("subject", [None, "", "a b", "a/b", "x" * 129, "ä", 'a"b', "a\n"])
 def test_without_a_safe_subject_the_key_is_a_uuid(subject: str | None) -> None:
-    """I1: a subject that could break out of a header, or is none, is not put into one."""
+    """A subject that could break out of a header, or is none, is not put into one."""
     key = mint(subject, "create", WALL, Random(1), quoted=False)
     assert UUID(key.value.decode()).version == 4
 
 
 @pytest.mark.parametrize("subject", ["r1", None])
 def test_a_quoted_upstream_gets_a_structured_string(subject: str | None) -> None:
-    """I2: the IETF draft's form is the bare one in double quotes."""
+    """The IETF draft's form is the bare one in double quotes."""
     bare = mint(subject, "create", WALL, Random(1), quoted=False)
     quoted = mint(subject, "create", WALL, Random(1), quoted=True)
     assert quoted.value == b'"' + bare.value + b'"'

@@ -12,7 +12,7 @@ ADA, BOB = (b"ada",), (b"bob",)  # what each shows of himself
 
 
 def test_a_write_makes_its_subjects_reads_old_whoevers_they_are() -> None:
-    """C4: reads of the subject begun before it are old, for every owner; of another subject they are not."""
+    """Reads of the subject begun before it are old, for every owner; of another subject they are not."""
     seals = Invalidations()
     before = seals.stamp()
     seals.seal("r1", ADA)
@@ -23,7 +23,7 @@ def test_a_write_makes_its_subjects_reads_old_whoevers_they_are() -> None:
 
 
 def test_a_write_makes_its_owners_subjectless_reads_old() -> None:
-    """C4: a list that names no subject may contain what was written; another owner's list is left alone."""
+    """A list that names no subject may contain what was written; another owner's list is left alone."""
     seals = Invalidations()
     before = seals.stamp()
     seals.seal("r1", ADA)
@@ -32,7 +32,7 @@ def test_a_write_makes_its_owners_subjectless_reads_old() -> None:
 
 
 def test_a_write_without_a_subject_makes_all_of_its_owners_reads_old() -> None:
-    """C4: nobody knows what it touched, so all that its owners read is old, and nobody else's."""
+    """Nobody knows what it touched, so all that its owners read is old, and nobody else's."""
     seals = Invalidations()
     before = seals.stamp()
     seals.seal(None, ADA)
@@ -95,7 +95,7 @@ def test_refusals_without_end_make_nothing_of_others_old() -> None:
 
 
 def test_a_sessions_end_drops_all_of_its_owners() -> None:
-    """C4: after a log-out nothing that they have read is read again."""
+    """After a log-out nothing that they have read is read again."""
     seals = Invalidations()
     before = seals.stamp()
     seals.drop_owners(ADA)
@@ -171,7 +171,7 @@ def test_a_bounded_memory_forgives_nothing_an_unbounded_one_does_not(
 
 
 def test_one_thing_in_common_is_enough() -> None:
-    """C4: a write that shows a cookie and a token makes old what was read with the cookie alone."""
+    """A write that shows a cookie and a token makes old what was read with the cookie alone."""
     seals = Invalidations()
     before = seals.stamp()
     seals.seal(None, (b"cookie", b"token"))
@@ -205,7 +205,7 @@ def test_who_asks_is_looked_at_only_if_something_was_written() -> None:
 def test_what_a_doubt_is_about(
     wrote: tuple[str | None, tuple[bytes, ...]], read: tuple[str | None, tuple[bytes, ...]], doubted: bool
 ) -> None:
-    """C4: while a write's outcome is unknown it is about the same reads that its seal is about, until its time."""
+    """While a write's outcome is unknown it is about the same reads that its seal is about, until its time."""
     doubts = UncertainWrites()
     doubts.until(12.0, *wrote)
     assert doubts.about(*read, 11.9) is doubted
@@ -213,7 +213,7 @@ def test_what_a_doubt_is_about(
 
 
 def test_a_second_doubt_shortens_no_first() -> None:
-    """C4: the longer of two doubts counts."""
+    """The longer of two doubts counts."""
     doubts = UncertainWrites()
     doubts.until(12.0, "r1", ADA)
     doubts.until(11.0, "r1", ADA)

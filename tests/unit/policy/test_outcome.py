@@ -26,11 +26,11 @@ from tests.unit.policy.samples import OPEN, TIMED_OUT, response
     ],
 )
 def test_each_ending_has_its_word(result: Result, status: int, refused: bool, truncated: bool, word: str) -> None:
-    """S5: a recovered answer says so; a client that left first is `cancelled`, whatever was on its way."""
+    """A recovered answer says so; a client that left first is `cancelled`, whatever was on its way."""
     assert ending(result, status, refused=refused, truncated=truncated) == word
 
 
 def test_what_counts_as_success() -> None:
-    """S5: answered, recovered and reused; everything else left the client without what it asked for."""
+    """Answered, recovered and reused; everything else left the client without what it asked for."""
     words = {*map(str, RequestOutcome), *map(str, Reason)}
     assert {word for word in words if word in GOOD} == {"answered", "recovered", "reused"}

@@ -1,4 +1,4 @@
-"""S1-S5: what is planned when the answer is not the one hoped for."""
+"""What is planned when the answer is not the one hoped for."""
 
 import orjson
 import pytest
@@ -49,12 +49,12 @@ def recovered(plan: Plan) -> Response:
 
 @pytest.mark.parametrize("outcome", [response(200), response(409), response(404), response(500), *OUTAGES])
 def test_a_route_that_opts_in_to_nothing_is_honest(outcome: Outcome) -> None:
-    """S3: only for routes that opt in."""
+    """Only for routes that opt in."""
     assert plan(NONE, outcome) == HONEST
 
 
 def test_a_conflict_loads_what_exists() -> None:
-    """S1: a 409, and nothing else, on a route with `on_conflict`."""
+    """A 409, and nothing else, on a route with `on_conflict`."""
     assert plan(CONFLICT, response(409)) == LoadExisting("GET", b"/api/sessions/r1")
     for outcome in (response(200), response(404), response(412), *OUTAGES):
         assert plan(CONFLICT, outcome) == HONEST
@@ -62,12 +62,12 @@ def test_a_conflict_loads_what_exists() -> None:
 
 @pytest.mark.parametrize("subject", [None, "", ".", ".."])
 def test_a_conflict_without_a_usable_subject_stays_one(subject: str | None) -> None:
-    """S2: a placeholder that is empty, `.` or `..` is refused, so nothing else is loaded by mistake."""
+    """A placeholder that is empty, `.` or `..` is refused, so nothing else is loaded by mistake."""
     assert plan(CONFLICT, response(409), subject) == HONEST
 
 
 def test_what_was_found_is_a_success_with_a_reason() -> None:
-    """S1, S5: the loaded session, with the status that was received."""
+    """The loaded session, with the status that was received."""
     found = response(200, b"existing")
     result = recovery_plan.after_load(CONFLICT, response(409), found, {}, "r1")
     assert isinstance(result, AnswerInstead)
@@ -76,7 +76,7 @@ def test_what_was_found_is_a_success_with_a_reason() -> None:
 
 @pytest.mark.parametrize("found", [response(404), response(500), response(304), RESET])
 def test_what_was_not_found_falls_back_or_stays_as_it_came(found: Outcome) -> None:
-    """S1: the fallback if configured, else the 409."""
+    """The fallback if configured, else the 409."""
     assert recovery_plan.after_load(CONFLICT, response(409), found, {}, "r1") == HONEST
     both = RecoveryRules(on_conflict=CONFLICT.on_conflict, fallback=FallbackDocument(200, {"none": True}))
     result = recovery_plan.after_load(both, response(409), found, {}, "r1")
@@ -84,7 +84,7 @@ def test_what_was_not_found_falls_back_or_stays_as_it_came(found: Outcome) -> No
 
 
 def test_what_is_missing_is_created() -> None:
-    """S2: a 404, and nothing else, on a route with `on_missing`; its document names the subject."""
+    """A 404, and nothing else, on a route with `on_missing`; its document names the subject."""
     step = plan(MISSING, response(404), 'r"1')
     assert isinstance(step, Create)
     assert (step.method, step.target) == ("POST", b"/api/sessions")
@@ -94,12 +94,12 @@ def test_what_is_missing_is_created() -> None:
 
 
 def test_nothing_is_created_under_a_name_that_is_not_its_own() -> None:
-    """S2: a subject that is no UTF-8 cannot stand in a document as it is; two of them would become one."""
+    """A subject that is no UTF-8 cannot stand in a document as it is; two of them would become one."""
     assert plan(MISSING, response(404), "a\udcff") == HONEST
 
 
 def test_a_created_resource_is_answered_as_found() -> None:
-    """S2: 200 with its body and without Location, whatever 2xx the create gave."""
+    """200 with its body and without Location, whatever 2xx the create gave."""
     after = recovery_plan.after_create(response(404), response(201, b"made", Location="/x", ETag="1"))
     answer = recovered(after)
     assert (answer.status, answer.body, answer.fields.get(b"location"), answer.fields.get(b"etag")) == (
@@ -111,7 +111,7 @@ def test_a_created_resource_is_answered_as_found() -> None:
 
 @pytest.mark.parametrize("status", [200, 201, 204])
 def test_a_create_without_a_body_is_followed_by_a_second_look(status: int) -> None:
-    """S2: there is nothing to answer with, so the first question is asked again."""
+    """There is nothing to answer with, so the first question is asked again."""
     assert recovery_plan.after_create(response(404), response(status, b"")) == LoadAgain()
 
 
@@ -124,7 +124,7 @@ def test_a_fallback_without_content_is_a_head_alone(status: int, fields: dict[by
 
 
 def test_a_create_that_did_not_work() -> None:
-    """S2: a 409 means that somebody was faster: ask again; anything else leaves the 404."""
+    """A 409 means that somebody was faster: ask again; anything else leaves the 404."""
     assert recovery_plan.after_create(response(404), response(409)) == LoadAgain()
     for created in (response(400), response(503), RESET):
         assert recovery_plan.after_create(response(404), created) == HONEST
@@ -135,7 +135,7 @@ def test_a_create_that_did_not_work() -> None:
 
 @pytest.mark.parametrize("outcome", OUTAGES)
 def test_an_outage_gives_the_fallback(outcome: Outcome) -> None:
-    """S3: circuit open, ladder exhausted, an exhausted 429 too, 502/503/504, and the deadline."""
+    """Circuit open, ladder exhausted, an exhausted 429 too, 502/503/504, and the deadline."""
     after = plan(FALLBACK, outcome)
     answer = recovered(after)
     assert orjson.loads(answer.body) == {"report": "r1", "deep": [{"again": "<r1>"}]}  # type: ignore[arg-type]
@@ -147,26 +147,26 @@ def test_an_outage_gives_the_fallback(outcome: Outcome) -> None:
 
 @pytest.mark.parametrize("outcome", OUTAGES)
 def test_an_outage_looks_for_a_stale_answer_first(outcome: Outcome) -> None:
-    """S3: the order is stale, fallback, honest."""
+    """The order is stale, fallback, honest."""
     assert plan(STALE, outcome) == UseStale()
 
 
 @pytest.mark.parametrize("rules", [FALLBACK, STALE])
 @pytest.mark.parametrize("status", [200, 304, 400, 401, 403, 404, 409, 422, 500, 501])
 def test_no_substitute_for_what_is_no_outage(rules: RecoveryRules, status: int) -> None:
-    """S3: never for 4xx, never for a 500: they are answers."""
+    """Never for 4xx, never for a 500: they are answers."""
     assert plan(rules, response(status)) == HONEST
 
 
 @pytest.mark.parametrize("rules", [FALLBACK, STALE])
 @pytest.mark.parametrize("reason", [Reason.CANCELLED, Reason.REQUEST_ERROR])
 def test_no_substitute_for_a_client_that_left_or_was_at_fault(rules: RecoveryRules, reason: Reason) -> None:
-    """S3: an outage is the backend's, not the client's."""
+    """An outage is the backend's, not the client's."""
     assert plan(rules, Failure(reason, sent=True)) == HONEST
 
 
 def test_a_fallback_can_be_read_by_the_browser() -> None:
-    """S4: the CORS lines go onto the sidecar's own document, and onto nothing that came from upstream."""
+    """The CORS lines go onto the sidecar's own document, and onto nothing that came from upstream."""
     cors = ((b"Access-Control-Allow-Origin", b"https://app.example"),)
     own = plan(FALLBACK, RESET)
     assert isinstance(own, AnswerInstead)
@@ -197,24 +197,24 @@ def test_a_fallback_can_be_read_by_the_browser() -> None:
     ],
 )
 def test_a_placeholder_is_one_path_segment(value: str, filled: bytes | None) -> None:
-    """S2: percent-encoded, byte for byte what the client named, and never a step up the tree."""
+    """Percent-encoded, byte for byte what the client named, and never a step up the tree."""
     assert fill_path("/s/{id}", {"id": value}, None) == filled
 
 
 def test_placeholders_are_filled_by_name() -> None:
-    """S2: the path's names and the subject; a name that nobody knows fills nothing."""
+    """The path's names and the subject; a name that nobody knows fills nothing."""
     assert fill_path("/{subject}/{id}/x", {"id": "2"}, "1") == b"/1/2/x"
     assert fill_path("/{unknown}", {"id": "2"}, "1") is None
     assert fill_path("/fixed", {}, None) == b"/fixed"
 
 
 def test_a_subject_that_is_no_utf8_fills_a_document_readably() -> None:
-    """S3: what JSON cannot carry becomes U+FFFD; before, the fallback became a 500."""
+    """What JSON cannot carry becomes U+FFFD; before, the fallback became a 500."""
     assert b"\xef\xbf\xbd" in bytes(recovered(plan(FALLBACK, RESET, "a\udcff")).body)  # type: ignore[arg-type]
 
 
 def test_recoverys_own_request_is_the_same_principals() -> None:
-    """S2: who asks goes along, what the first request carried does not."""
+    """Who asks goes along, what the first request carried does not."""
     first = request(
         "POST", "/api/sessions", b"{}", Authorization="Bearer a", Cookie="sid=1", X_Api_Key="k", Origin="https://a",
         Content_Type="text/plain", Content_Length="2", Content_Encoding="gzip", If_Match="1", Idempotency_Key="k1",
@@ -227,7 +227,7 @@ def test_recoverys_own_request_is_the_same_principals() -> None:
 
 
 def test_recoverys_own_create_carries_its_document_and_its_key() -> None:
-    """S2, T2: JSON with its length, and a key of its own."""
+    """JSON with its length, and a key of its own."""
     own = recovery_plan.own_request(request(Idempotency_Key="theirs"), "POST", b"/x", b"{}", b"ours")
     assert own.fields.all(b"idempotency-key") == [b"ours"]
     assert own.fields.all(b"content-length") == [b"2"]
@@ -236,7 +236,7 @@ def test_recoverys_own_create_carries_its_document_and_its_key() -> None:
 
 
 def test_an_outage_repeats_a_known_preflight() -> None:
-    """S4: only in an outage, and only what the upstream once said."""
+    """Only in an outage, and only what the upstream once said."""
     learnt = response(204, b"")
     again = recovery_plan.preflight(OPEN, learnt)
     assert recovered(again or HONEST) is learnt

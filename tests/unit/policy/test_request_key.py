@@ -1,4 +1,4 @@
-"""P1, C1 and C8: who asks, and what is the same question."""
+"""Who asks, and what is the same question."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ def browser(method: str = "GET", target: str = "/api/sessions/r1", body: bytes =
 
 
 def test_two_tabs_ask_the_same() -> None:
-    """C1: equal method, authority, target, body and fields are one question of one principal."""
+    """Equal method, authority, target, body and fields are one question of one principal."""
     assert identity(browser()) == identity(browser())
 
 
@@ -45,7 +45,7 @@ def test_two_tabs_ask_the_same() -> None:
     ],
 )  # fmt: skip
 def test_neutral_fields_separate_nobody(name: str) -> None:
-    """C1: what never changes an answer is in neither key."""
+    """What never changes an answer is in neither key."""
     assert identity(browser(**{name: "one"})) == identity(browser(**{name: "two"})) == identity(browser())
 
 
@@ -54,7 +54,7 @@ def test_neutral_fields_separate_nobody(name: str) -> None:
              "Sec_Fetch_Site", "User_Agent", "Forwarded", "X_Nobody_Told_Us"]
 )  # fmt: skip
 def test_any_other_field_tells_principals_apart(name: str) -> None:
-    """P1: an identity field that nobody configured separates its callers by itself."""
+    """An identity field that nobody configured separates its callers by itself."""
     one, two = identity(browser(**{name: "one"})), identity(browser(**{name: "two"}))
     assert one.principal != two.principal
     assert one.question != two.question
@@ -66,7 +66,7 @@ def test_any_other_field_tells_principals_apart(name: str) -> None:
              "Origin", "Range", "Idempotency_Key"]
 )  # fmt: skip
 def test_fields_about_the_answer_tell_questions_apart(name: str) -> None:
-    """P1, C1: the same principal asks for another form: another question, not another asker."""
+    """The same principal asks for another form: another question, not another asker."""
     one, two = identity(browser(**{name: "one"})), identity(browser(**{name: "two"}))
     assert one.principal == two.principal
     assert one.question != two.question
@@ -83,12 +83,12 @@ def test_fields_about_the_answer_tell_questions_apart(name: str) -> None:
     ],
 )
 def test_method_target_and_body_tell_questions_apart(other: Request) -> None:
-    """C1: raw bytes are compared; nothing is normalised."""
+    """Raw bytes are compared; nothing is normalised."""
     assert identity(other).question != identity(browser()).question
 
 
 def test_the_authority_tells_questions_apart() -> None:
-    """C1: one URL path of two hosts is two questions."""
+    """One URL path of two hosts is two questions."""
     other = browser()
     other.authority = b"another"
     assert identity(other).question != identity(browser()).question
@@ -111,7 +111,7 @@ def test_values_cannot_be_shifted_between_fields() -> None:
 
 
 def test_the_address_counts_where_there_is_no_credential() -> None:
-    """C1: strangers are told apart by where they come from, without the port; with a credential they may move."""
+    """Strangers are told apart by where they come from, without the port; with a credential they may move."""
     elsewhere = Peer("10.0.0.2", 40000)
     assert identity(request()) == identity(request(peer=PEER._replace(port=40001)))
     assert identity(request()).principal != identity(request(peer=elsewhere)).principal
@@ -159,21 +159,21 @@ def test_a_named_caller_may_move_behind_a_proxy() -> None:
 
 
 def test_the_address_is_the_one_that_trusted_proxies_tell() -> None:
-    """C1: behind a balancer all peers are one address; the client's own one counts."""
+    """Behind a balancer all peers are one address; the client's own one counts."""
     one, two = request(), request()
     one.client, two.client = "203.0.113.1", "203.0.113.2"
     assert identity(one).principal != identity(two).principal
 
 
 def test_a_client_certificate_tells_principals_apart() -> None:
-    """P1: two certificates are two principals, credentials or not."""
+    """Two certificates are two principals, credentials or not."""
     one = request(peer=PEER._replace(certificate="aa"), Authorization="x")
     two = request(peer=PEER._replace(certificate="bb"), Authorization="x")
     assert identity(one).principal != identity(two).principal
 
 
 def test_a_principal_can_be_narrowed() -> None:
-    """P1: with `principal = ["authorization", "cookie:sid"]` a changing other cookie is no other principal."""
+    """With `principal = ["authorization", "cookie:sid"]` a changing other cookie is no other principal."""
     narrowed: dict[str, Any] = {"principal": ("authorization", "cookie:sid")}
     one = identity(browser(Cookie="sid=1; theme=dark", X_Api_Key="k"), **narrowed)
     two = identity(browser(Cookie="theme=light; sid=1"), **narrowed)
@@ -184,7 +184,7 @@ def test_a_principal_can_be_narrowed() -> None:
 
 
 def test_a_cookie_is_found_by_its_whole_name() -> None:
-    """P1: `cookie:sid` is neither `xsid` nor `SID`, and spaces around it do not count."""
+    """`cookie:sid` is neither `xsid` nor `SID`, and spaces around it do not count."""
 
     def principal(cookie: str) -> bytes:
         return identity(browser(Cookie=cookie), principal=("cookie:sid",)).principal
@@ -194,7 +194,7 @@ def test_a_cookie_is_found_by_its_whole_name() -> None:
 
 
 def test_a_route_can_name_more_neutral_fields() -> None:
-    """C1: a field that the operator knows to be neutral separates nobody on that route."""
+    """A field that the operator knows to be neutral separates nobody on that route."""
     neutral: dict[str, Any] = {"neutral_fields": frozenset({b"x-tab-id"})}
     assert identity(browser(X_Tab_Id="1"), **neutral) == identity(browser(X_Tab_Id="2"), **neutral)
 
@@ -208,7 +208,7 @@ SUBJECT = {"coalesce": Coalesce.SUBJECT}
 
 
 def test_tabs_with_keys_of_their_own_create_the_same() -> None:
-    """C8: the client's Idempotency-Key does not matter, nor do Accept and Referer."""
+    """The client's Idempotency-Key does not matter, nor do Accept and Referer."""
     one = identity(create(Idempotency_Key="1", Accept="a"), "r1", **SUBJECT)
     two = identity(create(Idempotency_Key="2", Accept="b", Referer="x"), "r1", **SUBJECT)
     assert one == two
@@ -226,12 +226,12 @@ def test_tabs_with_keys_of_their_own_create_the_same() -> None:
     ],
 )
 def test_what_tells_creates_apart(asked: Request, subject: str) -> None:
-    """C8: subject, body, its type and coding, and the principal."""
+    """Subject, body, its type and coding, and the principal."""
     assert identity(asked, subject, **SUBJECT).question != identity(create(), "r1", **SUBJECT).question
 
 
 def test_the_body_can_be_left_out() -> None:
-    """C8: with `match_body = false` two different bodies of one subject are one create."""
+    """With `match_body = false` two different bodies of one subject are one create."""
     loose: dict[str, Any] = {"coalesce": Coalesce.SUBJECT, "match_body": False}
     assert identity(create(body=b"1"), "r1", **loose) == identity(create(body=b"2"), "r1", **loose)
     assert identity(create(), "r1", **loose) != identity(create(), "r2", **loose)
@@ -290,7 +290,7 @@ COOKIE: dict[str, Any] = {"Cookie": "sid=1; theme=dark"}
     ],
 )
 def test_a_write_shows_an_owner_of_the_same_users_reads(write: dict[str, Any]) -> None:
-    """C4: whatever it carries beside the session's cookie, it seals what was read with it."""
+    """Whatever it carries beside the session's cookie, it seals what was read with it."""
     assert owners(request(**COOKIE)) & owners(request("POST", **write))
 
 
@@ -306,14 +306,14 @@ def test_a_write_shows_an_owner_of_the_same_users_reads(write: dict[str, Any]) -
     ],
 )
 def test_two_users_own_nothing_together(one: dict[str, Any], two: dict[str, Any]) -> None:
-    """C4: another's write to nothing in particular leaves one's reads alone."""
+    """Another's write to nothing in particular leaves one's reads alone."""
     assert owners(request(**one))
     assert owners(request(**two))
     assert not owners(request(**one)) & owners(request(**two))
 
 
 def test_strangers_are_owners_by_address_and_certificate() -> None:
-    """C4: without a credential it is where they come from, known or not; a certificate always counts."""
+    """Without a credential it is where they come from, known or not; a certificate always counts."""
     elsewhere, certified = PEER._replace(address="10.0.0.2"), PEER._replace(certificate="aa")
     assert owners(request(X_CSRF_Token="t")) == owners(request())
     assert not owners(request()) & owners(request(peer=elsewhere))
@@ -322,7 +322,7 @@ def test_strangers_are_owners_by_address_and_certificate() -> None:
 
 
 def test_a_routes_own_names_say_who_owns() -> None:
-    """P1, C4: with `principal` nothing else counts (a shared cookie seals nobody else), unless it is not there."""
+    """With `principal` nothing else counts (a shared cookie seals nobody else), unless it is not there."""
     narrow: dict[str, Any] = {"principal": ("x-user", "cookie:sid")}
     both = owners(request(X_User="ada", Cookie="lang=en; sid=1"), **narrow)
     assert len(both) == 2

@@ -37,7 +37,7 @@ STALE = route(recovery=RecoveryRules(stale_if_error_s=600.0))
     ],
 )
 def test_who_may_read_a_kept_answer(on: Route, asked: Request, may: bool) -> None:
-    """C10: only on a route that says `reuse`, only what is safe, and never a reload in any of its forms."""
+    """Only on a route that says `reuse`, only what is safe, and never a reload in any of its forms."""
     assert response_cache.may_read(on, asked) is may
 
 
@@ -278,7 +278,7 @@ def test_an_odd_age_from_upstream_counts_as_none(age: str, told: int) -> None:
 
 
 def test_a_stale_answer_is_a_recovery_with_a_negative_ttl() -> None:
-    """S3, S5: it says why it was given, how old it is, and how long its time has been over (RFC 9211)."""
+    """It says why it was given, how old it is, and how long its time has been over (RFC 9211)."""
     on = route(reuse_s=2.0, recovery=RecoveryRules(stale_if_error_s=600.0))
     result = response_cache.stale(on, request(), CachedResponse(response(200, b"x"), WALL, 0), OPEN, WALL + 10.5)
     assert result is not None
@@ -296,13 +296,13 @@ def test_a_stale_answer_is_a_recovery_with_a_negative_ttl() -> None:
 
 
 def test_too_stale_is_too_stale() -> None:
-    """S3: past `stale_if_error` there is none."""
+    """Past `stale_if_error` there is none."""
     assert response_cache.stale(STALE, request(), CachedResponse(response(), WALL, 0), OPEN, WALL + 600.0) is None
     assert response_cache.stale(REUSED, request(), CachedResponse(response(), WALL, 0), OPEN, WALL + 1.0) is None
 
 
 def test_a_401_ends_the_session() -> None:
-    """C4: the upstream no longer knows who asks; no other answer and no failure says that."""
+    """The upstream no longer knows who asks; no other answer and no failure says that."""
     assert response_cache.ends_session(response(401))
     assert not any(response_cache.ends_session(response(status)) for status in (200, 403, 407, 500))
     assert not response_cache.ends_session(RESET)

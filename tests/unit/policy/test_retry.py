@@ -74,13 +74,13 @@ def ladder(outcome: Outcome, rules: RetryRules = EXACT) -> list[int]:
     ],
 )
 def test_each_cause_has_its_ladder(outcome: Outcome, waits: list[int]) -> None:
-    """T4: the seed's three ladders."""
+    """The seed's three ladders."""
     assert ladder(outcome) == waits
 
 
 @pytest.mark.parametrize("status", [200, 204, 301, 304, 400, 401, 403, 404, 408, 409, 410, 422, 500, 501, 505, 511])
 def test_what_has_no_ladder_is_never_repeated(status: int) -> None:
-    """T10: an answer that says something is taken at its word; wanting no retry denies none."""
+    """An answer that says something is taken at its word; wanting no retry denies none."""
     assert decide(response(status)) == Stop("answered" if status < 400 else "not_retryable")
 
 
@@ -88,12 +88,12 @@ def test_what_has_no_ladder_is_never_repeated(status: int) -> None:
     "reason", [Reason.CIRCUIT_OPEN, Reason.CONNECTION_LIMIT, Reason.REQUEST_ERROR, Reason.INTERNAL, Reason.CANCELLED]
 )
 def test_the_sidecars_own_answers_are_never_repeated(reason: Reason) -> None:
-    """T9, T10: an open circuit ends the ladder, and so does whatever the sidecar itself refused."""
+    """An open circuit ends the ladder, and so does whatever the sidecar itself refused."""
     assert decide(Failure(reason, sent=False)) == Stop("not_retryable")
 
 
 def test_the_rules_bound_the_ladder() -> None:
-    """T4: count, first wait and cap are the route's; a timeout's ladder stays at two."""
+    """Count, first wait and cap are the route's; a timeout's ladder stays at two."""
     rules = RetryRules(max_retries=6, initial_delay_s=0.3, max_delay_s=2.0, jitter=0.0)
     assert ladder(RESET, rules) == [300, 600, 1200, 2000, 2000, 2000]
     assert ladder(response(429), rules) == [600, 1200, 2000, 2000, 2000, 2000]
@@ -117,7 +117,7 @@ def test_a_wait_is_a_number_however_often_it_was_doubled() -> None:
 
 @given(seed=st.integers(0, 10_000), attempt=st.integers(1, 3))
 def test_jitter_stays_within_a_fifth(seed: int, attempt: int) -> None:
-    """T6: ±20 % around the nominal wait, whatever the random source says."""
+    """±20 % around the nominal wait, whatever the random source says."""
     decision = decide(RESET, attempt, rules=RetryRules(), policy=RetryPolicy(Random(seed)))
     assert isinstance(decision, Again)
     nominal = 0.1 * 2 ** (attempt - 1)
@@ -125,7 +125,7 @@ def test_jitter_stays_within_a_fifth(seed: int, attempt: int) -> None:
 
 
 def test_jitter_uses_its_whole_range() -> None:
-    """T6: both ends are reached, so that callers spread."""
+    """Both ends are reached, so that callers spread."""
     policy = RetryPolicy(Random(1))
     waits = [decide(RESET, rules=RetryRules(), policy=policy) for _ in range(500)]
     seconds = [wait.delay_s for wait in waits if isinstance(wait, Again)]
@@ -158,13 +158,13 @@ def test_jitter_uses_its_whole_range() -> None:
     ],
 )
 def test_both_forms_of_retry_after(value: str, seconds: float | None) -> None:
-    """T5: seconds, or a date in any of RFC 9110's three forms; invalid or past is as if it were absent."""
+    """Seconds, or a date in any of RFC 9110's three forms; invalid or past is as if it were absent."""
     wall = 1_765_751_234.0  # Sun, 14 Dec 2025 22:27:14 GMT
     assert retry_after(response(503, Retry_After=value), wall) == seconds
 
 
 def test_an_asctime_date_is_utc_wherever_the_sidecar_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """T5: RFC 9110's oldest date form names no zone and means UTC, also on a machine in New York.
+    """RFC 9110's oldest date form names no zone and means UTC, also on a machine in New York.
 
     Before, it was read as local time, and the wait was five hours off.
     """
@@ -179,13 +179,13 @@ def test_an_asctime_date_is_utc_wherever_the_sidecar_runs(monkeypatch: pytest.Mo
 
 @given(value=st.text(st.characters(max_codepoint=255, blacklist_characters="\r\n\0"), max_size=60))
 def test_no_retry_after_breaks_anything(value: str) -> None:
-    """T5: whatever an upstream writes there, it is a wait or nothing."""
+    """Whatever an upstream writes there, it is a wait or nothing."""
     seconds = retry_after(response(503, Retry_After=value), WALL)
     assert seconds is None or seconds >= 0
 
 
 def test_a_longer_retry_after_is_waited_for_and_never_undercut() -> None:
-    """T5: the wait is the longer of ladder and Retry-After; jitter makes it longer, never shorter."""
+    """The wait is the longer of ladder and Retry-After; jitter makes it longer, never shorter."""
     assert decide(response(503, Retry_After="1")) == Again(1.0, "unavailable")
     assert decide(response(503, Retry_After="0")) == Again(0.1, "unavailable")
     policy = RetryPolicy(Random(1))
@@ -196,13 +196,13 @@ def test_a_longer_retry_after_is_waited_for_and_never_undercut() -> None:
 
 
 def test_retry_after_may_pass_the_cap() -> None:
-    """T5: the upstream's own wish is not shortened to the ladder's cap; what is too long does not fit, and ends it."""
+    """The upstream's own wish is not shortened to the ladder's cap; what is too long does not fit, and ends it."""
     assert decide(response(503, Retry_After="5")) == Again(5.0, "unavailable")
     assert decide(response(503, Retry_After="5"), remaining_s=2.0) == Stop("deadline", denied=True)
 
 
 def test_what_does_not_fit_is_not_tried() -> None:
-    """T4: the wait and min_attempt (50 ms) must fit into what is left."""
+    """The wait and min_attempt (50 ms) must fit into what is left."""
     assert decide(RESET, remaining_s=0.151) == Again(0.1, "network")
     assert decide(RESET, remaining_s=0.149) == Stop("deadline", denied=True)
     assert decide(RESET, question=RetryRequest("GET", min_attempt_s=0.5), remaining_s=0.59) == Stop(
@@ -245,7 +245,7 @@ def test_what_does_not_fit_is_not_tried() -> None:
     ],
 )
 def test_what_may_be_repeated(question: RetryRequest, outcome: Outcome, reason: str | None) -> None:
-    """T1 (RFC 9110 section 9.2.2), T7: what left is repeated only where that is harmless, and the record says why."""
+    """What left is repeated only where that is harmless (RFC 9110 section 9.2.2), and the record says why."""
     decision = decide(outcome, question=question)
     assert decision == (Stop(reason, denied=True) if reason else decision)
     assert isinstance(decision, Stop if reason else Again)
@@ -261,7 +261,7 @@ def test_what_may_be_repeated(question: RetryRequest, outcome: Outcome, reason: 
     ],
 )
 def test_only_what_can_be_tried_again_is_cut_short(question: RetryRequest, repeats: bool) -> None:
-    """T4: attempt_timeout applies only where a retry is allowed."""
+    """Attempt_timeout applies only where a retry is allowed."""
     policy = RetryPolicy(Random(1))
     assert policy.repeats_timeouts(EXACT, question) is repeats
     assert not policy.repeats_timeouts(RetryRules(max_retries=0), question)
@@ -270,12 +270,12 @@ def test_only_what_can_be_tried_again_is_cut_short(question: RetryRequest, repea
 
 
 def test_nobody_who_waits_no_retry() -> None:
-    """T10: a flight that everybody left is not tried again, and nothing was denied to anybody."""
+    """A flight that everybody left is not tried again, and nothing was denied to anybody."""
     assert decide(RESET, wanted=False) == Stop("nobody_waits")
 
 
 def test_the_switch() -> None:
-    """T12: switched off, every retry that was wanted is refused and counted."""
+    """Switched off, every retry that was wanted is refused and counted."""
     policy = RetryPolicy(Random(1))
     policy.enabled = False
     assert decide(RESET, policy=policy) == Stop("switched_off", denied=True)
@@ -292,7 +292,7 @@ def test_a_question_is_the_routes_and_the_requests() -> None:
 
 
 def test_a_key_is_honoured_only_where_there_is_one() -> None:
-    """T1: a POST that carries no key is not sent twice, whatever the upstream would do with keys."""
+    """A POST that carries no key is not sent twice, whatever the upstream would do with keys."""
     assert not RetryRequest.of(route(honours_idempotency=True), request("POST")).honours_idempotency
 
 
@@ -318,7 +318,7 @@ def test_a_conditional_request_is_repeated_where_that_is_safe() -> None:
 
 
 def test_the_budget_of_a_storm() -> None:
-    """T8: ten thousand failing requests in ten seconds cost at most a quarter more calls."""
+    """Ten thousand failing requests in ten seconds cost at most a quarter more calls."""
     budget, policy, calls = RetryBudget(), RetryPolicy(Random(1)), 0
     for number in range(10_000):
         now = number / 1000
@@ -331,7 +331,7 @@ def test_the_budget_of_a_storm() -> None:
 
 
 def test_an_hour_of_calm_buys_no_storm() -> None:
-    """T8: what was saved is bounded, however many requests went well before."""
+    """What was saved is bounded, however many requests went well before."""
     budget = RetryBudget()
     for _ in range(1_000_000):
         budget.deposit()
@@ -339,7 +339,7 @@ def test_an_hour_of_calm_buys_no_storm() -> None:
 
 
 def test_few_requests_may_still_be_retried() -> None:
-    """T8: the floor allows ten at once, and one more a second after that, never more than the floor."""
+    """The floor allows ten at once, and one more a second after that, never more than the floor."""
     budget = RetryBudget()
     assert sum(budget.withdraw(1000.0) for _ in range(20)) == 10
     assert not budget.withdraw(1000.5)
@@ -348,7 +348,7 @@ def test_few_requests_may_still_be_retried() -> None:
 
 
 def test_nobody_waits_for_a_refusal() -> None:
-    """T9: where the circuit refuses for longer than the wait, the ladder ends now, and costs the budget nothing."""
+    """Where the circuit refuses for longer than the wait, the ladder ends now, and costs the budget nothing."""
     policy, budget = RetryPolicy(Random(1)), RetryBudget(share=0.0, floor=1.0)
     refused = policy.decide(EXACT, GET, RESET, 1, 60.0, budget, 0.0, WALL, refused_s=30.0)
     assert refused == Stop("circuit_open", denied=True)
@@ -356,7 +356,7 @@ def test_nobody_waits_for_a_refusal() -> None:
 
 
 def test_only_retries_cost() -> None:
-    """T8: a decision not to retry, for whatever reason, takes nothing from the budget."""
+    """A decision not to retry, for whatever reason, takes nothing from the budget."""
     budget = RetryBudget()
     before = repr(budget)
     for outcome, question in ((response(200), GET), (response(404), GET), (RESET, POST), (OPEN, GET)):
@@ -367,7 +367,7 @@ def test_only_retries_cost() -> None:
 
 
 def test_an_empty_budget_says_so() -> None:
-    """T8: the reason is the budget's, for the record and the metric."""
+    """The reason is the budget's, for the record and the metric."""
     assert decide(RESET, budget=RetryBudget(share=0.0, floor=0.0)) == Stop("budget", denied=True)
 
 

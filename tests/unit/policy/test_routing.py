@@ -66,7 +66,7 @@ ROUTER = routed(
     ],
 )
 def test_each_request_has_one_route(method: str, target: str, operation: str) -> None:
-    """A literal wins over a name, raw bytes are compared (W1), and what matches nothing passes plainly."""
+    """A literal wins over a name, raw bytes are compared, and what matches nothing passes plainly."""
     assert ROUTER.match(request(method, target)).route.operation == operation
 
 
@@ -124,7 +124,7 @@ def _cpu_s(act: Callable[[], object]) -> float:
 
 
 def test_a_preflights_scope_is_what_it_asks_leave_for() -> None:
-    """S4: the method and the operation, so that one session's preflight speaks for another's; else nothing."""
+    """The method and the operation, so that one session's preflight speaks for another's; else nothing."""
     asked = request("OPTIONS", "/api/sessions/r1", Access_Control_Request_Method="PATCH")
     other = request("OPTIONS", "/api/sessions/r2", Access_Control_Request_Method="PATCH")
     nowhere = request("OPTIONS", "/elsewhere", Access_Control_Request_Method="PATCH")

@@ -59,7 +59,7 @@ def test_a_stream_cannot_be_packed() -> None:
 
 
 def test_what_another_version_packed_is_a_miss() -> None:
-    """I6: an unknown version is not understood, and no error."""
+    """An unknown version is not understood, and no error."""
     assert unpack(b"backstay-1\n5\n{}abc") is None
     assert unpack(None) is None
     assert unpack(pack({"a": 1}, b"\n\x00")) == ({"a": 1}, b"\n\x00")

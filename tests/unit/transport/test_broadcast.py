@@ -1,4 +1,4 @@
-"""W8: one sender and many readers: the fastest sets the pace, the slow are waited for a little, the stuck are cut."""
+"""One sender and many readers: the fastest sets the pace, the slow are waited for a little, the stuck are cut."""
 
 import asyncio
 from collections import deque
