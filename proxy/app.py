@@ -80,16 +80,16 @@ class Sidecar:
         targets = TargetLog(Throttle(TARGETS_EVERY_S, self._clock.now))
         self._tracer = start_tracing(os.environ, random)
         self._observer = Observer(self._ledger, self.metrics, targets, self._tracer)
-        self._shelf = open_store(settings.store, name, self._clock, self.metrics.store_failed)
-        self._flights = Flights(self._shelf.seals, name)
+        self._bundle = open_store(settings.store, name, self._clock, self.metrics.store_failed)
+        self._flights = Flights(self._bundle.seals, name)
         self._retry = RetryPolicy(random)
         self._assembly = Assembly(
-            self._flights, self._retry, self._shelf, self.metrics, self._observer, self._clock, random,
+            self._flights, self._retry, self._bundle, self.metrics, self._observer, self._clock, random,
             self._on_transition, kept.witness, self._tracer,
         )  # fmt: skip
         self._parts = self._assembly.build(settings, loaded.upstream_tls)
         self.gate = self._gate(settings)
-        self._memory = MemoryBudget(settings.listen.max_memory or budget_of(), self._shelf.shed, self._relieve)
+        self._memory = MemoryBudget(settings.listen.max_memory or budget_of(), self._bundle.shed, self._relieve)
         self._tls = loaded.listen_tls
         self._tls_generation = 0  # how often a reload has read the listener's TLS files
         self._listener = self._listener_of(settings)
@@ -137,7 +137,7 @@ class Sidecar:
                 audit_records=lambda: self.audit.records,
                 audit_gaps=lambda: self.audit.gaps,
                 audit_queue=lambda: self.audit.queued,
-                store_up=lambda: int(self._shelf.kept.up),
+                store_up=lambda: int(self._bundle.kept.up),
                 log_lines_dropped=self._lines_dropped,
             )
         )
@@ -161,9 +161,9 @@ class Sidecar:
         self._ready = True
 
     async def _open_store(self) -> None:
-        await self._shelf.start()
+        await self._bundle.start()
         required = [route.operation for route in self._parts.router.routes if route.store_required]
-        if required and not self._shelf.kept.up:
+        if required and not self._bundle.kept.up:
             text = f"the store (store.url) cannot be reached, and {', '.join(required)} requires it (store_required)"
             raise StartError(text)
 
@@ -230,7 +230,7 @@ class Sidecar:
 
     def _relieve(self, most: int) -> int:
         """Have connections hold at most `most` bytes, and kept answers half of it; return how many were cut."""
-        self._shelf.make_room(most // 2)
+        self._bundle.make_room(most // 2)
         return self.gate.relieve(most)
 
     def _switch(self, name: str, on: bool) -> None:
@@ -333,7 +333,7 @@ class Sidecar:
             self._sweeper.cancel()
         self._listener.close()
         self._assembly.close()
-        await self._shelf.close()
+        await self._bundle.close()
         if self._admin is not None:
             await self._admin.close()
         await self.audit.close()

@@ -45,7 +45,7 @@ class Assembly:
     """The parts, and what of them outlives a reload: breakers, pools, budgets and learnt CORS fields, by name."""
 
     def __init__(
-        self, flights: Flights, retry: RetryPolicy, shelf: StoreBundle, meter: Meter, ledger: Ledger, clock: Clock,
+        self, flights: Flights, retry: RetryPolicy, bundle: StoreBundle, meter: Meter, ledger: Ledger, clock: Clock,
         random: Random, on_transition: OnTransition, witness: DurabilityGate | None = None,
         tracer: Tracer | None = None,
     ) -> None:  # fmt: skip
@@ -56,7 +56,7 @@ class Assembly:
         self._balancers: dict[str, tuple[tuple[BackendAddress, ...], Balancer]] = {}
         self._flights = flights
         self._retry = retry
-        self._shelf = shelf
+        self._bundle = bundle
         self._meter = meter
         self._ledger = ledger
         self._witness = witness
@@ -89,10 +89,10 @@ class Assembly:
                 self._changes.of(route.operation).since,
             )
         return Ports(
-            Router(routes, catch_all), wiring, self._flights, self._retry, self._shelf.kept, self._shelf.claims,
+            Router(routes, catch_all), wiring, self._flights, self._retry, self._bundle.kept, self._bundle.claims,
             self._meter, self._ledger, self._clock, self._random, settings.listen.expose,
             settings.listen.deadline_header.encode(), _deadline_field(settings), self._witness,
-            None if settings.dry_run else self._tracer, self._shelf.replicas, self.probes,
+            None if settings.dry_run else self._tracer, self._bundle.replicas, self.probes,
         )  # fmt: skip
 
     def _forget(self, settings: Settings, routes: Iterable[Route]) -> None:
@@ -106,7 +106,7 @@ class Assembly:
         self._cors = {name: known for name, known in self._cors.items() if urls.get(name) == known[0]}
         gone = self._changes.take(routes, urls, self._clock.wall())
         for tenure in gone:
-            self._shelf.kept.forget(tenure.kept_under)
+            self._bundle.kept.forget(tenure.kept_under)
             if tenure.upstream in self._cors:
                 self._cors[tenure.upstream][1].forget_preflights()
         if gone:

@@ -10,7 +10,7 @@ _NOTHING: Mapping[str, str] = MappingProxyType({})
 ACTIONS = ("reset", "open", "close", "auto")
 
 
-class Endpoint(NamedTuple):
+class AdminEndpoint(NamedTuple):
     """One method of one path. `guarded`: only the bearer of the admin token may call it."""
 
     method: str
@@ -28,33 +28,33 @@ class Endpoint(NamedTuple):
 
 _SINCE = "Only records since then: ISO 8601, in UTC unless it says otherwise."
 ENDPOINTS = (
-    Endpoint("GET", "/healthz", "Tell that the process lives.", {200: "The event loop runs."}),
-    Endpoint(
+    AdminEndpoint("GET", "/healthz", "Tell that the process lives.", {200: "The event loop runs."}),
+    AdminEndpoint(
         "GET",
         "/readyz",
         "Tell whether the sidecar takes requests. A failing backend does not make it unready.",
         {200: "It takes requests.", 503: "It is starting or draining."},
     ),
-    Endpoint(
+    AdminEndpoint(
         "GET",
         "/metrics",
         "Give all metrics, in Prometheus' text format or in OpenMetrics, as `Accept` asks.",
         {200: "The metrics."},
     ),
-    Endpoint(
+    AdminEndpoint(
         "GET",
         "/stats",
         "Give the session statistics since the start: success rate, mean times in milliseconds, errors, savings.",
         {200: "JSON object; a figure that nothing was counted for is `null`."},
     ),
-    Endpoint(
+    AdminEndpoint(
         "GET",
         "/circuits",
         "List the circuit breakers: state, failures, time until the next probe in seconds, mode.",
         {200: "JSON list."},
     ),
-    Endpoint("GET", "/switches", "List the switches and whether each is on.", {200: "JSON object."}),
-    Endpoint(
+    AdminEndpoint("GET", "/switches", "List the switches and whether each is on.", {200: "JSON object."}),
+    AdminEndpoint(
         "POST",
         f"/circuits/{{name}}/{{action:{'|'.join(ACTIONS)}}}",
         "Override a circuit: `open` or `close` it until `auto` gives it back; `reset` closes it and forgets failures.",
@@ -62,7 +62,7 @@ ENDPOINTS = (
         guarded=True,
         parameters={"name": "Name of the circuit.", "action": f"What to do: {', '.join(ACTIONS)}."},
     ),
-    Endpoint(
+    AdminEndpoint(
         "POST",
         "/switches/{name}/{position:on|off}",
         "Switch retries or coalescing off and on, until the next restart.",
@@ -70,8 +70,8 @@ ENDPOINTS = (
         guarded=True,
         parameters={"name": "`retries` or `coalescing`.", "position": "`on` or `off`."},
     ),
-    Endpoint("POST", "/drain", "Begin to drain, as SIGTERM does.", {202: "The drain has begun."}, guarded=True),
-    Endpoint(
+    AdminEndpoint("POST", "/drain", "Begin to drain, as SIGTERM does.", {202: "The drain has begun."}, guarded=True),
+    AdminEndpoint(
         "DELETE",
         "/kept",
         "Drop every cached response of a subject.",
@@ -79,7 +79,7 @@ ENDPOINTS = (
         guarded=True,
         parameters={"subject": "The business key, as the routes' `subject` finds it. Required."},
     ),
-    Endpoint(
+    AdminEndpoint(
         "GET",
         "/audit",
         "Give the newest audit records that pass every filter, oldest first.",
@@ -96,7 +96,7 @@ ENDPOINTS = (
             "limit": "How many of the newest; 0 (default) is all.",
         },
     ),
-    Endpoint(
+    AdminEndpoint(
         "GET",
         "/restorations/{subject:.+}",
         "Give the session restorations of a subject, one for each of its users.",
@@ -106,8 +106,8 @@ ENDPOINTS = (
     ),
 )
 STATUS_PAGE = (
-    Endpoint("GET", "/", "Show the live status page to a browser.", {200: "HTML."}),
-    Endpoint(
+    AdminEndpoint("GET", "/", "Show the live status page to a browser.", {200: "HTML."}),
+    AdminEndpoint(
         "GET",
         "/events",
         "Send the figures of the status page every second.",

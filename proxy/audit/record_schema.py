@@ -113,7 +113,7 @@ class Line(BaseModel):
     """SHA-256 of this line's own bytes without the member `hash`."""
 
 
-class Attempt(BaseModel):
+class AttemptFields(BaseModel):
     """One call to the upstream."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -134,7 +134,7 @@ class Attempt(BaseModel):
     """Reason why it was, or was not, the last attempt."""
 
 
-class Flight(BaseModel):
+class FlightFields(BaseModel):
     """The request's part in a flight."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -147,7 +147,7 @@ class Flight(BaseModel):
     """How many requests joined, in the leader's record. 0 in all others."""
 
 
-class Idempotency(BaseModel):
+class IdempotencyFields(BaseModel):
     """The request's idempotency key."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -193,7 +193,7 @@ class Metadata(BaseModel):
     """Values of the request fields that `audit.headers` lists."""
 
 
-class Request(Line):
+class RequestRecord(Line):
     """A finished request: exactly one line each."""
 
     id: str
@@ -218,11 +218,11 @@ class Request(Line):
     """Time from the request's head to the end of its answer in milliseconds."""
     upstream: str
     """Name of the upstream."""
-    attempts: list[Attempt]
+    attempts: list[AttemptFields]
     """Calls to the upstream in their order. Empty for a request that joined or was answered from a store."""
-    flight: Flight
+    flight: FlightFields
     """The request's part in a flight."""
-    idempotency: Idempotency | None
+    idempotency: IdempotencyFields | None
     """The request's idempotency key. `null` without one."""
     circuit: str
     """Name of the circuit breaker."""
@@ -351,9 +351,9 @@ class Torn(Line):
     """Its length in bytes."""
 
 
-KINDS = (Request, RefusedMessage, CircuitTransition, RequestNote, CheckpointNote, RetirementNote, Gap, Torn)
+KINDS = (RequestRecord, RefusedMessage, CircuitTransition, RequestNote, CheckpointNote, RetirementNote, Gap, Torn)
 LINE: TypeAdapter[Line] = TypeAdapter(
-    Request | RefusedMessage | CircuitTransition | RequestNote | CheckpointNote | RetirementNote | Gap | Torn
+    RequestRecord | RefusedMessage | CircuitTransition | RequestNote | CheckpointNote | RetirementNote | Gap | Torn
 )
 
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from proxy.inject.manifest_shape import MAKES_PODS, POD, SERVICE, Shape, misfit
 from proxy.inject.manifests import InjectError, Manifest, ManifestStream
-from proxy.inject.shape import MAKES_PODS, POD, SERVICE, Shape, misfit
 
 KINDS = ("Deployment", "StatefulSet", "Pod")
 SIDECAR = "backstay"

@@ -16,7 +16,7 @@ from proxy.store.redis_responses import RedisStore
 from proxy.store.shared_invalidations import SharedInvalidations
 
 
-class RedisShelf:
+class RedisBundle:
     """A store in Redis."""
 
     def __init__(self, settings: StoreSettings, name: str, clock: Clock, on_error: Callable[[str], None]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from proxy.admin.endpoints import ENDPOINTS, STATUS_PAGE, Endpoint
+from proxy.admin.endpoints import ENDPOINTS, STATUS_PAGE, AdminEndpoint
 from tests.reference.markdown import code, page, table
 
 _INTRODUCTION = """\
@@ -27,12 +27,12 @@ def control_plane() -> str:
     )
 
 
-def _overview(endpoint: Endpoint) -> tuple[str, ...]:
+def _overview(endpoint: AdminEndpoint) -> tuple[str, ...]:
     who = "bearer of the token" if endpoint.guarded else "anyone"
     return (endpoint.method, code(endpoint.place), who, endpoint.about)
 
 
-def _section(endpoint: Endpoint) -> Iterator[str]:
+def _section(endpoint: AdminEndpoint) -> Iterator[str]:
     yield f"## `{endpoint.method} {endpoint.place}`"
     if endpoint.parameters:
         place = endpoint.place

@@ -5,6 +5,8 @@ import os
 import re
 import subprocess
 import tomllib
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -218,3 +220,31 @@ def test_a_rule_code_is_found(code: str) -> None:
 @pytest.mark.parametrize("other", ["HTTP/1.1", "UTF-8", "RFC 9112", "S256", "r1", "SHA-256", "W100"])
 def test_what_only_looks_like_a_rule_code_is_not_found(other: str) -> None:
     assert not RULE_CODE.search(other)
+
+
+def _names() -> Iterator[tuple[str, str, bool]]:
+    """Yield each class of the product: its name, its file, and whether it is a Protocol."""
+    for path in sorted((ROOT / "proxy").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                yield (
+                    node.name,
+                    str(path.relative_to(ROOT)),
+                    any(ast.unparse(base) == "Protocol" for base in node.bases),
+                )
+
+
+def test_a_class_has_a_name_of_its_own() -> None:
+    """Only a Protocol and the class that meets it may share one: a reader looks a name up in one place."""
+    found: dict[str, list[tuple[str, bool]]] = {}
+    for name, file, is_protocol in _names():
+        if not name.startswith("_"):
+            found.setdefault(name, []).append((file, is_protocol))
+    assert len(found) > 200
+    twice = {name: files for name, files in found.items() if sum(not protocol for _, protocol in files) > 1}
+    assert twice == {}
+
+
+def test_a_module_has_a_name_of_its_own() -> None:
+    modules = Counter(path.stem for path in (ROOT / "proxy").rglob("*.py") if path.name != "__init__.py")
+    assert [name for name, times in modules.items() if times > 1] == []

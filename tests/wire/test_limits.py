@@ -370,8 +370,8 @@ async def test_where_memory_is_scarce_fewer_answers_are_kept(start: Start) -> No
     more = '[[routes]]\noperation = "kept"\nmatch = "GET /kept/{n}"\nreuse = "60s"'
     wire = await start(listen='max_memory = "1000GiB"', more=more)
     client = await wire.client()
-    assert isinstance(wire.sidecar._shelf, MemoryBundle)
-    kept = wire.sidecar._shelf._memory
+    assert isinstance(wire.sidecar._bundle, MemoryBundle)
+    kept = wire.sidecar._bundle._memory
     for number in range(4):
         await client.say(b"GET /kept/%d HTTP/1.1\r\nHost: a\r\n\r\n" % number)
         await until(lambda: bool(wire.backend.lines))

@@ -5,13 +5,13 @@ from aiohttp import ClientSession
 
 from proxy.admin import endpoints
 from proxy.admin.application import ACTIONS, HANDLERS
-from proxy.admin.endpoints import ENDPOINTS, STATUS_PAGE, Endpoint
+from proxy.admin.endpoints import ENDPOINTS, STATUS_PAGE, AdminEndpoint
 from tests.unit.admin.sidecar import BEARER
 
 FILLED = {"name": "sessions", "action": "reset", "position": "off", "subject": "val_123"}
 
 
-def asked(endpoint: Endpoint) -> str:
+def asked(endpoint: AdminEndpoint) -> str:
     """Return a target of an endpoint; what is not in its path goes into its query."""
     path = endpoint.place.format(**FILLED).replace("/switches/sessions", "/switches/retries")
     return f"{path}?subject=val_123" if endpoint.method == "DELETE" else path
@@ -24,7 +24,7 @@ def test_every_handler_and_every_action_is_in_the_table() -> None:
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: f"{endpoint.method} {endpoint.place}")
-async def test_an_endpoint_answers_as_the_table_says(client: ClientSession, endpoint: Endpoint) -> None:
+async def test_an_endpoint_answers_as_the_table_says(client: ClientSession, endpoint: AdminEndpoint) -> None:
     """With the token it gives its first status; without, it gives it to anyone or is 401."""
     first = next(iter(endpoint.answers))
     async with client.request(endpoint.method, asked(endpoint), headers=BEARER) as response:
@@ -34,11 +34,11 @@ async def test_an_endpoint_answers_as_the_table_says(client: ClientSession, endp
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: f"{endpoint.method} {endpoint.place}")
-def test_every_part_of_a_path_is_described(endpoint: Endpoint) -> None:
+def test_every_part_of_a_path_is_described(endpoint: AdminEndpoint) -> None:
     assert set(endpoint.parameters) >= {part[1:-1] for part in endpoint.place.split("/") if part.startswith("{")}
 
 
 @pytest.mark.parametrize("endpoint", STATUS_PAGE, ids=lambda endpoint: endpoint.place)
-async def test_the_status_page_is_for_anyone(client: ClientSession, endpoint: Endpoint) -> None:
+async def test_the_status_page_is_for_anyone(client: ClientSession, endpoint: AdminEndpoint) -> None:
     async with client.get(endpoint.place) as response:
         assert response.status == 200

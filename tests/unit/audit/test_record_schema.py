@@ -14,7 +14,7 @@ from pydantic import ValidationError
 import proxy
 from proxy.audit.chain import Chain
 from proxy.audit.export import COLUMNS
-from proxy.audit.record_schema import ALONE, LINE, OUTCOMES, WHY, Request, record_schema
+from proxy.audit.record_schema import ALONE, LINE, OUTCOMES, WHY, RequestRecord, record_schema
 from proxy.http.headers import NEVER_SHARED
 from proxy.http.problems import Reason
 from proxy.policy.outcome import RequestOutcome
@@ -75,7 +75,7 @@ def test_it_is_a_json_schema() -> None:
 def test_the_columns_of_exports_are_fields_of_a_record() -> None:
     """CSV and record call things by the same names."""
     names = {column.partition(".")[0] for column in COLUMNS} - {"gap"}
-    assert names <= Request.model_fields.keys()
+    assert names <= RequestRecord.model_fields.keys()
 
 
 def test_every_outcome_is_described() -> None:
