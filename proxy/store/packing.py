@@ -3,7 +3,8 @@
 `version \n length-of-the-document SP checksum-of-all-that-follows \n document body`
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 from zlib import crc32
 
 import orjson
@@ -15,6 +16,8 @@ from proxy.policy.recovery_plan import RecoveryKind, Result
 from proxy.policy.response_cache import CachedResponse
 
 MAX_VALUE = 262_144  # bytes of one answer in a store: its body has 65,536 at the most, its head as many
+T = TypeVar("T")
+
 _VERSION = b"backstay-2\n"
 _WRONG_SHAPE = (KeyError, TypeError, ValueError, AttributeError)  # what reading a document of another shape raises
 
@@ -64,11 +67,16 @@ def pack_result(result: Result) -> bytes | None:
 
 def unpack_result(packed: bytes | None) -> Result | None:
     """Return the result that was packed. Raise Damaged."""
+    return _read(packed, _result)
+
+
+def _read(packed: bytes | None, make: Callable[[dict[str, Any], bytes], T]) -> T | None:
+    """Return what `make` makes of the document and the body that were packed. Raise Damaged for another shape."""
     found = unpack(packed)
     try:
-        return None if found is None else _result(*found)
+        return None if found is None else make(*found)
     except _WRONG_SHAPE as error:
-        raise Damaged(_said(error)) from None
+        raise Damaged(f"{type(error).__name__}: {error}") from None
 
 
 def _result(document: dict[str, Any], body: bytes) -> Result:
@@ -91,16 +99,12 @@ def pack_kept(kept: CachedResponse, marks: list[str]) -> bytes:
 
 def unpack_kept(packed: bytes | None, stamp: int) -> tuple[CachedResponse, list[str]] | None:
     """Return a kept answer under this process's present seal stamp, and its marks. Raise Damaged."""
-    found = unpack(packed)
-    try:
-        return None if found is None else _kept(*found, stamp)
-    except _WRONG_SHAPE as error:
-        raise Damaged(_said(error)) from None
 
+    def kept(document: dict[str, Any], body: bytes) -> tuple[CachedResponse, list[str]]:
+        response, varied = _response(document["response"], body), bytes.fromhex(document["varied"])
+        return CachedResponse(response, document["arrived"], stamp, varied), document["marks"]
 
-def _kept(document: dict[str, Any], body: bytes, stamp: int) -> tuple[CachedResponse, list[str]]:
-    response, varied = _response(document["response"], body), bytes.fromhex(document["varied"])
-    return CachedResponse(response, document["arrived"], stamp, varied), document["marks"]
+    return _read(packed, kept)
 
 
 def _head(response: Response) -> dict[str, Any]:
@@ -131,8 +135,3 @@ def _texts(lines: Lines) -> list[tuple[str, str]]:
 
 def _lines(texts: list[list[str]]) -> Lines:
     return tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in texts)
-
-
-def _said(error: Exception) -> str:
-    """Return what is wrong with a document, for the log."""
-    return f"{type(error).__name__}: {error}"
