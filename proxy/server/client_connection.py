@@ -75,9 +75,7 @@ class ClientConnection:
     def data_received(self, data: bytes) -> None:
         reader = self.reader
         self.writer.heard_at = self._server.tick
-        if reader.early:
-            reader.come_early(data)
-        elif reader.state is not HEAD or self._server.turns.take(self):
+        if not reader.early and (reader.state is not HEAD or self._server.turns.take(self)):
             self._take_in(data)
         else:
             reader.come_early(data)
