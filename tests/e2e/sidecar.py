@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.clock import SystemClock
 from proxy.demo.sidecar_process import COMMAND, SETTINGS
+from tests.reference.metrics import is_documented
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "config.example.toml"
@@ -80,10 +81,12 @@ class Child:
         self._said = folder / "stderr.log"
 
     async def scrape(self) -> Scrape:
-        """Read /metrics."""
+        """Read /metrics. Every value of a label must be on the page of metrics, which is made from the source."""
         text = (await self.ask_admin("/metrics")).out
         families = text_string_to_metric_families(text)
-        samples = (sample for family in families for sample in family.samples)
+        samples = [sample for family in families for sample in family.samples]
+        ours = (sample for sample in samples if sample.name.startswith("backstay_"))
+        assert [(each.name, each.labels) for each in ours if not is_documented(each.name, each.labels)] == []
         return Scrape({(sample.name, frozenset(sample.labels.items())): sample.value for sample in samples})
 
     async def ask_admin(self, path: str, method: str = "GET", token: str | None = None) -> Ended:

@@ -1,22 +1,26 @@
 """The page of all metrics, made from what a scrape of a new sidecar shows."""
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
+from functools import cache
 
 from prometheus_client.core import Metric
 
 from proxy.audit.record_schema import WHY
 from proxy.http.problems import Reason
 from proxy.observe.metrics import METHODS, ROLES, STATES, Metrics
+from proxy.observe.observer import OUTCOMES
 from proxy.policy.latency_target import Level
 from proxy.policy.outcome import RequestOutcome
 from proxy.policy.recovery_plan import RecoveryKind
-from proxy.policy.restoration import RestorationState
 from tests.reference.markdown import code, codes, page, table
 from tests.reference.source import refusals, words_given
 
 CAUSES = frozenset({"network", "rate_limited", "timeout", "unavailable"})  # of retries that were made
 _NOT_DENIED = frozenset({"answered", "dry_run", "nobody_waits", "not_retryable", "probe", "unfinished"})
+_OPEN = frozenset({"circuit", "route", "status", "upstream", "version", "python", "le", "quantile"})  # no fixed list
+_SERIES = re.compile(r"_(total|info|bucket|sum|count|created)$")
 _INTRODUCTION = """\
 `GET /metrics` on the control plane gives every metric in Prometheus' text format, or in OpenMetrics where the
 scraper asks for it. Durations are in seconds. Every label is bounded: routes, circuits and upstreams come from the
@@ -33,6 +37,16 @@ def metrics() -> str:
         table(("metric", "type", "labels", "meaning"), map(_row, families)),
         "## Labels",
         table(("label", "of", "values"), _labels(families)),
+    )
+
+
+def is_documented(series: str, labels: Mapping[str, str]) -> bool:
+    """Tell whether the page lists the values of a series' labels; a status code is listed as such."""
+    values, family = _values(), _SERIES.sub("", series)
+    listed = (values.get(f"{label} {family}", values.get(label, "")) for label in labels)
+    return all(
+        label in _OPEN or f"`{value}`" in text or (value.isdigit() and "status code" in text)
+        for (label, value), text in zip(labels.items(), listed, strict=True)
     )
 
 
@@ -63,6 +77,7 @@ def _labels(families: Iterable[Metric]) -> Iterator[tuple[str, ...]]:
         yield code(key.partition(" ")[0]), codes(having[key]), values[key]
 
 
+@cache
 def _values() -> dict[str, str]:
     """Return what a label can be, by its name, or by metric and name where it depends."""
     failures = _words(reason for reason in Reason)
@@ -72,7 +87,7 @@ def _values() -> dict[str, str]:
         "kind": _words(RecoveryKind),
         "level": _words(Level),
         "method": codes((*sorted(METHODS), "OTHER")),
-        "operation": codes(words_given("store", "ask", "failed", "run", "try_anyway")),
+        "operation": codes(words_given("store", "ask", "damaged", "failed", "run", "try_anyway", "_taking")),
         "outcome": f"{_words(RequestOutcome)}, or the failure: {failures}",
         "python": "version of Python",
         "role": codes(ROLES),
@@ -83,7 +98,7 @@ def _values() -> dict[str, str]:
         "version": "version of Backstay",
         "reason backstay_bad_requests": codes(sorted({refusal.reason for refusal in refusals()})),
         "result backstay_idempotency": codes(words_given("exchange", "_note")),
-        "outcome backstay_restorations": _words(RestorationState),
+        "outcome backstay_restorations": codes(OUTCOMES.values()),
         "result backstay_retried_requests": codes(("succeeded", "failed")),
         "reason backstay_retries": codes(sorted(CAUSES)),
         "reason backstay_retries_denied": codes(sorted(set(WHY) - CAUSES - _NOT_DENIED)),

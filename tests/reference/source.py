@@ -68,11 +68,11 @@ def _text(node: ast.expr) -> str:
 
 
 def words_given(room: str, *methods: str) -> list[str]:
-    """Return every text that stands in the first argument of a call of one of `methods` in a room of `proxy/`."""
+    """Return every word that stands in the first argument of a call of one of `methods` in a room of `proxy/`."""
     words: set[str] = set()
     for file in sorted((PROXY / room).rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in methods:
                 given = ast.walk(node.args[0]) if node.args else ()
                 words |= {str(each.value) for each in given if isinstance(each, ast.Constant)}
-    return sorted(words)
+    return sorted(filter(str.isidentifier, words))

@@ -12,7 +12,7 @@ from proxy.config.shape import place
 from proxy.http.problems import Reason
 from proxy.observe.metrics import Metrics
 from tests.reference.command_line import all_commands
-from tests.reference.metrics import name_of
+from tests.reference.metrics import is_documented, name_of
 from tests.unit.docs.pages import PAGES, ROOT, named, tokens
 
 METRIC = re.compile(r"backstay_[a-z0-9_]+")
@@ -87,3 +87,19 @@ def _alternatives(text: str) -> list[str]:
 
 def _names(parameter: Any) -> Iterator[str]:
     yield from (*parameter.opts, *parameter.secondary_opts, "--help")
+
+
+@pytest.mark.parametrize(
+    ("series", "label", "value"),
+    [
+        ("backstay_store_errors_total", "operation", "claim"),
+        ("backstay_store_errors_total", "operation", "news"),
+        ("backstay_restorations_total", "outcome", "restored_empty"),
+        ("backstay_upstream_attempts_total", "result", "204"),
+        ("backstay_request_duration_seconds_bucket", "route", "any"),
+    ],
+)
+def test_the_page_of_metrics_has_each_value_of_a_label(series: str, label: str, value: str) -> None:
+    """Each scrape of an end-to-end test is held against the page; before, it lacked the first three."""
+    assert is_documented(series, {label: value})
+    assert label == "route" or not is_documented(series, {label: "another"})
