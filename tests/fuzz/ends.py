@@ -29,9 +29,14 @@ class Peer(asyncio.Protocol):
         self.ended = False  # the other side says no more
         self.left = False  # this side hung up
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} left={self.left} ended={self.ended} heard={self.heard[-400:]!r}>"
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # uvloop's does not inherit from it
         self.notes.moved += 1
+        if self.left:  # it hung up between the accept and this call
+            transport.close()
 
     def data_received(self, data: bytes) -> None:
         self.heard += data

@@ -4,6 +4,7 @@ Every request gets exactly one answer or one visible cut, nobody hears another's
 record, and nothing is left behind. `python -m tests.fuzz peers` plays on for longer.
 """
 
+import asyncio
 from collections.abc import Awaitable
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
+from tests.fuzz.ends import Line, Notes
 from tests.fuzz.peers import Stage, world
 from tests.fuzz.scripts import ANSWERS, JUNK, NOISE, REQUESTS
 
@@ -92,3 +94,17 @@ def test_hostile_peers() -> None:
             suppress_health_check=list(HealthCheck),
         ),
     )  # fmt: skip
+
+
+async def test_a_peer_that_hung_up_before_its_connection_was_made_closes_it() -> None:
+    loop, line = asyncio.get_running_loop(), Line(Notes())
+
+    def accepted() -> Line:
+        line.close()
+        return line
+
+    server = await loop.create_server(accepted, "127.0.0.1", 0)
+    async with server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        assert await reader.read() == b""
+        writer.close()
