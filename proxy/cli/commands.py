@@ -161,7 +161,7 @@ def drain(
 def inject(
     file: Annotated[str, typer.Argument(metavar="FILE|-", help="Kubernetes manifests; - is standard input.")],
     name: Annotated[
-        list[str] | None, typer.Option(help="A workload; again for more. Default: what is annotated.")
+        list[str] | None, typer.Option(help="A workload; again for more. Default: what is annotated, or the only one.")
     ] = None,
     service: Annotated[list[str] | None, typer.Option(help="A Service that must be there and be redirected.")] = None,
     image: Annotated[str | None, typer.Option(help="The sidecar's image.")] = None,

@@ -7,6 +7,7 @@ from proxy.exchange.ports import Ports, Wiring
 from proxy.exchange.state import NOBODY, RECORDED, Exchange
 from proxy.http.problems import Reason
 from proxy.policy import outcome
+from proxy.policy.attempt_facts import retries
 from proxy.policy.coalescing import ALONE, JOINED
 from proxy.policy.routing import Route
 
@@ -41,7 +42,7 @@ class Recorder:
             x.level = route.target.level(seconds)
         if route.restoration is not None and x.identity is NOBODY:  # nothing needed to know it before
             x.identity = self._identifier.identify(x.request, x.subject.value, whole_question=False)
-        if len(x.attempts) > 1:
+        if len(x.attempts) > 1 and retries(x.attempts):
             self._meter.retried_request(route.operation, x.succeeded)
         self._meter.finished(route.operation, x.request.method, x.status, x.ending, seconds, x.level)
         self._ledger.record(x)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from proxy.http.fields import Lines
 from proxy.http.message import Request
 from proxy.http.problems import Reason
-from proxy.policy.attempt_facts import Attempt
+from proxy.policy.attempt_facts import Attempt, retries
 from proxy.policy.coalescing import Role
 from proxy.policy.idempotency import IdempotencyKey
 from proxy.policy.recovery_plan import RecoveryKind, Result
@@ -63,7 +63,7 @@ def story(
     no_cache_story = role is not Role.JOINED or result.recovery is RecoveryKind.FALLBACK
     collapsed = None if no_cache_story else not attempts
     return ResponseInfo(
-        correlation_id, total_s * 1000, upstream_ms, max(0, len(attempts) - 1), collapsed, not request.safe,
+        correlation_id, total_s * 1000, upstream_ms, retries(attempts), collapsed, not request.safe,
         result.ttl_s, result.error, result.received_status, result.recovery is not None, replayed=result.replayed,
     )  # fmt: skip
 

@@ -1,5 +1,6 @@
 """One upstream call and why it was, or was not, the last."""
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import Final
 
@@ -11,6 +12,7 @@ from proxy.http.message import (
 )
 from proxy.http.problems import Reason
 from proxy.policy.classify import Verdict, classify, label
+from proxy.policy.retry import CAUSES
 from proxy.policy.routing import Route
 
 _UNFINISHED: Final = Failure(Reason.CANCELLED, sent=True)  # what is cut off in mid-call is taken as sent
@@ -107,3 +109,8 @@ def attempt_timeout(route: Route, attempts: list[Attempt], remaining_s: float) -
         return remaining_s
     timeouts = sum(attempt.verdict is Verdict.TIMEOUT for attempt in attempts)
     return min(remaining_s, route.attempt_timeout_s * float(1 << timeouts))
+
+
+def retries(attempts: Sequence[Attempt]) -> int:
+    """Return how many attempts repeat a failed one; a request that a recovery makes repeats nothing."""
+    return sum(attempt.why in CAUSES for attempt in attempts[:-1])

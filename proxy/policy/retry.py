@@ -56,6 +56,7 @@ _LADDERS = {
     Verdict.RATE_LIMITED: RetrySchedule("rate_limited", 2),
     Verdict.TIMEOUT: RetrySchedule("timeout", 1, 2),
 }  # a cause without a schedule is never retried
+CAUSES: Final = frozenset(schedule.cause for schedule in _LADDERS.values())  # `why` of an attempt that was retried
 _UNPROCESSED = frozenset({429, 503})
 _BAD_ANSWER = Reason.PROTOCOL_ERROR
 _UNKNOWING = frozenset({502, 504})

@@ -80,4 +80,5 @@ def too_few(limit: int, max_connections: int) -> str | None:
     wanted = 2 * max_connections + SPARE
     if limit >= wanted:
         return None
-    return f"{limit} open files are fewer than {max_connections} clients and as many requests of theirs want ({wanted})"
+    need = f"listen.max_connections = {max_connections} can need {wanted} open files, and the limit is {limit}"
+    return f"{need}: raise the limit (ulimit -n, LimitNOFILE), or lower max_connections"

@@ -14,10 +14,10 @@ from proxy.observe.observer import OUTCOMES
 from proxy.policy.latency_target import Level
 from proxy.policy.outcome import RequestOutcome
 from proxy.policy.recovery_plan import RecoveryKind
+from proxy.policy.retry import CAUSES
 from tests.reference.markdown import code, codes, page, table
 from tests.reference.source import refusals, words_given
 
-CAUSES = frozenset({"network", "rate_limited", "timeout", "unavailable"})  # of retries that were made
 _NOT_DENIED = frozenset({"answered", "dry_run", "nobody_waits", "not_retryable", "probe", "unfinished"})
 _OPEN = frozenset({"circuit", "route", "status", "upstream", "version", "python", "le", "quantile"})  # no fixed list
 _SERIES = re.compile(r"_(total|info|bucket|sum|count|created)$")

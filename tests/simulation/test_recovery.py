@@ -25,6 +25,10 @@ async def test_a_conflict_becomes_the_existing_session() -> None:
     (record,) = world.ledger.records
     assert (record.ending, record.succeeded) == ("recovered", True)
     assert world.meter.counts["recovered", "existing_session"] == 1
+    assert b"retries" not in (
+        ada.client.fields.get(b"server-timing") or b"retries"
+    )  # before, the load counted as a retry
+    assert not any("retried" in str(key[0]) for key in world.meter.counts)
 
 
 @simulated

@@ -140,6 +140,13 @@ def test_a_leaders_story() -> None:
     assert (told.total_ms, told.upstream_ms, told.retries, told.collapsed, told.unsafe) == (152, 50, 1, None, False)
 
 
+def test_a_recovery_is_no_retry() -> None:
+    """Before, the load of an existing session counted as a retry of the request that met the conflict."""
+    conflict, load = attempt(30), attempt(20, 2)
+    conflict.why = "not_retryable"
+    assert story("mine-1", Result(response()), Role.LED, [conflict, load], 0.1, request("POST")).retries == 0
+
+
 @pytest.mark.parametrize(
     ("role", "attempts", "kind", "collapsed"),
     [
