@@ -229,7 +229,10 @@ class Sidecar:
         self._minutely.sweep(now)
 
     def _relieve(self, most: int) -> int:
-        """Have connections hold at most `most` bytes, and kept answers half of it; return how many were cut."""
+        """Have connections hold at most `most` bytes, cached and stored responses half of it each.
+
+        Return how many connections were cut since the last call.
+        """
         self._bundle.make_room(most // 2)
         return self.gate.relieve(most)
 

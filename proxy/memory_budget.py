@@ -9,7 +9,7 @@ import structlog
 
 SHARE = 0.9  # of a container's limit: the kernel kills beyond it, and cannot be asked for more
 AGAIN = 0.95  # of the budget; below it requests are taken again
-TIGHT = 0.6  # of the budget; beyond it connections may hold
+TIGHT = 0.5  # of the budget; beyond it connections may hold
 PART = 0.1  # of the budget together, and the heaviest have to give way
 TRIM_EVERY = 8  # looks; returning memory takes some 5 ms
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -42,8 +42,8 @@ class MemoryBudget:
     """FREE --more than the budget is held--> FULL --less than 95 % of it is held--> FREE
 
     In between `shed` lets go of what is kept only to be quick, and freed memory is given back to the system. Before
-    that, beyond three fifths of the budget, `relieve` is called with the bytes that connections may hold together, and
-    kept answers half of that; it returns how many connections had to give way.
+    that, beyond half of the budget, `relieve` is called with the bytes that connections may hold together; cached
+    responses may take half of that, and so may stored ones. It returns how many connections had to give way.
     """
 
     def __init__(

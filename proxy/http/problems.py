@@ -22,7 +22,7 @@ class Reason(FastStrEnum):
     RESPONSE_TIMEOUT = "http_response_timeout"
     PROTOCOL_ERROR = "http_protocol_error"
     REQUEST_ERROR = "http_request_error"
-    NOT_KEPT = "http_response_body_size"  # it was done before, and its answer was too large to be given again
+    NOT_KEPT = "http_response_body_size"  # it was done before, and its answer cannot be given again
     INTERNAL = "proxy_internal_error"
     UNRECORDED = "proxy_internal_response"  # the audit trail must have it on disk first, and could not in time
     CANCELLED = "cancelled"  # nobody was left to answer; never sent to anyone
@@ -114,8 +114,8 @@ _ROWS: Final[dict[Reason, _Row]] = {
     ),
     Reason.NOT_KEPT: _Row(
         409,
-        "It was done before, and its answer was too large to keep",
-        "it was done before, and its answer was too large to keep; load what it made",
+        "It was done before, and its answer was not kept",
+        "it was done before, and its answer was not kept; load what it made",
     ),
     Reason.INTERNAL: _Row(
         500,

@@ -83,12 +83,16 @@ class Bounded(Generic[K, V]):
             self.drop(gave_way[-1])
         return gave_way
 
-    def make_room(self, most: int, at_once: int) -> None:
-        """Hold at most `most` bytes; drop at most `at_once` values in this call, those of the heaviest first."""
-        for _ in range(at_once):
-            if self.size <= most:
-                return
-            self.drop(self._to_give_way())
+    def make_room(self, most: int, at_once: int) -> list[K]:
+        """Hold at most `most` bytes; drop at most `at_once` values in this call, those of the heaviest first.
+
+        Return their keys.
+        """
+        gave_way: list[K] = []
+        while self.size > most and len(gave_way) < at_once:
+            gave_way.append(self._to_give_way())
+            self.drop(gave_way[-1])
+        return gave_way
 
     def drop(self, key: K) -> None:
         """Let go of what is held under `key`."""

@@ -127,6 +127,14 @@ TOO_LARGE = Result(
         "(replay_answer_limit); load what it made",
     )
 )
+NO_ROOM = Result(
+    Failure(
+        Reason.NOT_KEPT,
+        sent=True,
+        detail="it was done before under this Idempotency-Key, and there was no memory to keep its answer "
+        "(listen.max_memory); load what it made",
+    )
+)
 BROKE_OFF = Result(
     Failure(
         Reason.RESPONSE_INCOMPLETE,
@@ -134,6 +142,7 @@ BROKE_OFF = Result(
         detail="it was done before under this Idempotency-Key, and its answer broke off; load what it made",
     )
 )
+_NOT_AGAIN = (TOO_LARGE.outcome, NO_ROOM.outcome, BROKE_OFF.outcome)
 _LOST = {Lost.TOO_LARGE: TOO_LARGE, Lost.BROKEN: BROKE_OFF}
 
 STORE_GONE = Result(
@@ -226,7 +235,7 @@ def may_wait(claim: Claim, result: Result) -> bool:
 
 def is_lost(result: Result) -> bool:
     """Tell whether it was done, and its answer cannot be given again."""
-    return isinstance(result.outcome, Failure) and result.outcome in (TOO_LARGE.outcome, BROKE_OFF.outcome)
+    return isinstance(result.outcome, Failure) and result.outcome in _NOT_AGAIN
 
 
 def replayed(settled: Result, ttl_s: float) -> Result:

@@ -75,7 +75,7 @@ class ClientConnection:
     def data_received(self, data: bytes) -> None:
         reader = self.reader
         self.writer.heard_at = self._server.tick
-        if not reader.early and (reader.state is not HEAD or self._server.turns.take(self)):
+        if not reader.early and (reader.state is not HEAD or self._server.turns.take(self, len(data))):
             self._take_in(data)
         else:
             reader.come_early(data)
@@ -133,6 +133,11 @@ class ClientConnection:
             self._close()
 
     # reading
+
+    @property
+    def waiting(self) -> int:
+        """Return how many bytes wait for this connection's turn."""
+        return len(self.reader.early)
 
     def go_on(self) -> None:
         """Look at what came before it was this connection's turn."""

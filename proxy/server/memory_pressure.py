@@ -1,11 +1,15 @@
 """Which connections have to go where memory gets scarce: the heaviest ones of the address that holds most."""
 
-from collections.abc import Iterable
-from typing import Final, Protocol, TypeVar
+import asyncio
+from collections.abc import Iterable, Sequence
+from heapq import heapify, heappop
+from typing import Final, Generic, Protocol, TypeVar
 
 from proxy.policy.bounded import Weights
 
 LIGHT: Final = 16_384  # bytes; a connection that holds less is not to blame
+WEIGHED_AT_ONCE: Final = 250  # connections, some 0.4 ms: then requests have their turn
+CUT_AT_ONCE: Final = 8  # connections; each has several requests that end with a record, some 0.1 ms a connection
 
 
 class Heavy(Protocol):
@@ -22,28 +26,90 @@ class Heavy(Protocol):
         ...
 
 
+class Yielding(Heavy, Protocol):
+    """A connection that can be told to let go of what it holds."""
+
+    def give_way(self) -> None:
+        """Let go of what it holds: memory is scarce."""
+        ...
+
+
 C = TypeVar("C", bound=Heavy)
+
+
+class Weighing(Generic[C]):
+    """What connections hold together, and the heavy ones of each address."""
+
+    def __init__(self) -> None:
+        self._total = 0
+        self._heavy: dict[str, list[tuple[int, int, C]]] = {}  # minus what it holds, and a number: heapq compares
+
+    def add(self, connections: Iterable[C]) -> None:
+        """Weigh some connections."""
+        for connection in connections:
+            held = connection.held
+            self._total += held
+            if held >= LIGHT:
+                of_address = self._heavy.setdefault(connection.address, [])
+                of_address.append((-held, len(of_address), connection))
+
+    def to_give_way(self, most: int) -> list[C]:
+        """Return which connections have to go, so that the others hold at most `most` bytes together."""
+        going = list[C]()
+        if self._total <= most:
+            return going
+        weights: Weights[str] = Weights()
+        for address, of_address in self._heavy.items():
+            heapify(of_address)
+            weights.change(address, -sum([heavy[0] for heavy in of_address]))
+        while self._total > most and weights:
+            address = weights.heaviest()
+            lighter, _, connection = heappop(self._heavy[address])
+            weights.change(address, lighter)
+            self._total += lighter
+            going.append(connection)
+        return going
 
 
 def to_give_way(connections: Iterable[C], most: int) -> list[C]:
     """Return which connections have to go, so that the others hold at most `most` bytes together."""
-    weights: Weights[str] = Weights()
-    heavy: dict[str, list[tuple[int, C]]] = {}
-    total, going = 0, list[C]()
-    for connection in connections:
-        held = connection.held
-        total += held
-        if held >= LIGHT:
-            weights.change(connection.address, held)
-            heavy.setdefault(connection.address, []).append((held, connection))
-    if total <= most:
-        return going
-    for of_address in heavy.values():
-        of_address.sort(key=lambda weighed: weighed[0])
-    while total > most and weights:
-        address = weights.heaviest()
-        held, connection = heavy[address].pop()
-        weights.change(address, -held)
-        total -= held
-        going.append(connection)
-    return going
+    weighing: Weighing[C] = Weighing()
+    weighing.add(connections)
+    return weighing.to_give_way(most)
+
+
+class Relief:
+    """Weigh all connections and have the heaviest give way, some in each turn of the loop.
+
+    Thousands of connections take milliseconds to weigh, and hundreds that are cut at once take more: meanwhile no other
+    request would be served.
+    """
+
+    def __init__(self) -> None:
+        self._under_way = False
+        self._gone = 0
+
+    def relieve(self, connections: Iterable[Yielding], most: int) -> int:
+        """Begin, unless it is under way; return how many connections gave way since the last call."""
+        if not self._under_way:
+            self._under_way = True
+            self._weigh(Weighing(), list(connections), most)
+        gone, self._gone = self._gone, 0
+        return gone
+
+    def _weigh(self, weighing: Weighing[Yielding], connections: Sequence[Yielding], most: int) -> None:
+        weighing.add(connections[:WEIGHED_AT_ONCE])
+        if len(connections) > WEIGHED_AT_ONCE:
+            asyncio.get_running_loop().call_soon(self._weigh, weighing, connections[WEIGHED_AT_ONCE:], most)
+        else:
+            self._cut(weighing.to_give_way(most))
+
+    def _cut(self, going: Sequence[Yielding]) -> None:
+        for connection in going[:CUT_AT_ONCE]:
+            if connection.held >= LIGHT:  # it may have been answered since it was weighed
+                connection.give_way()
+                self._gone += 1
+        if len(going) > CUT_AT_ONCE:
+            asyncio.get_running_loop().call_soon(self._cut, going[CUT_AT_ONCE:])
+        else:
+            self._under_way = False

@@ -21,7 +21,7 @@ from proxy.http1.body import framed
 from proxy.http1.head import HeadLimits, encode_head
 from proxy.server.admission import AdmissionQueue
 from proxy.server.client_limits import ClientLimits
-from proxy.server.memory_pressure import Heavy, to_give_way
+from proxy.server.memory_pressure import Relief, Yielding
 from proxy.server.trusted_proxies import TrustedProxies
 from proxy.transport.write_batch import WriteBatch
 
@@ -33,7 +33,7 @@ _CLOSE = (b"Connection", b"close")
 _NO_MEMORY = "the sidecar's memory budget is used up; try again shortly"
 
 
-class ServedConnection(Heavy, Protocol):
+class ServedConnection(Yielding, Protocol):
     """A downstream connection, as the gate sees it."""
 
     def sweep(self, now: float) -> None:
@@ -42,10 +42,6 @@ class ServedConnection(Heavy, Protocol):
 
     def abort(self) -> None:
         """Drop the connection."""
-        ...
-
-    def give_way(self) -> None:
-        """Let go of what it holds: memory is scarce."""
         ...
 
     def retire(self) -> None:
@@ -83,6 +79,7 @@ class ServerState:
         self.connections: set[ServedConnection] = set()
         self.turns = AdmissionQueue()
         self.outgoing = WriteBatch()
+        self._relief = Relief()
         self._on_refusal = on_refusal
         self._clock = clock
         self._date = (0, b"")
@@ -109,11 +106,11 @@ class ServerState:
         return no_memory()
 
     def relieve(self, most: int) -> int:
-        """Have the heaviest connections give way until all hold at most `most` bytes; return how many did."""
-        going = to_give_way(self.connections, most)
-        for connection in going:
-            connection.give_way()
-        return len(going)
+        """Have the heaviest connections give way until all hold at most `most` bytes, some in each turn of the loop.
+
+        Return how many did since the last call.
+        """
+        return self._relief.relieve(self.connections, most)
 
     def leave(self, connection: ServedConnection) -> None:
         """Forget a closed connection."""

@@ -30,7 +30,7 @@ class StoreBundle(Protocol):
         ...
 
     def make_room(self, most: int) -> None:
-        """Keep at most `most` bytes of what this process keeps only to be quick."""
+        """Keep at most `most` bytes of cached responses in this process, and as many of stored ones."""
         ...
 
     async def close(self) -> None:
@@ -44,7 +44,8 @@ class MemoryBundle:
     def __init__(self, settings: StoreSettings, clock: Clock) -> None:
         self._memory = MemoryStore(clock, settings.max_entries, settings.max_bytes)
         self.kept: Store = self._memory
-        self.claims: Claims = LocalClaims(clock, settings.max_entries, settings.max_bytes)
+        self._claims = LocalClaims(clock, settings.max_entries, settings.max_bytes)
+        self.claims: Claims = self._claims
         self.seals = Invalidations()
         self.replicas: Replicas | None = None
 
@@ -56,8 +57,9 @@ class MemoryBundle:
         self._memory.shed()
 
     def make_room(self, most: int) -> None:
-        """Keep at most `most` bytes of answers; the answers of who keeps most go first."""
+        """Keep at most `most` bytes of answers of either kind; the answers of who keeps most go first."""
         self._memory.make_room(most)
+        self._claims.make_room(most)
 
     async def close(self) -> None:
         """End."""

@@ -7,6 +7,7 @@ from proxy.clock import Clock
 from proxy.http.message import Response, held_bytes
 from proxy.policy.bounded import Bounded
 from proxy.policy.claim_rules import (
+    NO_ROOM,
     TOO_LARGE,
     Acquired,
     Claim,
@@ -17,6 +18,8 @@ from proxy.policy.claim_rules import (
 )
 from proxy.policy.recovery_plan import Result
 
+DROPPED_AT_ONCE = 500  # answers, some 2 ms
+_WITHOUT_ANSWER = 256  # bytes of a used key
 _Waiting = asyncio.Future[Settled | bool]  # True: the claim is free; False: the time is over
 
 
@@ -40,6 +43,7 @@ class LocalClaims:
         self._count = 0
         self._pending: dict[str, _Pending] = {}
         self._settled: Bounded[str, Settled] = Bounded(max_entries, max_bytes)
+        self._answers: Bounded[str, None] = Bounded(max_entries, max_bytes)  # which of them have an answer
         self.when_forgotten: Callable[[str], None] | None = None  # called with a claim's name before its time is over
 
     def __len__(self) -> int:
@@ -66,9 +70,24 @@ class LocalClaims:
             settled = _settled(claim, TOO_LARGE)
         until, size = now + claim.keep_s, _size(settled)
         for name in self._settled.put(claim.name, settled, size, until, now, claim.holder):
+            self._answers.drop(name)
             if self.when_forgotten is not None:
                 self.when_forgotten(name)
+        if size > _WITHOUT_ANSWER:
+            self._answers.put(claim.name, None, size, until, now, claim.holder)
         return settled
+
+    def make_room(self, most: int) -> None:
+        """Keep at most `most` bytes of answers, after some calls; those of who keeps most go first.
+
+        A key stays used without its answer: to forget it would let it be done twice.
+        """
+        now = self._clock.now()
+        for name in self._answers.make_room(most, DROPPED_AT_ONCE):
+            kept = self._settled.get(name, now)
+            if kept is not None:
+                without = kept.value._replace(result=NO_ROOM)
+                self._settled.put(name, without, _WITHOUT_ANSWER, kept.until, now, kept.holder)
 
     def _claim(self, claim: Claim) -> ClaimState:
         pending = self._pending.get(claim.name)
@@ -136,4 +155,4 @@ def _tell(waiting: _Waiting, what: Settled | bool) -> None:
 
 def _size(settled: Settled) -> int:
     answer = None if settled.result is None else settled.result.outcome
-    return 256 + (held_bytes(answer) if isinstance(answer, Response) else 0)
+    return _WITHOUT_ANSWER + (held_bytes(answer) if isinstance(answer, Response) else 0)

@@ -24,8 +24,8 @@ class RedisBundle:
         self._line = CommandQueue(self._link)
         self._bus = ReplicaPubSub(self._link, self._line, name, clock)
         self._bus.scripts += scripts.ALL
-        here = LocalClaims(clock, settings.max_entries, settings.max_bytes)
-        self._claims = RedisClaims(self._link, self._line, self._bus, name, here)
+        self._here = LocalClaims(clock, settings.max_entries, settings.max_bytes)
+        self._claims = RedisClaims(self._link, self._line, self._bus, name, self._here)
         self.seals: Invalidations = SharedInvalidations(self._link, self._line, self._bus, name, clock.now)
         self.kept: Store = RedisStore(
             self._link, self._line, self.seals, clock, settings.max_entries, settings.max_bytes
@@ -41,7 +41,8 @@ class RedisBundle:
         """Keep what there is: kept answers are Redis's, and a used key that is forgotten could be done twice."""
 
     def make_room(self, most: int) -> None:
-        """Do nothing: kept answers are in Redis."""
+        """Keep at most `most` bytes of stored answers here; cached ones are in Redis."""
+        self._here.make_room(most)
 
     async def close(self) -> None:
         """Tell what is left to tell, and close every connection."""

@@ -3,7 +3,7 @@
 import pytest
 
 from proxy.memory_budget import MemoryBudget
-from proxy.server.admission import TAKEN_AT_ONCE
+from proxy.server.admission import AT_ONCE, LEAST
 from proxy.server.client_connection import ClientConnection
 from proxy.server.response_writer import ResponseWriter
 from proxy.store.bundle import MemoryBundle
@@ -272,7 +272,7 @@ async def test_more_clients_than_begin_in_one_turn_are_all_answered(start: Start
     wire = await start(
         listen='keepalive_timeout = "30s"', defaults='total_timeout = "60s"', upstream='connect_timeout = "30s"'
     )
-    clients = [await wire.client() for _ in range(8 * TAKEN_AT_ONCE)]
+    clients = [await wire.client() for _ in range(8 * (AT_ONCE // LEAST))]
     for number, client in enumerate(clients):
         client.say_at_once(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number)
     await until(lambda: wire.sidecar.gate.turns.waiting > 1)

@@ -1,12 +1,14 @@
 """Who gives way where memory is scarce: whoever caused it, and nobody else."""
 
 from collections import Counter
+from itertools import pairwise
 from typing import NamedTuple
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.server.memory_pressure import LIGHT, to_give_way
+from proxy.server.memory_pressure import CUT_AT_ONCE, LIGHT, WEIGHED_AT_ONCE, Relief, to_give_way
+from tests.wire.kit import turn
 
 KIB = 1024
 
@@ -47,3 +49,50 @@ def test_what_stays_is_within_the_bound(connections: list[Connection], most: int
     assert staying + Counter(going) == Counter(connections)
     held = sum(one.held for one in staying.elements())
     assert held <= most or all(one.held < LIGHT for one in staying)
+
+
+class Held:
+    """A connection that lets go when it is told, and counts what it was asked."""
+
+    def __init__(self, address: str, held: int) -> None:
+        self.address = address
+        self._held = held
+        self.weighed = 0
+        self.gone = False
+
+    @property
+    def held(self) -> int:
+        """Return what it holds."""
+        self.weighed += 1
+        return self._held
+
+    def give_way(self) -> None:
+        """Let go."""
+        self._held, self.gone = 0, True
+
+
+async def test_a_turn_of_the_loop_weighs_and_cuts_some() -> None:
+    """Before, thousands were weighed and hundreds cut while everybody else waited."""
+    relief, count = Relief(), 2 * WEIGHED_AT_ONCE + 1
+    connections = [Held("10.0.0.1", LIGHT) for _ in range(count)]
+    gone, weighed = [relief.relieve(connections, 0)], [sum(one.weighed for one in connections)]
+    while not all(one.gone for one in connections):
+        await turn()
+        gone.append(sum(one.gone for one in connections))
+        weighed.append(sum(one.weighed for one in connections))
+    assert max(later - before for before, later in pairwise(gone)) == CUT_AT_ONCE
+    assert max(later - before for before, later in pairwise(weighed)) <= WEIGHED_AT_ONCE + CUT_AT_ONCE
+    assert weighed[0] == WEIGHED_AT_ONCE
+    assert relief.relieve(connections, 0) == count
+    assert relief.relieve([], 0) == 0
+
+
+async def test_who_was_answered_meanwhile_stays() -> None:
+    """It holds nothing any more that could be let go."""
+    relief = Relief()
+    connections = [Held("10.0.0.1", 4 * LIGHT) for _ in range(CUT_AT_ONCE + 1)]
+    assert relief.relieve(connections, 0) == CUT_AT_ONCE
+    (waiting,) = [one for one in connections if not one.gone]
+    waiting._held = 0
+    await turn()
+    assert not waiting.gone

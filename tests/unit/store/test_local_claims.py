@@ -4,6 +4,7 @@ from proxy.http.fields import Fields
 from proxy.http.message import Response
 from proxy.policy.bounded import Holder
 from proxy.policy.claim_rules import (
+    NO_ROOM,
     TOO_LARGE,
     Acquired,
     Claim,
@@ -12,7 +13,7 @@ from proxy.policy.claim_rules import (
     Settled,
 )
 from proxy.policy.recovery_plan import Result
-from proxy.store.local_claims import LocalClaims
+from proxy.store.local_claims import DROPPED_AT_ONCE, LocalClaims
 from tests.simulation.virtual import VirtualClock, simulated
 
 
@@ -116,3 +117,40 @@ async def test_what_the_store_cannot_hold_is_remembered_as_done() -> None:
     found = await local.claim(claim("a"))
     assert isinstance(found, Settled)
     assert found.result is TOO_LARGE
+
+
+@simulated
+async def test_where_memory_is_scarce_answers_go_and_keys_stay_used() -> None:
+    """Those of who keeps most go first; a request under a key whose answer went is not done again."""
+    local = LocalClaims(VirtualClock())
+    honest = claim("honest")._replace(holder=Holder("198.51.100.1", b"ada"))
+    mine = await local.claim(honest)
+    assert isinstance(mine, Acquired)
+    await local.settle(honest, mine, answer(), keep=True)
+    names = [f"k{number}" for number in range(DROPPED_AT_ONCE + 20)]
+    for name in names:
+        await settle(local, name, bytes(1000))
+    count = len(local)
+    for _ in range(2):
+        local.make_room(5_000)
+    assert len(local) == count
+    states = [await local.claim(claim(name)) for name in names]
+    results = [state.result for state in states if isinstance(state, Settled)]
+    assert len(results) == len(names)
+    assert 0 < len(names) - results.count(NO_ROOM) < 5
+    kept = await local.claim(honest)
+    assert isinstance(kept, Settled)
+    assert kept.result == answer()
+
+
+@simulated
+async def test_what_is_counted_as_kept_goes_with_its_key() -> None:
+    """An answer that gave way with its key, or whose time is over, is not counted any more."""
+    clock = VirtualClock()
+    local = LocalClaims(clock, max_entries=2)
+    for name in ("a", "b", "c", "d"):
+        await settle(local, name)
+    assert len(local._answers) == len(local) == 2
+    await clock.sleep(61.0)
+    await settle(local, "e")
+    assert len(local._answers) == len(local) == 1
