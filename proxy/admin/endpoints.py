@@ -89,7 +89,7 @@ ENDPOINTS = (
             "report_id": "Only records with this subject.",
             "operation": "Only records of this operation.",
             "correlation_id": "Only records with this correlation id.",
-            "failures": "`true`: only requests that failed.",
+            "failures": "`true`: only requests that failed, and transitions of circuits.",
             "since": _SINCE,
             "until": _SINCE.replace("since", "before"),
             "format": "`json` or `csv`; the default is `audit.export_format`.",

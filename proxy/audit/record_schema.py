@@ -123,7 +123,7 @@ class AttemptFields(BaseModel):
     status: int | None = None
     """Status code that came back. Absent if none did."""
     error: str | None = None
-    """Reason of the failure, an error type of RFC 9209. Absent if an answer came."""
+    """Error type of RFC 9209, or `cancelled` where nobody waited any more. Absent if an answer came."""
     sent: bool
     """The request may have reached the backend."""
     ms: Milliseconds
@@ -140,9 +140,9 @@ class FlightFields(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     role: Literal["led", "joined", "alone", "None"]
-    """`led` asked the upstream, `joined` got the leader's answer, `alone` was not shared. `None`: it ended before."""
+    """`led`: made the call. `joined`: got the leader's answer. `alone`: not shared. Text `None`: it ended before."""
     id: str | None
-    """The same for all requests of one flight. `null` for a request that went alone."""
+    """The same for all requests of one flight. It is no record's id. `null` for one that went alone."""
     followers: Annotated[int, Field(ge=0)]
     """How many requests joined, in the leader's record. 0 in all others."""
 
@@ -182,7 +182,7 @@ class Metadata(BaseModel):
     restoration: str | None = None
     """State of the session restoration that the request was part of."""
     restoration_ms: Milliseconds | None = None
-    """Duration of that restoration in milliseconds."""
+    """Duration of that restoration so far, in milliseconds; whole in the record of the history."""
     would: list[str] | None = None
     """With `dry_run`: what would have been done."""
     detail: str | None = None
@@ -209,7 +209,7 @@ class RequestRecord(Line):
     path: str
     """Path and query. Only values that `audit.query_parameters` lists stand in it; secrets are replaced with `*`."""
     status: int
-    """Status code that the client got; 499 if it left first."""
+    """Status code of the answer; 499 if there was none. Where a note `withheld` has this `id`, the client got 503."""
     success: bool
     """The client got what it asked for."""
     outcome: Outcome
@@ -227,7 +227,7 @@ class RequestRecord(Line):
     circuit: str
     """Name of the circuit breaker."""
     target: Literal["ideal", "acceptable", "slow", "critical"] | None
-    """How fast it was by the route's `target`. `null` without a target."""
+    """How fast it was by the route's `target`. `null` for `target = "none"`."""
     bytes_in: Bytes
     """Bytes of the request body."""
     bytes_out: Bytes

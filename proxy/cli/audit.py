@@ -71,7 +71,7 @@ PathArg = Annotated[Path, typer.Argument(metavar="PATH", help="The audit file, w
 ReportId = Annotated[str | None, typer.Option("--report-id", help="Only this report (the record's subject).")]
 Operation = Annotated[str | None, typer.Option("--operation", help="Only this operation (the route's name).")]
 CorrelationId = Annotated[str | None, typer.Option("--correlation-id", help="Only this correlation id.")]
-Failures = Annotated[bool, typer.Option("--failures", help="Only requests that failed.")]
+Failures = Annotated[bool, typer.Option("--failures", help="Only requests that failed, and transitions of circuits.")]
 Since = Annotated[str | None, typer.Option("--since", help="From then on: ISO 8601 (UTC unless it says), or 10m ago.")]
 Until = Annotated[str | None, typer.Option("--until", help="Before then: ISO 8601 (UTC unless it says), or 10m ago.")]
 Printed = Annotated[Format | None, typer.Option("--format", help="Default: table on a terminal, else json.")]

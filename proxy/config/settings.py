@@ -54,7 +54,7 @@ class Listen(Section):
     forwarded: Literal["x-forwarded", "forwarded", "both", "off"] = "x-forwarded"
     """Which fields tell the backend about the client: `X-Forwarded-*`, RFC 7239 `Forwarded`, both or none."""
     expose: bool = True
-    """Send `Cache-Status`, `Proxy-Status` and `Server-Timing` to clients. `Retry-After` is always sent."""
+    """Send `Cache-Status`, `Proxy-Status` and `Server-Timing` to clients. `Retry-After` does not depend on it."""
     deadline_header: OwnFieldName = HEADER
     """Request field with milliseconds: from a client, how long it waits; to the backend, what is left."""
     max_connections: Count = 20_000

@@ -96,7 +96,9 @@ def _values() -> dict[str, str]:
         "to": codes(STATES),
         "upstream": "names of the configured upstreams",
         "version": "version of Backstay",
-        "reason backstay_bad_requests": codes(sorted({refusal.reason for refusal in refusals()})),
+        "reason backstay_bad_requests": codes(
+            sorted({refusal.reason for refusal in refusals()})
+        ),
         "result backstay_idempotency": codes(words_given("exchange", "_note")),
         "outcome backstay_restorations": codes(OUTCOMES.values()),
         "result backstay_retried_requests": codes(("succeeded", "failed")),
