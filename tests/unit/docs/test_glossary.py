@@ -16,15 +16,22 @@ ROOM = re.compile(r"`(\w+)/`")
 WORD = re.compile(r"[A-Z][a-z0-9]+")
 # Words that a reader of the code knows: HTTP's, Python's and English ones.
 PLAIN = frozenset({
-    "acquired", "address", "again", "answer", "ask", "balancer", "bounded", "cache", "claiming", "client",
-    "coalesce", "cors", "create", "effect", "existing", "factory", "gate", "half", "handler", "health", "held",
-    "holder", "honest", "identifier", "identity", "info", "instead", "invalidation", "joined", "joining", "keep",
-    "kind", "latest", "lead", "leaving", "level", "load", "look", "match", "memory", "meter", "misuse", "mode",
-    "name", "noted", "opening", "orphaned", "other", "over", "overflow", "parent", "phase", "pipeline", "policy",
-    "port", "recorder", "refused", "responder", "result", "role", "router", "rule", "scope", "sent", "settled",
-    "span", "stage", "state", "step", "stop", "store", "take", "template", "tracer", "unavailable", "use", "value",
-    "wait", "weight", "wiring", "with",
+    "acceptor", "acquired", "address", "admissible", "again", "answer", "ask", "balanced", "balancer", "bounded",
+    "bundle", "cache", "claiming", "client", "coalesce", "collector", "command", "condition", "connection",
+    "connector", "cors", "create", "down", "ed25519", "effect", "end", "endpoint", "error", "existing", "factory",
+    "file", "flow", "forwarding", "gate", "half", "handler", "handshake", "health", "heavy", "held", "hmac",
+    "holder", "honest", "hook", "hooks", "http", "identifier", "identity", "info", "instead", "invalidation",
+    "joined", "joining", "keep", "kind", "latest", "lead", "leaving", "leftover", "level", "limit", "link", "load",
+    "local", "log", "look", "lost", "match", "memory", "message", "metadata", "meter", "misuse", "mode", "name",
+    "newest", "no", "not", "noted", "opening", "orphaned", "other", "output", "over", "overflow", "own", "parent",
+    "patience", "phase", "pipeline", "policy", "port", "position", "proof", "proxies", "pub", "query", "queue",
+    "read", "reader", "recorder", "recovered", "redis", "refused", "remainder", "responder", "result", "role",
+    "router", "rule", "scope", "sent", "served", "server", "settled", "shared", "socket", "span", "stage",
+    "standard", "stat", "state", "step", "stop", "store", "stream", "streamed", "sub", "table", "take", "template",
+    "timer", "tls", "tracer", "unavailable", "use", "value", "wait", "weight", "wiring", "with", "writer",
+    "written",
 })  # fmt: skip
+ROOMS = ("policy", "exchange", "store", "audit", "server", "upstream", "transport", "http")
 EVERYWHERE = (
     "flight", "follower", "lane", "leader", "operation", "outcome", "principal", "probe", "request key", "restoration",
     "sidecar", "subject", "upstream",
@@ -61,14 +68,14 @@ def test_what_the_pages_say_everywhere_is_in_it(term: str) -> None:
 
 
 def classes() -> Iterator[str]:
-    """Yield the public classes of the policies and of a request's stages."""
-    for room in ("policy", "exchange"):
+    """Yield the public classes of the policies, of a request's stages, and of the rooms that serve them."""
+    for room in ROOMS:
         for file in sorted(Path(ROOT, "proxy", room).glob("*.py")):
             tree = ast.parse(file.read_text(encoding="utf-8"))
             yield from (node.name for node in tree.body if isinstance(node, ast.ClassDef) and node.name[0] != "_")
 
 
-def test_every_class_of_the_policies_is_named_by_terms() -> None:
+def test_every_class_of_these_rooms_is_named_by_terms() -> None:
     """A class is named by a term of the glossary, or in plain words: a reader must not guess."""
     words = {word for term in TERMS for word in term.replace("-", " ").split()}
     assert sorted(name for name in set(classes()) if not _known(name, words)) == []
