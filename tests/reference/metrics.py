@@ -92,13 +92,11 @@ def _values() -> dict[str, str]:
         "python": "version of Python",
         "role": codes(ROLES),
         "route": "`operation` of the configured routes, `passthrough`, and for targets `restoration`",
-        "status": "status code that went to the client; 499 if it left first",
+        "status": "status code of the answer, also of a withheld one; 499 if there was none",
         "to": codes(STATES),
         "upstream": "names of the configured upstreams",
         "version": "version of Backstay",
-        "reason backstay_bad_requests": codes(
-            sorted({refusal.reason for refusal in refusals()})
-        ),
+        "reason backstay_bad_requests": codes(sorted({refusal.reason for refusal in refusals()})),
         "result backstay_idempotency": codes(words_given("exchange", "_note")),
         "outcome backstay_restorations": codes(OUTCOMES.values()),
         "result backstay_retried_requests": codes(("succeeded", "failed")),
