@@ -8,6 +8,7 @@ from typing import Any, Final
 from proxy.audit.record_schema import record_schema
 from proxy.config.schema import configuration_schema
 from tests.reference.audit_record import audit_record, other_lines
+from tests.reference.classes import classes_page
 from tests.reference.command_line import command_line
 from tests.reference.configuration import configuration, route_configuration
 from tests.reference.control_plane import control_plane
@@ -23,6 +24,7 @@ def pages() -> Mapping[str, str]:
         "audit-record.md": audit_record(),
         "audit-lines.md": other_lines(),
         "audit-record.schema.json": _json(record_schema()),
+        "classes.md": classes_page(),
         "command-line.md": command_line(),
         "configuration-routes.md": route_configuration(),
         "configuration.md": configuration(),

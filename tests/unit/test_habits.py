@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from tests.reference.classes import MANY, REASONS, chain, classes
+
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted(path for path in (ROOT / "scripts").iterdir() if path.is_file())
 NUMBER = r"\d+\.\d+\.\d+"
@@ -248,3 +250,16 @@ def test_a_class_has_a_name_of_its_own() -> None:
 def test_a_module_has_a_name_of_its_own() -> None:
     modules = Counter(path.stem for path in (ROOT / "proxy").rglob("*.py") if path.name != "__init__.py")
     assert [name for name, times in modules.items() if times > 1] == []
+
+
+def test_no_behaviour_is_inherited_over_more_than_one_level() -> None:
+    """A chain has a base class and what inherits from it. Tables of settings may have one more: they only hold data."""
+    among = {facts.name: facts for facts in classes()}
+    longer = {name for name, facts in among.items() if chain(facts, among) > 2}
+    assert longer <= {"RouteTable", "Passthrough"}
+    assert all(chain(facts, among) <= 2 for facts in classes("exchange"))
+
+
+def test_a_class_with_many_attributes_has_a_reason_and_no_other_class_has_one() -> None:
+    """The reasons stand on the page of classes."""
+    assert sorted(facts.name for facts in classes() if facts.attributes > MANY) == sorted(REASONS)

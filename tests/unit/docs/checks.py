@@ -22,7 +22,7 @@ from proxy.config.settings import Settings
 from proxy.http.problems import Reason
 from tests.unit.docs.shell import check_shell
 
-DIAGRAMS = frozenset({"flowchart", "gantt", "graph", "sequenceDiagram", "stateDiagram-v2", "timeline"})
+DIAGRAMS = frozenset({"classDiagram", "flowchart", "gantt", "graph", "sequenceDiagram", "stateDiagram-v2", "timeline"})
 _UPSTREAM = '[upstreams.{}]\nurl = "http://127.0.0.1:8000"\n'
 _ROUTE = '[[routes]]\noperation = "some"\nmatch = "GET /some/{report_id}"\nsubject = "path:report_id"\n'
 _TYPE = "urn:backstay:problem:"
