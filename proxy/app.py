@@ -81,14 +81,14 @@ class Sidecar:
         self._tracer = start_tracing(os.environ, random)
         self._observer = Observer(self._ledger, self.metrics, targets, self._tracer)
         self._bundle = open_store(settings.store, name, self._clock, self.metrics.store_failed)
-        self._flights = Flights(self._bundle.seals, name)
+        self._flights = Flights(self._bundle.invalidations, name)
         self._retry = RetryPolicy(random)
         self._assembly = Assembly(
             self._flights, self._retry, self._bundle, self.metrics, self._observer, self._clock, random,
-            self._on_transition, kept.witness, self._tracer,
+            self._on_transition, kept.durability_gate, self._tracer,
         )  # fmt: skip
-        self._parts = self._assembly.build(settings, loaded.upstream_tls)
-        self.gate = self._gate(settings)
+        self._ports = self._assembly.build(settings, loaded.upstream_tls)
+        self.server_state = self._server_state(settings)
         self._memory = MemoryBudget(settings.listen.max_memory or budget_of(), self._bundle.shed, self._relieve)
         self._tls = loaded.listen_tls
         self._tls_generation = 0  # how often a reload has read the listener's TLS files
@@ -101,7 +101,7 @@ class Sidecar:
         self._hurries = 0
         self._declare()
 
-    def _gate(self, settings: Settings) -> ServerState:
+    def _server_state(self, settings: Settings) -> ServerState:
         listen = settings.listen
         rules = ClientLimits(
             listen.head_timeout,
@@ -113,22 +113,22 @@ class Sidecar:
         )
         limits = HeadLimits(listen.max_head, listen.max_target, listen.max_fields, listen.underscores)
         trusted = TrustedProxies(listen.trusted_proxies)
-        handlers = HandlerFactory(self._parts, dry_run=settings.dry_run)
+        handlers = HandlerFactory(self._ports, dry_run=settings.dry_run)
         return ServerState(rules, limits, trusted, handlers.open, self._on_refusal, self._clock)
 
     def _listener_of(self, settings: Settings) -> Listener:
         listen = settings.listen
         endpoint = Endpoint(listen.address, "listen.address", file_mode(listen.socket_mode))
         tls = None if self._tls is None else self._handshake_rules(self._tls)
-        return Listener(endpoint, partial(ClientConnection, self.gate), tls)
+        return Listener(endpoint, partial(ClientConnection, self.server_state), tls)
 
     def _handshake_rules(self, tls: ssl.SSLContext) -> HandshakeRules:
         timeout_s = self._began_with.listen.head_timeout
-        return HandshakeRules(tls, timeout_s, self.gate.has_room, self.metrics.handshake_failed)
+        return HandshakeRules(tls, timeout_s, self.server_state.has_room, self.metrics.handshake_failed)
 
     def _declare(self) -> None:
         circuits = self._assembly.breakers
-        self.metrics.declare(self._parts.wiring, circuits, self.settings.upstreams)
+        self.metrics.declare(self._ports.wiring, circuits, self.settings.upstreams)
         self.metrics.read_from(
             Sources(
                 flights=lambda: len(self._flights),
@@ -162,7 +162,7 @@ class Sidecar:
 
     async def _open_store(self) -> None:
         await self._bundle.start()
-        required = [route.operation for route in self._parts.router.routes if route.store_required]
+        required = [route.operation for route in self._ports.router.routes if route.store_required]
         if required and not self._bundle.kept.up:
             text = f"the store (store.url) cannot be reached, and {', '.join(required)} requires it (store_required)"
             raise StartError(text)
@@ -172,7 +172,7 @@ class Sidecar:
             metrics=self.metrics,
             statistics=self._statistics,
             restorations=self._observer.restorations,
-            routes=lambda: self._parts.router.routes,
+            routes=lambda: self._ports.router.routes,
             circuits=self._assembly.breakers,
             newest=self.audit.newest,
             token=lambda: self._token,
@@ -182,7 +182,7 @@ class Sidecar:
             switch=self._switch,
             drain=self.stopping.set,
             export_format=lambda: self.settings.audit.export_format,
-            forget=self._flights.seals.drop_subject,
+            forget=self._flights.invalidations.drop_subject,
         )
 
     @property
@@ -199,11 +199,11 @@ class Sidecar:
     @property
     def running(self) -> int:
         """Return the exchanges that have begun and left no record yet."""
-        return self.gate.begun - self._ledger.recorded
+        return self.server_state.begun - self._ledger.recorded
 
     @property
     def _busy(self) -> bool:
-        return bool(self.gate.connections or self._listener.handshakes or self.running)
+        return bool(self.server_state.connections or self._listener.handshakes or self.running)
 
     # while it runs
 
@@ -220,9 +220,9 @@ class Sidecar:
 
     def sweep(self, now: float) -> None:
         """End what has waited too long at `now`, in the loop's seconds."""
-        self.gate.crowded = self._memory.look()
+        self.server_state.crowded = self._memory.look()
         awake = now - self._suspended_s
-        self.gate.sweep(awake)
+        self.server_state.sweep(awake)
         if self._admin is not None:
             self._admin.sweep(awake)
         self._assembly.sweep(now, awake)
@@ -234,7 +234,7 @@ class Sidecar:
         Return how many connections were cut since the last call.
         """
         self._bundle.make_room(most // 2)
-        return self.gate.relieve(most)
+        return self.server_state.relieve(most)
 
     def _switch(self, name: str, on: bool) -> None:
         (self._retry if name == "retries" else self._flights).enabled = on
@@ -266,7 +266,7 @@ class Sidecar:
             text = f"{reading.doing} could not be read within {RELOAD_WITHIN_S:g} s: see whether its files can be read"
             self._refuse_reload([text])
         else:
-            if self.gate.draining:
+            if self.server_state.draining:
                 self._refuse_reload(["the sidecar is draining"])
             else:
                 self._take_over(loaded)
@@ -283,13 +283,13 @@ class Sidecar:
             changed.append("admin")
         if changed:
             log.warning("reload_partial", changed=changed, detail="these change only with a restart")
-        self._parts = self._assembly.build(settings, loaded.upstream_tls)
-        self.gate.open = HandlerFactory(self._parts, dry_run=settings.dry_run).open
+        self._ports = self._assembly.build(settings, loaded.upstream_tls)
+        self.server_state.open = HandlerFactory(self._ports, dry_run=settings.dry_run).open
         self._token = loaded.token
         self.settings = settings
         if loaded.listen_tls is not None and self._tls is not None:
             self._change_tls(self._tls, loaded.listen_tls)
-        self.metrics.forget_others(self._parts.wiring, self._assembly.breakers, settings.upstreams)
+        self.metrics.forget_others(self._ports.wiring, self._assembly.breakers, settings.upstreams)
         self._declare()
         log.info("reloaded", routes=len(settings.routes))
 
@@ -300,10 +300,12 @@ class Sidecar:
         before end with what is under way on them.
         """
         self._tls_generation += 1
-        self._listener.renew(partial(ClientConnection, self.gate, self._tls_generation), self._handshake_rules(new))
+        self._listener.renew(
+            partial(ClientConnection, self.server_state, self._tls_generation), self._handshake_rules(new)
+        )
         self._tls = new
         if not trusts_all(new, old):
-            self.gate.distrust(self._tls_generation, self.settings.listen.drain_timeout)
+            self.server_state.distrust(self._tls_generation, self.settings.listen.drain_timeout)
 
     # stop
 
@@ -316,16 +318,16 @@ class Sidecar:
         listen = self.settings.listen
         self._ready = False
         self._assembly.probes.close()
-        self.gate.drain()
+        self.server_state.drain()
         until = self._clock.now() + (listen.drain_delay if delay_s is None else delay_s)
         while not self._hurries and self._clock.now() < until:
             await self._clock.sleep(DRAIN_STEP_S)
         await self._listener.drain_backlog()
-        self.gate.close_idle()
+        self.server_state.close_idle()
         until = self._clock.now() + listen.drain_timeout
         while self._busy and self._hurries < 2 and self._clock.now() < until:
             await self._clock.sleep(DRAIN_STEP_S)
-        for connection in tuple(self.gate.connections):
+        for connection in tuple(self.server_state.connections):
             connection.abort()
         while self.running and self._clock.now() < until + 1.0:  # what was cut still leaves its record
             await self._clock.sleep(DRAIN_STEP_S)

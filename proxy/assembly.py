@@ -46,7 +46,7 @@ class Assembly:
 
     def __init__(
         self, flights: Flights, retry: RetryPolicy, bundle: StoreBundle, meter: Meter, ledger: Ledger, clock: Clock,
-        random: Random, on_transition: OnTransition, witness: DurabilityGate | None = None,
+        random: Random, on_transition: OnTransition, durability_gate: DurabilityGate | None = None,
         tracer: Tracer | None = None,
     ) -> None:  # fmt: skip
         self.breakers: dict[str, CircuitBreaker] = {}
@@ -59,7 +59,7 @@ class Assembly:
         self._bundle = bundle
         self._meter = meter
         self._ledger = ledger
-        self._witness = witness
+        self._durability_gate = durability_gate
         self._tracer = tracer
         self._clock = clock
         self._random = random
@@ -85,13 +85,13 @@ class Assembly:
                 budget,
                 self._upstream(route, pools[route.upstream], settings),
                 self._cors_of(route, table, settings),
-                self._changes.of(route.operation).kept_under,
+                self._changes.of(route.operation).cached_under,
                 self._changes.of(route.operation).since,
             )
         return Ports(
             Router(routes, catch_all), wiring, self._flights, self._retry, self._bundle.kept, self._bundle.claims,
             self._meter, self._ledger, self._clock, self._random, settings.listen.expose,
-            settings.listen.deadline_header.encode(), _deadline_field(settings), self._witness,
+            settings.listen.deadline_header.encode(), _deadline_field(settings), self._durability_gate,
             None if settings.dry_run else self._tracer, self._bundle.replicas, self.probes,
         )  # fmt: skip
 
@@ -106,11 +106,11 @@ class Assembly:
         self._cors = {name: known for name, known in self._cors.items() if urls.get(name) == known[0]}
         gone = self._changes.take(routes, urls, self._clock.wall())
         for tenure in gone:
-            self._bundle.kept.forget(tenure.kept_under)
+            self._bundle.kept.forget(tenure.cached_under)
             if tenure.upstream in self._cors:
                 self._cors[tenure.upstream][1].forget_preflights()
         if gone:
-            self._flights.seals.close_flights()
+            self._flights.invalidations.close_flights()
 
     def _build_budgets(self, settings: Settings, tables: tuple[Table, ...]) -> Mapping[_Holder, RetryBudget]:
         """Return every retry budget, with what it has saved so far and the share that is configured now."""

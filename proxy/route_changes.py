@@ -12,7 +12,7 @@ Urls = Mapping[str, tuple[str, ...]]  # by upstream
 class Tenure(NamedTuple):
     """What the keys of a route's kept answers begin with, whom it asks, and the wall time since which it does."""
 
-    kept_under: bytes
+    cached_under: bytes
     upstream: str
     since: float
 
@@ -31,9 +31,9 @@ class RouteChanges:
         before, since = self._known, wall if self._known else 0.0
         self._known = {}
         for route in routes:
-            known, kept_under = before.get(route.operation), _kept_under(route, urls[route.upstream])
-            lasts = known is not None and known.kept_under == kept_under
-            self._known[route.operation] = known if known and lasts else Tenure(kept_under, route.upstream, since)
+            known, cached_under = before.get(route.operation), _cached_under(route, urls[route.upstream])
+            lasts = known is not None and known.cached_under == cached_under
+            self._known[route.operation] = known if known and lasts else Tenure(cached_under, route.upstream, since)
         return [known for name, known in before.items() if self._known.get(name) is not known]
 
     def of(self, operation: str) -> Tenure:
@@ -41,7 +41,7 @@ class RouteChanges:
         return self._known[operation]
 
 
-def _kept_under(route: Route, urls: tuple[str, ...]) -> bytes:
+def _cached_under(route: Route, urls: tuple[str, ...]) -> bytes:
     """Return a name of what makes a route's answers: whom it asks for what, and how it tells callers apart.
 
     Every replica with the same configuration has the same one.

@@ -47,13 +47,13 @@ MOVES: Final[dict[AdminPhase, tuple[AdminPhase, ...]]] = {
 class AdminConnection(web.RequestHandler):
     """One connection. aiohttp reads and answers; this keeps its time and answers what is no HTTP."""
 
-    __slots__ = ("_flow", "_line", "_more", "_others", "address", "phase", "since")
+    __slots__ = ("_flow", "_more", "_others", "_transport", "address", "phase", "since")
 
     def __init__(self, server: web.Server, others: "AdminConnections") -> None:
         loop = asyncio.get_running_loop()
         super().__init__(server, loop=loop, access_log=None, lingering_time=LINGER_S)  # type: ignore[arg-type]
         self._others = others
-        self._line: asyncio.Transport | None = None
+        self._transport: asyncio.Transport | None = None
         self._flow = FlowControl(loop, others.tick)
         self._more = False  # bytes came while a request was being answered
         self.address = ""
@@ -67,7 +67,7 @@ class AdminConnection(web.RequestHandler):
         self.since = self._others.tick
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._line = cast(asyncio.Transport, transport)
+        self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         self.address = str(peer[0]) if isinstance(peer, tuple) else ""
         self._others.enter(self)
@@ -112,33 +112,33 @@ class AdminConnection(web.RequestHandler):
     @property
     def is_gone(self) -> bool:
         """Tell whether nobody is there any more."""
-        return self._line is None or self._line.is_closing()
+        return self._transport is None or self._transport.is_closing()
 
     @property
     def unwritten(self) -> int:
         """Return the bytes that the other side has not taken, but for those that the system holds."""
-        return 0 if self._line is None else self._line.get_write_buffer_size()
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def keep_little(self, size: int) -> None:
         """Have the system hold about `size` bytes for the other side, so that one that reads nothing is seen soon."""
-        line = self._line
-        raw = None if line is None else line.get_extra_info("socket")
+        transport = self._transport
+        raw = None if transport is None else transport.get_extra_info("socket")
         if raw is not None:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
 
     def abort(self) -> None:
         """Cut the connection."""
-        if self._line is not None:
-            self._line.abort()
+        if self._transport is not None:
+            self._transport.abort()
 
     def sweep(self, now: float) -> None:
         """End what has waited too long at `now`."""
-        line, rules = self._line, self._others.rules
-        if line is None:
+        transport, rules = self._transport, self._others.rules
+        if transport is None:
             return
-        if self._flow.stalled_s(line, now) > rules.idle_timeout_s:
+        if self._flow.stalled_s(transport, now) > rules.idle_timeout_s:
             self.abort()
-        elif line.get_write_buffer_size():  # an answer is being taken
+        elif transport.get_write_buffer_size():  # an answer is being taken
             self.since = now
         elif self.phase is HEAD and now - self.since > rules.head_timeout_s:
             self._end_with(408, "The request head did not arrive in time.")
@@ -149,8 +149,8 @@ class AdminConnection(web.RequestHandler):
 
     def _end_with(self, status: int, detail: str) -> None:
         """Answer and close; where an answer is under way already, only close."""
-        if self._line is not None and self.phase is not ANSWERING and not self._line.is_closing():
-            self._line.write(raw_problem(status, detail))
+        if self._transport is not None and self.phase is not ANSWERING and not self._transport.is_closing():
+            self._transport.write(raw_problem(status, detail))
         self.force_close()
 
 

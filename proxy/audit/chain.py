@@ -47,30 +47,30 @@ class Chain:
     def __repr__(self) -> str:
         return f"<Chain seq={self.seq} head={self.head[:8].decode()}>"
 
-    def seal(self, fields: dict[str, object]) -> bytes:
+    def append(self, fields: dict[str, object]) -> bytes:
         """Return the next whole line, newline included, for at least one field.
 
         Raises TypeError, and moves nothing, where a field cannot be written as JSON.
         """
-        return self.seal_encoded(orjson.dumps(fields))
+        return self.append_encoded(orjson.dumps(fields))
 
-    def seal_encoded(self, document: bytes) -> bytes:
+    def append_encoded(self, document: bytes) -> bytes:
         """Return the next whole line for a JSON object that is not empty; 1.5 µs for 600 bytes of it."""
         self.seq += 1
-        unsealed = b'{"v":%d,"seq":%d,%b,"prev":"%b"}' % (VERSION, self.seq, document[1:-1], self.head)
-        self.head = sha256(unsealed).hexdigest().encode()
-        return b'%b,"hash":"%b"}\n' % (unsealed[:-1], self.head)
+        without_hash = b'{"v":%d,"seq":%d,%b,"prev":"%b"}' % (VERSION, self.seq, document[1:-1], self.head)
+        self.head = sha256(without_hash).hexdigest().encode()
+        return b'%b,"hash":"%b"}\n' % (without_hash[:-1], self.head)
 
     def gap(self, ts: str, lost: int) -> bytes:
         """Return the line that stands for `lost` records which could not be kept."""
-        return self.seal({"ts": ts, "gap": lost})
+        return self.append({"ts": ts, "gap": lost})
 
     def torn(self, ts: str, size: int) -> bytes:
         """Return the line that says `size` bytes of an unfinished line were set aside before it."""
-        return self.seal({"ts": ts, "torn": size})
+        return self.append({"ts": ts, "torn": size})
 
 
-def unseal(line: bytes) -> ChainLink | None:
+def parse_link(line: bytes) -> ChainLink | None:
     """Return the link of a whole and unaltered line, newline included; None for anything else."""
     head, tail = _HEAD.match(line), _TAIL.fullmatch(line, max(0, len(line) - _TAIL_BYTES))
     if head is None or tail is None:

@@ -165,7 +165,7 @@ class Checkpoints:
 
     def durable(self, last: ChainLink) -> None:
         """Record that the trail reaches to this link. A failure is logged, and the next one covers this one too."""
-        line = seal(timestamp(self._wall()), last, self.rules.key, self._position)
+        line = checkpoint_line(timestamp(self._wall()), last, self.rules.key, self._position)
         try:
             self._append(line)
         except OSError as error:
@@ -209,7 +209,7 @@ class Checkpoint(NamedTuple):
     n: int = 0
 
 
-def seal(ts: str, last: ChainLink, key: CheckpointKey, after: Position = NO_CHECKPOINT) -> bytes:
+def checkpoint_line(ts: str, last: ChainLink, key: CheckpointKey, after: Position = NO_CHECKPOINT) -> bytes:
     """Return a checkpoint's line, newline included."""
     claim = {
         "v": VERSION, "n": after.n + 1, "ts": ts, "seq": last.seq, "head": last.hash.decode(), "key": key.name,

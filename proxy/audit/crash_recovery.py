@@ -10,7 +10,7 @@ from proxy.audit.chain import (
     START,
     VERSION,
     ChainLink,
-    unseal,
+    parse_link,
 )
 from proxy.audit.files import TrailError, lines, trails
 from proxy.audit.own_file import open_own
@@ -61,7 +61,7 @@ def recover_rotated(path: Path, found: RecoveredEnd) -> RecoveredEnd:
 
 def _after(older: Path, found: RecoveredEnd) -> RecoveredEnd:
     if older.suffix == ".gz":
-        links = (link for line in lines([older]) if (link := unseal(line.data)))
+        links = (link for line in lines([older]) if (link := parse_link(line.data)))
         return RecoveredEnd(max(links, default=GENESIS), found.torn_bytes)
     fd = open_own(older, os.O_RDWR | os.O_APPEND)
     try:
@@ -73,7 +73,7 @@ def _after(older: Path, found: RecoveredEnd) -> RecoveredEnd:
 
 def _last_link(whole: bytes) -> ChainLink | None:
     """Return the link of the last line that is whole and unaltered."""
-    links = (unseal(line + b"\n") for line in reversed(whole.split(b"\n")))
+    links = (parse_link(line + b"\n") for line in reversed(whole.split(b"\n")))
     return next((link for link in links if link is not None), None)
 
 

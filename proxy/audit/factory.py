@@ -23,7 +23,7 @@ class AuditTrail:
 
     log: AuditLog
     ledger: Ledger
-    witness: DurabilityGate | None
+    durability_gate: DurabilityGate | None
 
 
 def audit_trail(settings: Settings, name: str, clock: Clock, on_write: Callable[[float], None]) -> AuditTrail:
@@ -33,8 +33,8 @@ def audit_trail(settings: Settings, name: str, clock: Clock, on_write: Callable[
     log = AuditLog(path, clock=clock, rules=_rules(audit), checkpoints=_checkpoints(audit, clock), on_write=on_write)
     ledger = Ledger(log, name, _redaction(audit), _beside(audit.salt_file, audit.path))
     covered = audit.durability != "batch"
-    witness = DurabilityGate(ledger, log, clock, strict=audit.durability == "strict") if covered else None
-    return AuditTrail(log, ledger, witness)
+    durability_gate = DurabilityGate(ledger, log, clock, strict=audit.durability == "strict") if covered else None
+    return AuditTrail(log, ledger, durability_gate)
 
 
 def _rules(audit: Audit) -> LogRules:

@@ -13,7 +13,7 @@ from typing import BinaryIO, NamedTuple, cast
 
 import orjson
 
-from proxy.audit.chain import MAX_LINE, VERSION, unseal
+from proxy.audit.chain import MAX_LINE, VERSION, parse_link
 
 _ROTATED = re.compile(r"([.-]\d[\dTZ:._-]*)?")  # audit.jsonl.1, audit.jsonl-20261123.gz: a number, or a date
 _OWN = re.compile(r"\.\d{8}T\d{6}\.\d{6}Z")  # audit.jsonl.20261123T153700.123456Z: what our own rotation calls them
@@ -37,7 +37,7 @@ class Trail:
 
     def first_seq(self, file: Path) -> float:
         """Return the number of a file's first whole record; one without any is the newest, still to be written."""
-        links = (unseal(line.data) for line in lines([file]))
+        links = (parse_link(line.data) for line in lines([file]))
         return next((link.seq for link in links if link is not None), math.inf)
 
 

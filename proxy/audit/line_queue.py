@@ -7,7 +7,7 @@ from proxy.audit.writer import Batch, Note
 
 
 class LineQueue:
-    """WAITING to be sealed --`seal`, `hand_over`--> HANDED to the writer --`settle`--> on file, or lost
+    """WAITING to be sealed --`take_batch`, `hand_over`--> HANDED to the writer --`settle`--> on file, or lost
 
     Both count. There is no room before `open` and after `close`. An empty queue takes a line of any size, so that none
     is lost for its size alone.
@@ -59,18 +59,18 @@ class LineQueue:
         self._notes += taken
         return taken
 
-    def seal(self, count: int, seal: Callable[[bytes], bytes]) -> tuple[list[bytes], int]:
-        """Return the next `count` lines, or all if fewer wait, as `seal` makes them, and how many are records."""
+    def take_batch(self, count: int, chain: Callable[[bytes], bytes]) -> tuple[list[bytes], int]:
+        """Return the next `count` lines, or all if fewer wait, as `chain` makes them, and how many are records."""
         next_one, notes, size = self._lines.popleft, 0, 0
-        sealed = []
+        chained = []
         for _ in range(min(count, len(self._lines))):
             line = next_one()
             notes += type(line) is Note
             size += len(line)
-            sealed.append(seal(line))
+            chained.append(chain(line))
         self._notes -= notes
         self._size -= size
-        return sealed, len(sealed) - notes
+        return chained, len(chained) - notes
 
     def hand_over(self, batch: Batch) -> None:
         """Take note of a batch that the writer gets."""

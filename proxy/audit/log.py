@@ -82,7 +82,7 @@ class AuditLog:
     ) -> None:
         self._rules = rules or LogRules()
         self.newest = Newest(self._rules.max_entries)  # each a JSON object, not sealed yet
-        self._keeper = None if path is None else Retention(path, self._rules.keeping, self._announce)
+        self._retention = None if path is None else Retention(path, self._rules.keeping, self._announce)
         self._output = self._output_to(path, clock)
         self._clock = clock
         self._path = path
@@ -106,9 +106,9 @@ class AuditLog:
         return f"<AuditLog {self._output!r} records={self._records} gaps={self._gaps} queued={self.queued}>"
 
     def _output_to(self, path: Path | None, clock: Clock) -> Output:
-        if path is None or self._keeper is None:
+        if path is None or self._retention is None:
             return StandardOutput()
-        return TrailFile(path, self._rules.rotation, self._keeper.wake, clock.wall)
+        return TrailFile(path, self._rules.rotation, self._retention.wake, clock.wall)
 
     def _hooks(self) -> Hooks:
         written, trouble = partial(self._on_loop, self._on_written), partial(self._on_loop, self._on_trouble)
@@ -139,8 +139,8 @@ class AuditLog:
         self._loop = asyncio.get_running_loop()
         self._waiting.open(self._rules.queue_limit, self._rules.queue_size)
         self._writer.start(recovered.last)
-        if self._keeper is not None:
-            self._keeper.start()
+        if self._retention is not None:
+            self._retention.start()
         if recovered.torn_bytes:
             log.warning("audit_torn_line_set_aside", output=repr(self._output), bytes=recovered.torn_bytes)
             self._submit_torn(recovered.torn_bytes)
@@ -239,13 +239,13 @@ class AuditLog:
 
     async def _finish(self) -> None:
         kept = await self._in_order(self._writer.stop)
-        if self._keeper is not None:
-            self._keeper.stop()
+        if self._retention is not None:
+            self._retention.stop()
         self._rounds.refuse()
         if not kept:
             kept = self._continue_behind(self._writer.end)
         while self._waiting or self._unrecorded:  # what came while the thread was stopping, or while that is written
-            batch = self._sealed_batch(len(self._waiting))
+            batch = self._chained_batch(len(self._waiting))
             self._waiting.hand_over(batch)
             kept = kept and await in_daemon_thread(partial(self._last_words, batch))
             self._settle(batch, kept=kept)
@@ -282,18 +282,18 @@ class AuditLog:
 
     async def _in_order(self, ask: Callable[[Callable[[bool], object]], None]) -> bool:
         """Seal what waits, hand `ask` to the thread behind it, and return what the thread says of it."""
-        self._seal_all()
+        self._chain_all()
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         ask(partial(self._on_loop, partial(_resolve, done)))
         return await done
 
     def _flush(self, done: Callable[[bool], object]) -> None:
-        self._seal_all()
+        self._chain_all()
         self._writer.flush(done)
 
-    def _seal_all(self) -> None:
+    def _chain_all(self) -> None:
         while self._waiting or self._unrecorded:
-            self._seal_turn()
+            self._chain_turn()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -318,19 +318,19 @@ class AuditLog:
 
     def _on_timer(self) -> None:
         self._timer = None
-        self._seal_turn()
+        self._chain_turn()
         if self._waiting:
             assert self._loop is not None
             self._timer = self._loop.call_soon(self._on_timer)
 
-    def _seal_turn(self) -> None:
+    def _chain_turn(self) -> None:
         """Seal one turn's records, then the gap behind them, and hand the lines over in one piece."""
-        self._submit(self._sealed_batch(min(len(self._waiting), _TURN)))
+        self._submit(self._chained_batch(min(len(self._waiting), _TURN)))
 
-    def _sealed_batch(self, count: int) -> Batch:
+    def _chained_batch(self, count: int) -> Batch:
         """Return the next `count` lines, and the gap behind them if nothing waits any more."""
         gap = 0 if len(self._waiting) > count else self._unrecorded
-        lines, records = self._waiting.seal(count, self._chain.seal_encoded)
+        lines, records = self._waiting.take_batch(count, self._chain.append_encoded)
         if gap:
             lines.append(self._chain.gap(self._now(), gap))
             self._unrecorded = 0

@@ -130,7 +130,7 @@ class Ledger:
         return f'{{"source":"{key.source}","key_hash":"{self._redaction.hashed(key.value)}","replayed":{replayed}}}'
 
     def _metadata(self, x: Exchange) -> str:
-        metadata, redaction = _story(x), self._redaction
+        metadata, redaction = _response_info(x), self._redaction
         if redaction.clients != "none":
             metadata["client"] = redaction.client(x.request.client)
         if redaction.headers and (headers := redaction.noted_headers(x.request.fields)):
@@ -167,7 +167,7 @@ def _attempt(attempt: Attempt) -> str:
     return f'{{"n":{attempt.n},{what},"ms":{ms},"waited_ms":{waited_ms},"why":"{attempt.why}"}}'
 
 
-def _story(x: Exchange) -> dict[str, object]:
+def _response_info(x: Exchange) -> dict[str, object]:
     metadata: dict[str, object] = {}
     if x.attempts and (verdict := x.attempts[-1].verdict) is not SUCCESS:
         metadata["error_type"] = verdict.error_type

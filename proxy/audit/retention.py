@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from proxy.audit.chain import ChainLink, unseal
+from proxy.audit.chain import ChainLink, parse_link
 from proxy.audit.files import TrailError, lines, put_aside
 
 _COPY_BYTES = 1 << 20
@@ -104,7 +104,7 @@ def _kept(files: list[Path], rules: RetentionRules) -> int:
 
 def _before(files: tuple[Path, ...]) -> ChainLink | None:
     """Return the link in front of the first record in these files."""
-    first = next((link for line in lines(files) if (link := unseal(line.data))), None)
+    first = next((link for line in lines(files) if (link := parse_link(line.data))), None)
     return None if first is None else ChainLink(first.seq - 1, b"", first.prev)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from proxy.audit.chain import MAX_LINE, ChainLink, unseal
+from proxy.audit.chain import MAX_LINE, ChainLink, parse_link
 from proxy.audit.checkpoint import Checkpoint, CheckpointKey, read
 from proxy.audit.files import Trail, TrailError, lines, trails
 from proxy.audit.verify import Proof
@@ -96,7 +96,7 @@ def _record(path: Path, seq: int) -> ChainLink | None:
 def _backwards(file: Path, limit: int) -> Iterator[ChainLink]:
     """Yield the links of whole records, the last one first, of at most the last `limit` bytes."""
     if file.suffix == ".gz":
-        links = [link for line in lines([file]) if (link := unseal(line.data)) is not None]
+        links = [link for line in lines([file]) if (link := parse_link(line.data)) is not None]
         yield from reversed(links)
         return
     try:
@@ -109,7 +109,7 @@ def _backwards(file: Path, limit: int) -> Iterator[ChainLink]:
                 begun, *whole = (stream.read(end - start) + rest).split(b"\n")
                 if start == 0:
                     begun, whole = b"", [begun, *whole]
-                found = (unseal(line + b"\n") for line in reversed(whole[:-1]))
+                found = (parse_link(line + b"\n") for line in reversed(whole[:-1]))
                 yield from (link for link in found if link is not None)
                 end, rest = start, begun + b"\n"
     except OSError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import orjson
 
-from proxy.audit.chain import GENESIS, ChainLink, unseal
+from proxy.audit.chain import GENESIS, ChainLink, parse_link
 from proxy.audit.checkpoint import Checkpoint
 from proxy.audit.files import TrailLine
 
@@ -106,7 +106,7 @@ class _Walk:
 
     def finding(self) -> Finding:
         for line in self._rest:
-            link = unseal(line.data)
+            link = parse_link(line.data)
             finding = self._damaged(line) if link is None else self._next(line, link)
             if finding is not None:
                 return finding
@@ -263,5 +263,5 @@ def _absent(first: int, last: int) -> str:
 
 
 def _comes_later(seqs: range, rest: Iterator[TrailLine]) -> bool:
-    links = (unseal(line.data) for line in rest)
+    links = (parse_link(line.data) for line in rest)
     return any(link is not None and link.seq in seqs for link in links)

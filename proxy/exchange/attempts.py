@@ -32,31 +32,46 @@ class Attempts:
     """Asks a route's upstream, again where that helps, and tells the circuit what came of each attempt."""
 
     __slots__ = (
-        "_breaker", "_budget", "_clock", "_cors", "_deadline_header", "_meter", "_probes", "_retry", "_route",
-        "_router", "_tracer", "_upstream", "_witness",
+        "_breaker",
+        "_budget",
+        "_clock",
+        "_cors",
+        "_deadline_header",
+        "_durability_gate",
+        "_meter",
+        "_probes",
+        "_retry",
+        "_route",
+        "_router",
+        "_tracer",
+        "_upstream",
     )  # fmt: skip
 
-    def __init__(self, route: Route, wiring: Wiring, parts: Ports) -> None:
+    def __init__(self, route: Route, wiring: Wiring, ports: Ports) -> None:
         self._route = route
         self._breaker = wiring.breaker
         self._budget = wiring.budget
         self._upstream = wiring.upstream
         self._cors = wiring.cors
-        self._router = parts.router
-        self._retry = parts.retry
-        self._probes = parts.probes
-        self._meter = parts.meter
-        self._tracer = parts.tracer
-        self._witness = parts.witness
-        self._clock = parts.clock
-        self._deadline_header = parts.deadline_header
+        self._router = ports.router
+        self._retry = ports.retry
+        self._probes = ports.probes
+        self._meter = ports.meter
+        self._tracer = ports.tracer
+        self._durability_gate = ports.durability_gate
+        self._clock = ports.clock
+        self._deadline_header = ports.deadline_header
 
     async def run(self, x: Exchange, lead: Lead, request: Request) -> Outcome:
         """Return the outcome of one schedule of attempts. Raise CancelledError once it was only a probe."""
         attempts, first, waited_s = x.attempts, len(x.attempts), 0.0
         if not first:  # one request saves up for retries once
             self._budget.deposit()
-        if self._witness is not None and not request.safe and not await self._intended(x, lead, self._witness):
+        if (
+            self._durability_gate is not None
+            and not request.safe
+            and not await self._intended(x, lead, self._durability_gate)
+        ):
             return Failure(Reason.UNRECORDED, sent=False)
         while True:
             attempt = Attempt(len(attempts) + 1, waited_s, request.safe)
@@ -124,8 +139,8 @@ class Attempts:
             x.result = LEFT
         return True
 
-    async def _intended(self, x: Exchange, lead: Lead, witness: DurabilityGate) -> bool:
-        return await witness.intent(x, remaining(lead.deadline, self._clock.now()))
+    async def _intended(self, x: Exchange, lead: Lead, durability_gate: DurabilityGate) -> bool:
+        return await durability_gate.intent(x, remaining(lead.deadline, self._clock.now()))
 
     def _send(self, x: Exchange, lead: Lead, attempt: Attempt) -> Awaitable[Outcome]:
         route, request = self._route, lead.sent
@@ -133,7 +148,7 @@ class Attempts:
         timeout_s = remaining(lead.deadline, lead.sent_at) if whole else route.total_timeout_s
         more = self.added(x, request, attempt, timeout_s)
         if route.attempt_timeout_s is not None and self._retry.repeats_timeouts(
-            route.retry, self._question(x, request)
+            route.retry, self._retry_request(x, request)
         ):
             timeout_s = attempt_timeout(route, x.attempts, timeout_s)
 
@@ -144,7 +159,7 @@ class Attempts:
 
         return self._upstream.send(request, more, timeout_s, interim)
 
-    def _question(self, x: Exchange, request: Request) -> RetryRequest:
+    def _retry_request(self, x: Exchange, request: Request) -> RetryRequest:
         return RetryRequest.of(self._route, request, minted=request is x.request and x.key is not None)
 
     def _settle(self, x: Exchange, lead: Lead, attempt: Attempt, outcome: Outcome, permit: Permit) -> None:
@@ -178,6 +193,6 @@ class Attempts:
         now = self._clock.now()
         wanted = not x.gone if lead.flight is None else lead.flight.callers > 0
         return self._retry.decide(
-            self._route.retry, self._question(x, request), attempt.outcome, number, remaining(lead.deadline, now),
+            self._route.retry, self._retry_request(x, request), attempt.outcome, number, remaining(lead.deadline, now),
             self._budget, now, self._clock.wall(), wanted=wanted, refused_s=self._breaker.refuses_for(now),
         )  # fmt: skip

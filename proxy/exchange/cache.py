@@ -18,19 +18,19 @@ NEVER_FRESH = -1  # older than any seal
 class Cache:
     """Kept answers, and the marks that writes leave on them."""
 
-    __slots__ = ("_clock", "_identifier", "_kept_since", "_kept_under", "_route", "_seals", "_store")
+    __slots__ = ("_cached_since", "_cached_under", "_clock", "_identifier", "_invalidations", "_route", "_store")
 
-    def __init__(self, route: Route, wiring: Wiring, parts: Ports) -> None:
+    def __init__(self, route: Route, wiring: Wiring, ports: Ports) -> None:
         self._route = route
         self._identifier = wiring.identifier
-        self._kept_under, self._kept_since = wiring.kept_under, wiring.kept_since
-        self._seals = parts.flights.seals
-        self._store = parts.store
-        self._clock = parts.clock
+        self._cached_under, self._cached_since = wiring.cached_under, wiring.cached_since
+        self._invalidations = ports.flights.invalidations
+        self._store = ports.store
+        self._clock = ports.clock
 
     def begin_write(self, x: Exchange) -> None:
         """Close the flights that a write may make old, before it is sent."""
-        self._seals.begin(x.subject.value, self._owners(x))
+        self._invalidations.begin(x.subject.value, self._owners(x))
 
     def end_write(self, x: Exchange, effect: Effect) -> bool:
         """Make old what a write has made old, before its answer goes out; tell whether there was anything to.
@@ -39,22 +39,22 @@ class Cache:
         """
         if effect is Effect.NONE:
             return False
-        seals, subject, owners = self._seals, x.subject.value, tuple(self._owners(x))
-        seals.seal(subject, owners)
+        invalidations, subject, owners = self._invalidations, x.subject.value, tuple(self._owners(x))
+        invalidations.invalidate(subject, owners)
         if self._route.ends_session:
-            seals.drop_owners(owners)
+            invalidations.drop_owners(owners)
         if effect is Effect.IN_DOUBT:
-            seals.doubt(self._route.total_timeout_s, subject, owners, self._clock.now())
+            invalidations.mark_uncertain(self._route.total_timeout_s, subject, owners, self._clock.now())
         return True
 
     def end_session(self, x: Exchange, outcome: Outcome) -> None:
         """Make old what its caller may have seen, where the backend says that the session has ended."""
         if response_cache.ends_session(outcome):
-            self._seals.end_session(self._owners(x), x.request.client)
+            self._invalidations.end_session(self._owners(x), x.request.client)
 
     def stamp(self, x: Exchange) -> int:
         """Return the mark under which an answer may be kept that is asked for now."""
-        return NEVER_FRESH if self._in_doubt(x) else self._seals.stamp()
+        return NEVER_FRESH if self._is_uncertain(x) else self._invalidations.stamp()
 
     async def fresh(self, x: Exchange, lead: Lead) -> Result | None:
         """Return the kept answer that saves asking, None where there is none."""
@@ -86,21 +86,21 @@ class Cache:
     async def _look(self, x: Exchange, lead: Lead) -> CachedResponse | None:
         """Return what is kept for this question, old or not, if the request says the same where the answer varies."""
         found, lead.mark = await self._store.look(self._key(x), self._scope(x))
-        known = found is not None and found.arrived >= self._kept_since and found.fits(x.request)
+        known = found is not None and found.arrived >= self._cached_since and found.fits(x.request)
         lead.cached = found if known else None
         return lead.cached
 
-    def _in_doubt(self, x: Exchange) -> bool:
-        return self._seals.doubts.about(x.subject.value, self._owners(x), self._clock.now())
+    def _is_uncertain(self, x: Exchange) -> bool:
+        return self._invalidations.uncertain.about(x.subject.value, self._owners(x), self._clock.now())
 
     def _is_fresh(self, x: Exchange, stamp: int) -> bool:
-        return self._seals.fresh(stamp, x.subject.value, self._owners(x)) and not self._in_doubt(x)
+        return self._invalidations.fresh(stamp, x.subject.value, self._owners(x)) and not self._is_uncertain(x)
 
     def _key(self, x: Exchange) -> bytes:
-        question = x.identity.question
+        key = x.identity.key
         if not CACHE_CONDITIONS.isdisjoint(x.request.fields):
-            question = self._identifier.kept_question(x.request, x.subject.value)
-        return self._kept_under + question
+            key = self._identifier.cache_key(x.request, x.subject.value)
+        return self._cached_under + key
 
     def _scope(self, x: Exchange) -> Scope:
         return Scope(x.subject.value, self._owners(x))

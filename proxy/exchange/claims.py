@@ -34,16 +34,16 @@ class Claiming:
 
     __slots__ = ("_clock", "_flights", "_identifier", "_kept", "_meter", "_random", "_replicas", "_route", "_store")
 
-    def __init__(self, route: Route, wiring: Wiring, parts: Ports) -> None:
+    def __init__(self, route: Route, wiring: Wiring, ports: Ports) -> None:
         self._route = route
         self._identifier = wiring.identifier
-        self._flights = parts.flights
-        self._store = parts.claims
-        self._kept = parts.store
-        self._replicas = parts.replicas
-        self._meter = parts.meter
-        self._random = parts.random
-        self._clock = parts.clock
+        self._flights = ports.flights
+        self._store = ports.claims
+        self._kept = ports.store
+        self._replicas = ports.replicas
+        self._meter = ports.meter
+        self._random = ports.random
+        self._clock = ports.clock
 
     async def replayed(self, x: Exchange) -> Result | None:
         """Claim a client's own key, before joining: return what is stored under it, for this caller alone.
@@ -61,7 +61,7 @@ class Claiming:
         if isinstance(standing, StoreUnavailable) and not route.store_required:
             standing = await self._store.alone(claim)
         waits = isinstance(claim_rules.judge(claim, standing, route), Wait)
-        if waits and self._flights.has(x.identity.question):
+        if waits and self._flights.has(x.identity.key):
             self._note("joined")
             return None
         return await self._follow(x, claim, standing, x.deadline)
@@ -87,7 +87,7 @@ class Claiming:
         free, for each of them asks for itself.
         """
         if changed and self._replicas is not None:
-            await self._replicas.told()
+            await self._replicas.flushed()
         flight, private = lead.flight, x.identity.anonymous and given_in_person(result)
         stream = None if private else stream_of(result)
         if stream is not None:

@@ -13,12 +13,12 @@ class HandlerFactory:
 
     __slots__ = ("_dry_run", "_pipelines", "_router")
 
-    def __init__(self, parts: Ports, *, dry_run: bool = False) -> None:
+    def __init__(self, ports: Ports, *, dry_run: bool = False) -> None:
         """Build the stages of every route."""
         stages = DRY if dry_run else REAL
         self._dry_run = dry_run
-        self._router = parts.router
-        self._pipelines = {route.operation: pipeline(route, parts, stages) for route in parts.router.routes}
+        self._router = ports.router
+        self._pipelines = {route.operation: pipeline(route, ports, stages) for route in ports.router.routes}
 
     def open(self, request: Request, client: Client) -> RequestHandler:
         """Return the handler of a request; its body may arrive until it runs, within its route's limits."""

@@ -17,20 +17,20 @@ class Joining:
 
     __slots__ = ("_clock", "_flights", "_identifier", "_meter", "_route")
 
-    def __init__(self, route: Route, wiring: Wiring, parts: Ports) -> None:
+    def __init__(self, route: Route, wiring: Wiring, ports: Ports) -> None:
         self._route = route
         self._identifier = wiring.identifier
-        self._flights = parts.flights
-        self._meter = parts.meter
-        self._clock = parts.clock
+        self._flights = ports.flights
+        self._meter = ports.meter
+        self._clock = ports.clock
 
     def join(self, x: Exchange, now: float) -> Joined:
         """Return the request's place, which it holds from now on. Raise Refusal where too many wait already."""
         flights, route, request, subject = self._flights, self._route, x.request, x.subject.value
         alone = flights.alone(route, request, subject)
-        whole_question = alone is None or route.keeps
-        if whole_question or not request.safe:
-            x.identity = self._identifier.identify(request, subject, whole_question=whole_question)
+        with_key = alone is None or route.keeps
+        if with_key or not request.safe:
+            x.identity = self._identifier.identify(request, subject, with_key=with_key)
         if alone is None:
             place = flights.join(route, request, subject, x.identity, self._identifier.owners, now)
         else:

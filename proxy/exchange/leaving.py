@@ -21,9 +21,9 @@ class Leaving:
     __slots__ = ("_attempts", "_clock", "_joining", "_recorder", "_responder")
 
     def __init__(
-        self, parts: Ports, joining: Joining, attempts: Attempts, recorder: Recorder, responder: Responder
+        self, ports: Ports, joining: Joining, attempts: Attempts, recorder: Recorder, responder: Responder
     ) -> None:
-        self._clock = parts.clock
+        self._clock = ports.clock
         self._joining = joining
         self._attempts = attempts
         self._recorder = recorder

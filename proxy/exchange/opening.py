@@ -14,12 +14,12 @@ class Opening:
 
     __slots__ = ("_clock", "_deadline_field", "_random", "_route", "_tracer")
 
-    def __init__(self, route: Route, parts: Ports) -> None:
+    def __init__(self, route: Route, ports: Ports) -> None:
         self._route = route
-        self._clock = parts.clock
-        self._random = parts.random
-        self._tracer = parts.tracer
-        self._deadline_field = parts.deadline_field
+        self._clock = ports.clock
+        self._random = ports.random
+        self._tracer = ports.tracer
+        self._deadline_field = ports.deadline_field
 
     def open(self, x: Exchange) -> None:
         """Fill in who asks for what, and until when. Raise CancelledError if the client has left, Refusal for a key."""

@@ -56,14 +56,14 @@ class Stages(NamedTuple):
 REAL = Stages()
 
 
-def pipeline(route: Route, parts: Ports, stages: Stages) -> RoutePipeline:
+def pipeline(route: Route, ports: Ports, stages: Stages) -> RoutePipeline:
     """Return the stages of a route as its settings ask for them."""
-    wiring = parts.wired(route)
-    joining, cache = stages.joining(route, wiring, parts), stages.cache(route, wiring, parts)
-    attempts, recorder = stages.attempts(route, wiring, parts), Recorder(route, wiring, parts)
-    responder = Responder(route, wiring, parts, recorder, silent=stages.silent)
+    wiring = ports.wired(route)
+    joining, cache = stages.joining(route, wiring, ports), stages.cache(route, wiring, ports)
+    attempts, recorder = stages.attempts(route, wiring, ports), Recorder(route, wiring, ports)
+    responder = Responder(route, wiring, ports, recorder, silent=stages.silent)
     return RoutePipeline(
-        route, stages.opening(route, parts), joining, stages.claims(route, wiring, parts), cache, attempts,
-        stages.recovery(route, wiring, parts, attempts, cache), recorder, responder,
-        Leaving(parts, joining, attempts, recorder, responder), parts.clock,
+        route, stages.opening(route, ports), joining, stages.claims(route, wiring, ports), cache, attempts,
+        stages.recovery(route, wiring, ports, attempts, cache), recorder, responder,
+        Leaving(ports, joining, attempts, recorder, responder), ports.clock,
     )  # fmt: skip

@@ -156,7 +156,7 @@ class Claims(Protocol):
 class Replicas(Protocol):
     """The other sidecars in front of the same backend. A sidecar with a store of its own has none."""
 
-    async def told(self) -> None:
+    async def flushed(self) -> None:
         """Wait, for at most 50 ms, until the store knows of every write that was sealed here."""
         ...
 
@@ -228,8 +228,8 @@ class Wiring:
     budget: RetryBudget
     upstream: Upstream
     cors: CorsMemory
-    kept_under: bytes = b""  # what the keys of its kept answers begin with
-    kept_since: float = 0.0  # wall time: what is kept and arrived before was another route's
+    cached_under: bytes = b""  # what the keys of its kept answers begin with
+    cached_since: float = 0.0  # wall time: what is kept and arrived before was another route's
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +249,7 @@ class Ports:
     expose: bool = True
     deadline_header: bytes = HEADER.encode()  # as it is written upstream
     deadline_field: bytes = HEADER.lower().encode()  # as it is looked up in a request
-    witness: DurabilityGate | None = None
+    durability_gate: DurabilityGate | None = None
     tracer: Tracer | None = None
     replicas: Replicas | None = None
     probes: Probes = field(default_factory=Probes)

@@ -4,7 +4,7 @@ import asyncio
 from typing import Final
 
 from proxy.exchange.ports import Ports, Wiring
-from proxy.exchange.state import NOBODY, RECORDED, Exchange
+from proxy.exchange.state import NO_IDENTITY, RECORDED, Exchange
 from proxy.http.problems import Reason
 from proxy.policy import outcome
 from proxy.policy.attempt_facts import retries
@@ -19,12 +19,12 @@ class Recorder:
 
     __slots__ = ("_clock", "_identifier", "_ledger", "_meter", "_route")
 
-    def __init__(self, route: Route, wiring: Wiring, parts: Ports) -> None:
+    def __init__(self, route: Route, wiring: Wiring, ports: Ports) -> None:
         self._route = route
         self._identifier = wiring.identifier
-        self._meter = parts.meter
-        self._ledger = parts.ledger
-        self._clock = parts.clock
+        self._meter = ports.meter
+        self._ledger = ports.ledger
+        self._clock = ports.clock
 
     def record(self, x: Exchange) -> None:
         """Leave the exchange's one record; nothing where it has one."""
@@ -40,8 +40,8 @@ class Recorder:
         x.ending = outcome.ending(x.result, x.answered, refused=refused_here, truncated=x.truncated)
         if route.target is not None:
             x.level = route.target.level(seconds)
-        if route.restoration is not None and x.identity is NOBODY:  # nothing needed to know it before
-            x.identity = self._identifier.identify(x.request, x.subject.value, whole_question=False)
+        if route.restoration is not None and x.identity is NO_IDENTITY:  # nothing needed to know it before
+            x.identity = self._identifier.identify(x.request, x.subject.value, with_key=False)
         if len(x.attempts) > 1 and retries(x.attempts):
             self._meter.retried_request(route.operation, x.succeeded)
         self._meter.finished(route.operation, x.request.method, x.status, x.ending, seconds, x.level)

@@ -24,12 +24,12 @@ class Recovery:
 
     __slots__ = ("_attempts", "_cache", "_cors", "_meter", "_random", "_route", "_router")
 
-    def __init__(self, route: Route, wiring: Wiring, parts: Ports, attempts: Attempts, cache: Cache) -> None:
+    def __init__(self, route: Route, wiring: Wiring, ports: Ports, attempts: Attempts, cache: Cache) -> None:
         self._route = route
         self._cors = wiring.cors
-        self._router = parts.router
-        self._meter = parts.meter
-        self._random = parts.random
+        self._router = ports.router
+        self._meter = ports.meter
+        self._random = ports.random
         self._attempts = attempts
         self._cache = cache
 

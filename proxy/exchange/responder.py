@@ -26,15 +26,15 @@ _log = logging.getLogger("backstay.exchange")
 class Responder:
     """Gives each client its answer, with this caller's own correlation id."""
 
-    __slots__ = ("_clock", "_cors", "_expose", "_recorder", "_route", "_silent", "_witness")
+    __slots__ = ("_clock", "_cors", "_durability_gate", "_expose", "_recorder", "_route", "_silent")
 
-    def __init__(self, route: Route, wiring: Wiring, parts: Ports, recorder: Recorder, *, silent: bool = False) -> None:
+    def __init__(self, route: Route, wiring: Wiring, ports: Ports, recorder: Recorder, *, silent: bool = False) -> None:
         """Take what it needs; a `silent` one adds no fields of the sidecar's own to an answer."""
         self._route = route
         self._cors = wiring.cors
-        self._expose = parts.expose
-        self._witness = parts.witness
-        self._clock = parts.clock
+        self._expose = ports.expose
+        self._durability_gate = ports.durability_gate
+        self._clock = ports.clock
         self._recorder = recorder
         self._silent = silent
 
@@ -71,7 +71,7 @@ class Responder:
 
     async def may_open(self, x: Exchange, reader: BodyReader) -> bool:
         """Tell whether a streamed answer may begin; where the trail cannot have it first, the client is told so."""
-        if self._witness is None or await self._witness.opening(x):
+        if self._durability_gate is None or await self._durability_gate.opening(x):
             return True
         reader.close()
         x.answered = 0
@@ -87,8 +87,8 @@ class Responder:
 
     def _give(self, x: Exchange, response: Response, more: Lines) -> None:
         """Write a whole answer; where the trail must have it first, once it has, or else a refusal instead."""
-        witness = self._witness
-        if witness is None:
+        durability_gate = self._durability_gate
+        if durability_gate is None:
             x.client.write(response, more)
             return
         self._recorder.record(x)
@@ -97,14 +97,14 @@ class Responder:
             told = (response, more) if kept else self._own(x, problem_response.problem_of(problem_response.WITHHELD))
             x.client.write(*told)
 
-        witness.answer(x, tell)
+        durability_gate.answer(x, tell)
 
     def _own(self, x: Exchange, problem: Problem, retry_after_s: float | None = None) -> tuple[Response, Lines]:
         response = problem_response.own_answer(problem, x.correlation.id, self._cors.lines(x.request))
         if self._silent:
             return response, ()
-        story = self._story(x, x.duration_s)._replace(error=problem.error, retry_after_s=retry_after_s)
-        return response, added_headers.to_client(story, expose=self._expose)
+        response_info = self._response_info(x, x.duration_s)._replace(error=problem.error, retry_after_s=retry_after_s)
+        return response, added_headers.to_client(response_info, expose=self._expose)
 
     def _beside(self, x: Exchange, elapsed_s: float) -> Lines:
         """Return the lines that go with this caller's answer."""
@@ -116,9 +116,11 @@ class Responder:
             return added_headers.of_plain_answer(
                 x.correlation.id, elapsed_s * 1000, attempts[0].ms, expose=self._expose
             )
-        return added_headers.to_client(self._story(x, elapsed_s), expose=self._expose)
+        return added_headers.to_client(self._response_info(x, elapsed_s), expose=self._expose)
 
-    def _story(self, x: Exchange, elapsed_s: float) -> added_headers.ResponseInfo:
-        story = added_headers.story(x.correlation.id, x.result, x.role, x.attempts, elapsed_s, x.request)
+    def _response_info(self, x: Exchange, elapsed_s: float) -> added_headers.ResponseInfo:
+        response_info = added_headers.response_info(
+            x.correlation.id, x.result, x.role, x.attempts, elapsed_s, x.request
+        )
         why = added_headers.explanation(self._route, x.request, x.alone_because, x.attempts)
-        return story if why is None else story._replace(explanation=why)
+        return response_info if why is None else response_info._replace(explanation=why)

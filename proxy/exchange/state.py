@@ -26,7 +26,7 @@ from proxy.runtime.enums import FastEnum
 LOST: Final = Result(Failure(Reason.INTERNAL, sent=True))  # what followers get if their leader's task dies of a bug
 LEFT: Final = Result(Failure(Reason.CANCELLED, sent=True))
 OUT_OF_TIME: Final = Result(Failure(Reason.RESPONSE_TIMEOUT, sent=True))
-NOBODY: Final = Identity(b"", b"")
+NO_IDENTITY: Final = Identity(b"", b"")
 _UNNAMED: Final = Correlation("")
 
 
@@ -78,7 +78,7 @@ class Exchange:
         self.subject = NO_SUBJECT
         self.key: idempotency.IdempotencyKey | None = None  # attempts adds the minted key, claims the adopted one
         # joining
-        self.identity = NOBODY
+        self.identity = NO_IDENTITY
         self.role: Role | None = None
         self.alone_because = ""
         self.flight: Flight | None = None

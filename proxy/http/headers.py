@@ -79,7 +79,7 @@ CACHE_CONDITIONS: Final = frozenset(b"if-none-match if-modified-since".split())
 # They make a write fail that its own first attempt has done already (RFC 9110 section 13.1).
 WRITE_CONDITIONS: Final = frozenset(b"if-match if-none-match if-unmodified-since".split())
 # A 304 carries them of the response that it stands for (RFC 9110 section 15.4.5); browsers need the rest.
-KEPT_IN_304: Final = frozenset(
+SENT_WITH_304: Final = frozenset(
     b"""cache-control content-location date etag expires vary age access-control-allow-origin
     access-control-allow-credentials access-control-expose-headers timing-allow-origin""".split()
 )

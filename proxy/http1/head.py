@@ -61,23 +61,23 @@ class ParsedFields:
 class RequestHead:
     """A request up to its body. `fields` and `authority` are what was said, unless the target says otherwise."""
 
-    __slots__ = ("authority", "fields", "method", "minor", "said", "target")
+    __slots__ = ("authority", "fields", "method", "minor", "parsed", "target")
 
     def __init__(
         self,
         method: str,
         target: bytes,
         minor: int,
-        said: ParsedFields,
+        parsed: ParsedFields,
         fields: Fields | None = None,
         authority: bytes = b"",
     ) -> None:
         self.method = method
         self.target = target
         self.minor = minor
-        self.said = said
-        self.fields = said.fields if fields is None else fields
-        self.authority = said.authority if fields is None else authority
+        self.parsed = parsed
+        self.fields = parsed.fields if fields is None else fields
+        self.authority = parsed.authority if fields is None else authority
 
 
 class ResponseHead:
@@ -141,7 +141,7 @@ def _oversized(data: bytes | bytearray, limits: HeadLimits) -> Refusal:
 class RequestHeadReader:
     """Reads the request heads of one connection."""
 
-    __slots__ = ("_block", "_limits", "_minor", "_said")
+    __slots__ = ("_block", "_limits", "_minor", "_parsed")
 
     def __init__(self, limits: HeadLimits) -> None:
         self._limits = limits
@@ -149,7 +149,7 @@ class RequestHeadReader:
 
     def forget(self) -> None:
         """Let go of what the last head said: it holds credentials, and memory."""
-        self._block, self._minor, self._said = b"", 0, _NOTHING_SAID
+        self._block, self._minor, self._parsed = b"", 0, _NO_FIELDS
 
     def read(self, raw: bytes) -> RequestHead:
         """Return the head in `raw`, which ends in an empty line. Raise Refusal for what must not go on."""
@@ -159,19 +159,21 @@ class RequestHeadReader:
             line, _, block = raw.partition(b"\r\n")
             method, target, minor = _request_line(line, self._limits)
             if block != self._block or minor != self._minor:
-                self._said = _said(block[:-2], minor, self._limits)
+                self._parsed = _parsed(block[:-2], minor, self._limits)
                 self._block, self._minor = block, minor
             if target.startswith(b"/") or (target == b"*" and method == "OPTIONS"):
-                return RequestHead(method, target, minor, self._said)
+                return RequestHead(method, target, minor, self._parsed)
             origin, authority = _origin_form(target, method)
-            fields = self._said.fields.with_line(b"Host", authority)  # RFC 9112 section 3.2.2: the absolute form's own
-            return RequestHead(method, origin, minor, self._said, fields, authority)
+            fields = self._parsed.fields.with_line(
+                b"Host", authority
+            )  # RFC 9112 section 3.2.2: the absolute form's own
+            return RequestHead(method, origin, minor, self._parsed, fields, authority)
         except Refusal as refusal:
             refusal.to_head = raw.startswith(b"HEAD ")
             raise
 
 
-_NOTHING_SAID = ParsedFields(
+_NO_FIELDS = ParsedFields(
     NO_FIELDS, b"", Framing.NONE, 0, keep_alive=False, upgrade=b""
 )  # no head is without its last CRLF
 
@@ -210,7 +212,7 @@ def _refused_line(line: bytes) -> Refusal:
     return Refusal(505, "version", "only HTTP/1.1 and HTTP/1.0 are spoken here")
 
 
-def _said(block: bytes, minor: int, limits: HeadLimits) -> ParsedFields:
+def _parsed(block: bytes, minor: int, limits: HeadLimits) -> ParsedFields:
     try:
         fields = read_lines(block, limits.fields)
     except TooManyFieldLines:

@@ -50,7 +50,7 @@ class ResponseInfo(NamedTuple):
     explanation: str | None = None  # asked for, and allowed by the route
 
 
-def story(
+def response_info(
     correlation_id: str,
     result: Result,
     role: Role | None,
@@ -83,23 +83,25 @@ def of_plain_answer(correlation_id: str, total_ms: float, upstream_ms: float, *,
     return (named, (b"Server-Timing", _timing(total_ms, upstream_ms))) if expose else (named,)
 
 
-def to_client(story: ResponseInfo, *, expose: bool) -> Lines:
+def to_client(response_info: ResponseInfo, *, expose: bool) -> Lines:
     """Return the lines that go with this caller's answer."""
-    lines: list[tuple[bytes, bytes]] = [(b"X-Correlation-ID", story.correlation_id.encode("ascii"))]
-    if story.retry_after_s is not None:
-        lines.append((b"Retry-After", b"%d" % max(1, ceil(story.retry_after_s))))
-    if story.explanation is not None:
-        lines.append((b"X-Backstay-Explain", story.explanation.encode("ascii", "replace")))
-    if story.replayed:
+    lines: list[tuple[bytes, bytes]] = [(b"X-Correlation-ID", response_info.correlation_id.encode("ascii"))]
+    if response_info.retry_after_s is not None:
+        lines.append((b"Retry-After", b"%d" % max(1, ceil(response_info.retry_after_s))))
+    if response_info.explanation is not None:
+        lines.append((b"X-Backstay-Explain", response_info.explanation.encode("ascii", "replace")))
+    if response_info.replayed:
         lines.append((b"Idempotent-Replayed", b"true"))
     if not expose:
         return tuple(lines)
-    if (cache := _cache_status(story)) is not None:
+    if (cache := _cache_status(response_info)) is not None:
         lines.append((b"Cache-Status", cache))
-    if (proxy := _proxy_status(story)) is not None:
+    if (proxy := _proxy_status(response_info)) is not None:
         lines.append((b"Proxy-Status", proxy))
-    timing = _timing(story.total_ms, story.upstream_ms)
-    lines.append((b"Server-Timing", timing + b', retries;desc="%d"' % story.retries if story.retries else timing))
+    timing = _timing(response_info.total_ms, response_info.upstream_ms)
+    lines.append(
+        (b"Server-Timing", timing + b', retries;desc="%d"' % response_info.retries if response_info.retries else timing)
+    )
     return tuple(lines)
 
 
@@ -109,22 +111,22 @@ def _timing(total_ms: float, upstream_ms: float) -> bytes:
     return b"backstay;dur=%d.%d, upstream;dur=%d.%d" % (own // 10, own % 10, upstream // 10, upstream % 10)
 
 
-def _cache_status(story: ResponseInfo) -> bytes | None:
-    if story.ttl_s is not None:
-        return b"backstay; hit; ttl=%d" % story.ttl_s
-    if story.error is not None:
+def _cache_status(response_info: ResponseInfo) -> bytes | None:
+    if response_info.ttl_s is not None:
+        return b"backstay; hit; ttl=%d" % response_info.ttl_s
+    if response_info.error is not None:
         return None
-    if story.collapsed is None:
+    if response_info.collapsed is None:
         return None
-    forwarded = b"backstay; fwd=method" if story.unsafe else b"backstay; fwd=miss"
-    return forwarded + (b"; collapsed" if story.collapsed else b"; collapsed=?0")
+    forwarded = b"backstay; fwd=method" if response_info.unsafe else b"backstay; fwd=miss"
+    return forwarded + (b"; collapsed" if response_info.collapsed else b"; collapsed=?0")
 
 
-def _proxy_status(story: ResponseInfo) -> bytes | None:
-    if story.error is not None and not story.recovered:
-        return f"backstay; error={story.error}".encode("ascii")
-    if story.recovered:
-        if story.received_status is not None:
-            return b"backstay; received-status=%d" % story.received_status
-        return f"backstay; error={story.error}".encode("ascii") if story.error else b"backstay"
+def _proxy_status(response_info: ResponseInfo) -> bytes | None:
+    if response_info.error is not None and not response_info.recovered:
+        return f"backstay; error={response_info.error}".encode("ascii")
+    if response_info.recovered:
+        if response_info.received_status is not None:
+            return b"backstay; received-status=%d" % response_info.received_status
+        return f"backstay; error={response_info.error}".encode("ascii") if response_info.error else b"backstay"
     return None

@@ -160,9 +160,9 @@ def of_key(route: Route, request: Request, principal: bytes, key: IdempotencyKey
     return Claim(name, fingerprint, _text(key), REPLAY_S, REPLAY_S, holder)
 
 
-def of_flight(route: Route, question: bytes, key: IdempotencyKey | None) -> Claim:
+def of_flight(route: Route, request_key: bytes, key: IdempotencyKey | None) -> Claim:
     """Return the claim of a flight, by which replicas know each other's."""
-    return Claim(_digest(b"flight", question), "", _text(key), 0.0, 2 * route.total_timeout_s)
+    return Claim(_digest(b"flight", request_key), "", _text(key), 0.0, 2 * route.total_timeout_s)
 
 
 def judge(claim: Claim, standing: ClaimState, route: Route) -> ClaimAction:

@@ -73,7 +73,7 @@ class Flight:
 
     def __init__(self, id_: str, asked: Identity, subject: str | None, safe: bool, stamp: int) -> None:
         self.id = id_
-        self.key = asked.question
+        self.key = asked.key
         self.anonymous = asked.anonymous  # nothing names its callers: what is given in person goes to one of them
         self.subject = subject
         self.safe = safe
@@ -213,14 +213,14 @@ def stream_of(result: Result) -> BodyStream | None:
 class Flights:
     """Every flight that may be joined. Each method is one plain step: no await can stand between look and take."""
 
-    __slots__ = ("_apart", "_count", "_name", "_open", "enabled", "followers", "seals")
+    __slots__ = ("_apart", "_count", "_name", "_open", "enabled", "followers", "invalidations")
 
-    def __init__(self, seals: Invalidations, name: str = "flight") -> None:
+    def __init__(self, invalidations: Invalidations, name: str = "flight") -> None:
         self._open: dict[bytes, Flight] = {}
         self._name = name  # unique to this process, so that a flight's id is unique in the audit trail
         self._count = 0
         self._apart: dict[int, float] = {}
-        self.seals = seals
+        self.invalidations = invalidations
         self.enabled = True
         self.followers = 0
 
@@ -231,7 +231,7 @@ class Flights:
         self, route: Route, request: Request, subject: str | None, asked: Identity, owners: Owners, now: float
     ) -> Joined | Overflow:
         """Return the request's place. A flight that a write has sealed is left to its callers and replaced."""
-        key = asked.question
+        key = asked.key
         if self._apart and self._is_apart(key, now):
             return Joined(ALONE, reason="unshareable")
         found = self._open.get(key)
@@ -243,15 +243,15 @@ class Flights:
         if len(self._open) >= route.max_flights:
             return self._beyond(route, request, "max_flights")
         self._count += 1
-        flight_id, stamp = f"{self._name}-{hex(self._count)[2:]}", self.seals.stamp()
+        flight_id, stamp = f"{self._name}-{hex(self._count)[2:]}", self.invalidations.stamp()
         flight = Flight(flight_id, asked, subject, request.safe, stamp)
         flight.strict, flight.until = route.honour_no_store, now + route.total_timeout_s
         self._open[key] = flight
         return Joined(LED, flight)
 
-    def has(self, question: bytes) -> bool:
+    def has(self, key: bytes) -> bool:
         """Tell whether a flight with this question is open."""
-        return question in self._open
+        return key in self._open
 
     def alone(self, route: Route, request: Request, subject: str | None) -> str | None:
         """Return why the request takes part in no flight, or None where it may."""
@@ -304,7 +304,7 @@ class Flights:
         self.followers -= 1
 
     def _joinable(self, flight: Flight, request: Request, owners: Owners, now: float) -> bool:
-        fresh = not flight.safe or self.seals.joinable(flight.stamp, flight.subject, owners(request))
+        fresh = not flight.safe or self.invalidations.joinable(flight.stamp, flight.subject, owners(request))
         streaming, lead = flight.streaming, flight.lead
         if streaming is None or lead is None:
             return fresh

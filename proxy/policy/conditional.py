@@ -1,7 +1,7 @@
 """Requests that ask whether an answer has changed, and the answers that say it has not (RFC 9110 section 13)."""
 
 from proxy.http.fields import Fields
-from proxy.http.headers import KEPT_IN_304, NOT_UPDATED_BY_304
+from proxy.http.headers import NOT_UPDATED_BY_304, SENT_WITH_304
 from proxy.http.message import Framing, Request, Response
 from proxy.policy.dates import unix_seconds
 
@@ -43,7 +43,7 @@ def _opaque(tag: bytes) -> bytes | None:
 def not_modified(response: Response) -> Response:
     """Return the 304 that stands for an answer which the client has."""
     fields = response.fields
-    names = KEPT_IN_304 if b"etag" in fields else KEPT_IN_304 | {b"last-modified"}
+    names = SENT_WITH_304 if b"etag" in fields else SENT_WITH_304 | {b"last-modified"}
     lines = tuple([line for line in fields.lines if line[0].lower() in names])
     return Response(304, b"", Fields(lines), b"", Framing.NONE)
 

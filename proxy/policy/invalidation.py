@@ -81,14 +81,14 @@ class Invalidations:
     read may be the same user's. Sealing costs the writer the same however many flights are open.
     """
 
-    __slots__ = ("_begun", "_counter", "_done", "_ended", "doubts")
+    __slots__ = ("_begun", "_counter", "_done", "_ended", "uncertain")
 
     def __init__(self, places: int = _PLACES, most_ended: int = _MOST_ENDED) -> None:
         self._counter = 0
         self._begun = Marks(min(places, _FEW_PLACES))
         self._done = Marks(places)
         self._ended: Bounded[bytes, int] = Bounded(most_ended, most_ended * _OWNER_BYTES)
-        self.doubts = UncertainWrites()
+        self.uncertain = UncertainWrites()
 
     def stamp(self) -> int:
         """Return the mark of now."""
@@ -99,7 +99,7 @@ class Invalidations:
         self._counter += 1
         self._begun.put(self._counter, subject, owners)
 
-    def seal(self, subject: str | None, owners: Iterable[bytes]) -> None:
+    def invalidate(self, subject: str | None, owners: Iterable[bytes]) -> None:
         """Make old the subject's reads, whoever's, and its owners' without one; with no subject, all of theirs."""
         self._counter += 1
         self._done.put(self._counter, subject, owners)
@@ -125,9 +125,9 @@ class Invalidations:
         self._counter += 1
         self._done.put_subject(self._counter, subject)
 
-    def doubt(self, for_s: float, subject: str | None, owners: Iterable[bytes], now: float) -> None:
+    def mark_uncertain(self, for_s: float, subject: str | None, owners: Iterable[bytes], now: float) -> None:
         """Have nothing kept, for so many seconds, of what a write may still change."""
-        self.doubts.until(now + for_s, subject, owners)
+        self.uncertain.until(now + for_s, subject, owners)
 
     def close_flights(self) -> None:
         """Have no flight that is open now joined any more: it may be another route's question by now."""

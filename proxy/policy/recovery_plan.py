@@ -136,13 +136,13 @@ def plan(rules: RecoveryRules, outcome: Outcome, names: Mapping[str, str], subje
             document = filled(rules.on_missing.body, names, subject)
             return Create(rules.on_missing.method, target, orjson.dumps(document))
     if verdict in OUTAGE:
-        if rules.stale_if_error_s is not None and not _nobody_asks(outcome):
+        if rules.stale_if_error_s is not None and not _is_unwanted(outcome):
             return UseStale()
         return last_resort(rules, outcome, names, subject)
     return HONEST
 
 
-def _nobody_asks(outcome: Outcome) -> bool:
+def _is_unwanted(outcome: Outcome) -> bool:
     """Tell whether the client left, was itself at fault, or may not be served unrecorded: it gets no substitute."""
     no_substitute = (Reason.CANCELLED, Reason.REQUEST_ERROR, Reason.UNRECORDED)
     return isinstance(outcome, Failure) and outcome.reason in no_substitute
@@ -152,7 +152,7 @@ def last_resort(
     rules: RecoveryRules, outcome: Outcome, names: Mapping[str, str], subject: str | None
 ) -> AnswerInstead | Honest:
     """Return the fallback where the route has one; a client that left, or was refused, gets none."""
-    if rules.fallback is None or _nobody_asks(outcome):
+    if rules.fallback is None or _is_unwanted(outcome):
         return HONEST
     return AnswerInstead(told(outcome, _document(rules.fallback, names, subject), RecoveryKind.FALLBACK))
 
@@ -199,7 +199,7 @@ def after_load_again(before: Outcome, found: Outcome) -> AnswerInstead | Honest:
 
 def preflight(outcome: Outcome, learnt: Response | None) -> AnswerInstead | None:
     """Return what the upstream last said to the same preflight, in an outage."""
-    if learnt is None or classify(outcome) not in OUTAGE or _nobody_asks(outcome):
+    if learnt is None or classify(outcome) not in OUTAGE or _is_unwanted(outcome):
         return None
     return AnswerInstead(told(outcome, learnt, RecoveryKind.PREFLIGHT))
 

@@ -30,15 +30,15 @@ class Identity:
     caller is given in person (Set-Cookie) is for one connection only.
     """
 
-    __slots__ = ("anonymous", "principal", "question")
+    __slots__ = ("anonymous", "key", "principal")
 
-    def __init__(self, principal: bytes, question: bytes, anonymous: bool = True) -> None:
+    def __init__(self, principal: bytes, key: bytes, anonymous: bool = True) -> None:
         self.principal = principal
-        self.question = question
+        self.key = key
         self.anonymous = anonymous
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Identity) and (self.principal, self.question) == (other.principal, other.question)
+        return isinstance(other, Identity) and (self.principal, self.key) == (other.principal, other.key)
 
 
 class Identifier:
@@ -59,7 +59,7 @@ class Identifier:
         self._names = USUAL if route.principal is None else credentials.named(route.principal)
         self._roles: dict[bytes, tuple[bytes, bool, bool]] = {}
 
-    def identify(self, request: Request, subject: str | None, *, whole_question: bool = True) -> Identity:
+    def identify(self, request: Request, subject: str | None, *, with_key: bool = True) -> Identity:
         """Return both keys. `whole_question=False` leaves the question empty for a request that will go alone.
 
         Whoever shows nothing that the route's `principal` names is told apart by everything else, and by address.
@@ -70,15 +70,15 @@ class Identifier:
         _, who, what, anonymous, narrow = read
         where = _where_from(request, anonymous=anonymous)
         principal = b"\n".join((who, where, b"" if narrow else request.hops))
-        question = self._question(request, subject, principal, what, narrow) if whole_question else b""
-        return Identity(principal, question, anonymous)
+        key = self._key(request, subject, principal, what, narrow) if with_key else b""
+        return Identity(principal, key, anonymous)
 
-    def kept_question(self, request: Request, subject: str | None) -> bytes:
+    def cache_key(self, request: Request, subject: str | None) -> bytes:
         """Return the question without its conditions: whether the client has an answer does not change the answer."""
         fields = request.fields
         try:
             request.fields = fields.without(CACHE_CONDITIONS)
-            return self.identify(request, subject).question
+            return self.identify(request, subject).key
         finally:
             request.fields = fields
 
@@ -127,7 +127,7 @@ class Identifier:
         """Return for whom a store keeps what a request brings home."""
         return Holder(request.client, next(self.owners(request), b""))
 
-    def _question(self, request: Request, subject: str | None, principal: bytes, what: bytes, narrow: bool) -> bytes:
+    def _key(self, request: Request, subject: str | None, principal: bytes, what: bytes, narrow: bool) -> bytes:
         fields, body = request.fields, request.body if isinstance(request.body, bytes) else b""
         if self._route.coalesce is _SUBJECT:  # the client's own Idempotency-Key does not matter
             named = (subject or "").encode("utf-8", "surrogateescape")

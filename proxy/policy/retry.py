@@ -50,13 +50,13 @@ class RetrySchedule(NamedTuple):
     limit: int | None = None
 
 
-_LADDERS = {
+_SCHEDULES = {
     Verdict.NETWORK: RetrySchedule("network", 1),
     Verdict.UNAVAILABLE: RetrySchedule("unavailable", 1),
     Verdict.RATE_LIMITED: RetrySchedule("rate_limited", 2),
     Verdict.TIMEOUT: RetrySchedule("timeout", 1, 2),
 }  # a cause without a schedule is never retried
-CAUSES: Final = frozenset(schedule.cause for schedule in _LADDERS.values())  # `why` of an attempt that was retried
+CAUSES: Final = frozenset(schedule.cause for schedule in _SCHEDULES.values())  # `why` of an attempt that was retried
 _UNPROCESSED = frozenset({429, 503})
 _BAD_ANSWER = Reason.PROTOCOL_ERROR
 _UNKNOWING = frozenset({502, 504})
@@ -142,7 +142,7 @@ class RetryPolicy:
     def decide(
         self,
         rules: RetryRules,
-        question: RetryRequest,
+        request: RetryRequest,
         outcome: Outcome,
         attempt: int,
         remaining_s: float,
@@ -160,33 +160,33 @@ class RetryPolicy:
         verdict = classify(outcome)
         if verdict is Verdict.SUCCESS:
             return DONE
-        ladder = _LADDERS.get(verdict)
-        if ladder is None:
+        schedule = _SCHEDULES.get(verdict)
+        if schedule is None:
             return Stop("not_retryable")
         if not wanted:
             return Stop("nobody_waits")
         if not self.enabled:
             return Stop("switched_off", denied=True)
-        if attempt > min(rules.max_retries, ladder.limit or rules.max_retries):
+        if attempt > min(rules.max_retries, schedule.limit or rules.max_retries):
             return Stop("exhausted", denied=True)
-        if (forbidden := _must_not_repeat(question, outcome)) is not None:
+        if (forbidden := _must_not_repeat(request, outcome)) is not None:
             return Stop(forbidden, denied=True)
-        delay = self._delay(rules, ladder, attempt, outcome, wall)
-        if delay + question.min_attempt_s > remaining_s:
+        delay = self._delay(rules, schedule, attempt, outcome, wall)
+        if delay + request.min_attempt_s > remaining_s:
             return Stop("deadline", denied=True)
         if refused_s > delay:
             return Stop("circuit_open", denied=True)
         if not budget.withdraw(now):
             return Stop("budget", denied=True)
-        return Again(delay, ladder.cause)
+        return Again(delay, schedule.cause)
 
-    def repeats_timeouts(self, rules: RetryRules, question: RetryRequest) -> bool:
+    def repeats_timeouts(self, rules: RetryRules, request: RetryRequest) -> bool:
         """Tell whether an attempt that timed out may be made again: only then is it cut short."""
-        return self.enabled and rules.max_retries > 0 and _must_not_repeat(question, _TIMED_OUT) is None
+        return self.enabled and rules.max_retries > 0 and _must_not_repeat(request, _TIMED_OUT) is None
 
-    def _delay(self, rules: RetryRules, ladder: RetrySchedule, attempt: int, outcome: Outcome, wall: float) -> float:
+    def _delay(self, rules: RetryRules, schedule: RetrySchedule, attempt: int, outcome: Outcome, wall: float) -> float:
         doubled = float(1 << min(attempt - 1, _DOUBLINGS))
-        nominal = min(rules.max_delay_s, rules.initial_delay_s * ladder.first * doubled)
+        nominal = min(rules.max_delay_s, rules.initial_delay_s * schedule.first * doubled)
         spread = rules.jitter * self._random.uniform(-1, 1)
         asked = retry_after(outcome, wall)
         if asked is not None and asked >= nominal:
@@ -194,24 +194,24 @@ class RetryPolicy:
         return max(nominal * (1 + spread), asked or 0.0)
 
 
-def _must_not_repeat(question: RetryRequest, outcome: Outcome) -> str | None:
+def _must_not_repeat(request: RetryRequest, outcome: Outcome) -> str | None:
     """Return why the request must not go out a second time, or None where it may (RFC 9110 section 9.2.2)."""
     unsent = isinstance(outcome, Failure) and not outcome.sent
-    if not question.replayable and not (unsent and question.unread):
+    if not request.replayable and not (unsent and request.unread):
         return "body_not_replayable"
     if unsent:
         return None
-    if not question.resend:
+    if not request.resend:
         return "sent"
-    if isinstance(outcome, Failure) and outcome.reason is _BAD_ANSWER and question.method not in SAFE_METHODS:
+    if isinstance(outcome, Failure) and outcome.reason is _BAD_ANSWER and request.method not in SAFE_METHODS:
         return "bad_answer"  # the backend has read it and answers no HTTP: once more, and it would do both again
-    if question.honours_idempotency:
+    if request.honours_idempotency:
         return None
-    if question.conditional and _is_lost(outcome):
+    if request.conditional and _is_lost(outcome):
         return "precondition"  # done the first time, it would be told 412 the second time, which is not true
-    if question.method in IDEMPOTENT_METHODS:
+    if request.method in IDEMPOTENT_METHODS:
         return None
-    if question.rejected_means_unprocessed and isinstance(outcome, Response) and outcome.status in _UNPROCESSED:
+    if request.rejected_means_unprocessed and isinstance(outcome, Response) and outcome.status in _UNPROCESSED:
         return None
     return "not_idempotent"
 

@@ -54,7 +54,7 @@ class ClientConnection:
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.writer.transport = made = cast(asyncio.Transport, transport)  # uvloop's does not inherit from it
         self.reader.peer = peer_of(made)
-        self.reader.since = self.writer.heard_at = self._server.tick
+        self.reader.since = self.writer.received_at = self._server.tick
         refusal = self._server.enter(self)
         if not self.vouched_for:  # a handshake that a reload overtook
             self.abort()
@@ -74,7 +74,7 @@ class ClientConnection:
 
     def data_received(self, data: bytes) -> None:
         reader = self.reader
-        self.writer.heard_at = self._server.tick
+        self.writer.received_at = self._server.tick
         if not reader.early and (reader.state is not HEAD or self._server.turns.take(self, len(data))):
             self._take_in(data)
         else:
@@ -98,14 +98,14 @@ class ClientConnection:
         self._server.leave(self)
         self.writer.end()
         self.go_on()  # a request that is here is recorded, though its turn had not come
-        current, incoming, unheard = self._current, reader.incoming, reader.unheard()
+        current, incoming, take_unread = self._current, reader.incoming, reader.take_unread()
         reader.read_no_more()
         reader.queue.clear()
         self.writer.flow.wake()
         self._current = self._tunnel = None  # they lead back here: a cycle would be the collector's work
         if current is not None:
             current.abandon(mid_upload=incoming is not None and incoming.handler is current)
-        for handler in unheard:
+        for handler in take_unread:
             handler.abandon()
             self._begin(handler)
 
@@ -120,13 +120,13 @@ class ClientConnection:
         reader, state = self.reader, self.writer.state
         if state is TUNNEL or state is LINGERING or state is CLOSED:
             return
-        current, incoming, unheard = self._current, reader.incoming, reader.unheard()
+        current, incoming, take_unread = self._current, reader.incoming, reader.take_unread()
         if current is not None:
             current.exchange.request.keep_alive = False
         if current is None or incoming is None or incoming.handler is not current:
             reader.read_no_more()
         reader.queue.clear()
-        for handler in unheard:
+        for handler in take_unread:
             handler.abandon()
             self._loop.call_soon(self._begin, handler)  # not from within the task that reloads
         if current is None:
@@ -363,7 +363,7 @@ class ClientConnection:
             if writer.flow.stalled_s(writer.transport, now) > self._client_idle_s():
                 self.abort()
         elif writer.state is TUNNEL:
-            if now - writer.heard_at > rules.tunnel_idle_s:
+            if now - writer.received_at > rules.tunnel_idle_s:
                 self.abort()
         elif reader.incoming is not None:
             self._sweep_body(reader.incoming, now)
@@ -378,7 +378,7 @@ class ClientConnection:
     def _sweep_body(self, incoming: RequestBody, now: float) -> None:
         """Refuse the rest of a body that stopped arriving. Once its answer has begun, that is what has to go on."""
         begun = self.writer.state is STARTED and incoming.handler is self._current
-        silent_s = now - self.writer.heard_at
+        silent_s = now - self.writer.received_at
         if not begun and not self.reader.paused and silent_s > incoming.handler.exchange.route.client_idle_s:
             self._refuse(Refusal(408, "slow_body", "the request body stopped arriving"))
 

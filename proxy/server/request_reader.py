@@ -149,21 +149,21 @@ class RequestReader:
 
     def _open(self, head: RequestHead, client: Client) -> None:
         """Take a request whose head is here (steps 1 and 2): it waits for its turn, or for its body first."""
-        said = head.said
+        parsed = head.parsed
         fields, address, hops = self._server.trusted.look(self.peer, head.fields)
         # by position: to name them costs the plain build 1 % of a request
         request = Request(
-            head.method, head.target, fields, self.peer, b"", said.framing, head.authority, head.minor, address,
-            said.keep_alive, said.upgrade, hops,
+            head.method, head.target, fields, self.peer, b"", parsed.framing, head.authority, head.minor, address,
+            parsed.keep_alive, parsed.upgrade, hops,
         )  # fmt: skip
         handler = self._server.open(request, client)
-        self.switching = bool(said.upgrade)
-        if said.framing is Framing.NONE:
+        self.switching = bool(parsed.upgrade)
+        if parsed.framing is Framing.NONE:
             self._expect_another(request)
             self.queue.append(handler)
             return
         self.since = self._server.tick
-        incoming = RequestBody(handler, said.length, self.pause, self.queue.append)
+        incoming = RequestBody(handler, parsed.length, self.pause, self.queue.append)
         if incoming.done:
             self._expect_another(request)
             incoming.finish()
@@ -184,7 +184,7 @@ class RequestReader:
             self._expect_another(incoming.handler.exchange.request)
         return rest
 
-    def unheard(self) -> list[RequestHandler]:
+    def take_unread(self) -> list[RequestHandler]:
         """Return the requests whose turn has not come, one whose body still arrives with them."""
         waiting = [handler for handler in self.queue if isinstance(handler, RequestHandler)]
         incoming = self.incoming
@@ -205,7 +205,7 @@ class RequestReader:
         if transport is None or transport.is_closing() or pause is self.paused:
             return
         self.paused = pause
-        self._writer.heard_at = self._server.tick
+        self._writer.received_at = self._server.tick
         if pause:
             transport.pause_reading()
         else:

@@ -20,7 +20,7 @@ class ResponseWriter:
         self.transport: asyncio.Transport | None = None
         self.state: WriteState = FREE
         self.flow = FlowControl(asyncio.get_running_loop(), server.tick)
-        self.heard_at = 0.0  # when the client was last heard, in the server's coarse time
+        self.received_at = 0.0  # when the client was last heard, in the server's coarse time
         self.unsent = b""  # whole answers, until the end of the turn
         self._lingers_since = 0.0
 
@@ -43,7 +43,7 @@ class ResponseWriter:
         self.unsent += data
         self.flush()
         if self.state is TUNNEL:  # it idles while neither side says anything
-            self.heard_at = self._server.tick
+            self.received_at = self._server.tick
 
     def flush(self) -> None:
         """Write what waits now, at the latest at the end of the loop's turn."""
@@ -66,7 +66,7 @@ class ResponseWriter:
             transport.close()
             return
         self.become(LINGERING)
-        self.heard_at = self._lingers_since = self._server.tick
+        self.received_at = self._lingers_since = self._server.tick
         if transport.can_write_eof():
             transport.write_eof()
 
@@ -85,7 +85,7 @@ class ResponseWriter:
 
     def _is_silent(self, now: float) -> bool:
         idle_s = LINGER_IN_DRAIN_S if self._server.draining else LINGER_IDLE_S
-        return now - self.heard_at > idle_s or now - self._lingers_since > LINGER_S
+        return now - self.received_at > idle_s or now - self._lingers_since > LINGER_S
 
     def abort(self) -> None:
         """Drop the connection."""

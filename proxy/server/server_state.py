@@ -25,7 +25,7 @@ from proxy.server.memory_pressure import Relief, Yielding
 from proxy.server.trusted_proxies import TrustedProxies
 from proxy.transport.write_batch import WriteBatch
 
-TOLD_AT_ONCE = 1024  # connections that are refused, and may still read why
+MOST_REFUSED_AT_ONCE = 1024  # connections that are refused, and may still read why
 SWEPT_AT_ONCE = 500  # connections, under 1 ms: then requests have their turn
 DRAIN_IDLE_S = 0.25  # a connection that was idle for less, when the drain ends, may be about to ask
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
@@ -93,7 +93,7 @@ class ServerState:
     @property
     def overrun(self) -> bool:
         """Tell whether so many connections wait to be told that there is no room, that another is not told so."""
-        return len(self.connections) > self.rules.max_connections + TOLD_AT_ONCE
+        return len(self.connections) > self.rules.max_connections + MOST_REFUSED_AT_ONCE
 
     def has_room(self, beginning: int) -> bool:
         """Tell whether a connection can be taken in while so many others have begun and have not entered yet."""

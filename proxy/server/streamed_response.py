@@ -14,12 +14,12 @@ class StreamedResponse:
     does, and a cut must be a reset.
     """
 
-    __slots__ = ("_chunked", "_delimited", "_exchange", "_outlet", "_reader")
+    __slots__ = ("_chunked", "_delimited", "_exchange", "_reader", "_writer")
 
     def __init__(
-        self, outlet: ResponseWriter, exchange: Exchange, reader: BodyReader, *, chunked: bool, delimited: bool
+        self, writer: ResponseWriter, exchange: Exchange, reader: BodyReader, *, chunked: bool, delimited: bool
     ) -> None:
-        self._outlet = outlet
+        self._writer = writer
         self._exchange = exchange
         self._reader = reader
         self._chunked = chunked
@@ -27,28 +27,28 @@ class StreamedResponse:
 
     async def run(self) -> int:
         """Write what comes until its end; return the body's bytes. Raise BrokenBody where it was cut before that."""
-        outlet, reader = self._outlet, self._reader
+        writer, reader = self._writer, self._reader
         try:
             await self._pump()
         except BaseException:
-            if outlet.transport is not None and not outlet.transport.is_closing():
-                cut(outlet.transport, plain_end_would_lie=not self._delimited)
+            if writer.transport is not None and not writer.transport.is_closing():
+                cut(writer.transport, plain_end_would_lie=not self._delimited)
             raise
         finally:
             reader.close()
         if self._chunked:
-            outlet.write_now(last_chunk(reader.trailers))
+            writer.write_now(last_chunk(reader.trailers))
         return self._exchange.bytes_out
 
     async def _pump(self) -> None:
-        exchange, outlet, flow = self._exchange, self._outlet, self._outlet.flow
+        exchange, writer, flow = self._exchange, self._writer, self._writer.flow
         while piece := await self._reader.read():
             exchange.bytes_out += len(piece)
-            outlet.write_now(chunk(piece) if self._chunked else piece)
+            writer.write_now(chunk(piece) if self._chunked else piece)
             if flow.writable is not None:
                 await flow.writable
 
     def cut(self) -> None:
         """Have it end here, visibly."""
         self._reader.cut()
-        self._outlet.flow.wake()
+        self._writer.flow.wake()

@@ -18,7 +18,7 @@ class StoreBundle(Protocol):
 
     kept: Store
     claims: Claims
-    seals: Invalidations
+    invalidations: Invalidations
     replicas: Replicas | None
 
     async def start(self) -> None:
@@ -46,7 +46,7 @@ class MemoryBundle:
         self.kept: Store = self._memory
         self._claims = LocalClaims(clock, settings.max_entries, settings.max_bytes)
         self.claims: Claims = self._claims
-        self.seals = Invalidations()
+        self.invalidations = Invalidations()
         self.replicas: Replicas | None = None
 
     async def start(self) -> None:

@@ -15,8 +15,8 @@ from proxy.store.redis_connection import RedisConnection, StoreDown
 
 BATCH = 256
 BATCH_BYTES = 1_048_576  # what Redis is sent at once takes it well under a millisecond to read
-ERRANDS = 10_000  # commands that wait while Redis is slow or away,
-ERRAND_BYTES = 16_777_216  # and their bytes together; the oldest give way
+MOST_QUEUED = 10_000  # commands that wait while Redis is slow or away,
+MOST_QUEUED_BYTES = 16_777_216  # and their bytes together; the oldest give way
 
 Argument = bytes | str | int
 
@@ -74,35 +74,35 @@ class _Queue:
 class CommandQueue:
     """A queue of commands, sent while the link is up. What is taken back later is surely carried out later."""
 
-    def __init__(self, link: RedisConnection) -> None:
-        self._link = link
+    def __init__(self, connection: RedisConnection) -> None:
+        self._connection = connection
         self._queue = _Queue()
         self._pump: asyncio.Task[None] | None = None
 
-    async def ask(self, operation: str, *arguments: Argument) -> Any:
+    async def execute(self, operation: str, *arguments: Argument) -> Any:
         """Return a command's answer within the link's limit. Raise StoreDown."""
-        if not self._link.up:
+        if not self._connection.up:
             raise StoreDown(operation)
         try:
-            return await self._link.in_time(self._ask(arguments))
+            return await self._connection.in_time(self._enqueue(arguments))
         except TimeoutError:
-            self._link.late(operation)
+            self._connection.late(operation)
             raise StoreDown(operation) from None
 
-    def _ask(self, arguments: tuple[Argument, ...]) -> "asyncio.Future[Any]":
+    def _enqueue(self, arguments: tuple[Argument, ...]) -> "asyncio.Future[Any]":
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._add(_Command(arguments, answer))
         self._wake()
         return answer
 
-    def errand(self, *arguments: Argument) -> None:
+    def fire_and_forget(self, *arguments: Argument) -> None:
         """Have a command carried out soon; after an outage, if there is one. Nobody waits for it."""
         self._add(_Command(arguments, None))
-        if self._link.up:
+        if self._connection.up:
             self._wake()
 
     def _add(self, command: _Command) -> None:
-        while self._queue and (len(self._queue) >= ERRANDS or self._queue.size + command.size > ERRAND_BYTES):
+        while self._queue and (len(self._queue) >= MOST_QUEUED or self._queue.size + command.size > MOST_QUEUED_BYTES):
             _give(self._queue.take(), StoreDown("the queue is full"))
         self._queue.add(command)
 
@@ -121,7 +121,7 @@ class CommandQueue:
             self._pump = asyncio.get_running_loop().create_task(self._send_all())
 
     async def _send_all(self) -> None:
-        while self._queue and self._link.up:
+        while self._queue and self._connection.up:
             try:
                 await self._send_batch()
             except StoreDown:
@@ -141,7 +141,7 @@ class CommandQueue:
     async def _send(self, batch: list[_Command]) -> list[_Command]:
         """Carry out commands; return those that Redis refuses for now. Raise StoreDown."""
         try:
-            answers = await self._link.try_anyway("send", lambda: self._execute(batch))
+            answers = await self._connection.try_anyway("send", lambda: self._execute(batch))
         except StoreDown:
             for command in batch:
                 _give(command, StoreDown("send"))
@@ -149,13 +149,13 @@ class CommandQueue:
         refused: list[_Command] = []
         for command, answer in zip(batch, answers, strict=True):
             if isinstance(answer, RedisError):
-                self._link.failed("send", answer)
+                self._connection.failed("send", answer)
                 refused += [command] if refuses(answer) else []
             _give(command, answer)
         return refused
 
     def _execute(self, batch: list[_Command]) -> Awaitable[list[Any]]:
-        pipeline = self._link.client.pipeline(transaction=False)
+        pipeline = self._connection.client.pipeline(transaction=False)
         for command in batch:
             pipeline.execute_command(*command.arguments)
         return pipeline.execute(raise_on_error=False)

@@ -110,12 +110,12 @@ class LocalClaims:
         pending.waiting.append(waiting)
         timer = loop.call_later(within_s, _tell, waiting, False)
         try:
-            told = await waiting
+            flushed = await waiting
         finally:
             timer.cancel()
-        if told is True:  # taken only now: who was woken may have left in the same moment
+        if flushed is True:  # taken only now: who was woken may have left in the same moment
             return self._claim(claim)
-        return None if told is False else told
+        return None if flushed is False else flushed
 
     async def take_over(self, claim: Claim, orphan: Orphaned) -> ClaimState:
         """Tell how it stands: nothing here outlives its owner."""

@@ -89,7 +89,7 @@ def _result(document: dict[str, Any], body: bytes) -> Result:
     )
 
 
-def pack_kept(kept: CachedResponse, marks: list[str]) -> bytes:
+def pack_cached(kept: CachedResponse, marks: list[str]) -> bytes:
     """Return a kept answer with the marks of all that was written before it was asked for."""
     body = kept.response.body
     assert isinstance(body, bytes)
@@ -97,7 +97,7 @@ def pack_kept(kept: CachedResponse, marks: list[str]) -> bytes:
     return pack(document, body)
 
 
-def unpack_kept(packed: bytes | None, stamp: int) -> tuple[CachedResponse, list[str]] | None:
+def unpack_cached(packed: bytes | None, stamp: int) -> tuple[CachedResponse, list[str]] | None:
     """Return a kept answer under this process's present seal stamp, and its marks. Raise Damaged."""
 
     def kept(document: dict[str, Any], body: bytes) -> tuple[CachedResponse, list[str]]:

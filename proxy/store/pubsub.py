@@ -19,7 +19,7 @@ CONNECT_S = 1.0
 PROBE_S = 1.0  # a Redis that refuses writes is noticed within this time, also where nobody writes
 SILENT = 3  # probes without any word, a connection's own pong included
 
-News = dict[str, Any]
+Message = dict[str, Any]
 log = structlog.get_logger("backstay.store")
 
 
@@ -31,20 +31,20 @@ class ReplicaPubSub:
     down.
     """
 
-    def __init__(self, link: RedisConnection, line: CommandQueue, name: str, clock: Clock) -> None:
-        self._link = link
-        self._line = line
+    def __init__(self, connection: RedisConnection, commands: CommandQueue, name: str, clock: Clock) -> None:
+        self._connection = connection
+        self._commands = commands
         self._name = name
         self._clock = clock
-        self.landed_channel, self.news_channel = link.key("landed"), link.key("news")
+        self.landed_channel, self.invalidation_channel = connection.key("landed"), connection.key("news")
         self._landings: dict[str, list[asyncio.Future[None]]] = {}
         self._session: asyncio.Task[bool] | None = None
         self._task: asyncio.Task[None] | None = None
         self._reached_before = False
         self.scripts: list[str] = []
-        self.on_news: Callable[[News], None] = lambda news: None
-        self.on_return: Callable[[], tuple[tuple[Argument, ...], ...]] = lambda: ()
-        link.when_down = self._down
+        self.on_message: Callable[[Message], None] = lambda message: None
+        self.on_reconnect: Callable[[], tuple[tuple[Argument, ...], ...]] = lambda: ()
+        connection.when_down = self._down
 
     async def start(self) -> None:
         """Try once to reach Redis, then keep at it in the background. Never raises for a Redis that is down."""
@@ -77,69 +77,69 @@ class ReplicaPubSub:
         """
         listening = False
         try:
-            async with self._link.client.pubsub() as pubsub:
+            async with self._connection.client.pubsub() as pubsub:
                 async with asyncio.timeout(CONNECT_S):
-                    await pubsub.subscribe(self.landed_channel, self.news_channel)
+                    await pubsub.subscribe(self.landed_channel, self.invalidation_channel)
                     for _ in range(2):  # until both are confirmed: else a landing could slip through
                         await pubsub.get_message(timeout=CONNECT_S)
                     for script in self.scripts:
-                        await self._link.client.script_load(script)
+                        await self._connection.client.script_load(script)
                     await self._catch_up()
-                self._link.reached()
+                self._connection.reached()
                 tried.set()
                 listening = True
-                await self._hear_all(pubsub)
+                await self._receive_all(pubsub)
         except StoreDown:
             return listening  # counted where it happened
         except UNREACHABLE as error:
             if not listening:
-                self._link.failed("listen", error)
+                self._connection.failed("listen", error)
         return listening
 
-    async def _hear_all(self, pubsub: PubSub) -> None:
+    async def _receive_all(self, pubsub: PubSub) -> None:
         """Hear what comes; where nothing does, see that Redis is there and accepts writes. Raise Disconnected."""
         silent = 0
         while silent <= SILENT:
             message = await pubsub.get_message(timeout=PROBE_S)
             if message is not None:
                 silent = 0
-                self._heard(message)
+                self._received(message)
                 continue
             silent += 1
             await pubsub.ping()
             with suppress(StoreDown):  # which the link has counted
-                await self._line.ask("probe", *self._probe())
+                await self._commands.execute("probe", *self._probe())
         raise Disconnected("the connection that is listened on has fallen silent")
 
     def _probe(self) -> tuple[Argument, ...]:
         """Return a write that changes nothing. A Redis that refuses it is no working store."""
-        return "SET", self._link.key("probe", self._name), "", "PX", 1000
+        return "SET", self._connection.key("probe", self._name), "", "PX", 1000
 
     async def _catch_up(self) -> None:
         """Do what could not be done while Redis was away, before anybody reads from it again. Raise StoreDown."""
-        await self._line.catch_up(self._probe(), *(self.on_return() if self._reached_before else ()))
+        await self._commands.catch_up(self._probe(), *(self.on_reconnect() if self._reached_before else ()))
         self._reached_before = True
 
-    def _heard(self, message: dict[str, Any]) -> None:
-        data = message["data"]
-        if message["type"] != "message" or not isinstance(data, bytes):
+    def _received(self, received: dict[str, Any]) -> None:
+        data = received["data"]
+        if received["type"] != "message" or not isinstance(data, bytes):
             return
-        if message["channel"] == self.landed_channel.encode():
+        if received["channel"] == self.landed_channel.encode():
             self.landed(data.decode(errors="replace"))
             return
         try:
-            news: News = orjson.loads(data)
-            if news.pop("from") == self._name:
+            message: Message = orjson.loads(data)
+            if message.pop("from") == self._name:
                 return
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             self.damaged(f"{type(error).__name__}: {error}")
         else:
-            self.on_news(news)
+            self.on_message(message)
 
     def damaged(self, damage: str) -> None:
         """Count a word that cannot be read. It may have told of any write."""
-        self._link.damaged("news", damage)
-        self.on_news({"what": "drop_all", "subject": None, "owners": []})
+        self._connection.damaged("news", damage)
+        self.on_message({"what": "drop_all", "subject": None, "owners": []})
 
     def _down(self) -> None:
         if self._session is not None:
@@ -154,16 +154,16 @@ class ReplicaPubSub:
 
     # what requests do
 
-    async def told(self) -> None:
+    async def flushed(self) -> None:
         """Wait, for at most 50 ms, until Redis has all that was said so far; not at all while it is away."""
         try:
-            await self._line.ask("told", "PING")
+            await self._commands.execute("told", "PING")
         except StoreDown:
             return  # what others keep meanwhile is dropped when Redis is back
 
-    def word(self, news: News) -> bytes:
+    def encode(self, message: Message) -> bytes:
         """Return the message that tells the other replicas."""
-        return orjson.dumps({"from": self._name, **news})
+        return orjson.dumps({"from": self._name, **message})
 
     def landing(self, token: str) -> asyncio.Future[None]:
         """Return what is set when `token` lands, or when nobody can tell any more."""

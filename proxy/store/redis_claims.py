@@ -46,11 +46,11 @@ class RedisClaims:
     spans_replicas = True
 
     def __init__(
-        self, link: RedisConnection, line: CommandQueue, bus: ReplicaPubSub, name: str, here: LocalClaims
+        self, connection: RedisConnection, commands: CommandQueue, pubsub: ReplicaPubSub, name: str, here: LocalClaims
     ) -> None:
-        self._link = link
-        self._line = line
-        self._bus = bus
+        self._connection = connection
+        self._commands = commands
+        self._pubsub = pubsub
         self._name = name
         self._here = here
         self._count = 0
@@ -61,7 +61,7 @@ class RedisClaims:
 
     def _forget(self, name: str) -> None:
         """Free in Redis what gives way here: nobody's answers fill it beyond what one process keeps."""
-        self._line.errand("DEL", self._key("claim", name))
+        self._commands.fire_and_forget("DEL", self._key("claim", name))
 
     async def claim(self, claim: Claim, within_s: float = 0.0) -> ClaimState:
         """Take the claim if it is free; return how it stands. A blink of the link is waited out, for `within_s`."""
@@ -75,7 +75,7 @@ class RedisClaims:
             found = await self._taking("claim", claim, value, command, until)
         except StoreDown:
             return StoreUnavailable()
-        return self._mine(claim, token, value) if found is None else self._standing(claim, *found)
+        return self._mine(claim, token, value) if found is None else self._claim_state(claim, *found)
 
     async def alone(self, claim: Claim) -> ClaimState:
         """Take the claim for this process alone, as Redis cannot tell; return how it stands here."""
@@ -100,7 +100,7 @@ class RedisClaims:
         """Wait until its owner has landed or could be dead; return how it stands, None if the time was over first."""
         if is_here(held.token):
             return await self._here.wait(claim, held, within_s)
-        loop, landing = asyncio.get_running_loop(), self._bus.landing(held.token)
+        loop, landing = asyncio.get_running_loop(), self._pubsub.landing(held.token)
         timer: asyncio.TimerHandle | None = None
         began = loop.time()
         try:
@@ -114,7 +114,7 @@ class RedisClaims:
         finally:
             if timer is not None:
                 timer.cancel()
-            self._bus.forget(held.token, landing)
+            self._pubsub.forget(held.token, landing)
         if outcome is not None:
             return outcome
         left_s = within_s - (loop.time() - began)
@@ -126,14 +126,14 @@ class RedisClaims:
         if command is None:
             return
         try:
-            await self._line.ask("settle", *command)
+            await self._commands.execute("settle", *command)
         except StoreDown:
-            self._line.errand(*command)  # else whoever comes with this key would be told that nobody knows
+            self._commands.fire_and_forget(*command)  # else whoever comes with this key would be told that nobody knows
 
     def settle_soon(self, claim: Claim, mine: Acquired, result: Result | None, *, keep: bool) -> None:
         """Do the same without waiting for Redis."""
         if (command := self._settle(claim, mine, result, keep=keep)) is not None:
-            self._line.errand(*command)
+            self._commands.fire_and_forget(*command)
 
     def _settle(
         self, claim: Claim, mine: Acquired, result: Result | None, *, keep: bool
@@ -143,12 +143,14 @@ class RedisClaims:
         if is_here(mine.token):
             self._here.settle_soon(claim, mine, result, keep=keep)
             if keep:  # the others are told once Redis is back, unless one of them was asked the same meanwhile
-                self._line.errand("SET", self._key("claim", claim.name), settled, "PX", _ms(claim.keep_s), "NX")
+                self._commands.fire_and_forget(
+                    "SET", self._key("claim", claim.name), settled, "PX", _ms(claim.keep_s), "NX"
+                )
             return None
         if keep:
             self._here.remember(claim, result)
         command = self._settling(claim, mine.token, self._give_up(mine), settled if keep else b"", settled)
-        self._bus.landed(mine.token)
+        self._pubsub.landed(mine.token)
         return command
 
     def let_go(self, claim: Claim, mine: Acquired, *, asked: bool) -> None:
@@ -158,26 +160,26 @@ class RedisClaims:
             return
         value = self._give_up(mine)
         if not asked:
-            self._line.errand(*self._settling(claim, mine.token, value))
+            self._commands.fire_and_forget(*self._settling(claim, mine.token, value))
 
     async def _outcome(self, held: HeldByOther) -> Settled | None:
         try:
-            packed = await self._line.ask("outcome", "GET", self._key("outcome", held.token))
+            packed = await self._commands.execute("outcome", "GET", self._key("outcome", held.token))
         except StoreDown:
             return None
         try:
             found = unpack(packed)
             return None if found is None else Settled(held.fingerprint, held.key, unpack_result(found[1] or None), 0.0)
         except Damaged as damaged:
-            self._link.damaged("outcome", str(damaged))
+            self._connection.damaged("outcome", str(damaged))
             return None
 
-    def _standing(self, claim: Claim, value: bytes, lease_ms: int, ttl_ms: int) -> ClaimState:
+    def _claim_state(self, claim: Claim, value: bytes, lease_ms: int, ttl_ms: int) -> ClaimState:
         """Return how a claim stands. One that is damaged was taken: its outcome is unknown, and nobody asks again."""
         try:
-            return standing(value, lease_ms, ttl_ms)
+            return claim_state(value, lease_ms, ttl_ms)
         except Damaged as damaged:
-            self._link.damaged("claim", str(damaged))
+            self._connection.damaged("claim", str(damaged))
             return Settled(claim.fingerprint, claim.key, None, max(0.001, ttl_ms / 1000))
 
     def _settling(
@@ -185,7 +187,7 @@ class RedisClaims:
     ) -> tuple[Argument, ...]:
         keys = [*self._keys(claim), self._key("outcome", token)]
         return call(
-            SETTLE, keys, value, kept, _ms(claim.keep_s), outcome, _ms(OUTCOME_S), self._bus.landed_channel, token
+            SETTLE, keys, value, kept, _ms(claim.keep_s), outcome, _ms(OUTCOME_S), self._pubsub.landed_channel, token
         )  # fmt: skip
 
     async def _taking(
@@ -198,12 +200,12 @@ class RedisClaims:
         try:
             while True:
                 try:
-                    return await self._line.ask(operation, *command)
+                    return await self._commands.execute(operation, *command)
                 except StoreDown:
-                    if asyncio.get_running_loop().time() >= until or not await self._link.back(until):
+                    if asyncio.get_running_loop().time() >= until or not await self._connection.back(until):
                         raise
         except (StoreDown, asyncio.CancelledError):
-            self._line.errand(*self._settling(claim, "none", value))
+            self._commands.fire_and_forget(*self._settling(claim, "none", value))
             raise
 
     # leases
@@ -225,8 +227,8 @@ class RedisClaims:
         self._timer = None
         if not self._held:
             return
-        for claim, value in self._held.values() if self._link.up else ():
-            self._line.errand(*call(RENEW, self._keys(claim), value, _ms(LEASE_S)))
+        for claim, value in self._held.values() if self._connection.up else ():
+            self._commands.fire_and_forget(*call(RENEW, self._keys(claim), value, _ms(LEASE_S)))
         self._timer = asyncio.get_running_loop().call_later(RENEW_S, self._renew_all)
 
     def _token(self, claim: Claim, key: str) -> tuple[str, bytes]:
@@ -238,7 +240,7 @@ class RedisClaims:
         return [self._key("claim", claim.name), self._key("lease", claim.name)]
 
     def _key(self, kind: str, name: str) -> str:
-        return self._link.key(kind, name)
+        return self._connection.key(kind, name)
 
     def close(self) -> None:
         """Stop renewing."""
@@ -258,7 +260,7 @@ def _settled(claim: Claim, result: Result | None) -> bytes:
     return pack({"settled": True, "fingerprint": claim.fingerprint, "key": claim.key}, packed)
 
 
-def standing(value: bytes, lease_ms: int, ttl_ms: int) -> ClaimState:
+def claim_state(value: bytes, lease_ms: int, ttl_ms: int) -> ClaimState:
     """Return what a claim in Redis says; one of another version cannot be judged, and is left alone. Raise Damaged."""
     found = unpack(value)
     if found is None:

@@ -17,7 +17,7 @@ from proxy.policy.bounded import Bounded
 from proxy.policy.invalidation import Invalidations
 from proxy.policy.response_cache import CachedResponse
 from proxy.store.command_queue import CommandQueue
-from proxy.store.packing import MAX_VALUE, Damaged, pack_kept, unpack_kept
+from proxy.store.packing import MAX_VALUE, Damaged, pack_cached, unpack_cached
 from proxy.store.redis_connection import RedisConnection, StoreDown
 
 Pair = tuple[str, str]
@@ -36,38 +36,40 @@ class RedisStore:
 
     def __init__(
         self,
-        link: RedisConnection,
-        line: CommandQueue,
-        seals: Invalidations,
+        connection: RedisConnection,
+        commands: CommandQueue,
+        invalidations: Invalidations,
         clock: Clock,
         max_entries: int = 10_000,
         max_bytes: int = 33_554_432,
     ) -> None:
-        self._link = link
-        self._line = line
-        self._seals = seals
+        self._connection = connection
+        self._commands = commands
+        self._invalidations = invalidations
         self._clock = clock
         self._ours: Bounded[str, None] = Bounded(max_entries, max_bytes)  # what this process has put there
 
     @property
     def up(self) -> bool:
         """Tell whether Redis answers."""
-        return self._link.up
+        return self._connection.up
 
     async def look(self, key: bytes, scope: Scope) -> Look:
         """Return what is kept under `key`, unless a write anywhere has made it old."""
-        stamp, pairs = self._seals.stamp(), mark_names(scope)
+        stamp, pairs = self._invalidations.stamp(), mark_names(scope)
         names = [name for pair in (*pairs.of_writes, *pairs.of_ends) for name in pair]
         try:
-            packed, *marks = await self._link.run("look", lambda: self._link.cache.multi_get([digest(key), *names]))
+            packed, *marks = await self._connection.run(
+                "look", lambda: self._connection.cache.multi_get([digest(key), *names])
+            )
         except StoreDown:
             return Look(None)
         present = [(mark or b"").decode("latin-1") for mark in marks]  # whatever somebody else has put there
         mark = tuple(text.encode() for text in present)
         try:
-            found = unpack_kept(packed, stamp)
+            found = unpack_cached(packed, stamp)
         except Damaged as damaged:
-            self._link.damaged("look", str(damaged))
+            self._connection.damaged("look", str(damaged))
             return Look(None, mark)
         valid = found is not None and _hold(found[1], present, len(pairs.of_writes))
         return Look(found[0] if found is not None and valid else None, mark)
@@ -76,22 +78,22 @@ class RedisStore:
         """Keep an answer under the marks that stood before it was asked for; without them it is not kept."""
         if mark is None:
             return
-        packed, seconds = pack_kept(kept, [text.decode() for text in mark]), float(min(ttl_s, MARK_S))
+        packed, seconds = pack_cached(kept, [text.decode() for text in mark]), float(min(ttl_s, MARK_S))
         if len(packed) > MAX_VALUE:
             return
         name, now = digest(key), self._clock.now()
         try:
-            await self._link.run("put", lambda: self._link.cache.set(name, packed, ttl=seconds))
+            await self._connection.run("put", lambda: self._connection.cache.set(name, packed, ttl=seconds))
         except StoreDown:
             return
         for other in self._ours.put(name, None, len(packed), now + seconds, now, scope.holder):
-            self._line.errand("DEL", self._link.key(other))
+            self._commands.fire_and_forget("DEL", self._connection.key(other))
 
     async def drop(self, key: bytes) -> None:
         """Keep nothing under `key` any more."""
         self._ours.drop(digest(key))
         try:
-            await self._link.run("drop", lambda: self._link.cache.delete(digest(key)))
+            await self._connection.run("drop", lambda: self._connection.cache.delete(digest(key)))
         except StoreDown:
             return
 

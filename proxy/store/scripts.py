@@ -32,11 +32,11 @@ end
 if ARGV[4] ~= '' then redis.call('SET', KEYS[3], ARGV[4], 'PX', ARGV[5]) end
 redis.call('PUBLISH', ARGV[6], ARGV[7])
 """
-SEAL = """
+INVALIDATE = """
 for _, mark in ipairs(KEYS) do redis.call('SET', mark, ARGV[1], 'PX', ARGV[2]) end
 redis.call('PUBLISH', ARGV[3], ARGV[4])
 """
-ALL = (CLAIM, TAKE_OVER, RENEW, SETTLE, SEAL)
+ALL = (CLAIM, TAKE_OVER, RENEW, SETTLE, INVALIDATE)
 
 
 def sha_of(script: str) -> str:

@@ -20,22 +20,24 @@ class RedisBundle:
     """A store in Redis."""
 
     def __init__(self, settings: StoreSettings, name: str, clock: Clock, on_error: Callable[[str], None]) -> None:
-        self._link = RedisConnection(settings.url, settings.namespace, settings.timeout, on_error)
-        self._line = CommandQueue(self._link)
-        self._bus = ReplicaPubSub(self._link, self._line, name, clock)
-        self._bus.scripts += scripts.ALL
+        self._connection = RedisConnection(settings.url, settings.namespace, settings.timeout, on_error)
+        self._commands = CommandQueue(self._connection)
+        self._pubsub = ReplicaPubSub(self._connection, self._commands, name, clock)
+        self._pubsub.scripts += scripts.ALL
         self._here = LocalClaims(clock, settings.max_entries, settings.max_bytes)
-        self._claims = RedisClaims(self._link, self._line, self._bus, name, self._here)
-        self.seals: Invalidations = SharedInvalidations(self._link, self._line, self._bus, name, clock.now)
+        self._claims = RedisClaims(self._connection, self._commands, self._pubsub, name, self._here)
+        self.invalidations: Invalidations = SharedInvalidations(
+            self._connection, self._commands, self._pubsub, name, clock.now
+        )
         self.kept: Store = RedisStore(
-            self._link, self._line, self.seals, clock, settings.max_entries, settings.max_bytes
+            self._connection, self._commands, self.invalidations, clock, settings.max_entries, settings.max_bytes
         )
         self.claims: Claims = self._claims
-        self.replicas: Replicas | None = self._bus
+        self.replicas: Replicas | None = self._pubsub
 
     async def start(self) -> None:
         """Reach Redis, or begin to try."""
-        await self._bus.start()
+        await self._pubsub.start()
 
     def shed(self) -> None:
         """Keep what there is: kept answers are Redis's, and a used key that is forgotten could be done twice."""
@@ -47,6 +49,6 @@ class RedisBundle:
     async def close(self) -> None:
         """Tell what is left to tell, and close every connection."""
         self._claims.close()
-        await self._line.close()
-        await self._bus.close()
-        await self._link.close()
+        await self._commands.close()
+        await self._pubsub.close()
+        await self._connection.close()

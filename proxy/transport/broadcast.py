@@ -206,17 +206,17 @@ class Broadcast:
 
     def _waits_for_the_slowest(self) -> bool:
         """Tell whether a reader holds the others up, and take the time of it."""
-        if len(self._readers) < 2 or not self._laggards():
+        if len(self._readers) < 2 or not self._slow_readers():
             self._go_on()
             return False
         if self._held is None:
             loop = asyncio.get_running_loop()
             self._held_since = loop.time()
             patience_s = self._patience_s + PATIENCE_SHARE * (self._held_since - self._shared_since)
-            self._held = loop.call_later(max(0.0, patience_s), self._cut_laggards)
+            self._held = loop.call_later(max(0.0, patience_s), self._cut_slow_readers)
         return True
 
-    def _laggards(self) -> "list[BroadcastReader]":
+    def _slow_readers(self) -> "list[BroadcastReader]":
         too_far = WINDOW if self._held is None else WINDOW - HIGH_WATER
         return [reader for reader in self._readers if self._behind(reader) > too_far]
 
@@ -226,8 +226,8 @@ class Broadcast:
             self._held = None
             self._patience_s -= asyncio.get_running_loop().time() - self._held_since
 
-    def _cut_laggards(self) -> None:
-        for reader in self._laggards():
+    def _cut_slow_readers(self) -> None:
+        for reader in self._slow_readers():
             reader.cut()
 
     def _end(self) -> None:

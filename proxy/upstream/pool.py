@@ -46,7 +46,7 @@ class UpstreamPool:
         self._taken = 0  # connections there are, and those being made
         self._dialing = 0
         self._complains_at = 0.0
-        self._line: deque[_Place] = deque()
+        self._waiting: deque[_Place] = deque()
         self._dialer = Connector(address)
         self._dialer.tls = tls
 
@@ -80,7 +80,7 @@ class UpstreamPool:
             return await self._open(timeout_s)
         if self._has_room:
             given = await self._wait(timeout_s, request)  # our own rush is no failure of the backend's
-        elif len(self._line) >= rules.queue:
+        elif len(self._waiting) >= rules.queue:
             return _QUEUE_FULL
         else:
             if self._idle:  # too old for this request: its place is worth more
@@ -100,7 +100,7 @@ class UpstreamPool:
         """Wait in line; return a connection that came free, None for leave to open one, or a failure."""
         loop = asyncio.get_running_loop()
         place: _Place = loop.create_future()
-        self._line.append(place)
+        self._waiting.append(place)
         timer = loop.call_later(timeout_s, _give, place, _NO_CONNECTION)
         if request is not None:
             request.queued = True
@@ -116,8 +116,8 @@ class UpstreamPool:
 
     def _give_back(self, place: "_Place") -> None:
         """Pass on what was given to somebody who left in the same moment."""
-        if place in self._line:
-            self._line.remove(place)
+        if place in self._waiting:
+            self._waiting.remove(place)
         given = place.result() if place.done() and not place.cancelled() else _NO_CONNECTION
         if isinstance(given, UpstreamConnection):
             self.release(given)
@@ -126,8 +126,8 @@ class UpstreamPool:
 
     def _free_place(self) -> None:
         """Let the next in line open a connection of its own."""
-        while self._line:
-            if _give(self._line.popleft(), None):
+        while self._waiting:
+            if _give(self._waiting.popleft(), None):
                 return
         self._taken -= 1
 
@@ -164,8 +164,8 @@ class UpstreamPool:
 
     def _let_next_dial(self) -> None:
         """Let the next in line open a connection, where no more than `DIALS` are being opened."""
-        while self._line and self._has_room and self._dialing < DIALS:
-            if _give(self._line.popleft(), None):
+        while self._waiting and self._has_room and self._dialing < DIALS:
+            if _give(self._waiting.popleft(), None):
                 self._taken += 1
                 return
 
@@ -177,8 +177,8 @@ class UpstreamPool:
         if connection.reading_paused:
             connection.pace(False)
         connection.idle_since = connection.now()
-        while self._line:
-            if _give(self._line.popleft(), connection):
+        while self._waiting:
+            if _give(self._waiting.popleft(), connection):
                 return
         if len(self._idle) >= self.rules.max_idle:
             connection.close()

@@ -57,7 +57,7 @@ async def request(folder: Path, count: int = 20_000) -> None:
     gc.set_threshold(50_000, 50, 100)  # as the sidecar does at its start
     own, more = (best_us(partial(ledger.record, exchange), count) for exchange in (plain, retried))
     chain, (*_, document) = Chain(), log.newest
-    sealing = best_us(lambda: chain.seal_encoded(document), count)
+    sealing = best_us(lambda: chain.append_encoded(document), count)
     print(f"request: {own:.2f} µs to record, {more:.2f} µs after a retry; {sealing:.2f} µs to seal, later")
     await log.close()
 
@@ -99,7 +99,7 @@ def generate(file: Path, count: int) -> None:
                 "duration_ms": round(random.lognormvariate(5, 0.6), 3),
                 "hash_of": "x" * 60,  # what metadata of a real request takes
             }
-            out.write(chain.seal(fields(number, **changes)))
+            out.write(chain.append(fields(number, **changes)))
 
 
 def read(folder: Path, count: int = 2_000_000) -> None:

@@ -44,9 +44,9 @@ class Guest(asyncio.Protocol):
             self.answered.set_result(False)
 
 
-async def enter(port: int, number: int, gate: asyncio.Semaphore, until: float) -> Guest | None:
+async def enter(port: int, number: int, server_state: asyncio.Semaphore, until: float) -> Guest | None:
     """Connect and ask; return the guest if it was answered in time."""
-    async with gate:
+    async with server_state:
         try:
             async with asyncio.timeout_at(until):
                 loop = asyncio.get_running_loop()
@@ -58,8 +58,12 @@ async def enter(port: int, number: int, gate: asyncio.Semaphore, until: float) -
 
 async def run(port: int, count: int, at_once: int) -> None:
     """Enter, tell, wait, tell."""
-    gate, began, until = asyncio.Semaphore(at_once), perf_counter(), asyncio.get_running_loop().time() + PATIENCE_S
-    entered = await asyncio.gather(*(enter(port, number, gate, until) for number in range(count)))
+    server_state, began, until = (
+        asyncio.Semaphore(at_once),
+        perf_counter(),
+        asyncio.get_running_loop().time() + PATIENCE_S,
+    )
+    entered = await asyncio.gather(*(enter(port, number, server_state, until) for number in range(count)))
     took_ms = (perf_counter() - began) * 1000
     guests = [guest for guest in entered if guest is not None]
     print(json.dumps({"answered": len(guests), "took_ms": took_ms}), flush=True)

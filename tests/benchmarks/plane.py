@@ -159,14 +159,21 @@ class Plane:
         self.sidecar = Sidecar(load(config, {"audit.path": str(folder / "audit.jsonl")}, {}))
         for pool in self.sidecar._assembly.pools.values():
             pool._dialer = cast(Any, Dialer())
-        gate, wired = self.sidecar.gate, self.sidecar._parts
-        self._errands = ServerState(gate.rules, gate.limits, gate.trusted, self._errand, gate._on_refusal, gate._clock)
+        server_state, wired = self.sidecar.server_state, self.sidecar._ports
+        self._errands = ServerState(
+            server_state.rules,
+            server_state.limits,
+            server_state.trusted,
+            self._errand,
+            server_state._on_refusal,
+            server_state._clock,
+        )
         self._route = wired.router.routes[0]
         self._upstream = wired.wired(self._route).upstream
 
     def whole(self) -> asyncio.Protocol:
         """Return a connection behind which everything is real."""
-        return cast(asyncio.Protocol, ClientConnection(self.sidecar.gate))
+        return cast(asyncio.Protocol, ClientConnection(self.sidecar.server_state))
 
     def wire_only(self) -> asyncio.Protocol:
         """Return a connection whose requests are only carried there and back: both legs, and no policy."""

@@ -117,7 +117,7 @@ class Stage:
         self._asked: dict[bytes, Request] = {}
         self._count = 0
         self._resting = False
-        self._begun = world.sidecar.gate.begun
+        self._begun = world.sidecar.server_state.begun
         world.sidecar.audit.newest = Newest(MOST_RECORDS)
         world.stage = self
 
@@ -290,7 +290,7 @@ class Stage:
         sidecar = self.world.sidecar
         for client in self.clients:
             client.close()
-        await self._until(lambda: not sidecar.gate.connections, "no client's connection is left")
+        await self._until(lambda: not sidecar.server_state.connections, "no client's connection is left")
         await self._until(lambda: not sidecar.running, "every exchange has its record")
         await self._until(self._no_connection_left, "no connection is left in a pool")
         await self._until(lambda: len(asyncio.all_tasks()) == 1, "no task is left")
@@ -308,7 +308,7 @@ class Stage:
         """Check that every exchange left one record, and every request at most one."""
         said = map(orjson.loads, self.world.sidecar.audit.newest)
         paths = Counter(record["path"].encode() for record in said if record.get("path"))
-        assert sum(paths.values()) == self.world.sidecar.gate.begun - self._begun, paths
+        assert sum(paths.values()) == self.world.sidecar.server_state.begun - self._begun, paths
         asked = Counter(request.target for client in self.clients for request in client.asked)
         assert not paths - asked, (paths, asked)
 

@@ -89,7 +89,7 @@ def _pieces_of_a_length(data: bytes) -> None:
 def _asked(data: bytes) -> Request:
     """Return the request that a head makes, as the wire makes it, or raise Refusal."""
     head = RequestHeadReader(HeadLimits(target=1 << 20, head=1 << 20, underscores="drop")).read(data)
-    return Request(head.method, head.target, head.fields, Peer("10.0.0.1", 5), framing=head.said.framing)
+    return Request(head.method, head.target, head.fields, Peer("10.0.0.1", 5), framing=head.parsed.framing)
 
 
 def _in_field(name: str, more: str = "") -> Around:
@@ -212,16 +212,16 @@ def _cors(data: bytes) -> None:
 
 def _sealed(data: bytes) -> None:
     """Have a read and a write of whoever sends this made old."""
-    request, seals = _asked(data), Invalidations()
+    request, invalidations = _asked(data), Invalidations()
     owners, subject = tuple(_WIDE.owners(request)), request.target.decode(TEXT)
-    stamp = seals.stamp()
-    seals.begin(subject, owners)
-    seals.seal(subject, owners)
-    seals.end_session(owners, "10.0.0.1")
-    seals.doubt(1.0, subject, owners, 0.0)
-    seals.doubts.about(subject, owners, 0.5)
-    seals.joinable(stamp + 1, subject, owners)
-    seals.fresh(stamp + 2, None, owners)
+    stamp = invalidations.stamp()
+    invalidations.begin(subject, owners)
+    invalidations.invalidate(subject, owners)
+    invalidations.end_session(owners, "10.0.0.1")
+    invalidations.mark_uncertain(1.0, subject, owners, 0.0)
+    invalidations.uncertain.about(subject, owners, 0.5)
+    invalidations.joinable(stamp + 1, subject, owners)
+    invalidations.fresh(stamp + 2, None, owners)
 
 
 def _claimed(data: bytes) -> None:

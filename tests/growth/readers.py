@@ -11,7 +11,7 @@ import typer
 from proxy.admin.hosts import OwnNames
 from proxy.admin.records import exported
 from proxy.admin.snapshot import restoration_view
-from proxy.audit.chain import Chain, unseal
+from proxy.audit.chain import Chain, parse_link
 from proxy.audit.export import write_csv, write_json, write_rows_csv, write_rows_json
 from proxy.audit.files import TrailLine, parse
 from proxy.audit.printing import show_records, show_rows
@@ -42,7 +42,9 @@ def line_of(data: bytes) -> TrailLine:
 def sealed(data: bytes, **more: object) -> bytes:
     """Return the first line of a trail, with the input in its record."""
     text = data.decode(TEXT)
-    return Chain().seal({"subject": text, "success": False, "duration_ms": 1.0, "operation": text, "ts": text, **more})
+    return Chain().append(
+        {"subject": text, "success": False, "duration_ms": 1.0, "operation": text, "ts": text, **more}
+    )
 
 
 def _path(data: bytes) -> None:
@@ -68,7 +70,7 @@ def _escaped(data: bytes) -> None:
 def _one_record(data: bytes) -> None:
     line = sealed(data)
     str(verify([line_of(line), line_of(line[:-1])]))
-    unseal(line)
+    parse_link(line)
     record = parse(line_of(line))
     assert record is not None
     Query(report_id=data.decode(TEXT), since="2026").matches(record.fields)
@@ -131,9 +133,9 @@ READERS = (
     Case("redaction.Redaction.path", _path),
     Case("redaction.Redaction.noted_headers, hashed, client; bounded", _noted),
     Case("text.escaped, escaped_lines, escaped_json, harmless_cell", _escaped, times=8),
-    Case("chain.seal, unseal; files.parse; reader.stats; verify; export", _one_record, times=8),
+    Case("chain.append, parse_link; files.parse; reader.stats; verify; export", _one_record, times=8),
     Case("export.write_rows_csv, write_rows_json; show", _shown, times=128),
-    Case("chain.unseal", unseal, (Around(), Around(b'{"v":1,"seq":1,'), Around(b'{"v":', b'"}\n'))),
+    Case("chain.parse_link", parse_link, (Around(), Around(b'{"v":1,"seq":1,'), Around(b'{"v":', b'"}\n'))),
     Case("cli.audit, a time", _time),
     Case("records.exported", _exported, times=8),
     Case("restoration.Restorations; snapshot.restoration_view", _restorations),

@@ -14,7 +14,7 @@ from proxy.policy.recovery_plan import Result
 from proxy.policy.response_cache import CachedResponse
 from proxy.store.command_queue import _Command
 from proxy.store.health import refuses
-from proxy.store.packing import pack_kept, pack_result, unpack_kept, unpack_result
+from proxy.store.packing import pack_cached, pack_result, unpack_cached, unpack_result
 from proxy.store.pubsub import ReplicaPubSub
 from proxy.store.redis_connection import RedisConnection
 from proxy.store.redis_responses import RedisStore, digest, mark_names
@@ -54,7 +54,7 @@ class _Redis:
 class _Line:
     """Takes commands as the line does."""
 
-    def errand(self, *arguments: bytes | str | int) -> None:
+    def fire_and_forget(self, *arguments: bytes | str | int) -> None:
         _Command(arguments, None)
 
 
@@ -63,13 +63,13 @@ def _kept(data: bytes) -> CachedResponse:
 
 
 def _packed(data: bytes) -> None:
-    unpack_kept(pack_kept(_kept(data), [data.decode(TEXT)]), 0)
+    unpack_cached(pack_cached(_kept(data), [data.decode(TEXT)]), 0)
     unpack_result(pack_result(Result(_kept(data).response)))
 
 
 def _looked_up(data: bytes) -> None:
     marks = [data] * 12
-    packed = pack_kept(_kept(data), [mark.decode(TEXT) for mark in marks])
+    packed = pack_cached(_kept(data), [mark.decode(TEXT) for mark in marks])
     scope = Scope(data.decode(TEXT), [data[:20]] * 2)
     store = RedisStore(_Redis([packed, *marks]), _Line(), Invalidations(), SystemClock())  # type: ignore[arg-type]
     mark = at_once(store.look(data, scope)).mark
@@ -82,16 +82,16 @@ def _told(data: bytes) -> None:
     """Have a replica say what a write made old, and hear it from another one."""
     redis, line = _Redis(), _Line()
     bus = ReplicaPubSub(redis, line, "a", SystemClock())  # type: ignore[arg-type]
-    seals = SharedInvalidations(redis, line, bus, "a", lambda: 0.0)  # type: ignore[arg-type]
+    invalidations = SharedInvalidations(redis, line, bus, "a", lambda: 0.0)  # type: ignore[arg-type]
     subject, owners = data.decode(TEXT), [data[:20]]
-    seals.begin(subject, owners)
-    seals.seal(subject, owners)
-    seals.drop_owners(owners)
-    seals.end_session(owners, "10.0.0.1")
-    seals.doubt(1.0, subject, owners, 0.0)
+    invalidations.begin(subject, owners)
+    invalidations.invalidate(subject, owners)
+    invalidations.drop_owners(owners)
+    invalidations.end_session(owners, "10.0.0.1")
+    invalidations.mark_uncertain(1.0, subject, owners, 0.0)
     word = orjson.dumps({"from": "b", "what": "seal", "subject": data.hex(), "owners": [data.hex()]})
     for channel in (b"backstay:news", b"backstay:landed"):
-        bus._heard({"type": "message", "channel": channel, "data": word})
+        bus._received({"type": "message", "channel": channel, "data": word})
 
 
 STORED = (

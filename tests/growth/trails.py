@@ -79,7 +79,7 @@ def _began_again(path: Path) -> None:
 
 def _proven(path: Path) -> None:
     claims = path.with_name("checkpoints")
-    claims.write_bytes(checkpoint.seal("2026", GENESIS, _KEY) + path.read_bytes())
+    claims.write_bytes(checkpoint.checkpoint_line("2026", GENESIS, _KEY) + path.read_bytes())
     live_proof(Trail((path,), path), claims, [_KEY], 0, lambda: None)
 
 
@@ -87,7 +87,7 @@ def _with_gaps(data: bytes) -> None:
     """Check trails whose beginning was retired, or whose middle is missing, and that say long things."""
     chain = Chain()
     text = data.decode(TEXT)
-    found = [line_of(chain.seal({"note": "retired", "through": 1, "head": text})) for _ in range(4)]
+    found = [line_of(chain.append({"note": "retired", "through": 1, "head": text})) for _ in range(4)]
     for kept in (found[1:], [found[0], *found[2:]], [found[0], found[2], found[1]]):
         verify(kept)
 
@@ -95,7 +95,7 @@ def _with_gaps(data: bytes) -> None:
 def _compared(data: bytes) -> None:
     """Hold a trail that is whole, and says long things, against checkpoints of each of its records."""
     chain, path = Chain(), Path("compared.jsonl")
-    path.write_bytes(b"".join(chain.seal({"subject": data.decode(TEXT)}) for _ in range(3)))
+    path.write_bytes(b"".join(chain.append({"subject": data.decode(TEXT)}) for _ in range(3)))
     last = last_link(path)
     assert last is not None
     for seq in (1, 2, 3):

@@ -87,7 +87,7 @@ def _values() -> dict[str, str]:
         "kind": _words(RecoveryKind),
         "level": _words(Level),
         "method": codes((*sorted(METHODS), "OTHER")),
-        "operation": codes(words_given("store", "ask", "damaged", "failed", "run", "try_anyway", "_taking")),
+        "operation": codes(words_given("store", "execute", "damaged", "failed", "run", "try_anyway", "_taking")),
         "outcome": f"{_words(RequestOutcome)}, or the failure: {failures}",
         "python": "version of Python",
         "role": codes(ROLES),

@@ -36,7 +36,7 @@ SOMEBODY = {
     "sid": ("0a1b2c3d4e5f60718", "9f8e7d6c5b4a39281", "6c84fb90-12c4-11e1-840d-7b25c5ee775a"),
     "x-user": ("ada", "bob"),
 }
-NOBODY = {
+NO_IDENTITY = {
     "authorization": ("", "Bearer", "Bearer null", "bearer undefined", "Basic Og==", "null", "Token token="),
     "sid": ("", "null", "undefined", "deleted"),
     "x-user": ("", "null", "undefined", "anonymous"),
@@ -101,7 +101,7 @@ def any_of(random: Random, places: Mapping[str, tuple[str, ...]], share: float) 
 
 def shown(random: Random) -> dict[str, str]:
     """Return what a caller shows of itself, half of it without a meaning."""
-    return any_of(random, NOBODY, 0.4) | any_of(random, SOMEBODY, 0.25)
+    return any_of(random, NO_IDENTITY, 0.4) | any_of(random, SOMEBODY, 0.25)
 
 
 def caller(random: Random) -> Caller:
@@ -118,7 +118,7 @@ def another(random: Random, one: Caller) -> Caller:
     changes: list[Callable[[Caller], Caller]] = [
         lambda c: replace(c, address=random.choice(ADDRESSES)),
         lambda c: replace(c, certificate=random.choice(CERTIFICATES)),
-        lambda c: replace(c, shows=c.shows | any_of(random, NOBODY, 0.4)),
+        lambda c: replace(c, shows=c.shows | any_of(random, NO_IDENTITY, 0.4)),
         lambda c: replace(c, shows=c.shows | any_of(random, SOMEBODY, 0.4)),
         lambda c: replace(c, shows={name: value for name, value in c.shows.items() if random.random() < 0.5}),
         lambda c: replace(c, cookies=tuple(random.sample(PREFERENCES, random.randrange(3)))),

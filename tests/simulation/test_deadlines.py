@@ -123,11 +123,11 @@ async def test_what_a_client_says_of_itself_is_no_failure_of_the_backends(kind: 
 async def test_no_time_at_all_asks_nobody() -> None:
     """A budget of 0 is over when it comes: nothing is sent, joined, sealed or in doubt for it."""
     world = World([answers()])
-    stamp = world.flights.seals.stamp()
+    stamp = world.flights.invalidations.stamp()
     for kind in ALONE:
         assert (await hasty(world, kind, 0).finish()).status == 504
     assert world.upstream.calls == []
-    assert world.flights.seals.stamp() == stamp
+    assert world.flights.invalidations.stamp() == stamp
     assert world.roles() == (0, 0, 3)
 
 
@@ -138,7 +138,7 @@ async def test_a_writes_own_deadline_leaves_no_doubt() -> None:
     told = await hasty(world, "patch", 100).finish()
     assert (told.status, told.waited_ms) == (504, 100)
     assert (world.upstream.calls[0].ended, world.ledger.records[0].attempts[0].status) == ("done", 200)
-    assert not world.flights.seals.doubts.about("r1", (), world.clock.now())
+    assert not world.flights.invalidations.uncertain.about("r1", (), world.clock.now())
 
 
 @pytest.mark.parametrize("kind", ALONE)

@@ -99,7 +99,7 @@ async def test_the_leaders_client_leaves_in_mid_ladder() -> None:
 async def test_the_last_waiter_leaves_a_read() -> None:
     """When leader and follower are gone, the call upstream is cancelled and the flight is nobody's any more."""
     world = World([hangs()])
-    world.parts.probes.close()  # else this one would go on as the circuit's probe
+    world.ports.probes.close()  # else this one would go on as the circuit's probe
     leader, follower = world.get(), world.get()
     await world.until_ms(100)
     leader.leave()
@@ -341,7 +341,7 @@ async def test_who_asks_for_itself_after_an_unshareable_answer_may_leave() -> No
     """A follower that had to go upstream itself leaves, and its call is cancelled at once."""
     script = [answers(after_s=0.1, Set_Cookie="sid=x"), hangs()]
     world = World(script)
-    world.parts.probes.close()  # else this one would go on as the circuit's probe
+    world.ports.probes.close()  # else this one would go on as the circuit's probe
     leader, follower = world.get(user=None), world.get(user=None)
     await world.until_ms(300)
     follower.leave()

@@ -72,11 +72,11 @@ async def test_one_attempt_at_a_time_goes_on(leaving: Leaving) -> None:
     await finish(*visitors)
     assert now_ms() == OWN_MS
     ended = [call.ended for call in world.upstream.calls]
-    assert (ended.count("under way"), ended.count("cancelled"), len(world.parts.probes)) == (1, 14, 1)
+    assert (ended.count("under way"), ended.count("cancelled"), len(world.ports.probes)) == (1, 14, 1)
     await world.until_ms(1999)
-    assert (world.breaker.failures, len(world.parts.probes)) == (0, 1)
+    assert (world.breaker.failures, len(world.ports.probes)) == (0, 1)
     await world.until_ms(2001)
-    assert (world.breaker.failures, len(world.parts.probes)) == (1, 0)
+    assert (world.breaker.failures, len(world.ports.probes)) == (1, 0)
     assert len(world.ledger.records) == 15
     assert world.at_rest()
 
@@ -103,7 +103,7 @@ async def test_what_a_probe_brings_is_nobodys() -> None:
     world.later(OWN_MS, left.leave)
     await left.finish()
     await world.until_ms(1100)
-    assert (world.store.kept, left.client.answers, len(world.parts.probes)) == ({}, 0, 0)
+    assert (world.store.kept, left.client.answers, len(world.ports.probes)) == ({}, 0, 0)
     assert world.cors.lines(left.exchange.request) == ()
     assert (await world.history().finish()).client.body == b"new"
 
@@ -139,7 +139,7 @@ async def test_a_probe_of_a_half_open_circuit_settles_its_permit() -> None:
     """Its client leaves a probe that the circuit let through: it goes on, and its answer is the first success."""
     rules = BreakerRules(failure_threshold=1, jitter=0.0)
     world = World(lambda request, number: fails() if number == 1 else answers(after_s=1.0), rules=rules)
-    world.parts.retry.enabled = False
+    world.ports.retry.enabled = False
     await world.get("fails").finish()
     await world.clock.sleep(30)
     left = by_closing(world, "r1")
@@ -162,7 +162,7 @@ async def test_an_attempt_that_could_tell_nothing_does_not_go_on() -> None:
     world.breaker.report(world.breaker._permit, world.ledger.records[0].attempts[0].verdict, world.clock.now())
     early.leave()
     await early.finish()
-    assert (world.upstream.calls[2].ended, len(world.parts.probes)) == ("cancelled", 0)
+    assert (world.upstream.calls[2].ended, len(world.ports.probes)) == ("cancelled", 0)
 
 
 @simulated
@@ -171,7 +171,7 @@ async def test_a_drain_ends_it() -> None:
     world = World([hangs()])
     left = by_closing(world, "r1")
     await left.finish()
-    world.parts.probes.close()
+    world.ports.probes.close()
     await left.rest()
     assert (now_ms(), world.upstream.calls[0].ended) == (OWN_MS, "cancelled")
     late = by_closing(world, "r2")

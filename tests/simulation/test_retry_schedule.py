@@ -167,7 +167,7 @@ async def test_an_unsent_post_is_asked_again() -> None:
 async def test_retries_can_be_switched_off() -> None:
     """With the switch off there is one attempt, and the record says why."""
     world = World([fails()])
-    world.parts.retry.enabled = False
+    world.ports.retry.enabled = False
     ada = await world.get().finish()
     assert (ada.status, len(world.upstream.calls)) == (502, 1)
     assert world.ledger.records[0].attempts[0].why == "switched_off"
@@ -188,7 +188,7 @@ async def test_the_budget_ends_a_storm() -> None:
 async def test_jittered_waits_stay_in_their_range() -> None:
     """With jitter the waits of a ladder lie within 20 % of 100, 200 and 400 ms."""
     world = World([fails()], routes=(replace(LOAD, retry=RetryRules()),))
-    world.parts.retry._random = Random(3)
+    world.ports.retry._random = Random(3)
     await world.get().finish()
     waits = [attempt.waited_ms for attempt in world.ledger.records[0].attempts][1:]
     for wait, nominal in zip(waits, (100, 200, 400), strict=True):

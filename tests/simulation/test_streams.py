@@ -194,7 +194,7 @@ async def test_who_was_too_slow_before_its_first_byte_asks_for_itself() -> None:
     """
     play = Streaming()
     world = play.world
-    world.parts = replace(world.parts, witness=SlowWitness(world))
+    world.ports = replace(world.ports, durability_gate=SlowWitness(world))
     leader, follower = world.get(), world.get()
     for number in range(18):
         await play.at(200 + number, b"x" * (WINDOW // 16))

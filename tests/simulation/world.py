@@ -261,10 +261,10 @@ class World:
         self.cors = CorsMemory()
         self.address = "10.0.0.1"  # where clients come from
         self.eager = eager
-        self.parts = self._handlers_of = self._parts(routes)
-        self._handlers = HandlerFactory(self.parts)
+        self.ports = self._handlers_of = self._ports(routes)
+        self._handlers = HandlerFactory(self.ports)
 
-    def _parts(self, routes: tuple[Route, ...]) -> Ports:
+    def _ports(self, routes: tuple[Route, ...]) -> Ports:
         wiring: Mapping[str, Wiring] = {
             route.operation: Wiring(Identifier(route), self.breaker, self.budget, self.upstream, self.cors)
             for route in (*routes, CATCH_ALL)
@@ -287,8 +287,8 @@ class World:
     def send(self, request: Request) -> Visitor:
         """Let a client send a request as it is, now."""
         client = RecordingClient()
-        if self._handlers_of is not self.parts:  # a test may put others in their place
-            self._handlers, self._handlers_of = HandlerFactory(self.parts), self.parts
+        if self._handlers_of is not self.ports:  # a test may put others in their place
+            self._handlers, self._handlers_of = HandlerFactory(self.ports), self.ports
         return Visitor(self._handlers.open(request, client), client, self.ledger, eager=self.eager)
 
     def get(self, report: str = "r1", user: str | None = "ada", **fields: str) -> Visitor:
@@ -318,7 +318,7 @@ class World:
 
     def at_rest(self) -> bool:
         """Tell whether every permit and every flight came back."""
-        probing = len(self.parts.probes)
+        probing = len(self.ports.probes)
         return not (probing or len(self.flights) or self.flights.followers or self.breaker._leases)
 
     def roles(self) -> tuple[int, int, int]:

@@ -50,7 +50,7 @@ def write(tmp_path: Path) -> Write:
 
 def budgets(sidecar: Sidecar) -> Mapping[str, RetryBudget]:
     """Return each route's retry budget."""
-    return {name: wiring.budget for name, wiring in sidecar._parts.wiring.items()}
+    return {name: wiring.budget for name, wiring in sidecar._ports.wiring.items()}
 
 
 async def test_a_budget_belongs_to_what_it_is_configured_on(write: Write) -> None:

@@ -367,5 +367,5 @@ class Wire:
             line.close()
         await self.backend.close()
         for record in self.records:
-            LINE.validate_json(Chain().seal(record))  # what the schema of the trail does not have is not written
+            LINE.validate_json(Chain().append(record))  # what the schema of the trail does not have is not written
         await self.sidecar.stop(delay_s=0.0)

@@ -18,7 +18,7 @@ async def test_every_answer_says_close_and_the_connection_ends(start: Start) -> 
     clock = wire.set_clock()
     clock.stop()
     stopping = asyncio.get_running_loop().create_task(wire.sidecar.stop(delay_s=0.1))
-    await until(lambda: wire.sidecar.gate.draining)
+    await until(lambda: wire.sidecar.server_state.draining)
     newcomer = await wire.client()
     await newcomer.say(GET.replace(b"/x", b"/y"))
     other = await wire.backend.connection()
@@ -41,7 +41,7 @@ async def test_an_upload_in_flight_finishes(start: Start) -> None:
     await backend.head()
     port = wire.port
     stopping = asyncio.get_running_loop().create_task(wire.sidecar.stop(delay_s=0.0))
-    await until(lambda: wire.sidecar.gate.keepalive_s < 1.0)
+    await until(lambda: wire.sidecar.server_state.keepalive_s < 1.0)
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection("127.0.0.1", port)
     await client.say(b"56789")
@@ -69,7 +69,7 @@ async def test_streams_are_cut_at_the_deadline(start: Start) -> None:
     await stream.head()
     clock = wire.set_clock()
     stopping = asyncio.get_running_loop().create_task(wire.sidecar.stop(delay_s=0.0))
-    await until(lambda: wire.sidecar.gate.keepalive_s < 1.0)
+    await until(lambda: wire.sidecar.server_state.keepalive_s < 1.0)
     clock.go_on(61.0)
     await soon(stopping)
     assert await stream.ending() in ("fin", "reset")

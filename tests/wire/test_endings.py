@@ -15,7 +15,7 @@ FRAMED = [b"Content-Length: 70100\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n
 
 async def ended(wire: Wire) -> dict[str, object]:
     """Return the only record, once everything has come to rest."""
-    await until(lambda: not wire.sidecar.running and not wire.sidecar.gate.connections)
+    await until(lambda: not wire.sidecar.running and not wire.sidecar.server_state.connections)
     (record,) = wire.records
     return {name: record[name] for name in ("operation", "status", "outcome", "bytes_out")}
 
@@ -127,7 +127,7 @@ async def test_the_listener_s_idle_time_holds_where_no_route_says_another(
     wire = await start(listen='idle_timeout = "20s"', defaults=settings)
     client = await wire.client()
     await client.say(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nab")
-    await until(lambda: bool(wire.sidecar.gate.connections))
+    await until(lambda: bool(wire.sidecar.server_state.connections))
     wire.let_pass(21.0)
     if not ends:
         assert client.heard == b""
@@ -144,7 +144,7 @@ async def test_a_client_that_takes_nothing_is_cut_and_the_record_says_so(start: 
     await soon(backend.is_stuck())
     wire.let_pass(1.0)
     wire.let_pass(5.0)
-    assert wire.sidecar.gate.connections
+    assert wire.sidecar.server_state.connections
     wire.let_pass(7.0)
     record = await ended(wire)
     assert (record["status"], record["outcome"]) == (200, "truncated")
@@ -156,7 +156,7 @@ async def test_a_client_that_leaves_in_a_body_that_is_kept_leaves_a_record(wire:
     """Nobody was asked yet: 499 all the same."""
     client = await wire.client()
     await client.say(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nab")
-    await until(lambda: bool(wire.sidecar.gate.connections))
+    await until(lambda: bool(wire.sidecar.server_state.connections))
     client.close()
     await until(lambda: bool(wire.records))
     assert await ended(wire) == {"operation": "passthrough", "status": 499, "outcome": "cancelled", "bytes_out": 0}

@@ -100,7 +100,7 @@ async def test_a_connection_counts_once_after_its_handshake(begin: Begin) -> Non
     """The last place is for one whose handshake is done; established ones leave none to handshakes."""
     scene = await begin("max_connections = 1")
     client = await scene.client()
-    await until(lambda: not scene.shaking and len(scene.sidecar.gate.connections) == 1)
+    await until(lambda: not scene.shaking and len(scene.sidecar.server_state.connections) == 1)
     assert await (await scene.silent()).ending() in ("fin", "reset")
     await scene.is_served(client)
 
@@ -114,7 +114,7 @@ async def test_a_handshake_that_is_not_done_in_time_ends(begin: Begin, hello: by
     assert await client.ending() in ("fin", "reset")
     await until(lambda: not scene.shaking)
     assert scene.failed("timeout")
-    assert not scene.sidecar.gate.connections
+    assert not scene.sidecar.server_state.connections
 
 
 async def test_what_is_no_handshake_is_refused(begin: Begin) -> None:
@@ -130,7 +130,7 @@ async def test_what_is_no_handshake_is_refused(begin: Begin) -> None:
 async def test_without_memory_no_handshake_begins(begin: Begin) -> None:
     """A handshake is work and memory: there is none for it."""
     scene = await begin("")
-    scene.sidecar.gate.crowded = True
+    scene.sidecar.server_state.crowded = True
     assert await (await scene.silent()).ending() in ("fin", "reset")
 
 

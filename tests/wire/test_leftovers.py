@@ -46,7 +46,7 @@ def left() -> list[str]:
 
 def give_all_up(wire: Wire) -> None:
     """Have every connection give way."""
-    for connection in tuple(wire.sidecar.gate.connections):
+    for connection in tuple(wire.sidecar.server_state.connections):
         connection.give_way()
 
 
@@ -55,7 +55,7 @@ async def begun(wire: Wire, what: str) -> tuple[Line, Line | None]:
     client = await wire.client()
     await client.say(SAID[what])
     if what.startswith("an unfinished"):
-        await until(lambda: any(connection.held > 0 for connection in wire.sidecar.gate.connections))
+        await until(lambda: any(connection.held > 0 for connection in wire.sidecar.server_state.connections))
         return client, None
     backend = await wire.backend.connection()
     await backend.head()
@@ -83,7 +83,7 @@ async def test_a_connection_that_ends_leaves_nothing_to_the_collector(wire: Wire
             await backend.say(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
         if what == "a tunnel" and backend is not None:
             backend.close()
-        await until(lambda: not wire.sidecar.gate.connections)
+        await until(lambda: not wire.sidecar.server_state.connections)
         await until(lambda: len(left()) == len(before))
     finally:
         gc.enable()
@@ -99,7 +99,7 @@ async def test_connections_that_end_well_leave_nothing_either(wire: Wire) -> Non
         await backend.say(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi")
         assert (await client.message()).status == 200
         client.close()
-        await until(lambda: not wire.sidecar.gate.connections)
+        await until(lambda: not wire.sidecar.server_state.connections)
         await until(lambda: len(left()) == len(before))
     finally:
         gc.enable()

@@ -20,7 +20,7 @@ async def test_a_slow_head_gets_408_at_its_time(start: Start) -> None:
     wire = await start(listen='head_timeout = "10s"')
     client = await wire.client()
     await client.say(b"GET / HTT")
-    await until(lambda: bool(wire.sidecar.gate.connections))
+    await until(lambda: bool(wire.sidecar.server_state.connections))
     wire.let_pass(9.0)
     await client.say(b"P/1.1\r\nX-")
     assert client.heard == b""
@@ -35,7 +35,7 @@ async def test_a_slow_body_gets_408_at_its_time(start: Start) -> None:
     wire = await start(defaults='idle_timeout = "20s"')
     client = await wire.client()
     await client.say(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nab")
-    await until(lambda: bool(wire.sidecar.gate.connections))
+    await until(lambda: bool(wire.sidecar.server_state.connections))
     wire.let_pass(19.0)
     assert client.heard == b""
     wire.let_pass(21.0)
@@ -55,9 +55,9 @@ async def test_an_idle_connection_is_closed_without_a_word(start: Start, said: b
         await backend.head()
         await backend.say(HI)
         await client.message()
-    await until(lambda: bool(wire.sidecar.gate.connections))
+    await until(lambda: bool(wire.sidecar.server_state.connections))
     wire.let_pass(29.0)
-    assert wire.sidecar.gate.connections
+    assert wire.sidecar.server_state.connections
     wire.let_pass(31.0)
     assert await client.rest() == b""
 
@@ -71,9 +71,9 @@ async def test_a_reader_that_takes_nothing_is_cut(start: Start) -> None:
     await soon(backend.is_stuck())
     wire.let_pass(1.0)
     wire.let_pass(29.0)
-    assert wire.sidecar.gate.connections
+    assert wire.sidecar.server_state.connections
     wire.let_pass(32.0)
-    await until(lambda: not wire.sidecar.gate.connections)
+    await until(lambda: not wire.sidecar.server_state.connections)
     assert await backend.ending() in ("fin", "reset")
 
 
@@ -165,7 +165,7 @@ async def test_pipelined_heads_of_short_fields_do_not_pile_up(wire: Wire) -> Non
     heads = [b"GET /%d HTTP/1.1\r\nHost: a\r\nX-A: %d\r\n%b\r\n" % (n, n, fields) for n in range(40)]
     client.say_at_once(b"".join(heads))
     backend = await wire.backend.connection()
-    (connection,) = wire.sidecar.gate.connections
+    (connection,) = wire.sidecar.server_state.connections
     await until(lambda: connection.held > 65_536)
     assert isinstance(connection, ClientConnection)
     assert len(connection.reader.queue) < 10
@@ -200,7 +200,7 @@ async def test_a_client_that_leaves_is_noticed_at_once(wire: Wire, stage: str) -
     await until(lambda: not wire.sidecar.running)
     status = 200 if stage == "in_body" else 499
     assert wire.records[-1]["status"] == status
-    assert not wire.sidecar.gate.connections
+    assert not wire.sidecar.server_state.connections
 
 
 async def test_too_many_connections_are_told_so(start: Start) -> None:
@@ -275,7 +275,7 @@ async def test_more_clients_than_begin_in_one_turn_are_all_answered(start: Start
     clients = [await wire.client() for _ in range(8 * (AT_ONCE // LEAST))]
     for number, client in enumerate(clients):
         client.say_at_once(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number)
-    await until(lambda: wire.sidecar.gate.turns.waiting > 1)
+    await until(lambda: wire.sidecar.server_state.turns.waiting > 1)
     wire.let_pass(31.0)
     leaves = next(client for client in reversed(clients))
     leaves.reset()
@@ -285,7 +285,7 @@ async def test_more_clients_than_begin_in_one_turn_are_all_answered(start: Start
         target = (await backend.head()).start.split(b" ")[1]
         backend.say_at_once(OK + b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(target) + target)
     assert [(await client.message()).body for client in staying] == [b"/%d" % number for number in range(len(staying))]
-    await until(lambda: wire.sidecar.gate.begun == len(clients) and wire.sidecar.running == 0)
+    await until(lambda: wire.sidecar.server_state.begun == len(clients) and wire.sidecar.running == 0)
     await until(lambda: wire.counted('backstay_requests_total{method="GET",outcome="cancelled"'))
 
 
@@ -354,13 +354,13 @@ async def test_where_memory_is_scarce_the_heaviest_connections_give_way(start: S
     heavy = [await wire.client() for _ in range(8)]
     for client in heavy:
         await client.say(UNFINISHED[kind])
-    gate = wire.sidecar.gate
-    await until(lambda: sum(connection.held >= 50_000 for connection in gate.connections) == len(heavy))
-    wire.sidecar._memory = MemoryBudget(2_000_000, lambda: None, gate.relieve, lambda: 1_300_000)
+    server_state = wire.sidecar.server_state
+    await until(lambda: sum(connection.held >= 50_000 for connection in server_state.connections) == len(heavy))
+    wire.sidecar._memory = MemoryBudget(2_000_000, lambda: None, server_state.relieve, lambda: 1_300_000)
     wire.let_pass(0.0)
     refused = wire.counted('backstay_bad_requests_total{reason="max_memory"}')
     assert refused
-    assert sum(connection.held for connection in gate.connections) <= 200_000
+    assert sum(connection.held for connection in server_state.connections) <= 200_000
     await backend.say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
     assert (await light.message()).status == 200
 
@@ -388,7 +388,7 @@ async def test_where_memory_is_scarce_fewer_answers_are_kept(start: Start) -> No
 async def test_a_connection_that_was_answered_holds_nothing(wire: Wire) -> None:
     """What its last head weighed is no reason to let it go."""
     client, backend, _ = await wire.asked(GET[:-2] + b"X-Long: " + b"h" * 50_000 + b"\r\n\r\n")
-    (connection,) = wire.sidecar.gate.connections
+    (connection,) = wire.sidecar.server_state.connections
     assert connection.held > 50_000
     await backend.say(HI)
     assert (await client.message()).status == 200
@@ -401,10 +401,10 @@ async def test_a_reader_that_takes_nothing_gives_way(start: Start) -> None:
     client, backend, _ = await wire.asked(GET)
     client.stop_reading()
     backend.say_at_once(b"HTTP/1.1 200 OK\r\nContent-Length: 50000000\r\n\r\n" + b"x" * 30_000_000)
-    gate = wire.sidecar.gate
-    (connection,) = gate.connections
+    server_state = wire.sidecar.server_state
+    (connection,) = server_state.connections
     assert isinstance(connection, ClientConnection)
     await until(lambda: connection.writer.flow.writable is not None)
-    wire.sidecar._memory = MemoryBudget(400_000, lambda: None, gate.relieve, lambda: 390_000)
+    wire.sidecar._memory = MemoryBudget(400_000, lambda: None, server_state.relieve, lambda: 390_000)
     wire.let_pass(0.0)
-    await until(lambda: not gate.connections)
+    await until(lambda: not server_state.connections)

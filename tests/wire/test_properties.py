@@ -127,7 +127,7 @@ def test_whatever_is_legal_crosses_unchanged(
         assert (answer.body if download_pieces is None else decoded(answer.body)) == download
         client.close()
         backend.close()
-        await until(lambda: not wire.sidecar.gate.connections and not wire.sidecar.running)
+        await until(lambda: not wire.sidecar.server_state.connections and not wire.sidecar.running)
 
     world.runner.run(conversation())
 
@@ -151,7 +151,7 @@ def test_no_request_leaves_anything_behind(world: World, caplog: pytest.LogCaptu
         client.say_at_once(said)
         client.finish()
         assert b"Traceback" not in await client.rest()
-        await until(lambda: not world.wire.sidecar.gate.connections and not world.wire.sidecar.running)
+        await until(lambda: not world.wire.sidecar.server_state.connections and not world.wire.sidecar.running)
         assert len(asyncio.all_tasks()) == 1
 
     with caplog.at_level(logging.WARNING):
@@ -176,7 +176,7 @@ def test_no_answer_leaves_anything_behind(world: World, caplog: pytest.LogCaptur
         await client.ending()
         assert client.heard.startswith(b"HTTP/1.1 ")
         assert b"Traceback" not in client.heard
-        await until(lambda: not world.wire.sidecar.gate.connections and not world.wire.sidecar.running)
+        await until(lambda: not world.wire.sidecar.server_state.connections and not world.wire.sidecar.running)
 
     with caplog.at_level(logging.WARNING):
         world.runner.run(conversation())

@@ -79,12 +79,12 @@ async def test_a_file_that_hangs_is_given_up_and_nothing_has_changed(
     changes: dict[str, object] = {"upstreams": {"backend": upstream}}
     if name == "token_file":
         changes = {"admin": settings.admin.model_copy(update={"token_file": str(hanging)})}
-    parts, pools = wire.sidecar._parts, dict(wire.sidecar._assembly.pools)
+    parts, pools = wire.sidecar._ports, dict(wire.sidecar._assembly.pools)
     await soon(wire.sidecar.reload(lambda: settings.model_copy(update=changes)))
     said = capsys.readouterr()
     assert "reload_refused" in said.out + said.err
     assert f"{name}) could not be read" in said.out + said.err or f"({name}, " in said.out + said.err
-    assert wire.sidecar._parts is parts
+    assert wire.sidecar._ports is parts
     assert wire.sidecar._assembly.pools == pools
     assert await asked(wire, await wire.client(), b"ab") == b"ab"
     monkeypatch.setattr(app, "RELOAD_WITHIN_S", 60.0)
@@ -206,7 +206,7 @@ async def test_a_removed_route_takes_its_circuit_its_figures_and_its_preflights_
     await wire.backend.lines[-1].head()
     await wire.backend.lines[-1].say(GRANTED)
     assert (await client.message()).status == 204
-    before = sidecar._parts.wiring["session-load"]
+    before = sidecar._ports.wiring["session-load"]
     before.breaker.force(type(before.breaker.mode).FORCED_OPEN, 0.0)
     assert before.cors._preflights
     without = again(CIRCUIT, "")
@@ -219,7 +219,7 @@ async def test_a_removed_route_takes_its_circuit_its_figures_and_its_preflights_
     assert 'route="passthrough"' in shown
     back = again("[defaults]", CIRCUIT + "[defaults]")
     await sidecar.reload(lambda: back)
-    after = sidecar._parts.wiring["session-load"]
+    after = sidecar._ports.wiring["session-load"]
     assert after.breaker is not before.breaker
     assert after.breaker.mode is not before.breaker.mode
     assert not after.cors._preflights

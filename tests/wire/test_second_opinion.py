@@ -74,7 +74,7 @@ def agree_on_request(raw: bytes) -> None:
     assert parser.get_http_version() == f"1.{head.minor}"
     if sink.url.startswith((b"/", b"*")):
         assert sink.url == head.target
-        assert not sink.told or set(head.said.fields.lines) <= set(sink.told)
+        assert not sink.told or set(head.parsed.fields.lines) <= set(sink.told)
 
 
 def agree_on_answer(raw: bytes) -> Lines | None:

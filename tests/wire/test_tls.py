@@ -77,10 +77,10 @@ async def test_the_listener_speaks_tls_and_shows_a_renewed_certificate(tmp_path:
         (tmp_path / "config.toml").read_text().replace("[upstreams.b]", "[upstreams.other]")
         + '[[routes]]\noperation = "new"\nmatch = "GET /new"\n[upstreams.other.breaker]\nfailure_threshold = 9\n'
     )
-    before = (sidecar.settings, sidecar._parts, dict(sidecar._assembly.breakers), set(sidecar._assembly.pools))
+    before = (sidecar.settings, sidecar._ports, dict(sidecar._assembly.breakers), set(sidecar._assembly.pools))
     await sidecar.reload(lambda: load(tmp_path / "config.toml", environ={}))
     assert await shown(port) == second
-    assert (sidecar.settings, sidecar._parts, sidecar._assembly.breakers, set(sidecar._assembly.pools)) == before
+    assert (sidecar.settings, sidecar._ports, sidecar._assembly.breakers, set(sidecar._assembly.pools)) == before
     await backend.close()
     await sidecar.stop(delay_s=0.0)
 

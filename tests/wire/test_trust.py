@@ -187,7 +187,7 @@ async def test_kept_connections_end_with_what_is_under_way(guarded: Guarded) -> 
     assert (answer.status, answer.get(b"connection")) == (200, b"close")
     assert await uploading.ending() in ("fin", "reset")  # what follows the upload is not read
     assert len(guarded.backend.lines) == 2
-    assert not guarded.sidecar.gate.connections
+    assert not guarded.sidecar.server_state.connections
 
 
 async def test_what_would_go_on_for_ever_is_cut(guarded: Guarded) -> None:
@@ -211,7 +211,7 @@ async def test_what_would_go_on_for_ever_is_cut(guarded: Guarded) -> None:
 
 async def until_empty(guarded: Guarded) -> None:
     """Wait until no connection is left."""
-    await until(lambda: not guarded.sidecar.gate.connections)
+    await until(lambda: not guarded.sidecar.server_state.connections)
 
 
 async def test_connections_outlive_a_reload_that_takes_no_authority_away(guarded: Guarded) -> None:

@@ -60,7 +60,7 @@ async def test_the_client_may_hang_up_its_half(wire: Wire) -> None:
     await client.hears(b"last words")
     backend.close()
     assert await client.ending() == "fin"
-    await until(lambda: not wire.sidecar.gate.connections)
+    await until(lambda: not wire.sidecar.server_state.connections)
 
 
 async def test_the_backend_may_hang_up_its_half(wire: Wire) -> None:
@@ -72,7 +72,7 @@ async def test_the_backend_may_hang_up_its_half(wire: Wire) -> None:
     await backend.hears(b"last words")
     client.close()
     assert await backend.ending() == "fin"
-    await until(lambda: not wire.sidecar.gate.connections)
+    await until(lambda: not wire.sidecar.server_state.connections)
 
 
 @pytest.mark.parametrize("side", ["client", "backend"])
@@ -82,7 +82,7 @@ async def test_a_reset_ends_both_sides(wire: Wire, side: str) -> None:
     first, second = (client, backend) if side == "client" else (backend, client)
     first.reset()
     assert await second.ending() in ("fin", "reset")
-    await until(lambda: not wire.sidecar.gate.connections and not wire.sidecar.running)
+    await until(lambda: not wire.sidecar.server_state.connections and not wire.sidecar.running)
 
 
 @pytest.mark.parametrize("side", ["client", "backend"])
@@ -160,7 +160,7 @@ async def test_a_drain_leaves_it_be_until_its_time_is_over(wire: Wire) -> None:
     client, backend = await switched(wire)
     clock = wire.set_clock()
     stopping = asyncio.get_running_loop().create_task(wire.sidecar.stop(delay_s=0.0))
-    await until(lambda: wire.sidecar.gate.draining)
+    await until(lambda: wire.sidecar.server_state.draining)
     await client.say(FRAME)
     await backend.hears(FRAME)
     clock.go_on(61.0)

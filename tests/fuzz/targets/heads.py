@@ -64,7 +64,7 @@ def check_request(data: bytes) -> Hashable:
     if isinstance(head, Refusal):
         return head.status, head.metric, head.detail
     arrives_piecewise(raw)
-    said = head.said
+    said = head.parsed
     body = body_of(said.framing, said.length)
     if body is not None:
         following = b"" if said.upgrade else b"GET /following HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -92,7 +92,7 @@ def same_request(head: RequestHead, other: Opinion, following: bytes) -> None:
         ours = lowered(head.fields.lines)
         assert [line for line in ours if line[0] not in (b"upgrade", b"http2-settings", b"expect")] == told, other
     if all(name != b"upgrade" for name, _ in other.lines):
-        assert other.body == plain(head.said.framing, head.said.length), other
+        assert other.body == plain(head.parsed.framing, head.parsed.length), other
         assert other.after is None or other.after == following, other
 
 
@@ -103,7 +103,7 @@ def plain(framing: Framing, length: int) -> bytes:
 
 def passes_on(head: RequestHead) -> None:
     """Check that what goes to the backend is one message for everybody, and ends where its body does."""
-    said = head.said
+    said = head.parsed
     request = Request(
         head.method, head.target, head.fields, CLIENT, plain(said.framing, said.length), said.framing, head.authority,
         head.minor, keep_alive=said.keep_alive, upgrade=said.upgrade,

@@ -61,7 +61,7 @@ def check_records(data: bytes) -> Hashable:
         except orjson.JSONDecodeError:
             continue
         if isinstance(said, dict) and (said := {name: value for name, value in said.items() if name not in _CHAINED}):
-            found.append(chain.seal({**fields(), **said} if len(said) % 2 else said))
+            found.append(chain.append({**fields(), **said} if len(said) % 2 else said))
     trail = b"".join(found)
     FILE.write_bytes(trail)
     return read_all(trail), min(len(found), 3)
@@ -152,7 +152,7 @@ def check_checkpoints(data: bytes) -> Hashable:
 
 
 SIGNED = b"".join(
-    checkpoint.seal("2026-11-23T15:37:01Z", link, KEY)
+    checkpoint.checkpoint_line("2026-11-23T15:37:01Z", link, KEY)
     for link in [GENESIS._replace(seq=n, hash=b"%064d" % n) for n in (1, 2)]
 )
 TARGETS = (

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from proxy.audit.chain import Chain, ChainLink, unseal
+from proxy.audit.chain import Chain, ChainLink, parse_link
 from proxy.audit.checkpoint import (
     NO_CHECKPOINT,
     CheckpointKey,
     HmacKey,
     NoKey,
     Position,
-    seal,
+    checkpoint_line,
 )
 from proxy.cli.audit import app
 from tests.unit.audit.samples import fields, sealed
@@ -35,15 +35,15 @@ TS = "2026-11-29T15:37:00.000000Z"
 
 def links(lines: list[bytes]) -> list[ChainLink]:
     """Return the links of whole lines."""
-    return [link for line in lines if (link := unseal(line))]
+    return [link for line in lines if (link := parse_link(line))]
 
 
 def checkpoints(of: list[bytes], key: CheckpointKey, seqs: tuple[int, ...] = COVERED) -> list[bytes]:
-    """Return chained checkpoints of the records with these numbers, as far as the trail has them."""
+    """Return sealed checkpoints of the records with these numbers, as far as the trail has them."""
     position, made = NO_CHECKPOINT, []
     for link in links(of):
         if link.seq in seqs:
-            made.append(seal(TS, link, key, position))
+            made.append(checkpoint_line(TS, link, key, position))
             position = Position.after(made[-1], position.n + 1)
     return made
 
@@ -53,20 +53,20 @@ def anew(start: int) -> list[bytes]:
     before = HONEST[: start - 1]
     last = links(before)[-1] if before else ChainLink(0, b"", b"0" * 64)
     chain = Chain(last.hash, last.seq)
-    return [*before, *(chain.seal(fields(number, status=404)) for number in range(start, 61))]
+    return [*before, *(chain.append(fields(number, status=404)) for number in range(start, 61))]
 
 
 def retired(through: int, head: bytes) -> list[bytes]:
     """Return a trail that begins late and says that everything before was retired."""
     chain = Chain(head, through)
-    note = chain.seal({"ts": TS, "note": "retired", "files": 1, "through": through, "head": head.decode()})
+    note = chain.append({"ts": TS, "note": "retired", "files": 1, "through": through, "head": head.decode()})
     return [note, *sealed(20, chain)]
 
 
 def neighbour() -> list[bytes]:
     """Return the trail of another sidecar."""
     chain = Chain()
-    return [chain.seal(fields(number, subject="of-a-neighbour")) for number in range(1, 61)]
+    return [chain.append(fields(number, subject="of-a-neighbour")) for number in range(1, 61)]
 
 
 def in_two(lines: list[bytes]) -> Files:
@@ -77,7 +77,7 @@ def in_two(lines: list[bytes]) -> Files:
 def added(after: int) -> list[bytes]:
     """Return the trail with one record more, sealed as the next one after a true record."""
     last = links(HONEST)[after - 1]
-    return [*HONEST[:after], Chain(last.hash, last.seq).seal(fields(after, status=404)), *HONEST[after:]]
+    return [*HONEST[:after], Chain(last.hash, last.seq).append(fields(after, status=404)), *HONEST[after:]]
 
 
 FORGED: dict[str, Callable[[], Files]] = {

@@ -37,7 +37,7 @@ def fields(number: int = 1, **changes: object) -> dict[str, object]:
 def sealed(count: int, chain: Chain | None = None) -> list[bytes]:
     """Return the lines of a whole trail, or of its next `count` records."""
     chain = chain or Chain()
-    return [chain.seal(fields(number)) for number in range(1, count + 1)]
+    return [chain.append(fields(number)) for number in range(1, count + 1)]
 
 
 def as_lines(data: bytes) -> Iterator[TrailLine]:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.audit.chain import GENESIS, Chain, timestamp, unseal
+from proxy.audit.chain import GENESIS, Chain, parse_link, timestamp
 from tests.unit.audit.samples import fields, sealed
 
 json_values = st.recursive(
@@ -24,7 +24,7 @@ any_fields = st.dictionaries(st.text(st.characters(codec="utf-8"), min_size=1), 
 
 def test_a_line_carries_its_place_first_and_its_hash_last() -> None:
     """A record keeps its order, with v and seq before it, prev and hash behind it."""
-    line = Chain().seal({"ts": "now", "id": "a"})
+    line = Chain().append({"ts": "now", "id": "a"})
     assert list(orjson.loads(line)) == ["v", "seq", "ts", "id", "prev", "hash"]
     assert line.endswith(b'"}\n')
 
@@ -34,7 +34,7 @@ def test_a_line_carries_its_place_first_and_its_hash_last() -> None:
 def test_any_record_can_be_sealed_and_its_links_meet(records: list[dict[str, object]]) -> None:
     """Whatever JSON can say comes back as a whole line, numbered from 1, each naming the one before."""
     chain = Chain()
-    links = [unseal(chain.seal(record)) for record in records]
+    links = [parse_link(chain.append(record)) for record in records]
     assert [link and link.seq for link in links] == list(range(1, len(records) + 1))
     assert [link and link.prev for link in links] == [GENESIS.hash, *(link and link.hash for link in links[:-1])]
 
@@ -42,17 +42,17 @@ def test_any_record_can_be_sealed_and_its_links_meet(records: list[dict[str, obj
 def test_a_chain_goes_on_from_a_head_and_a_number() -> None:
     """A chain made from another's head and number writes the same bytes as the other would."""
     first = Chain()
-    first.seal(fields(1))
+    first.append(fields(1))
     second = Chain(first.head, first.seq)
-    assert second.seal(fields(2)) == first.seal(fields(2))
+    assert second.append(fields(2)) == first.append(fields(2))
 
 
 def test_what_json_cannot_say_moves_nothing() -> None:
     """A record with a value that is no JSON raises, and the next record takes its place in the chain."""
     chain = Chain()
     with pytest.raises(TypeError):
-        chain.seal({"id": object()})
-    assert chain.seal(fields(1)) == sealed(1)[0]
+        chain.append({"id": object()})
+    assert chain.append(fields(1)) == sealed(1)[0]
 
 
 def test_gaps_and_torn_lines_are_records_themselves() -> None:
@@ -68,12 +68,12 @@ def test_gaps_and_torn_lines_are_records_themselves() -> None:
 )
 def test_what_is_no_line_is_not_unsealed(junk: bytes) -> None:
     """Blank lines, other JSON and binary are no links."""
-    assert unseal(junk) is None
+    assert parse_link(junk) is None
 
 
 def test_a_line_without_its_newline_is_not_whole() -> None:
     """The newline is part of the line: without it the write did not finish."""
-    assert unseal(sealed(1)[0].removesuffix(b"\n")) is None
+    assert parse_link(sealed(1)[0].removesuffix(b"\n")) is None
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from proxy.audit.chain import Chain, ChainLink, unseal
+from proxy.audit.chain import Chain, ChainLink, parse_link
 from proxy.audit.checkpoint import (
     NO_CHECKPOINT,
     CheckpointKey,
@@ -15,16 +15,16 @@ from proxy.audit.checkpoint import (
     HmacKey,
     NoKey,
     Position,
+    checkpoint_line,
     read,
     read_key,
-    seal,
 )
 from proxy.audit.files import NoTrailError, TrailError
 from proxy.audit.verify import Condition, Finding, Proof, verify
 from tests.unit.audit.samples import as_lines, fields, sealed
 
 TRAIL = sealed(8)
-LINKS = [link for line in TRAIL if (link := unseal(line))]
+LINKS = [link for line in TRAIL if (link := parse_link(line))]
 SECRET = HmacKey(b"k" * 32)
 TS = "2026-11-23T15:37:00.000000Z"
 
@@ -46,7 +46,7 @@ def chained(*links: ChainLink, key: CheckpointKey = SECRET) -> bytes:
     """Return a file of checkpoints of these records, each of which continues the one before."""
     position, file = NO_CHECKPOINT, b""
     for link in links:
-        line = seal(TS, link, key, position)
+        line = checkpoint_line(TS, link, key, position)
         position, file = Position.after(line, position.n + 1), file + line
     return file
 
@@ -83,24 +83,24 @@ def test_every_cut_behind_the_last_checkpoint_is_found(file: Path, kept: int) ->
 def test_a_trail_computed_anew_does_not_meet_them(file: Path) -> None:
     """Every hash in it is right, and none is the one that was signed."""
     chain = Chain()
-    forged = [chain.seal(fields(number, status=200)) for number in range(1, 9)]
+    forged = [chain.append(fields(number, status=200)) for number in range(1, 9)]
     finding = judge(forged, file, SECRET)
     assert (finding.condition, finding.seq) == (Condition.EDITED, 3)
 
 
 def test_checkpoints_made_anew_need_the_key(file: Path) -> None:
     """Signed with another one: a condition of its own. Unsigned or altered ones are no way around it either."""
-    file.write_bytes(seal(TS, LINKS[2], HmacKey(b"x" * 32)))
+    file.write_bytes(checkpoint_line(TS, LINKS[2], HmacKey(b"x" * 32)))
     assert judge(TRAIL, file, SECRET).condition is Condition.WRONG_KEY
-    file.write_bytes(seal(TS, LINKS[2], NoKey()))
+    file.write_bytes(checkpoint_line(TS, LINKS[2], NoKey()))
     assert judge(TRAIL, file, SECRET).condition is Condition.WRONG_KEY
-    file.write_bytes(seal(TS, LINKS[5], SECRET).replace(b'"seq":6', b'"seq":2'))
+    file.write_bytes(checkpoint_line(TS, LINKS[5], SECRET).replace(b'"seq":6', b'"seq":2'))
     assert judge(TRAIL[:2], file, SECRET).condition is Condition.EDITED
 
 
 def test_every_byte_of_a_checkpoint_matters(file: Path) -> None:
     """One flipped bit anywhere is an edit, a wrong key, or a claim that the trail does not meet."""
-    line = seal(TS, LINKS[5], SECRET)
+    line = checkpoint_line(TS, LINKS[5], SECRET)
     for position in range(len(line) - 1):
         changed = bytearray(line)
         changed[position] ^= 0x01
@@ -116,7 +116,7 @@ def test_a_trail_that_was_cut_and_went_on_is_found(file: Path) -> None:
 
 def test_a_checkpoint_cut_off_by_a_crash_is_passed(file: Path) -> None:
     """Only the very last line can be: the record it was about is on disk already."""
-    file.write_bytes(file.read_bytes() + seal(TS, LINKS[7], SECRET)[:60])
+    file.write_bytes(file.read_bytes() + checkpoint_line(TS, LINKS[7], SECRET)[:60])
     assert judge(TRAIL[:6], file, SECRET).condition is Condition.WHOLE
 
 
@@ -149,7 +149,7 @@ def test_checkpoints_of_the_first_version_are_still_read(file: Path) -> None:
 
 def test_a_restart_continues_the_chain_behind_the_last_whole_checkpoint(file: Path) -> None:
     """An unfinished line of a crash is cut off, so that it does not spoil the next one."""
-    file.write_bytes(file.read_bytes() + seal(TS, LINKS[6], SECRET)[:60])
+    file.write_bytes(file.read_bytes() + checkpoint_line(TS, LINKS[6], SECRET)[:60])
     checkpoints = Checkpoints(CheckpointRules(file, SECRET), lambda: 0.0)
     claim = checkpoints.resume()
     assert claim is not None
@@ -163,8 +163,8 @@ def test_retired_files_need_no_checkpoint(file: Path) -> None:
     """The trail says up to where its oldest files went; checkpoints of those records are passed."""
     chain = Chain(LINKS[3].hash, 4)
     rest = sealed(2, chain)
-    note = chain.seal({"ts": TS, "note": "retired", "through": 4, "head": LINKS[3].hash.decode(), "files": 1})
-    ends = [link for line in (rest[1], note) if (link := unseal(line))]
+    note = chain.append({"ts": TS, "note": "retired", "through": 4, "head": LINKS[3].hash.decode(), "files": 1})
+    ends = [link for line in (rest[1], note) if (link := parse_link(line))]
     file.write_bytes(chained(LINKS[2], *ends))
     assert judge([*rest, note], file, SECRET).condition is Condition.WHOLE
     file.write_bytes(chained(LINKS[2], ends[0]))
@@ -200,7 +200,7 @@ def test_an_ed25519_pair_signs_with_one_half_and_checks_with_the_other(tmp_path:
     _openssl("genpkey", "-algorithm", "ed25519", "-out", str(private))
     _openssl("pkey", "-in", str(private), "-pubout", "-out", str(public))
     checkpoints = tmp_path / "checkpoints"
-    checkpoints.write_bytes(seal(TS, LINKS[7], read_key(private)))
+    checkpoints.write_bytes(checkpoint_line(TS, LINKS[7], read_key(private)))
     assert judge(TRAIL, checkpoints, read_key(public)).condition is Condition.WHOLE
     assert judge(TRAIL[:5], checkpoints, read_key(public)).condition is Condition.CUT_TAIL
     with pytest.raises(TrailError, match="a public key can only check"):

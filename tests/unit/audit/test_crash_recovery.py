@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.audit.chain import GENESIS, START, unseal
+from proxy.audit.chain import GENESIS, START, parse_link
 from proxy.audit.crash_recovery import RecoveredEnd, recover, recover_rotated
 from proxy.errors import StartError
 from tests.unit.audit.samples import sealed
@@ -33,7 +33,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_a_whole_trail_goes_on_from_its_last_record(path: Path) -> None:
     """Nothing is torn, nothing is touched, the last link is returned."""
-    assert recovered(path) == RecoveredEnd(unseal(TRAIL[2]) or GENESIS, 0)
+    assert recovered(path) == RecoveredEnd(parse_link(TRAIL[2]) or GENESIS, 0)
     assert path.read_bytes() == b"".join(TRAIL)
     assert not path.with_name("audit.jsonl.torn").exists()
 
@@ -50,7 +50,7 @@ def test_a_line_torn_at_any_byte_is_set_aside(path: Path) -> None:
     for kept in (1, 2, *range(3, len(TRAIL[2]), 29), len(TRAIL[2]) - 1):
         path.write_bytes(b"".join(TRAIL[:2]) + TRAIL[2][:kept])
         aside.unlink(missing_ok=True)
-        assert recovered(path) == RecoveredEnd(unseal(TRAIL[1]) or GENESIS, kept)
+        assert recovered(path) == RecoveredEnd(parse_link(TRAIL[1]) or GENESIS, kept)
         assert path.read_bytes() == b"".join(TRAIL[:2])
         assert aside.read_bytes() == TRAIL[2][:kept] + b"\n"
     assert aside.stat().st_mode & 0o777 == 0o600
@@ -67,14 +67,14 @@ def test_a_torn_first_line_begins_the_chain_again(path: Path, kept: int) -> None
 def test_zeros_after_a_power_cut_are_a_torn_line(path: Path) -> None:
     """A file system that grew the file but not its bytes leaves zeros: they are set aside like any unfinished line."""
     path.write_bytes(b"".join(TRAIL) + bytes(4096))
-    assert recovered(path) == RecoveredEnd(unseal(TRAIL[2]) or GENESIS, 4096)
+    assert recovered(path) == RecoveredEnd(parse_link(TRAIL[2]) or GENESIS, 4096)
 
 
 def test_an_edited_last_line_stays_as_evidence(path: Path) -> None:
     """A line that ends in a newline was finished: its damage is for the verifier to find, not for us to remove."""
     edited = b"".join(TRAIL) + b'{"v":1,"edited":true}\n'
     path.write_bytes(edited)
-    assert recovered(path).last == unseal(TRAIL[2])
+    assert recovered(path).last == parse_link(TRAIL[2])
     assert path.read_bytes() == edited
 
 
@@ -98,7 +98,7 @@ def test_a_trail_of_a_newer_version_is_refused(path: Path, monkeypatch: pytest.M
 def test_only_the_end_of_a_long_trail_is_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The window may begin in the middle of a line; the last whole record is found all the same."""
     monkeypatch.setattr("proxy.audit.crash_recovery._WINDOW", len(TRAIL[2]) + 100)
-    assert recovered(path).last == unseal(TRAIL[2])
+    assert recovered(path).last == parse_link(TRAIL[2])
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -110,7 +110,7 @@ def test_an_empty_file_goes_on_behind_the_newest_one_put_aside(path: Path, zippe
     else:
         path.rename(path.with_name("audit.jsonl.1"))
     path.write_bytes(b"")
-    assert recover_rotated(path, RecoveredEnd(GENESIS, 0)).last == unseal(TRAIL[2])
+    assert recover_rotated(path, RecoveredEnd(GENESIS, 0)).last == parse_link(TRAIL[2])
 
 
 def test_a_file_put_aside_with_a_torn_end_is_mended(path: Path) -> None:
@@ -118,5 +118,5 @@ def test_a_file_put_aside_with_a_torn_end_is_mended(path: Path) -> None:
     older = path.rename(path.with_name("audit.jsonl.1"))
     older.write_bytes(b"".join(TRAIL[:2]) + TRAIL[2][:40])
     path.write_bytes(b"")
-    assert recover_rotated(path, RecoveredEnd(GENESIS, 0)) == RecoveredEnd(unseal(TRAIL[1]) or GENESIS, 40)
+    assert recover_rotated(path, RecoveredEnd(GENESIS, 0)) == RecoveredEnd(parse_link(TRAIL[1]) or GENESIS, 40)
     assert older.read_bytes() == b"".join(TRAIL[:2])

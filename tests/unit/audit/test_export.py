@@ -15,7 +15,7 @@ from tests.unit.audit.samples import as_lines, fields, sealed
 def found(*wanted: dict[str, object]) -> list[Record]:
     """Return the records that a trail with these fields holds."""
     chain = Chain()
-    return [record for line in as_lines(b"".join(map(chain.seal, wanted))) if (record := parse(line))]
+    return [record for line in as_lines(b"".join(map(chain.append, wanted))) if (record := parse(line))]
 
 
 def table(*wanted: dict[str, object]) -> list[dict[str, str]]:

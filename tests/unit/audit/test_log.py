@@ -71,7 +71,7 @@ def condition(*paths: Path) -> Condition:
 
 
 async def test_appended_records_are_on_file_after_a_flush(path: Path) -> None:
-    """Three appends and a flush: three chained lines in order, in a file that only its owner reads."""
+    """Three appends and a flush: three sealed lines in order, in a file that only its owner reads."""
     log = log_to(path)
     await log.start()
     for number in range(1, 4):
@@ -170,7 +170,7 @@ async def test_the_queue_is_bounded_in_bytes(path: Path, monkeypatch: pytest.Mon
     for number in range(25):
         log.append(fields(number, path="/" + "x" * 16_000))
     assert (log.queued, log.gaps) == (12, 13)
-    log._seal_all()  # with the writer they count as well
+    log._chain_all()  # with the writer they count as well
     log.append(fields(25, path="/" + "x" * 16_000))
     assert (log.queued, log.gaps) == (12, 14)
     assert not log.note({"note": "no room" * 2_000})
@@ -246,7 +246,7 @@ async def test_a_close_on_a_full_disk_ends_and_says_what_is_lost(
     for number in range(40):
         log.append(fields(number))
         if number % 4 == 3:
-            log._seal_all()  # a batch of its own
+            log._chain_all()  # a batch of its own
     await log.close()
     assert (log.records + log.gaps, log.queued) == (40, 0)
     assert condition(path) is Condition.WHOLE
@@ -264,7 +264,7 @@ async def test_a_disk_that_does_not_answer_is_left_behind(path: Path, monkeypatc
     await log.start()
     for number in range(10):
         log.append(fields(number))
-    log._seal_all()
+    log._chain_all()
     for number in range(5):
         log.append(fields(number))
     told: list[bool] = []
@@ -348,7 +348,7 @@ async def test_a_path_without_permission_is_refused(path: Path, monkeypatch: pyt
 
 
 async def test_standard_output_is_a_sink(capfd: pytest.CaptureFixture[str]) -> None:
-    """Without a path the lines go to standard output, chained from the start."""
+    """Without a path the lines go to standard output, sealed from the start."""
     log = log_to(None)
     await log.start()
     log.append(fields(1))

@@ -39,7 +39,7 @@ def unexpected(line: TrailLine) -> None:
 def sums(*wanted: dict[str, object]) -> Stats:
     """Return the statistics over records with these fields."""
     chain = Chain()
-    return stats(record for line in as_lines(b"".join(map(chain.seal, wanted))) if (record := parse(line)))
+    return stats(record for line in as_lines(b"".join(map(chain.append, wanted))) if (record := parse(line)))
 
 
 @pytest.fixture
@@ -209,7 +209,7 @@ def test_a_narrow_query_finds_what_a_wide_one_finds(tmp_path: Path) -> None:
     wanted = Query(report_id='val"1\u00e9', failures=True)
     subject = 'val"1\u00e9'
     kinds = [fields(subject=subject), fields(subject=subject, success=False), fields(success=False)]
-    file.write_bytes(b"damage\n" + b"".join(map(chain.seal, kinds)))
+    file.write_bytes(b"damage\n" + b"".join(map(chain.append, kinds)))
     damaged: list[TrailLine] = []
     (trail,) = trails(file)
     assert [number_of(record) for record in records(trail, damaged.append, wanted)] == [2]

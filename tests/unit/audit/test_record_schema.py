@@ -28,7 +28,7 @@ POLICIES = sorted(file for room in ("policy", "exchange") for file in (PROXY / r
 
 def sealed(document: dict[str, Any]) -> dict[str, Any]:
     """Return a line with everything that a line has."""
-    line: dict[str, Any] = orjson.loads(Chain().seal(document))
+    line: dict[str, Any] = orjson.loads(Chain().append(document))
     return line
 
 

@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from proxy.audit.chain import Chain, unseal
-from proxy.audit.checkpoint import Checkpoint, HmacKey, read, seal
+from proxy.audit.chain import Chain, parse_link
+from proxy.audit.checkpoint import Checkpoint, HmacKey, checkpoint_line, read
 from proxy.audit.files import TrailLine
 from proxy.audit.verify import Condition, Proof, verify
 from tests.unit.audit.samples import fields, sealed
@@ -56,7 +56,7 @@ def test_five_thousand_random_bytes_of_a_thousand_records() -> None:
 
 def test_every_line_removed_doubled_or_swapped() -> None:
     """Wherever it is done, and also at the end, where the checkpoint tells."""
-    link = unseal(SHORT[-1])
+    link = parse_link(SHORT[-1])
     assert link is not None
     claim = Checkpoint(link.seq, link.hash, "", signed=True, foreign=False, line=1)
     for index, line in enumerate(SHORT):
@@ -71,13 +71,13 @@ def test_every_line_removed_doubled_or_swapped() -> None:
 
 def test_every_cut_tail_and_a_trail_made_anew(tmp_path: Path) -> None:
     """With a signed checkpoint of the last record: cuts all along, and a forgery without a flaw of its own."""
-    link, file = unseal(LONG[-1]), tmp_path / "checkpoints"
+    link, file = parse_link(LONG[-1]), tmp_path / "checkpoints"
     assert link is not None
-    file.write_bytes(seal("now", link, KEY))
+    file.write_bytes(checkpoint_line("now", link, KEY))
     claims = list(read(file, [KEY]))
     for kept in range(0, len(LONG), 37):
         assert judge(LONG[:kept], claims) is Condition.CUT_TAIL
     chain = Chain()
-    forged = [chain.seal(fields(number, status=200)) for number in range(1, len(LONG) + 1)]
+    forged = [chain.append(fields(number, status=200)) for number in range(1, len(LONG) + 1)]
     assert judge(forged) is Condition.WHOLE
     assert judge(forged, claims) is Condition.EDITED

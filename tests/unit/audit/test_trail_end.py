@@ -9,9 +9,17 @@ from proxy.audit.chain import (
     GENESIS,
     Chain,
     ChainLink,
-    unseal,
+    parse_link,
 )
-from proxy.audit.checkpoint import NO_CHECKPOINT, Checkpoint, CheckpointRules, Checkpoints, HmacKey, read, seal
+from proxy.audit.checkpoint import (
+    NO_CHECKPOINT,
+    Checkpoint,
+    CheckpointRules,
+    Checkpoints,
+    HmacKey,
+    checkpoint_line,
+    read,
+)
 from proxy.audit.files import lines, trails
 from proxy.audit.log import AuditLog, LogRules
 from proxy.audit.trail_end import compare, is_written, last_link, live_proof
@@ -21,7 +29,7 @@ from tests.unit.audit.samples import fields, sealed
 
 KEY = HmacKey(b"k" * 32)
 TRAIL = sealed(60)
-LINKS = [link for line in TRAIL if (link := unseal(line))]
+LINKS = [link for line in TRAIL if (link := parse_link(line))]
 TS = "2026-11-29T15:37:00.000000Z"
 
 
@@ -92,7 +100,7 @@ async def test_a_start_says_what_the_last_checkpoint_says(tmp_path: Path) -> Non
 def test_a_living_trail_is_checked_up_to_a_checkpoint_that_covers_what_is_there(trail: Path) -> None:
     """The verifier waits for it; records that come meanwhile are not looked at."""
     marks = trail.with_name("audit.jsonl.checkpoints")
-    first = seal(TS, LINKS[49], KEY)
+    first = checkpoint_line(TS, LINKS[49], KEY)
     marks.write_bytes(first)
     looks = 0
 
@@ -106,7 +114,7 @@ def test_a_living_trail_is_checked_up_to_a_checkpoint_that_covers_what_is_there(
             writer.resume()
             writer.durable(LINKS[59])
             with trail.open("ab") as stream:
-                stream.write(Chain(LINKS[59].hash, 60).seal(fields(61)))
+                stream.write(Chain(LINKS[59].hash, 60).append(fields(61)))
 
     (whole,) = trails(trail)
     proof = live_proof(whole, marks, [KEY], 0, wait)
@@ -117,7 +125,7 @@ def test_a_living_trail_is_checked_up_to_a_checkpoint_that_covers_what_is_there(
 def test_a_living_trail_whose_checkpoints_stay_away_is_not_whole(trail: Path) -> None:
     """Waiting ends."""
     marks = trail.with_name("audit.jsonl.checkpoints")
-    marks.write_bytes(seal(TS, LINKS[49], KEY, NO_CHECKPOINT))
+    marks.write_bytes(checkpoint_line(TS, LINKS[49], KEY, NO_CHECKPOINT))
     (whole,) = trails(trail)
     proof = live_proof(whole, marks, [KEY], 0, lambda: None)
     assert verify(lines(whole.files), proof=proof).condition is Condition.UNCOVERED

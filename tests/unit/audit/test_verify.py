@@ -76,7 +76,7 @@ def test_a_repeated_record_is_reordered(index: int, place: int) -> None:
 def test_a_record_hashed_anew_does_not_meet_the_next(index: int) -> None:
     """A record rewritten with a right hash of its own is given away by the record behind it."""
     links = Chain()
-    forged = [links.seal(fields(number, status=500 if number == index + 1 else 201)) for number in range(1, 6)]
+    forged = [links.append(fields(number, status=500 if number == index + 1 else 201)) for number in range(1, 6)]
     lines = [*TRAIL[:index], forged[index], *TRAIL[index + 1 :]]
     last = index == len(TRAIL) - 1
     assert judge(lines).condition is (Condition.WHOLE if last else Condition.EDITED)  # only a checkpoint shows the last

@@ -12,8 +12,8 @@ import orjson
 import pytest
 from typer.testing import CliRunner, Result
 
-from proxy.audit.chain import Chain, unseal
-from proxy.audit.checkpoint import read_key, seal
+from proxy.audit.chain import Chain, parse_link
+from proxy.audit.checkpoint import checkpoint_line, read_key
 from proxy.cli.audit import app
 from tests.unit.audit.samples import fields, sealed
 
@@ -29,7 +29,7 @@ def trail(tmp_path: Path) -> Path:
         {"ts": "2026-11-23T15:37:10.000000Z", "gap": 5},
     ]
     path = tmp_path / "audit.jsonl"
-    path.write_bytes(b"".join(chain.seal(record) for record in records))
+    path.write_bytes(b"".join(chain.append(record) for record in records))
     return path
 
 
@@ -71,7 +71,7 @@ def test_query_prints_a_table(trail: Path) -> None:
 
 def test_a_table_shows_no_control_characters(trail: Path) -> None:
     """A subject cannot colour or move what an auditor sees."""
-    trail.write_bytes(Chain().seal(fields(subject="val\x1b[2J[red]_1")))
+    trail.write_bytes(Chain().append(fields(subject="val\x1b[2J[red]_1")))
     result = audit("query", trail, "--format", "table")
     assert "\x1b" not in result.stdout
     assert r"val\x1b[2J[red]_1" in result.stdout
@@ -85,7 +85,7 @@ def test_query_prints_csv(trail: Path) -> None:
 
 def test_a_relative_time_is_counted_from_now(trail: Path) -> None:
     """Ten minutes ago is long after, or before, records of another year."""
-    trail.write_bytes(Chain().seal(fields(ts="2020-01-01T00:00:00.000000Z")))
+    trail.write_bytes(Chain().append(fields(ts="2020-01-01T00:00:00.000000Z")))
     assert seqs(audit("query", trail, "--since", "10m")) == []
     assert seqs(audit("query", trail, "--until", "10m")) == [1]
 
@@ -206,7 +206,7 @@ def test_tail_follows_a_growing_file(trail: Path) -> None:
     try:
         assert orjson.loads(follower.stdout.readline())["seq"] == 4
         with trail.open("ab", buffering=0) as stream:
-            stream.write(Chain(seq=4).seal(fields(5)))
+            stream.write(Chain(seq=4).append(fields(5)))
         assert orjson.loads(follower.stdout.readline())["seq"] == 5
     finally:
         follower.send_signal(signal.SIGINT)
@@ -219,9 +219,9 @@ def proven(trail: Path) -> Path:
     """Return the trail with a checkpoint of its last record beside it, and the key that signed it."""
     key = trail.with_name("key")
     key.write_bytes(b"k" * 32)
-    last = unseal(trail.read_bytes().splitlines(keepends=True)[-1])
+    last = parse_link(trail.read_bytes().splitlines(keepends=True)[-1])
     assert last is not None
-    trail.with_name("audit.jsonl.checkpoints").write_bytes(seal("now", last, read_key(key)))
+    trail.with_name("audit.jsonl.checkpoints").write_bytes(checkpoint_line("now", last, read_key(key)))
     return trail
 
 

@@ -67,7 +67,7 @@ def _check_document(document: dict[str, Any]) -> None:
     if {"correlation_id", "operation", "outcome"} <= document.keys():
         chained = {"v", "seq", "prev", "hash"}
         fields = {name: value for name, value in document.items() if name not in chained}
-        LINE.validate_json(Chain().seal(fields))
+        LINE.validate_json(Chain().append(fields))
 
 
 def check_yaml(text: str, _: Path) -> None:

@@ -101,7 +101,7 @@ READERS: dict[str, Callable[[], Callable[[bytes], object]]] = {
     "authority": lambda: _one("proxy.http.authority", "names_host"),
     "credentials": lambda: _one("proxy.policy.credentials", "authorizes"),
     "trace_context": lambda: _one("proxy.policy.trace_context", "parse"),
-    "chain": lambda: _one("proxy.audit.chain", "unseal"),
+    "chain": lambda: _one("proxy.audit.chain", "parse_link"),
 }
 
 

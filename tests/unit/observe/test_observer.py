@@ -35,7 +35,7 @@ class Watched(World):
         self.metrics = Metrics()
         targets = TargetLog(Throttle(10.0, self.clock.now))
         self.observer = Observer(self.ledger, self.metrics, targets)
-        self.parts = replace(self.parts, ledger=self.observer)
+        self.ports = replace(self.ports, ledger=self.observer)
 
     async def restore(self, report: str = "r1", **fields: str) -> Exchange:
         """Ask for the status, then for the history; return the history's exchange."""

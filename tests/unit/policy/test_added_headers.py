@@ -9,7 +9,7 @@ from proxy.http.problems import Reason
 from proxy.policy.added_headers import (
     ResponseInfo,
     explanation,
-    story,
+    response_info,
     to_client,
     to_upstream,
 )
@@ -136,7 +136,7 @@ def attempt(ms: float, number: int = 1) -> Attempt:
 
 def test_a_leaders_story() -> None:
     """A leader's upstream time is the sum of its attempts, its retries those after the first."""
-    told = story("mine-1", Result(response()), Role.LED, [attempt(30), attempt(20, 2)], 0.152, request())
+    told = response_info("mine-1", Result(response()), Role.LED, [attempt(30), attempt(20, 2)], 0.152, request())
     assert (told.total_ms, told.upstream_ms, told.retries, told.collapsed, told.unsafe) == (152, 50, 1, None, False)
 
 
@@ -144,7 +144,7 @@ def test_a_recovery_is_no_retry() -> None:
     """Before, the load of an existing session counted as a retry of the request that met the conflict."""
     conflict, load = attempt(30), attempt(20, 2)
     conflict.why = "not_retryable"
-    assert story("mine-1", Result(response()), Role.LED, [conflict, load], 0.1, request("POST")).retries == 0
+    assert response_info("mine-1", Result(response()), Role.LED, [conflict, load], 0.1, request("POST")).retries == 0
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_who_was_collapsed(
     role: Role | None, attempts: list[Attempt], kind: RecoveryKind | None, collapsed: bool | None
 ) -> None:
     """RFC 9211: a follower that got the shared answer, or had to ask after all; never with a document of ours."""
-    told = story("mine-1", Result(response(), kind), role, attempts, 0.1, request("POST"))
+    told = response_info("mine-1", Result(response(), kind), role, attempts, 0.1, request("POST"))
     assert (told.collapsed, told.unsafe, told.recovered) == (collapsed, True, kind is not None)
 
 

@@ -7,7 +7,7 @@ from proxy.http.problems import Reason
 from proxy.policy.balancing import Balancer, EjectionRules
 from tests.unit.policy.samples import REFUSED, RESET, TIMED_OUT, response
 
-NOBODY: frozenset[int] = frozenset()
+NO_IDENTITY: frozenset[int] = frozenset()
 
 
 def balancer(count: int, failures: int = 3) -> Balancer:
@@ -29,7 +29,7 @@ def fail(balancer: Balancer, index: int, times: int, now: float = 0.0) -> None:
 def test_addresses_take_turns() -> None:
     """Each is asked as often as the others."""
     three = balancer(3)
-    assert [three.choose(NOBODY, 0.0) for _ in range(7)] == [0, 1, 2, 0, 1, 2, 0]
+    assert [three.choose(NO_IDENTITY, 0.0) for _ in range(7)] == [0, 1, 2, 0, 1, 2, 0]
 
 
 def test_a_second_attempt_goes_elsewhere() -> None:
@@ -47,9 +47,9 @@ def test_an_address_that_fails_in_a_row_is_passed_over() -> None:
     assert ejected(three, 0.0) == ()
     fail(three, 1, 1)
     assert ejected(three, 29.9) == (1,)
-    assert 1 not in {three.choose(NOBODY, 29.9) for _ in range(9)}
+    assert 1 not in {three.choose(NO_IDENTITY, 29.9) for _ in range(9)}
     assert ejected(three, 30.0) == ()
-    assert 1 in {three.choose(NOBODY, 30.0) for _ in range(9)}
+    assert 1 in {three.choose(NO_IDENTITY, 30.0) for _ in range(9)}
 
 
 def test_an_answer_begins_the_count_anew() -> None:
@@ -74,7 +74,7 @@ def test_where_all_are_ejected_all_are_used() -> None:
     two = balancer(2)
     fail(two, 0, 3)
     fail(two, 1, 3)
-    assert {two.choose(NOBODY, 0.0) for _ in range(4)} == {0, 1}
+    assert {two.choose(NO_IDENTITY, 0.0) for _ in range(4)} == {0, 1}
 
 
 def test_a_single_address_is_always_asked() -> None:

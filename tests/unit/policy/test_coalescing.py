@@ -139,7 +139,7 @@ def test_nobody_joins_a_sealed_flight() -> None:
     flights, results = Flights(Invalidations()), list[Result | None]()
     old = led(flights)
     followed(flights, old, results)
-    flights.seals.seal("r1", (b"whoever",))
+    flights.invalidations.invalidate("r1", (b"whoever",))
     new = led(flights)
     assert join(flights, request()) == Joined(Role.JOINED, new)
     flights.land(old, ANSWER, request(), 0.0)
@@ -152,7 +152,7 @@ def test_an_unsafe_flight_is_not_sealed() -> None:
     flights = Flights(Invalidations())
     asked = request("POST", "/api/sessions", Content_Type="application/json")
     flight = led(flights, asked, coalesce=Coalesce.SUBJECT)
-    flights.seals.seal("r1", (b"whoever",))
+    flights.invalidations.invalidate("r1", (b"whoever",))
     assert join(flights, asked, coalesce=Coalesce.SUBJECT) == Joined(Role.JOINED, flight)
 
 

@@ -9,7 +9,7 @@ import pytest
 from proxy.http.fields import Fields
 from proxy.policy.credentials import USUAL, authorizes, holds_a_secret, named, says, shown
 
-NOBODY = [
+NO_IDENTITY = [
     "",
     "null",
     "undefined",
@@ -32,7 +32,7 @@ def basic(user: str, password: str) -> str:
     return "Basic " + b64encode(f"{user}:{password}".encode()).decode()
 
 
-@pytest.mark.parametrize("word", [*NOBODY, " ", "NULL", "Undefined", "{}", "[object Object]"])
+@pytest.mark.parametrize("word", [*NO_IDENTITY, " ", "NULL", "Undefined", "{}", "[object Object]"])
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "Token", "DPoP"])
 def test_a_scheme_with_a_word_for_none_is_no_credential(scheme: str, word: str) -> None:
     """A program without a token sends `Bearer null`, `Bearer undefined` or nothing at all."""
@@ -67,7 +67,7 @@ def test_an_authorization_that_names_somebody(value: str) -> None:
     assert authorizes(value.encode())
 
 
-@pytest.mark.parametrize("word", NOBODY)
+@pytest.mark.parametrize("word", NO_IDENTITY)
 def test_a_word_for_none_says_nothing(word: str) -> None:
     """Of a cookie or field that the route names, such a value is no value."""
     assert not says(word.encode())

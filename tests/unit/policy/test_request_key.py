@@ -57,7 +57,7 @@ def test_any_other_field_tells_principals_apart(name: str) -> None:
     """An identity field that nobody configured separates its callers by itself."""
     one, two = identity(browser(**{name: "one"})), identity(browser(**{name: "two"}))
     assert one.principal != two.principal
-    assert one.question != two.question
+    assert one.key != two.key
     assert identity(browser()) not in (one, two)
 
 
@@ -69,7 +69,7 @@ def test_fields_about_the_answer_tell_questions_apart(name: str) -> None:
     """The same principal asks for another form: another question, not another asker."""
     one, two = identity(browser(**{name: "one"})), identity(browser(**{name: "two"}))
     assert one.principal == two.principal
-    assert one.question != two.question
+    assert one.key != two.key
 
 
 @pytest.mark.parametrize(
@@ -84,14 +84,14 @@ def test_fields_about_the_answer_tell_questions_apart(name: str) -> None:
 )
 def test_method_target_and_body_tell_questions_apart(other: Request) -> None:
     """Raw bytes are compared; nothing is normalised."""
-    assert identity(other).question != identity(browser()).question
+    assert identity(other).key != identity(browser()).key
 
 
 def test_the_authority_tells_questions_apart() -> None:
     """One URL path of two hosts is two questions."""
     other = browser()
     other.authority = b"another"
-    assert identity(other).question != identity(browser()).question
+    assert identity(other).key != identity(browser()).key
 
 
 def test_names_are_compared_without_case_and_values_with_it() -> None:
@@ -138,7 +138,7 @@ def test_whoever_shows_nothing_that_names_somebody_is_told_apart_by_address(show
     assert here.anonymous
     assert there.anonymous
     assert here.principal != there.principal
-    assert here.question != there.question
+    assert here.key != there.key
 
 
 def test_without_a_named_credential_everything_else_tells_callers_apart() -> None:
@@ -146,7 +146,7 @@ def test_without_a_named_credential_everything_else_tells_callers_apart() -> Non
     narrowed: dict[str, Any] = {"principal": ("authorization", "cookie:sid")}
     one, two = (identity(request(Cookie=f"_ga={n}"), "r1", **SUBJECT, **narrowed) for n in "12")
     assert one.principal != two.principal
-    assert one.question != two.question
+    assert one.key != two.key
 
 
 def test_a_named_caller_may_move_behind_a_proxy() -> None:
@@ -155,7 +155,7 @@ def test_a_named_caller_may_move_behind_a_proxy() -> None:
     one, two = request(Cookie="sid=1"), request(Cookie="sid=1")
     one.hops, two.hops = b"203.0.113.1", b"203.0.113.2"
     assert identity(one, **narrowed).principal == identity(two, **narrowed).principal
-    assert identity(one, **narrowed).question != identity(two, **narrowed).question
+    assert identity(one, **narrowed).key != identity(two, **narrowed).key
 
 
 def test_the_address_is_the_one_that_trusted_proxies_tell() -> None:
@@ -180,7 +180,7 @@ def test_a_principal_can_be_narrowed() -> None:
     other = identity(browser(Cookie="sid=2; theme=dark", X_Api_Key="k"), **narrowed)
     assert one.principal == two.principal
     assert one.principal != other.principal
-    assert one.question != two.question  # what was left out still tells questions apart
+    assert one.key != two.key  # what was left out still tells questions apart
 
 
 def test_a_cookie_is_found_by_its_whole_name() -> None:
@@ -227,7 +227,7 @@ def test_tabs_with_keys_of_their_own_create_the_same() -> None:
 )
 def test_what_tells_creates_apart(asked: Request, subject: str) -> None:
     """Subject, body, its type and coding, and the principal."""
-    assert identity(asked, subject, **SUBJECT).question != identity(create(), "r1", **SUBJECT).question
+    assert identity(asked, subject, **SUBJECT).key != identity(create(), "r1", **SUBJECT).key
 
 
 def test_the_body_can_be_left_out() -> None:
@@ -241,21 +241,21 @@ def test_a_long_key_is_held_as_a_digest() -> None:
     """Whatever a client sends, neither key takes more than two kilobytes, and no two of them are confused."""
     long = [request(X_A="a" * 9000 + end, Accept="b" * 9000) for end in "12"]
     one, two = (identity(asked) for asked in long)
-    assert max(map(len, (one.principal, one.question))) < 2048
+    assert max(map(len, (one.principal, one.key))) < 2048
     assert one.principal != two.principal
-    assert one.question != two.question
+    assert one.key != two.key
     assert one == identity(long[0])
 
 
 def test_a_key_of_a_request_is_no_field_of_another() -> None:
     """A keyed request and one whose last field spells its key are two questions."""
     keyed, spelt = request(Idempotency_Key="accept-x"), request(accept_x="")
-    assert identity(keyed).question != identity(spelt).question
+    assert identity(keyed).key != identity(spelt).key
 
 
 def test_a_request_that_goes_alone_needs_no_question() -> None:
     """A write that is not coalesced is identified for its seals only."""
-    asked = Identifier(route()).identify(browser(), None, whole_question=False)
+    asked = Identifier(route()).identify(browser(), None, with_key=False)
     assert asked == Identity(identity(browser()).principal, b"")
 
 
@@ -348,7 +348,7 @@ def test_a_field_that_connection_lists_makes_another_caller(listed: str, narrowe
     plain = identity(browser(X_Tenant="acme", Accept="a"), principal=narrowed)
     stripped = identity(browser(X_Tenant="acme", Accept="a", Connection=listed), principal=narrowed)
     assert stripped.principal != plain.principal
-    assert stripped.question != plain.question
+    assert stripped.key != plain.key
 
 
 def test_a_named_field_that_does_not_go_upstream_names_nobody() -> None:
@@ -385,7 +385,7 @@ def test_trailers_are_part_of_the_question(body: bytes, changes: dict[str, Any])
     asked[2].trailers = ((b"Checksum", b"2"),)
     asked[3].trailers = ((b"Checksum", b"2"),)
     told = [identity(one, "r1", **changes) for one in asked]
-    assert len({one.question for one in told}) == 3
+    assert len({one.key for one in told}) == 3
     assert told[2] == told[3]
     assert len({one.principal for one in told}) == 1
 

@@ -31,7 +31,7 @@ GET, POST = RetryRequest("GET"), RetryRequest("POST")
 def decide(
     outcome: Outcome,
     attempt: int = 1,
-    question: RetryRequest = GET,
+    retry_request: RetryRequest = GET,
     rules: RetryRules = EXACT,
     remaining_s: float = 60.0,
     budget: RetryBudget | None = None,
@@ -42,11 +42,11 @@ def decide(
     """Ask the policy about one outcome, with everything else in its favour."""
     policy = policy or RetryPolicy(Random(1))
     return policy.decide(
-        rules, question, outcome, attempt, remaining_s, budget or RetryBudget(), 0.0, WALL, wanted=wanted
+        rules, retry_request, outcome, attempt, remaining_s, budget or RetryBudget(), 0.0, WALL, wanted=wanted
     )
 
 
-def ladder(outcome: Outcome, rules: RetryRules = EXACT) -> list[int]:
+def schedule(outcome: Outcome, rules: RetryRules = EXACT) -> list[int]:
     """Return the waits, in ms, of a ladder whose every attempt ends alike."""
     waits: list[int] = []
     for attempt in range(1, 10):
@@ -75,7 +75,7 @@ def ladder(outcome: Outcome, rules: RetryRules = EXACT) -> list[int]:
 )
 def test_each_cause_has_its_ladder(outcome: Outcome, waits: list[int]) -> None:
     """The seed's three ladders."""
-    assert ladder(outcome) == waits
+    assert schedule(outcome) == waits
 
 
 @pytest.mark.parametrize("status", [200, 204, 301, 304, 400, 401, 403, 404, 408, 409, 410, 422, 500, 501, 505, 511])
@@ -95,11 +95,11 @@ def test_the_sidecars_own_answers_are_never_repeated(reason: Reason) -> None:
 def test_the_rules_bound_the_ladder() -> None:
     """Count, first wait and cap are the route's; a timeout's ladder stays at two."""
     rules = RetryRules(max_retries=6, initial_delay_s=0.3, max_delay_s=2.0, jitter=0.0)
-    assert ladder(RESET, rules) == [300, 600, 1200, 2000, 2000, 2000]
-    assert ladder(response(429), rules) == [600, 1200, 2000, 2000, 2000, 2000]
-    assert ladder(TIMED_OUT, rules) == [300, 600]
-    assert ladder(RESET, RetryRules(max_retries=0)) == []
-    assert ladder(TIMED_OUT, RetryRules(max_retries=1, jitter=0.0)) == [100]
+    assert schedule(RESET, rules) == [300, 600, 1200, 2000, 2000, 2000]
+    assert schedule(response(429), rules) == [600, 1200, 2000, 2000, 2000, 2000]
+    assert schedule(TIMED_OUT, rules) == [300, 600]
+    assert schedule(RESET, RetryRules(max_retries=0)) == []
+    assert schedule(TIMED_OUT, RetryRules(max_retries=1, jitter=0.0)) == [100]
 
 
 def test_the_end_of_a_ladder_has_its_reason() -> None:
@@ -205,13 +205,13 @@ def test_what_does_not_fit_is_not_tried() -> None:
     """The wait and min_attempt (50 ms) must fit into what is left."""
     assert decide(RESET, remaining_s=0.151) == Again(0.1, "network")
     assert decide(RESET, remaining_s=0.149) == Stop("deadline", denied=True)
-    assert decide(RESET, question=RetryRequest("GET", min_attempt_s=0.5), remaining_s=0.59) == Stop(
+    assert decide(RESET, retry_request=RetryRequest("GET", min_attempt_s=0.5), remaining_s=0.59) == Stop(
         "deadline", denied=True
     )
 
 
 @pytest.mark.parametrize(
-    ("question", "outcome", "reason"),
+    ("retry_request", "outcome", "reason"),
     [
         (POST, RESET, "not_idempotent"),
         (POST, BAD_ANSWER, "bad_answer"),
@@ -244,15 +244,15 @@ def test_what_does_not_fit_is_not_tried() -> None:
         (RetryRequest("GET", resend=False), REFUSED, None),
     ],
 )
-def test_what_may_be_repeated(question: RetryRequest, outcome: Outcome, reason: str | None) -> None:
+def test_what_may_be_repeated(retry_request: RetryRequest, outcome: Outcome, reason: str | None) -> None:
     """What left is repeated only where that is harmless (RFC 9110 section 9.2.2), and the record says why."""
-    decision = decide(outcome, question=question)
+    decision = decide(outcome, retry_request=retry_request)
     assert decision == (Stop(reason, denied=True) if reason else decision)
     assert isinstance(decision, Stop if reason else Again)
 
 
 @pytest.mark.parametrize(
-    ("question", "repeats"),
+    ("retry_request", "repeats"),
     [
         (GET, True),
         (POST, False),
@@ -260,13 +260,13 @@ def test_what_may_be_repeated(question: RetryRequest, outcome: Outcome, reason: 
         (RetryRequest("GET", resend=False), False),
     ],
 )
-def test_only_what_can_be_tried_again_is_cut_short(question: RetryRequest, repeats: bool) -> None:
+def test_only_what_can_be_tried_again_is_cut_short(retry_request: RetryRequest, repeats: bool) -> None:
     """Attempt_timeout applies only where a retry is allowed."""
     policy = RetryPolicy(Random(1))
-    assert policy.repeats_timeouts(EXACT, question) is repeats
-    assert not policy.repeats_timeouts(RetryRules(max_retries=0), question)
+    assert policy.repeats_timeouts(EXACT, retry_request) is repeats
+    assert not policy.repeats_timeouts(RetryRules(max_retries=0), retry_request)
     policy.enabled = False
-    assert not policy.repeats_timeouts(EXACT, question)
+    assert not policy.repeats_timeouts(EXACT, retry_request)
 
 
 def test_nobody_who_waits_no_retry() -> None:
@@ -301,20 +301,22 @@ def test_a_key_is_honoured_only_where_there_is_one() -> None:
 def test_a_conditional_write_whose_answer_was_lost_is_not_repeated(method: str, name: str) -> None:
     """Done the first time, it would fail its own precondition the second time: a 412 that is not true."""
     condition: dict[str, Any] = {name: '"v1"'}
-    question = RetryRequest.of(route(), request(method, **condition))
+    retry_request = RetryRequest.of(route(), request(method, **condition))
     for lost in (RESET, TIMED_OUT, response(502), response(504)):
-        assert decide(lost, 1, question=question) == Stop("precondition", denied=True)
-    assert isinstance(decide(REFUSED, 1, question=question), Again)
-    assert not RetryPolicy(Random(1)).repeats_timeouts(RetryRules(), question)
+        assert decide(lost, 1, retry_request=retry_request) == Stop("precondition", denied=True)
+    assert isinstance(decide(REFUSED, 1, retry_request=retry_request), Again)
+    assert not RetryPolicy(Random(1)).repeats_timeouts(RetryRules(), retry_request)
 
 
 def test_a_conditional_request_is_repeated_where_that_is_safe() -> None:
     """A read changes nothing; a backend that honours keys knows the repetition; a 503 says that nothing was done."""
     conditional: dict[str, Any] = {"If_Match": '"v1"'}
-    assert isinstance(decide(RESET, 1, question=RetryRequest.of(route(), request("GET", **conditional))), Again)
+    assert isinstance(decide(RESET, 1, retry_request=RetryRequest.of(route(), request("GET", **conditional))), Again)
     keyed = request("PUT", Idempotency_Key="k", **conditional)
-    assert isinstance(decide(RESET, 1, question=RetryRequest.of(route(honours_idempotency=True), keyed)), Again)
-    assert isinstance(decide(response(503), 1, question=RetryRequest.of(route(), request("PUT", **conditional))), Again)
+    assert isinstance(decide(RESET, 1, retry_request=RetryRequest.of(route(honours_idempotency=True), keyed)), Again)
+    assert isinstance(
+        decide(response(503), 1, retry_request=RetryRequest.of(route(), request("PUT", **conditional))), Again
+    )
 
 
 def test_the_budget_of_a_storm() -> None:
@@ -359,8 +361,8 @@ def test_only_retries_cost() -> None:
     """A decision not to retry, for whatever reason, takes nothing from the budget."""
     budget = RetryBudget()
     before = repr(budget)
-    for outcome, question in ((response(200), GET), (response(404), GET), (RESET, POST), (OPEN, GET)):
-        decide(outcome, question=question, budget=budget)
+    for outcome, retry_request in ((response(200), GET), (response(404), GET), (RESET, POST), (OPEN, GET)):
+        decide(outcome, retry_request=retry_request, budget=budget)
     decide(RESET, 4, budget=budget)
     decide(RESET, remaining_s=0.1, budget=budget)
     assert repr(budget) == before == "<RetryBudget tokens=10.0>"

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from proxy.store.command_queue import ERRAND_BYTES, ERRANDS, CommandQueue
+from proxy.store.command_queue import MOST_QUEUED, MOST_QUEUED_BYTES, CommandQueue
 from proxy.store.redis_connection import RedisConnection, StoreDown
 
 
@@ -16,19 +16,19 @@ def line() -> CommandQueue:
 
 async def test_who_waits_for_a_command_that_gives_way_is_told(line: CommandQueue) -> None:
     """Beyond what is remembered the oldest gives way: an errand silently, a question with an answer."""
-    waiting = asyncio.ensure_future(line._ask((b"GET", b"a")))
-    for number in range(ERRANDS):
-        line.errand(b"SET", b"%d" % number, b"")
+    waiting = asyncio.ensure_future(line._enqueue((b"GET", b"a")))
+    for number in range(MOST_QUEUED):
+        line.fire_and_forget(b"SET", b"%d" % number, b"")
     with pytest.raises(StoreDown, match="full"):
         await waiting
-    assert len(line._queue) == ERRANDS
+    assert len(line._queue) == MOST_QUEUED
     await line.close()
 
 
 async def test_questions_are_bounded_like_errands(line: CommandQueue) -> None:
     """A slow Redis is asked more than it answers: the oldest questions are told that it is down."""
-    asked = [line._ask((b"GET", bytes(1000))) for _ in range(ERRANDS + 10)]
-    assert len(line._queue) == ERRANDS
+    asked = [line._enqueue((b"GET", bytes(1000))) for _ in range(MOST_QUEUED + 10)]
+    assert len(line._queue) == MOST_QUEUED
     assert [answer.done() for answer in asked[:11]] == [True] * 10 + [False]
     for answer in asked[:10]:
         assert isinstance(answer.exception(), StoreDown)
@@ -39,16 +39,16 @@ async def test_questions_are_bounded_like_errands(line: CommandQueue) -> None:
 async def test_what_is_remembered_is_bounded_in_bytes(line: CommandQueue) -> None:
     """Settled answers may be large: ten thousand of them would be gigabytes."""
     for number in range(300):
-        line.errand("SET", f"claim-{number}", bytes(200_000), "PX", 1000)
-    assert line._queue.size <= ERRAND_BYTES
-    assert line._queue.take().arguments[1] == f"claim-{300 - ERRAND_BYTES // 200_000}"
+        line.fire_and_forget("SET", f"claim-{number}", bytes(200_000), "PX", 1000)
+    assert line._queue.size <= MOST_QUEUED_BYTES
+    assert line._queue.take().arguments[1] == f"claim-{300 - MOST_QUEUED_BYTES // 200_000}"
     assert len(line._queue) < 300
 
 
 async def test_what_goes_out_together_is_bounded(line: CommandQueue) -> None:
     """One large batch would keep Redis from all others; at least one command goes."""
     for size in (10, 700_000, 700_000, 2_000_000, 10):
-        line.errand("SET", "a", bytes(size))
+        line.fire_and_forget("SET", "a", bytes(size))
     sizes = []
     while line._queue:
         sizes.append([command.size - 4 for command in line._queue.take_batch()])
@@ -59,8 +59,8 @@ async def test_what_goes_out_together_is_bounded(line: CommandQueue) -> None:
 async def test_errands_that_failed_are_first_again(line: CommandQueue) -> None:
     """In their order; questions are not asked again, for nobody waits any longer."""
     for number in range(3):
-        line.errand("SET", f"{number}")
+        line.fire_and_forget("SET", f"{number}")
     batch = line._queue.take_batch()
-    line.errand("SET", "3")
+    line.fire_and_forget("SET", "3")
     line._queue.put_back(batch)
     assert [line._queue.take().arguments[1] for _ in range(4)] == ["0", "1", "2", "3"]

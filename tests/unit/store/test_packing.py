@@ -12,8 +12,8 @@ from proxy.http.problems import Reason
 from proxy.policy.claim_rules import Claim, Settled, StoreUnavailable
 from proxy.policy.recovery_plan import RecoveryKind, Result
 from proxy.policy.response_cache import CachedResponse
-from proxy.store.packing import MAX_VALUE, Damaged, pack, pack_kept, pack_result, unpack, unpack_kept, unpack_result
-from proxy.store.redis_claims import _settled, standing
+from proxy.store.packing import MAX_VALUE, Damaged, pack, pack_cached, pack_result, unpack, unpack_cached, unpack_result
+from proxy.store.redis_claims import _settled, claim_state
 from tests.simulation.scripted import ScriptedStream
 
 LINES = st.lists(st.tuples(st.binary(min_size=1), st.binary()), max_size=4).map(tuple)
@@ -46,7 +46,7 @@ def test_a_result_comes_back(result: Result) -> None:
 @given(RESPONSES, st.floats(0, 2e9), st.lists(st.text(max_size=8), max_size=4))
 def test_a_kept_answer_comes_back_with_its_marks(response: Response, arrived: float, marks: list[str]) -> None:
     """Under the stamp of the process that reads it."""
-    found = unpack_kept(pack_kept(CachedResponse(response, arrived, 7), marks), 9)
+    found = unpack_cached(pack_cached(CachedResponse(response, arrived, 7), marks), 9)
     assert found is not None
     kept, back = found
     assert (kept.arrived, kept.stamp, back) == (arrived, 9, marks)
@@ -70,7 +70,7 @@ def test_an_answer_that_is_too_large_for_a_store_is_settled_without_it() -> None
     claim = Claim("name", "print", "key", 60.0, 60.0)
     for size, is_there in ((1000, True), (MAX_VALUE, False)):
         packed = _settled(claim, Result(Response(200, b"", Fields(()), bytes(size))))
-        told = standing(packed, 0, 60_000)
+        told = claim_state(packed, 0, 60_000)
         assert isinstance(told, Settled)
         assert told.result is not None
         assert isinstance(told.result.outcome, Response) is is_there
@@ -80,7 +80,7 @@ def test_an_answer_that_is_too_large_for_a_store_is_settled_without_it() -> None
 def read(packed: bytes) -> list[object]:
     """Read bytes in every way; return what was found, which is nothing for what is damaged or another version's."""
     found: list[object] = []
-    for how in (unpack, unpack_result, lambda data: unpack_kept(data, 9), lambda data: _found(data)):
+    for how in (unpack, unpack_result, lambda data: unpack_cached(data, 9), lambda data: _found(data)):
         try:
             found.append(how(packed))
         except Damaged:
@@ -89,14 +89,14 @@ def read(packed: bytes) -> list[object]:
 
 
 def _found(packed: bytes) -> object:
-    told = standing(packed, 1, 1)
+    told = claim_state(packed, 1, 1)
     return None if isinstance(told, StoreUnavailable) else told
 
 
 @given(RESPONSES, st.data())
 def test_whatever_is_damaged_or_cut_is_not_used(response: Response, data: st.DataObject) -> None:
     """Before, a damaged document raised out of the request, and half a body was answered as a whole one."""
-    packed = pack_kept(CachedResponse(response, 1.0, 7), ["a"])
+    packed = pack_cached(CachedResponse(response, 1.0, 7), ["a"])
     assert read(packed)
     at = data.draw(st.integers(0, len(packed) - 1))
     other = data.draw(st.integers(1, 255))

@@ -7,7 +7,7 @@ from proxy.clock import SystemClock
 from proxy.store.command_queue import CommandQueue
 from proxy.store.pubsub import ReplicaPubSub
 from proxy.store.redis_connection import RedisConnection
-from proxy.store.shared_invalidations import SharedInvalidations, _news
+from proxy.store.shared_invalidations import SharedInvalidations, _message
 
 
 class Heard:
@@ -17,23 +17,23 @@ class Heard:
         self.errors: list[str] = []
         link = RedisConnection("redis://127.0.0.1:1", "test", 5.0, self.errors.append)
         self.bus = ReplicaPubSub(link, CommandQueue(link), "us", SystemClock())
-        self.seals = SharedInvalidations(link, CommandQueue(link), self.bus, "us", SystemClock().now)
+        self.invalidations = SharedInvalidations(link, CommandQueue(link), self.bus, "us", SystemClock().now)
 
     def hear(self, data: bytes) -> None:
-        self.bus._heard({"type": "message", "channel": self.bus.news_channel.encode(), "data": data})
+        self.bus._received({"type": "message", "channel": self.bus.invalidation_channel.encode(), "data": data})
 
 
-WORD = {"from": "them", **_news("seal", "subject", [b"owner"])}
+WORD = {"from": "them", **_message("seal", "subject", [b"owner"])}
 
 
 async def test_a_word_is_heard() -> None:
     """What it makes old is old, and all else is not."""
     heard = Heard()
-    before = heard.seals.stamp()
+    before = heard.invalidations.stamp()
     heard.hear(orjson.dumps(WORD))
     assert heard.errors == []
-    assert not heard.seals.fresh(before, "subject", [b"owner"])
-    assert heard.seals.fresh(before, "another", [b"owner"])
+    assert not heard.invalidations.fresh(before, "subject", [b"owner"])
+    assert heard.invalidations.fresh(before, "another", [b"owner"])
 
 
 @pytest.mark.parametrize(
@@ -49,14 +49,14 @@ async def test_a_word_is_heard() -> None:
 async def test_a_damaged_word_makes_everything_old(data: bytes) -> None:
     """Before, it ended the listener with a traceback in the log, and the connection was made anew."""
     heard = Heard()
-    before = heard.seals.stamp()
+    before = heard.invalidations.stamp()
     heard.hear(data)
     assert heard.errors == ["news"]
-    assert not heard.seals.fresh(before, "another", [b"nobody"])
+    assert not heard.invalidations.fresh(before, "another", [b"nobody"])
 
 
 async def test_a_damaged_token_wakes_nobody() -> None:
     """Tokens are ASCII."""
     heard = Heard()
-    heard.bus._heard({"type": "message", "channel": heard.bus.landed_channel.encode(), "data": b"\xff"})
+    heard.bus._received({"type": "message", "channel": heard.bus.landed_channel.encode(), "data": b"\xff"})
     assert heard.errors == []
