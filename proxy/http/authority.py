@@ -1,16 +1,16 @@
-"""Which authorities name a host (RFC 9110 section 7.2, RFC 3986 section 3.2.2): of a Host field or a request target."""
+"""Validate the authority of a Host field or a request target (RFC 9110 section 7.2, RFC 3986 section 3.2.2)."""
 
 import re
 from ipaddress import AddressValueError, IPv6Address
 
 _NAME = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=-]*(?:%[0-9A-Fa-f]{2}[A-Za-z0-9._~!$&'()*+,;=-]*)*")
-_ADDRESS = re.compile(rb"[0-9A-Fa-f:.]{2,45}")  # what an IPv6 address may hold; a zone is no host's business
+_ADDRESS = re.compile(rb"[0-9A-Fa-f:.]{2,45}")  # characters of an IPv6 address; a zone identifier is refused
 _PORT_DIGITS = 5
 _PORT_LIMIT = 65_535
 
 
 def names_host(authority: bytes) -> bool:
-    """Tell whether `authority` is one host, which is not empty, and perhaps a port.
+    """Tell whether `authority` is a non-empty host with an optional port.
 
     An http URI with an empty host is invalid (RFC 9110 section 4.2.1). User information is refused.
     """
@@ -22,7 +22,7 @@ def names_host(authority: bytes) -> bool:
 
 
 def _is_port(port: bytes) -> bool:
-    """Tell whether `port` is a port, or empty as RFC 3986 section 3.2.3 allows."""
+    """Tell whether `port` is a port number or empty (RFC 3986 section 3.2.3)."""
     return not port or (port.isdigit() and len(port) <= _PORT_DIGITS and int(port) <= _PORT_LIMIT)
 
 

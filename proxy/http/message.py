@@ -1,4 +1,4 @@
-"""What crosses: requests, responses and failures as immutable values, shared freely between callers."""
+"""Requests, responses and failures as immutable values, which callers may share."""
 
 from collections.abc import Callable
 from enum import Enum
@@ -25,7 +25,7 @@ Collected = Callable[[bytes | Lost, Lines], None]  # a body and its trailers
 
 
 class BodyReader(Protocol):
-    """One reader's place in a body that arrives piece by piece."""
+    """One reader of a body that arrives in pieces."""
 
     @property
     def trailers(self) -> Lines:
@@ -34,51 +34,51 @@ class BodyReader(Protocol):
 
     @property
     def lost(self) -> bool:
-        """Tell whether it fell too far behind the others and will read no more."""
+        """Tell whether the reader fell too far behind the others and was cut off."""
         ...
 
     async def read(self) -> bytes:
-        """Return the next piece, b"" at the end; raise BrokenBody if it will never be whole."""
+        """Return the next piece, b"" at the end. Raise BrokenBody if the body will never be complete."""
         ...
 
     def cut(self) -> None:
-        """Have it end: what waits for the next piece, or asks for one, gets BrokenBody."""
+        """End the reader: a pending or later read raises BrokenBody."""
         ...
 
     def close(self) -> None:
-        """Say that no more will be read."""
+        """Stop reading."""
         ...
 
 
 class BodyStream(Protocol):
-    """A body that arrives piece by piece and may have several readers."""
+    """A body that arrives in pieces and may have several readers."""
 
     def open(self) -> BodyReader:
         """Return a new reader at the body's first byte."""
         ...
 
     def discard(self) -> None:
-        """Say that nobody will read it."""
+        """Mark the body as unread: no reader will open it."""
         ...
 
     def offer(self, over: Callable[[], None]) -> None:
-        """Keep the beginning for newcomers, within bounds; call `over` once when they can be given it no more."""
+        """Keep the beginning for late readers, within bounds; call `over` once when it is outgrown or complete."""
         ...
 
     def withdraw(self) -> None:
-        """Keep it no longer; `over` is not called."""
+        """Stop keeping the beginning. `over` is not called."""
         ...
 
     def collect(self, limit: int, collected: "Collected") -> None:
-        """Call `collected` once with all of it, or with why that is not to be had: it has more than `limit` bytes.
+        """Call `collected` once: with the whole body, or with the reason why it is lost (more than `limit` bytes).
 
-        It is read to its end, or up to the limit, though its readers leave.
+        The body is read to its end or to the limit even if its readers leave.
         """
         ...
 
 
 class Framing(Enum):
-    """How a body's end is known (RFC 9112 section 6.3)."""
+    """How the end of a body is found (RFC 9112 section 6.3)."""
 
     NONE = "none"
     LENGTH = "length"
@@ -86,11 +86,11 @@ class Framing(Enum):
     CLOSE = "close"
 
 
-UNIX = "unix"  # the address of whoever connects through a Unix socket: there is no other
+UNIX = "unix"  # the address of every client of a Unix socket, which has no other
 
 
 class Peer(NamedTuple):
-    """Who is on the other end of a downstream connection."""
+    """The remote end of a downstream connection."""
 
     address: str
     port: int
@@ -99,7 +99,7 @@ class Peer(NamedTuple):
 
 
 class Request:
-    """One client request: raw target, raw field lines, and a body that is whole (replayable) or a stream."""
+    """One client request: raw target, raw field lines, and a body that is either complete (replayable) or a stream."""
 
     __slots__ = (
         "authority", "body", "client", "fields", "framing", "hops", "keep_alive", "method", "minor", "path", "peer",
@@ -132,20 +132,20 @@ class Request:
         self.authority = authority
         self.minor = minor
         self.keep_alive = keep_alive
-        self.upgrade = upgrade  # the protocols it asks to change to; b"": none
+        self.upgrade = upgrade  # the requested protocols; b"" means none
         self.trailers: Lines = ()  # of a whole body; a stream has its own
-        self.tried: frozenset[int] = frozenset()  # the upstream's addresses, by number, that had an attempt
-        self.queued = False  # it waits in line for a connection
-        self.client = peer.address if client is None else client  # what trusted proxies say it is
-        self.hops = hops  # the part of their X-Forwarded-For that ends with it
+        self.tried: frozenset[int] = frozenset()  # indexes of the upstream's addresses that had an attempt
+        self.queued = False  # it waits for a connection of the pool
+        self.client = peer.address if client is None else client  # the client's address as trusted proxies report it
+        self.hops = hops  # the part of X-Forwarded-For that ends with the client
 
     @property
     def replayable(self) -> bool:
-        """Tell whether the body is whole, so that a second attempt can send it again."""
+        """Tell whether the body is complete, so that a second attempt can send it again."""
         return isinstance(self.body, bytes)
 
     def said(self, name: bytes) -> list[bytes]:
-        """Return what the backend is told in the field `name`: the client's values, and what is added about it."""
+        """Return the values of the field `name` that the backend receives: the client's and those added about it."""
         values = self.fields.all(name)
         if name in FORWARDED:
             return [*values, self.peer.address.encode(), self.peer.scheme.encode(), self.authority]
@@ -157,7 +157,7 @@ class Request:
 
 
 class Response(NamedTuple):
-    """An answer from upstream without its hop-by-hop fields. Whole if `body` is bytes, else relayed as it comes."""
+    """A response from upstream without its hop-by-hop fields. `body` is bytes if it is complete, else a stream."""
 
     status: int
     reason: bytes
@@ -168,25 +168,25 @@ class Response(NamedTuple):
 
     @property
     def whole(self) -> bool:
-        """Tell whether the body is small and complete: shareable, storable, one write."""
+        """Tell whether the body is complete: it can be shared, cached and written at once."""
         return isinstance(self.body, bytes)
 
 
-LINE_BYTES = 160  # what CPython adds to a field line: a tuple, two objects, and a place in a dict
+LINE_BYTES = 160  # memory that CPython adds to a field line: a tuple, two objects and a dict entry
 
 
 def held_bytes(response: Response) -> int:
-    """Return how many bytes of memory a whole answer holds, about: its body and its field lines."""
+    """Return the approximate memory of a complete response in bytes: its body and its field lines."""
     body = len(response.body) if isinstance(response.body, bytes) else 0
     lines = (*response.fields.lines, *response.trailers)
     return body + sum([len(name) + len(value) + LINE_BYTES for name, value in lines])
 
 
 class Failure(NamedTuple):
-    """No answer. `sent` tells whether the request may have reached the backend: it decides what may be repeated.
+    """There is no response. `sent` tells whether the request may have reached the backend, which decides about a retry.
 
-    `partial` is what had arrived of an answer that broke off, so that it can be relayed truncated and never look whole.
-    `telling` is False where it says nothing of the backend: a kept connection that it had closed meanwhile.
+    `partial` is the received part of a truncated response; it is relayed as truncated, never as complete.
+    `telling` is False if the failure is no evidence about the backend: it had closed a pooled connection.
     """
 
     reason: Reason
@@ -201,12 +201,12 @@ Outcome = Response | Failure
 
 
 def answer_in(outcome: Outcome) -> Response | None:
-    """Return the answer, or the part of one, that can be relayed."""
+    """Return the response, complete or partial, that can be relayed."""
     return outcome.partial if isinstance(outcome, Failure) else outcome
 
 
 def discard(outcome: Outcome) -> None:
-    """Let go of an outcome that nobody will be given."""
+    """Discard an outcome that has no recipient."""
     response = answer_in(outcome)
     if response is not None and not isinstance(response.body, bytes):
         response.body.discard()

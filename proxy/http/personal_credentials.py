@@ -1,4 +1,4 @@
-"""Credentials that hold for a connection, not for a request (RFC 4559 section 6)."""
+"""Credentials that apply to a connection instead of a request (RFC 4559 section 6)."""
 
 from proxy.http.fields import Fields
 
@@ -7,7 +7,7 @@ _INITIALS = frozenset({b"", b"n", b"N", b" ", b"\t"})
 
 
 def are_personal(fields: Fields, name: bytes) -> bool:
-    """Tell whether a field, which is there, authenticates the connection that it is sent on: nobody else may use it."""
+    """Tell whether a present field authenticates its connection, which other callers then must not use."""
     if fields[name][:1] not in _INITIALS and not fields.repeats(name):
         return False
     return any(value.lstrip().lower().startswith(_SCHEMES) for value in fields.all(name))

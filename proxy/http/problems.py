@@ -1,4 +1,4 @@
-"""Refusals and failures by name: each knows its status, its RFC 9209 error type and its problem document (RFC 9457)."""
+"""Every reason for a refusal or failure, with its status, RFC 9209 error type and problem document (RFC 9457)."""
 
 from typing import Final, NamedTuple
 
@@ -8,7 +8,7 @@ from proxy.runtime.enums import FastStrEnum
 
 
 class Reason(FastStrEnum):
-    """Why there is no answer from upstream; the values are the error types of RFC 9209 section 2.3."""
+    """Why there is no upstream response. The values are error types of RFC 9209 section 2.3."""
 
     CIRCUIT_OPEN = "destination_unavailable"
     CONNECTION_LIMIT = "connection_limit_reached"
@@ -22,29 +22,29 @@ class Reason(FastStrEnum):
     RESPONSE_TIMEOUT = "http_response_timeout"
     PROTOCOL_ERROR = "http_protocol_error"
     REQUEST_ERROR = "http_request_error"
-    NOT_KEPT = "http_response_body_size"  # it was done before, and its answer cannot be given again
+    NOT_KEPT = "http_response_body_size"  # the request was executed before; its response cannot be replayed
     INTERNAL = "proxy_internal_error"
-    UNRECORDED = "proxy_internal_response"  # the audit trail must have it on disk first, and could not in time
-    CANCELLED = "cancelled"  # nobody was left to answer; never sent to anyone
+    UNRECORDED = "proxy_internal_response"  # the audit trail could not store the record durably in time
+    CANCELLED = "cancelled"  # the client left; never sent
 
     @property
     def status(self) -> int:
-        """Return the status a client sees for it."""
+        """Return the HTTP status for the client."""
         return _ROWS[self].status
 
     @property
     def headline(self) -> str:
-        """Return the problem document's title: the same for every occurrence."""
+        """Return the title of the problem document, which is the same for every occurrence."""
         return _ROWS[self].title
 
     @property
     def detail(self) -> str:
-        """Return the problem document's usual detail, for a failure that has no detail of its own."""
+        """Return the default detail of the problem document."""
         return _ROWS[self].detail
 
 
 class _Row(NamedTuple):
-    """What is told of one reason: the status, and the title and the detail of the problem document."""
+    """One reason: its status, and the title and detail of its problem document."""
 
     status: int
     title: str
@@ -136,11 +136,11 @@ _ROWS: Final[dict[Reason, _Row]] = {
 
 
 class Refusal(Exception):  # noqa: N818 - a refusal is a decision of ours, not an error
-    """Refuse a request with a status of our own and one clear sentence.
+    """Refuse a request with a status of the sidecar's own and one sentence.
 
-    `metric` is the bounded label of backstay_bad_requests_total; `closes` ends the connection after the answer; `error`
-    is its type, where the status alone does not tell it. `to_head` is set where HEAD was asked: then the answer
-    has no content (RFC 9110 section 9.3.2).
+    `metric` is a bounded label of backstay_bad_requests_total. `closes` ends the connection after the response. `error`
+    is the problem type if the status alone does not tell it. `to_head` is set for a HEAD request: the response then has
+    no content (RFC 9110 section 9.3.2).
     """
 
     def __init__(
@@ -176,7 +176,7 @@ class Problem(NamedTuple):
         )
 
 
-# The titles of refusals. The detail of a refusal stands where the decision is made: it names the fault or the limit.
+# The titles of refusals. The detail is written where the decision is made: it names the fault or the limit.
 TITLES: Final = {
     400: "The request was refused",
     408: "The request took too long to arrive",
