@@ -1,7 +1,7 @@
-"""Field lines off the wire (RFC 9112 section 5), strictly: what is not certainly one thing is refused.
+"""Parse field lines strictly (RFC 9112 section 5): ambiguous input is refused.
 
-By our own hand, because a proxy keeps raw lines and asks by lower-case name: one look-up of a name that was seen before
-checks and lowers it at once. llhttp costs the same and is stricter nowhere: it stays as the tests' second opinion.
+A proxy keeps raw lines and looks fields up by lower-case name: one dictionary look-up checks and lowers a known name.
+llhttp takes the same time and is not stricter; the tests compare against it.
 """
 
 import re
@@ -12,18 +12,18 @@ from proxy.http.fields import Fields
 from proxy.http.headers import COMMON_SPELLINGS, LIMITED_LISTS
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_VISIBLE: Final = bytes({*range(32, 127), *range(128, 256), ord("\t")})  # what a value may hold
+_VISIBLE: Final = bytes({*range(32, 127), *range(128, 256), ord("\t")})  # the bytes allowed in a value
 # Valid names only.
 _lower: Final = {name: name.lower() for spelt in COMMON_SPELLINGS for name in (spelt, spelt.lower())}
-_MEMORY = 4096  # names that are kept at the most; whoever sends more new ones only pays for his own
+_MEMORY = 4096  # most names that are remembered; a client that sends more new names slows only its own requests
 _MEMORABLE = 64  # bytes of a name
-_MOST_MEMBERS = 128  # of a limited list; in a block that is not long there cannot be many
-_LONGEST_LIST = 8192  # bytes of its lines; Apache refuses a longer line of any field, and so does nginx
+_MOST_MEMBERS = 128  # of a limited list; only a long block can have more
+_LONGEST_LIST = 8192  # bytes of the lines of a limited list; nginx and Apache refuse longer lines of any field
 _LONG_BLOCK: Final = 4096  # bytes
 
 
 def _learn(name: bytes) -> bytes:
-    """Return a new name's lower-case form."""
+    """Return the lower-case form of a new name."""
     if _TOKEN.fullmatch(name) is None:
         raise MalformedFieldLines
     lower = name.lower()
@@ -33,16 +33,16 @@ def _learn(name: bytes) -> bytes:
 
 
 def read_lines(block: bytes, most: int | None = None) -> Fields:
-    """Return the fields in `block`, of which every line ends in CRLF. White space around values is not kept.
+    """Return the fields in `block`, whose lines all end in CRLF. White space around values is removed.
 
-    Raise TooManyLines for more than `most`, and MalformedLines, which names a list with too many members.
+    Raise TooManyFieldLines for more than `most` lines, and MalformedFieldLines for a list with too many members.
     """
     raw = block.split(b"\r\n")
     if most is not None and len(raw) > most + 1:
         raise TooManyFieldLines
-    if block.translate(None, _VISIBLE) != b"\r\n" * (len(raw) - 1):  # a control, or a CR or LF that ends no line
+    if block.translate(None, _VISIBLE) != b"\r\n" * (len(raw) - 1):  # a control, or a CR or LF outside of a CRLF
         raise MalformedFieldLines
-    del raw[-1]  # what follows the last CRLF
+    del raw[-1]  # the empty string after the last CRLF
     lower, first, lines = _lower, {}, []
     try:
         for line in raw:
@@ -67,7 +67,7 @@ def _refuse_long_lists(fields: Fields) -> None:
 
 
 def read_line(line: bytes) -> tuple[bytes, bytes]:
-    """Return the name and value of one line, which comes without its CRLF. Raise MalformedLines."""
+    """Return the name and value of one line without CRLF. Raise MalformedFieldLines."""
     name, colon, value = line.partition(b":")
     if not colon or _TOKEN.fullmatch(name) is None or line.translate(None, _VISIBLE):
         raise MalformedFieldLines

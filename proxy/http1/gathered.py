@@ -1,22 +1,22 @@
-"""Bytes that come in pieces, in memory that grows with the bytes however small the pieces are."""
+"""Collect bytes that arrive in pieces. Memory is linear in the bytes, however small the pieces are."""
 
 from typing import Final
 
-_MOST_PIECES: Final = 64  # an object for each byte takes forty times as much as the byte
+_MOST_PIECES: Final = 64  # one object for each byte takes forty times the memory of the byte
 
 
 class Gathered:
-    """Pieces of something that is wanted whole; `size` is their bytes."""
+    """Pieces of a body that is needed as a whole; `size` is in bytes."""
 
     __slots__ = ("_beginning", "_pieces", "size")
 
     def __init__(self) -> None:
-        self._beginning: bytearray | None = None  # of more than a few pieces: those that came first
+        self._beginning: bytearray | None = None  # the first pieces, merged once there are many
         self._pieces: list[bytes] = []
         self.size = 0
 
     def add(self, piece: bytes) -> None:
-        """Add a piece at the end. Each byte is copied a bounded number of times, however many pieces there are."""
+        """Append a piece. Each byte is copied a bounded number of times, however many pieces there are."""
         self._pieces.append(piece)
         self.size += len(piece)
         if len(self._pieces) > _MOST_PIECES:
@@ -28,7 +28,7 @@ class Gathered:
                 self._beginning += joined
 
     def take(self) -> bytes:
-        """Return all of it, and hold nothing more of it."""
+        """Return all bytes and release them."""
         pieces, self._pieces = self._pieces, []
         beginning, self._beginning = self._beginning, None
         if beginning is not None:

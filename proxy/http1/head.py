@@ -1,4 +1,4 @@
-"""Heads in and out: what they say of their message, and what is refused (RFC 9112 sections 2 to 6).
+"""Parse and encode message heads (RFC 9112 sections 2 to 6).
 
 Keep-alive peers repeat their heads: each connection has a reader that caches its last parse.
 """
@@ -16,34 +16,34 @@ from proxy.http.problems import Refusal
 from proxy.http1.body import announced
 from proxy.http1.field_lines import read_lines
 
-WHOLE_LIMIT = 65_536  # bytes; a longer answer is relayed as it comes
-_MOST_ANSWER_FIELDS = 256  # Envoy takes 100, HAProxy 101; each costs as much as one of a request
+WHOLE_LIMIT = 65_536  # bytes; a longer response is streamed
+_MOST_ANSWER_FIELDS = 256  # Envoy allows 100, HAProxy 101; each costs as much as a request's field
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
-_TARGET: Final = re.compile(rb"[!\"$-~]+")  # visible ASCII without the fragment's "#"
+_TARGET: Final = re.compile(rb"[!\"$-~]+")  # visible ASCII except the fragment's "#"
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t -~\x80-\xff]*))?")
 _CHUNKED_LINE = re.compile(rb"^transfer-encoding: *chunked *\r?$", re.IGNORECASE | re.MULTILINE)
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _TOKEN_START = frozenset(_TOKEN)
-_VERSIONS: Final = {b"HTTP/1.%d" % minor: min(minor, 1) for minor in range(10)}  # a later 1.x is as 1.1 (RFC 9110, 2.5)
+_VERSIONS: Final = {b"HTTP/1.%d" % minor: min(minor, 1) for minor in range(10)}  # 1.2 is read as 1.1 (RFC 9110, 2.5)
 _KNOWN_METHODS = b"""ACL BIND CHECKOUT CONNECT COPY DELETE GET HEAD LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL
     MOVE NOTIFY OPTIONS PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH SOURCE SUBSCRIBE TRACE UNBIND
     UNLINK UNLOCK UNSUBSCRIBE"""
 _METHODS: Final = {name: name.decode() for name in _KNOWN_METHODS.split()}
-_METHOD_LIMIT = 64  # bytes; the longest registered one has 17
+_METHOD_LIMIT = 64  # bytes; the longest registered method has 17
 
 
 @dataclass(frozen=True, slots=True)
 class HeadLimits:
-    """Bounds on a head, in bytes and fields."""
+    """Limits of a request head, in bytes and number of fields."""
 
     head: int = 65_536
     target: int = 16_384
     fields: int = 128
-    underscores: str = "pass"  # what becomes of a field whose name has "_": pass, drop or refuse
+    underscores: str = "pass"  # for a field name with "_": pass, drop or refuse
 
 
 class ParsedFields:
-    """What the field lines of a request say."""
+    """The parsed field lines of a request."""
 
     __slots__ = ("authority", "fields", "framing", "keep_alive", "length", "upgrade")
 
@@ -59,7 +59,7 @@ class ParsedFields:
 
 
 class RequestHead:
-    """A request up to its body. `fields` and `authority` are what was said, unless the target says otherwise."""
+    """A request head. An absolute-form target replaces the `fields` and `authority` of the field lines."""
 
     __slots__ = ("authority", "fields", "method", "minor", "parsed", "target")
 
@@ -81,9 +81,9 @@ class RequestHead:
 
 
 class ResponseHead:
-    """An answer up to its body; `fields` are as they came, `crossing` what of them the client is given.
+    """A response head; `fields` are as received, `crossing` are those that the client gets.
 
-    `bounded`: its body is known to be small; `events`: it is a stream of events, of which each goes on at once.
+    `bounded`: the body is known to be small. `events`: the body is an event stream, whose pieces are forwarded at once.
     """
 
     __slots__ = ("bounded", "crossing", "events", "fields", "framing", "keep_alive", "length", "reason", "status")
@@ -108,7 +108,7 @@ def _malformed(detail: str) -> Refusal:
 
 
 def check_unfinished(data: bytes | bytearray, start: int, limits: HeadLimits) -> None:
-    """Refuse early what can never become a head: not HTTP at all, bare line feeds, too much. `start`: what is new."""
+    """Refuse early what cannot become a request head: no HTTP, bare line feeds, too large. `start`: first new byte."""
     if data[0] not in _TOKEN_START:
         raise _malformed("this is not HTTP/1.1")
     if has_bare_line_end(data, start):
@@ -118,7 +118,7 @@ def check_unfinished(data: bytes | bytearray, start: int, limits: HeadLimits) ->
 
 
 def check_unfinished_answer(data: bytearray, start: int, limit: int) -> None:
-    """Raise BadAnswer early for what can never become an answer's head of `limit` bytes. `start`: what is new."""
+    """Raise BadResponse early for what cannot become a head of at most `limit` bytes. `start`: first new byte."""
     if len(data) > limit or not b"HTTP/1.".startswith(data[:7]):
         raise BadResponse("not a response head")
     if has_bare_line_end(data, start):
@@ -126,7 +126,7 @@ def check_unfinished_answer(data: bytearray, start: int, limit: int) -> None:
 
 
 def has_bare_line_end(data: bytes | bytearray, start: int) -> bool:
-    """Tell whether a line of an unfinished head ends in CR or LF alone: it never ends. `start`: what is new."""
+    """Tell whether an unfinished head has a line that ends in CR or LF alone. `start`: first new byte."""
     ends = data.count(b"\r\n", max(0, start - 1))
     returns = data.count(b"\r", max(0, start - 1)) - data.endswith(b"\r")
     return data.count(b"\n", start) != ends or returns != ends
@@ -139,7 +139,7 @@ def _oversized(data: bytes | bytearray, limits: HeadLimits) -> Refusal:
 
 
 class RequestHeadReader:
-    """Reads the request heads of one connection."""
+    """Parse the request heads of one connection."""
 
     __slots__ = ("_block", "_limits", "_minor", "_parsed")
 
@@ -148,11 +148,11 @@ class RequestHeadReader:
         self.forget()
 
     def forget(self) -> None:
-        """Let go of what the last head said: it holds credentials, and memory."""
+        """Discard the cached fields of the last head, which may hold credentials."""
         self._block, self._minor, self._parsed = b"", 0, _NO_FIELDS
 
     def read(self, raw: bytes) -> RequestHead:
-        """Return the head in `raw`, which ends in an empty line. Raise Refusal for what must not go on."""
+        """Return the head in `raw`, which ends in an empty line. Raise Refusal for an invalid or unsupported head."""
         try:
             if len(raw) > self._limits.head:
                 raise _oversized(raw, self._limits)
@@ -166,16 +166,14 @@ class RequestHeadReader:
             origin, authority = _origin_form(target, method)
             fields = self._parsed.fields.with_line(
                 b"Host", authority
-            )  # RFC 9112 section 3.2.2: the absolute form's own
+            )  # RFC 9112 section 3.2.2: the absolute form replaces Host
             return RequestHead(method, origin, minor, self._parsed, fields, authority)
         except Refusal as refusal:
             refusal.to_head = raw.startswith(b"HEAD ")
             raise
 
 
-_NO_FIELDS = ParsedFields(
-    NO_FIELDS, b"", Framing.NONE, 0, keep_alive=False, upgrade=b""
-)  # no head is without its last CRLF
+_NO_FIELDS = ParsedFields(NO_FIELDS, b"", Framing.NONE, 0, keep_alive=False, upgrade=b"")  # every head has a final CRLF
 
 
 def _request_line(line: bytes, limits: HeadLimits) -> tuple[str, bytes, int]:
@@ -195,17 +193,17 @@ def _request_line(line: bytes, limits: HeadLimits) -> tuple[str, bytes, int]:
 
 
 def _other_method(spelt: bytes) -> str:
-    """Return a method that is not known here: the backend knows its own (RFC 9110 section 9.1)."""
+    """Return a method that is not in the table (RFC 9110 section 9.1: extension methods are forwarded)."""
     if not spelt or spelt.translate(None, _TOKEN):
         raise _malformed("the method is not a token")
     if len(spelt) > _METHOD_LIMIT:  # RFC 9112 section 3
         raise Refusal(501, "method", f"a method may have at most {_METHOD_LIMIT} bytes")
     method = spelt.decode("ascii")
-    return "CONNECT" if method.upper() == "CONNECT" else method  # a backend may take it for one
+    return "CONNECT" if method.upper() == "CONNECT" else method  # a backend may ignore the case
 
 
 def _refused_line(line: bytes) -> Refusal:
-    """Return what is wrong with a request line: its form, or its version (RFC 9112 section 2.3)."""
+    """Return the fault of a request line: its form or its version (RFC 9112 section 2.3)."""
     words = line.split(b" ")
     if len(words) != 3 or not all(words) or _VERSION.fullmatch(words[2]) is None:
         return _malformed("the request line is not a method, a target and a version, with one space between them")
@@ -237,7 +235,7 @@ def _parsed(block: bytes, minor: int, limits: HeadLimits) -> ParsedFields:
 
 
 def _expecting(minor: int, fields: Fields) -> Fields:
-    """Refuse what cannot be met, with a body or without one (RFC 9110 section 10.1.1); HTTP/1.0 knows no Expect."""
+    """Refuse an expectation other than 100-continue (RFC 9110 section 10.1.1); HTTP/1.0 has no Expect."""
     if not minor:
         return fields.without((b"expect",))
     if any(expectation != b"100-continue" for expectation in fields.tokens(b"expect")):
@@ -246,7 +244,7 @@ def _expecting(minor: int, fields: Fields) -> Fields:
 
 
 def _without_underscores(fields: Fields, action: str) -> Fields:
-    """Drop or refuse fields with "_" in a name: to CGI and WSGI X_A is X-A (RFC 3875 section 4.1.18)."""
+    """Drop or refuse fields with "_" in the name: CGI and WSGI read X_A as X-A (RFC 3875 section 4.1.18)."""
     names = [name for name in fields if name.find(b"_") >= 0]
     if names and action == "refuse":
         raise Refusal(400, "underscore", "a field name has an underscore, which listen.underscores refuses")
@@ -254,7 +252,7 @@ def _without_underscores(fields: Fields, action: str) -> Fields:
 
 
 def _upgrade(fields: Fields) -> bytes:
-    """Return the protocols to change to. HTTP/2 in clear text is not among them: Java asks for it unprompted."""
+    """Return the requested protocols except h2c, which Java clients request by default."""
     protocols = [value.strip() for line in fields.all(b"upgrade") for value in line.split(b",")]
     return b", ".join(protocol for protocol in protocols if protocol and protocol.lower() != b"h2c")
 
@@ -271,7 +269,7 @@ def _host(minor: int, fields: Fields) -> bytes:
 def _origin_form(target: bytes, method: str) -> tuple[bytes, bytes]:
     """Return path and authority of an absolute-form target (RFC 9112 sections 3.2 and 3.3).
 
-    OPTIONS without a path and a query asks about the whole server (RFC 9112 section 3.2.4).
+    OPTIONS without path and query is about the whole server (RFC 9112 section 3.2.4).
     """
     scheme, separator, rest = target.partition(b"://")
     if not separator or scheme.lower() not in (b"http", b"https"):
@@ -299,14 +297,14 @@ def _request_framing(minor: int, fields: Fields, block: bytes) -> tuple[Framing,
 
 
 def _refused_coding(codings: list[bytes]) -> Refusal:
-    """Return why a request's transfer codings are refused (RFC 9112 sections 6.1 and 6.3)."""
+    """Return the refusal for a request's transfer codings (RFC 9112 sections 6.1 and 6.3)."""
     if b"chunked" in codings and codings[-1] != b"chunked":
         return _malformed("a transfer coding follows chunked: nothing tells where the body ends")
     return Refusal(501, "transfer_encoding", "chunked is the only transfer coding known here")
 
 
 def _plainly_chunked(fields: Fields, block: bytes) -> bool:
-    """Tell whether "chunked" is the only coding, and no tab stands beside it, on which parsers differ."""
+    """Tell whether "chunked" is the only coding and has no tab beside it, on which parsers differ."""
     return not fields.repeats(b"transfer-encoding") and _CHUNKED_LINE.search(block) is not None
 
 
@@ -317,7 +315,7 @@ def _length(values: list[bytes]) -> int:
 
 
 class ResponseHeadReader:
-    """Reads the response heads of one connection."""
+    """Parse the response heads of one connection."""
 
     __slots__ = ("_head", "_method", "_raw")
 
@@ -326,7 +324,7 @@ class ResponseHeadReader:
         self._head: ResponseHead | None = None
 
     def read(self, raw: bytes, method: str) -> ResponseHead:
-        """Return the head in `raw`, the answer to a `method` request. Raise BadAnswer for what must not go on."""
+        """Return the head in `raw`, the response to a `method` request. Raise BadResponse for an invalid head."""
         if self._head is None or raw != self._raw or method != self._method:
             self._head = _response_head(raw, method)
             self._raw, self._method = raw, method
@@ -353,7 +351,7 @@ def _response_head(raw: bytes, method: str) -> ResponseHead:
     connection = listed(fields)
     keep_alive = b"close" not in connection and (minor > 0 or b"keep-alive" in connection)
     if framing is Framing.CLOSE or (framing is Framing.NONE and announced(fields)):
-        keep_alive = False  # what is announced may come, though it must not
+        keep_alive = False  # the announced body may still arrive
     dropped = NOT_FROM_UPSTREAM_BODILESS if status < 200 or status == 204 else NOT_FROM_UPSTREAM
     crossing = fields.without(hop_only(fields, dropped))
     events = fields.get(b"content-type", b"")[:17].lower() == b"text/event-stream"
@@ -365,7 +363,7 @@ def _response_head(raw: bytes, method: str) -> ResponseHead:
 
 
 def _one_length(fields: Fields) -> Fields:
-    """Return the fields with one Content-Length where a backend said the same one several times (RFC 9110 8.6)."""
+    """Return the fields with one Content-Length if a backend repeated the same value (RFC 9110 section 8.6)."""
     value = fields[b"content-length"]
     if value.isdigit() and not fields.repeats(b"content-length"):
         return fields
@@ -374,7 +372,7 @@ def _one_length(fields: Fields) -> Fields:
 
 
 def _response_framing(status: int, method: str, fields: Fields, block: bytes) -> tuple[Framing, int]:
-    """RFC 9112 section 6.3, with no coding but chunked. A length must be one even where no body follows."""
+    """Return framing and length (RFC 9112 section 6.3). Content-Length must be valid even without a body."""
     chunked, lengths = b"transfer-encoding" in fields, fields.all(b"content-length")
     if chunked:
         if not _plainly_chunked(fields, block):
@@ -393,7 +391,7 @@ def _response_framing(status: int, method: str, fields: Fields, block: bytes) ->
 
 
 def encode_head(start: bytes, fields: bytes, more: Lines, own: bytes = b"") -> bytes:
-    """Return a head as it stands on the wire: `start` has no line end, `fields` and `own` are encoded lines."""
+    """Return a head in wire format: `start` has no line end, `fields` and `own` are encoded lines."""
     parts = [start, b"\r\n", fields]
     for name, value in more:
         parts += (name, b": ", value, b"\r\n")
