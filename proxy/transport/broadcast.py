@@ -1,4 +1,4 @@
-"""A body on its way from one sender to its readers, with back-pressure. Its memory is bounded whatever they do."""
+"""Relay a body from one sender to several readers with back-pressure and bounded memory."""
 
 import asyncio
 from collections import deque
@@ -10,17 +10,17 @@ from proxy.http.fields import Lines
 from proxy.http.message import Collected, Lost
 from proxy.http1.gathered import Gathered
 
-HIGH_WATER = 65_536  # a sender is paused when its fastest reader is this far behind
-WINDOW = 1_048_576  # a reader this far behind the sender holds the others up
-PIECE: Final = 48  # bytes that a piece takes beside its own: how far behind somebody is counts them
-PREFIX = 65_536  # of a body that is offered to newcomers, this much is kept for them,
-PREFIX_PIECES: Final = 4096  # in so many pieces
-PATIENCE_S = 0.25  # readers are held up so long for slower ones,
-PATIENCE_SHARE = 0.2  # and for this share of the time that they have been several
+HIGH_WATER = 65_536  # the sender pauses if its fastest reader is this many bytes behind
+WINDOW = 1_048_576  # a reader this many bytes behind delays the others
+PIECE: Final = 48  # overhead of a piece in bytes, which counts towards a reader's lag
+PREFIX = 65_536  # bytes at the beginning of a body that are kept for late readers,
+PREFIX_PIECES: Final = 4096  # in at most this many pieces
+PATIENCE_S = 0.25  # readers wait this many seconds for slower ones,
+PATIENCE_SHARE = 0.2  # plus this share of the time that there have been several
 
 
 class Collector:
-    """A body's pieces up to a limit, and who is told once they are all here, or once that cannot be."""
+    """A body's pieces up to a limit, and the callback for the complete or lost body."""
 
     __slots__ = ("_collected", "_gathered", "_limit")
 
@@ -30,23 +30,23 @@ class Collector:
         self._gathered = Gathered()
 
     def add(self, piece: bytes) -> bool:
-        """Take a piece; tell whether the limit allows it."""
+        """Add a piece; tell whether the limit still allows it."""
         allowed = self._gathered.size + len(piece) <= self._limit
         if allowed:
             self._gathered.add(piece)
         return allowed
 
     def end(self, lost: Lost | None, trailers: Lines) -> None:
-        """Tell that no more will come."""
+        """Report that no more data arrives."""
         self._collected(self._gathered.take() if lost is None else lost, trailers)
 
 
 class Broadcast:
     """Pieces with one sender and any number of readers.
 
-    The fastest reader sets the pace, and one that is only a little slower is waited for; who is `WINDOW` bytes behind
-    when that patience is used up is cut: it concerns itself alone. So the others take at most a quarter longer, and
-    0.3 s. `pace(True)` pauses the sender, `pace(False)` lets it go on; `deserted()` says that nobody reads any more.
+    The fastest reader sets the pace and waits a little for slower ones. A reader that is `WINDOW` bytes behind when
+    that time is used up is cut off. So slow readers delay the others by at most a quarter of the time and 0.3 s.
+    `pace(True)` pauses the sender, `pace(False)` resumes it; `deserted()` reports that the last reader left.
     """
 
     __slots__ = (
@@ -62,7 +62,7 @@ class Broadcast:
         self._readers: list[BroadcastReader] = []
         self._over: Callable[[], None] | None = None
         self._collector: Collector | None = None
-        self._held: asyncio.TimerHandle | None = None  # while somebody is waited for
+        self._held: asyncio.TimerHandle | None = None  # pending while a slow reader is waited for
         self._held_since = self._shared_since = 0.0
         self._patience_s = PATIENCE_S
         self._paused = False
@@ -73,12 +73,12 @@ class Broadcast:
 
     @property
     def ended(self) -> bool:
-        """Tell whether the sender is done, well or badly."""
+        """Tell whether the body has ended, complete or broken."""
         return self._ended
 
     @property
     def held(self) -> int:
-        """Return the bytes that wait for the slowest reader."""
+        """Return the bytes that the slowest reader has not read."""
         return max([self._behind(reader) for reader in self._readers], default=0)
 
     def push(self, piece: bytes) -> None:
@@ -93,22 +93,22 @@ class Broadcast:
             self._offer_ends()
         if self._collector is not None and not self._collector.add(piece):
             self._collection_ends(Lost.TOO_LARGE)
-            asyncio.get_running_loop().call_soon(self.discard)  # where nobody else reads it
+            asyncio.get_running_loop().call_soon(self.discard)  # unless another reader follows
         self._keep_pace()
 
     def finish(self, trailers: Lines = ()) -> None:
-        """Mark the body whole."""
+        """Mark the body complete."""
         self.trailers = trailers
         self._end()
 
     def break_off(self, why: str) -> None:
-        """Mark the body broken: every reader gets what is here, then BrokenBody."""
+        """Mark the body broken: each reader gets the received pieces, then BrokenBody."""
         if not self._ended:
             self.failure = why
             self._end()
 
     def open(self) -> "BroadcastReader":
-        """Return a reader at the first byte. Only while the whole prefix is here."""
+        """Return a reader at the first byte. Raise BrokenBody if the beginning is no longer kept."""
         if self._base:
             raise BrokenBody("the beginning is no longer kept")
         reader = BroadcastReader(self)
@@ -118,7 +118,7 @@ class Broadcast:
         return reader
 
     def offer(self, over: Callable[[], None]) -> None:
-        """Keep the first `PREFIX` bytes for newcomers until there are more, or the end; then call `over`, once."""
+        """Keep the first `PREFIX` bytes for late readers; call `over` once when more arrives or the body ends."""
         self._over = over
         if self._ended or self._base or self._outgrew_prefix:
             self._offer_ends()
@@ -128,7 +128,7 @@ class Broadcast:
         return self.pushed > PREFIX or len(self._pieces) > PREFIX_PIECES
 
     def withdraw(self) -> None:
-        """Keep the beginning no longer."""
+        """Stop keeping the beginning."""
         self._over = None
         self._forget()
 
@@ -139,7 +139,7 @@ class Broadcast:
             self._forget()
 
     def collect(self, limit: int, collected: Collected) -> None:
-        """Collect the body up to `limit` bytes, whoever reads it; call `collected` once with what came of that."""
+        """Collect the body up to `limit` bytes, even if it has no reader; call `collected` once with the result."""
         collector = Collector(limit, collected)
         if self._base or not all(collector.add(piece) for piece in self._pieces):
             collector.end(Lost.TOO_LARGE, ())
@@ -154,7 +154,7 @@ class Broadcast:
             collector.end(lost, self.trailers)
 
     def discard(self) -> None:
-        """Say that nobody will read it."""
+        """Mark the body as unread: no reader will open it."""
         if not self._readers and not self._ended and self._collector is None:
             self.break_off("nobody reads")
             self._deserted()
@@ -165,7 +165,7 @@ class Broadcast:
         return self._pieces[at] if at < len(self._pieces) else None
 
     def moved(self, reader: "BroadcastReader") -> None:
-        """Forget what every reader has, and let the sender go on if the fastest has caught up."""
+        """Drop pieces that every reader has read, and resume the sender if the fastest reader has caught up."""
         if reader.index - 1 == self._base:
             self._forget()
         if self._paused:
@@ -179,7 +179,7 @@ class Broadcast:
             self._base += 1
 
     def closed(self, reader: "BroadcastReader") -> None:
-        """Take a reader out; the last one to leave an unfinished body stops its sender."""
+        """Remove a reader; without readers an unfinished body stops its sender."""
         if reader in self._readers:
             self._readers.remove(reader)
             if self._readers:
@@ -192,7 +192,7 @@ class Broadcast:
                 self._deserted()
 
     def _keep_pace(self) -> None:
-        unread = self.pushed if self._collector is None else 0  # what is collected needs no reader
+        unread = self.pushed if self._collector is None else 0  # collecting needs no reader
         behind = min([self._behind(reader) for reader in self._readers], default=unread)
         full = behind > (HIGH_WATER // 2 if self._paused else HIGH_WATER)
         pause = not self._ended and (self._waits_for_the_slowest() or full)
@@ -201,11 +201,11 @@ class Broadcast:
             self._pace(pause)
 
     def _behind(self, reader: "BroadcastReader") -> int:
-        """Return what is held for a reader, in bytes and what its pieces take."""
+        """Return the bytes that a reader has not read, with the overhead of their pieces."""
         return self.pushed - reader.taken + PIECE * (self._base + len(self._pieces) - reader.index)
 
     def _waits_for_the_slowest(self) -> bool:
-        """Tell whether a reader holds the others up, and take the time of it."""
+        """Tell whether a slow reader delays the others, and start its timer."""
         if len(self._readers) < 2 or not self._slow_readers():
             self._go_on()
             return False
@@ -241,7 +241,7 @@ class Broadcast:
 
 
 class BroadcastReader:
-    """One reader's place in a relay."""
+    """One reader of a broadcast body."""
 
     __slots__ = ("_relay", "_waiter", "index", "lost", "taken")
 
@@ -258,7 +258,7 @@ class BroadcastReader:
         return self._relay.trailers
 
     async def read(self) -> bytes:
-        """Return the next piece, b"" at the end; raise BrokenBody if it will never be whole."""
+        """Return the next piece, b"" at the end. Raise BrokenBody if the body will never be complete."""
         relay = self._relay
         while True:
             if self.lost:
@@ -277,16 +277,16 @@ class BroadcastReader:
             await self._waiter
 
     def wake(self) -> None:
-        """Let a waiting read look again."""
+        """Wake the pending read."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     def cut(self) -> None:
-        """End it: it lags too far behind, or its client is given up."""
+        """End the reader: it is too slow, or its client is cut off."""
         self.lost = True
         self._relay.closed(self)
         self.wake()
 
     def close(self) -> None:
-        """Say that no more will be read."""
+        """Stop reading."""
         self._relay.closed(self)

@@ -1,4 +1,4 @@
-"""What a connection takes of this process and this machine. Where that is used up, the backend is not to blame."""
+"""Resources of the process and the machine that connections need. Their exhaustion is no backend failure."""
 
 import errno
 import resource
@@ -8,7 +8,7 @@ import ssl
 from proxy.http.message import Failure
 from proxy.http.problems import Reason
 
-SPARE = 64  # descriptors for the trail, the log, the store and a few of the system's own
+SPARE = 64  # descriptors for the trail, the log, the store and the system
 _LACKING = {
     errno.EMFILE: "the sidecar has no file descriptor left: raise the limit on open files, or lower max_connections",
     errno.ENFILE: "the machine has no file descriptor left: raise fs.file-max, or stop what holds them",
@@ -20,8 +20,8 @@ _LACKING = {
 
 
 def lacking(error: OSError) -> Failure | None:
-    """Return the failure where a connection was not made for want of something of ours, None for any other reason."""
-    # name servers and certificates are read from files, and these errors do not tell why they could not be
+    """Return the failure if a local resource prevented the connection, else None."""
+    # name resolution and certificates read files, and their errors do not report why a file could not be opened
     silent = isinstance(error, socket.gaierror | ssl.SSLError)
     number = _why_no_socket() if silent else error.errno
     detail = None if number is None else _LACKING.get(number)
@@ -29,7 +29,7 @@ def lacking(error: OSError) -> Failure | None:
 
 
 def is_certain(error: OSError) -> bool:
-    """Tell whether an error is a want of ours for sure: no local address may be no address of that family at all."""
+    """Tell whether the error certainly reports a local shortage: EADDRNOTAVAIL may mean a missing address family."""
     return error.errno != errno.EADDRNOTAVAIL and lacking(error) is not None
 
 
@@ -42,24 +42,24 @@ def _why_no_socket() -> int | None:
 
 
 def raise_limit(share: int = 0) -> int:
-    """Raise the soft limit on open files to the hard one, as nginx and HAProxy do; return what holds now.
+    """Raise the soft limit on open files to the hard limit, as nginx and HAProxy do; return the effective limit.
 
-    `share` descriptors of those are left free for `accept_from_share`, at most a quarter of all.
+    Reserve `share` of those descriptors, at most a quarter, for `accept_from_share`.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = hard if hard == resource.RLIM_INFINITY else hard - min(share, hard // 4)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    except (OSError, ValueError):  # an unlimited hard limit is above what the kernel grants
+    except (OSError, ValueError):  # an unlimited hard limit exceeds what the kernel grants
         return soft
     return most
 
 
 def accept_from_share(listening: socket.socket) -> socket.socket:
-    """Accept a connection, also where the soft limit is used up: the control plane answers then, too.
+    """Accept a connection even if the soft limit is reached, so that the control plane responds.
 
-    The kernel looks at the limit when it gives out a descriptor, and never again. So the limit is raised for the moment
-    of one call, in which nobody else on the loop can open anything.
+    The kernel checks the limit only when it allocates a descriptor. The limit is raised for this one call, during which
+    nothing else on the loop can open a descriptor.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
@@ -76,7 +76,7 @@ def _above(soft: int, hard: int) -> int:
 
 
 def too_few(limit: int, max_connections: int) -> str | None:
-    """Return why so many open files do not do for so many clients, each with a connection of ours to the backend."""
+    """Return why `limit` open files do not suffice for so many clients, each with a backend connection."""
     wanted = 2 * max_connections + SPARE
     if limit >= wanted:
         return None

@@ -1,7 +1,7 @@
-"""What a peer said before it reset the connection, and the loop did not read.
+"""Read what a peer sent before it reset the connection and the loop did not read.
 
-A loop stops reading where a write fails. A backend that answers early and closes resets the connection under the rest
-of the upload (RFC 9112 section 9.6): its answer is still in the kernel then, as long as the socket is open.
+A loop stops reading when a write fails. A backend that responds early and closes resets the connection during the
+upload (RFC 9112 section 9.6): its response stays in the kernel as long as the socket is open.
 """
 
 import asyncio
@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from proxy.transport.tls import incoming_of
 
 _SIZE = 65_536
-_TIMES = 64  # no more is read than a kernel holds
+_TIMES = 64  # reads at most; a kernel buffer holds no more
 
 
 class Leftover:
-    """A plain connection that is lost, for what the loop left unread of it.
+    """Unread data of a lost plain connection.
 
-    How it ended cannot be read any more: after a reset was reported once, a read returns no bytes. `ended`: nothing
+    After the reset was reported once, a read returns no bytes, so the reason cannot be read again. `ended`: no data
     follows.
     """
 
@@ -27,42 +27,42 @@ class Leftover:
         self.ended = ended
 
     def read(self) -> Iterator[bytes]:
-        """Yield what is left to read; nothing over TLS, where it is not to be deciphered any more."""
+        """Yield the unread data; nothing over TLS, where it can no longer be decrypted."""
         raw = self._transport.get_extra_info("socket")
         if raw is not None and self._transport.get_extra_info("ssl_object") is None:
             yield from _unread(raw.fileno())
 
 
 class Remainder:
-    """A connection over TLS, for what the loop will have left unread of it.
+    """Unread data of a lost TLS connection.
 
-    It has a descriptor of its own, because the loop closes its own before a protocol learns that TLS is over.
+    It duplicates the descriptor, because the loop closes its own before it reports the end of TLS to the protocol.
     """
 
     def __init__(self, fd: int, tls: ssl.SSLObject, incoming: ssl.MemoryBIO) -> None:
         self._fd = fd
         self._tls = tls
         self._incoming = incoming
-        self.ended = False  # the other side said that nothing follows
+        self.ended = False  # the peer sent close_notify
 
     def read(self) -> Iterator[bytes]:
-        """Yield what is left to read, deciphered. Only where the connection is lost: the loop uses the same state."""
+        """Yield the decrypted unread data. The connection must be lost: the loop uses the same TLS state."""
         for data in _unread(self._fd):
             self._incoming.write(data)
         try:
             while data := self._tls.read(_SIZE):
                 yield data
-        except ssl.SSLError:  # a record is not whole, and never will be
+        except ssl.SSLError:  # the last record is incomplete
             return
         self.ended = True
 
     def close(self) -> None:
-        """Let go of the descriptor."""
+        """Close the descriptor."""
         os.close(self._fd)
 
 
 def remainder(transport: asyncio.Transport) -> Remainder | None:
-    """Return what reads a connection over TLS to its end; None for a plain one, and where no descriptor is left."""
+    """Return a reader for the rest of a TLS connection; None for a plain connection or if no descriptor is left."""
     raw, tls = transport.get_extra_info("socket"), transport.get_extra_info("ssl_object")
     incoming = None if tls is None else incoming_of(tls)
     if raw is None or incoming is None:

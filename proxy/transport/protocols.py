@@ -6,5 +6,5 @@ from typing import cast
 
 
 def as_protocol(make: Callable[[], object]) -> Callable[[], asyncio.Protocol]:
-    """Return what makes a protocol as asyncio's annotations want it: they ask for descent, asyncio for methods."""
+    """Return the factory with asyncio's type: asyncio needs the methods only, its annotations need inheritance."""
     return cast("Callable[[], asyncio.Protocol]", make)

@@ -1,6 +1,6 @@
-"""TLS on either leg. Contexts are made from files, and made anew from the same files on SIGHUP.
+"""TLS contexts of both legs, made from files and made again on SIGHUP.
 
-A context is never changed: authorities can be added to one and not taken away, and session tickets live as long as it.
+A context is never changed: authorities cannot be removed from it, and its session tickets live as long as it does.
 """
 
 import ssl
@@ -11,20 +11,20 @@ from typing import Final
 
 from proxy.errors import StartError
 
-_INCOMING: Final = "incoming"  # the attribute that remembers it
+_INCOMING: Final = "incoming"  # the attribute that holds the BIO
 
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """PEM files: our certificate chain and key, and the authorities that the other side must be vouched for by."""
+    """PEM files: the sidecar's certificate chain and key, and the authorities that the peer's certificate must have."""
 
     certificate: str | None = None
-    key: str | None = None  # None: it stands in `certificate`
+    key: str | None = None  # None: the key is in `certificate`
     authorities: str | None = None
 
 
 def server_context(files: TlsFiles) -> ssl.SSLContext:
-    """Return a listener's context; with authorities, clients must show a certificate. Raises StartError."""
+    """Return a listener's context; with authorities, client certificates are required. Raise StartError."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.set_alpn_protocols(["http/1.1"])
     _load(context, files)
@@ -34,10 +34,10 @@ def server_context(files: TlsFiles) -> ssl.SSLContext:
 
 
 def client_context(files: TlsFiles) -> ssl.SSLContext:
-    """Return a context for connections to a backend; without authorities, the system's are asked. Raises StartError."""
+    """Return a context for backend connections; without authorities, the system's are used. Raise StartError."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
-    context.wrap_bio = partial(_wrapped, context.wrap_bio)  # type: ignore[method-assign]  # what loops call
+    context.wrap_bio = partial(_wrapped, context.wrap_bio)  # type: ignore[method-assign]  # asyncio and uvloop call it
     _load(context, files)
     return context
 
@@ -45,20 +45,20 @@ def client_context(files: TlsFiles) -> ssl.SSLContext:
 def _wrapped(
     wrap: Callable[..., ssl.SSLObject], incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, **options: object
 ) -> ssl.SSLObject:
-    """Note at a connection's TLS state where its ciphertext goes in: no loop tells."""
+    """Attach the incoming BIO to a connection's TLS object: neither event loop exposes it."""
     tls = wrap(incoming, outgoing, **options)
     setattr(tls, _INCOMING, incoming)
     return tls
 
 
 def incoming_of(tls: ssl.SSLObject) -> ssl.MemoryBIO | None:
-    """Return where the ciphertext of a connection to a backend goes in."""
+    """Return the BIO that receives the ciphertext of a backend connection."""
     found = getattr(tls, _INCOMING, None)
     return found if isinstance(found, ssl.MemoryBIO) else None
 
 
 def trusts_all(new: ssl.SSLContext, old: ssl.SSLContext) -> bool:
-    """Tell whether every client authority that `old` trusts is one of `new`."""
+    """Tell whether `new` trusts every client authority that `old` trusts."""
     return set(old.get_ca_certs(binary_form=True)) <= set(new.get_ca_certs(binary_form=True))
 
 

@@ -1,4 +1,4 @@
-"""A connection that changed its protocol (101): bytes both ways, each end half-closed by itself."""
+"""A connection after a 101: bytes in both directions, each of which is half-closed by itself."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,9 +7,9 @@ from proxy.transport.broadcast import Broadcast
 
 
 class Tunnel(Broadcast):
-    """Both directions beside a 101. What the backend says is read as any body; `say` speaks to the backend.
+    """Both directions after a 101. Data from the backend is read as a body; `say` sends to the backend.
 
-    Each direction ends by itself. The tunnel is closed when both have.
+    Each direction ends by itself. The tunnel is closed when both have ended.
     """
 
     __slots__ = ("_backend", "_hung_up", "pace_client")
@@ -21,26 +21,26 @@ class Tunnel(Broadcast):
         self.pace_client: Callable[[bool], None] | None = None
 
     def say(self, data: bytes) -> None:
-        """Pass on what the client said."""
+        """Send data from the client to the backend."""
         if not self._hung_up and not self._backend.is_closing():
             self._backend.write(data)
 
     def hang_up(self) -> None:
-        """Pass on that the client will say no more."""
+        """Half-close: the client sends no more."""
         if self._hung_up or self._backend.is_closing():
             return
         self._hung_up = True
-        if self.ended or not self._backend.can_write_eof():  # TLS knows no half
+        if self.ended or not self._backend.can_write_eof():  # TLS has no half-close
             self._backend.close()
         else:
             self._backend.write_eof()
 
     def backend_hung_up(self) -> bool:
-        """Take note that the backend will say no more; tell whether the client may still speak to it."""
+        """Record that the backend sends no more; tell whether the client may still send."""
         self.finish()
         return not self._hung_up
 
     def backend_full(self, full: bool) -> None:
-        """Let the client wait until the backend has taken what was said, or go on."""
+        """Pause the client while the backend's buffer is full, and resume it."""
         if self.pace_client is not None:
             self.pace_client(full)

@@ -1,21 +1,21 @@
-"""Writes that wait for the end of a turn of the event loop."""
+"""Batch the writes of one event loop iteration."""
 
 import asyncio
 from typing import Protocol
 
 
 class BatchWriter(Protocol):
-    """A connection that has something to write."""
+    """A connection with buffered data."""
 
     def flush(self) -> None:
-        """Write what waits for the end of the loop's turn."""
+        """Write the data that is buffered for the end of the loop iteration."""
         ...
 
 
 class WriteBatch:
-    """Write at the end of the turn: whoever is woken by the first answer is awake for the others.
+    """Write at the end of the loop iteration, when peers that share a process are already awake.
 
-    A write that wakes a sleeping peer costs its sender several times one that finds it awake.
+    Waking a sleeping peer costs the sender several times as much as a write to one that is awake.
     """
 
     __slots__ = ("_writers",)
@@ -24,7 +24,7 @@ class WriteBatch:
         self._writers: list[BatchWriter] = []
 
     def add(self, writer: BatchWriter) -> None:
-        """Have it flushed at the end of the turn."""
+        """Flush `writer` at the end of the iteration."""
         if not self._writers:
             asyncio.get_running_loop().call_soon(self._write)
         self._writers.append(writer)
