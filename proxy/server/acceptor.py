@@ -1,4 +1,4 @@
-"""Accepts connections one by one, for listeners that judge each before the loop takes it over."""
+"""Accept connections one by one, for listeners that check each before the loop takes it over."""
 
 import asyncio
 import errno
@@ -6,16 +6,16 @@ import logging
 import socket
 from collections.abc import Callable
 
-AT_ONCE = 16  # connections in a turn of the loop: then what is open already has its turn
-REST_S = 0.1  # after an error for want of something: the listening socket stays readable, and the loop would spin
+AT_ONCE = 16  # connections in one loop iteration: open connections must get their share
+REST_S = 0.1  # seconds to pause after a resource error: the listening socket stays readable, and the loop would spin
 _WANTS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _log = logging.getLogger("backstay.wire")
 
 
 class Acceptor:
-    """ACCEPTING --no descriptor or memory--> RESTING --`REST_S`--> ACCEPTING; either --close--> CLOSED
+    """States: ACCEPTING --no descriptor or memory--> RESTING --`REST_S`--> ACCEPTING; either --close--> CLOSED
 
-    `take` gets each connection's socket, which does not block. `accept` returns the next one of the listening socket.
+    `take` receives each accepted non-blocking socket. `accept` returns the next connection of the listening socket.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class Acceptor:
         self._accept = accept
         self._loop = asyncio.get_running_loop()
         self._resting: asyncio.TimerHandle | None = None
-        self._told = False  # of the want that lasts
+        self._told = False  # the current shortage was logged
         self._go_on()
 
     def _go_on(self) -> None:
@@ -43,7 +43,7 @@ class Acceptor:
             except OSError as error:
                 if error.errno in _WANTS:
                     self._rest(error)
-                return  # nobody else waits, or whoever waited has left again
+                return  # the backlog is empty, or the client has left
             self._told = False
             visitor.setblocking(False)
             self._take(visitor)

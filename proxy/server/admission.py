@@ -14,7 +14,7 @@ LEAST: Final = 2_048  # bytes that a request counts for: 32 short ones a turn
 
 
 class Admissible(Protocol):
-    """A connection whose data may have to wait for its turn."""
+    """A connection whose data may have to wait for a later loop iteration."""
 
     @property
     def address(self) -> str:
@@ -27,7 +27,7 @@ class Admissible(Protocol):
         ...
 
     def go_on(self) -> None:
-        """Look at the data that came before it was its turn."""
+        """Process the data that had to wait."""
         ...
 
 

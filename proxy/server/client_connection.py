@@ -1,4 +1,4 @@
-"""One connection to a client: what is read on it is begun in its turn, and answered in order."""
+"""One connection to a client: requests are read ahead, started one at a time and answered in order."""
 
 import asyncio
 from typing import cast
@@ -17,19 +17,19 @@ from proxy.server.server_state import ServerState, no_memory, peer_of, whole_bod
 from proxy.server.streamed_response import StreamedResponse
 from proxy.transport.tunnel import Tunnel
 
-REMEMBERED_S = 1.0  # an idle connection keeps what its last head said no longer than this
+REMEMBERED_S = 1.0  # seconds for which an idle connection caches its last parsed head
 
 
 class ClientConnection:
-    """One connection. Its reader knows what the client's next byte is, its writer what may be written to the client.
+    """One client connection. Its reader tracks what the client sends next, its writer what may be written.
 
-    Requests are read ahead, at most `MAX_PIPELINED` and `READ_AHEAD` bytes, and answered one at a time in their order.
-    After a 101 both sides are bytes. It is the `Client` of whichever exchange is current, and an `asyncio.Protocol` in
-    all but descent: what inherits from Python is compiled to no plain structure.
+    At most `MAX_PIPELINED` requests and `READ_AHEAD` bytes are read ahead; responses are sent one at a time, in order.
+    After a 101 both directions are raw bytes. It is the `Client` of the current exchange. It implements
+    `asyncio.Protocol` without inheriting from it: mypyc compiles a subclass of a Python class less efficiently.
     """
 
     def __init__(self, server: ServerState, generation: int = 0) -> None:
-        """Take the way in, and the generation of the TLS files that the handshake is made with."""
+        """Take the shared state and the generation of the TLS files that the handshake uses."""
         self._server = server
         self._generation = generation
         self._loop = asyncio.get_running_loop()
@@ -41,32 +41,32 @@ class ClientConnection:
 
     @property
     def address(self) -> str:
-        """Return the address of the other end."""
+        """Return the client's address."""
         return self.reader.peer.address
 
     @property
     def vouched_for(self) -> bool:
-        """Tell whether the authority of the client's certificate still counts, if it showed one."""
+        """Tell whether the authority of the client's certificate, if it sent one, is still trusted."""
         return self.reader.peer.certificate is None or self._generation >= self._server.trusts_since
 
-    # the transport's side
+    # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.writer.transport = made = cast(asyncio.Transport, transport)  # uvloop's does not inherit from it
+        self.writer.transport = made = cast(asyncio.Transport, transport)  # uvloop's class does not inherit from it
         self.reader.peer = peer_of(made)
         self.reader.since = self.writer.received_at = self._server.tick
         refusal = self._server.enter(self)
-        if not self.vouched_for:  # a handshake that a reload overtook
+        if not self.vouched_for:  # the TLS files were reloaded during the handshake
             self.abort()
             return
         if refusal is not None:
             self._turn_away(refusal)
 
     def _turn_away(self, refusal: Refusal) -> None:
-        """Tell the client that there is no room, unless too many are being told."""
+        """Send a 503 for lack of capacity, unless too many connections are being refused."""
         self.reader.read_no_more()
         if self._server.overrun:
-            self._server.refusal(refusal, self.reader.peer)  # it is counted and on record all the same
+            self._server.refusal(refusal, self.reader.peer)  # count and record it anyway
             self.abort()
         else:
             self.reader.queue.append(refusal)
@@ -82,7 +82,7 @@ class ClientConnection:
 
     def eof_received(self) -> bool:
         if self._tunnel is None:
-            return False  # a client that half-closes has left, as for nginx and Envoy
+            return False  # a half-closed client has left, as in nginx and Envoy
         self._tunnel.hang_up()
         return True
 
@@ -97,12 +97,12 @@ class ClientConnection:
         reader = self.reader
         self._server.leave(self)
         self.writer.end()
-        self.go_on()  # a request that is here is recorded, though its turn had not come
+        self.go_on()  # a complete request is recorded even if it was not started
         current, incoming, take_unread = self._current, reader.incoming, reader.take_unread()
         reader.read_no_more()
         reader.queue.clear()
         self.writer.flow.wake()
-        self._current = self._tunnel = None  # they lead back here: a cycle would be the collector's work
+        self._current = self._tunnel = None  # break the reference cycle
         if current is not None:
             current.abandon(mid_upload=incoming is not None and incoming.handler is current)
         for handler in take_unread:
@@ -110,13 +110,13 @@ class ClientConnection:
             self._begin(handler)
 
     def abort(self) -> None:
-        """Drop the connection, and an answer that is on its way with it."""
+        """Close the connection at once, even during a response."""
         if self._streamed is not None:
             self._streamed.cut()
         self.writer.abort()
 
     def retire(self) -> None:
-        """Begin nothing more for this client, and end with the answer that is under way."""
+        """Start no further request for this client; close after the current response."""
         reader, state = self.reader, self.writer.state
         if state is TUNNEL or state is LINGERING or state is CLOSED:
             return
@@ -128,7 +128,7 @@ class ClientConnection:
         reader.queue.clear()
         for handler in take_unread:
             handler.abandon()
-            self._loop.call_soon(self._begin, handler)  # not from within the task that reloads
+            self._loop.call_soon(self._begin, handler)  # not inside the task that reloads
         if current is None:
             self._close()
 
@@ -140,13 +140,13 @@ class ClientConnection:
         return len(self.reader.early)
 
     def go_on(self) -> None:
-        """Look at what came before it was this connection's turn."""
+        """Process the data that had to wait for a later loop iteration."""
         early = self.reader.take_early()
         if early:
             self._take_in(early)
 
     def _take_in(self, data: bytes) -> None:
-        """Read requests, each begun at once if it is its turn, a body's once all that is here of it is taken in."""
+        """Read requests and body data; start a request if no other is running, a body's after all its data is read."""
         reader = self.reader
         if self._tunnel is not None:
             self._tunnel.say(data)
@@ -164,14 +164,14 @@ class ClientConnection:
             self._loop.call_soon(self._take_next)
 
     def _continue(self) -> None:
-        """Let a client that waits for it send its body, where it is that request's turn (RFC 9110 section 10.1.1)."""
+        """Send 100 Continue if the client waits for it and its request is the current one (RFC 9110 section 10.1.1)."""
         incoming = self.reader.incoming
         if incoming is not None and incoming.owes_continue and self.writer.state is FREE and not self.reader.queue:
             incoming.owes_continue = False
             self.writer.write_now(CONTINUE)
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Answer what is refused on the wire after all that came before it, and read no further."""
+        """Answer a refused message after all responses before it, and read no further."""
         reader = self.reader
         incoming, reader.incoming = reader.incoming, None
         reader.dropped = True
@@ -179,13 +179,13 @@ class ClientConnection:
         if incoming is not None and incoming.handler is self._current:
             self._refuse_current(incoming, refusal)
             return
-        if incoming is not None and incoming.upload is not None:  # its turn has not come
+        if incoming is not None and incoming.upload is not None:  # it has not been started
             reader.queue.remove(incoming.handler)
         reader.queue.append(refusal)
         self._next()
 
     def _refuse_current(self, incoming: RequestBody, refusal: Refusal) -> None:
-        """Refuse the rest of an upload whose request runs: as its answer, or by a cut of the answer that has begun."""
+        """Refuse the rest of an upload whose request runs: as its response, or by cutting a response that has begun."""
         wanted = incoming.wanted
         if self._streamed is None:
             incoming.handler.refuse(refusal)
@@ -193,15 +193,15 @@ class ClientConnection:
             self._streamed.cut()
         incoming.break_off(refusal.detail)
 
-    # answering, in order
+    # responses, in order
 
     def _next(self) -> None:
-        """Begin the next request, if its turn has come."""
+        """Start the next request if none is running."""
         writer, queue = self.writer, self.reader.queue
         if writer.state is not FREE or not queue or writer.flow.writable is not None:
             return
         if len(writer.unsent) > HELD_LIMIT:
-            self._loop.call_soon(self._take_next)  # once that is written, which stands before it
+            self._loop.call_soon(self._take_next)  # after the buffered response before it is written
             return
         following = queue.popleft()
         if isinstance(following, Refusal):
@@ -217,14 +217,14 @@ class ClientConnection:
         handler.start(self._loop)
 
     def _read_on(self) -> None:
-        """Read on where an answer made room."""
+        """Resume reading after a response made room."""
         reader = self.reader
         full = reader.queue and (len(reader.queue) >= MAX_PIPELINED // 2 or reader.has_enough())
         if reader.state is HELD and not reader.switching and not full:
             self._take_in(reader.release(HEAD))
 
     def interim(self, response: Response) -> None:
-        """Write an interim answer (1xx), unless the client could not read it, or is behind already."""
+        """Write an interim response (1xx), unless the client is HTTP/1.0 or already behind."""
         current = self._current
         if self.writer.state is not RUNNING or current is None or self.writer.flow.writable is not None:
             return
@@ -232,7 +232,7 @@ class ClientConnection:
             self.writer.write_now(self._server.interim(response))
 
     def write(self, response: Response, more: Lines) -> None:
-        """Write a whole answer at once; nothing if the client has left."""
+        """Write a complete response at once; do nothing if the client has left."""
         current, writer = self._current, self.writer
         transport = writer.transport
         if writer.state is not RUNNING or current is None or transport is None or transport.is_closing():
@@ -246,7 +246,7 @@ class ClientConnection:
         self._answered(closing=closing)
 
     async def relay(self, response: Response, reader: BodyReader, more: Lines) -> int:
-        """Write a streamed answer as it comes; return its body's bytes. Raise BrokenBody once the client is cut off."""
+        """Relay a streamed response; return its body's bytes. Raise BrokenBody if the client was cut off."""
         current = self._current
         if self.writer.state is not RUNNING or current is None or self._is_closing():
             reader.close()
@@ -254,7 +254,7 @@ class ClientConnection:
         if isinstance(response.body, Tunnel):
             return await self._through(current.exchange, response, response.body, reader, more)
         request = current.exchange.request
-        if request.method == "HEAD":  # an answer that recovery asked for with GET has a body
+        if request.method == "HEAD":  # recovery may have used GET
             reader.close()
             self.write(response._replace(body=b""), more)
             return 0
@@ -273,7 +273,7 @@ class ClientConnection:
         return size
 
     async def _stream(self, streamed: StreamedResponse) -> int:
-        """Let an answer, or a tunnel's, go out to its end; where it is cut, the connection ends."""
+        """Write a streamed response or a tunnel's data to its end; a cut response closes the connection."""
         self._streamed = streamed
         try:
             return await streamed.run()
@@ -284,7 +284,7 @@ class ClientConnection:
             self._streamed = None
 
     async def _through(self, x: Exchange, response: Response, tunnel: Tunnel, reader: BodyReader, more: Lines) -> int:
-        """Be a tunnel until both sides have hung up; return the bytes that the backend said."""
+        """Run a tunnel until both sides have closed; return the bytes from the backend."""
         self.writer.become(TUNNEL)
         self.writer.write_now(self._server.switched(response, more))
         self._tunnel = through = ClientTunnel(tunnel, x, self.writer)
@@ -304,7 +304,7 @@ class ClientConnection:
         return self.writer.transport is None or self.writer.transport.is_closing()
 
     def _answered(self, *, closing: bool) -> None:
-        """Go on with the next request, or close: an answer's last byte is written."""
+        """Continue with the next request or close, after the last byte of a response is written."""
         self._current = None
         self.writer.become(FREE)
         self.reader.since = self._server.tick
@@ -316,14 +316,14 @@ class ClientConnection:
             if self.reader.incoming is not None:
                 self._continue()
         if self.reader.queue or self.reader.state is HELD:
-            self._loop.call_soon(self._take_next)  # not from within the task that answered
+            self._loop.call_soon(self._take_next)  # not inside the task that answered
 
     def _take_next(self) -> None:
         self._next()
         self._read_on()
 
     def _close(self) -> None:
-        """Close once everything is written."""
+        """Close after all data is written."""
         if self._is_closing():
             return
         self.reader.dropped = self.reader.dropped or bool(self.reader.queue)
@@ -333,7 +333,7 @@ class ClientConnection:
 
     @property
     def held(self) -> int:
-        """Return the bytes that it holds, about: heads and bodies stand in memory as they came and as they go on."""
+        """Return the approximate bytes in memory: heads and bodies, both as received and as forwarded."""
         return self.reader.weight(idle=self._is_idle()) + self._bodies() + self.writer.unwritten()
 
     def _is_idle(self) -> bool:
@@ -345,7 +345,7 @@ class ClientConnection:
         return sum([len(body) for body in bodies if isinstance(body, bytes)])
 
     def give_way(self) -> None:
-        """Let go of what it holds. A request whose turn has not come is refused; anything else is cut."""
+        """Release memory: refuse a request that was not started; cut off any other."""
         if self._is_closing():
             return
         if self._is_idle() and self.reader.state is not OVER:
@@ -354,7 +354,7 @@ class ClientConnection:
             self.abort()
 
     def sweep(self, now: float) -> None:
-        """End what has waited too long: there is no timer but this coarse one."""
+        """Apply all timeouts: this coarse timer is the only one."""
         reader, writer, rules = self.reader, self.writer, self._server.rules
         assert writer.transport is not None
         if writer.state is LINGERING or writer.state is CLOSED:
@@ -376,13 +376,13 @@ class ClientConnection:
             reader.heads.forget()
 
     def _sweep_body(self, incoming: RequestBody, now: float) -> None:
-        """Refuse the rest of a body that stopped arriving. Once its answer has begun, that is what has to go on."""
+        """Refuse the rest of a stalled body. After its response has begun, only the response must make progress."""
         begun = self.writer.state is STARTED and incoming.handler is self._current
         silent_s = now - self.writer.received_at
         if not begun and not self.reader.paused and silent_s > incoming.handler.exchange.route.client_idle_s:
             self._refuse(Refusal(408, "slow_body", "the request body stopped arriving"))
 
     def _client_idle_s(self) -> float:
-        """Return the seconds for which a client may take nothing of its answer."""
+        """Return for how many seconds a client may read nothing of its response."""
         rules = self._server.rules
         return rules.idle_timeout_s if self._current is None else self._current.exchange.route.client_idle_s

@@ -1,11 +1,11 @@
-"""How long each leg waits, and how much it takes."""
+"""Timeouts and limits of client connections."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class ClientLimits:
-    """Limits on clients. Times in seconds; each ends a connection that keeps us waiting longer."""
+    """Limits on clients. Times are in seconds; each closes a connection that exceeds it."""
 
     head_timeout_s: float = 10.0
     keepalive_timeout_s: float = 75.0

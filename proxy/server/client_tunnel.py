@@ -1,4 +1,4 @@
-"""A client's end of a connection that changed its protocol (101): bytes both ways, each direction ends by itself."""
+"""The client's end of a connection after a 101: bytes in both directions, each closed by itself."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -9,7 +9,7 @@ from proxy.transport.tunnel import Tunnel
 
 
 class ClientTunnel:
-    """What the client says goes to the backend until the client hangs up; what the backend says is a stream."""
+    """Forward client data to the backend until the client closes; data from the backend is a stream."""
 
     __slots__ = ("_exchange", "_hung_up", "_tunnel", "_writer")
 
@@ -17,21 +17,21 @@ class ClientTunnel:
         self._tunnel = tunnel
         self._exchange = exchange
         self._writer = writer
-        self._hung_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # the client says no more
+        self._hung_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # set when the client ends
 
     def say(self, data: bytes) -> None:
-        """Pass on what the client says."""
+        """Forward data from the client."""
         self._tunnel.say(data)
         self._exchange.bytes_in += len(data)
 
     def hang_up(self) -> None:
-        """Pass on that the client will say no more."""
+        """Record that the client sends no more."""
         self._tunnel.hang_up()
         if not self._hung_up.done():
             self._hung_up.set_result(None)
 
     async def run(self, backend: Awaitable[int]) -> int:
-        """Pass on what the backend says until both sides have hung up; return its bytes."""
+        """Relay data from the backend until both sides have closed; return its bytes."""
         transport = self._writer.transport
         assert transport is not None
         try:
@@ -40,7 +40,7 @@ class ClientTunnel:
                 transport.write_eof()
                 await self._hung_up
         finally:
-            self._tunnel.hang_up()  # a client that was cut says no more either
+            self._tunnel.hang_up()  # a client that was cut off sends no more either
         self._writer.end()
         transport.close()
         return size

@@ -1,4 +1,4 @@
-"""The states of a connection to a client, one for each direction, and every move between them."""
+"""The states of a client connection, one enum for each direction, and the allowed transitions."""
 
 from typing import Final
 
@@ -6,7 +6,7 @@ from proxy.runtime.enums import FastEnum
 
 
 class ReadState(FastEnum):
-    """What the next byte from a client is."""
+    """What the next byte from a client belongs to."""
 
     HEAD = "of a request's head, or before it"
     BODY = "of a request's body"
@@ -26,7 +26,7 @@ class WriteState(FastEnum):
     CLOSED = "nothing: the connection ends"
 
 
-# Names of their own: a look into an Enum costs 0.1 µs in Python 3.11.
+# Module constants: an Enum member look-up costs 0.1 µs in Python 3.11.
 HEAD: Final = ReadState.HEAD
 BODY: Final = ReadState.BODY
 HELD: Final = ReadState.HELD

@@ -1,4 +1,4 @@
-"""An address to listen on: its sockets, and its file where it is a Unix socket."""
+"""A listen address: its sockets, and its file if it is a Unix socket."""
 
 import asyncio
 import errno
@@ -11,14 +11,14 @@ from proxy.errors import StartError
 from proxy.runtime.threads import in_daemon_thread
 from proxy.server.socket_file import BACKLOG, SocketFile
 
-_ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # what a name says of a family that this machine does not have
+_ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # errors for an address family that the machine does not have
 
 
 class Endpoint:
-    """One address, as the setting called `setting` names it. `mode` is that of a Unix socket's file (None: umask)."""
+    """One address, from the setting named `setting`. `mode` is the file mode of a Unix socket (None: umask)."""
 
     def __init__(self, named: str, setting: str, mode: int | None = None) -> None:
-        """Take an address as text. Raises StartError."""
+        """Parse an address. Raise StartError."""
         self._named = f"{named} ({setting})"
         try:
             self._address: Address = parse_address(named)
@@ -29,7 +29,7 @@ class Endpoint:
         self._opened: tuple[object, ...] = ()
 
     async def open(self) -> list[socket.socket]:
-        """Return a listening socket for each address that the name has; they do not block. Raises StartError."""
+        """Return non-blocking listening sockets for all addresses of the host name. Raise StartError."""
         try:
             sockets = await self._open()
         except OSError as error:
@@ -51,16 +51,16 @@ class Endpoint:
 
     @property
     def host(self) -> str | None:
-        """Return the host as it is configured, None for a Unix socket."""
+        """Return the configured host, None for a Unix socket."""
         return None if isinstance(self._address, Unix) else self._address.host
 
     @property
     def port(self) -> int:
-        """Return the real port, also where 0 was asked for; 0 for a Unix socket."""
+        """Return the bound port, also if 0 was configured; 0 for a Unix socket."""
         return int(str(self._opened[1])) if self._opened else 0
 
     def url(self, scheme: str) -> str:
-        """Return the address as a client takes it."""
+        """Return the URL for clients."""
         if isinstance(self._address, Unix):
             return f"unix:{self._address.path}"
         host = str(self._opened[0])
@@ -73,7 +73,7 @@ class Endpoint:
 
 
 def _bound(addresses: list[tuple[int, tuple[object, ...]]]) -> list[socket.socket]:
-    """Return a socket for each address; one of a family that is not there is left out, unless it is the only one."""
+    """Return a bound socket for each address; skip missing address families, unless no other is left."""
     sockets: list[socket.socket] = []
     absent: OSError | None = None
     try:
@@ -94,12 +94,12 @@ def _bound(addresses: list[tuple[int, tuple[object, ...]]]) -> list[socket.socke
 
 
 def reason(error: OSError) -> str:
-    """Return the system's own words; a name look-up numbers its errors for itself."""
+    """Return the system's error text; resolver errors have their own numbers."""
     if error.errno is None or error.errno <= 0 or isinstance(error, socket.gaierror):
         return str(error.strerror or error).lower()
     return os.strerror(error.errno).lower()
 
 
 def file_mode(text: str | None) -> int | None:
-    """Return the mode that a setting writes in octal digits."""
+    """Return the mode that a setting gives in octal digits."""
     return None if text is None else int(text, 8)

@@ -1,4 +1,4 @@
-"""TLS handshakes of clients: they count as connections before they are done, and end within a time of their own."""
+"""TLS handshakes of clients. They count as connections and have their own timeout."""
 
 import asyncio
 import socket
@@ -11,10 +11,10 @@ from proxy.transport.protocols import as_protocol
 
 @dataclass(frozen=True, slots=True)
 class HandshakeRules:
-    """How a handshake is made, and within how many seconds.
+    """The TLS context and the timeout of a handshake in seconds.
 
-    `has_room` gets the number of handshakes under way and tells whether another connection may be taken in.
-    `failed` gets why one ended: `limit`, `timeout` or `refused`.
+    `has_room` gets the number of pending handshakes and tells whether another connection fits.
+    `failed` gets the reason of a failure: `limit`, `timeout` or `refused`.
     """
 
     tls: ssl.SSLContext
@@ -24,9 +24,9 @@ class HandshakeRules:
 
 
 class Handshakes:
-    """The handshakes under way: accepted -> shaking hands -> a connection of `make`'s protocol, or closed.
+    """Pending handshakes: accepted -> handshake -> a connection of `make`'s protocol, or closed.
 
-    Beyond the limit a connection is closed before its handshake: an answer would cost the work that the limit bounds.
+    Beyond the limit a connection is closed before its handshake: a response would need the work that the limit bounds.
     """
 
     def __init__(self, make: Callable[[], object], rules: HandshakeRules) -> None:
@@ -38,7 +38,7 @@ class Handshakes:
         return len(self._under_way)
 
     def begin(self, visitor: socket.socket) -> None:
-        """Take over a socket that does not block."""
+        """Take over a non-blocking socket."""
         if not self._rules.has_room(len(self._under_way)):
             self._rules.failed("limit")
             visitor.close()
@@ -58,10 +58,10 @@ class Handshakes:
             rules.failed("timeout" if late else "refused")
 
     def renew(self, make: Callable[[], object], rules: HandshakeRules) -> None:
-        """Begin further handshakes so; those under way go on as they began."""
+        """Use these rules for further handshakes; pending ones keep theirs."""
         self._make, self._rules = as_protocol(make), rules
 
     def close(self) -> None:
-        """Give up what is under way."""
+        """Cancel pending handshakes."""
         for task in tuple(self._under_way):
             task.cancel()

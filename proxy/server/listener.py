@@ -1,4 +1,4 @@
-"""Where clients connect: a TCP port or a Unix socket, opened and closed without losing anybody."""
+"""Where clients connect: a TCP port or a Unix socket, opened and closed without losing connections."""
 
 import asyncio
 import socket
@@ -14,8 +14,8 @@ from proxy.transport.protocols import as_protocol
 class Listener:
     """One address. `make` returns the protocol of a connection; with `tls`, connections begin with a handshake.
 
-    The loop accepts plain connections by itself. It tells nobody of a connection whose handshake is not done, so with
-    TLS they are accepted here.
+    The loop accepts plain connections itself. It does not report pending TLS handshakes, so TLS connections are
+    accepted here.
     """
 
     def __init__(self, endpoint: Endpoint, make: Callable[[], object], tls: HandshakeRules | None = None) -> None:
@@ -26,7 +26,7 @@ class Listener:
         self._open: list[asyncio.Server | Acceptor] = []
 
     async def open(self) -> None:
-        """Begin to listen. Raises StartError."""
+        """Start listening. Raise StartError."""
         self._doors = await self._endpoint.open()
         try:
             for door in self._doors:
@@ -44,23 +44,23 @@ class Listener:
         return await loop.create_server(self._make, sock=door, backlog=BACKLOG)
 
     def renew(self, make: Callable[[], object], tls: HandshakeRules) -> None:
-        """Begin every further connection so; there must be TLS already."""
+        """Use these for further connections; the listener must already use TLS."""
         assert self._handshakes is not None
         self._make = as_protocol(make)
         self._handshakes.renew(make, tls)
 
     @property
     def url(self) -> str:
-        """Return where clients ask; the port is the real one, also where 0 was asked for."""
+        """Return the URL for clients, with the bound port."""
         return self._endpoint.url("http" if self._handshakes is None else "https")
 
     @property
     def handshakes(self) -> int:
-        """Return the number of connections whose TLS handshake is not done."""
+        """Return the number of pending TLS handshakes."""
         return 0 if self._handshakes is None else len(self._handshakes)
 
     async def drain_backlog(self) -> None:
-        """Stop listening. Connections that are made, but were not accepted yet, would be reset: take them in."""
+        """Stop listening, but first accept the kernel's backlog, whose connections would be reset otherwise."""
         doors = [socket.fromfd(door.fileno(), door.family, door.type) for door in self._doors]
         self._stop_listening()
         for visitor in [visitor for door in doors for visitor in _last_visitors(door)]:
@@ -69,11 +69,11 @@ class Listener:
                 continue
             try:
                 await asyncio.get_running_loop().connect_accepted_socket(self._make, visitor)
-            except OSError:  # it has left again
+            except OSError:  # the client has left
                 visitor.close()
 
     def close(self) -> None:
-        """Stop listening at once, and give up the handshakes under way."""
+        """Stop listening at once and cancel pending handshakes."""
         self._stop_listening()
         if self._handshakes is not None:
             self._handshakes.close()
@@ -88,12 +88,12 @@ class Listener:
 
 
 def _last_visitors(door: socket.socket) -> list[socket.socket]:
-    """Accept everybody who waits, and close. No await may stand between: who comes in it is lost."""
+    """Accept the whole backlog and close, without an await: later connections would be lost."""
     visitors: list[socket.socket] = []
     with door:
         door.setblocking(False)
         while True:
             try:
                 visitors.append(door.accept()[0])
-            except OSError:  # nobody else waits
+            except OSError:  # the backlog is empty
                 return visitors

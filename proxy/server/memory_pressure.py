@@ -1,4 +1,4 @@
-"""Which connections have to go where memory gets scarce: the heaviest ones of the address that holds most."""
+"""Choose which connections to close when memory is scarce: the heaviest of the address that uses most."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -13,16 +13,16 @@ CUT_AT_ONCE: Final = 8  # connections; each has several requests that end with a
 
 
 class Heavy(Protocol):
-    """A connection, as far as its memory goes."""
+    """A connection with its memory use."""
 
     @property
     def address(self) -> str:
-        """Return whose it is."""
+        """Return the client's address."""
         ...
 
     @property
     def held(self) -> int:
-        """Return the bytes of memory that it holds, about."""
+        """Return the approximate memory in bytes."""
         ...
 
 

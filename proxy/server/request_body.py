@@ -1,4 +1,4 @@
-"""A request whose body arrives: collected up to its route's replay limit, beyond that relayed as it comes (step 1)."""
+"""Receive a request body: collect it up to its route's replay limit, stream a larger one (step 1)."""
 
 from collections.abc import Callable
 
@@ -15,10 +15,10 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class RequestBody:
-    """One request between its head and its body's last byte: collecting -> done, or collecting -> streaming -> done.
+    """One request from its head to its body's last byte: collecting -> done, or collecting -> streaming -> done.
 
-    `begin` is called once, when the request may run: with a whole body at its end, with a streamed one at its start.
-    `pace(True)` asks for no more, `pace(False)` for more.
+    `begin` is called once when the request may run: at the end of a collected body, at the start of a streamed one.
+    `pace(True)` pauses the sender, `pace(False)` resumes it.
     """
 
     __slots__ = ("_begin", "_collected", "_decoder", "_pace", "_size", "_x", "handler", "owes_continue", "upload")
@@ -41,7 +41,7 @@ class RequestBody:
         self._check_size(length)
         self.owes_continue = b"expect" in exchange.request.fields and not self.done
         if length > exchange.route.replay_limit or (self.owes_continue and sent_once(exchange.route, exchange.request)):
-            self.owes_continue = False  # the backend is asked, and its 100 is passed on (RFC 9110 section 10.1.1)
+            self.owes_continue = False  # the backend decides, and its 100 is forwarded (RFC 9110 section 10.1.1)
             self._stream()
 
     def _check_size(self, size: int) -> None:
@@ -51,21 +51,21 @@ class RequestBody:
 
     @property
     def done(self) -> bool:
-        """Tell whether the body's last byte is here."""
+        """Tell whether the body is complete."""
         return self._decoder.done
 
     @property
     def held(self) -> int:
-        """Return the bytes that are here of what was not passed on."""
+        """Return the received bytes that were not forwarded."""
         return self._collected.size if self.upload is None else self.upload.held
 
     @property
     def wanted(self) -> bool:
-        """Tell whether somebody still reads the body, or will."""
+        """Tell whether the body has a reader, or may get one."""
         return self.upload is None or not self.upload.ended
 
     def feed(self, data: bytes) -> bytes:
-        """Take the body's share of `data`; return what follows it. Raise Refusal for what must not go on."""
+        """Consume the body's part of `data`; return the rest. Raise Refusal for an invalid or too large body."""
         body = self._decoder
         try:
             piece = body.feed(data)
@@ -86,21 +86,21 @@ class RequestBody:
         return body.rest
 
     def _outgrow(self) -> None:
-        """Stream what turned out to be too long to keep; its 100 was ours and is not asked for again."""
+        """Stream a body that exceeds the replay limit; the sidecar already sent 100 Continue."""
         request = self._x.request
         if b"expect" in request.fields:
             request.fields = request.fields.without((b"expect",))
         self._stream()
 
     def _stream(self) -> None:
-        """Begin the request while its body still arrives."""
+        """Start the request while its body still arrives."""
         self.upload = Broadcast(self._pace, _unread)
         self.upload.push(self._collected.take())
         self._x.request.body = self.upload
         self._begin(self.handler)
 
     def finish(self) -> None:
-        """Take note that the body is whole."""
+        """Mark the body complete."""
         self.owes_continue = False
         trailers = trailers_that_cross(self._decoder.trailers) if self._decoder.trailers else ()
         if self.upload is not None:
@@ -112,10 +112,10 @@ class RequestBody:
         self._begin(self.handler)
 
     def break_off(self, why: str) -> None:
-        """Take note that the rest will never come."""
+        """Mark the body broken: the rest will never arrive."""
         if self.upload is not None:
             self.upload.break_off(why)
 
 
 def _unread() -> None:
-    """Let an upload that nobody reads any more run into the void until its answer is out."""
+    """Drop the data of an upload without a reader until its response is sent."""

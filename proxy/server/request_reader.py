@@ -1,4 +1,4 @@
-"""The reading half of a connection to a client: requests, read ahead within bounds, and their bodies."""
+"""The reading half of a client connection: request heads, read ahead within bounds, and bodies."""
 
 from collections import deque
 from typing import Final
@@ -21,9 +21,9 @@ _COPIES: Final = 3  # of a head on its way: as it came, as lines, and as it goes
 
 
 class RequestReader:
-    """head -> body -> head -> ... ; `ReadState` says what the next byte is. Requests and refusals are queued.
+    """head -> body -> head -> ... ; `ReadState` tells what the next byte belongs to. Requests and refusals are queued.
 
-    It begins nothing: its connection takes from `queue` what has its turn.
+    It starts no request: the connection takes the next one from `queue`.
     """
 
     def __init__(self, server: ServerState, writer: ResponseWriter) -> None:
@@ -32,36 +32,36 @@ class RequestReader:
         self.peer = Peer("", 0)
         self.state: ReadState = HEAD
         self.heads = RequestHeadReader(server.limits)
-        self._pending = bytearray()  # of a head that is not whole yet
-        self._ahead = 0  # what the heads weigh that were read since nothing waited
-        self.held = bytearray()  # not parsed: too much waits already, or the protocol may change
-        self.early = bytearray()  # data that came when enough was begun in that turn of the loop
-        self.dropped = False  # bytes came that nobody looks at
+        self._pending = bytearray()  # bytes of an incomplete head
+        self._ahead = 0  # bytes of the heads that were read ahead
+        self.held = bytearray()  # unparsed data: enough is queued, or the protocol may switch
+        self.early = bytearray()  # data that arrived after this loop iteration had started enough requests
+        self.dropped = False  # data was received and dropped
         self.incoming: RequestBody | None = None
         self.queue: deque[RequestHandler | Refusal] = deque()
-        self.switching = False  # a request that asks for another protocol waits for its answer
+        self.switching = False  # a request with Upgrade waits for its response
         self.paused = False
-        self.since = 0.0  # when what is waited for last changed, in the server's coarse time
+        self.since = 0.0  # time of the last change of state, in the server's coarse time
 
     def read_next(self, state: ReadState) -> None:
-        """Go to a state that may follow; raise IllegalMove for any other."""
+        """Change the state. Raise IllegalMove for a transition that is not allowed."""
         if state not in READING_MOVES[self.state]:
             raise IllegalMove(self.state, state)
         self.state = state
 
     @property
     def in_head(self) -> bool:
-        """Tell whether a head has begun and is not whole."""
+        """Tell whether a head is incomplete."""
         return bool(self._pending)
 
     def come_early(self, data: bytes) -> None:
-        """Keep what came while enough is begun in this turn of the loop, within bounds."""
+        """Keep data that arrived after this loop iteration had started enough requests, within bounds."""
         self.early += data
         if len(self.early) > HELD_LIMIT:
             self.pause(True)
 
     def take_early(self) -> bytes:
-        """Return what was kept, to be read now."""
+        """Return and clear the data that was kept."""
         early = bytes(self.early)
         self.early.clear()
         if early:
@@ -69,9 +69,10 @@ class RequestReader:
         return early
 
     def take(self, data: bytes, client: Client) -> bytes:
-        """Take a head, or a part of a body, from the beginning of `data`; return what follows it.
+        """Consume a head or a part of a body from `data`; return the rest.
 
-        What is not read now is held, or dropped where nothing is read any more. Raise Refusal for what must not go on.
+        Data that may not be read yet is held; after the last request it is dropped. Raise Refusal for an
+        invalid message.
         """
         if self.incoming is not None:
             return self._feed_body(self.incoming, data)
@@ -84,7 +85,7 @@ class RequestReader:
         return self._feed_head(data, client)
 
     def has_enough(self) -> bool:
-        """Tell whether nothing more is read ahead: enough requests wait, or one with a body does."""
+        """Tell whether to stop reading ahead: enough requests are queued, or one has a body."""
         last = self.queue[-1]
         full = len(self.queue) >= MAX_PIPELINED or self._ahead > READ_AHEAD
         return full or (isinstance(last, RequestHandler) and last.exchange.bytes_in > 0)
@@ -97,7 +98,7 @@ class RequestReader:
             self.pause(True)
 
     def release(self, state: ReadState) -> bytes:
-        """Return what was held, and go to `state`."""
+        """Return the held data and change to `state`."""
         held = bytes(self.held)
         self.held.clear()
         self.read_next(state)
@@ -105,7 +106,7 @@ class RequestReader:
         return held
 
     def read_no_more(self) -> None:
-        """Look at nothing that still comes, and let go of what is here; the requests that are whole are answered."""
+        """Drop all further data; requests that are complete are still answered."""
         incoming, self.incoming = self.incoming, None
         self.dropped = self.dropped or bool(incoming or self.held or self._pending or self.early)
         for waiting in (self.held, self._pending, self.early):
@@ -137,7 +138,7 @@ class RequestReader:
         return self._take_head(data, end + 4, client)
 
     def _take_head(self, data: bytes, end: int, client: Client) -> bytes:
-        """Take the request whose head ends at `end`; return what follows it."""
+        """Parse the request whose head ends at `end`; return the data after it."""
         server = self._server
         if server.crowded and (refusal := server.no_room()) is not None:
             raise refusal
@@ -148,10 +149,10 @@ class RequestReader:
         return data[end:]
 
     def _open(self, head: RequestHead, client: Client) -> None:
-        """Take a request whose head is here (steps 1 and 2): it waits for its turn, or for its body first."""
+        """Open a request with a complete head (steps 1 and 2): it is queued, or its body is read first."""
         parsed = head.parsed
         fields, address, hops = self._server.trusted.look(self.peer, head.fields)
-        # by position: to name them costs the plain build 1 % of a request
+        # positional: keyword arguments cost the plain build 1 % of a request
         request = Request(
             head.method, head.target, fields, self.peer, b"", parsed.framing, head.authority, head.minor, address,
             parsed.keep_alive, parsed.upgrade, hops,
@@ -172,7 +173,7 @@ class RequestReader:
         self.read_next(BODY)
 
     def _expect_another(self, request: Request) -> None:
-        """Look at nothing that follows a request whose client says that it is the last."""
+        """Stop reading after a request that is the client's last."""
         if not request.keep_alive and not request.upgrade:
             self.read_next(OVER)
 
@@ -185,7 +186,7 @@ class RequestReader:
         return rest
 
     def take_unread(self) -> list[RequestHandler]:
-        """Return the requests whose turn has not come, one whose body still arrives with them."""
+        """Return and clear the requests that were not started, with one whose body is incomplete."""
         waiting = [handler for handler in self.queue if isinstance(handler, RequestHandler)]
         incoming = self.incoming
         if incoming is not None and incoming.upload is None:
@@ -193,14 +194,14 @@ class RequestReader:
         return waiting
 
     def weight(self, *, idle: bool) -> int:
-        """Return the bytes that it holds, about: a head stands in memory as it came, as lines, and as it goes on."""
+        """Return the approximate bytes in memory: a head is held as received, as lines and as forwarded."""
         waiting = len(self._pending) + len(self.early) + len(self.held)
         arriving = 0 if self.incoming is None else self.incoming.held
         heads = 0 if idle and self.incoming is None else self._ahead
         return waiting + _COPIES * heads + 2 * arriving
 
     def pause(self, pause: bool) -> None:
-        """Have the system hold what the client sends, or take it again."""
+        """Pause or resume reading from the socket."""
         transport = self._writer.transport
         if transport is None or transport.is_closing() or pause is self.paused:
             return

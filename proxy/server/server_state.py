@@ -1,4 +1,4 @@
-"""What all downstream connections share: limits, timers, the way in, and how an answer's head is written."""
+"""State that all client connections share: limits, timers, admission, and how a response head is written."""
 
 import asyncio
 import socket
@@ -25,9 +25,9 @@ from proxy.server.memory_pressure import Relief, Yielding
 from proxy.server.trusted_proxies import TrustedProxies
 from proxy.transport.write_batch import WriteBatch
 
-MOST_REFUSED_AT_ONCE = 1024  # connections that are refused, and may still read why
-SWEPT_AT_ONCE = 500  # connections, under 1 ms: then requests have their turn
-DRAIN_IDLE_S = 0.25  # a connection that was idle for less, when the drain ends, may be about to ask
+MOST_REFUSED_AT_ONCE = 1024  # refused connections that may be open at once to read the refusal
+SWEPT_AT_ONCE = 500  # connections, below 1 ms: then requests continue
+DRAIN_IDLE_S = 0.25  # seconds; at the end of a drain a connection that was idle for less may be about to send a request
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _CLOSE = (b"Connection", b"close")
 _NO_MEMORY = "the sidecar's memory budget is used up; try again shortly"
@@ -37,25 +37,25 @@ class ServedConnection(Yielding, Protocol):
     """A downstream connection, as the gate sees it."""
 
     def sweep(self, now: float) -> None:
-        """End what has waited too long."""
+        """Apply all timeouts."""
         ...
 
     def abort(self) -> None:
-        """Drop the connection."""
+        """Close the connection at once."""
         ...
 
     def retire(self) -> None:
-        """Begin nothing more for this client, and end with the answer that is under way."""
+        """Start no further request for this client; close after the current response."""
         ...
 
     @property
     def vouched_for(self) -> bool:
-        """Tell whether the authority of the client's certificate still counts, if it showed one."""
+        """Tell whether the authority of the client's certificate, if it sent one, is still trusted."""
         ...
 
 
 class ServerState:
-    """The way in for every request of one listener."""
+    """The state of one listener that its connections and requests share."""
 
     def __init__(
         self,
@@ -70,12 +70,12 @@ class ServerState:
         self.limits = limits
         self.trusted = trusted
         self.open = open_handler
-        self.tick = 0.0  # coarse time in seconds, moved by `sweep`
+        self.tick = 0.0  # coarse time in seconds, updated by `sweep`
         self.crowded = False  # the memory budget is used up: requests are refused
-        self.trusts_since = 0  # certificates that were looked at with older TLS files count no more
-        self.draining = False  # every answer says Connection: close
+        self.trusts_since = 0  # certificates that were verified with older TLS files are no longer trusted
+        self.draining = False  # each response has Connection: close
         self.keepalive_s = rules.keepalive_timeout_s
-        self.begun = 0  # exchanges whose task was started
+        self.begun = 0  # exchanges that were started
         self.connections: set[ServedConnection] = set()
         self.turns = AdmissionQueue()
         self.outgoing = WriteBatch()
@@ -85,22 +85,22 @@ class ServerState:
         self._date = (0, b"")
 
     def enter(self, connection: ServedConnection) -> Refusal | None:
-        """Take in a connection; return why it is only told that there is no room for it."""
+        """Register a connection; return the refusal if there is no capacity for it."""
         full = len(self.connections) >= self.rules.max_connections
         self.connections.add(connection)
         return Refusal(503, "max_connections", "too many connections; try again shortly") if full else self.no_room()
 
     @property
     def overrun(self) -> bool:
-        """Tell whether so many connections wait to be told that there is no room, that another is not told so."""
+        """Tell whether too many refused connections are open to send a further refusal."""
         return len(self.connections) > self.rules.max_connections + MOST_REFUSED_AT_ONCE
 
     def has_room(self, beginning: int) -> bool:
-        """Tell whether a connection can be taken in while so many others have begun and have not entered yet."""
+        """Tell whether a connection fits, with `beginning` others that have not been registered yet."""
         return not self.crowded and len(self.connections) + beginning < self.rules.max_connections
 
     def no_room(self) -> Refusal | None:
-        """Return why there is no memory for another request, or None where there is."""
+        """Return the refusal for lack of memory, None if there is enough."""
         if not self.crowded:
             return None
         return no_memory()
@@ -113,11 +113,11 @@ class ServerState:
         return self._relief.relieve(self.connections, most)
 
     def leave(self, connection: ServedConnection) -> None:
-        """Forget a closed connection."""
+        """Unregister a closed connection."""
         self.connections.discard(connection)
 
     def sweep(self, now: float) -> None:
-        """Move the coarse clock and end what has waited too long."""
+        """Update the coarse clock and apply all timeouts."""
         self.tick = now
         self._sweep(tuple(self.connections), now)
 
@@ -128,9 +128,9 @@ class ServerState:
             asyncio.get_running_loop().call_soon(self._sweep, connections[SWEPT_AT_ONCE:], now)
 
     def distrust(self, before: int, within_s: float) -> None:
-        """End connections whose client certificate was looked at with TLS files older than `before`.
+        """End connections whose client certificate was verified with TLS files of a generation before `before`.
 
-        Nothing more is begun for them; what is under way has so many seconds.
+        They start no further request; a running one has `within_s` seconds.
         """
         self.trusts_since = before
         gone = [connection for connection in tuple(self.connections) if not connection.vouched_for]
@@ -145,17 +145,17 @@ class ServerState:
                 connection.abort()
 
     def drain(self) -> None:
-        """Let every connection end with its current answer; new ones are still taken in."""
+        """Close each connection after its current response; new connections are still accepted."""
         self.draining = True
 
     def close_idle(self) -> None:
-        """Let connections end that wait for a next request, but for those that may be about to ask."""
+        """Close connections that wait for a next request, except recently used ones."""
         self.draining = True
         self.keepalive_s = DRAIN_IDLE_S
         self.sweep(self.tick)
 
     def refusal(self, refusal: Refusal, peer: Peer) -> bytes:
-        """Return the whole answer to a request that was refused on the wire; it is counted and never echoed."""
+        """Return the complete response to a refused message, which is counted and never echoed."""
         self._on_refusal(refusal, peer)
         problem = refused(refusal)
         answer = own_answer(problem, "")
@@ -167,7 +167,7 @@ class ServerState:
         return encode_head(_status_line(answer), answer.fields.encode(), more) + body
 
     def head(self, response: Response, more: Lines, request: Request, *, closing: bool) -> bytes:
-        """Return an answer's head with what this connection must say: Date where there is none, and how it goes on."""
+        """Return a response head with the fields of this connection: Date if missing, and Connection."""
         own = b"" if b"date" in response.fields else b"Date: %b\r\n" % self.date()
         if closing:
             own += b"Connection: close\r\n"
@@ -180,11 +180,11 @@ class ServerState:
         return encode_head(_status_line(response), response.fields.encode(), more)
 
     def interim(self, response: Response) -> bytes:
-        """Return an interim answer: it is passed on as it came, and says nothing of ours."""
+        """Return an interim response in wire format, without fields of the sidecar."""
         return encode_head(_status_line(response), response.fields.encode(), ())
 
     def date(self) -> bytes:
-        """Return the HTTP date, made once a second."""
+        """Return the HTTP date, updated once a second."""
         second = int(self._clock.wall())
         if second != self._date[0]:
             self._date = (second, formatdate(second, usegmt=True).encode("ascii"))
@@ -192,7 +192,7 @@ class ServerState:
 
 
 def no_memory() -> Refusal:
-    """Return what is said to a request for which there is no memory."""
+    """Return the refusal for lack of memory."""
     return Refusal(503, "max_memory", _NO_MEMORY)
 
 
@@ -201,7 +201,7 @@ def _status_line(response: Response) -> bytes:
 
 
 def whole_body(response: Response, request: Request) -> tuple[Lines, bytes]:
-    """Return a whole answer's body as this client can read it, and the field that frames it anew, if one must."""
+    """Return a complete response body in a framing that this client reads, and the field for a changed framing."""
     body, framing = response.body, response.framing
     assert isinstance(body, bytes)
     if request.method == "HEAD" or framing is Framing.NONE or response.status in BODILESS:
@@ -212,15 +212,15 @@ def whole_body(response: Response, request: Request) -> tuple[Lines, bytes]:
 
 
 def cut(transport: Transport, *, plain_end_would_lie: bool) -> None:
-    """End an answer that is not whole, so that the client sees it."""
+    """End an incomplete response so that the client notices the truncation."""
     if plain_end_would_lie:
         reset(transport)
     else:
-        transport.close()  # what was relayed still goes out; its framing shows what is missing
+        transport.close()  # buffered data is still sent; the framing shows what is missing
 
 
 def peer_of(transport: Transport) -> Peer:
-    """Return who is on the other end. A client certificate is named by its SHA-256."""
+    """Return the remote end. A client certificate is identified by its SHA-256."""
     name, tls = transport.get_extra_info("peername"), transport.get_extra_info("ssl_object")
     address, port = (name[0], name[1]) if isinstance(name, tuple) else (UNIX, 0)
     if tls is None:
@@ -230,7 +230,7 @@ def peer_of(transport: Transport) -> Peer:
 
 
 def reset(transport: Transport) -> None:
-    """Cut a connection so that the other side cannot take it for a clean end: `abort` alone sends a FIN."""
+    """Close a connection with a reset, which no peer takes for a clean end: `abort` alone sends a FIN."""
     raw = transport.get_extra_info("socket")
     if raw is not None and raw.family != socket.AF_UNIX:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

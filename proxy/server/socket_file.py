@@ -1,4 +1,4 @@
-"""The file of a listening Unix socket: taken only where nobody listens, and removed by whoever made it."""
+"""The file of a listening Unix socket: taken over only from a dead process, and removed by its creator."""
 
 import errno
 import fcntl
@@ -18,9 +18,9 @@ _LOCK_STEPS = 250  # 5 s: a start holds the lock for well under a millisecond
 
 
 class SocketFile:
-    """One listening socket in the file system. With `mode` its file has that mode from the first connection on.
+    """One listening socket in the file system. `mode` applies to its file before the first connection.
 
-    `setting` is the one that names it.
+    `setting` is the name of the setting that configures it.
     """
 
     def __init__(self, path: str, mode: int | None = None, setting: str = "listen.address") -> None:
@@ -30,10 +30,10 @@ class SocketFile:
         self._made: os.stat_result | None = None
 
     def open(self) -> socket.socket:
-        """Return the listening socket; blocking. Raises StartError, also where somebody listens there, and OSError.
+        """Return the listening socket; blocking. Raise StartError, also if another process listens, or OSError.
 
-        Looking and binding are one step among all who start in this folder: two of them would each take the other's
-        socket for one that a dead process left behind.
+        A lock makes check and bind atomic among processes that start in this folder: each could mistake the other's
+        socket for that of a dead process.
         """
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -46,12 +46,12 @@ class SocketFile:
         return listening
 
     def remove(self) -> None:
-        """Remove the file, unless it is another one by now."""
+        """Remove the file, unless another process has replaced it."""
         made, self._made = self._made, None
         try:
             if made is not None and os.path.samestat(made, self._path.lstat()):
                 self._path.unlink()
-        except OSError:  # gone already, or the folder is read-only by now: the next start clears it
+        except OSError:  # already removed, or the folder is read-only: the next start removes it
             return
 
     def _listen(self, listening: socket.socket) -> None:
@@ -62,7 +62,7 @@ class SocketFile:
         listening.listen(BACKLOG)
 
     def _clear(self) -> None:
-        """Remove a socket that nobody listens on any more; raise StartError for whatever else is there."""
+        """Remove the socket of a dead process. Raise StartError for any other file."""
         try:
             found = self._path.lstat()
         except FileNotFoundError:
@@ -78,7 +78,7 @@ class SocketFile:
 
 
 def _is_dead(path: Path) -> bool:
-    """Tell whether a socket belongs to nobody; whatever else than a refusal comes of asking, somebody is there."""
+    """Tell whether no process listens on a socket: only a refused connection proves it."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
         asking.setblocking(False)
         return asking.connect_ex(str(path)) == errno.ECONNREFUSED
@@ -86,7 +86,7 @@ def _is_dead(path: Path) -> bool:
 
 @contextmanager
 def _alone_in(folder: Path, setting: str) -> Iterator[None]:
-    """Hold a lock on a folder; where it cannot be opened for reading, go on without."""
+    """Lock a folder; continue without a lock if the folder is not readable."""
     try:
         held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except PermissionError:

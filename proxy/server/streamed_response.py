@@ -1,4 +1,4 @@
-"""An answer whose head is written: its own bytes follow, or it is cut. Nothing else may stand in its place."""
+"""A response whose head is written: its body follows, or it is truncated."""
 
 from proxy.exchange.state import Exchange
 from proxy.http.message import BodyReader
@@ -8,10 +8,10 @@ from proxy.server.server_state import cut
 
 
 class StreamedResponse:
-    """The rest of one answer on its way from a reader to a client.
+    """The body of one response, copied from a reader to a client.
 
-    `chunked`: its body goes out in chunks. `delimited`: its framing shows where it ends; else the connection's end
-    does, and a cut must be a reset.
+    `chunked`: the body is sent in chunks. `delimited`: the framing shows its end; otherwise closing the connection
+    does, and truncation must be a reset.
     """
 
     __slots__ = ("_chunked", "_delimited", "_exchange", "_reader", "_writer")
@@ -26,7 +26,7 @@ class StreamedResponse:
         self._delimited = delimited
 
     async def run(self) -> int:
-        """Write what comes until its end; return the body's bytes. Raise BrokenBody where it was cut before that."""
+        """Write the body to its end; return its bytes. Raise BrokenBody if it was truncated."""
         writer, reader = self._writer, self._reader
         try:
             await self._pump()
@@ -49,6 +49,6 @@ class StreamedResponse:
                 await flow.writable
 
     def cut(self) -> None:
-        """Have it end here, visibly."""
+        """Truncate the response so that the client notices."""
         self._reader.cut()
         self._writer.flow.wake()

@@ -1,4 +1,4 @@
-"""The client's address behind proxies that are trusted to name it."""
+"""Find the client's address behind trusted proxies."""
 
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
@@ -7,7 +7,7 @@ from proxy.http.fields import Fields
 from proxy.http.headers import FROM_TRUSTED_PROXY
 from proxy.http.message import UNIX, Peer
 
-_MOST_HOPS = 32  # addresses of proxies that are looked at; a client could name thousands
+_MOST_HOPS = 32  # addresses that are checked; a client could send thousands
 _LONGEST_HOP = 64  # characters; an IPv6 address with a zone and a port is shorter
 
 
@@ -19,9 +19,9 @@ def _without_port(hop: str) -> str:
 
 
 class TrustedProxies:
-    """Tell the client's address behind proxies that are trusted to name it.
+    """Find the client's address behind trusted proxies.
 
-    "unix" among them trusts whoever connects through a Unix socket: its file's mode says who can.
+    "unix" trusts every client of a Unix socket: the mode of its file limits who can connect.
     """
 
     __slots__ = ("_networks", "_none", "_trusted", "_trusts_unix")
@@ -33,18 +33,17 @@ class TrustedProxies:
         self._trusted = lru_cache(maxsize=1024)(self._is_trusted)
 
     def look(self, peer: Peer, fields: Fields) -> tuple[Fields, str, bytes]:
-        """Return what may be believed of the fields, and then who `client` is."""
+        """Return the trustworthy fields and the result of `client`."""
         if self._none:
             return fields, peer.address, b""
         fields = self.vetted(peer, fields)
         return fields, *self.client(peer, fields)
 
     def client(self, peer: Peer, fields: Fields) -> tuple[str, bytes]:
-        """Return the right-most address of X-Forwarded-For that no trusted proxy has, or the peer's own.
+        """Return the right-most untrusted address of X-Forwarded-For, or the peer's, and the chain up to it.
 
-        And the chain up to there, "" if none was told: proxies that are trusted to name the client name it alike,
-        whichever way a request took through them, so the rest of the chain tells no two requests apart. Behind more
-        than `_MOST_HOPS` trusted proxies the last of these counts as the client.
+        Trusted proxies report the same client on every path through them, so the rest of the chain does not
+        distinguish requests. With more than `_MOST_HOPS` trusted proxies the last of these is the client.
         """
         address = peer.address
         if self._none or b"x-forwarded-for" not in fields or not self._trusts(peer):
@@ -60,13 +59,13 @@ class TrustedProxies:
         return address[:64], b",".join((*hops[:at], address.encode("latin-1")))
 
     def vetted(self, peer: Peer, fields: Fields) -> Fields:
-        """Return the fields without what nobody we trust said of the client; who trusts nobody by name passes all."""
+        """Return the fields without forwarding fields of an untrusted peer; without trusted proxies return all."""
         if self._none or self._trusts(peer) or FROM_TRUSTED_PROXY.isdisjoint(fields):
             return fields
         return fields.without(FROM_TRUSTED_PROXY)
 
     def _trusts(self, peer: Peer) -> bool:
-        """Only a peer can be one through a socket: what a chain calls "unix" is a word that anybody can write."""
+        """Tell whether the peer is trusted. Only a peer can match "unix": in a field any client could write it."""
         return self._trusts_unix if peer.address == UNIX else self._trusted(peer.address)
 
     def _is_trusted(self, address: str) -> bool:
