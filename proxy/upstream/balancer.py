@@ -1,4 +1,4 @@
-"""One session backend behind several addresses: each attempt goes to one, and on to another where it reaches none."""
+"""Balance attempts over several addresses of one session backend; try the next if an address is unreachable."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from proxy.upstream.pool import HttpUpstream
 
 
 class BalancedUpstream:
-    """Put each attempt to one of several addresses. The request remembers which were tried."""
+    """Send each attempt to one of several addresses. The request remembers which were tried."""
 
     def __init__(self, addresses: Sequence[HttpUpstream], balancer: Balancer) -> None:
         self._addresses = tuple(addresses)
@@ -19,12 +19,12 @@ class BalancedUpstream:
 
     @property
     def standing(self) -> bool:
-        """Tell whether an address is left that does not fail, so that a failure is not the service's."""
+        """Tell whether an address without failures is left; then a failure is not the whole upstream's."""
         return self._balancer.standing
 
     async def send(self, request: Request, more: Lines, timeout_s: float, interim: Interim) -> Outcome:
-        """Return the answer of the chosen address, or its failure; of the next one where nothing could be sent."""
-        now = asyncio.get_running_loop().time  # ejections last seconds: the loop's millisecond is fine enough
+        """Return the outcome of the chosen address, or of the next one if nothing could be sent."""
+        now = asyncio.get_running_loop().time  # ejections last seconds: the loop's millisecond resolution suffices
         until = now() + timeout_s
         while True:
             index = self._balancer.choose(request.tried, now())

@@ -1,4 +1,4 @@
-"""Reaching a backend: its address, and the race of its name's addresses (happy eyeballs, RFC 8305)."""
+"""Connect to a backend: its address, and happy eyeballs over the addresses of its name (RFC 8305)."""
 
 import asyncio
 import socket
@@ -14,13 +14,13 @@ from urllib.parse import unquote
 from proxy.transport.descriptors import is_certain, lacking
 from proxy.transport.protocols import as_protocol
 
-P = TypeVar("P")  # a protocol as asyncio calls its methods, whatever it inherits from
+P = TypeVar("P")  # a protocol by asyncio's method names, regardless of its base class
 
-HEAD_START_S = 0.25  # of each address before the next is tried beside it (RFC 8305 section 5)
+HEAD_START_S = 0.25  # seconds before the next address is tried in parallel (RFC 8305 section 5)
 
 
 class BackendAddress(NamedTuple):
-    """Where a backend listens: a host and port, or the path of a Unix socket; `authority` for a Host of its own."""
+    """Where a backend listens: host and port, or the path of a Unix socket; `authority` is its Host value."""
 
     host: str
     port: int
@@ -30,7 +30,7 @@ class BackendAddress(NamedTuple):
 
     @classmethod
     def of(cls, url: str) -> "BackendAddress":
-        """Return the address in `http://host:port`, `https://host` or `unix:/path`."""
+        """Parse `http://host:port`, `https://host` or `unix:/path`."""
         if url.startswith("unix:"):
             return cls("", 0, unquote(url.removeprefix("unix:")), b"localhost")
         scheme, _, rest = url.partition("://")
@@ -42,11 +42,11 @@ class BackendAddress(NamedTuple):
 
 
 class Connector:
-    """Makes connections to one address. A name is resolved each time: its addresses change.
+    """Connect to one address. The name is resolved each time, because its addresses change.
 
-    A protocol is told of its connection before the TLS handshake, and again after it: so that whoever gives up the dial
-    can close the connection at any time. What `create_connection` makes for TLS is out of reach when it is cancelled,
-    and uvloop keeps it, with its buffers, for the 60 s that a handshake may take.
+    `connection_made` is called before the TLS handshake and again after it, so that a cancelled dial can close the
+    connection at any time. The transport that `create_connection` makes for TLS cannot be reached after a cancellation,
+    and uvloop keeps it with its buffers for the handshake timeout of 60 s.
     """
 
     def __init__(self, address: BackendAddress) -> None:
@@ -55,7 +55,7 @@ class Connector:
         self._literal = _is_literal(address.host)
 
     async def dial(self, make: Callable[[], P]) -> P:
-        """Return a new connection's protocol. Raises OSError, socket.gaierror or ssl.SSLError."""
+        """Return the protocol of a new connection. Raise OSError, socket.gaierror or ssl.SSLError."""
         address, loop = self._address, asyncio.get_running_loop()
         if address.path is not None:
             return cast(P, (await loop.create_unix_connection(as_protocol(make), address.path))[1])
@@ -91,9 +91,9 @@ class Connector:
 
 
 def _telling(errors: list[Exception]) -> Exception:
-    """Return the error that says most: our own want, then what a backend did, then that an address had no way to it.
+    """Return the most informative error: a local shortage, then a backend error, then an unreachable network.
 
-    A machine without IPv6 has no way to `::1`, which says nothing of what refused at 127.0.0.1.
+    Without IPv6 a machine has no route to `::1`, which does not explain why 127.0.0.1 refused.
     """
     ours = [error for error in errors if isinstance(error, OSError) and is_certain(error)]
     theirs = [error for error in errors if not isinstance(error, OSError) or lacking(error) is None]
@@ -101,7 +101,7 @@ def _telling(errors: list[Exception]) -> Exception:
 
 
 def interleaved(found: list[tuple[int, str]]) -> list[str]:
-    """Return the addresses, families in turn, the resolver's first family first (RFC 8305 section 4)."""
+    """Return the addresses with alternating families, the resolver's first family first (RFC 8305 section 4)."""
     families: dict[int, list[str]] = {}
     for family, host in found:
         families.setdefault(family, []).append(host)

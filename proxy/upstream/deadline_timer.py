@@ -1,18 +1,16 @@
-"""One timer for the deadlines of one connection's requests, which mostly end long before."""
+"""One timer for the deadlines of all requests on a connection, most of which finish early."""
 
 import asyncio
 from collections.abc import Callable
 from math import inf
 
-TICK_S = 0.001  # of the loop's clock
-LATE_S = (
-    0.5  # a timer that is called so late: the process was suspended (SIGSTOP, a frozen cgroup) or the loop stood still
-)
-GRACE_S = 0.05  # then for reading what arrived meanwhile: timers are called before sockets are looked at
+TICK_S = 0.001  # resolution of the loop's clock
+LATE_S = 0.5  # delay of a timer that shows a suspended process (SIGSTOP, a frozen cgroup) or a blocked loop
+GRACE_S = 0.05  # seconds to read data that arrived meanwhile: timers run before sockets are read
 
 
 class DeadlineTimer:
-    """Calls `ring` once `until` is over. A timer that is set stays for later deadlines: most requests end in time."""
+    """Call `ring` after `until`. A set timer is kept for later deadlines: most requests finish early."""
 
     __slots__ = ("_late", "_loop", "_ring", "_timer", "until")
 
@@ -20,11 +18,11 @@ class DeadlineTimer:
         self._loop = loop
         self._ring = ring
         self._timer: asyncio.TimerHandle | None = None
-        self._late = False  # it was late, and what arrived meanwhile is being read
-        self.until = inf  # in the loop's seconds
+        self._late = False  # the timer was late; data that arrived meanwhile is being read
+        self.until = inf  # in the loop's time
 
     def set(self, timeout_s: float) -> None:
-        """Ring in `timeout_s` from now, and not at the time that was set before."""
+        """Replace the deadline: call `ring` in `timeout_s` seconds."""
         self.until = until = self._loop.time() + timeout_s
         if self._timer is not None and self._timer.when() > until:
             self._timer.cancel()
@@ -33,11 +31,11 @@ class DeadlineTimer:
             self._timer = self._loop.call_at(until, self._due)
 
     def put_off(self) -> None:
-        """Ring no more until a time is set."""
+        """Disarm the timer until the next `set`."""
         self.until = inf
 
     def cancel(self) -> None:
-        """Ring never again; what would be called leads back here, and a cycle would be the collector's work."""
+        """Cancel for good and drop the callback, which would keep a reference cycle alive."""
         self._ring = _nothing
         if self._timer is not None:
             self._timer.cancel()
@@ -60,4 +58,4 @@ class DeadlineTimer:
 
 
 def _nothing() -> None:
-    """Stand for what is not called any more."""
+    """Replace a callback that must not be called again."""

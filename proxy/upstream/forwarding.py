@@ -1,4 +1,4 @@
-"""Who the client is, and what the upstream is told of it: Via, X-Forwarded-*, Forwarded (RFC 9110 7.6.3, RFC 7239)."""
+"""Forwarding fields for the upstream: Via, X-Forwarded-*, Forwarded (RFC 9110 section 7.6.3, RFC 7239)."""
 
 from dataclasses import dataclass
 
@@ -8,13 +8,13 @@ from proxy.http.message import UNIX, Peer, Request
 
 @dataclass(frozen=True, slots=True)
 class Forwarding:
-    """What is added. `style` is x-forwarded, forwarded, both or off."""
+    """The fields to add. `style` is x-forwarded, forwarded, both or off."""
 
     via: bool = True
     style: str = "x-forwarded"
 
     def lines(self, request: Request) -> Lines:
-        """Return the field lines to add to a forwarded request, whose own X-Forwarded-For is among them."""
+        """Return the field lines to add to a forwarded request, with its own X-Forwarded-For merged in."""
         peer, fields = request.peer, request.fields
         added: list[tuple[bytes, bytes]] = []
         if self.via:
@@ -31,7 +31,7 @@ class Forwarding:
 
     @property
     def replaced(self) -> frozenset[bytes]:
-        """Return the lower-case names that `lines` carries on, so that the client's own lines do not go as well."""
+        """Return the lower-case names that `lines` continues: the client's own lines are not forwarded."""
         names: set[bytes] = set()
         if self.style in ("x-forwarded", "both"):
             names.add(b"x-forwarded-for")
@@ -41,7 +41,7 @@ class Forwarding:
 
 
 def _addresses(fields: Fields, peer: Peer) -> Lines:
-    """Return X-Forwarded-For: a peer without an address adds none, and has none to hide what came."""
+    """Return X-Forwarded-For. A peer without an address adds none, and the received value is kept."""
     if peer.address != UNIX:
         return ((b"X-Forwarded-For", _appended(fields, b"x-forwarded-for", peer.address.encode())),)
     came = fields.all(b"x-forwarded-for")
@@ -53,14 +53,14 @@ def _appended(fields: Fields, name: bytes, value: bytes) -> bytes:
 
 
 def _forwarded(fields: Fields, element: bytes) -> bytes:
-    """Append to what came, unless a quotation there has no end: it would swallow what we say."""
+    """Append to the received value, unless it has an unterminated quotation, which would swallow the element."""
     came = b", ".join(fields.all(b"forwarded"))
     quotes = came.replace(b"\\\\", b"").replace(b'\\"', b"").count(b'"')
     return element if not came or quotes % 2 else came + b", " + element
 
 
 def _element(peer: Peer, authority: bytes) -> bytes:
-    """Return one forwarded-element; a node without an address is `unknown` (RFC 7239 sections 4 and 6.2)."""
+    """Return one forwarded-element; the node is `unknown` without an address (RFC 7239 sections 4 and 6.2)."""
     address = peer.address
     if not address or address == UNIX:
         address = "unknown"

@@ -1,4 +1,4 @@
-"""The backend as the exchange sees it: its address, its keep-alive connections, and how a request is put to it."""
+"""Keep-alive connections to one address of a backend, and how a request is sent on them."""
 
 import asyncio
 import logging
@@ -26,24 +26,24 @@ from proxy.upstream.upstream_connection import UpstreamConnection
 from proxy.upstream.upstream_request import STALE, UNSENT
 
 _log = logging.getLogger("backstay.wire")
-COMPLAINS_EVERY_S = 10.0  # about what of ours is used up: it is used up for every request
-DIALS = 64  # at once: in a burst a connection that comes free is sooner there than the thousandth new one
+COMPLAINS_EVERY_S = 10.0  # seconds between log entries about a local shortage, which affects every request
+DIALS = 64  # concurrent dials; in a burst a released connection is available before the thousandth new one
 
 
 class UpstreamPool:
-    """Keep-alive connections to one address, newest first, and the only place where they are made."""
+    """Keep-alive connections to one address, most recent first. No other class opens connections."""
 
     def __init__(self, address: BackendAddress, rules: PoolLimits, tls: ssl.SSLContext | None = None) -> None:
-        """Take an address, and the context of its connections where they are secure."""
+        """Take an address and the TLS context for its connections."""
         assert (tls is not None) is address.secure
         self.address = address
         self.rules = rules
         self.outgoing = WriteBatch()
-        self.tick = 0.0  # coarse time in seconds, moved by `sweep`
+        self.tick = 0.0  # coarse time in seconds, updated by `sweep`
         self._retired = False
         self._idle: list[UpstreamConnection] = []
         self._all: set[UpstreamConnection] = set()
-        self._taken = 0  # connections there are, and those being made
+        self._taken = 0  # open connections and those being opened
         self._dialing = 0
         self._complains_at = 0.0
         self._waiting: deque[_Place] = deque()
@@ -51,7 +51,7 @@ class UpstreamPool:
         self._dialer.tls = tls
 
     def take(self, *, safe: bool) -> UpstreamConnection | None:
-        """Return an idle connection that may carry the request, or None."""
+        """Return an idle connection for the request, or None."""
         rules, idle = self.rules, self._idle
         while idle:
             connection = idle[-1]
@@ -65,25 +65,25 @@ class UpstreamPool:
         return None
 
     def distrust_idle(self) -> None:
-        """Close what is idle: one that was idle for less was already closed by the backend."""
+        """Close idle connections: the backend has closed one that was idle for a shorter time."""
         while self._idle:
             self._idle.pop().close()
 
     async def connect(self, timeout_s: float, request: Request | None = None) -> UpstreamConnection | Failure:
-        """Return a connection: a new one, or where the pool is full the next that comes free. Nothing was sent.
+        """Return a new connection, or in a full pool the next released one. On a failure nothing was sent.
 
-        The request is told while it waits in line.
+        `request.queued` is True while the request waits.
         """
         rules = self.rules
         if self._has_room and self._dialing < DIALS:
             self._taken += 1
             return await self._open(timeout_s)
         if self._has_room:
-            given = await self._wait(timeout_s, request)  # our own rush is no failure of the backend's
+            given = await self._wait(timeout_s, request)  # waiting for a connection is no failure of the backend's
         elif len(self._waiting) >= rules.queue:
             return _QUEUE_FULL
         else:
-            if self._idle:  # too old for this request: its place is worth more
+            if self._idle:  # too old for this request: replace it
                 self._idle.pop(0).close()
             given = await self._wait(min(timeout_s, rules.queue_timeout_s), request)
         if given is None:
@@ -97,7 +97,7 @@ class UpstreamPool:
         return not self.rules.max_connections or self._taken < self.rules.max_connections
 
     async def _wait(self, timeout_s: float, request: Request | None) -> UpstreamConnection | Failure | None:
-        """Wait in line; return a connection that came free, None for leave to open one, or a failure."""
+        """Wait for a place. Return a released connection, None as permission to open one, or a failure."""
         loop = asyncio.get_running_loop()
         place: _Place = loop.create_future()
         self._waiting.append(place)
@@ -115,7 +115,7 @@ class UpstreamPool:
                 request.queued = False
 
     def _give_back(self, place: "_Place") -> None:
-        """Pass on what was given to somebody who left in the same moment."""
+        """Pass on what a waiter was given in the moment it left."""
         if place in self._waiting:
             self._waiting.remove(place)
         given = place.result() if place.done() and not place.cancelled() else _NO_CONNECTION
@@ -125,7 +125,7 @@ class UpstreamPool:
             self._free_place()
 
     def _free_place(self) -> None:
-        """Let the next in line open a connection of its own."""
+        """Let the next waiter open a connection."""
         while self._waiting:
             if _give(self._waiting.popleft(), None):
                 return
@@ -152,7 +152,7 @@ class UpstreamPool:
         return connection
 
     def _unconnected(self, error: OSError) -> Failure:
-        """Return why no connection was made; say in the log, now and then, what of ours was used up."""
+        """Return the failure for a connection error; log a local shortage from time to time."""
         ours = lacking(error)
         if ours is None:
             return _of_the_backend(error)
@@ -163,14 +163,14 @@ class UpstreamPool:
         return ours
 
     def _let_next_dial(self) -> None:
-        """Let the next in line open a connection, where no more than `DIALS` are being opened."""
+        """Let the next waiter open a connection, while fewer than `DIALS` are being opened."""
         while self._waiting and self._has_room and self._dialing < DIALS:
             if _give(self._waiting.popleft(), None):
                 self._taken += 1
                 return
 
     def release(self, connection: UpstreamConnection) -> None:
-        """Take back a connection whose answer was read to its end, or hand it to the next in line."""
+        """Take back a connection after a complete response, or give it to the next waiter."""
         if self._retired or not connection.usable or self.tick - connection.born > self.rules.max_age_s:
             connection.close()
             return
@@ -186,7 +186,7 @@ class UpstreamPool:
             self._idle.append(connection)
 
     def lost(self, connection: UpstreamConnection) -> None:
-        """Forget a closed connection."""
+        """Unregister a closed connection."""
         if connection in self._all:
             self._all.discard(connection)
             self._free_place()
@@ -194,7 +194,7 @@ class UpstreamPool:
             self._idle.remove(connection)
 
     def sweep(self, now: float, awake: float) -> None:
-        """Close what was idle at `now` for too long, and what was silent while the process was awake."""
+        """Close connections that were idle too long at `now`, or silent while the process was awake."""
         self.tick = awake
         while self._idle and now - self._idle[0].idle_since > self.rules.idle_timeout_s:
             self._idle.pop(0).close()
@@ -202,26 +202,26 @@ class UpstreamPool:
             connection.sweep(awake)
 
     def retire(self) -> None:
-        """Close what is idle and keep nothing more; what is under way ends by itself."""
+        """Close idle connections and keep no others; running requests finish."""
         self._retired = True
         self.distrust_idle()
 
     @property
     def empty(self) -> bool:
-        """Tell whether there is no connection, and none being made."""
+        """Tell whether no connection is open or being opened."""
         return not self._taken
 
     def close(self) -> None:
-        """Drop every connection."""
+        """Close every connection at once."""
         for connection in tuple(self._all):
             connection.close()
 
 
 class _Begun:
-    """The connections that one dial begins: several where a name has several addresses.
+    """The connections that one dial opens: several if a name has several addresses.
 
-    uvloop does not call `connection_lost` for a connection whose dial is cancelled once it is made. The connection and
-    its transport would refer to each other until the garbage collector runs.
+    uvloop does not call `connection_lost` for a connection whose dial is cancelled after it was made. The
+    connection and its transport would refer to each other until the garbage collector runs.
     """
 
     __slots__ = ("_all", "_pool")
@@ -231,13 +231,13 @@ class _Begun:
         self._all: list[UpstreamConnection] = []
 
     def make(self) -> UpstreamConnection:
-        """Begin a connection."""
+        """Make the protocol of a connection."""
         connection = UpstreamConnection(self._pool)
         self._all.append(connection)
         return connection
 
     def keep_only(self, kept: UpstreamConnection | Failure) -> None:
-        """Close every connection but this one, and release its transport."""
+        """Close every connection except `kept`, and release its transport."""
         for connection in self._all:
             if connection is not kept:
                 connection.close()
@@ -253,7 +253,7 @@ _QUEUE_FULL = _NO_CONNECTION._replace(detail="the queue for a connection is full
 
 
 def _of_the_backend(error: OSError) -> Failure:
-    """Return what kept the backend from being reached."""
+    """Return the failure for an error of the backend or its network."""
     if isinstance(error, TimeoutError):
         return Failure(Reason.CONNECTION_TIMEOUT, sent=False)
     if isinstance(error, socket.gaierror):
@@ -266,7 +266,7 @@ def _of_the_backend(error: OSError) -> Failure:
 
 
 def _give(place: _Place, given: UpstreamConnection | Failure | None) -> bool:
-    """Settle a place in line; tell whether somebody still stood there."""
+    """Resolve a waiter; tell whether it was still waiting."""
     if place.done():
         return False
     place.set_result(given)
@@ -274,28 +274,28 @@ def _give(place: _Place, given: UpstreamConnection | Failure | None) -> bool:
 
 
 class HttpUpstream:
-    """One session backend, as the exchange sees it."""
+    """One address of a session backend, as the exchange sees it."""
 
     def __init__(self, pool: UpstreamPool, forwarding: Forwarding, own: frozenset[bytes], idle_s: float) -> None:
-        """Take the lower-case names of what the sidecar says itself: a client's own lines do not go as well.
+        """Take the lower-case names of fields that the sidecar sends itself: the client's lines are not forwarded.
 
-        A body in which no byte moves for `idle_s` seconds ends its request.
+        A body without progress for `idle_s` seconds ends its request.
         """
         self._pool = pool
         self._forwarding = forwarding
         self._idle_s = idle_s
         self._dropped = HOP_BY_HOP | own | forwarding.replaced
-        self._dropped_whole = self._dropped | {b"expect"}  # the body is here: who waited to send it waits no more
+        self._dropped_whole = self._dropped | {b"expect"}  # the body is complete: 100 Continue was sent
 
     @property
     def standing(self) -> bool:
-        """Tell that no other address is left: a failure of this one is the service's."""
+        """Tell that no other address is left: its failure is the whole upstream's."""
         return False
 
     async def send(self, request: Request, more: Lines, timeout_s: float, interim: Interim) -> Outcome:
-        """Return the answer or the failure. A pooled connection that had died unseen costs a safe request nothing.
+        """Return the response or the failure. Repeat a safe request once if its pooled connection was dead.
 
-        One that ends before a byte of the request is written costs no request anything.
+        Any request is repeated if the connection ended before a byte of it was written.
         """
         if timeout_s <= 0:
             return Failure(Reason.RESPONSE_TIMEOUT, sent=False)
@@ -309,7 +309,7 @@ class HttpUpstream:
             connection.close()
             raise
         if outcome is STALE and request.safe and request.replayable:
-            self._pool.distrust_idle()  # else every retry of a ladder could be replaced, and the calls double
+            self._pool.distrust_idle()  # otherwise each retry could be repeated too, which doubles the calls
         elif outcome is not UNSENT:
             return outcome
         until = connection.alarm.until if request.replayable else None
@@ -318,7 +318,7 @@ class HttpUpstream:
     async def _send_afresh(
         self, request: Request, head: bytes, timeout_s: float, interim: Interim, until: float | None = None
     ) -> Outcome:
-        """Send on a new connection. Its making is not the backend's time, unless the request was sent before."""
+        """Send on a new connection. Dialling counts as the backend's time only for a repeated request."""
         now = asyncio.get_running_loop().time
         connection = await self._pool.connect(timeout_s if until is None else max(0.001, until - now()), request)
         if isinstance(connection, Failure):
@@ -339,7 +339,7 @@ class HttpUpstream:
         return encode_head(start, self._crossing(request), more)
 
     def _crossing(self, request: Request) -> bytes:
-        """Return the client's own lines and what is added of him; the same fields are encoded once."""
+        """Return the client's forwarded lines and those added about it; the same fields are encoded once."""
         fields = request.fields
         whose = (self, request.peer, request.authority, request.minor, request.replayable)
         if fields.sent is None or fields.sent[0] != whose:

@@ -1,4 +1,4 @@
-"""How long the upstream leg waits, and how many connections it keeps."""
+"""Timeouts and limits of the upstream connections."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,10 @@ class PoolLimits:
 
     connect_timeout_s: float = 1.0
     max_idle: int = 64
-    idle_timeout_s: float = 4.0  # below uvicorn's 5
-    unsafe_idle_s: float = 1.0  # an unsafe request takes no connection that was idle longer
+    idle_timeout_s: float = 4.0  # below the 5 s of uvicorn
+    unsafe_idle_s: float = 1.0  # an unsafe request does not use a connection that was idle longer
     head_limit: int = 65_536
-    max_connections: int = 0  # 0: no limit
+    max_connections: int = 0  # 0 means no limit
     queue: int = 100  # requests that may wait for a connection
     queue_timeout_s: float = 0.5
-    max_age_s: float = 60.0  # of a connection; then a name is resolved again: a Service's addresses change
+    max_age_s: float = 60.0  # of a connection; a new one resolves the name again, because a Service's addresses change

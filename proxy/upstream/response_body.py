@@ -1,4 +1,4 @@
-"""The body of a backend's answer while it is read: whole where it is small, else handed on piece by piece."""
+"""The body of a backend's response: complete if it is small, otherwise streamed."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,9 +14,9 @@ from proxy.transport.broadcast import Broadcast
 
 
 class ResponseBody:
-    """What is here of one answer's body. It is gathered until `stream` names the relay that all of it goes to.
+    """The received part of one response body. It is buffered until `stream` chooses the relay for all of it.
 
-    `pace` and `deserted` are for that relay: they pause its sender, and tell it that nobody reads any more.
+    `pace` and `deserted` are for that relay: they pause its sender, and report that its last reader left.
     """
 
     __slots__ = ("_deserted", "_gathered", "_pace", "_timer", "decoder", "head", "relay")
@@ -33,7 +33,7 @@ class ResponseBody:
         self._timer: asyncio.TimerHandle | None = None
 
     def feed(self, data: bytes) -> None:
-        """Take bytes. Raises BrokenBody for what is not the body that the head announced."""
+        """Decode received bytes. Raise BrokenBody if they do not match the announced framing."""
         piece = self.decoder.feed(data)
         if self.relay is not None:
             self.relay.push(piece)
@@ -42,44 +42,44 @@ class ResponseBody:
 
     @property
     def outgrown(self) -> bool:
-        """Tell whether more is gathered than is handed over whole."""
+        """Tell whether the buffered body is too large to be handed over as a whole."""
         return self.relay is None and self._gathered.size > WHOLE_LIMIT
 
     def whole(self) -> bytes:
-        """Return what was gathered; nothing of it is held here any more."""
+        """Return the buffered body and release it."""
         return self._gathered.take()
 
     def stream(self, relay: Broadcast | None = None) -> Response:
-        """Return the answer as a stream of what is here and what follows; `relay` for one that is a tunnel."""
+        """Return the response as a stream of the received and later data; `relay` is given for a tunnel."""
         self.relay = relay = relay or Broadcast(self._pace, self._deserted)
         relay.push(self._gathered.take())
         return response(self.head, relay)
 
     def break_off(self, why: str) -> Failure:
-        """End a body that will never be whole: what is here goes out, and no client may take it for all."""
+        """End an incomplete body: its received part is relayed as truncated."""
         partial = response(self.head, self.relay) if self.relay is not None else self.stream()
         assert self.relay is not None
         self.relay.break_off(why)
         return Failure(Reason.RESPONSE_INCOMPLETE, sent=True, partial=partial)
 
     def wait(self, timer: asyncio.TimerHandle) -> None:
-        """Keep the timer that ends the gathering."""
+        """Keep the timer that limits the buffering time."""
         self._timer = timer
 
     def forget_timer(self) -> None:
-        """Let the gathering end by itself: the body is whole, or broken."""
+        """Cancel that timer: the body is complete or broken."""
         if self._timer is not None:
             self._timer.cancel()
 
 
 def response(head: ResponseHead, body: bytes | Broadcast, trailers: Lines = ()) -> Response:
-    """Return an answer as it crosses to the client."""
+    """Return a response as it is forwarded to the client."""
     trailers = trailers_that_cross(trailers) if trailers else ()
     return Response(head.status, head.reason, head.crossing, body, head.framing, trailers)
 
 
 def switched(head: ResponseHead, tunnel: Broadcast, asked: bytes) -> Response:
-    """Return a 101 as it crosses: the backend's own choice, or what was `asked` for where it names none."""
+    """Return a 101 as it is forwarded: with the backend's protocol, or the requested one if it names none."""
     protocol = head.fields.get(b"upgrade") or asked
     fields = Fields((*head.crossing.lines, (b"Connection", b"Upgrade"), (b"Upgrade", protocol)))
     return Response(head.status, head.reason, fields, tunnel, Framing.CLOSE)

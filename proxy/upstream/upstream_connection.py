@@ -1,4 +1,4 @@
-"""The upstream leg: one connection to a session backend, what is sent and what is read on it."""
+"""One connection to a session backend: sending a request and reading its response."""
 
 import asyncio
 from typing import Protocol, cast
@@ -52,9 +52,10 @@ from proxy.upstream.upstream_states import (
     UpstreamState,
 )
 
-MAX_INTERIMS = 64  # answers (1xx) before the final one; each costs as much as a final one
-STALE_WITHIN_S = 0.1  # a request on a connection that had been closed is refused within a round trip; later it was read
-GATHER_S = 0.005  # an answer of unknown length is whole if it is all here this long after its head
+MAX_INTERIMS = 64  # interim responses (1xx) before the final one; each costs as much as a final one
+# seconds; a request on a closed connection fails within a round trip, and later than that it was read
+STALE_WITHIN_S = 0.1
+GATHER_S = 0.005  # seconds after its head within which a response of unknown length counts as complete
 
 
 class Owner(Protocol):
@@ -65,19 +66,19 @@ class Owner(Protocol):
     outgoing: WriteBatch
 
     def release(self, connection: "UpstreamConnection") -> None:
-        """Take back a connection whose answer was read to its end."""
+        """Take back a connection after a complete response."""
         ...
 
     def lost(self, connection: "UpstreamConnection") -> None:
-        """Forget a closed connection."""
+        """Unregister a closed connection."""
         ...
 
 
 class UpstreamConnection:
-    """One connection. `UpstreamState` says where it stands, and `UPSTREAM_MOVES` where it may go from there.
+    """One connection. `UpstreamState` is its state, and `UPSTREAM_MOVES` has the allowed transitions.
 
-    One request at a time. `ask` returns at the response head (streamed) or the whole answer; a streamed body goes on
-    into its relay, and the connection goes back to the pool, or is closed, by itself.
+    It carries one request at a time. `ask` returns at the response head (streamed) or with the complete response. A
+    streamed body continues into its relay, and the connection then returns to the pool or closes.
     """
 
     def __init__(self, pool: Owner) -> None:
@@ -87,18 +88,18 @@ class UpstreamConnection:
         self.transport: asyncio.Transport | None = None
         self.state: UpstreamState = IDLE
         self.idle_since = 0.0
-        self.taken_at = 0.0  # from among the idle ones
+        self.taken_at = 0.0  # when the pool last gave it out
         self.moved_at = self.born = pool.tick  # pool time of the last byte that was read or written
-        self.used = False  # at least one answer was read on it
+        self.used = False  # at least one response was read on it
         self.reading_paused = False
         self._request: UpstreamRequest | None = None
-        self._asked = b""  # what is written at the end of the loop's turn
+        self._asked = b""  # written at the end of the loop iteration
         self._upload: asyncio.Task[None] | None = None
-        self._remainder: Remainder | None = None  # of a connection over TLS, once it has had an upload
-        self.alarm = DeadlineTimer(self._loop, self._ring)  # for the answer's head
+        self._remainder: Remainder | None = None  # of a TLS connection, after an upload
+        self.alarm = DeadlineTimer(self._loop, self._ring)  # for the response head
         self._flow = FlowControl(self._loop, pool.tick)
         self._single_use = False
-        self._pending = bytearray()  # of a head that is not whole yet
+        self._pending = bytearray()  # bytes of an incomplete head
         self._heads = ResponseHeadReader()
         self._body: ResponseBody | None = None
         self._tunnel: Tunnel | None = None
@@ -108,10 +109,10 @@ class UpstreamConnection:
             raise IllegalMove(self.state, state)
         self.state = state
 
-    # the transport's side
+    # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's does not inherit from it
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's class does not inherit from it
 
     def data_received(self, data: bytes) -> None:
         self.moved_at = self._pool.tick
@@ -140,7 +141,7 @@ class UpstreamConnection:
 
     def connection_lost(self, exc: Exception | None) -> None:
         if exc is not None and self.transport is not None and self.state is not ASKED:
-            # by a write that the reset failed, if it is a broken pipe
+            # a failed write after the reset, if it is a broken pipe
             left = Leftover(self.transport, ended=isinstance(exc, BrokenPipeError))
             self._read_rest(self._remainder or left)
         self._end("the backend reset the connection")
@@ -148,10 +149,10 @@ class UpstreamConnection:
             self._remainder.close()
         self._pool.lost(self)
         self._flow.wake()
-        self._tunnel = None  # it leads back here: a cycle would be the collector's work
+        self._tunnel = None  # break the reference cycle
 
     def _read_rest(self, rest: Leftover | Remainder) -> None:
-        """Take in what the backend said before a reset. The connection is put away first, and then the waiter runs."""
+        """Read what the backend sent before a reset. Close the connection first, as the waiter runs synchronously."""
         self._single_use = True
         if self._request is not None:
             self._request.at_once = False
@@ -173,10 +174,9 @@ class UpstreamConnection:
     def ask(
         self, request: Request, head: bytes, timeout_s: float, idle_s: float, interim: Interim
     ) -> ImmediateFuture[Outcome]:
-        """Send the request; the outcome comes at the latest `timeout_s` after its last byte was sent.
+        """Send the request; the outcome arrives at most `timeout_s` seconds after its last byte was sent.
 
-        Where no byte moves for `idle_s` in a body, the request ends. Who waits for the outcome and is cancelled closes
-        the connection.
+        A body without progress for `idle_s` seconds ends the request. Cancelling the waiter closes the connection.
         """
         self._become(ASKED)
         answer: ImmediateFuture[Outcome] = ImmediateFuture(loop=self._loop)
@@ -196,7 +196,7 @@ class UpstreamConnection:
         return answer
 
     def flush(self) -> None:
-        """Write the request that waits for the end of the loop's turn. Where that fails, not a byte of it went out."""
+        """Write the request at the end of the loop iteration. If that fails, no byte of it was sent."""
         request, transport = self._request, self.transport
         if self.state is not ASKED or request is None or transport is None or transport.is_closing():
             return
@@ -217,12 +217,12 @@ class UpstreamConnection:
     def _ring(self) -> None:
         request = self._request
         if request is not None and self._body is not None:
-            self._stream(self._body)  # the head was in time; the rest is a matter of idle timeouts
+            self._stream(self._body)  # the head was in time; idle timeouts apply to the rest
         elif request is not None and not request.answer.done():
             self._end("", LATE)
 
     async def _send_body(self, request: UpstreamRequest, stream: BodyStream) -> None:
-        """Relay a streamed request body; the clock of the answer starts when its last byte is written."""
+        """Relay a streamed request body; the response timeout starts after its last byte."""
         chunked, body = request.framing is Framing.CHUNKED, stream.open()
         try:
             while piece := await body.read():
@@ -232,13 +232,13 @@ class UpstreamConnection:
                     await self._flow.writable
             if (not chunked or self._put(last_chunk(body.trailers))) and self.state is SENDING:
                 self.alarm.set(request.timeout_s)
-        except BrokenBody as broken:  # the client left: the backend must not take half a body for a whole one
+        except BrokenBody as broken:  # the client left: the backend must not take a partial body as complete
             self._end(str(broken), Failure(Reason.CANCELLED, sent=True, detail=str(broken)))
         finally:
             body.close()
 
     def _put(self, data: bytes) -> bool:
-        """Write a piece of the request's body; False where the backend wants no more."""
+        """Write a piece of the request body; return False if the backend has stopped reading."""
         if self.state is CLOSED or self.transport is None or self.transport.is_closing():
             return False
         self.moved_at = self._pool.tick
@@ -246,7 +246,7 @@ class UpstreamConnection:
         return True
 
     def _read_heads(self, data: bytes) -> None:
-        """Read interim heads and the final one."""
+        """Read interim response heads and the final one."""
         request, pending, limit = self._request, self._pending, self._pool.rules.head_limit
         assert request is not None
         try:
@@ -272,7 +272,7 @@ class UpstreamConnection:
             self._end(detail, Failure(Reason.PROTOCOL_ERROR, sent=True, detail=detail))
 
     def _pass_on(self, request: UpstreamRequest, head: ResponseHead) -> None:
-        """Pass on an interim answer."""
+        """Forward an interim response."""
         request.interims += 1
         if request.interims > MAX_INTERIMS:
             raise BadResponse(f"more than {MAX_INTERIMS} interim answers come before the final one")
@@ -281,11 +281,11 @@ class UpstreamConnection:
         request.interim(Response(head.status, head.reason, head.crossing))
 
     def _begin(self, request: UpstreamRequest, head: ResponseHead, rest: bytes) -> None:
-        """Take the final head, and what of the body came with it."""
+        """Handle the final head and the part of the body that came with it."""
         if self.state is SENDING and self.transport is not None:
             uploading = self._upload is not None and not self._upload.done()
             self._become(EARLY if uploading or self.transport.get_write_buffer_size() else WAITING)
-        if request.large and head.status >= 300:  # refused, maybe unread: then a reset follows (RFC 9112 section 9.6)
+        if request.large and head.status >= 300:  # refused, perhaps unread: a reset may follow (RFC 9112 section 9.6)
             self._single_use = True
         if head.status == 101:
             self._switch(request, head, rest)
@@ -306,7 +306,7 @@ class UpstreamConnection:
             self._read_body(body, rest)
 
     def _switch(self, request: UpstreamRequest, head: ResponseHead, rest: bytes) -> None:
-        """Become a tunnel; what came with the head is its first data."""
+        """Become a tunnel; the data after the head is its first data."""
         assert self.transport is not None
         if not request.upgrade or self.state is EARLY:
             raise BadResponse("it changes the protocol, and nobody asked for that")
@@ -330,7 +330,7 @@ class UpstreamConnection:
             self._stream(body)
 
     def _stream(self, body: ResponseBody) -> None:
-        """Hand over what is here as a stream; the rest follows as it comes."""
+        """Hand over the received part as a stream; the rest follows."""
         if body.relay is None and self._request is not None:
             self._request.settle(body.stream())
 
@@ -343,14 +343,14 @@ class UpstreamConnection:
             relay.finish(trailers_that_cross(done.trailers))
 
     def _finish(self, head: ResponseHead, body: bytes, trailers: Lines = (), *, surplus: bool = False) -> None:
-        """Hand over a whole answer. The waiter runs at once: nothing may follow here, nor in what has called this."""
+        """Hand over a complete response. The waiter runs synchronously: nothing may follow here or in the caller."""
         request = self._request
         self._part(head, surplus=surplus)
         if request is not None:
             request.finish(response(head, body, trailers))
 
     def _part(self, head: ResponseHead, *, surplus: bool) -> None:
-        """Be done with the request. Only a connection on which nothing more can come goes back to the pool."""
+        """Detach from the request. Return to the pool only if nothing more can arrive on the connection."""
         single_use = surplus or self._single_use or not head.keep_alive or self.state is EARLY
         self._forget()
         if single_use:
@@ -361,14 +361,14 @@ class UpstreamConnection:
             self._pool.release(self)
 
     def _forget(self) -> None:
-        """Let go of the request and its answer."""
+        """Release the request and its response."""
         if self._body is not None:
             self._body.forget_timer()
             self._body = None
         self._request = None
 
     def pace(self, pause: bool) -> None:
-        """Pause reading, or go on."""
+        """Pause or resume reading."""
         transport = self.transport
         if transport is None or transport.is_closing() or pause is self.reading_paused:
             return
@@ -381,11 +381,11 @@ class UpstreamConnection:
 
     @property
     def usable(self) -> bool:
-        """Tell whether a request may be sent, as far as we know."""
+        """Tell whether a request may be sent, as far as is known."""
         return self.state is IDLE and self.transport is not None and not self.transport.is_closing()
 
     def sweep(self, now: float) -> None:
-        """End what did not move for its route's idle time, whichever side has to move."""
+        """Apply the route's idle timeout, to whichever side must make progress."""
         request, transport = self._request, self.transport
         if request is None or transport is None:
             return
@@ -400,11 +400,11 @@ class UpstreamConnection:
             self._end("the backend's answer stopped arriving")
 
     def close(self) -> None:
-        """Drop the connection, and what is under way on it."""
+        """Close the connection at once, with its request."""
         self._end("the connection was closed")
 
     def _end(self, why: str, failure: Failure | None = None) -> None:
-        """Close. A request without an answer fails; a body that began will never be whole, and its readers see that."""
+        """Close. A request without a response fails; a started body is broken, which its readers see."""
         if self.state is CLOSED:
             return
         request, body = self._request, self._body
@@ -423,7 +423,7 @@ class UpstreamConnection:
             request.settle(failure)
 
     def _failure(self) -> Failure:
-        """Return what it means for a request without an answer that the connection ends now."""
+        """Return the failure of a request without a response when its connection ends now."""
         if self.state is ASKED:
             return UNSENT
         if self._pending:

@@ -1,4 +1,4 @@
-"""One request on a connection to a backend, and who waits for its answer."""
+"""One request on a backend connection, with the future of its response."""
 
 from typing import Final
 
@@ -18,15 +18,15 @@ STALE: Final = Failure(
 UNSENT: Final = Failure(
     Reason.CONNECTION_TERMINATED, sent=False, detail="the connection ended before the request was written"
 )
-READ_WITH_HEAD: Final = 4096  # bytes of a body: no socket takes fewer at once, and a backend reads them with the head
+READ_WITH_HEAD: Final = 4096  # bytes of a body: no socket accepts fewer at once, and a backend reads them with the head
 LATE = Failure(Reason.RESPONSE_TIMEOUT, sent=True)
 NOT_TAKEN = Failure(Reason.RESPONSE_TIMEOUT, sent=True, detail="the backend stopped reading the request's body")
 
 
 class UpstreamRequest:
-    """What a connection needs to know of the request that it carries. Times in seconds.
+    """What a connection knows about its request. Times are in seconds.
 
-    `timeout_s` runs from its last byte to the answer's head; `idle_s` is how long no byte may move in either body.
+    `timeout_s` runs from the last byte of the request to the response head; `idle_s` limits a pause in either body.
     """
 
     __slots__ = (
@@ -48,9 +48,9 @@ class UpstreamRequest:
     ) -> None:
         body = request.body
         self.answer = answer
-        self.at_once = True  # False: who finishes it has more to do afterwards
+        self.at_once = True  # False: the caller of `finish` has more to do afterwards
         self.interim = interim
-        self.interims = 0  # that came before the final answer
+        self.interims = 0  # interim responses so far
         self.method = request.method
         self.upgrade = request.upgrade
         self.framing = request.framing
@@ -64,12 +64,12 @@ class UpstreamRequest:
         self.idle_s = idle_s
 
     def settle(self, outcome: Outcome) -> None:
-        """Give the outcome to whoever waits, in the loop's next turn; nothing where it was given before."""
+        """Resolve the outcome in the next loop iteration, unless it is resolved already."""
         if not self.answer.done():
             self.answer.set_result(outcome)
 
     def finish(self, outcome: Outcome) -> None:
-        """Give the outcome to whoever waits, who runs before this returns unless `at_once` is False."""
+        """Resolve the outcome. The waiter runs before this returns unless `at_once` is False."""
         if self.answer.done():
             return
         if self.at_once:

@@ -1,4 +1,4 @@
-"""The states of a connection to a backend, and every move between them."""
+"""The states of a backend connection and the allowed transitions."""
 
 from typing import Final
 
@@ -6,7 +6,7 @@ from proxy.runtime.enums import FastEnum
 
 
 class UpstreamState(FastEnum):
-    """Where a connection to a backend stands with its one request."""
+    """The state of a backend connection and its one request."""
 
     IDLE = "no request: whatever comes is no answer, and ends the connection"
     ASKED = "a request is at hand, and not a byte of it is written: whatever comes is no answer to it"
@@ -18,7 +18,7 @@ class UpstreamState(FastEnum):
     CLOSED = "nothing is read or written any more"
 
 
-# Names of their own: a look into an Enum costs 0.1 µs in Python 3.11.
+# Module constants: an Enum member look-up costs 0.1 µs in Python 3.11.
 IDLE: Final = UpstreamState.IDLE
 ASKED: Final = UpstreamState.ASKED
 SENDING: Final = UpstreamState.SENDING
