@@ -1,4 +1,4 @@
-"""Steps 6 to 8: admit, send, retry. One schedule of attempts inside one deadline, each of them reported."""
+"""Steps 6 to 8: admit, send, retry. One retry schedule within one deadline, with each attempt reported."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -29,7 +29,7 @@ from proxy.policy.routing import Route
 
 
 class Attempts:
-    """Asks a route's upstream, again where that helps, and tells the circuit what came of each attempt."""
+    """Send a route's requests upstream, retry them, and report each attempt to the circuit breaker."""
 
     __slots__ = (
         "_breaker",
@@ -63,9 +63,9 @@ class Attempts:
         self._deadline_header = ports.deadline_header
 
     async def run(self, x: Exchange, lead: Lead, request: Request) -> Outcome:
-        """Return the outcome of one schedule of attempts. Raise CancelledError once it was only a probe."""
+        """Return the outcome of one retry schedule. Raise CancelledError after a pure probe."""
         attempts, first, waited_s = x.attempts, len(x.attempts), 0.0
-        if not first:  # one request saves up for retries once
+        if not first:  # each request deposits into the retry budget once
             self._budget.deposit()
         if (
             self._durability_gate is not None
@@ -98,7 +98,7 @@ class Attempts:
             await self._clock.sleep(waited_s)
 
     def admit(self, x: Exchange, attempt: Attempt, now: float) -> Permit | None:
-        """Return the circuit's permit, None where it refuses, which ends the attempt."""
+        """Return the circuit's permit, None if it refuses, which ends the attempt."""
         permit = self._breaker.admit(now)
         if not isinstance(permit, Refused):
             return permit
@@ -107,7 +107,7 @@ class Attempts:
         return None
 
     def explain(self, x: Exchange, attempt: Attempt, decision: Decision) -> Decision:
-        """Write down why another attempt follows, or none, and return what is to be done."""
+        """Record why another attempt follows, or not, and return the decision."""
         attempt.why = decision.reason
         if isinstance(decision, Again):
             self._meter.retried(self._route.operation, decision.reason)
@@ -116,16 +116,16 @@ class Attempts:
         return decision
 
     def added(self, x: Exchange, request: Request, attempt: Attempt, remaining_s: float) -> Lines:
-        """Return the lines that the backend is told beside the request's own."""
-        key = x.key if request is x.request else None  # recovery's own requests carry their own
+        """Return the lines that the sidecar adds to the request."""
+        key = x.key if request is x.request else None  # recovery's own requests have their own key
         lines = added_headers.to_upstream(x.correlation.id, key, attempt.n, remaining_s, self._deadline_header)
         return lines if self._tracer is None else (*lines, self._tracer.attempt(x, self._clock.wall()))
 
     def goes_on(self, x: Exchange, lead: Lead) -> bool:
-        """Let the attempt that is under way go on as its circuit's probe, if it can tell anything and none does yet.
+        """Let a running attempt continue as its circuit's probe, if it can and the circuit has none.
 
-        Its request ends: the record is to be written, and nothing more is done for anybody. An attempt that waits in
-        line for a connection tells nothing, and others would wait longer for it.
+        The request is over: it is recorded, and nobody gets the result. An attempt that still waits for a
+        connection says nothing about the backend, and would delay others.
         """
         permit, task, sent = lead.permit, x.task, lead.sent
         if permit is None or task is None or lead.failure_counted or sent.queued or not sent.replayable:
@@ -153,7 +153,7 @@ class Attempts:
             timeout_s = attempt_timeout(route, x.attempts, timeout_s)
 
         def interim(response: Response) -> None:
-            """Pass on what comes before the answer, to the leader's own client while it waits."""
+            """Forward an interim response to the leader's client while it waits."""
             if not x.gone and not x.answered:
                 x.client.interim(response)
 
@@ -163,7 +163,7 @@ class Attempts:
         return RetryRequest.of(self._route, request, minted=request is x.request and x.key is not None)
 
     def _settle(self, x: Exchange, lead: Lead, attempt: Attempt, outcome: Outcome, permit: Permit) -> None:
-        """Report the attempt, whatever became of it. A probe's request is on record already."""
+        """Report the attempt, whatever its outcome. A probe's request is already recorded."""
         route, request, now = self._route, lead.sent, self._clock.now()
         took_s = now - lead.sent_at
         if lead.probing:
@@ -178,13 +178,13 @@ class Attempts:
             self._cors.learn(request, outcome, self._router.scope(request))
 
     def _tell_circuit(self, lead: Lead, attempt: Attempt, permit: Permit, took_s: float, now: float) -> None:
-        """Report what an attempt says of the backend as a whole; a flight counts one failure at the most."""
+        """Report what an attempt says about the backend; a flight counts at most one failure."""
         verdict = attempt.verdict
         failed = verdict in FAILURES
         if failed and (self._upstream.standing or not tells(attempt.outcome, verdict)):
             self._breaker.give_back(permit)
             return
-        # how long an upload takes is the client's doing
+        # the duration of an upload depends on the client
         held_s = took_s if isinstance(lead.sent.body, bytes) else None
         self._breaker.report(permit, verdict, now, took_s=held_s, counted=not lead.failure_counted)
         lead.failure_counted = lead.failure_counted or failed

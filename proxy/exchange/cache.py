@@ -1,4 +1,4 @@
-"""Step 5: what is kept of a read, and what a write makes old: before the write, after it, and while it is in doubt."""
+"""Step 5: cache reads; invalidate before and after a write, and skip caching while its outcome is unknown."""
 
 from collections.abc import Iterator
 
@@ -12,11 +12,11 @@ from proxy.policy.recovery_plan import AnswerInstead, Result
 from proxy.policy.response_cache import CachedResponse, Keep
 from proxy.policy.routing import Route
 
-NEVER_FRESH = -1  # older than any seal
+NEVER_FRESH = -1  # older than any invalidation
 
 
 class Cache:
-    """Kept answers, and the marks that writes leave on them."""
+    """Cached responses, and their invalidation by writes."""
 
     __slots__ = ("_cached_since", "_cached_under", "_clock", "_identifier", "_invalidations", "_route", "_store")
 
@@ -29,13 +29,13 @@ class Cache:
         self._clock = ports.clock
 
     def begin_write(self, x: Exchange) -> None:
-        """Close the flights that a write may make old, before it is sent."""
+        """Close the flights that a write may invalidate, before it is sent."""
         self._invalidations.begin(x.subject.value, self._owners(x))
 
     def end_write(self, x: Exchange, effect: Effect) -> bool:
-        """Make old what a write has made old, before its answer goes out; tell whether there was anything to.
+        """Invalidate what a write has changed, before its response is sent; tell whether anything was invalidated.
 
-        While its outcome is unknown nothing is kept either of what the backend may still change.
+        While the outcome is unknown, nothing is cached that the backend may still change.
         """
         if effect is Effect.NONE:
             return False
@@ -48,23 +48,23 @@ class Cache:
         return True
 
     def end_session(self, x: Exchange, outcome: Outcome) -> None:
-        """Make old what its caller may have seen, where the backend says that the session has ended."""
+        """Invalidate what the caller has read if the backend says that the session has ended."""
         if response_cache.ends_session(outcome):
             self._invalidations.end_session(self._owners(x), x.request.client)
 
     def stamp(self, x: Exchange) -> int:
-        """Return the mark under which an answer may be kept that is asked for now."""
+        """Return the current stamp, under which a response to a request sent now may be cached."""
         return NEVER_FRESH if self._is_uncertain(x) else self._invalidations.stamp()
 
     async def fresh(self, x: Exchange, lead: Lead) -> Result | None:
-        """Return the kept answer that saves asking, None where there is none."""
+        """Return a fresh cached response, None if there is none."""
         found = await self._look(x, lead)
         if found is None or not self._is_fresh(x, found.stamp) or not response_cache.may_read(self._route, x.request):
             return None
         return response_cache.reread(self._route, x.request, found, self._clock.wall())
 
     async def stale(self, x: Exchange, lead: Lead, before: Outcome) -> AnswerInstead | None:
-        """Return the kept answer that an outage may be bridged with, None where there is none."""
+        """Return a stale cached response for an outage, None if there is none."""
         found = await self._look(x, lead)
         if found is None or not self._is_fresh(x, found.stamp):
             return None
@@ -72,7 +72,7 @@ class Cache:
         return None if result is None else AnswerInstead(result)
 
     async def store(self, x: Exchange, lead: Lead, result: Result, stamp: int) -> None:
-        """Keep an answer, or what a 304 is about with its new fields; drop what is true no more."""
+        """Cache a response, or update the cached one from a 304; drop it if it is no longer valid."""
         route = self._route
         result = response_cache.merged(lead.cached, result)
         verdict, answer = response_cache.judge(route, x.request, result, anonymous=x.identity.anonymous), result.outcome
@@ -84,7 +84,7 @@ class Cache:
             await self._store.drop(self._key(x))
 
     async def _look(self, x: Exchange, lead: Lead) -> CachedResponse | None:
-        """Return what is kept for this question, old or not, if the request says the same where the answer varies."""
+        """Return the cached response, fresh or not, if the request matches its Vary fields."""
         found, lead.mark = await self._store.look(self._key(x), self._scope(x))
         known = found is not None and found.arrived >= self._cached_since and found.fits(x.request)
         lead.cached = found if known else None
@@ -106,5 +106,5 @@ class Cache:
         return Scope(x.subject.value, self._owners(x))
 
     def _owners(self, x: Exchange) -> Iterator[bytes]:
-        """Yield what shows whose request it is."""
+        """Yield a digest of each credential of the request."""
         return self._identifier.owners(x.request)

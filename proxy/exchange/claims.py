@@ -1,4 +1,4 @@
-"""Step 5: a request is claimed, so that it is asked once across replicas and replayed when it is repeated."""
+"""Step 5: claim a request, so that it is sent once across replicas and replayed if it is repeated."""
 
 from typing import assert_never
 
@@ -30,7 +30,7 @@ from proxy.policy.routing import Idempotency, Route
 
 
 class Claiming:
-    """Claims what a request asks."""
+    """Claim a route's requests."""
 
     __slots__ = ("_clock", "_flights", "_identifier", "_kept", "_meter", "_random", "_replicas", "_route", "_store")
 
@@ -46,10 +46,10 @@ class Claiming:
         self._clock = ports.clock
 
     async def replayed(self, x: Exchange) -> Result | None:
-        """Claim a client's own key, before joining: return what is stored under it, for this caller alone.
+        """Claim a client's own key before joining; return the response stored under it, for this caller only.
 
-        The same key in flight here is joined with its flight; in flight elsewhere, it is waited for. Raise Refusal
-        where a store is required and gone, and where the key was used for another request.
+        The same key in flight in this process is joined with its flight; in another replica it is awaited.
+        Raise Refusal if a required store is unavailable, or if the key was used for another request.
         """
         self._require_store()
         route, key = self._route, x.key
@@ -67,7 +67,7 @@ class Claiming:
         return await self._follow(x, claim, standing, x.deadline)
 
     async def asked_elsewhere(self, x: Exchange, lead: Lead) -> Result | None:
-        """Claim a flight's question for every replica; return what another one brought home."""
+        """Claim a flight's request key for all replicas; return the result of another replica, if any."""
         flight = lead.flight
         if flight is None or not self._store.spans_replicas:
             return None
@@ -75,16 +75,16 @@ class Claiming:
         return await self._follow(x, claim, await self._store.claim(claim), lead.deadline)
 
     def mint(self, x: Exchange) -> None:
-        """Give a request that brought no key one for all its attempts, where its route wants it."""
+        """Mint a key for all attempts of a request without one, if its route wants it."""
         if x.key is None:
             x.key = idempotency.minted(self._route, x.request, x.subject.value, x.started_wall, self._random)
 
     async def settle(self, x: Exchange, lead: Lead, result: Result, *, changed: bool) -> None:
-        """Settle every claim of those who asked together, before anybody is answered.
+        """Settle the claims of all callers of a flight before any of them is answered.
 
-        Where the request has changed something, the other replicas are told first. The cookie of a caller whom nothing
-        names goes to one connection: nobody is given the answer again, and its key stays used. The followers' keys are
-        free, for each of them asks for itself.
+        After a write the other replicas are informed first. A cookie for an anonymous caller goes to one
+        connection: the response is not stored, but the key stays used. The followers' keys are freed, because
+        each sends its own request.
         """
         if changed and self._replicas is not None:
             await self._replicas.flushed()
@@ -102,15 +102,15 @@ class Claiming:
             await self._store.settle(claim, mine, given, keep=claim_rules.to_keep(claim, result))
 
     def let_go_unsettled(self, x: Exchange) -> None:
-        """Give up what a request claimed for itself and has not settled."""
+        """Release claims of the request that were not settled."""
         self._let_go(x.held, asked=any(attempt.sent for attempt in x.attempts))
 
     def let_go_of_flight(self, flight: Flight, *, asked: bool) -> None:
-        """Give up what those who waited for a flight had claimed, where it was not settled."""
+        """Release unsettled claims of a flight's followers."""
         self._let_go(flight.held, asked=asked)
 
     def _let_go(self, held: list[tuple[Claim, Acquired]], *, asked: bool) -> None:
-        """Give claims up: at once if nothing was asked, else by letting their leases lapse."""
+        """Release claims: at once if nothing was sent, otherwise when their leases expire."""
         while held:
             self._store.let_go(*held.pop(), asked=asked)
 
@@ -120,7 +120,7 @@ class Claiming:
             raise Refusal(503, "store", detail, closes=False, error=Reason.UNRECORDED)
 
     async def _follow(self, x: Exchange, claim: Claim, standing: ClaimState, until: float) -> Result | None:
-        """Wait, take over or answer, until it is ours to ask (None) or somebody's answer is here."""
+        """Wait, take over or answer, until this request may be sent (None) or another's response is available."""
         held: HeldByOther | None = None
         while True:
             lost = held is not None and isinstance(standing, StoreUnavailable)
@@ -171,7 +171,7 @@ class Claiming:
         return result
 
     def _settle_when_whole(self, x: Exchange, flight: Flight | None, result: Result, stream: BodyStream) -> None:
-        """Settle the claims of those who asked together once an answer that comes in pieces is here, or too large."""
+        """Settle the claims when a streamed response is complete or too large."""
         store, held, x.held = self._store, x.held, []
         if flight is not None:
             held, flight.held = [*held, *flight.held], []
@@ -193,7 +193,7 @@ class Claiming:
 
 
 def _adopt(x: Exchange, key: str) -> None:
-    """Ask with the key that it was asked with before: only so can the backend know it again."""
+    """Use the key of the earlier attempt: the backend recognises only that one."""
     if key:
         value = key.encode("latin-1")
         x.key = IdempotencyKey(value, "adopted")

@@ -1,4 +1,4 @@
-"""`dry_run = true`: every policy is asked and nothing done. Stages that only forward, and note what would have been."""
+"""`dry_run = true`: stages that evaluate every policy, note its decision, and only forward the request."""
 
 from proxy.exchange.attempts import Attempts
 from proxy.exchange.cache import Cache
@@ -18,16 +18,16 @@ from proxy.policy.coalescing import ALONE, JOINED, Flight, Joined
 from proxy.policy.recovery_plan import Honest, Result
 from proxy.policy.retry import Again, Decision, Stop
 
-PATIENCE_S = 30.0  # as for requests that no route matches: a dry run cuts nobody short
+PATIENCE_S = 30.0  # seconds, as in the catch-all route: a dry run shortens no request
 
 
 class NotedOpening(Opening):
-    """Refuses nobody, and has the patience of a request that no route matches."""
+    """Refuse nothing, and use the timeout of the catch-all route."""
 
     __slots__ = ()
 
     def open(self, x: Exchange) -> None:
-        """Fill in who asks for what; note what would have been refused."""
+        """Fill in the request's facts; note a refusal."""
         try:
             super().open(x)
         except Refusal as refusal:
@@ -36,12 +36,12 @@ class NotedOpening(Opening):
 
 
 class NotedJoining(Joining):
-    """Lets everybody ask for themselves. Flights only show who would have joined."""
+    """Send every request by itself. Flights only show which requests would have joined."""
 
     __slots__ = ()
 
     def join(self, x: Exchange, now: float) -> Joined:
-        """Return the request's place, which is alone or as a leader."""
+        """Return the request's place: alone or as a leader."""
         place = super().join(x, now)
         x.flight = None
         if place.role is JOINED and place.flight is not None:
@@ -51,18 +51,18 @@ class NotedJoining(Joining):
         return place
 
     def lead(self, x: Exchange, flight: Flight | None, began: float) -> Lead:
-        """Return what the request asks for itself alone, until the one deadline that a dry run has."""
+        """Return a lead for this request alone, with the only deadline of a dry run."""
         return Lead(None, x.deadline, x.request, shown=flight)
 
     def land(self, x: Exchange, lead: Lead, result: Result) -> None:
-        """Take the flight away: nobody waits for it."""
+        """Remove the flight, which has no followers."""
         super().land(x, lead, result)
         if lead.shown is not None:
             self._flights.land(lead.shown, LOST, x.request, x.started)
 
 
 class NotedClaims(Claiming):
-    """Claims nothing: a claim would keep a real request from asking."""
+    """Claim nothing: a claim would block a real request."""
 
     __slots__ = ()
 
@@ -71,7 +71,7 @@ class NotedClaims(Claiming):
         return None
 
     async def asked_elsewhere(self, x: Exchange, lead: Lead) -> Result | None:
-        """Ask by itself."""
+        """Wait for no other replica."""
         return None
 
     def mint(self, x: Exchange) -> None:
@@ -83,24 +83,24 @@ class NotedClaims(Claiming):
 
 
 class NotedCache(Cache):
-    """Answers nothing from what is kept."""
+    """Serve nothing from the cache."""
 
     __slots__ = ()
 
     async def fresh(self, x: Exchange, lead: Lead) -> Result | None:
-        """Note that a kept answer would be used."""
+        """Note that a cached response would be used."""
         if await super().fresh(x, lead) is not None:
             _note(x, "reuse a kept answer")
         return None
 
 
 class NotedAttempts(Attempts):
-    """Asks once, without a field of the sidecar's own."""
+    """Send once, without fields of the sidecar."""
 
     __slots__ = ()
 
     def admit(self, x: Exchange, attempt: Attempt, now: float) -> Permit | None:
-        """Return the permit of a circuit that counts and refuses nobody."""
+        """Return a permit; the circuit counts and never refuses."""
         if self._breaker.state is CircuitState.OPEN:
             _note(x, "fast-fail: the circuit is open")
         return super().admit(x, attempt, now)
@@ -113,21 +113,21 @@ class NotedAttempts(Attempts):
         return super().explain(x, attempt, Stop("dry_run"))
 
     def added(self, x: Exchange, request: Request, attempt: Attempt, remaining_s: float) -> Lines:
-        """Return the trace's line alone: the tracer took the caller's, so the backend is told of this attempt."""
+        """Return only the trace's line: the tracer removed the caller's, and the backend needs this attempt's."""
         return () if self._tracer is None else (self._tracer.attempt(x, self._clock.wall()),)
 
     def goes_on(self, x: Exchange, lead: Lead) -> bool:
-        """Do nothing that its client does not wait for."""
+        """Continue nothing without a client."""
         return False
 
 
 class NotedRecovery(Recovery):
-    """Gives every outcome as it came."""
+    """Leave every outcome unchanged."""
 
     __slots__ = ()
 
     async def run(self, x: Exchange, lead: Lead, outcome: Outcome) -> Result:
-        """Note what would have been made of it."""
+        """Note what recovery would have done."""
         self._cache.end_session(x, outcome)
         plan = recovery_plan.plan(self._route.recovery, outcome, x.match.names, x.subject.value)
         if not isinstance(plan, Honest):

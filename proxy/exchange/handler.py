@@ -1,4 +1,4 @@
-"""THE PAGE: the life of one request, in the eleven steps of docs/architecture.md. Stages act, policies decide."""
+"""The life of one request, in the eleven steps of docs/architecture.md. Stages act, policies decide."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -15,10 +15,10 @@ from proxy.runtime.eager_task import EagerTask
 
 
 class RequestHandler:
-    """Takes one request from its head to its record.
+    """Process one request from its head to its record.
 
-    The downstream connection makes it (steps 1 and 2), starts it, and calls `abandon` if the client leaves. It never
-    cancels the task itself: followers may wait for what the task brings home.
+    The downstream connection creates it (steps 1 and 2), starts it, and calls `abandon` if the client leaves. It never
+    cancels the task itself: followers may wait for the result.
     """
 
     __slots__ = ("exchange", "pipeline")
@@ -28,12 +28,12 @@ class RequestHandler:
         self.pipeline = pipeline
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Run it in a task of its own, at once."""
+        """Run in a new eager task."""
         self.exchange.task = task = EagerTask(self.run(), loop)
         task.step()
 
     async def run(self) -> None:
-        """Answer the request. Whatever happens, it leaves one record."""
+        """Answer the request and write exactly one record, whatever happens."""
         x, p = self.exchange, self.pipeline
         x.phase = RUNNING
         try:
@@ -45,7 +45,7 @@ class RequestHandler:
             p.responder.say(x, refused(refusal))
         except asyncio.CancelledError:
             p.leaving.unanswered(x)
-            if not x.gone:  # not our client's doing: the sidecar is stopping
+            if not x.gone:  # not the client: the sidecar is stopping
                 raise
         except Exception:
             p.responder.fail(x)
@@ -53,17 +53,17 @@ class RequestHandler:
             if x.held:
                 p.claims.let_go_unsettled(x)
             p.recorder.finish(x)
-            x.task = None  # it holds this exchange: a cycle would be the collector's work
+            x.task = None  # the task refers to this exchange: break the reference cycle
 
     def refuse(self, refusal: Refusal) -> None:
-        """Answer with the refusal of the rest of the body, and end; too late where an answer has begun."""
+        """Answer with the refusal of the rest of the body, and end; do nothing if a response has begun."""
         self.pipeline.leaving.refuse(self.exchange, refusal)
 
     def abandon(self, *, mid_upload: bool = False) -> None:
-        """Take note that the client left; `mid_upload`: the rest of the request's body will never come."""
+        """Record that the client left; `mid_upload`: the rest of the request body will never arrive."""
         self.pipeline.leaving.abandon(self.exchange, mid_upload=mid_upload)
 
-    def _obtain(self) -> Awaitable[Result]:  # 4, 5: a plain request has its place at once
+    def _obtain(self) -> Awaitable[Result]:  # 4, 5: a plain request joins without an await
         claims = self.exchange.key is not None or self.pipeline.route.store_required
         return self._claim() if claims else self._place()
 
@@ -76,15 +76,15 @@ class RequestHandler:
         return self._follow(place) if place.role is JOINED else self._lead(place.flight, self.exchange.started)
 
     async def _follow(self, place: Joined) -> Result:
-        """Wait for the leader's answer; ask instead where the leader failed, or may not share it."""
+        """Wait for the leader's response; send an own request if the leader failed or may not share."""
         x, p, elections, began = self.exchange, self.pipeline, 0, self.exchange.started
         while place.role is JOINED and (flight := place.flight) is not None:
             result = await p.joining.follow(x, flight)
-            if result is None and flight.safe:  # it may not be shared: everybody asks for himself
+            if result is None and flight.safe:  # not shareable: each follower sends its own request
                 return await self._lead(None, began)
             began = p.clock.now()
-            if result is None:  # it sets the cookie of a caller whom nothing names: each asks for itself, in turn
-                if (result := await p.claims.replayed(x)) is not None:  # with its own key, which was the flight's
+            if result is None:  # it sets an anonymous caller's cookie: followers send one after another
+                if (result := await p.claims.replayed(x)) is not None:  # its own key, which was the flight's
                     return result
             elif p.joining.elects(x, flight, result, elections, began):
                 elections += 1
@@ -116,7 +116,7 @@ class RequestHandler:
         return await self._ask(lead) if cached is None else cached
 
     async def _write(self, lead: Lead) -> Result:  # 5
-        """Ask an unsafe question, unless another replica does; settle its claims before anybody is answered."""
+        """Send a write, unless another replica does; settle its claims before any caller is answered."""
         x, p = self.exchange, self.pipeline
         p.cache.begin_write(x)
         p.claims.mint(x)
@@ -138,12 +138,12 @@ class RequestHandler:
         return result
 
     async def _relay(self, response: Response) -> Response | None:  # 11
-        """Pass on a streamed answer; return the one that is to be passed on instead, if any."""
+        """Relay a streamed response; return the response that replaces it, if any."""
         assert not isinstance(response.body, bytes)
         x, p = self.exchange, self.pipeline
         began_s, reader = p.clock.now() - x.started, x.reader or response.body.open()
         if await p.responder.may_open(x, reader):
-            if reader.lost and x.request.safe:  # too slow for the others before it was told anything: it asks alone
+            if reader.lost and x.request.safe:  # too slow before its head was written: send an own request
                 x.answered, x.reader = 0, None
                 return p.responder.answer(x, await self._lead(None, p.clock.now()))
             await p.responder.relay(x, response, reader, began_s)

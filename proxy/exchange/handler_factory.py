@@ -1,4 +1,4 @@
-"""Steps 1 and 2: a request whose head is here gets its route, and a handler with that route's stages."""
+"""Steps 1 and 2: choose the route of a request with a complete head, and make a handler with its stages."""
 
 from proxy.exchange.dry_run import DRY
 from proxy.exchange.handler import RequestHandler
@@ -9,7 +9,7 @@ from proxy.http.message import Request
 
 
 class HandlerFactory:
-    """Makes a handler for each request. A reload makes a new factory; what is under way keeps its stages."""
+    """Make a handler for each request. A reload makes a new factory; running requests keep their stages."""
 
     __slots__ = ("_dry_run", "_pipelines", "_router")
 
@@ -21,7 +21,7 @@ class HandlerFactory:
         self._pipelines = {route.operation: pipeline(route, ports, stages) for route in ports.router.routes}
 
     def open(self, request: Request, client: Client) -> RequestHandler:
-        """Return the handler of a request; its body may arrive until it runs, within its route's limits."""
+        """Return the handler of a request, whose body may still arrive, within the route's limits."""
         match = self._router.match(request)
         exchange = Exchange(request, client, match)
         if self._dry_run:

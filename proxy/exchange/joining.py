@@ -1,4 +1,4 @@
-"""Steps 4 and 10: a request leads a flight, follows one or goes alone; a flight lands for all who wait for it."""
+"""Steps 4 and 10: lead a flight, follow it or go alone; land the flight for all its callers."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ from proxy.policy.routing import Route
 
 
 class Joining:
-    """Finds each request its place among those who ask the same at the same time."""
+    """Find a request's place among concurrent equal requests."""
 
     __slots__ = ("_clock", "_flights", "_identifier", "_meter", "_route")
 
@@ -25,7 +25,7 @@ class Joining:
         self._clock = ports.clock
 
     def join(self, x: Exchange, now: float) -> Joined:
-        """Return the request's place, which it holds from now on. Raise Refusal where too many wait already."""
+        """Return the request's place, which it then occupies. Raise Refusal if too many callers wait."""
         flights, route, request, subject = self._flights, self._route, x.request, x.subject.value
         alone = flights.alone(route, request, subject)
         with_key = alone is None or route.keeps
@@ -47,15 +47,15 @@ class Joining:
         return place
 
     def lead(self, x: Exchange, flight: Flight | None, began: float) -> Lead:
-        """Return what the request asks upstream from `began` on, for the flight that it leads if it leads one.
+        """Return the upstream request that starts at `began`, for the flight that this request leads, if any.
 
-        Its deadline is the route's. A caller's own ends that caller's wait.
+        Its deadline is the route's. A caller's own deadline ends only that caller's wait.
         """
         return Lead(flight, began + self._route.total_timeout_s, x.request)
 
     async def follow(self, x: Exchange, flight: Flight) -> Result | None:
-        """Return what the flight brings home, OUT_OF_TIME at the caller's deadline, None if it may not be shared."""
-        if (streaming := flight.take_on()) is not None:  # no await since the join: its beginning is still there
+        """Return the flight's result, OUT_OF_TIME at the caller's deadline, None if it may not be shared."""
+        if (streaming := flight.take_on()) is not None:  # no await since the join: the beginning is still kept
             x.reader = opened(streaming)
             self._flights.left()
             return streaming
@@ -77,11 +77,11 @@ class Joining:
             self._flights.left()
 
     def elects(self, x: Exchange, flight: Flight, result: Result, elections: int, now: float) -> bool:
-        """Tell whether the followers of a flight that failed ask again, one of them for all."""
+        """Tell whether the followers of a failed flight elect a new leader."""
         return coalescing.elects(flight, result, elections, remaining(x.deadline, now))
 
     def land(self, x: Exchange, lead: Lead, result: Result) -> None:
-        """Publish and take away in the same step; every caller's reader opens before any of them reads."""
+        """Publish the result and remove the flight in one step; each caller's reader opens before any reads."""
         x.lead, flight = None, lead.flight
         if lead.own_time is not None:
             lead.own_time.cancel()
@@ -95,12 +95,12 @@ class Joining:
             self._flights.land(flight, result, x.request, now)
 
     def abandon(self, flight: Flight) -> None:
-        """Take away a flight that nobody waits for, so that nobody joins it any more."""
+        """Remove a flight without callers, so that no request joins it."""
         self._flights.abandon(flight)
 
 
 def opened(result: Result | None) -> BodyReader | None:
-    """Open a reader on a streamed result, at its first byte, before anybody reads on."""
+    """Open a reader at the first byte of a streamed result, before another reader advances."""
     if result is None:
         return None
     outcome = result.outcome

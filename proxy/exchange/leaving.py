@@ -1,4 +1,4 @@
-"""A client leaves, or its own deadline comes first. Nothing ends that somebody else waits for."""
+"""Handle a client that leaves or whose deadline passes, without ending what other callers wait for."""
 
 import asyncio
 from functools import partial
@@ -16,7 +16,7 @@ from proxy.policy.deadline import remaining
 
 
 class Leaving:
-    """Ends what nobody waits for any more, and only that."""
+    """End requests that have no caller left."""
 
     __slots__ = ("_attempts", "_clock", "_joining", "_recorder", "_responder")
 
@@ -30,7 +30,7 @@ class Leaving:
         self._responder = responder
 
     def abandon(self, x: Exchange, *, mid_upload: bool = False) -> None:
-        """Take note that the client left; `mid_upload`: before its whole body came, without which nothing is done."""
+        """Record that the client left; `mid_upload`: before its body was complete, so the request is not sent."""
         if x.gone:
             return
         x.gone = True
@@ -43,13 +43,13 @@ class Leaving:
             self.deserted(x, x.lead)
 
     def refuse(self, x: Exchange, refusal: Refusal) -> None:
-        """Answer with the refusal of the rest of the body, and end; too late where an answer has begun."""
+        """Answer with the refusal of the rest of the body, and end; do nothing if a response has begun."""
         if not x.answered:
             self._responder.say(x, refused(refusal))
             self.abandon(x, mid_upload=True)
 
     def deserted(self, x: Exchange, lead: Lead) -> None:
-        """End what nobody waits for. A write that is under way runs to its end; a read may go on as a probe."""
+        """End a request without callers. A running write continues to its end; a read may continue as a probe."""
         if lead.permit is not None and not (x.request.safe and x.attempts[-1].safe):
             return
         if lead.flight is not None:
@@ -60,16 +60,16 @@ class Leaving:
             x.task.cancel()
 
     def unanswered(self, x: Exchange) -> None:
-        """Take note that it ended without an answer, unless its own time was over and it has been told so."""
+        """Record that there was no response, unless the caller's deadline passed and it was told."""
         if x.problem is None:
             x.result = LEFT
 
     def watch(self, x: Exchange, lead: Lead) -> None:
-        """Look, until it lands, whether anybody waits for what it brings home."""
+        """Watch the flight's callers until it lands."""
         x.lead = lead
         if lead.flight is not None:
             lead.flight.when_deserted = partial(self.deserted, x, lead)
-        # a caller whose own deadline comes first is answered in time; a body that streams has its own pace
+        # a caller is answered at its own deadline; a streamed body has its own idle timeout
         if x.deadline < lead.deadline and isinstance(x.request.body, bytes):
             own_s = remaining(x.deadline, self._clock.now())
             lead.own_time = asyncio.get_running_loop().call_later(own_s, self._out_of_time, x)

@@ -1,4 +1,4 @@
-"""Step 3: ids, trace context, subject, key, and the one instant by which the client has its answer."""
+"""Step 3: ids, trace context, subject, key, and the deadline."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from proxy.policy.routing import Route, subject_of
 
 
 class Opening:
-    """Says what a request is, before anything is done for it."""
+    """Determine a request's facts before anything is done for it."""
 
     __slots__ = ("_clock", "_deadline_field", "_random", "_route", "_tracer")
 
@@ -22,7 +22,7 @@ class Opening:
         self._deadline_field = ports.deadline_field
 
     def open(self, x: Exchange) -> None:
-        """Fill in who asks for what, and until when. Raise CancelledError if the client has left, Refusal for a key."""
+        """Fill in the request's facts and deadline. Raise CancelledError if the client left, Refusal for a bad key."""
         route, request, fields = self._route, x.request, x.request.fields
         x.started, x.started_wall = self._clock.now(), self._clock.wall()
         x.correlation = correlation.correlate(

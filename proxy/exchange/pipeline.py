@@ -1,4 +1,4 @@
-"""The stages of one route, built once at start and at each reload. They hold no request's state."""
+"""The stages of one route, built at start and at each reload. They hold no state of requests."""
 
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from proxy.policy.routing import Route
 
 
 class RoutePipeline:
-    """What a request of one route goes through, stage by stage."""
+    """The stages that process the requests of one route."""
 
     __slots__ = (
         "attempts", "cache", "claims", "clock", "joining", "leaving", "opening", "recorder", "recovery", "responder",
@@ -42,7 +42,7 @@ class RoutePipeline:
 
 
 class Stages(NamedTuple):
-    """Which class each stage is of; `silent`: answers get no fields of the sidecar's own."""
+    """The class of each stage; `silent`: responses get no fields of the sidecar."""
 
     opening: type[Opening] = Opening
     joining: type[Joining] = Joining
@@ -57,7 +57,7 @@ REAL = Stages()
 
 
 def pipeline(route: Route, ports: Ports, stages: Stages) -> RoutePipeline:
-    """Return the stages of a route as its settings ask for them."""
+    """Build the stages of a route from its settings."""
     wiring = ports.wired(route)
     joining, cache = stages.joining(route, wiring, ports), stages.cache(route, wiring, ports)
     attempts, recorder = stages.attempts(route, wiring, ports), Recorder(route, wiring, ports)

@@ -1,4 +1,4 @@
-"""What the page needs of the rooms with I/O, as Protocols; `app` plugs the real ones in, tests plug in scripts."""
+"""What the exchange needs from components that do I/O, as Protocols. `app` provides them; tests provide scripts."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -45,15 +45,15 @@ class Client(Protocol):
     """The downstream end of one exchange."""
 
     def interim(self, response: Response) -> None:
-        """Write an interim answer (1xx), if the client can read one."""
+        """Write an interim response (1xx), unless the client is HTTP/1.0."""
         ...
 
     def write(self, response: Response, more: Lines) -> None:
-        """Write a whole answer at once; nothing if the client has left."""
+        """Write a complete response at once; do nothing if the client has left."""
         ...
 
     async def relay(self, response: Response, reader: BodyReader, more: Lines) -> int:
-        """Write a streamed answer as it comes; return its body's bytes. Raise BrokenBody once the client is cut off."""
+        """Relay a streamed response; return its body's bytes. Raise BrokenBody if the client was cut off."""
         ...
 
 
@@ -62,13 +62,13 @@ class Upstream(Protocol):
 
     @property
     def standing(self) -> bool:
-        """Tell whether, after a failure, an address is left that does not fail: then it was not the service's."""
+        """Tell whether an address without failures is left; then a failure is not the whole upstream's."""
         ...
 
     async def send(self, request: Request, more: Lines, timeout_s: float, interim: Interim) -> Outcome:
-        """Return the answer, at the latest `timeout_s` after the request's last byte was here and sent.
+        """Return the outcome at most `timeout_s` seconds after the request's last byte was received and sent.
 
-        `interim` is given every answer that comes before it (1xx, but for 101).
+        `interim` gets each interim response (1xx except 101).
         """
         ...
 
@@ -77,7 +77,7 @@ Mark = tuple[bytes, ...] | None
 
 
 class Scope(NamedTuple):
-    """What an answer is of, and whose: a write to either makes it old. `holder` has it kept."""
+    """What a response is about, and for whom: a write to either invalidates it. `holder` is charged for it."""
 
     subject: str | None
     owners: Iterable[bytes]
@@ -85,84 +85,84 @@ class Scope(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What is kept, if anything, and a mark of all that was written before the look."""
+    """The cached response, if any, and a mark of all writes before the look-up."""
 
     kept: CachedResponse | None
     mark: Mark = None
 
 
 class Store(Protocol):
-    """Answers kept between requests. A store that is down behaves as an empty one, and takes at most 50 ms to."""
+    """Cached responses. An unavailable store behaves as an empty one, and delays a request by at most 50 ms."""
 
     @property
     def up(self) -> bool:
-        """Tell whether it answers."""
+        """Tell whether the store is available."""
         ...
 
     async def look(self, key: bytes, scope: Scope) -> Look:
-        """Return what is kept under `key`, unless another replica's write has made it old."""
+        """Return what is cached under `key`, unless another replica's write has invalidated it."""
         ...
 
     async def put(self, key: bytes, kept: CachedResponse, ttl_s: float, scope: Scope, mark: Mark) -> None:
-        """Keep an answer for at most `ttl_s` seconds; `mark` is the one of the look before it was asked for."""
+        """Cache a response for at most `ttl_s` seconds; `mark` is from the look-up before the request was sent."""
         ...
 
     async def drop(self, key: bytes) -> None:
-        """Keep nothing under `key` any more."""
+        """Remove what is cached under `key`."""
         ...
 
     def forget(self, beginning: bytes) -> None:
-        """Let go of what this process keeps under keys that begin so. Never waits."""
+        """Drop what this process caches under keys with this prefix. Never waits."""
         ...
 
 
 class Claims(Protocol):
-    """Who asks what. With a shared store every replica sees the same."""
+    """Who sends which request. With a shared store the claims span all replicas."""
 
     @property
     def spans_replicas(self) -> bool:
-        """Tell whether other replicas claim here too, so that flights are worth a claim."""
+        """Tell whether other replicas see the claims, so that a flight should claim."""
         ...
 
     async def claim(self, claim: Claim, within_s: float = 0.0) -> ClaimState:
-        """Take the claim if it is free; return how it stands. A store that blinks is waited for, for `within_s`."""
+        """Take the claim if it is free; return its state. Wait up to `within_s` seconds for a store that reconnects."""
         ...
 
     async def alone(self, claim: Claim) -> ClaimState:
-        """Take the claim for this process alone, where the store cannot tell; return how it stands here."""
+        """Take the claim in this process only, if the store is unavailable; return its state here."""
         ...
 
     async def wait(self, claim: Claim, held: HeldByOther, within_s: float) -> ClaimState | None:
-        """Wait for whoever holds it; return how it stands then, None if the time was over first."""
+        """Wait for the claim's holder; return the new state, None if the time ran out."""
         ...
 
     async def take_over(self, claim: Claim, orphan: Orphaned) -> ClaimState:
-        """Take a dead owner's place, unless somebody was quicker."""
+        """Take over a claim whose owner died, unless another replica did so first."""
         ...
 
     async def settle(self, claim: Claim, mine: Acquired, result: Result | None, *, keep: bool) -> None:
-        """Give the answer to all who wait (None: it may not be shared); keep it for later ones, or free the claim."""
+        """Give the result to all waiters (None: not shareable); keep it for later requests, or free the claim."""
         ...
 
     def settle_soon(self, claim: Claim, mine: Acquired, result: Result | None, *, keep: bool) -> None:
-        """Do the same without waiting for the store."""
+        """Do the same in the background."""
         ...
 
     def let_go(self, claim: Claim, mine: Acquired, *, asked: bool) -> None:
-        """Give a claim up: at once, or where it was asked by letting the lease lapse. Never waits."""
+        """Release a claim: at once, or if the request was sent when its lease expires. Never waits."""
         ...
 
 
 class Replicas(Protocol):
-    """The other sidecars in front of the same backend. A sidecar with a store of its own has none."""
+    """The other sidecars in front of the same backend; None without a shared store."""
 
     async def flushed(self) -> None:
-        """Wait, for at most 50 ms, until the store knows of every write that was sealed here."""
+        """Wait, for at most 50 ms, until the store has received all invalidations of this process."""
         ...
 
 
 class Meter(Protocol):
-    """What is counted where it happens. Nothing here raises or waits."""
+    """Counters. No method raises or waits."""
 
     def coalesced(self, route: str, role: str) -> None: ...
     def attempted(self, upstream: str, route: str, result: str, seconds: float) -> None: ...
@@ -176,65 +176,65 @@ class Meter(Protocol):
 
 
 class Ledger(Protocol):
-    """Where every finished exchange leaves its record."""
+    """Records finished exchanges."""
 
     def record(self, exchange: "Exchange") -> None:
-        """Take down a finished exchange. Never waits, never raises."""
+        """Record a finished exchange. Never waits, never raises."""
         ...
 
 
 class Tracer(Protocol):
-    """Who gives requests and attempts their spans. Without one, `traceparent` goes through as it came."""
+    """Makes spans for requests and attempts. Without a tracer, `traceparent` is forwarded unchanged."""
 
     def begin(self, exchange: "Exchange") -> Span:
-        """Begin a request's span, and take the caller's `traceparent` out of its way."""
+        """Start a request's span, and remove the caller's `traceparent`."""
         ...
 
     def attempt(self, exchange: "Exchange", wall: float) -> tuple[bytes, bytes]:
-        """Begin an attempt's span; return the line that tells the upstream."""
+        """Start an attempt's span; return the field line for the upstream."""
         ...
 
     def end(self, exchange: "Exchange") -> None:
-        """Take a finished exchange's spans. Never waits, never raises."""
+        """Export a finished exchange's spans. Never waits, never raises."""
         ...
 
     def close(self) -> None:
-        """Send what is left; blocks for seconds at the most."""
+        """Send the remaining spans; may block for seconds."""
         ...
 
 
 class DurabilityGate(Protocol):
-    """What must be on disk before something may happen. In `batch` mode there is none, and nothing waits."""
+    """What must be on disk before a step is taken. In `batch` mode there is none, and nothing waits."""
 
     async def intent(self, exchange: "Exchange", within_s: float) -> bool:
-        """Return whether an unsafe request may go upstream: in `strict`, once its intent is on disk."""
+        """Return whether an unsafe request may be sent: in `strict`, after its intent is on disk."""
         ...
 
     def answer(self, exchange: "Exchange", tell: Tell) -> None:
-        """Call `tell` when the exchange's record, which is written, is on disk; with False if that is too late."""
+        """Call `tell` when the exchange's record is on disk; with False if that takes too long."""
         ...
 
     async def opening(self, exchange: "Exchange") -> bool:
-        """Return whether a streamed answer may begin: once it is on disk that it does."""
+        """Return whether a streamed response may begin: after a note about it is on disk."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """What one route is wired to."""
+    """The shared objects of one route."""
 
     identifier: Identifier
     breaker: CircuitBreaker
     budget: RetryBudget
     upstream: Upstream
     cors: CorsMemory
-    cached_under: bytes = b""  # what the keys of its kept answers begin with
-    cached_since: float = 0.0  # wall time: what is kept and arrived before was another route's
+    cached_under: bytes = b""  # prefix of the keys of its cached responses
+    cached_since: float = 0.0  # wall time: an older cached response belonged to another route
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """What all exchanges share."""
+    """The shared objects of all exchanges."""
 
     router: Router
     wiring: Mapping[str, Wiring]  # by operation
@@ -247,8 +247,8 @@ class Ports:
     clock: Clock
     random: Random
     expose: bool = True
-    deadline_header: bytes = HEADER.encode()  # as it is written upstream
-    deadline_field: bytes = HEADER.lower().encode()  # as it is looked up in a request
+    deadline_header: bytes = HEADER.encode()  # its spelling upstream
+    deadline_field: bytes = HEADER.lower().encode()  # its name for look-ups in a request
     durability_gate: DurabilityGate | None = None
     tracer: Tracer | None = None
     replicas: Replicas | None = None

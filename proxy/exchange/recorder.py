@@ -15,7 +15,7 @@ LEFT_STATUS: Final = Reason.CANCELLED.status
 
 
 class Recorder:
-    """Makes the record and the counters from the facts of an exchange, once."""
+    """Make the record and the metrics of an exchange, once."""
 
     __slots__ = ("_clock", "_identifier", "_ledger", "_meter", "_route")
 
@@ -27,7 +27,7 @@ class Recorder:
         self._clock = ports.clock
 
     def record(self, x: Exchange) -> None:
-        """Leave the exchange's one record; nothing where it has one."""
+        """Write the exchange's record, unless it has one."""
         if x.phase is RECORDED:
             return
         x.phase = RECORDED
@@ -40,7 +40,7 @@ class Recorder:
         x.ending = outcome.ending(x.result, x.answered, refused=refused_here, truncated=x.truncated)
         if route.target is not None:
             x.level = route.target.level(seconds)
-        if route.restoration is not None and x.identity is NO_IDENTITY:  # nothing needed to know it before
+        if route.restoration is not None and x.identity is NO_IDENTITY:  # no earlier step needed it
             x.identity = self._identifier.identify(x.request, x.subject.value, with_key=False)
         if len(x.attempts) > 1 and retries(x.attempts):
             self._meter.retried_request(route.operation, x.succeeded)
@@ -48,11 +48,11 @@ class Recorder:
         self._ledger.record(x)
 
     def finish(self, x: Exchange) -> None:
-        """Let go of a request that is over, and leave its record; a follower's after the loop's next work.
+        """Release a finished request and write its record; defer a follower's record to the next loop iteration.
 
-        So nobody's answer waits for the records of those who landed before him.
+        So no caller's response waits for the records of other followers.
         """
-        if x.reader is not None:  # one that nobody reads would hold its sender up
+        if x.reader is not None:  # an unread reader would pause its sender
             x.reader.close()
         if x.role is not JOINED:
             self.record(x)
@@ -62,6 +62,6 @@ class Recorder:
         asyncio.get_running_loop().call_soon(self.record, x)
 
     def stop_the_clock(self, x: Exchange) -> float:
-        """Take now as the exchange's end; return the seconds that it took."""
+        """Set the end time of the exchange; return its duration in seconds."""
         x.duration_s = self._clock.now() - x.started
         return x.duration_s

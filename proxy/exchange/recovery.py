@@ -1,4 +1,4 @@
-"""Step 9: the existing session, a created one, a stale answer, a fallback, or the honest answer."""
+"""Step 9: replace a failure by the existing session, a created one, a stale response or a fallback, if possible."""
 
 from proxy.exchange.attempts import Attempts
 from proxy.exchange.cache import Cache
@@ -20,7 +20,7 @@ from proxy.policy.routing import Route
 
 
 class Recovery:
-    """Makes the best of a failure. What it asks for by itself joins no flight and is never recovered."""
+    """Recover from failures. Its own requests join no flight and are not recovered."""
 
     __slots__ = ("_attempts", "_cache", "_cors", "_meter", "_random", "_route", "_router")
 
@@ -34,7 +34,7 @@ class Recovery:
         self._cache = cache
 
     async def run(self, x: Exchange, lead: Lead, outcome: Outcome) -> Result:
-        """Return what the client gets instead of this outcome, which may be the outcome itself."""
+        """Return the result for the client, which may be the outcome itself."""
         self._cache.end_session(x, outcome)
         rules, names, subject = self._route.recovery, x.match.names, x.subject.value
         plan = recovery_plan.plan(rules, outcome, names, subject)
@@ -74,7 +74,7 @@ class Recovery:
 
 
 def _chosen(plan: Plan, found: Outcome) -> Plan:
-    """Let go of what was found where the plan does not use it."""
+    """Discard the outcome that was found if the plan does not use it."""
     if not recovery_plan.uses(plan, found):
         discard(found)
     return plan

@@ -1,4 +1,4 @@
-"""Step 11: an answer is dressed for its own caller, and kept back where the trail must have it first."""
+"""Step 11: add the caller's fields to a response, and withhold it until its record is on disk if required."""
 
 import logging
 
@@ -24,12 +24,12 @@ _log = logging.getLogger("backstay.exchange")
 
 
 class Responder:
-    """Gives each client its answer, with this caller's own correlation id."""
+    """Give each client its response, with its own correlation id."""
 
     __slots__ = ("_clock", "_cors", "_durability_gate", "_expose", "_recorder", "_route", "_silent")
 
     def __init__(self, route: Route, wiring: Wiring, ports: Ports, recorder: Recorder, *, silent: bool = False) -> None:
-        """Take what it needs; a `silent` one adds no fields of the sidecar's own to an answer."""
+        """Take the collaborators; a `silent` responder adds no fields to a response."""
         self._route = route
         self._cors = wiring.cors
         self._expose = ports.expose
@@ -39,7 +39,7 @@ class Responder:
         self._silent = silent
 
     def answer(self, x: Exchange, result: Result) -> Response | None:
-        """Give the client its answer, or return the one that is relayed as it comes."""
+        """Write the response, or return it if it must be streamed."""
         if x.gone:
             return None
         x.result, outcome = result, result.outcome
@@ -55,7 +55,7 @@ class Responder:
         return None
 
     def say(self, x: Exchange, problem: Problem, retry_after_s: float | None = None) -> None:
-        """Answer with a problem of our own, unless the client has left or has an answer already."""
+        """Answer with a problem of the sidecar, unless the client has left or has a response."""
         if x.gone or x.answered:
             return
         x.problem, x.answered = problem, problem.status
@@ -65,12 +65,12 @@ class Responder:
         self._give(x, response, more)
 
     def fail(self, x: Exchange) -> None:
-        """Answer for a mistake of our own, which is being handled, and log it."""
+        """Answer for an internal error, which is being handled, and log it."""
         _log.exception("an exchange failed: %r", x.request)
         self.say(x, problem_response.problem_of(Failure(Reason.INTERNAL, sent=True)))
 
     async def may_open(self, x: Exchange, reader: BodyReader) -> bool:
-        """Tell whether a streamed answer may begin; where the trail cannot have it first, the client is told so."""
+        """Tell whether a streamed response may begin; answer with a problem if it could not be recorded in time."""
         if self._durability_gate is None or await self._durability_gate.opening(x):
             return True
         reader.close()
@@ -79,14 +79,14 @@ class Responder:
         return False
 
     async def relay(self, x: Exchange, response: Response, reader: BodyReader, began_s: float) -> None:
-        """Pass a streamed answer on as it comes; `began_s` is how long the client waited for its head."""
+        """Relay a streamed response; `began_s` is the client's wait for its head in seconds."""
         try:
             x.bytes_out = await x.client.relay(response, reader, self._beside(x, began_s))
         except BrokenBody:
             x.truncated = True
 
     def _give(self, x: Exchange, response: Response, more: Lines) -> None:
-        """Write a whole answer; where the trail must have it first, once it has, or else a refusal instead."""
+        """Write a complete response, after its record is on disk if required, or a refusal if that fails."""
         durability_gate = self._durability_gate
         if durability_gate is None:
             x.client.write(response, more)
@@ -107,7 +107,7 @@ class Responder:
         return response, added_headers.to_client(response_info, expose=self._expose)
 
     def _beside(self, x: Exchange, elapsed_s: float) -> Lines:
-        """Return the lines that go with this caller's answer."""
+        """Return the lines to add to this caller's response."""
         if self._silent:
             return ()
         result, attempts = x.result, x.attempts

@@ -1,4 +1,4 @@
-"""What is known of one request: `Exchange`, and `Lead` for what it asks upstream. Both are values without behaviour."""
+"""The facts of one request (`Exchange`) and of its upstream request (`Lead`): values without behaviour."""
 
 import asyncio
 from typing import Final
@@ -23,7 +23,7 @@ from proxy.policy.trace_context import Parent
 from proxy.runtime.eager_task import EagerTask
 from proxy.runtime.enums import FastEnum
 
-LOST: Final = Result(Failure(Reason.INTERNAL, sent=True))  # what followers get if their leader's task dies of a bug
+LOST: Final = Result(Failure(Reason.INTERNAL, sent=True))  # for followers if the leader's task fails with a bug
 LEFT: Final = Result(Failure(Reason.CANCELLED, sent=True))
 OUT_OF_TIME: Final = Result(Failure(Reason.RESPONSE_TIMEOUT, sent=True))
 NO_IDENTITY: Final = Identity(b"", b"")
@@ -33,9 +33,9 @@ _UNNAMED: Final = Correlation("")
 class Phase(FastEnum):
     """How far a request has come. It only goes forward."""
 
-    WAITING = "waiting"  # its head is here, its body may still arrive
+    WAITING = "waiting"  # its head is complete, its body may still arrive
     RUNNING = "running"
-    RECORDED = "recorded"  # its one record is written; an answer or a probe may still be under way
+    RECORDED = "recorded"  # its record is written; a response or a probe may still run
 
 
 WAITING: Final = Phase.WAITING
@@ -44,9 +44,9 @@ RECORDED: Final = Phase.RECORDED
 
 
 class Exchange:
-    """The facts of one client request. Its record, its metrics, its span and its answer are made from them.
+    """The facts of one client request. Its record, metrics, span and response are made from them.
 
-    Times are seconds of the sidecar's clock. The comment on each group names the one stage that writes it.
+    Times are seconds of the sidecar's clock. The comment above each group names the stage that writes it.
     """
 
     __slots__ = (
@@ -57,7 +57,7 @@ class Exchange:
     )  # fmt: skip
 
     def __init__(self, request: Request, client: Client, match: Match) -> None:
-        """Take a request whose head is here, its client, and its route (steps 1 and 2)."""
+        """Take a request with a complete head, its client and its route (steps 1 and 2)."""
         # the connection
         self.request = request
         self.client = client
@@ -65,14 +65,14 @@ class Exchange:
         self.route: Route = match.route
         self.task: EagerTask | asyncio.Task[None] | None = None
         self.bytes_in = 0
-        # the page
+        # handler
         self.phase = WAITING
         self.gone = False  # the client has left
-        self.lead: Lead | None = None  # what it asks upstream, while it does
+        self.lead: Lead | None = None  # the running upstream request
         # opening
         self.started = self.started_wall = self.deadline = 0.0
         self.correlation = _UNNAMED
-        self.parent: Parent | None = None  # its caller's span
+        self.parent: Parent | None = None  # the caller's span
         self.trace_id: str | None = None
         self.span: Span | None = None
         self.subject = NO_SUBJECT
@@ -82,34 +82,34 @@ class Exchange:
         self.role: Role | None = None
         self.alone_because = ""
         self.flight: Flight | None = None
-        self.reader: BodyReader | None = None  # of a streamed answer, opened at its first byte
+        self.reader: BodyReader | None = None  # of a streamed response, opened at its first byte
         # claims
-        self.held: list[tuple[Claim, Acquired]] = []  # what it claimed and has not settled; a flight's are the flight's
+        self.held: list[tuple[Claim, Acquired]] = []  # unsettled claims; those of a flight are in the flight
         # attempts
         self.attempts: list[Attempt] = []
         # responder
         self.result = LOST
         self.problem: Problem | None = None
-        self.answered = 0  # the status that went out; 0: none did
+        self.answered = 0  # the status that was sent; 0: none
         self.bytes_out = 0
         self.truncated = False
         # recorder
         self.duration_s = 0.0
-        self.status = 0  # that the client got, or the one that stands for its having left
-        self.record_id = ""  # the ledger's
-        self.ending = ""  # how it ended, in one bounded word
+        self.status = 0  # the status that the client got, 499 if it left
+        self.record_id = ""  # from the ledger
+        self.ending = ""  # the bounded outcome
         self.level = ""  # the target level of its duration, "" for a route without a target
-        self.restoration: Restoration | None = None  # the one that it was part of; the observer's
-        self.would: list[str] | None = None  # in a dry run: what was only noted
+        self.restoration: Restoration | None = None  # from the observer
+        self.would: list[str] | None = None  # in a dry run: the noted decisions
 
     @property
     def succeeded(self) -> bool:
-        """Tell whether the client got what it asked for."""
+        """Tell whether the client got a successful response."""
         return self.ending in GOOD
 
 
 class Lead:
-    """One request to upstream, with all its attempts: for a flight, or for its own caller alone."""
+    """One upstream request with all its attempts: for a flight, or for its own caller only."""
 
     __slots__ = (
         "cached", "deadline", "failure_counted", "flight", "mark", "own_time", "permit", "probing", "sent", "sent_at",
@@ -117,14 +117,14 @@ class Lead:
     )  # fmt: skip
 
     def __init__(self, flight: Flight | None, deadline: float, request: Request, shown: Flight | None = None) -> None:
-        self.flight = flight  # None for who asks for itself
-        self.shown = shown  # a dry run's flight: it shows who would have joined
+        self.flight = flight  # None for a request that is not coalesced
+        self.shown = shown  # a dry run's flight, which counts the requests that would have joined
         self.deadline = deadline  # the route's; a caller's own shorter one ends that caller's wait
-        self.own_time: asyncio.TimerHandle | None = None  # ends its own caller's wait, where that comes first
-        self.cached: CachedResponse | None = None  # what was kept when it asked
-        self.mark: Mark = None  # of what was written before it asked; the store's
-        self.failure_counted = False  # a flight counts one failure at its circuit at the most
-        self.permit: Permit | None = None  # of the attempt that is under way
-        self.sent = request  # what that attempt asks, and when it began
+        self.own_time: asyncio.TimerHandle | None = None  # at the caller's own deadline, if that is earlier
+        self.cached: CachedResponse | None = None  # the cached response when the request was sent
+        self.mark: Mark = None  # the store's mark of all earlier writes
+        self.failure_counted = False  # a flight counts at most one failure at its circuit
+        self.permit: Permit | None = None  # of the running attempt
+        self.sent = request  # the running attempt's request and start
         self.sent_at = 0.0
-        self.probing = False  # the request has ended, and only its attempt goes on
+        self.probing = False  # the request has ended, and its attempt continues as a probe
