@@ -1,4 +1,4 @@
-"""What is said beside a message: to the upstream about this attempt, to the client about how its answer was made.
+"""Header fields that the sidecar adds: to a request about the attempt, to a response about its origin.
 
 Cache-Status is RFC 9211, Proxy-Status RFC 9209, Server-Timing the W3C's.
 """
@@ -20,7 +20,7 @@ from proxy.policy.routing import Route
 def to_upstream(
     correlation_id: str, key: IdempotencyKey | None, attempt: int, remaining_s: float, deadline_header: bytes
 ) -> Lines:
-    """Return the lines of one attempt: `attempt` from 1, the seconds that are left of the attempts' own deadline."""
+    """Return the lines for attempt number `attempt` (from 1), with the remaining seconds of the attempts' deadline."""
     lines: tuple[tuple[bytes, bytes], ...] = (
         (b"X-Correlation-ID", correlation_id.encode("ascii")),
         (deadline_header, b"%d" % (remaining_s * 1000 if remaining_s > 0.002 else 1)),
@@ -33,21 +33,21 @@ def to_upstream(
 
 
 class ResponseInfo(NamedTuple):
-    """How an answer was made, as far as its own client may know."""
+    """How a response was produced, as far as its client may know."""
 
     correlation_id: str
     total_ms: float
     upstream_ms: float
     retries: int = 0
-    collapsed: bool | None = None  # None: not a follower; False: it had to go upstream after all
+    collapsed: bool | None = None  # None: not a follower; False: it had to send its own request
     unsafe: bool = False
-    ttl_s: int | None = None  # of a reused answer; negative for a stale one
-    error: Reason | None = None  # the sidecar made the answer
-    received_status: int | None = None  # of the answer that was recovered from
+    ttl_s: int | None = None  # of a reused response; negative for a stale one
+    error: Reason | None = None  # the sidecar made the response
+    received_status: int | None = None  # of the response that was replaced
     recovered: bool = False
     retry_after_s: float | None = None
     replayed: bool = False
-    explanation: str | None = None  # asked for, and allowed by the route
+    explanation: str | None = None  # only if requested and allowed by the route
 
 
 def response_info(
@@ -58,7 +58,7 @@ def response_info(
     total_s: float,
     request: Request,
 ) -> ResponseInfo:
-    """Return the story of an answer for one of its callers."""
+    """Return the facts about a response for one of its callers."""
     upstream_ms = sum(attempt.ms for attempt in attempts)
     no_cache_story = role is not Role.JOINED or result.recovery is RecoveryKind.FALLBACK
     collapsed = None if no_cache_story else not attempts
@@ -69,7 +69,7 @@ def response_info(
 
 
 def explanation(route: Route, request: Request, alone: str, attempts: Sequence[Attempt]) -> str | None:
-    """Return what was decided and why, in a line, for a client that asks on a route that allows it."""
+    """Return the decisions and their reasons in one line, if the client requests it and the route allows it."""
     if not route.explain or request.fields.get(b"x-backstay-explain") != b"1":
         return None
     steps = [f"alone: {alone}"] if alone else []
@@ -78,13 +78,13 @@ def explanation(route: Route, request: Request, alone: str, attempts: Sequence[A
 
 
 def of_plain_answer(correlation_id: str, total_ms: float, upstream_ms: float, *, expose: bool) -> Lines:
-    """Return the lines that go with an answer whose story is short: asked for once, and given as it came."""
+    """Return the lines for a response after a single attempt, forwarded unchanged."""
     named = (b"X-Correlation-ID", correlation_id.encode("ascii"))
     return (named, (b"Server-Timing", _timing(total_ms, upstream_ms))) if expose else (named,)
 
 
 def to_client(response_info: ResponseInfo, *, expose: bool) -> Lines:
-    """Return the lines that go with this caller's answer."""
+    """Return the lines to add to this caller's response."""
     lines: list[tuple[bytes, bytes]] = [(b"X-Correlation-ID", response_info.correlation_id.encode("ascii"))]
     if response_info.retry_after_s is not None:
         lines.append((b"Retry-After", b"%d" % max(1, ceil(response_info.retry_after_s))))

@@ -1,4 +1,4 @@
-"""One upstream call and why it was, or was not, the last."""
+"""One upstream attempt, and the reason why another followed or not."""
 
 from collections.abc import Sequence
 from enum import Enum
@@ -15,13 +15,13 @@ from proxy.policy.classify import Verdict, classify, label
 from proxy.policy.retry import CAUSES
 from proxy.policy.routing import Route
 
-_UNFINISHED: Final = Failure(Reason.CANCELLED, sent=True)  # what is cut off in mid-call is taken as sent
+_UNFINISHED: Final = Failure(Reason.CANCELLED, sent=True)  # an attempt that is cut off counts as sent
 
 
 class Attempt:
-    """What the record tells of one call. `waited_ms` is the backoff before it, `why` what was decided after it.
+    """The recorded facts of one attempt. `waited_ms` is the backoff before it, `why` the decision after it.
 
-    `safe` tells whether it asked only to read: recovery may read in the middle of a write.
+    `safe` tells whether it only reads: recovery may read during a write.
     """
 
     __slots__ = ("ms", "n", "outcome", "safe", "verdict", "waited_ms", "why")
@@ -36,7 +36,7 @@ class Attempt:
         self.why = "unfinished"
 
     def ended(self, outcome: Outcome, seconds: float = 0.0) -> Verdict:
-        """Take what it brought and how long it was under way; return what that means."""
+        """Set the outcome and the duration in seconds; return the verdict."""
         self.outcome = outcome
         self.ms = seconds * 1000
         self.verdict = verdict = classify(outcome)
@@ -49,12 +49,12 @@ class Attempt:
 
     @property
     def status(self) -> int | None:
-        """Return the status that came back, None if nothing did."""
+        """Return the response status, None without a response."""
         return self.outcome.status if isinstance(self.outcome, Response) else None
 
     @property
     def result(self) -> str:
-        """Return the bounded name of its result."""
+        """Return the bounded name of the result."""
         return label(self.outcome)
 
     def __repr__(self) -> str:
@@ -62,31 +62,31 @@ class Attempt:
 
 
 def schedule_outcome(attempts: list[Attempt]) -> Outcome:
-    """Return what a ladder brought: its last outcome, or the one before where the circuit opened meanwhile."""
+    """Return the last outcome of a retry schedule, or the one before if the circuit then refused."""
     last = attempts[-1].outcome
     if len(attempts) == 1 or not isinstance(last, Failure) or last.reason is not Reason.CIRCUIT_OPEN:
         return last
     attempts[-2].why = "circuit_open"
     before = attempts[-2].outcome
     answer = answer_in(before)
-    return before if answer is None or answer.whole else last  # a streamed one was let go of when the retry was decided
+    return before if answer is None or answer.whole else last  # a streamed one was discarded when the retry was decided
 
 
 class Effect(Enum):
-    """What a write has done, as far as is known here."""
+    """What a write has done, as far as is known."""
 
-    NONE = "none"  # it was never sent, or refused
-    DONE = "done"  # it succeeded, or failed inside the backend, which may have done a part of it
-    IN_DOUBT = "in doubt"  # it was sent and got no final answer: the backend may still be at it
+    NONE = "none"  # it was not sent, or was refused
+    DONE = "done"  # it succeeded, or failed in the backend after a possible partial effect
+    IN_DOUBT = "in doubt"  # it was sent without a final response: the backend may still process it
 
 
 _NONE, _DONE, _IN_DOUBT = Effect.NONE, Effect.DONE, Effect.IN_DOUBT
-_OF_A_GATEWAY = (502, 504)  # what one behind us says when it does not know either
+_OF_A_GATEWAY = (502, 504)  # statuses of a gateway that does not know the effect either
 _UNABLE = 503  # RFC 9110 section 15.6.4: the server is unable to handle the request
 
 
 def effect_of(outcome: Outcome) -> Effect:
-    """Return what a write with this outcome has done. A 4xx refuses it, and so does a 503."""
+    """Return the effect of a write with this outcome. A 4xx and a 503 refuse it."""
     if not isinstance(outcome, Response):
         return _IN_DOUBT if outcome.sent else _NONE
     status = outcome.status
@@ -96,7 +96,7 @@ def effect_of(outcome: Outcome) -> Effect:
 
 
 def effect(attempts: list[Attempt]) -> Effect:
-    """Return what the attempts of a write have done together: what is in doubt weighs most."""
+    """Return the combined effect of a write's attempts: an unknown effect takes precedence."""
     found = [effect_of(attempt.outcome) for attempt in attempts if not attempt.safe]
     if _IN_DOUBT in found:
         return _IN_DOUBT
@@ -104,7 +104,7 @@ def effect(attempts: list[Attempt]) -> Effect:
 
 
 def attempt_timeout(route: Route, attempts: list[Attempt], remaining_s: float) -> float:
-    """Return the seconds the next attempt may take: doubled after each timeout, never past the deadline."""
+    """Return the timeout of the next attempt in seconds: doubled after each timeout, within the deadline."""
     if route.attempt_timeout_s is None:
         return remaining_s
     timeouts = sum(attempt.verdict is Verdict.TIMEOUT for attempt in attempts)

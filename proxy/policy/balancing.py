@@ -1,4 +1,4 @@
-"""Which of an upstream's addresses is asked. This file chooses and remembers who failed; it connects to nobody."""
+"""Choose one of an upstream's addresses and remember failures. This module opens no connections."""
 
 from dataclasses import dataclass
 
@@ -8,14 +8,14 @@ from proxy.policy.classify import FAILURES, classify, tells
 
 @dataclass(frozen=True, slots=True)
 class EjectionRules:
-    """Passive ejection of one address (Envoy's outlier detection in its plainest form); times in seconds."""
+    """Passive ejection of an address (a simple form of Envoy's outlier detection); times are in seconds."""
 
     consecutive_failures: int = 5
     ejection_s: float = 30.0
 
 
 class AddressHealth:
-    """How often one address failed since it last answered, and until when it is passed over."""
+    """Consecutive failures of one address, and until when it is ejected."""
 
     __slots__ = ("ejected_until", "failures")
 
@@ -25,11 +25,11 @@ class AddressHealth:
 
 
 class Balancer:
-    """Choose among `count` addresses in turn; an attempt after a failure goes to another one where there is one.
+    """Choose among `count` addresses in turn; an attempt after a failure uses another address if there is one.
 
-    An address that fails `consecutive_failures` times in a row is passed over for `ejection_s`, and again after one
-    failure more; an answer forgives all. Where all are ejected, all are used: the circuit breaker decides about the
-    upstream as a whole, not this file.
+    An address with `consecutive_failures` failures in a row is ejected for `ejection_s` seconds, and again after
+    one more failure; a response resets the count. If all are ejected, all are used: the circuit breaker decides
+    about the upstream.
     """
 
     __slots__ = ("_addresses", "_next", "rules")
@@ -40,7 +40,7 @@ class Balancer:
         self.rules = rules
 
     def choose(self, tried: frozenset[int], now: float) -> int:
-        """Return the index of the address to ask."""
+        """Return the index of the address to use."""
         count = len(self._addresses)
         if count == 1:
             return 0
@@ -52,7 +52,7 @@ class Balancer:
         return chosen
 
     def report(self, index: int, outcome: Outcome, now: float) -> None:
-        """Take down how an address did."""
+        """Record the outcome of an attempt at an address."""
         verdict, address = classify(outcome), self._addresses[index]
         if not tells(outcome, verdict):
             return
@@ -64,13 +64,13 @@ class Balancer:
             address.ejected_until = now + self.rules.ejection_s
 
     def passes_on(self, outcome: Outcome, tried: frozenset[int]) -> bool:
-        """Tell whether an attempt goes on to another address: this one could not be reached, and nothing was sent."""
+        """Tell whether to try another address: this one was unreachable and nothing was sent."""
         unreached = isinstance(outcome, Failure) and not outcome.sent and classify(outcome) in FAILURES
         return unreached and len(tried) < len(self._addresses)
 
     @property
     def standing(self) -> bool:
-        """Tell whether an address is left that has not failed since it last answered."""
+        """Tell whether an address is left that has not failed since its last response."""
         return any(not address.failures for address in self._addresses)
 
     def __repr__(self) -> str:

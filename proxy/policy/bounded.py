@@ -1,4 +1,4 @@
-"""Values that have their time, within bounds. Where there is no room, the caller who holds most gives way."""
+"""A bounded map with expiry. If it is full, the caller who holds most is evicted from."""
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
@@ -10,7 +10,7 @@ V = TypeVar("V")
 
 
 class Holder(NamedTuple):
-    """For whom a value is held: the address that a request came from, and what tells callers of one address apart."""
+    """For whom a value is held: the client's address, and what distinguishes callers of one address."""
 
     address: str = ""
     caller: bytes = b""
@@ -20,7 +20,7 @@ ANYBODY = Holder()
 
 
 class HeldValue(Generic[V]):
-    """A value, when its time is over, its size in bytes, and for whom it is held."""
+    """A value, its expiry, its size in bytes, and its holder."""
 
     __slots__ = ("holder", "size", "until", "value")
 
@@ -32,11 +32,11 @@ class HeldValue(Generic[V]):
 
 
 class Bounded(Generic[K, V]):
-    """At most `max_entries` values of `max_bytes` together.
+    """Hold at most `max_entries` values of `max_bytes` together.
 
-    Nothing is timed: what is over goes when it is asked for, or when it is the oldest and something new comes. Where
-    there is no room, the oldest value goes of the caller who holds most, at the address that holds most: nobody pushes
-    out what others hold by storing more. A caller may invent names, so the address counts first.
+    There are no timers: an expired value is removed by a look-up, or when it is the oldest and a value is added. A full
+    map evicts the oldest value of the heaviest caller at the heaviest address, so storing more never evicts other
+    callers' values. A caller may invent names, so the address is compared first.
     """
 
     __slots__ = ("_by_address", "_by_caller", "_held", "_max_entries", "_of_holder", "_slot", "max_bytes", "size")
@@ -45,8 +45,8 @@ class Bounded(Generic[K, V]):
         self._held: OrderedDict[K, HeldValue[V]] = OrderedDict()
         self._max_entries = max_entries
         self.max_bytes = max_bytes
-        self._slot = max(1, max_bytes // max_entries)  # what an entry weighs beside its bytes
-        self._of_holder: dict[Holder, dict[K, None]] = {}  # in the order in which they came
+        self._slot = max(1, max_bytes // max_entries)  # weight of an entry in addition to its bytes
+        self._of_holder: dict[Holder, dict[K, None]] = {}  # in order of insertion
         self._by_address: Weights[str] = Weights()
         self._by_caller: dict[str, Weights[bytes]] = {}
         self.size = 0
@@ -55,11 +55,11 @@ class Bounded(Generic[K, V]):
         return len(self._held)
 
     def items(self) -> Iterable[tuple[K, HeldValue[V]]]:
-        """Return each key and what is held under it, the newest last."""
+        """Return each key and its value, the newest last."""
         return self._held.items()
 
     def get(self, key: K, now: float) -> HeldValue[V] | None:
-        """Return what is held under `key`, if its time is not over."""
+        """Return the value of `key` unless it has expired."""
         held = self._held.get(key)
         if held is None or now < held.until:
             return held
@@ -67,7 +67,7 @@ class Bounded(Generic[K, V]):
         return None
 
     def put(self, key: K, value: V, size: int, until: float, now: float, holder: Holder = ANYBODY) -> list[K]:
-        """Hold a value of `size` bytes, unless it alone is over the bound; return the keys that gave way."""
+        """Hold a value of `size` bytes, unless it alone exceeds the limit; return the evicted keys."""
         gave_way: list[K] = []
         self.drop(key)
         if size > self.max_bytes:
@@ -95,7 +95,7 @@ class Bounded(Generic[K, V]):
         return gave_way
 
     def drop(self, key: K) -> None:
-        """Let go of what is held under `key`."""
+        """Remove the value of `key`."""
         held = self._held.pop(key, None)
         if held is None:
             return
@@ -124,23 +124,23 @@ N = TypeVar("N", str, bytes)
 
 
 class Weights(Generic[N]):
-    """Weights by name, and which of them is the heaviest.
+    """Weights by name, with the heaviest one.
 
-    The heap holds each name at least once with its weight or more: a weight that grows is pushed anew, one that shrank
-    is put right when it comes to the top. It is built anew before it is twice as long as there are names.
+    The heap has each name at least once with its weight or more: a growing weight is pushed again, a stale entry is
+    corrected at the top. The heap is rebuilt before it is twice as long as the number of names.
     """
 
     __slots__ = ("_heap", "_of")
 
     def __init__(self) -> None:
         self._of: dict[N, int] = {}
-        self._heap: list[tuple[int, N]] = []  # weights are negative: heapq keeps the smallest on top
+        self._heap: list[tuple[int, N]] = []  # negative weights: heapq keeps the smallest on top
 
     def __len__(self) -> int:
         return len(self._of)
 
     def change(self, name: N, by: int) -> None:
-        """Add to a name's weight; a name without weight is forgotten."""
+        """Add to a name's weight; remove a name without weight."""
         weight = self._of.get(name, 0) + by
         if not weight:
             del self._of[name]
@@ -153,7 +153,7 @@ class Weights(Generic[N]):
                 heapify(self._heap)
 
     def heaviest(self) -> N:
-        """Return the name with the greatest weight; there must be one."""
+        """Return the name with the greatest weight. There must be one."""
         while True:
             known, name = self._heap[0]
             weight = self._of.get(name)

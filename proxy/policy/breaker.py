@@ -1,4 +1,4 @@
-"""Whether an upstream may be asked. This file decides and remembers; it never waits and never reads a clock."""
+"""Decide whether requests may be sent to an upstream. This module never waits and never reads a clock."""
 
 from collections import deque
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from proxy.runtime.random import RandomSource
 
 
 class CircuitState(Enum):
-    """CLOSED lets traffic through, OPEN refuses, HALF_OPEN probes. The value is the gauge's."""
+    """CLOSED admits requests, OPEN refuses them, HALF_OPEN admits probes. The value is the gauge's."""
 
     CLOSED = 0
     HALF_OPEN = 1
@@ -20,7 +20,7 @@ class CircuitState(Enum):
 
 
 class CircuitMode(Enum):
-    """Who decides: the breaker, an operator, or nobody (observe counts and never refuses)."""
+    """Who decides: the breaker, an operator, or nobody (OBSERVE counts and never refuses)."""
 
     AUTO = "auto"
     FORCED_OPEN = "open"
@@ -30,28 +30,28 @@ class CircuitMode(Enum):
 
 @dataclass(frozen=True, slots=True)
 class BreakerRules:
-    """The seed document's figures; times in seconds."""
+    """Thresholds and times in seconds, from the seed document."""
 
     failure_threshold: int = 5
     reset_timeout_s: float = 30.0
     success_threshold: int = 2
-    jitter: float = 0.1  # upward only, so that replicas do not probe in step
+    jitter: float = 0.1  # upward only, so that replicas do not probe at the same time
     max_probes: int = 2
-    lease_s: float = 60.0  # a probe permit that nobody settles comes back after this
-    slow_call_s: float | None = None  # None: slowness never trips the circuit
+    lease_s: float = 60.0  # a probe permit that was not settled expires after this many seconds
+    slow_call_s: float | None = None  # None: slow calls never open the circuit
     slow_call_rate: float = 0.5
     slow_call_window: int = 20  # calls
 
 
 class Permit(NamedTuple):
-    """Leave to make one attempt. Report it exactly once, whatever happens."""
+    """Permission for one attempt. Report it exactly once, whatever happens."""
 
     generation: int
     probe: int | None = None  # the lease of a half-open circuit's probe
 
 
 class Refused(NamedTuple):
-    """No attempt now; the circuit probes in `retry_after_s`."""
+    """No attempt is allowed; the circuit probes in `retry_after_s` seconds."""
 
     retry_after_s: float
 
@@ -71,8 +71,8 @@ class CircuitBreaker:
         HALF_OPEN --one failed or slow probe--> OPEN
         CLOSED --slow_call_rate of the last slow_call_window calls took longer than slow_call_s--> OPEN
 
-    Every transition begins a new generation; a permit of an older one reports into the void, so a straggler from
-    before the trip can neither close nor open anything. `admit` takes its permit in the same synchronous step.
+    Every transition starts a new generation. A report under an older generation's permit is ignored, so a late
+    attempt can neither close nor open the circuit. `admit` takes its permit synchronously.
     """
 
     __slots__ = (
@@ -95,16 +95,16 @@ class CircuitBreaker:
         self.successes = 0
         self.opened_at: float | None = None
         self._generation = 0
-        self._permit = Permit(0)  # of this generation, for all who are no probes
-        self._leases: dict[int, float] = {}  # probe number -> when it lapses
+        self._permit = Permit(0)  # of this generation, shared by all attempts that are no probes
+        self._leases: dict[int, float] = {}  # probe number -> expiry
         self._probes = 0
         self._probe_at = 0.0
-        self._slow: deque[bool] = deque()  # of the newest calls, which were slow
+        self._slow: deque[bool] = deque()  # of the most recent calls: was it slow?
         self._random = random
         self._on_transition = on_transition
 
     def admit(self, now: float) -> Permit | Refused:
-        """Return a permit, or the seconds until one may be had."""
+        """Return a permit, or how many seconds until one may be available."""
         mode = self.mode
         if mode is _FORCED_OPEN:
             return Refused(self.rules.reset_timeout_s)
@@ -122,18 +122,18 @@ class CircuitBreaker:
     def _probe(self, now: float) -> Permit | Refused:
         self._leases = {probe: lapses for probe, lapses in self._leases.items() if lapses > now}
         if len(self._leases) >= self.rules.max_probes:
-            # probes are under way: their verdict is a matter of one deadline
+            # probes are running: they end within one deadline
             return self._permit if self.mode is CircuitMode.OBSERVE else Refused(1.0)
         self._probes += 1
         self._leases[self._probes] = now + self.rules.lease_s
         return Permit(self._generation, self._probes)
 
     def counts(self, permit: Permit) -> bool:
-        """Tell whether a report under this permit still means anything."""
+        """Tell whether a report under this permit is still counted."""
         return permit.generation == self._generation and (permit.probe is None or permit.probe in self._leases)
 
     def give_back(self, permit: Permit) -> None:
-        """Settle a permit whose attempt says nothing of the backend."""
+        """Settle a permit whose attempt says nothing about the backend."""
         if permit.probe is not None and permit.generation == self._generation:
             self._leases.pop(permit.probe, None)
 
@@ -142,12 +142,12 @@ class CircuitBreaker:
     ) -> None:
         """Settle a permit. `counted` is False for a flight's second and later failures.
 
-        `took_s` is None where the call's time was not the backend's alone: slow_call does not see it.
+        `took_s` is None if the call's duration did not depend on the backend alone: slow_call ignores it.
         """
         if permit.generation != self._generation:
             return
         if permit.probe is not None and self._leases.pop(permit.probe, None) is None:
-            return  # its lease had lapsed: somebody else probes in its place
+            return  # its lease has expired: another attempt probes
         slow_s, closed = self.rules.slow_call_s, self.state is _CLOSED
         slow = slow_s is not None and took_s is not None and took_s > slow_s
         if verdict in FAILURES or (not closed and self._fails_probe(verdict, slow=slow)):
@@ -163,7 +163,7 @@ class CircuitBreaker:
         return self.state is CircuitState.HALF_OPEN and (slow or verdict is Verdict.RATE_LIMITED)
 
     def _watch_slowness(self, slow: bool, now: float) -> None:
-        """Trip when too many of the newest calls were slow (resilience4j's second condition)."""
+        """Open the circuit if too many recent calls were slow (resilience4j's second condition)."""
         window = self.rules.slow_call_window
         self._slow.append(slow)
         while len(self._slow) > window:
@@ -207,30 +207,30 @@ class CircuitBreaker:
             self._on_transition(self, state, now)
 
     def probes_in(self, now: float) -> float:
-        """Return the seconds until the circuit asks its upstream again; 0 unless it is open."""
+        """Return how many seconds until the circuit probes its upstream; 0 unless it is open."""
         return max(0.0, self._probe_at - now) if self.state is CircuitState.OPEN else 0.0
 
     def refuses_for(self, now: float) -> float:
-        """Return for how many seconds every attempt will be refused; 0 where one may be let through."""
+        """Return for how many seconds every attempt will be refused; 0 if one may be admitted."""
         if self.mode is CircuitMode.FORCED_OPEN:
             return inf
         return self.probes_in(now) if self.mode is CircuitMode.AUTO else 0.0
 
     def reset(self, now: float) -> None:
-        """Close the circuit and forget its failures (an operator's word)."""
+        """Close the circuit and reset its failures, by an operator's command."""
         self.failures = 0
         if self.state is not CircuitState.CLOSED:
             self._enter(CircuitState.CLOSED, now)
 
     def force(self, mode: CircuitMode, now: float) -> None:
-        """Put an operator's decision in the place of the breaker's own, or give it back (AUTO)."""
+        """Override the breaker by an operator's command, or return to AUTO."""
         before, self.mode = self.shown, mode
         if self.shown is not before and self._on_transition is not None:
             self._on_transition(self, self.shown, now)
 
     @property
     def shown(self) -> CircuitState:
-        """Return the state that requests meet: an operator's word goes before the breaker's own."""
+        """Return the effective state: an operator's override takes precedence."""
         if self.mode is CircuitMode.FORCED_OPEN:
             return CircuitState.OPEN
         return CircuitState.CLOSED if self.mode is CircuitMode.FORCED_CLOSED else self.state

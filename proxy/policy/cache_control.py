@@ -1,4 +1,4 @@
-"""What Cache-Control says, and for how long it lets an answer be fresh (RFC 9111 sections 4.2.1 and 5.2)."""
+"""Parse Cache-Control and compute the freshness lifetime (RFC 9111 sections 4.2.1 and 5.2)."""
 
 from proxy.http.fields import Fields
 from proxy.policy.dates import unix_seconds
@@ -7,7 +7,7 @@ Directives = dict[bytes, bytes]
 
 
 def directives(fields: Fields) -> Directives:
-    """Return the directives by lower-case name, with their arguments; of one that is repeated, the first."""
+    """Return the directives by lower-case name, with arguments; of a repeated directive the first."""
     found: Directives = {}
     for value in fields.all(b"cache-control"):
         for member in _members(value):
@@ -18,7 +18,7 @@ def directives(fields: Fields) -> Directives:
 
 
 def _members(value: bytes) -> list[bytes]:
-    """Split a list at its commas, but for those inside quotes."""
+    """Split a list at its commas, except inside quotes."""
     quoted = value.split(b'"')
     if len(quoted) > 1:
         value = b'"'.join([part.replace(b",", b" ") if number % 2 else part for number, part in enumerate(quoted)])
@@ -26,7 +26,7 @@ def _members(value: bytes) -> list[bytes]:
 
 
 def seconds(said: Directives, name: bytes) -> int | None:
-    """Return a directive's seconds, None where it is not there, 0 where they are no number (section 4.2.1)."""
+    """Return a directive's seconds, None if it is absent, 0 if they are invalid (section 4.2.1)."""
     argument = said.get(name)
     if argument is None:
         return None
@@ -34,7 +34,7 @@ def seconds(said: Directives, name: bytes) -> int | None:
 
 
 def lifetime_s(fields: Fields, said: Directives) -> float:
-    """Return for how long the backend calls its answer fresh: `s-maxage`, `max-age` or Expires; 0 without any."""
+    """Return the freshness lifetime in seconds from `s-maxage`, `max-age` or Expires; 0 without any."""
     for name in (b"s-maxage", b"max-age"):
         if (told := seconds(said, name)) is not None:
             return told

@@ -1,7 +1,7 @@
-"""Who may ask upstream under a key, and what the others get. This file judges; a store remembers.
+"""Decide who may send a request under a claim, and what the other callers get. A store remembers the claims.
 
-free -> pending -> settled (kept for `keep_s`), or free again: the answer is not one to keep, or nothing was asked
-                -> orphaned: the replica that asked is dead, and nobody knows what it did
+free -> pending -> settled (kept for `keep_s`), or free again: the result is not kept, or nothing was sent
+                -> orphaned: the replica that sent it is dead, and its outcome is unknown
 """
 
 from hashlib import blake2b
@@ -21,17 +21,17 @@ from proxy.policy.idempotency import IdempotencyKey
 from proxy.policy.recovery_plan import RecoveryKind, Result
 from proxy.policy.routing import Route
 
-# What the same request may be answered otherwise next time: it depends on who asks, on what there is, or on when.
+# Statuses that an equal request may not get next time: they depend on the caller, on existence or on time.
 _NOT_FINAL = frozenset({401, 403, 404, 407, 408, 421, 423, 425, 429})
-REPLAY_S = 86_400.0  # a finished answer is replayed for 24 h
+REPLAY_S = 86_400.0  # seconds for which a final response is replayed (24 h)
 
 
 class Claim(NamedTuple):
-    """What is claimed: by a client's key, or by a flight's question on behalf of every replica.
+    """What is claimed: a client's key, or a flight's request key for all replicas.
 
-    `name` is a digest, so that a store does not show who used which key; `fingerprint` tells which request it is for;
-    `key` is the Idempotency-Key that goes upstream. A finished answer is kept for `keep_s` seconds, a flight's for
-    nobody; what nobody finished is remembered for `orphaned_s`. Where a store is full, `holder` tells whose it is.
+    `name` is a digest, so that a store does not reveal keys; `fingerprint` identifies the request; `key` is the
+    Idempotency-Key for the upstream. A final response is kept for `keep_s` seconds, a flight's not at all; an orphaned
+    claim is remembered for `orphaned_s`. `holder` is charged for the entry.
     """
 
     name: str
@@ -43,13 +43,13 @@ class Claim(NamedTuple):
 
 
 class Acquired(NamedTuple):
-    """It is ours to ask; `token` proves it."""
+    """This process may send the request; `token` proves its ownership."""
 
     token: str
 
 
 class HeldByOther(NamedTuple):
-    """Somebody is asking, and is known to live for `lease_s` seconds more."""
+    """Another caller is sending the request; its lease lasts `lease_s` more seconds."""
 
     fingerprint: str
     key: str
@@ -58,7 +58,7 @@ class HeldByOther(NamedTuple):
 
 
 class Orphaned(NamedTuple):
-    """Whoever was asking let its lease lapse."""
+    """The owner's lease expired before it settled the claim."""
 
     fingerprint: str
     key: str
@@ -66,7 +66,7 @@ class Orphaned(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """It was asked. `result` is None where the answer could not be kept or passed on."""
+    """The request was sent. `result` is None if the response could not be kept or shared."""
 
     fingerprint: str
     key: str
@@ -75,32 +75,32 @@ class Settled(NamedTuple):
 
 
 class StoreUnavailable(NamedTuple):
-    """The store cannot tell: it is down."""
+    """The store is unavailable."""
 
 
 ClaimState = Acquired | HeldByOther | Orphaned | Settled | StoreUnavailable
 
 
 class Ask(NamedTuple):
-    """Go upstream; with the key that it was asked with before, where there is one."""
+    """Send the request, with the key of an earlier attempt if there was one."""
 
     adopted: str = ""
 
 
 class Wait(NamedTuple):
-    """Wait for whoever asks."""
+    """Wait for the claim's owner."""
 
     held: HeldByOther
 
 
 class TakeOver(NamedTuple):
-    """Ask in a dead owner's place."""
+    """Send the request in place of a dead owner."""
 
     orphan: Orphaned
 
 
 class AnswerWith(NamedTuple):
-    """Answer with this."""
+    """Answer with this result."""
 
     result: Result
 
@@ -153,7 +153,7 @@ STORE_GONE = Result(
 
 
 def of_key(route: Route, request: Request, principal: bytes, key: IdempotencyKey, holder: Holder = ANYBODY) -> Claim:
-    """Return the claim of a client's key: principal, route and key."""
+    """Return the claim of a client's key, from principal, route and key."""
     body = request.body if isinstance(request.body, bytes) else request.fields.get(b"content-length", b"")
     fingerprint = _digest(request.method.encode(), request.target, body, *_trailers(request))
     name = _digest(b"key", route.operation.encode(), principal, key.value)
@@ -161,12 +161,12 @@ def of_key(route: Route, request: Request, principal: bytes, key: IdempotencyKey
 
 
 def of_flight(route: Route, request_key: bytes, key: IdempotencyKey | None) -> Claim:
-    """Return the claim of a flight, by which replicas know each other's."""
+    """Return the claim of a flight, which other replicas see."""
     return Claim(_digest(b"flight", request_key), "", _text(key), 0.0, 2 * route.total_timeout_s)
 
 
 def judge(claim: Claim, standing: ClaimState, route: Route) -> ClaimAction:
-    """Return what a claim's standing means for this request."""
+    """Return the action for this request from the claim's state."""
     if isinstance(standing, StoreUnavailable):
         return store_unavailable(route)
     if isinstance(standing, Acquired):
@@ -183,22 +183,22 @@ def judge(claim: Claim, standing: ClaimState, route: Route) -> ClaimAction:
 
 
 def store_unavailable(route: Route) -> ClaimAction:
-    """Return what to do where the store cannot tell."""
+    """Return the action if the store is unavailable."""
     return AnswerWith(STORE_GONE) if route.store_required else Ask()
 
 
 def store_lost(route: Route, held: HeldByOther) -> ClaimAction:
-    """Return what to do when the store went down while somebody else was asking."""
+    """Return the action if the store became unavailable while another caller sent the request."""
     return AnswerWith(STORE_GONE) if route.store_required else _instead(route, held.key)
 
 
 def repeatable(route: Route, key: str) -> bool:
-    """Tell whether what may have been done may be asked again: with the same key, or where a 409 finds it."""
+    """Tell whether a possibly executed request may be sent again: with the same key, or if a 409 reveals it."""
     return (route.honours_idempotency and bool(key)) or route.recovery.on_conflict is not None
 
 
 def to_keep(claim: Claim, result: Result) -> bool:
-    """Tell whether a key stays used: the backend's answer is a final one, whether or not its body arrived."""
+    """Tell whether a key stays used: the backend's response is final, even if its body is incomplete."""
     answer = answer_in(result.outcome)
     if not claim.keep_s or answer is None or result.recovery is RecoveryKind.FALLBACK:
         return False
@@ -206,7 +206,7 @@ def to_keep(claim: Claim, result: Result) -> bool:
 
 
 def stored(result: Result, limit: int) -> Result:
-    """Return what is kept of an answer that is not on its way any more: it, or why it cannot be given again."""
+    """Return what is kept of a finished response: the response, or why it cannot be replayed."""
     answer = result.outcome
     if isinstance(answer, Failure):
         return result if answer.partial is None else BROKE_OFF
@@ -214,7 +214,7 @@ def stored(result: Result, limit: int) -> Result:
 
 
 def collected(result: Result, body: bytes | Lost, trailers: Lines) -> Result:
-    """Return what is kept of an answer that came in pieces: it as a whole, or why it cannot be given again."""
+    """Return what is kept of a streamed response: the complete response, or why it cannot be replayed."""
     if isinstance(body, Lost):
         return _LOST[body]
     answer = result.outcome
@@ -223,9 +223,9 @@ def collected(result: Result, body: bytes | Lost, trailers: Lines) -> Result:
 
 
 def may_wait(claim: Claim, result: Result) -> bool:
-    """Tell whether who waits for an answer that comes in pieces may wait for its end: it has one, as far as is known.
+    """Tell whether callers may wait for the end of a streamed response: it is expected to end.
 
-    Other replicas' callers do not wait for that of a stream of events.
+    Callers on other replicas do not wait for an event stream.
     """
     answer = result.outcome
     if not isinstance(answer, Response) or answer.status == 101:
@@ -239,7 +239,7 @@ def is_lost(result: Result) -> bool:
 
 
 def replayed(settled: Result, ttl_s: float) -> Result:
-    """Return a stored answer as it is given again."""
+    """Return a stored response as a replay."""
     return settled._replace(replayed=True, ttl_s=int(ttl_s))
 
 

@@ -1,4 +1,4 @@
-"""What an outcome means. One opinion, asked by breaker, retry, recovery, metrics and audit alike."""
+"""The meaning of an outcome, for breaker, retry, recovery, metrics and audit alike."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ from proxy.runtime.enums import FastEnum
 
 
 class Verdict(FastEnum):
-    """The meaning of one attempt's outcome. The value is the seed document's error type, "" where it has none."""
+    """The meaning of one attempt's outcome. The value is the seed document's error type, "" if it has none."""
 
     SUCCESS = ""
     NETWORK = "NetworkError"
@@ -21,17 +21,17 @@ class Verdict(FastEnum):
     CALCULATION = "CalculationError"
     DATA_QUALITY = "DataQualityError"
     REJECTED = "ClientError"  # any other 4xx
-    BROKEN = "ServerError"  # any other 5xx, and 600 to 999 (RFC 9110 section 15: to be taken as 5xx)
-    REFUSED = "Refused"  # our own answer: nothing was asked of the backend
-    CANCELLED = "Cancelled"  # nobody was left to answer
+    BROKEN = "ServerError"  # any other 5xx, and 600 to 999 (RFC 9110 section 15: treated as 5xx)
+    REFUSED = "Refused"  # the sidecar's own response: nothing was sent to the backend
+    CANCELLED = "Cancelled"  # no caller was left
 
     @property
     def error_type(self) -> str | None:
-        """Return the name that stands in the record as metadata.error_type."""
+        """Return the recorded name, metadata.error_type."""
         return self.value or None
 
 
-SUCCESS: Final = Verdict.SUCCESS  # a name of its own: in Python 3.11 a look into an Enum costs 0.1 µs
+SUCCESS: Final = Verdict.SUCCESS  # module constant: an Enum member look-up costs 0.1 µs in Python 3.11
 _BY_STATUS: Final = {
     400: Verdict.INVALID,
     404: Verdict.MISSING,
@@ -60,7 +60,7 @@ OUTAGE = frozenset({Verdict.NETWORK, Verdict.TIMEOUT, Verdict.UNAVAILABLE, Verdi
 
 
 def classify(outcome: Outcome) -> Verdict:
-    """Return what the outcome means."""
+    """Return the meaning of the outcome."""
     if isinstance(outcome, Response):
         status = outcome.status
         if status < 400:
@@ -69,15 +69,16 @@ def classify(outcome: Outcome) -> Verdict:
     return _BY_REASON.get(outcome.reason, Verdict.NETWORK)
 
 
-FAILURES: Final = frozenset({Verdict.NETWORK, Verdict.TIMEOUT, Verdict.UNAVAILABLE})  # open a circuit, eject an address
+# they open a circuit and eject an address
+FAILURES: Final = frozenset({Verdict.NETWORK, Verdict.TIMEOUT, Verdict.UNAVAILABLE})
 _UNTOLD = frozenset({Verdict.REFUSED, Verdict.CANCELLED})
 
 
 def tells(outcome: Outcome, verdict: Verdict) -> bool:
-    """Tell whether an outcome says anything of the backend: not what we refused, who left, or what had gone stale."""
+    """Tell whether an outcome is evidence about the backend: not a refusal, a lost client or a stale connection."""
     return verdict not in _UNTOLD and (isinstance(outcome, Response) or outcome.telling)
 
 
 def label(outcome: Outcome) -> str:
-    """Return the bounded name of an attempt's result for metrics and records: its status or its reason."""
+    """Return the bounded name of an attempt's result for metrics and records: its status or reason."""
     return str(outcome.status) if isinstance(outcome, Response) else str(outcome.reason)

@@ -1,4 +1,4 @@
-"""Who waits for whose answer. This file decides; waiting is the exchange's business."""
+"""Decide which requests share an upstream request. This module decides; the exchange waits."""
 
 from collections.abc import Callable, Iterable
 from enum import Enum
@@ -22,14 +22,14 @@ from proxy.runtime.enums import FastStrEnum
 
 
 class Role(FastStrEnum):
-    """What a request was in its flight; the three add up to all requests."""
+    """A request's role in its flight; the three add up to all requests."""
 
     LED = "led"
     JOINED = "joined"
     ALONE = "alone"
 
 
-ALONE: Final = Role.ALONE  # in Python 3.11 a look into an Enum costs 0.1 µs
+ALONE: Final = Role.ALONE  # module constant: an Enum member look-up costs 0.1 µs in Python 3.11
 JOINED: Final = Role.JOINED
 LED: Final = Role.LED
 _OFF: Final = Coalesce.OFF
@@ -37,10 +37,10 @@ _SUBJECT: Final = Coalesce.SUBJECT
 
 
 class FlightStage(Enum):
-    """A flight's life: OPEN -> LANDED, or OPEN -> ABANDONED when its last caller left a safe request.
+    """A flight's states: OPEN -> LANDED, or OPEN -> ABANDONED when its last caller left a safe request.
 
-    One that brings a stream is OPEN -> STREAMING -> LANDED: newcomers join it while its body's beginning is there, its
-    own time is not over and nothing was written.
+    A streamed flight is OPEN -> STREAMING -> LANDED: requests can join while the beginning of its body is kept, its
+    deadline has not passed and no write has begun.
     """
 
     OPEN = "open"
@@ -52,7 +52,7 @@ class FlightStage(Enum):
 _OPEN: Final = FlightStage.OPEN
 _LANDED: Final = FlightStage.LANDED
 MAX_ELECTIONS = 2  # new leaders of one flight that was lost or late
-APART_S = 30.0  # how long a question goes alone whose answer could not be shared
+APART_S = 30.0  # seconds for which a key is not coalesced after a response that could not be shared
 MAX_APART = 4096
 
 Landing = Callable[[Result | None], None]
@@ -60,10 +60,10 @@ Owners = Callable[[Request], Iterable[bytes]]
 
 
 class Flight:
-    """One upstream question with one or more callers.
+    """One upstream request with one or more callers.
 
-    The leader's task asks upstream; followers leave a callback. The flight belongs to the sidecar, not to the leader's
-    client: it is deserted only when its last caller leaves.
+    The leader's task sends the request; followers register a callback. The flight belongs to the sidecar, not to the
+    leader's client: it is deserted only when its last caller leaves.
     """
 
     __slots__ = (
@@ -74,7 +74,7 @@ class Flight:
     def __init__(self, id_: str, asked: Identity, subject: str | None, safe: bool, stamp: int) -> None:
         self.id = id_
         self.key = asked.key
-        self.anonymous = asked.anonymous  # nothing names its callers: what is given in person goes to one of them
+        self.anonymous = asked.anonymous  # nothing identifies its callers: a Set-Cookie goes to one of them
         self.subject = subject
         self.safe = safe
         self.stamp = stamp
@@ -82,23 +82,23 @@ class Flight:
         self.callers = 1
         self.followers = 0
         self.strict = False  # the route honours no-store
-        self.late = False  # at its landing its deadline was over
-        self.until = inf  # its own deadline: what streams longer is not joined
-        self.streaming: Result | None = None  # what a newcomer is given at once
-        self.lead: Request | None = None  # the question that brought it
+        self.late = False  # it landed after its deadline
+        self.until = inf  # its own deadline: a stream that lasts longer cannot be joined
+        self.streaming: Result | None = None  # given to a late follower at once
+        self.lead: Request | None = None  # the request that was sent
         self.held: list[tuple[Claim, Acquired]] = []  # its followers' claims; its landing settles them
         self._waiting: dict[int, tuple[Landing, Request]] = {}
         self.when_deserted: Callable[[], None] | None = None  # called when the last caller leaves before the landing
 
     def wait(self, land: Landing, request: Request) -> int:
-        """Add a follower, whose `land` is called once with the outcome; return its ticket for `leave`."""
+        """Add a follower, whose `land` is called once with the result; return its ticket for `leave`."""
         self.callers += 1
         self.followers += 1
         self._waiting[self.followers] = land, request
         return self.followers
 
     def leave(self, ticket: int | None = None) -> None:
-        """Take one caller out (None: the leader's own client)."""
+        """Remove one caller (None: the leader's client)."""
         if ticket is not None and self._waiting.pop(ticket, None) is None:
             return
         self.callers -= 1
@@ -106,15 +106,15 @@ class Flight:
             self.when_deserted()
 
     def take_on(self) -> Result | None:
-        """Add a newcomer to what streams already, and return it; None where the flight is still to land."""
+        """Add a late follower to a streaming flight, and return the result; None if it has not landed."""
         if self.streaming is not None:
             self.followers += 1
         return self.streaming
 
     def landed(self, result: Result | None, leader: Request) -> bool:
-        """Hand the result to every follower that still waits (None: it may not be shared); tell whether all have it."""
+        """Give the result to every waiting follower (None: not shareable); tell whether all got it."""
         waiting, self._waiting = self._waiting, {}
-        self.when_deserted = None  # it leads back to the leader: a cycle would be the collector's work
+        self.when_deserted = None  # break the reference cycle with the leader
         names = varied_by(result) if self.safe and waiting else ()
         for_all = result is not None
         for land, request in waiting.values():
@@ -128,7 +128,7 @@ class Flight:
 
 
 class Joined:
-    """A request's place: it leads `flight`, follows it, or goes alone (no flight) for `reason`."""
+    """A request's place: it leads `flight`, follows it, or is not coalesced (no flight) for `reason`."""
 
     __slots__ = ("flight", "reason", "role")
 
@@ -146,7 +146,7 @@ class Joined:
 
 
 class Overflow(NamedTuple):
-    """No place, and going alone could make a duplicate: refuse."""
+    """There is no place, and sending the request alone could duplicate a write: refuse it."""
 
     refusal: Refusal
 
@@ -155,7 +155,7 @@ _ALONE_METHODS: Final = frozenset({"CONNECT", "TRACE"})
 
 
 def never_shared(request: Request) -> str | None:
-    """Return why a request of this kind always goes alone, or None."""
+    """Return why a request of this kind is never shared, or None."""
     fields = request.fields
     if request.method in _ALONE_METHODS:
         return "method"
@@ -170,9 +170,9 @@ def never_shared(request: Request) -> str | None:
 
 
 def shareable(result: Result, *, anonymous: bool, strict: bool = False) -> bool:
-    """Tell whether the answer to a safe question may go to callers who only asked the same.
+    """Tell whether the response to a safe request may go to callers with an equal request key.
 
-    `strict` is the route's `honour_no_store`: RFC 9111 read as for a cache.
+    `strict` is the route's `honour_no_store`: apply RFC 9111 as a shared cache would.
     """
     if not isinstance(result.outcome, Response):
         return True
@@ -188,30 +188,30 @@ def shareable(result: Result, *, anonymous: bool, strict: bool = False) -> bool:
 
 
 def given_in_person(result: Result) -> bool:
-    """Tell whether the answer sets a cookie: whom nothing names, it names from now on, and nobody else."""
+    """Tell whether the response sets a cookie, which identifies an anonymous caller from then on."""
     return isinstance(result.outcome, Response) and b"set-cookie" in result.outcome.fields
 
 
 def varied_by(result: Result | None) -> tuple[bytes, ...]:
-    """Return the fields that the answer depends on. Equal questions may differ in them, where they are neutral."""
+    """Return the fields in Vary. Requests with equal keys may differ in them if they are neutral."""
     if result is None or not isinstance(result.outcome, Response) or b"vary" not in result.outcome.fields:
         return ()
     return tuple(result.outcome.fields.tokens(b"vary"))
 
 
 def alike(names: Iterable[bytes], one: Request, other: Request) -> bool:
-    """Tell whether two requests have the same to say in these fields."""
+    """Tell whether two requests have equal values of these fields."""
     return all(one.said(name) == other.said(name) for name in names)
 
 
 def stream_of(result: Result) -> BodyStream | None:
-    """Return the body that is on its way, if it is one."""
+    """Return the streamed body, if there is one."""
     answer = result.outcome
     return None if not isinstance(answer, Response) or isinstance(answer.body, bytes) else answer.body
 
 
 class Flights:
-    """Every flight that may be joined. Each method is one plain step: no await can stand between look and take."""
+    """All flights that may be joined. Each method is synchronous: nothing runs between look-up and change."""
 
     __slots__ = ("_apart", "_count", "_name", "_open", "enabled", "followers", "invalidations")
 
@@ -230,7 +230,7 @@ class Flights:
     def join(
         self, route: Route, request: Request, subject: str | None, asked: Identity, owners: Owners, now: float
     ) -> Joined | Overflow:
-        """Return the request's place. A flight that a write has sealed is left to its callers and replaced."""
+        """Return the request's place. A flight that a write has closed is left to its callers and replaced."""
         key = asked.key
         if self._apart and self._is_apart(key, now):
             return Joined(ALONE, reason="unshareable")
@@ -250,11 +250,11 @@ class Flights:
         return Joined(LED, flight)
 
     def has(self, key: bytes) -> bool:
-        """Tell whether a flight with this question is open."""
+        """Tell whether a flight with this key is open."""
         return key in self._open
 
     def alone(self, route: Route, request: Request, subject: str | None) -> str | None:
-        """Return why the request takes part in no flight, or None where it may."""
+        """Return why the request joins no flight, None if it may."""
         mode = route.coalesce
         if mode is _OFF or (mode is None and not request.safe):
             return "off"
@@ -267,7 +267,7 @@ class Flights:
         return never_shared(request)
 
     def land(self, flight: Flight, result: Result, request: Request, now: float) -> None:
-        """Publish and remove in the same step: a newcomer never gets a finished flight."""
+        """Publish the result and remove the flight in one step: no request joins a finished flight."""
         if flight.stage is not _OPEN:
             return
         flight.stage = _LANDED
@@ -282,21 +282,21 @@ class Flights:
             self._offer(flight, result, request, stream)
 
     def _offer(self, flight: Flight, result: Result, request: Request, stream: BodyStream) -> None:
-        """Let newcomers join a flight whose answer is still on its way, while they can be given all of it."""
+        """Let requests join a streaming flight as long as the beginning of its body is kept."""
         if self._open.setdefault(flight.key, flight) is flight:
             flight.stage, flight.streaming, flight.lead = FlightStage.STREAMING, result, request
             stream.offer(lambda: self._over(flight))
 
     def _over(self, flight: Flight) -> None:
-        """Take away a flight that nobody can join any more."""
+        """Remove a flight that no request can join any more."""
         flight.stage, flight.streaming = FlightStage.LANDED, None
         self._remove(flight)
 
     def abandon(self, flight: Flight) -> None:
-        """Take away a flight whose last caller left."""
+        """Remove a flight whose last caller left."""
         if flight.stage is FlightStage.OPEN:
             flight.stage = FlightStage.ABANDONED
-            flight.when_deserted = None  # it leads back to the leader: a cycle would be the collector's work
+            flight.when_deserted = None  # break the reference cycle with the leader
             self._remove(flight)
 
     def left(self) -> None:
@@ -315,8 +315,8 @@ class Flights:
         return joinable
 
     def _set_apart(self, key: bytes, now: float) -> None:
-        """Let nobody wait for an answer to this question that he would not be given."""
-        self._apart[hash(key)] = now + APART_S  # two that hash alike cost each other a flight, nothing else
+        """Bypass coalescing for this key: its response was not shareable."""
+        self._apart[hash(key)] = now + APART_S  # a hash collision costs a shared flight, nothing else
         if len(self._apart) > MAX_APART:
             del self._apart[next(iter(self._apart))]
 
@@ -338,7 +338,7 @@ class Flights:
 
 
 def elects(flight: Flight, result: Result, elections: int, remaining_s: float) -> bool:
-    """Tell whether a follower leads again: its flight was lost or late, asking is safe, and time is left."""
+    """Tell whether a follower becomes the leader: the flight was lost or late, the request is safe, time is left."""
     outcome = result.outcome
     if not isinstance(outcome, Failure):
         return False

@@ -1,4 +1,4 @@
-"""Requests that ask whether an answer has changed, and the answers that say it has not (RFC 9110 section 13)."""
+"""Conditional requests and 304 responses (RFC 9110 section 13)."""
 
 from proxy.http.fields import Fields
 from proxy.http.headers import NOT_UPDATED_BY_304, SENT_WITH_304
@@ -7,11 +7,11 @@ from proxy.policy.dates import unix_seconds
 
 
 def unchanged(request: Request, response: Response) -> bool:
-    """Tell whether the client has this answer already: its validators match, compared weakly (section 13.1.2)."""
+    """Tell whether the client's copy is current: its validators match by weak comparison (section 13.1.2)."""
     if request.method not in ("GET", "HEAD"):
         return False
     fields = request.fields
-    if b"if-none-match" in fields:  # then If-Modified-Since does not count (section 13.1.3)
+    if b"if-none-match" in fields:  # then If-Modified-Since is ignored (section 13.1.3)
         return _any_tag(fields.all(b"if-none-match"), response.fields.get(b"etag"))
     since = unix_seconds(fields[b"if-modified-since"]) if b"if-modified-since" in fields else None
     if since is None:
@@ -29,19 +29,19 @@ def _any_tag(values: list[bytes], tag: bytes | None) -> bool:
 
 
 def _opaque_tags(value: bytes) -> list[bytes]:
-    """Return what stands inside the quotes of a list of tags; nothing where a quote is missing."""
+    """Return the opaque tags in a list; none if a quote is missing."""
     parts = value.split(b'"')
     return parts[1::2] if len(parts) % 2 else []
 
 
 def _opaque(tag: bytes) -> bytes | None:
-    """Return what stands inside an entity tag's quotes, weak or strong; None for what is no tag."""
+    """Return the opaque part of an entity tag, weak or strong; None for an invalid tag."""
     parts = tag.split(b'"')
     return parts[1] if len(parts) == 3 and parts[0].strip() in (b"", b"W/") and not parts[2].strip() else None
 
 
 def not_modified(response: Response) -> Response:
-    """Return the 304 that stands for an answer which the client has."""
+    """Return the 304 for a response of which the client has a current copy."""
     fields = response.fields
     names = SENT_WITH_304 if b"etag" in fields else SENT_WITH_304 | {b"last-modified"}
     lines = tuple([line for line in fields.lines if line[0].lower() in names])
@@ -49,7 +49,7 @@ def not_modified(response: Response) -> Response:
 
 
 def refreshed(kept: Response, answer: Response) -> Response | None:
-    """Return a kept answer with the fields of a 304 that is about it; None where it is about another.
+    """Return a cached response with the fields of its 304; None if the 304 is about another response.
 
     Source: RFC 9111 sections 3.2 and 4.3.4.
     """
@@ -61,7 +61,7 @@ def refreshed(kept: Response, answer: Response) -> Response | None:
 
 
 def _selects(new: Fields, kept: Fields) -> bool:
-    """Tell whether a 304 is about the answer that is kept: a strong tag must be equal, a weak one equal weakly."""
+    """Tell whether a 304 is about the cached response: a strong tag must be equal, a weak one equal weakly."""
     tag, known = new.get(b"etag"), kept.get(b"etag")
     if tag is not None:
         if known is None or _opaque(tag) is None:

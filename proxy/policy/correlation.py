@@ -1,4 +1,4 @@
-"""One id names a request end to end. This file accepts or mints it; it never echoes what it rejects."""
+"""Accept or mint the correlation id of a request. A rejected id is never echoed."""
 
 import re
 
@@ -8,7 +8,7 @@ _ACCEPTED = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
 class Correlation:
-    """The id a request runs under; `replaced` tells that the client sent one that was not acceptable."""
+    """The correlation id of a request; `replaced` tells that the client's own was not acceptable."""
 
     __slots__ = ("id", "replaced")
 
@@ -21,7 +21,7 @@ class Correlation:
 
 
 def correlate(operation: str, sent: bytes | None, wall: float, random: RandomSource) -> Correlation:
-    """Return the client's own id if it matches `[A-Za-z0-9._-]{1,128}`, else `{operation}-{8 hex}-{unix seconds}`."""
+    """Return the client's id if it matches `[A-Za-z0-9._-]{1,128}`, else `{operation}-{8 hex}-{unix seconds}`."""
     if sent is not None and _ACCEPTED.fullmatch(sent):
         return Correlation(sent.decode("ascii"))
     return Correlation(f"{operation}-{random.getrandbits(32).to_bytes(4).hex()}-{int(wall)}", sent is not None)

@@ -1,4 +1,4 @@
-"""Let a browser read what the sidecar says itself: the CORS fields this upstream last sent to the same Origin."""
+"""Make the sidecar's own responses readable for browsers: CORS fields that the upstream last sent to the Origin."""
 
 from hashlib import blake2b
 from math import inf
@@ -8,16 +8,16 @@ from proxy.http.headers import CORS_PREFLIGHT_REQUEST, CORS_PREFLIGHT_RESPONSE, 
 from proxy.http.message import Framing, Request, Response
 from proxy.policy.bounded import Bounded, Holder
 
-MAX_ENTRIES = 1024  # of each of the two memories
+MAX_ENTRIES = 1024  # in each of the two maps
 MAX_BYTES = 1_048_576
 
 
 class CorsMemory:
-    """The newest answer's CORS lines by Origin, for one upstream; or fixed ones, where they are configured.
+    """The CORS lines of the most recent response by Origin, for one upstream; or configured ones.
 
-    Nothing else of an answer is kept: no body, no cookie. What an unsuccessful answer says counts only where nothing
-    is known yet, so a caller who is refused changes nothing for others. A preflight that shows a credential, which no
-    browser's does, is remembered for that caller alone.
+    No body and no cookie is stored. An unsuccessful response is used only if nothing is known yet, so that a
+    refused caller changes nothing for others. A preflight with a credential, which browsers never send, is stored
+    for that caller only.
     """
 
     __slots__ = ("_allowed", "_by_origin", "_credentials", "_preflights")
@@ -29,7 +29,7 @@ class CorsMemory:
         self._preflights: Bounded[bytes, Lines] = Bounded(MAX_ENTRIES, MAX_BYTES)
 
     def forget_preflights(self) -> None:
-        """Forget what was granted to preflights: a route that they asked about is gone, or is another one."""
+        """Forget responses to preflights, after a route was removed or changed."""
         self._preflights = Bounded(MAX_ENTRIES, MAX_BYTES)
 
     def learn(self, request: Request, response: Response, scope: bytes) -> None:
@@ -45,12 +45,12 @@ class CorsMemory:
             _put(self._preflights, _preflight_key(request, scope), _among(CORS_PREFLIGHT_RESPONSE, response), request)
 
     def preflight(self, request: Request, scope: bytes) -> Response | None:
-        """Return what the upstream last granted to this very preflight: without that a browser reads no fast-fail."""
+        """Return the upstream's last response to the same preflight, without which a browser reads no fast failure."""
         known = self._preflights.get(_preflight_key(request, scope), 0.0) if scope else None
         return None if known is None else Response(204, b"", Fields(known.value), b"", Framing.NONE)
 
     def lines(self, request: Request) -> Lines:
-        """Return the lines for an answer of the sidecar's own."""
+        """Return the CORS lines for a response of the sidecar."""
         origin = request.fields.get(b"origin")
         if origin is None:
             return ()
@@ -66,7 +66,7 @@ def _among(names: frozenset[bytes], response: Response) -> Lines:
 
 
 def _preflight_key(request: Request, scope: bytes) -> bytes:
-    """Return a digest of what a preflight asks, of which host, and who asks, where it shows that."""
+    """Return a digest of a preflight's request, host and credentials."""
     fields, certificate = request.fields, request.peer.certificate or ""
     shown = (certificate.encode(), *fields.all(b"authorization"), b"", *fields.all(b"cookie"))
     asked = (scope, request.authority, *(fields.get(name) or b"" for name in CORS_PREFLIGHT_REQUEST), *shown)

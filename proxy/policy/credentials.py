@@ -1,4 +1,4 @@
-"""What of a request names somebody. Missing and empty values, and the words that stand for none, name nobody."""
+"""Find the credentials of a request. Missing and empty values and placeholders identify nobody."""
 
 import re
 from base64 import b64decode
@@ -8,25 +8,25 @@ from typing import Final
 
 from proxy.http.fields import Fields
 
-# What programs write in the place of a value that they do not have.
+# Placeholders that programs write for a missing value.
 _NONE = frozenset(
     b"""null undefined none nil nan void false 0 - * {} [] () [object anonymous guest nobody unknown deleted expired
     empty (null) (none) <null> object] %00""".split()
 ) | {b""}
-# RFC 9110 section 11.4 and the IANA registry; the last line is what is common and not registered.
+# RFC 9110 section 11.4 and the IANA registry; the last line has common unregistered schemes.
 _SCHEMES = frozenset(
     b"""basic bearer concealed digest dpop gnap hoba mutual negotiate oauth privatetoken scram-sha-1 scram-sha-256 vapid
     apikey api-key aws4-hmac-sha256 hawk jwt key ntlm session token""".split()
 )
 _BLANK = b" \t\"'"
-_LONGEST_NONE: Final = 64  # bytes; no way of saying that there is no credential is longer
-_MOST_COOKIES: Final = 64  # pairs that are looked at where no cookie is named
-_MOST_PAIRS: Final = 256  # that a cookie is looked for among; browsers keep fewer for a host (Chrome 180)
+_LONGEST_NONE: Final = 64  # bytes; every placeholder is shorter
+_MOST_COOKIES: Final = 64  # pairs that are examined if no cookie name is configured
+_MOST_PAIRS: Final = 256  # pairs among which a named cookie is searched; browsers store fewer for a host (Chrome 180)
 _MOST_PARTS: Final = 16
-_LONGEST_LOOK: Final = 256  # bytes of a value; its beginning tells what it is
-_SHORTEST_SECRET: Final = 16  # characters; OWASP wants 64 bits, which are 16 hexadecimal digits
+_LONGEST_LOOK: Final = 256  # bytes of a value that are examined
+_SHORTEST_SECRET: Final = 16  # characters; OWASP requires 64 bits, which are 16 hexadecimal digits
 _FEWEST_CHANGES: Final = 3  # from a letter to a digit or back: words and numbers have fewer
-_NO_CHANGE = re.compile(rb"%[0-9A-Fa-f]{2}|(?<=[0-9])[TZ](?![A-Za-z])")  # an escaped byte, and the letters of a date
+_NO_CHANGE = re.compile(rb"%[0-9A-Fa-f]{2}|(?<=[0-9])[TZ](?![A-Za-z])")  # an escaped byte, or the letters of a date
 _CLASSES = bytes(
     b"9"[0] if 48 <= code < 58 else b"a"[0] if 65 <= code < 91 or 97 <= code < 123 else b"."[0] for code in range(256)
 )
@@ -34,21 +34,21 @@ _AUTHORIZATION, _COOKIE = b"authorization", b"cookie"
 
 
 class Name:
-    """One of the places where a request can say who sends it: a field, or one cookie."""
+    """A place of a request that can identify its sender: a field, or one cookie."""
 
     __slots__ = ("cookie", "field", "names", "pairs")
 
     def __init__(self, field: bytes, cookie: bytes = b"") -> None:
-        """Take a lower-case field name, and the name of a cookie where only that one counts."""
+        """Take a lower-case field name, and the name of a cookie if only that one counts."""
         self.field = field
         self.cookie = cookie
-        self.names = _judge(field, cookie)  # tells whether a value there names somebody
+        self.names = _judge(field, cookie)  # tells whether a value identifies somebody
         self.pairs = re.compile(rb";[ \t]*+" + re.escape(cookie) + rb"=([^;]*+)")  # in a field with ";" before it
 
     def values(self, fields: Fields) -> list[bytes]:
-        """Return what stands there, with or without a meaning.
+        """Return the values, whether or not they identify somebody.
 
-        Where there are too many cookies to look for one among them, the whole field stands for it.
+        If there are too many cookies to search, the whole field is the value.
         """
         found = fields.all(self.field)
         if not self.cookie or sum([line.count(b";") for line in found]) >= _MOST_PAIRS:
@@ -56,14 +56,14 @@ class Name:
         return [value.strip() for line in found for value in self.pairs.findall(b";" + line)]
 
     def counting(self, fields: Fields) -> list[bytes]:
-        """Return what stands there, without words for none; of cookies that nobody chose among, all."""
+        """Return the values without placeholders; all cookies if no cookie name is configured."""
         found = self.values(fields)
         return found if self.field == _COOKIE and not self.cookie else [value for value in found if self.names(value)]
 
     def parts(self, fields: Fields) -> Iterator[bytes]:
-        """Yield everything that may name somebody there, each cookie by itself: more than `names` goes by.
+        """Yield every value that may identify somebody, each cookie by itself: more than `names` accepts.
 
-        Of a field with many cookies the first are told apart, and what is left is one part.
+        Of a field with many cookies the first are separate, and the rest is one value.
         """
         for value in self.values(fields):
             if self.field == _COOKIE:
@@ -86,7 +86,7 @@ def named(principal: tuple[str, ...]) -> tuple[Name, ...]:
 
 
 def shown(fields: Fields, names: tuple[Name, ...]) -> bool:
-    """Tell whether somebody is named in any of these places."""
+    """Tell whether one of these places identifies somebody."""
     for name in names:
         if name.field in fields:
             for value in name.values(fields) if name.cookie else fields.all(name.field):
@@ -96,12 +96,12 @@ def shown(fields: Fields, names: tuple[Name, ...]) -> bool:
 
 
 def says(value: bytes) -> bool:
-    """Tell whether a value is more than a word for none."""
+    """Tell whether a value is not a placeholder."""
     return len(value) > _LONGEST_NONE or value.strip(_BLANK).lower() not in _NONE
 
 
 def authorizes(value: bytes) -> bool:
-    """Tell whether an Authorization field holds a credential: more than a scheme and a word for none."""
+    """Tell whether an Authorization field has a credential: more than a scheme and a placeholder."""
     if len(value) > _LONGEST_NONE:
         return True
     words = value.lower().split()
@@ -114,7 +114,7 @@ def authorizes(value: bytes) -> bool:
 
 
 def _holds_a_pair(word: bytes) -> bool:
-    """Tell whether a user or a password stands in a Basic credential (RFC 7617)."""
+    """Tell whether a Basic credential has a user or a password (RFC 7617)."""
     try:
         user, _, password = b64decode(word, validate=True).partition(b":")
     except Error:
@@ -123,10 +123,10 @@ def _holds_a_pair(word: bytes) -> bool:
 
 
 def holds_a_secret(cookies: bytes) -> bool:
-    """Tell whether one of a Cookie field's values could name a session: nobody else could guess it.
+    """Tell whether a value in a Cookie field could be a session id, which nobody can guess.
 
-    A preference (`lang=en`, `theme=dark`) is common to many. A session's name is long, and letters and digits
-    alternate in it. To take one for a preference is harmless: the address counts then, too.
+    A preference (`lang=en`, `theme=dark`) is common to many users. A session id is long and alternates letters and
+    digits. Mistaking one for a preference is harmless: the address is used then.
     """
     for pair in cookies.split(b";", _MOST_COOKIES)[:_MOST_COOKIES]:
         if len(pair) > _SHORTEST_SECRET and _is_secret(pair.partition(b"=")[2].strip(b' "')[:_LONGEST_LOOK]):
@@ -141,4 +141,4 @@ def _is_secret(value: bytes) -> bool:
     return classes.count(b"a9") + classes.count(b"9a") >= _FEWEST_CHANGES
 
 
-USUAL = (Name(_AUTHORIZATION), Name(_COOKIE))  # where a route does not say what names its callers
+USUAL = (Name(_AUTHORIZATION), Name(_COOKIE))  # if a route does not set `principal`

@@ -1,7 +1,7 @@
-"""One instant covers joining, waiting, backoff and attempts, up to the response head."""
+"""One deadline covers joining, waiting, backoff and attempts, up to the response head."""
 
 HEADER = "X-Request-Deadline-Ms"  # the field's default name, in both directions
-Deadline = float  # an instant in monotonic seconds; a class of its own would cost 0.2 µs at each look
+Deadline = float  # monotonic seconds; a class would cost 0.2 µs for each comparison
 
 
 def remaining(deadline: Deadline, now: float) -> float:
@@ -10,7 +10,7 @@ def remaining(deadline: Deadline, now: float) -> float:
 
 
 def callers_budget(value: bytes | None) -> float | None:
-    """Return the caller's own budget in seconds, which came in milliseconds; None if absent or not a number."""
+    """Return the caller's budget in seconds, from milliseconds; None if it is absent or not a number."""
     if value is None or not value.isdigit() or len(value) > 9:
         return None
     return int(value) / 1000

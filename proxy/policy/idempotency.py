@@ -1,4 +1,4 @@
-"""One key per flight, the same on every attempt. This file accepts, mints and dresses it."""
+"""Accept or mint one idempotency key for a flight, the same for every attempt."""
 
 import re
 import uuid
@@ -16,17 +16,17 @@ _SAFE_SUBJECT = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 
 
 class IdempotencyKey(NamedTuple):
-    """A key as it goes upstream, and who made it: `client` or `minted`."""
+    """A key as it is sent upstream, and its origin: `client` or `minted`."""
 
     value: bytes
     source: str
 
 
 def accepted(route: Route, request: Request) -> IdempotencyKey | None:
-    """Return the client's key, byte for byte; refuse what is not one key.
+    """Return the client's key unchanged. Raise Refusal if it is invalid.
 
     A key is 1 to 255 visible ASCII characters, with spaces only inside a quoted string. A second line is refused on
-    every route: a backend could read either, and a request whose key is in doubt must not be sent again.
+    every route: a backend could read either, and a request with an ambiguous key must not be retried.
     """
     fields = request.fields
     value = fields.get(b"idempotency-key")
@@ -50,7 +50,7 @@ def _refused(detail: str) -> Refusal:
 def minted(
     route: Route, request: Request, subject: str | None, wall: float, random: RandomSource
 ) -> IdempotencyKey | None:
-    """Return a new key for an unsafe request on a route that injects them."""
+    """Return a new key for an unsafe request, if the route injects keys."""
     if request.safe or route.idempotency is Idempotency.OFF:
         return None
     return mint(subject, route.operation, wall, random, quoted=route.quoted_key)

@@ -1,8 +1,7 @@
-"""Which answers are too old to be read after a write: a counter, and what each write marks. It knows no flight.
+"""Decide which cached responses are stale after a write, by a counter and the marks of writes.
 
-A write that begins closes the flights that are open: a read after its answer must not join one from before. Only a
-write that is done, or whose outcome is unknown, makes kept answers old: one that was refused, or never sent, changed
-nothing, whoever sent it.
+A write that begins closes the open flights: a read after the write's response must not join an earlier flight. Only a
+write that succeeded or has an unknown outcome invalidates cached responses: a refused or unsent one changed nothing.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,39 +11,39 @@ from typing import Final
 from proxy.policy.bounded import Bounded, Holder
 from proxy.policy.latest import Latest
 
-_OWNER_BYTES: Final = 128  # an owner's digest, its count and its place in a dict
-_PLACES: Final = 262_144  # of marks that make kept answers old: 4 MiB,
-_FEW_PLACES: Final = 16_384  # of marks that matter for as long as a request takes: 256 KiB,
-_MOST_ENDED: Final = 16_384  # and credentials that a backend did not know
+_OWNER_BYTES: Final = 128  # an owner's digest, its count and a dict entry
+_PLACES: Final = 262_144  # for marks that invalidate cached responses: 4 MiB,
+_FEW_PLACES: Final = 16_384  # for marks that matter only during a request: 256 KiB,
+_MOST_ENDED: Final = 16_384  # and credentials that a backend rejected
 
 _BY_SUBJECT, _BY_OWNER, _SUBJECTLESS = "subject", "owner", "subjectless"
 Key = tuple[str, str | bytes]
 
 
 class Marks:
-    """Remember, by the count of a `Invalidations`, what was marked when: a subject, or what an owner reads.
+    """Remember the counter at which a subject, or an owner's reads, were last marked.
 
-    The memory has a fixed size, and what shares its places with something that was marked counts as marked too. That
-    is never wrong, and it is about what is older than those marks only.
+    The memory has a fixed size: keys that share a place with a marked key count as marked too. That is safe, and
+    affects only what is older than the mark.
     """
 
     __slots__ = ("_latest", "since_all")
 
     def __init__(self, places: int) -> None:
-        self.since_all = 0  # everything was marked
+        self.since_all = 0  # counter at which everything was marked
         self._latest = Latest(places)
 
     def put(self, mark: int, subject: str | None, owners: Iterable[bytes]) -> None:
-        """Mark the subject's reads, whoever's, and its owners' without one; with no subject, all of theirs."""
+        """Mark the subject's reads and the owners' reads without a subject; without `subject`, all owners' reads."""
         for key in _written(subject, owners):
             self._latest.put(key, mark)
 
     def put_owners(self, mark: int, owners: Iterable[bytes]) -> None:
-        """Mark all that they read."""
+        """Mark all reads of these owners."""
         self.put(mark, None, owners)
 
     def put_subject(self, mark: int, subject: str) -> None:
-        """Mark all that is read of the subject."""
+        """Mark all reads of the subject."""
         self.put(mark, subject, ())
 
     def since(self, stamp: int, subject: str | None, owners: Iterable[bytes]) -> bool:
@@ -55,7 +54,7 @@ class Marks:
 
 
 def _written(subject: str | None, owners: Iterable[bytes]) -> Iterator[Key]:
-    """Yield what a write is about."""
+    """Yield the keys that a write marks."""
     if subject is not None:
         yield _BY_SUBJECT, subject
     for owner in owners:
@@ -63,7 +62,7 @@ def _written(subject: str | None, owners: Iterable[bytes]) -> Iterator[Key]:
 
 
 def _read(subject: str | None, owners: Iterable[bytes]) -> Iterator[Key]:
-    """Yield what concerns a read."""
+    """Yield the keys that affect a read."""
     if subject is not None:
         yield _BY_SUBJECT, subject
     for owner in owners:
@@ -73,12 +72,12 @@ def _read(subject: str | None, owners: Iterable[bytes]) -> Iterator[Key]:
 
 
 class Invalidations:
-    """Remember, by a counter that grows with every write, which flights are closed and which kept answers are old.
+    """Track, by a counter that grows with every write, which flights are closed and which cached responses are stale.
 
-    A flight or a kept answer takes a `stamp()` when it begins. A flight is `joinable` while no write of its subject
-    (or, without a subject, of one of its owners) has begun or ended since; a kept answer is `fresh` while none has
-    been done. Owners are what a request shows of who sends it, each by itself: a write that shares one of them with a
-    read may be the same user's. Sealing costs the writer the same however many flights are open.
+    A flight or cached response takes a `stamp()` when it begins. A flight is `joinable` while no write of its subject
+    (or, without a subject, of one of its owners) has begun or ended since; a cached response is `fresh` while none has
+    succeeded. An owner is the digest of one credential: a write that shares one with a read may be the same user's. The
+    cost of a write does not depend on the number of open flights.
     """
 
     __slots__ = ("_begun", "_counter", "_done", "_ended", "uncertain")
@@ -91,56 +90,56 @@ class Invalidations:
         self.uncertain = UncertainWrites()
 
     def stamp(self) -> int:
-        """Return the mark of now."""
+        """Return the current counter."""
         return self._counter
 
     def begin(self, subject: str | None, owners: Iterable[bytes]) -> None:
-        """Close the flights that a write may make old: it begins."""
+        """Close the flights that a beginning write may invalidate."""
         self._counter += 1
         self._begun.put(self._counter, subject, owners)
 
     def invalidate(self, subject: str | None, owners: Iterable[bytes]) -> None:
-        """Make old the subject's reads, whoever's, and its owners' without one; with no subject, all of theirs."""
+        """Invalidate the subject's reads and the owners' without a subject; without `subject`, all owners' reads."""
         self._counter += 1
         self._done.put(self._counter, subject, owners)
 
     def drop_owners(self, owners: Iterable[bytes]) -> None:
-        """Make old all that any of them has read: a session was ended on request."""
+        """Invalidate all reads of these owners: a session was ended on request."""
         self._counter += 1
         self._done.put_owners(self._counter, owners)
 
     def end_session(self, owners: Iterable[bytes], address: str) -> None:
-        """Make old what was read by whoever showed nothing but these: the backend does not know them (401).
+        """Invalidate reads with no other credentials than these: the backend rejected them (401).
 
-        One in common is not enough here: a cookie that many share would let a stranger drop what is kept for all. Nor
-        is what is forgotten counted as ended: anybody can be refused without end. Who is, from an address, most often
-        is forgotten first.
+        One common credential is not enough: with a widely shared cookie a stranger could invalidate everybody's
+        reads. Forgotten entries do not count as ended, because anybody can cause rejections. The oldest entries
+        of the most frequent address are forgotten first.
         """
         self._counter += 1
         for owner in owners:
             self._ended.put(owner, self._counter, _OWNER_BYTES, inf, 0.0, Holder(address))
 
     def drop_subject(self, subject: str) -> None:
-        """Make old all that was read of the subject (an operator's word)."""
+        """Invalidate all reads of the subject, by an operator's command."""
         self._counter += 1
         self._done.put_subject(self._counter, subject)
 
     def mark_uncertain(self, for_s: float, subject: str | None, owners: Iterable[bytes], now: float) -> None:
-        """Have nothing kept, for so many seconds, of what a write may still change."""
+        """Cache nothing for `for_s` seconds that a write may still change."""
         self.uncertain.until(now + for_s, subject, owners)
 
     def close_flights(self) -> None:
-        """Have no flight that is open now joined any more: it may be another route's question by now."""
+        """Close all open flights: after a reload their key may belong to another route."""
         self._counter += 1
         self._begun.since_all = self._counter
 
     def drop_all(self) -> None:
-        """Make old all that was read (writes may have gone unheard)."""
+        """Invalidate all reads: writes may have been missed."""
         self._counter += 1
         self._done.since_all = self._counter
 
     def fresh(self, stamp: int, subject: str | None, owners: Iterable[bytes]) -> bool:
-        """Tell whether what was kept under `stamp` may still be read. `owners` is looked at only if need be."""
+        """Tell whether a response cached under `stamp` is still fresh. `owners` is iterated only if needed."""
         if stamp == self._counter:
             return True
         owners = tuple(owners)
@@ -154,7 +153,7 @@ class Invalidations:
         return len(owners) > 0
 
     def joinable(self, stamp: int, subject: str | None, owners: Iterable[bytes]) -> bool:
-        """Tell whether a flight that began at `stamp` may still be joined."""
+        """Tell whether a flight with this stamp may still be joined."""
         if stamp == self._counter:
             return True
         owners = tuple(owners)
@@ -162,10 +161,9 @@ class Invalidations:
 
 
 class UncertainWrites:
-    """Remember until when nothing is kept of what a write may still change: its outcome is unknown.
+    """Remember until when nothing is cached that a write with an unknown outcome may still change.
 
-    As with seals: its subject, whoever's, and its owners' reads without one; with no subject, all of theirs. What
-    shares its places in memory with these is in doubt as well.
+    The scope is the same as for an invalidation. Keys that share a place in memory are affected as well.
     """
 
     __slots__ = ("_latest",)
@@ -174,10 +172,10 @@ class UncertainWrites:
         self._latest = Latest(places)
 
     def until(self, until: float, subject: str | None, owners: Iterable[bytes]) -> None:
-        """Have nothing kept of it before `until`."""
+        """Cache nothing of this scope before `until`."""
         for key in _written(subject, owners):
             self._latest.put(key, until)
 
     def about(self, subject: str | None, owners: Iterable[bytes], now: float) -> bool:
-        """Tell whether nothing may be kept of it now."""
+        """Tell whether caching is suspended for this read."""
         return bool(self._latest) and any(now < self._latest.of(key) for key in _read(subject, owners))

@@ -1,25 +1,25 @@
-"""The latest number of each key, in memory of a fixed size: nothing is forgotten, and nobody can fill it."""
+"""The maximum of each key, in memory of a fixed size: nothing is evicted."""
 
 from array import array
 from collections.abc import Hashable
 from typing import Final
 
 _ROWS: Final = 2
-_BITS: Final = 31  # of a hash for each row; Python's hash of text has 64, and a secret of the process in it
+_BITS: Final = 31  # of a hash for each row; Python's hash of text has 64 bits and a secret seed
 
 
 class Latest:
-    """Return for a key the greatest number that was put for it, or a greater one.
+    """Return for a key the greatest number that was put, or a greater one.
 
-    Each key has a place in each of two rows, by its hash, which it shares with other keys. What stands in both is
-    never less than the key's own number; it is more only where other keys took both places (a count-min sketch, Cormode
-    and Muthukrishnan 2005). With `places` far above the number of keys in use that is rare: 1 % with a tenth as many.
+    Each key hashes to a place in each of two rows, which it shares with other keys. The smaller of both places is never
+    less than the key's number; it is greater only if other keys took both places (a count-min sketch, Cormode and
+    Muthukrishnan 2005). With ten times as many `places` as keys this has a probability of 1 %.
     """
 
     __slots__ = ("_places", "_rows")
 
     def __init__(self, places: int) -> None:
-        """Take the places of a row, each of 8 bytes. They are made with the first number."""
+        """Take the number of places in a row, each of 8 bytes. Memory is allocated with the first `put`."""
         self._places = places
         self._rows: list[array[float]] = []
 
@@ -27,7 +27,7 @@ class Latest:
         return bool(self._rows)
 
     def put(self, key: Hashable, number: float) -> None:
-        """Remember a number of more than 0, unless a greater one is known."""
+        """Store a number greater than 0, unless a greater one is stored."""
         if not self._rows:
             self._rows = [array("d", bytes(8 * self._places)) for _ in range(_ROWS)]
         code = hash(key)
@@ -38,7 +38,7 @@ class Latest:
             code >>= _BITS
 
     def of(self, key: Hashable) -> float:
-        """Return the number of a key; 0 where nothing was put in one of its places."""
+        """Return the number of a key; 0 if one of its places is empty."""
         if not self._rows:
             return 0.0
         code, latest = hash(key), 0.0

@@ -1,4 +1,4 @@
-"""How an exchange ended, in one word that stands alike in the record and in the metric."""
+"""The outcome of an exchange, with the same bounded values in the record and the metric."""
 
 from typing import Final
 
@@ -8,25 +8,25 @@ from proxy.runtime.enums import FastStrEnum
 
 
 class RequestOutcome(FastStrEnum):
-    """The bounded values of `outcome`; a failure of the sidecar's own making is its RFC 9209 error type instead."""
+    """The bounded values of `outcome`. A failure of the sidecar itself has its RFC 9209 error type instead."""
 
     ANSWERED = "answered"
     REJECTED = "rejected"  # 4xx from upstream
     FAILED = "failed"  # 5xx from upstream
     RECOVERED = "recovered"
     REUSED = "reused"
-    REFUSED = "refused"  # the request itself was at fault
-    TRUNCATED = "truncated"  # the answer broke off, and the client was made to see it
+    REFUSED = "refused"  # the request itself was invalid
+    TRUNCATED = "truncated"  # the response broke off, and the client could notice it
     CANCELLED = "cancelled"  # the client left first
 
 
 _ANSWERED: Final = RequestOutcome.ANSWERED
 GOOD: Final = frozenset({RequestOutcome.ANSWERED, RequestOutcome.RECOVERED, RequestOutcome.REUSED})
-"""The client got what it asked for (a recovered answer is a success)."""
+"""The client got a successful response, recovered ones included."""
 
 
 def ending(result: Result, status: int, *, refused: bool, truncated: bool) -> str:
-    """Return the word for it; `status` is what went out, 0 if nothing did."""
+    """Return the outcome; `status` is the status that was sent, 0 if none."""
     if status == 0:
         return RequestOutcome.CANCELLED
     if refused:

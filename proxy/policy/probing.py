@@ -1,12 +1,12 @@
-"""Which attempt goes on after its last caller left: a backend that hangs is seen when every client leaves early."""
+"""Let an attempt continue after its last caller left, so that a hanging backend is noticed."""
 
 from collections.abc import Callable
 
 
 class Probes:
-    """Let at most one attempt a circuit go on as the sidecar's own probe. Closed, it lets none.
+    """Let at most one attempt for each circuit continue as a probe. Once closed, let none.
 
-    The attempt brings its own end: its route's timeout bounds it, and `close` calls its `end`.
+    The attempt ends by itself: its route's timeout limits it, and `close` calls its `end`.
     """
 
     __slots__ = ("_closed", "_ends")
@@ -19,7 +19,7 @@ class Probes:
         return len(self._ends)
 
     def take(self, circuit: str, end: Callable[[], object]) -> bool:
-        """Take the circuit's one place, if it is free."""
+        """Take the circuit's only place, if it is free."""
         if self._closed or circuit in self._ends:
             return False
         self._ends[circuit] = end
@@ -30,7 +30,7 @@ class Probes:
         self._ends.pop(circuit, None)
 
     def close(self) -> None:
-        """End every probe, and let no other go on: the sidecar is stopping."""
+        """End every probe and allow no other: the sidecar is stopping."""
         self._closed = True
         for end in tuple(self._ends.values()):
             end()

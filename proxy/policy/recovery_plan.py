@@ -1,4 +1,4 @@
-"""What to give when the answer is not the one hoped for. This file plans; it asks nobody."""
+"""Plan the recovery from a failed or unwanted response. This module plans; it sends nothing."""
 
 import re
 from collections.abc import Mapping
@@ -22,13 +22,13 @@ from proxy.http.problems import Reason
 from proxy.policy.classify import OUTAGE, Verdict, classify
 from proxy.runtime.enums import FastStrEnum
 
-Document = object  # whatever JSON can say
+Document = object  # any JSON value
 _LONGEST_SEGMENT = 4096  # characters; encoding 64 KiB would take 3 ms
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 class RequestTemplate(NamedTuple):
-    """A request of the sidecar's own, such as `GET /api/sessions/{subject}`."""
+    """A request that the sidecar sends itself, such as `GET /api/sessions/{subject}`."""
 
     method: str
     path: str
@@ -36,7 +36,7 @@ class RequestTemplate(NamedTuple):
 
 
 class FallbackDocument(NamedTuple):
-    """The document of last resort, for routes that opt in."""
+    """The fallback document of a route that has one."""
 
     status: int
     body: Document
@@ -44,7 +44,7 @@ class FallbackDocument(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RecoveryRules:
-    """What a route allows."""
+    """The recovery that a route allows."""
 
     on_conflict: RequestTemplate | None = None
     on_missing: RequestTemplate | None = None
@@ -53,7 +53,7 @@ class RecoveryRules:
 
 
 class RecoveryKind(FastStrEnum):
-    """How an answer was recovered; it goes into the record and the metric."""
+    """How a response was recovered; the value is used in the record and the metric."""
 
     EXISTING = "existing_session"
     CREATED = "created"
@@ -63,25 +63,25 @@ class RecoveryKind(FastStrEnum):
 
 
 class Result(NamedTuple):
-    """What a flight brings home for all its callers: the outcome, and how it came to be."""
+    """The result of a flight for all its callers: the outcome, and how it was recovered."""
 
     outcome: Outcome
     recovery: RecoveryKind | None = None
-    received_status: int | None = None  # of the answer it was recovered from
-    error: Reason | None = None  # why there was no answer to recover from
-    ttl_s: int | None = None  # of a kept answer
-    replayed: bool = False  # it is what an earlier request with the same idempotency key was answered
+    received_status: int | None = None  # of the response that was replaced
+    error: Reason | None = None  # the failure that was replaced
+    ttl_s: int | None = None  # of a cached response
+    replayed: bool = False  # the stored response to an earlier request with the same idempotency key
 
 
 class LoadExisting(NamedTuple):
-    """Ask upstream for what already exists."""
+    """Load the existing resource from upstream."""
 
     method: str
     target: bytes
 
 
 class Create(NamedTuple):
-    """Ask upstream to create what is missing."""
+    """Create the missing resource upstream."""
 
     method: str
     target: bytes
@@ -89,15 +89,15 @@ class Create(NamedTuple):
 
 
 class LoadAgain(NamedTuple):
-    """Ask the first question once more: it was created in the meantime."""
+    """Repeat the client's request: the resource was created meanwhile."""
 
 
 class UseStale(NamedTuple):
-    """Look for a kept answer of the same principal."""
+    """Use a cached response of the same principal."""
 
 
 class AnswerInstead(NamedTuple):
-    """Answer with this instead."""
+    """Answer with this result."""
 
     result: Result
 
@@ -108,7 +108,7 @@ class AnswerInstead(NamedTuple):
         return self.result.recovery
 
     def readable(self, cors: Lines) -> Result:
-        """Return the result with the CORS lines that a document of the sidecar's own needs."""
+        """Return the result with the CORS lines that a document of the sidecar needs."""
         answer = self.result.outcome
         if self.kind is not RecoveryKind.FALLBACK or not cors or not isinstance(answer, Response):
             return self.result
@@ -116,7 +116,7 @@ class AnswerInstead(NamedTuple):
 
 
 class Honest(NamedTuple):
-    """Answer with what there is."""
+    """Answer with the outcome itself."""
 
 
 HONEST = Honest()
@@ -124,7 +124,7 @@ Plan = LoadExisting | Create | LoadAgain | UseStale | AnswerInstead | Honest
 
 
 def plan(rules: RecoveryRules, outcome: Outcome, names: Mapping[str, str], subject: str | None) -> Plan:
-    """Return the next step towards a better answer than `outcome`."""
+    """Return the next step to recover from `outcome`."""
     verdict = classify(outcome)
     if verdict is Verdict.CONFLICT and rules.on_conflict is not None:
         target = fill_path(rules.on_conflict.path, names, subject)
@@ -143,7 +143,7 @@ def plan(rules: RecoveryRules, outcome: Outcome, names: Mapping[str, str], subje
 
 
 def _is_unwanted(outcome: Outcome) -> bool:
-    """Tell whether the client left, was itself at fault, or may not be served unrecorded: it gets no substitute."""
+    """Tell whether no substitute is allowed: the client left, sent a bad request, or may not be served unrecorded."""
     no_substitute = (Reason.CANCELLED, Reason.REQUEST_ERROR, Reason.UNRECORDED)
     return isinstance(outcome, Failure) and outcome.reason in no_substitute
 
@@ -151,14 +151,14 @@ def _is_unwanted(outcome: Outcome) -> bool:
 def last_resort(
     rules: RecoveryRules, outcome: Outcome, names: Mapping[str, str], subject: str | None
 ) -> AnswerInstead | Honest:
-    """Return the fallback where the route has one; a client that left, or was refused, gets none."""
+    """Return the route's fallback, if any; not for a client that left or whose request was refused."""
     if rules.fallback is None or _is_unwanted(outcome):
         return HONEST
     return AnswerInstead(told(outcome, _document(rules.fallback, names, subject), RecoveryKind.FALLBACK))
 
 
 def _document(fallback: FallbackDocument, names: Mapping[str, str], subject: str | None) -> Response:
-    """Return the fallback as an answer: JSON, or a head alone for a status without content (RFC 9110 section 6.4.1)."""
+    """Return the fallback as a response: JSON, or without content if the status has none (RFC 9110 section 6.4.1)."""
     status = fallback.status
     if status in NO_CONTENT:
         lines: Lines = ((b"Content-Length", b"0"),) if status == 205 else ()
@@ -171,41 +171,41 @@ def _document(fallback: FallbackDocument, names: Mapping[str, str], subject: str
 def after_load(
     rules: RecoveryRules, before: Outcome, found: Outcome, names: Mapping[str, str], subject: str | None
 ) -> AnswerInstead | Honest:
-    """Return what loading the existing session leads to: it, or else the fallback."""
+    """Return the loaded resource, or else the fallback."""
     if isinstance(found, Response) and 200 <= found.status < 300:
         return AnswerInstead(told(before, found, RecoveryKind.EXISTING))
     return last_resort(rules, before, names, subject)
 
 
 def after_create(before: Outcome, created: Outcome) -> AnswerInstead | LoadAgain | Honest:
-    """Return what creating the missing leads to: it, or a second look where it was there, or came without a body."""
+    """Return the created resource, or plan to load it if it existed already or came without a body."""
     if not isinstance(created, Response):
         return HONEST
     if created.status == 409:
         return LoadAgain()
     if not 200 <= created.status < 300:
         return HONEST
-    if created.body == b"":  # 204, or a 201 that only names it: there is nothing to answer with
+    if created.body == b"":  # 204, or a 201 with only a Location
         return LoadAgain()
     document = created._replace(status=200, reason=b"OK", fields=created.fields.without((b"location",)))
     return AnswerInstead(told(before, document, RecoveryKind.CREATED))
 
 
 def after_load_again(before: Outcome, found: Outcome) -> AnswerInstead | Honest:
-    """Return what the first question, asked again, brought."""
+    """Return the response to the repeated request."""
     good = isinstance(found, Response) and 200 <= found.status < 300
     return AnswerInstead(told(before, found, RecoveryKind.CREATED)) if good and isinstance(found, Response) else HONEST
 
 
 def preflight(outcome: Outcome, learnt: Response | None) -> AnswerInstead | None:
-    """Return what the upstream last said to the same preflight, in an outage."""
+    """Return, in an outage, the upstream's last response to the same preflight."""
     if learnt is None or classify(outcome) not in OUTAGE or _is_unwanted(outcome):
         return None
     return AnswerInstead(told(outcome, learnt, RecoveryKind.PREFLIGHT))
 
 
 def uses(plan: Plan, found: Outcome) -> bool:
-    """Tell whether the plan answers with the body that was found."""
+    """Tell whether the plan uses the body of the outcome that was found."""
     if not isinstance(plan, AnswerInstead) or not isinstance(found, Response):
         return False
     answer = plan.result.outcome
@@ -213,14 +213,14 @@ def uses(plan: Plan, found: Outcome) -> bool:
 
 
 def told(before: Outcome, response: Response, kind: RecoveryKind) -> Result:
-    """Return a success with its reason: what was received, or why nothing was."""
+    """Return a success with its reason: the received status or the failure."""
     if isinstance(before, Response):
         return Result(response, kind, received_status=before.status)
     return Result(response, kind, error=before.reason)
 
 
 def own_request(request: Request, method: str, target: bytes, body: bytes = b"", key: bytes | None = None) -> Request:
-    """Return a request of the sidecar's own for the same principal, with nothing about the first one's content."""
+    """Return a request of the sidecar for the same principal, without fields about the original content."""
     lines = tuple(
         line
         for line in request.fields.lines
@@ -238,7 +238,7 @@ def own_request(request: Request, method: str, target: bytes, body: bytes = b"",
 def fill_path(template: str, names: Mapping[str, str], subject: str | None) -> bytes | None:
     """Fill a path's placeholders, each percent-encoded as one segment.
 
-    None where one is empty, `.` or `..`, or longer than any backend reads.
+    Return None if one is empty, `.`, `..` or too long for any backend.
     """
     values = _values(names, subject)
     wanted = [values.get(name, "") for name in _PLACEHOLDER.findall(template)]
@@ -248,7 +248,7 @@ def fill_path(template: str, names: Mapping[str, str], subject: str | None) -> b
 
 
 def filled(document: object, names: Mapping[str, str], subject: str | None) -> object:
-    """Return a document whose strings have their placeholders filled."""
+    """Return a document with the placeholders in its strings filled."""
     return _filled(document, {name: _text(value) for name, value in _values(names, subject).items()})
 
 
@@ -257,17 +257,17 @@ def _values(names: Mapping[str, str], subject: str | None) -> dict[str, str]:
 
 
 def _text(value: str) -> str:
-    """Return a value as JSON can carry it: bytes of a path that are no UTF-8 become U+FFFD."""
+    """Return a value that JSON can represent: invalid UTF-8 of a path becomes U+FFFD."""
     return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _is_text(values: Mapping[str, str]) -> bool:
-    """Tell whether a document can name the values exactly: nothing is created under a name that is not its own."""
+    """Tell whether JSON can represent the values exactly: nothing is created under a changed name."""
     return all(_text(value) == value for value in values.values())
 
 
 def _filled(document: object, values: Mapping[str, str]) -> object:
-    """Fill placeholders inside a document's strings; the JSON encoder does the escaping."""
+    """Fill placeholders in a document's strings; the JSON encoder escapes them."""
     if isinstance(document, str):
         return _PLACEHOLDER.sub(lambda m: values.get(m[1], m[0]), document)
     if isinstance(document, Mapping):

@@ -1,4 +1,4 @@
-"""Who asks, and what is the same question. A field that nobody told us of separates callers by itself."""
+"""Identify the caller and the request key. An unknown field is part of the key, so it separates callers."""
 
 from collections.abc import Iterator
 from hashlib import blake2b
@@ -24,10 +24,10 @@ _OWN = frozenset({HEADER.lower().encode()})
 
 
 class Identity:
-    """`principal` names who asks; `question` what is asked, by whom: two equal ones may share an answer.
+    """`principal` identifies the caller; `key` is the request key: requests with equal keys may share a response.
 
-    `anonymous`: the request shows nothing that names somebody, so its principal has the client's address. What such a
-    caller is given in person (Set-Cookie) is for one connection only.
+    `anonymous`: no field identifies the caller, so the principal contains the client's address. A Set-Cookie for such a
+    caller is sent on one connection only.
     """
 
     __slots__ = ("anonymous", "key", "principal")
@@ -42,9 +42,9 @@ class Identity:
 
 
 class Identifier:
-    """Tell questions apart for one route. The roles of field names are remembered, at most `_MEMORY` of them.
+    """Identify the requests of one route. The roles of at most `_MEMORY` field names are cached.
 
-    `own` names fields that the sidecar answers for itself, by whatever name they were configured.
+    `own` has the names of fields that the sidecar answers itself, as configured.
     """
 
     __slots__ = ("_names", "_narrowed", "_neutral", "_roles", "_route")
@@ -60,9 +60,9 @@ class Identifier:
         self._roles: dict[bytes, tuple[bytes, bool, bool]] = {}
 
     def identify(self, request: Request, subject: str | None, *, with_key: bool = True) -> Identity:
-        """Return both keys. `whole_question=False` leaves the question empty for a request that will go alone.
+        """Return principal and key. `with_key=False` leaves the key empty, for a request that is not coalesced.
 
-        Whoever shows nothing that the route's `principal` names is told apart by everything else, and by address.
+        A caller without a field of the route's `principal` is identified by all other fields and the address.
         """
         read = request.fields.read
         if read is None or read[0] is not self:
@@ -74,7 +74,7 @@ class Identifier:
         return Identity(principal, key, anonymous)
 
     def cache_key(self, request: Request, subject: str | None) -> bytes:
-        """Return the question without its conditions: whether the client has an answer does not change the answer."""
+        """Return the request key without conditional fields: the client's copy does not change the cached response."""
         fields = request.fields
         try:
             request.fields = fields.without(CACHE_CONDITIONS)
@@ -83,7 +83,7 @@ class Identifier:
             request.fields = fields
 
     def _read(self, fields: Fields) -> Read:
-        """Read field lines; a client repeats them from request to request, so it is done once for all of those."""
+        """Parse field lines, with a cache: a client repeats them from request to request."""
         who: list[bytes] = []
         what: list[bytes] = []
         known, names = self._roles, self._names
@@ -111,11 +111,11 @@ class Identifier:
         return self, who_key, what_key, anonymous, narrow
 
     def owners(self, request: Request) -> Iterator[bytes]:
-        """Yield a digest of each thing that shows whose request it is, for seals: coarser than the principal.
+        """Yield a digest of each credential of the request, for invalidation: coarser than the principal.
 
-        Credentials only, each by itself, so that a write seals the same user's reads though it carries a CSRF token, a
-        cookie of a narrower path or a newer token beside the same cookie. To seal too much is never wrong. What is
-        shown beyond `_MOST_OWNERS` is one owner more.
+        Each credential counts by itself, so a write invalidates the same user's reads even with another CSRF
+        token, another cookie or a newer token beside the same cookie. Invalidating too much is safe. All
+        credentials beyond `_MOST_OWNERS` count as one.
         """
         shown = _shown(request.fields, self._names) or _shown(request.fields, USUAL)
         yield from shown
@@ -124,27 +124,28 @@ class Identifier:
             yield _digest(b"", where)
 
     def holder(self, request: Request) -> Holder:
-        """Return for whom a store keeps what a request brings home."""
+        """Return the holder that is charged for storing the request's response."""
         return Holder(request.client, next(self.owners(request), b""))
 
     def _key(self, request: Request, subject: str | None, principal: bytes, what: bytes, narrow: bool) -> bytes:
         fields, body = request.fields, request.body if isinstance(request.body, bytes) else b""
-        if self._route.coalesce is _SUBJECT:  # the client's own Idempotency-Key does not matter
+        if self._route.coalesce is _SUBJECT:  # the client's own Idempotency-Key is irrelevant
             named = (subject or "").encode("utf-8", "surrogateescape")
             what = b"\n".join((named, fields.get(b"content-type") or b"", fields.get(b"content-encoding") or b""))
             body = body if self._route.match_body else b""
         elif b"idempotency-key" in fields or narrow:
             what = b"\n".join(
                 (what, fields.get(b"idempotency-key") or b"", request.hops, b"")
-            )  # no number of whole lines
+            )  # no valid number of lines
         digest = blake2b(body, digest_size=32).digest() if body else b""
-        if request.trailers:  # they go upstream too; of another length than a digest, so that none is taken for one
+        # trailers are forwarded too; their length differs from a digest's, so neither is mistaken for the other
+        if request.trailers:
             digest += b"\0" + blake2b(encoded(request.trailers), digest_size=32).digest()
         key = b"\0".join((request.method.encode(), request.authority, request.target, principal, what, digest))
         return key if len(key) <= _LONGEST_KEY else _digest_of(key)
 
     def _listed(self, fields: Fields) -> list[bytes]:
-        """Return which of the request's fields Connection lists: they do not go upstream (RFC 9110 section 7.6.1)."""
+        """Return the fields that Connection lists: they are not forwarded (RFC 9110 section 7.6.1)."""
         named = set(fields.tokens(b"connection"))
         listed = sorted([name for name in named if name in fields and name not in self._neutral])
         return [b"connection", *listed] if listed else []
@@ -160,12 +161,12 @@ class Identifier:
 
 
 def _digest_of(key: bytes) -> bytes:
-    """Return what stands for a key that is too long to be held: no short key begins like it."""
+    """Return a digest that replaces a long key; no short key has the same prefix."""
     return b"\x7f" + blake2b(key, digest_size=32).hexdigest().encode()
 
 
 def _where_from(request: Request, *, anonymous: bool) -> bytes:
-    """Return what tells callers apart beside their fields: certificate, and address where nothing names them."""
+    """Return what identifies the connection: client certificate, and the address of an anonymous caller."""
     certificate = request.peer.certificate
     if certificate is None and not anonymous:
         return _NOWHERE
@@ -179,7 +180,7 @@ _MOST_OWNERS = 16
 
 
 def _digest(name: bytes, value: bytes) -> bytes:
-    """Return what is remembered of a credential: nothing that could be used as one, and nothing long."""
+    """Return a digest of a credential, which cannot be used as one."""
     return blake2b(name + b"\0" + value, digest_size=12).digest()
 
 

@@ -1,6 +1,6 @@
-"""Which answers are kept, for whom, and for how long they may be read again (reuse, stale_if_error).
+"""Which responses are cached, for whom, and how long they may be reused (reuse, stale_if_error).
 
-docs/caching.md is the table of it, with the section of RFC 9111 that each rule follows or departs from.
+docs/caching.md has the table of rules, with the section of RFC 9111 that each follows or departs from.
 """
 
 from enum import Enum
@@ -14,15 +14,15 @@ from proxy.policy.cache_control import Directives, directives, lifetime_s, secon
 from proxy.policy.recovery_plan import RecoveryKind, Result, told
 from proxy.policy.routing import Route
 
-MOST_VARIED: Final = 32  # names in Vary; an answer that names more is not kept
+MOST_VARIED: Final = 32  # names in Vary; a response that names more is not cached
 
-_GONE = frozenset({403, 404, 410})  # the backend says so now: an older answer of its own is no substitute
+_GONE = frozenset({403, 404, 410})  # the backend denies the resource now: an older response is no substitute
 _RELOADS = frozenset({b"no-cache", b"no-store"})
 _REVALIDATE = (b"must-revalidate", b"proxy-revalidate", b"s-maxage")  # RFC 9111 sections 5.2.2.2, .8 and .10
 
 
 class Keep(Enum):
-    """What becomes of a new answer: it is stored, or what is kept is left, or dropped because it is true no more."""
+    """What to do with a new response: store it, leave the cached one, or drop the cached one."""
 
     STORE = "store"
     LEAVE = "leave"
@@ -30,9 +30,9 @@ class Keep(Enum):
 
 
 class CachedResponse(NamedTuple):
-    """An answer with the wall time at which it arrived and the seal stamp under which its question was asked.
+    """A response with its arrival (wall time) and the invalidation stamp from when its request was sent.
 
-    `varied` is a digest of what the question said in the fields that the answer's Vary names.
+    `varied` is a digest of the request's values of the fields that Vary names.
     """
 
     response: Response
@@ -41,21 +41,21 @@ class CachedResponse(NamedTuple):
     varied: bytes = b""
 
     def age_s(self, wall: float) -> int:
-        """Return its age in whole seconds, the upstream's own Age included (RFC 9111 section 4.2.3)."""
+        """Return the age in whole seconds, including the upstream's Age (RFC 9111 section 4.2.3)."""
         before = self.response.fields.get(b"age") or b"0"
         return int(max(0.0, wall - self.arrived)) + (int(before) if before.isdigit() and len(before) < 10 else 0)
 
     def aged(self, wall: float) -> Response:
-        """Return the answer with its true Age."""
+        """Return the response with its current Age."""
         return self.response._replace(fields=self.response.fields.with_line(b"Age", b"%d" % self.age_s(wall)))
 
     def fits(self, request: Request) -> bool:
-        """Tell whether the request says the same as the answer's own in every field that Vary names (section 4.1)."""
+        """Tell whether the request has the same values in all fields that Vary names (RFC 9111 section 4.1)."""
         return self.varied == varied(self.response, request)
 
 
 def varied(response: Response, request: Request) -> bytes:
-    """Return a digest of what the request says in the fields that the answer varies by; b"" where it does not vary."""
+    """Return a digest of the request's values of the fields that Vary names; b"" without Vary."""
     if b"vary" not in response.fields:
         return b""
     digest = blake2b(digest_size=16)
@@ -68,7 +68,7 @@ def varied(response: Response, request: Request) -> bytes:
 
 
 def may_read(route: Route, request: Request) -> bool:
-    """Tell whether a kept answer may serve the request: a reload asks past it."""
+    """Tell whether a cached response may serve the request: not if it is a reload."""
     if route.reuse_s is None or not request.safe:
         return False
     said = directives(request.fields)
@@ -76,9 +76,9 @@ def may_read(route: Route, request: Request) -> bool:
 
 
 def judge(route: Route, request: Request, result: Result, *, anonymous: bool) -> Keep:
-    """Return what becomes of an answer, and of the one that is kept for the same question.
+    """Return what to do with a response and with the cached one for the same key.
 
-    Kept is what is whole and successful, sets no cookie, and is not forbidden every use by its own fields.
+    A response is cached if it is complete and successful, sets no cookie, and its fields do not forbid every reuse.
     """
     answer = result.outcome
     if not route.keeps or not request.safe or result.recovery is not None or not isinstance(answer, Response):
@@ -93,7 +93,7 @@ def judge(route: Route, request: Request, result: Result, *, anonymous: bool) ->
 
 
 def merged(kept: CachedResponse | None, result: Result) -> Result:
-    """Return a 304's result as the kept answer that it is about, with its new fields; any other as it is."""
+    """Return a 304's result as the cached response with updated fields; return any other result unchanged."""
     answer = result.outcome
     if kept is None or not isinstance(answer, Response) or answer.status != 304:
         return result
@@ -109,12 +109,12 @@ def _storable(route: Route, answer: Response, *, anonymous: bool) -> bool:
     if route.honour_no_store and b"no-store" in said:
         return False
     if anonymous and b"private" in said and b"private" not in route.ignored_directives:
-        return False  # several people may share an address
+        return False  # several users may share an address
     return not _forbidden(route, answer, 0)
 
 
 def _forbidden(route: Route, answer: Response, age_s: int) -> bool:
-    """Tell whether the backend forbids that the answer is given at this age without asking it (RFC 9111 4.2.4)."""
+    """Tell whether the backend forbids reuse at this age without validation (RFC 9111 section 4.2.4)."""
     if b"cache-control" not in answer.fields:
         return False
     said: Directives = {
@@ -126,19 +126,19 @@ def _forbidden(route: Route, answer: Response, age_s: int) -> bool:
 
 
 def ends_session(outcome: Outcome) -> bool:
-    """Tell whether the upstream no longer knows who asks: what was kept for this principal goes."""
+    """Tell whether the upstream rejects the caller's credentials: the principal's cached responses are dropped."""
     return isinstance(outcome, Response) and outcome.status == 401
 
 
 def keep_for(route: Route) -> float:
-    """Return how long an answer is kept, in seconds: as long as any rule of the route may read it."""
+    """Return how many seconds a response is cached: the longest time that any rule of the route may use it."""
     return max(route.reuse_s or 0.0, route.recovery.stale_if_error_s or 0.0)
 
 
 def stale(route: Route, request: Request, kept: CachedResponse, before: Outcome, wall: float) -> Result | None:
-    """Return the kept answer in the place of an outage's, with its true Age, or None where it may not stand.
+    """Return the cached response, with its current Age, in place of an outage, or None if it is not allowed.
 
-    A client that has it already gets the 304 that it asked for.
+    A client with a current copy gets the 304 that it requested.
     """
     elapsed, limit_s = wall - kept.arrived, route.recovery.stale_if_error_s or 0.0
     if not 0 <= elapsed < limit_s or _forbidden(route, kept.response, kept.age_s(wall)):
@@ -148,9 +148,9 @@ def stale(route: Route, request: Request, kept: CachedResponse, before: Outcome,
 
 
 def reread(route: Route, request: Request, kept: CachedResponse, wall: float) -> Result | None:
-    """Return the kept answer with its true Age and the seconds it has left, or None where its time is over.
+    """Return the cached response with its current Age and remaining seconds, or None if it has expired.
 
-    A client that has it already gets the 304 that it asked for.
+    A client with a current copy gets the 304 that it requested.
     """
     elapsed, reuse_s, age_s = wall - kept.arrived, route.reuse_s or 0.0, kept.age_s(wall)
     if not 0 <= elapsed < reuse_s or _forbidden(route, kept.response, age_s):
@@ -161,7 +161,7 @@ def reread(route: Route, request: Request, kept: CachedResponse, wall: float) ->
 
 
 def _young_enough(request: Request, age_s: int, left_s: float) -> bool:
-    """Tell whether the answer is as young as the request wants it (RFC 9111 sections 5.2.1.1 and 5.2.1.3)."""
+    """Tell whether the age satisfies the request (RFC 9111 sections 5.2.1.1 and 5.2.1.3)."""
     said = directives(request.fields)
     oldest, least = seconds(said, b"max-age"), seconds(said, b"min-fresh")
     return (oldest is None or age_s <= oldest) and (least is None or left_s >= least)

@@ -1,4 +1,4 @@
-"""How a session's restoration stands: status, then history, of one subject and principal, as the seed draws it."""
+"""Follow a session's restoration: status, then history, of one subject and principal (seed document)."""
 
 import re
 import zlib
@@ -11,15 +11,15 @@ from proxy.policy.bounded import Bounded, Holder
 from proxy.policy.recovery_plan import RecoveryKind, Result
 from proxy.runtime.enums import FastStrEnum
 
-LONGEST_SUBJECT = 256  # a longer one is no key that anybody looks up; memory stays bounded
+LONGEST_SUBJECT = 256  # characters; a longer subject is not tracked, so that memory stays bounded
 MOST_BYTES = 8_388_608
-_ENTRY_BYTES, _ID_BYTES, _CHARACTER_BYTES = 512, 64, 4  # what CPython takes for a restoration, an id and a character
+_ENTRY_BYTES, _ID_BYTES, _CHARACTER_BYTES = 512, 64, 4  # memory of a restoration, an id and a character in CPython
 _EMPTY_LIST = re.compile(rb"\[\s*\]")
-_INFLATED = 64 * 1024  # bytes; a list without messages is shorter, and nothing larger is unpacked
+_INFLATED = 64 * 1024  # bytes; an empty list is shorter, and no more is decompressed
 
 
 class RestorationState(FastStrEnum):
-    """Where a restoration stands, in the seed document's words."""
+    """The state of a restoration, in the seed document's terms."""
 
     NOT_RESTORED = "NotRestored"
     RESTORING = "Restoring"
@@ -36,19 +36,19 @@ class Half(FastStrEnum):
 
 
 class HalfResult(FastStrEnum):
-    """What one half brought home."""
+    """The result of one half."""
 
     CONTENT = "content"
     NOTHING = "nothing"  # no messages, or no such conversation (404)
-    ERROR = "error"  # also a fallback document: it hides the messages, it does not say that there are none
-    LEFT = "left"  # the client did not wait: that says nothing about the session
+    ERROR = "error"  # also a fallback document: it hides the messages
+    LEFT = "left"  # the client left, which says nothing about the session
 
 
-# names of their own: in Python 3.11 a look into an Enum costs 0.1 µs
+# Module constants: an Enum member look-up costs 0.1 µs in Python 3.11.
 _RESTORING, _STATUS, _HISTORY = RestorationState.RESTORING, Half.STATUS, Half.HISTORY
 _CONTENT, _NOTHING, _ERROR, _LEFT = HalfResult.CONTENT, HalfResult.NOTHING, HalfResult.ERROR, HalfResult.LEFT
 
-# Only Restoring is left by an answer. A new status begins again, from any state: that is the seed's reset() and retry.
+# A response ends only Restoring. A new status starts again from any state: the seed document's reset() and retry.
 TRANSITIONS = {
     (Half.STATUS, HalfResult.CONTENT): RestorationState.RESTORING,
     (Half.STATUS, HalfResult.NOTHING): RestorationState.RESTORED_EMPTY,
@@ -60,7 +60,7 @@ TRANSITIONS = {
 
 
 class Step:
-    """One finished half: monotonic seconds of its request and of its end, its id, and the address that asked."""
+    """One finished half: monotonic seconds of its start and end, its id, and the client's address."""
 
     __slots__ = ("address", "began", "correlation_id", "ended", "found", "half")
 
@@ -76,7 +76,7 @@ class Step:
 
 
 class Restoration:
-    """One subject's restoration for one principal. `seconds` run from the status request to the last answer."""
+    """One subject's restoration for one principal. `seconds` run from the status request to the last response."""
 
     __slots__ = ("began", "correlation_ids", "ended", "state")
 
@@ -88,21 +88,21 @@ class Restoration:
 
     @property
     def seconds(self) -> float:
-        """Return how long it took, or has taken so far."""
+        """Return the duration, or the time since the start."""
         return self.ended - self.began
 
     @property
     def finished(self) -> bool:
-        """Tell whether it came to an end, good or bad."""
+        """Tell whether it has ended, in any way."""
         return self.state is not _RESTORING
 
 
 class Restorations:
-    """Follow them: NotRestored --status--> Restoring --history--> Restored | RestoredEmpty | RestoredError.
+    """Track restorations: NotRestored --status--> Restoring --history--> Restored | RestoredEmpty | RestoredError.
 
-    A second status while Restoring is a retry and keeps the first one's start, so that several tabs restore once.
-    `within_s` after its last answer, a restoration nobody went on with is NotRestored again. At most `limit` of
-    `MOST_BYTES` are remembered; the oldest of the address that has most are forgotten first.
+    A second status while Restoring is a retry and keeps the start time, so that several tabs restore once. `within_s`
+    seconds after its last response, an unfinished restoration is NotRestored again. At most `limit` restorations in
+    `MOST_BYTES` are tracked; the oldest of the address with most are dropped first.
     """
 
     __slots__ = ("_known", "_within_s")
@@ -115,14 +115,14 @@ class Restorations:
         return len(self._known)
 
     def take(self, subject: str, who: int, step: Step) -> Restoration | None:
-        """Take a finished half; return the restoration that it is part of, None if of none."""
+        """Process a finished half; return its restoration, None if it has none."""
         if step.found is _LEFT or len(subject) > LONGEST_SUBJECT:
             return None
         key = subject, who
         known = self._known.get(key, 0.0)
         before = known.value if known is not None and self._goes_on(known.value, step.began) else None
         if before is None and step.half is not _STATUS:
-            return None  # a view that was remounted, or one that asks for no status: no restoration of the seed's
+            return None  # the view was mounted again, or it needs no status: not a restoration of the seed document
         ids = () if before is None else before.correlation_ids[-7:]
         began = step.began if before is None else before.began
         after = Restoration(TRANSITIONS[step.half, step.found], began, step.ended, (*ids, step.correlation_id))
@@ -144,7 +144,7 @@ def _size(subject: str, known: Restoration) -> int:
 
 
 def found(half: Half, result: Result, status: int, *, succeeded: bool) -> HalfResult:
-    """Return what an exchange brought home; `status` is what the client got, 0 if it had left."""
+    """Return the result of one half; `status` is the client's status, 0 if it left."""
     if status == 0:
         return _LEFT
     if result.recovery is not None and result.recovery is RecoveryKind.FALLBACK:
@@ -152,20 +152,20 @@ def found(half: Half, result: Result, status: int, *, succeeded: bool) -> HalfRe
     if status == 404:
         return _NOTHING
     if status == 304:
-        return _CONTENT  # the client has it already
+        return _CONTENT  # the client has a current copy
     if not succeeded:
         return _ERROR
     return _NOTHING if half is _HISTORY and _without_messages(result.outcome) else _CONTENT
 
 
 def _without_messages(outcome: object) -> bool:
-    """Tell whether a history holds no message. What cannot be read counts as content: only a sure answer is empty."""
+    """Tell whether a history certainly has no messages. An unreadable body counts as content."""
     if not isinstance(outcome, Response) or not isinstance(outcome.body, bytes):
-        return False  # relayed as it comes: more than an empty list
+        return False  # a streamed body is not an empty list
     body = outcome.body if b"content-encoding" not in outcome.fields else _unpacked(outcome)
     if not body:
         return body is not None
-    if _EMPTY_LIST.search(body) is None:  # spares parsing every history that has messages and nothing empty
+    if _EMPTY_LIST.search(body) is None:  # saves parsing a history with messages and no empty list
         return False
     try:
         document = orjson.loads(body)
@@ -175,13 +175,13 @@ def _without_messages(outcome: object) -> bool:
 
 
 def _unpacked(response: Response) -> bytes | None:
-    """Return the body without its coding, None where it is one we cannot undo."""
+    """Return the decoded body, None for an unknown content coding."""
     body = response.body
     assert isinstance(body, bytes)
     coding = response.fields[b"content-encoding"]
     if coding.strip().lower() not in (b"gzip", b"x-gzip", b"deflate"):
         return None
     try:
-        return zlib.decompressobj(wbits=47).decompress(body, _INFLATED)  # 47: the header tells gzip from zlib
+        return zlib.decompressobj(wbits=47).decompress(body, _INFLATED)  # 47: zlib detects gzip or zlib
     except zlib.error:
         return None

@@ -1,4 +1,4 @@
-"""Whether to ask again, and when. This file decides and says why; it never waits."""
+"""Decide whether and when to retry, with a reason. This module never waits."""
 
 from typing import Final, NamedTuple
 
@@ -17,19 +17,19 @@ from proxy.policy.dates import unix_seconds
 from proxy.policy.routing import Idempotency, RetryRules, Route
 from proxy.runtime.random import RandomSource
 
-_DOUBLINGS = 62  # of a wait; more say nothing, and 1024 are no float
-_LONGEST_DATE = 64  # bytes; each form of RFC 9110 section 5.6.7 is shorter
+_DOUBLINGS = 62  # of a delay; more make no difference, and a float overflows at 1024
+_LONGEST_DATE = 64  # bytes; every form of RFC 9110 section 5.6.7 is shorter
 
 
 class Again(NamedTuple):
-    """Ask again after `delay_s`."""
+    """Retry after `delay_s` seconds."""
 
     delay_s: float
     reason: str
 
 
 class Stop(NamedTuple):
-    """Do not ask again. `denied` tells that a retry was wanted and refused, which is counted."""
+    """Do not retry. `denied`: a retry was desirable but refused, which is counted."""
 
     reason: str
     denied: bool = False
@@ -43,7 +43,7 @@ _REPLAY: Final = Idempotency.REPLAY
 
 
 class RetrySchedule(NamedTuple):
-    """One cause's waits: `first` x initial delay, doubling, at most `limit` of them."""
+    """The delays for one cause: `first` x initial delay, doubling, at most `limit` retries."""
 
     cause: str
     first: float
@@ -64,7 +64,7 @@ _TIMED_OUT = Failure(Reason.RESPONSE_TIMEOUT, sent=True)
 
 
 class RetryRequest(NamedTuple):
-    """What the retry policy must know of a request, fixed for its whole flight."""
+    """What the retry policy knows about a request; it is fixed for the whole flight."""
 
     method: str
     replayable: bool = True
@@ -72,14 +72,15 @@ class RetryRequest(NamedTuple):
     rejected_means_unprocessed: bool = False
     resend: bool = True
     min_attempt_s: float = 0.05
-    unread: bool = False  # the body is a stream of which nothing is read before an attempt is sent
-    conditional: bool = False  # a write that its own first attempt would make fail (RFC 9110 section 13.1)
+    unread: bool = False  # the body is a stream that is not read before an attempt is sent
+    # a write with a precondition that its own first attempt may invalidate (RFC 9110 section 13.1)
+    conditional: bool = False
 
     @classmethod
     def of(cls, route: Route, request: Request, *, minted: bool = False) -> "RetryRequest":
-        """Return the question that a request on a route asks; `minted`: the sidecar adds a key to it.
+        """Return the retry policy's view of a request; `minted`: the sidecar adds an idempotency key.
 
-        An upstream can honour only a key that it is given.
+        An upstream honours only a key that it receives.
         """
         keyed = minted or b"idempotency-key" in request.fields
         return cls(
@@ -90,10 +91,10 @@ class RetryRequest(NamedTuple):
 
 
 class RetryBudget:
-    """Let retries be at most `share` of recent requests plus a floor (Finagle's token bucket).
+    """Limit retries to `share` of recent requests plus a floor (Finagle's token bucket).
 
-    Each request deposits `share`, each retry withdraws 1; at most `depth` is remembered, so that an hour of calm does
-    not buy a storm. The floor refills by one a second.
+    Each request deposits `share`, each retry withdraws 1. At most `depth` is saved, so that quiet times do not allow a
+    retry storm. The floor refills by one per second.
     """
 
     __slots__ = ("_depth", "_floor", "_refilled", "_tokens", "share")
@@ -106,7 +107,7 @@ class RetryBudget:
         self._refilled = 0.0
 
     def change(self, share: float) -> None:
-        """Take another share. A smaller one leaves no more savings than the floor: it holds from now on."""
+        """Change the share. A smaller one reduces the savings to the floor, so that it takes effect at once."""
         if share < self.share:
             self._tokens = min(self._tokens, self._floor)
         self.share = share
@@ -117,7 +118,7 @@ class RetryBudget:
         self._tokens = tokens if tokens < self._depth else self._depth
 
     def withdraw(self, now: float) -> bool:
-        """Take leave for one retry, if there is any left."""
+        """Withdraw one retry; return False if the budget is used up."""
         if self._tokens < self._floor:
             self._tokens = min(self._floor, self._tokens + max(0.0, now - self._refilled))
         self._refilled = now
@@ -131,7 +132,7 @@ class RetryBudget:
 
 
 class RetryPolicy:
-    """Decide after each attempt. `enabled` is the run-time switch."""
+    """Decide after each attempt. `enabled` is the operator's switch."""
 
     __slots__ = ("_random", "enabled")
 
@@ -153,9 +154,9 @@ class RetryPolicy:
         wanted: bool = True,
         refused_s: float = 0.0,
     ) -> Decision:
-        """Return whether attempt number `attempt` (from 1) is followed by another. The order is that of the reasons.
+        """Return whether attempt number `attempt` (from 1) is retried. The checks are in the order of the reasons.
 
-        `refused_s` is how long the circuit will refuse every attempt, so that nobody waits for a refusal.
+        `refused_s` is how many seconds the circuit will refuse every attempt: a retry within them is useless.
         """
         verdict = classify(outcome)
         if verdict is Verdict.SUCCESS:
@@ -181,7 +182,7 @@ class RetryPolicy:
         return Again(delay, schedule.cause)
 
     def repeats_timeouts(self, rules: RetryRules, request: RetryRequest) -> bool:
-        """Tell whether an attempt that timed out may be made again: only then is it cut short."""
+        """Tell whether an attempt that timed out may be retried: only then is an attempt shorter than the deadline."""
         return self.enabled and rules.max_retries > 0 and _must_not_repeat(request, _TIMED_OUT) is None
 
     def _delay(self, rules: RetryRules, schedule: RetrySchedule, attempt: int, outcome: Outcome, wall: float) -> float:
@@ -190,12 +191,12 @@ class RetryPolicy:
         spread = rules.jitter * self._random.uniform(-1, 1)
         asked = retry_after(outcome, wall)
         if asked is not None and asked >= nominal:
-            return asked * (1 + abs(spread))  # never earlier than Retry-After asks
+            return asked * (1 + abs(spread))  # never earlier than Retry-After
         return max(nominal * (1 + spread), asked or 0.0)
 
 
 def _must_not_repeat(request: RetryRequest, outcome: Outcome) -> str | None:
-    """Return why the request must not go out a second time, or None where it may (RFC 9110 section 9.2.2)."""
+    """Return why the request must not be sent a second time, None if it may (RFC 9110 section 9.2.2)."""
     unsent = isinstance(outcome, Failure) and not outcome.sent
     if not request.replayable and not (unsent and request.unread):
         return "body_not_replayable"
@@ -204,11 +205,11 @@ def _must_not_repeat(request: RetryRequest, outcome: Outcome) -> str | None:
     if not request.resend:
         return "sent"
     if isinstance(outcome, Failure) and outcome.reason is _BAD_ANSWER and request.method not in SAFE_METHODS:
-        return "bad_answer"  # the backend has read it and answers no HTTP: once more, and it would do both again
+        return "bad_answer"  # the backend read the request and sent no HTTP: a retry would do both again
     if request.honours_idempotency:
         return None
     if request.conditional and _is_lost(outcome):
-        return "precondition"  # done the first time, it would be told 412 the second time, which is not true
+        return "precondition"  # if the first attempt succeeded, a retry would wrongly return 412
     if request.method in IDEMPOTENT_METHODS:
         return None
     if request.rejected_means_unprocessed and isinstance(outcome, Response) and outcome.status in _UNPROCESSED:
@@ -217,14 +218,14 @@ def _must_not_repeat(request: RetryRequest, outcome: Outcome) -> str | None:
 
 
 def _is_lost(outcome: Outcome) -> bool:
-    """Tell whether nobody knows what was done: nothing came back, or a gateway that does not know either answered."""
+    """Tell whether the effect is unknown: no response, or one of a gateway that does not know either."""
     return not isinstance(outcome, Response) or outcome.status in _UNKNOWING
 
 
 def sent_once(route: Route, request: Request) -> bool:
-    """Tell whether the request, once sent, is never sent again, and nothing but the backend reads its body.
+    """Tell whether the request is sent at most once, and only the backend reads its body.
 
-    Then no body need be whole before it is sent, and the backend may say whether it wants it.
+    Then its body may be streamed, and the backend may decide about 100 Continue.
     """
     if route.idempotency is _REPLAY or (route.subject is not None and route.subject.source == "body"):
         return False
@@ -235,7 +236,7 @@ def sent_once(route: Route, request: Request) -> bool:
 
 
 def retry_after(outcome: Outcome, wall: float) -> float | None:
-    """Return the seconds asked for by either form of Retry-After; None if absent, invalid or past."""
+    """Return the seconds of Retry-After in either form; None if it is absent, invalid or past."""
     value = outcome.fields.get(b"retry-after") if isinstance(outcome, Response) else None
     if value is None or len(value) > _LONGEST_DATE:
         return None

@@ -1,4 +1,4 @@
-"""Which rules a request falls under. This file matches method and path; it reads a body only where a route names it."""
+"""Find the route of a request by method and path. The body is read only if a route's `subject` is in it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from proxy.policy.recovery_plan import RecoveryRules
 
 @dataclass(frozen=True, slots=True)
 class RetryRules:
-    """The seed document's ladder: 100/200/400 ms. `jitter` is a share of the nominal wait, 0 switches it off."""
+    """Retry delays: 100/200/400 ms by default (seed document). `jitter` is a share of the delay; 0 disables it."""
 
     max_retries: int = 3
     initial_delay_s: float = 0.1
@@ -24,7 +24,7 @@ class RetryRules:
 
 
 class Coalesce(Enum):
-    """Which requests count as the same question."""
+    """Which requests have the same request key."""
 
     OFF = "off"
     IDENTICAL = "identical"
@@ -32,7 +32,7 @@ class Coalesce(Enum):
 
 
 class Idempotency(Enum):
-    """What is done about idempotency keys."""
+    """How idempotency keys are handled."""
 
     OFF = "off"
     INJECT = "inject"
@@ -40,7 +40,7 @@ class Idempotency(Enum):
 
 
 class SubjectRule(NamedTuple):
-    """Where a route's business key stands: `body:/pointer`, `path:name`, `query:name` or `header:Name`."""
+    """Where a route's subject is: `body:/pointer`, `path:name`, `query:name` or `header:Name`."""
 
     source: str
     name: str
@@ -48,7 +48,7 @@ class SubjectRule(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One operation and every policy it runs under. Times in seconds, sizes in bytes."""
+    """One operation and all its policies. Times are in seconds, sizes in bytes."""
 
     operation: str
     method: str
@@ -67,7 +67,7 @@ class Route:
     quoted_key: bool = False
     honours_idempotency: bool = False
     rejected_means_unprocessed: bool = False
-    resend: bool = True  # False: only what was never sent is retried (the pass-through)
+    resend: bool = True  # False: retry only a request that was not sent (the catch-all route)
     total_timeout_s: float = 2.0
     attempt_timeout_s: float | None = None
     min_attempt_s: float = 0.05
@@ -77,24 +77,24 @@ class Route:
     replay_answer_limit: int = 65536
     max_body: int | None = None
     idle_timeout_s: float = 60.0  # on the upstream leg
-    client_idle_s: float = 60.0  # on the client's: the same where the route says one, else the listener's
+    client_idle_s: float = 60.0  # of the client leg: the route's setting, else the listener's
     reuse_s: float | None = None
     target: Target | None = None
     restoration: str | None = None
     explain: bool = False
     ends_session: bool = False
-    host: bytes | None = None  # None: the Host field goes through as it came
+    host: bytes | None = None  # None: Host is forwarded unchanged
     max_flights: int = 10_000
     max_followers: int = 1_000
     store_required: bool = False
-    keeps: bool = field(init=False)  # answers are kept at all, to be read again soon or in an outage
+    keeps: bool = field(init=False)  # responses are cached, for reuse or an outage
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "keeps", self.reuse_s is not None or self.recovery.stale_if_error_s is not None)
 
 
 class Match:
-    """A route and the path's names, percent-decoded."""
+    """A route and its path parameters, percent-decoded."""
 
     __slots__ = ("names", "route")
 
@@ -104,7 +104,7 @@ class Match:
 
 
 class _Node:
-    """One path segment of the tree: literal children, then one that takes any segment."""
+    """One path segment of the tree: literal children, and a child for any segment."""
 
     __slots__ = ("literals", "routes", "wildcard")
 
@@ -118,10 +118,10 @@ _NO_NAMES: Mapping[str, str] = {}
 
 
 class Router:
-    """Match a request in time that depends on its path's length alone, not on the number of routes.
+    """Match a request in time linear in its path, regardless of the number of routes.
 
-    A literal segment wins over a `{name}`; segments are compared as the raw bytes that came, so an oddly encoded
-    path is never more than a plain pass-through.
+    A literal segment wins over a `{name}`. Segments are compared as raw bytes: an unusually encoded path matches the
+    catch-all.
     """
 
     def __init__(self, routes: Sequence[Route], catch_all: Route) -> None:
@@ -143,7 +143,7 @@ class Router:
         node.routes[route.method] = (route, tuple(names))
 
     def scope(self, request: Request) -> bytes:
-        """Return what a preflight asks leave for: a method and an operation (or a path no route has); else nothing."""
+        """Return what a preflight requests: method and operation, or path without a route; b"" for other requests."""
         wanted = request.fields.get(b"access-control-request-method") if request.method == "OPTIONS" else None
         if wanted is None:
             return b""
@@ -175,7 +175,7 @@ class Router:
 def _straight(
     node: _Node, segments: list[bytes], values: list[bytes], method: str
 ) -> tuple[Route, tuple[str, ...]] | None:
-    """Go down by the better fit at each segment: where that ends at a route, no other way leads to a better one."""
+    """Descend by the best match at each segment: if it reaches a route, no other path leads to a better one."""
     for segment in segments[1:]:
         after = node.literals.get(segment)
         if after is None:
@@ -204,7 +204,7 @@ def _walk(
     return None
 
 
-_PERCENT = b"%"[0]  # `bytes in bytes` tries it as a number first, and pays for an exception
+_PERCENT = b"%"[0]  # `bytes in bytes` tries it as a number first and raises an exception internally
 
 
 def _decoded(value: bytes) -> str:
@@ -215,7 +215,7 @@ def _decoded(value: bytes) -> str:
 
 
 class Subject:
-    """The business key of a request, or None and why there is none (it goes into the record)."""
+    """The subject of a request, or None with the reason, which is recorded."""
 
     __slots__ = ("missing", "value")
 
@@ -231,11 +231,11 @@ class Subject:
 
 
 NO_SUBJECT: Final = Subject(None)
-MOST_PARAMETERS = 256  # of a query that a subject is looked for in; 16 KiB of them would cost 4 ms
+MOST_PARAMETERS = 256  # most query parameters that are searched for a subject; 16 KiB of them would take 4 ms
 
 
 def subject_of(match: Match, request: Request) -> Subject:
-    """Return the subject that the route names. A request without one is legal: it passes plainly."""
+    """Return the subject that the route names. A request without one is forwarded normally."""
     rule = match.route.subject
     if rule is None:
         return NO_SUBJECT
@@ -278,7 +278,7 @@ def _in_body(body: object, rule: SubjectRule) -> Subject:
     return _present(text, rule)
 
 
-_EXACT = 2.0**53  # beyond it a float stands for several whole numbers: no subject may stand for another
+_EXACT = 2.0**53  # above it a float is ambiguous, and a subject must be unique
 
 
 def _number(value: object) -> str | None:

@@ -1,4 +1,4 @@
-"""Which span of which trace a request is (W3C Trace Context), and what the upstream is told. It sends nothing."""
+"""Make the spans of a request and its attempts (W3C Trace Context). This module sends nothing."""
 
 from typing import NamedTuple
 
@@ -7,14 +7,14 @@ from proxy.runtime.random import RandomSource
 
 
 class Sent(NamedTuple):
-    """One attempt's own span, and the Unix second it began."""
+    """One attempt's span id, and the Unix time of its start."""
 
     span_id: int
     began_wall: float
 
 
 class Span:
-    """One request's span. It names its attempts' spans as they are sent, in their order."""
+    """One request's span, with its attempts' spans in the order of sending."""
 
     __slots__ = ("_random", "attempts", "flags", "parent_id", "sampled", "span_id", "trace_id")
 
@@ -28,16 +28,16 @@ class Span:
         self.attempts: list[Sent] = []
 
     def attempt(self, wall: float) -> tuple[bytes, bytes]:
-        """Begin the span of one attempt; return the line that tells the upstream."""
+        """Start the span of one attempt; return the field line for the upstream."""
         sent = Sent(new_id(self._random, 64), wall)
         self.attempts.append(sent)
         return b"traceparent", b"00-%032x-%016x-%02x" % (self.trace_id, sent.span_id, self.flags)
 
 
 def begin(parent: Parent | None, share: float, random: RandomSource) -> Span:
-    """Return the span under its caller's, with the caller's flags; without a caller, of a new trace.
+    """Return a child of the caller's span, with its flags; without a caller, the root of a new trace.
 
-    Of new traces `share` (0 to 1) are sampled, told by the trace id as OpenTelemetry's ratio sampler does it.
+    A share (0 to 1) of new traces is sampled by trace id, as OpenTelemetry's ratio sampler does.
     """
     if parent is None:
         trace_id = new_id(random, 128)

@@ -1,4 +1,4 @@
-"""Which trace a request belongs to: `traceparent` and `tracestate` of W3C Trace Context, level 2."""
+"""Parse `traceparent` and `tracestate` (W3C Trace Context, level 2)."""
 
 from typing import NamedTuple
 
@@ -6,21 +6,21 @@ from proxy.http.fields import Fields
 from proxy.http.headers import TRACE_CONTEXT
 
 SAMPLED = 1
-RANDOM = 2  # the trace id's last seven bytes are random
+RANDOM = 2  # the last seven bytes of the trace id are random
 KNOWN_FLAGS = SAMPLED | RANDOM  # section 3.2.2.5: all others are sent as zero
 
-_LENGTH = 55  # of version 00, and the least of any later one
+_LENGTH = 55  # of version 00, and the minimum of later versions
 _HEX = b"0123456789abcdef"
 _MAX_MEMBERS = 32
 _MAX_COMMAS = 127
-_MAX_TEXT = 256  # characters of a key, and of a value
+_MAX_TEXT = 256  # characters of a key and of a value
 _KEY_START = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789")
 _KEY = b"abcdefghijklmnopqrstuvwxyz0123456789_-*/@"
 _VALUE = bytes(code for code in range(0x20, 0x7F) if code not in b",=")
 
 
 class Parent(NamedTuple):
-    """The caller's span: its trace and its own id in lower-case hexadecimal, and its flags."""
+    """The caller's span: trace id and span id in lower-case hexadecimal, and its flags."""
 
     trace_id: str
     span_id: str
@@ -28,10 +28,10 @@ class Parent(NamedTuple):
 
 
 def vetted(fields: Fields) -> tuple[Fields, Parent | None]:
-    """Return the fields without what is invalid of the trace context, and the caller's span.
+    """Return the fields without invalid trace context, and the caller's span.
 
-    Without one valid `traceparent` both fields go; an invalid `tracestate` goes alone and whole. Several lines of
-    `tracestate` become one, in their order.
+    Without exactly one valid `traceparent` both fields are removed; an invalid `tracestate` is removed alone. Several
+    lines of `tracestate` are joined in order.
     """
     parent = None if fields.repeats(b"traceparent") else parse(fields.get(b"traceparent", b""))
     if parent is None:
@@ -46,9 +46,9 @@ def vetted(fields: Fields) -> tuple[Fields, Parent | None]:
 
 
 def parse(traceparent: bytes) -> Parent | None:
-    """Return the span that a `traceparent` names, or None where it is invalid (section 3.2).
+    """Return the span of a `traceparent`, None if it is invalid (section 3.2).
 
-    A later version may say more after the flags (section 3.2.4); version ff and ids of zeros are invalid.
+    A later version may have more members after the flags (section 3.2.4); version ff and zero ids are invalid.
     """
     parts = traceparent[: _LENGTH + 1].split(b"-")
     if len(traceparent) < _LENGTH or [len(part) for part in parts[:4]] != [2, 32, 16, 2]:
@@ -66,9 +66,9 @@ def parse(traceparent: bytes) -> Parent | None:
 
 
 def _is_state(state: bytes) -> bool:
-    """Tell whether a combined `tracestate` holds 1 to 32 members with different keys (section 3.3).
+    """Tell whether a joined `tracestate` has 1 to 32 members with distinct keys (section 3.3).
 
-    Empty members are allowed and do not count (RFC 9110 section 5.6.1.2).
+    Empty members are allowed and not counted (RFC 9110 section 5.6.1.2).
     """
     if state.count(b",") > _MAX_COMMAS:
         return False
