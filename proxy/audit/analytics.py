@@ -1,4 +1,4 @@
-"""SQL over a trail, by DuckDB over the same files. Imported only when wanted: it is the extra `backstay[analytics]`."""
+"""SQL over a trail with DuckDB. Imported only when needed: it is the extra `backstay[analytics]`."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -44,7 +44,7 @@ _COLUMNS = {
 
 
 class Table(NamedTuple):
-    """The names of a result's columns, and its rows as they come."""
+    """The column names and the rows of a result."""
 
     columns: tuple[str, ...]
     rows: Iterator[tuple[object, ...]]
@@ -52,7 +52,7 @@ class Table(NamedTuple):
 
 @contextmanager
 def sql(statement: str, trails: Sequence[Trail]) -> Iterator[Table]:
-    """Run one statement over the view `audit`: one row a line, times in UTC. Raises TrailError with DuckDB's words."""
+    """Run one statement over the view `audit`: one row for each record, times in UTC. Raise TrailError."""
     try:
         with duckdb.connect() as connection:
             _make_view(connection, [file for trail in trails for file in trail.files])
@@ -77,7 +77,7 @@ def write_parquet(found: Iterable[Record], out: Path) -> int:
 
 
 def _make_view(connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> None:
-    """A line that is still being written is no row; `SELECT *` shows the contract's fields in their order."""
+    """Create the view `audit` with the contract's fields in order; an unfinished last line is no row."""
     connection.execute("SET autoinstall_known_extensions = false")
     columns = ", ".join(f"{name}: {kind!r}" for name, kind in _COLUMNS.items())
     names = ", ".join(map(_quoted, files))

@@ -1,8 +1,8 @@
-"""The one canonical line framing, shared by writer, start-up recovery and verifier. Pure: bytes in, bytes out.
+"""Frame the lines of the hash chain, for writer, crash recovery and verifier. Bytes in, bytes out.
 
 A line is one JSON object: `v` and `seq` first, the record's fields, then `prev` (the hash of the line before) and
-`hash`, the SHA-256 of the line's own bytes without the hash member. Nothing is serialised again in order to check it.
-The framing is fixed for good; `v` only says what the fields mean, so an old verifier can check a newer trail.
+`hash`, the SHA-256 of the line's own bytes without the member `hash`. A check serialises nothing again.
+The framing never changes; `v` is the version of the fields, so an old verifier can check a newer trail.
 """
 
 import re
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import orjson
 
 VERSION = 1
-MAX_LINE = 1 << 20  # bytes; fields are bounded far below, so a longer "line" is damage and need not be held in memory
+MAX_LINE = 1 << 20  # bytes; records are far smaller, so a longer line is damage and is not kept in memory
 START = b'{"v":'
 
 _HEAD = re.compile(rb'\{"v":(\d{1,9}),"seq":(\d{1,18}),')
@@ -24,7 +24,7 @@ _HASH_BYTES = len(b',"hash":""}\n') + 64
 
 
 class ChainLink(NamedTuple):
-    """What one whole line says about its place in the chain."""
+    """The position of one complete line in the chain."""
 
     seq: int
     prev: bytes
@@ -36,7 +36,7 @@ GENESIS = ChainLink(seq=0, prev=b"", hash=b"0" * 64)
 
 
 class Chain:
-    """Seal records into lines, each carrying the hash of the one before: `head` is the last hash, `seq` its number."""
+    """Frame records as lines with the hash of the line before: `head` is the last hash, `seq` its number."""
 
     __slots__ = ("head", "seq")
 
@@ -48,30 +48,30 @@ class Chain:
         return f"<Chain seq={self.seq} head={self.head[:8].decode()}>"
 
     def append(self, fields: dict[str, object]) -> bytes:
-        """Return the next whole line, newline included, for at least one field.
+        """Return the next line, newline included, for at least one field.
 
-        Raises TypeError, and moves nothing, where a field cannot be written as JSON.
+        Raise TypeError, without a change, if a field cannot be written as JSON.
         """
         return self.append_encoded(orjson.dumps(fields))
 
     def append_encoded(self, document: bytes) -> bytes:
-        """Return the next whole line for a JSON object that is not empty; 1.5 µs for 600 bytes of it."""
+        """Return the next line for a non-empty JSON object; 1.5 µs for 600 bytes."""
         self.seq += 1
         without_hash = b'{"v":%d,"seq":%d,%b,"prev":"%b"}' % (VERSION, self.seq, document[1:-1], self.head)
         self.head = sha256(without_hash).hexdigest().encode()
         return b'%b,"hash":"%b"}\n' % (without_hash[:-1], self.head)
 
     def gap(self, ts: str, lost: int) -> bytes:
-        """Return the line that stands for `lost` records which could not be kept."""
+        """Return the line that records the loss of `lost` records."""
         return self.append({"ts": ts, "gap": lost})
 
     def torn(self, ts: str, size: int) -> bytes:
-        """Return the line that says `size` bytes of an unfinished line were set aside before it."""
+        """Return the line that records that `size` bytes of an unfinished line were set aside."""
         return self.append({"ts": ts, "torn": size})
 
 
 def parse_link(line: bytes) -> ChainLink | None:
-    """Return the link of a whole and unaltered line, newline included; None for anything else."""
+    """Return the link of a complete and unaltered line, newline included, else None."""
     head, tail = _HEAD.match(line), _TAIL.fullmatch(line, max(0, len(line) - _TAIL_BYTES))
     if head is None or tail is None:
         return None
@@ -82,9 +82,9 @@ def parse_link(line: bytes) -> ChainLink | None:
 
 
 def timestamp(wall: float) -> str:
-    """Return Unix seconds as ISO 8601 in UTC with microseconds: text that sorts as time does."""
+    """Return Unix seconds as ISO 8601 in UTC with microseconds, which sorts by time."""
     second, micros = divmod(int(wall * 1e6 + 0.5), 1_000_000)
-    return f"{_second(second)}.{str(1_000_000 + micros)[1:]}Z"  # a format spec takes as long as all the rest
+    return f"{_second(second)}.{str(1_000_000 + micros)[1:]}Z"  # a format spec takes as long as everything else
 
 
 @lru_cache(maxsize=8)

@@ -1,4 +1,4 @@
-"""Checkpoints state outside of the trail how far it went, so that a cut tail or a trail written anew shows.
+"""Checkpoints record outside of the trail how far it reached, so that truncation and rewriting are detectable.
 
 A line is one JSON object: `v`, `n` (1 for the first checkpoint, then one more each), `ts`, `seq` and `head` (number and
 hash of a record), `key` (the key's name, never the key), `prev` (SHA-256 of the line before) and `mac`, over the line's
@@ -35,24 +35,24 @@ log = structlog.get_logger(__name__)
 
 
 class CheckpointKey(Protocol):
-    """What signs checkpoints, or only checks them."""
+    """A key that signs checkpoints, or only verifies them."""
 
     @property
     def name(self) -> str:
-        """Return which key it is, for people and for telling a wrong key from a forgery."""
+        """Return the key's name, which tells a wrong key from a forgery."""
         ...
 
     def sign(self, data: bytes) -> bytes:
-        """Return the signature; raises TrailError for half of a key pair that can only check."""
+        """Return the signature. Raise TrailError for a public key."""
         ...
 
     def checks(self, data: bytes, mac: bytes) -> bool:
-        """Tell whether the signature is this key's, over these bytes."""
+        """Tell whether the signature of these bytes was made with this key."""
         ...
 
 
 class NoKey:
-    """No signature: it shows a lost tail, and a forger who does not know of the second file."""
+    """No signature: detects truncation, and a forger who does not know the checkpoint file."""
 
     name = "none"
 
@@ -64,7 +64,7 @@ class NoKey:
 
 
 class HmacKey:
-    """HMAC-SHA256: whoever can check can also sign."""
+    """HMAC-SHA256: the same key signs and verifies."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
@@ -78,7 +78,7 @@ class HmacKey:
 
 
 def read_key(file: Path) -> CheckpointKey:
-    """Return the key in a file: PEM is Ed25519, anything else is an HMAC secret. Raises TrailError with the cure."""
+    """Return the key in a file: PEM is Ed25519, anything else an HMAC secret. Raise TrailError."""
     try:
         content = file.read_bytes()
     except OSError as error:
@@ -99,7 +99,7 @@ def read_key(file: Path) -> CheckpointKey:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointRules:
-    """Where checkpoints go, what signs them, and after how many records the next one is due."""
+    """The checkpoint file, its key, and the number of records between checkpoints."""
 
     path: Path
     key: CheckpointKey
@@ -107,14 +107,14 @@ class CheckpointRules:
 
 
 class Position(NamedTuple):
-    """A place in the chain of checkpoints: how many there are up to here, and the SHA-256 of the last one's line."""
+    """A position in the chain of checkpoints: their number so far, and the SHA-256 of the last line."""
 
     n: int
     hash: bytes
 
     @classmethod
     def after(cls, line: bytes, n: int) -> "Position":
-        """Return the place behind a line, newline included."""
+        """Return the position after a line, newline included."""
         return cls(n, sha256(line).hexdigest().encode())
 
 
@@ -122,10 +122,10 @@ NO_CHECKPOINT = Position(0, b"0" * 64)
 
 
 class Checkpoints:
-    """Write a checkpoint for every link that became durable; in the writer's thread.
+    """Write a checkpoint for every durable link, in the writer's thread.
 
-    The file is opened anew for each line: it may be moved away at any time, to another machine best of all. The chain
-    goes on in the new file.
+    The file is opened for each line, so it may be moved at any time, preferably to another machine. The chain continues
+    in the new file.
     """
 
     def __init__(self, rules: CheckpointRules, wall: Callable[[], float]) -> None:
@@ -135,9 +135,9 @@ class Checkpoints:
         self._failing = False
 
     def resume(self) -> "Checkpoint | None":
-        """Continue behind the last whole checkpoint of the file and return it; blocking.
+        """Continue after the last complete checkpoint of the file and return it. Blocks.
 
-        An unfinished last line, which a crash leaves, is cut off. Raises StartError for a file that is not ours.
+        Truncate an unfinished last line, which a crash leaves. Raise StartError for a foreign file.
         """
         try:
             fd = open_own(self.rules.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
@@ -164,7 +164,7 @@ class Checkpoints:
         return claim
 
     def durable(self, last: ChainLink) -> None:
-        """Record that the trail reaches to this link. A failure is logged, and the next one covers this one too."""
+        """Record that the trail is durable up to this link. Log a failure; the next checkpoint covers this one too."""
         line = checkpoint_line(timestamp(self._wall()), last, self.rules.key, self._position)
         try:
             self._append(line)
@@ -177,7 +177,7 @@ class Checkpoints:
             self._failing = False
 
     def _append(self, line: bytes) -> None:
-        """Append a line and fsync it, or leave the file as it was: half a line would spoil the next one."""
+        """Append a line and fsync it, or restore the file: a partial line would corrupt the next one."""
         fd = open_own(self.rules.path, _FLAGS)
         try:
             size = os.fstat(fd).st_size
@@ -193,10 +193,10 @@ class Checkpoints:
 
 
 class Checkpoint(NamedTuple):
-    """What one line claims.
+    """The content of one line.
 
-    `signed`: by a key that was given, or none was; `foreign`: by a key that was not given; `follows`: it continues the
-    line before; `n` is 0 for a line of version 1.
+    `signed`: with a given key, or no key was given; `foreign`: with another key; `follows`: it continues the line
+    before; `n` is 0 for a line of version 1.
     """
 
     seq: int
@@ -220,9 +220,9 @@ def checkpoint_line(ts: str, last: ChainLink, key: CheckpointKey, after: Positio
 
 
 def read(file: Path, keys: Sequence[CheckpointKey] = ()) -> Iterator[Checkpoint]:
-    """Yield the checkpoints of a file, oldest first; one cut off by a crash at the very end is passed.
+    """Yield the checkpoints of a file, oldest first; skip an unfinished last line.
 
-    Without keys no signature is checked. The first line may continue a file that was moved away. Raises TrailError.
+    Without keys no signature is verified. The first line may continue a file that was moved. Raise TrailError.
     """
     position: Position | None = None
     try:
@@ -239,12 +239,12 @@ def read(file: Path, keys: Sequence[CheckpointKey] = ()) -> Iterator[Checkpoint]
 
 
 def fingerprint(data: bytes) -> str:
-    """Return a short public name for a public key."""
+    """Return a short public name of a public key."""
     return sha256(data).hexdigest()[:16]
 
 
 def _parse(line: bytes, number: int, keys: Sequence[CheckpointKey], before: Position | None) -> Checkpoint:
-    """Return what a line claims; `before` is the place behind the line above it, None for a file's first line."""
+    """Parse a line; `before` is the position after the line above it, None for the first line of a file."""
     tail = _TAIL.search(line, max(0, len(line) - 600))
     try:
         claim = orjson.loads(line)

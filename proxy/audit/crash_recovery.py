@@ -1,4 +1,4 @@
-"""Where the chain goes on after a restart: after the last whole record, with a torn last line set aside."""
+"""Find where the chain continues after a restart: after the last complete record; an unfinished line is set aside."""
 
 import os
 from dataclasses import dataclass
@@ -16,22 +16,22 @@ from proxy.audit.files import TrailError, lines, trails
 from proxy.audit.own_file import open_own
 from proxy.errors import StartError
 
-_WINDOW = 2 * MAX_LINE  # bytes read from the end: room for one whole line of any legal length, and a torn one
+_WINDOW = 2 * MAX_LINE  # bytes read from the end: one complete line of maximum length and an unfinished one
 
 
 @dataclass(frozen=True, slots=True)
 class RecoveredEnd:
-    """The last whole record, and how many bytes of an unfinished line after it were set aside."""
+    """The last complete record, and the size in bytes of an unfinished line that was set aside."""
 
     last: ChainLink
     torn_bytes: int
 
 
 def recover(fd: int, path: Path) -> RecoveredEnd:
-    """Return where the chain goes on, after moving an unfinished last line to `<path>.torn`.
+    """Return where the chain continues, after moving an unfinished last line to `<path>.torn`.
 
-    A damaged line that does end in a newline is evidence: it stays, for the verifier to find.
-    Raises StartError for a file that is no audit trail, or one from a newer version; OSError as the disk does.
+    A damaged line with a newline is evidence and stays for the verifier. Raise StartError for a file that is no audit
+    trail or of a newer version, and OSError.
     """
     size = os.fstat(fd).st_size
     end = os.pread(fd, _WINDOW, max(0, size - _WINDOW))
@@ -47,9 +47,9 @@ def recover(fd: int, path: Path) -> RecoveredEnd:
 
 
 def recover_rotated(path: Path, found: RecoveredEnd) -> RecoveredEnd:
-    """Return where the chain goes on for a trail file without a record: after the newest file put aside beside it.
+    """Return where the chain continues if the file has no record: after the newest rotated file.
 
-    A crash between the rename and the first line leaves it so, and so does a rotation while the sidecar was down.
+    A crash between the rename and the first line causes this, and so does a rotation while the sidecar was stopped.
     """
     try:
         (trail,) = trails(path)
@@ -72,18 +72,18 @@ def _after(older: Path, found: RecoveredEnd) -> RecoveredEnd:
 
 
 def _last_link(whole: bytes) -> ChainLink | None:
-    """Return the link of the last line that is whole and unaltered."""
+    """Return the link of the last complete and unaltered line."""
     links = (parse_link(line + b"\n") for line in reversed(whole.split(b"\n")))
     return next((link for link in links if link is not None), None)
 
 
 def _begins_a_line(torn: bytes) -> bool:
-    """Tell whether these bytes can be the start of a trail's first line; an empty file can."""
+    """Tell whether these bytes can start a trail's first line. An empty file can."""
     return torn.startswith(START) or START.startswith(torn)
 
 
 def _set_aside(fd: int, path: Path, torn: bytes, *, keep: int) -> None:
-    """Copy the torn bytes first and cut them second: a crash between leaves them twice, never nowhere."""
+    """Copy the unfinished bytes, then truncate: a crash in between duplicates them and never loses them."""
     aside = open_own(f"{path}.torn", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         os.write(aside, torn + b"\n")

@@ -1,4 +1,4 @@
-"""What must be on disk before an answer goes out (`blocking`) or an unsafe request goes upstream (`strict`)."""
+"""Wait for fsync before a response is sent (`blocking`) or an unsafe request is forwarded (`strict`)."""
 
 import asyncio
 
@@ -12,10 +12,10 @@ INTENT, OPENING, WITHHELD = "intent", "opening", "withheld"
 
 
 class DurabilityGate:
-    """Hold answers, and in `strict` also unsafe requests, until the trail's fsync has returned.
+    """Delay responses, and in `strict` also unsafe requests, until the trail's fsync has returned.
 
-    A streamed answer has no record before its end: a note that it opens is on disk before its first byte, and the
-    record follows as in `batch`. An answer that could not be recorded in time is withheld, and a note says so.
+    A streamed response is recorded at its end: a note about its start is durable before its first byte. A response that
+    could not be recorded in time is withheld, which is noted.
     """
 
     __slots__ = ("_clock", "_ledger", "_log", "_strict")
@@ -27,11 +27,11 @@ class DurabilityGate:
         self._strict = strict
 
     async def intent(self, exchange: Exchange, within_s: float) -> bool:
-        """Return whether an unsafe request may go upstream: in `strict`, once its intent is on disk."""
+        """Return whether an unsafe request may be sent: in `strict`, after its intent is durable."""
         return not self._strict or await self._noted(exchange, INTENT, within_s)
 
     def answer(self, exchange: Exchange, tell: Tell) -> None:
-        """Call `tell` when the exchange's record, which is written, is on disk; with False if that is too late."""
+        """Call `tell` when the exchange's record is durable; with False if that takes too long."""
 
         def told(kept: bool) -> None:
             if not kept:
@@ -41,7 +41,7 @@ class DurabilityGate:
         self._log.when_durable(told)
 
     async def opening(self, exchange: Exchange) -> bool:
-        """Return whether a streamed answer may begin: once it is on disk that it does."""
+        """Return whether a streamed response may begin: after a note about it is durable."""
         return await self._noted(exchange, OPENING, None)
 
     async def _noted(self, exchange: Exchange, note: str, within_s: float | None) -> bool:

@@ -1,4 +1,4 @@
-"""Ed25519 keys for checkpoints: the sidecar holds the private half, the auditor needs only the public one."""
+"""Ed25519 keys for checkpoints: the sidecar has the private key, an auditor needs only the public one."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from proxy.audit.files import TrailError
 
 
 class Ed25519Key:
-    """A key pair, or its public half."""
+    """A key pair, or a public key."""
 
     def __init__(self, public: Ed25519PublicKey, private: Ed25519PrivateKey | None, file: Path) -> None:
         self._public = public
@@ -33,7 +33,7 @@ class Ed25519Key:
 
 
 def read_pem(content: bytes, file: Path) -> Ed25519Key:
-    """Return the key in PEM text. Raises TrailError for any other kind of key."""
+    """Return the key in PEM text. Raise TrailError for another kind of key."""
     try:
         if b"PRIVATE" in content.split(b"\n", 1)[0]:
             private = serialization.load_pem_private_key(content, password=None)

@@ -1,4 +1,4 @@
-"""Records for other programs: lines of JSON exactly as they were written, or a table with fixed columns."""
+"""Export records as their original JSON lines, or as a table with fixed columns."""
 
 import csv
 from collections.abc import Iterable, Iterator
@@ -41,9 +41,9 @@ COLUMNS = (
 
 
 def write_json(found: Iterable[Record], out: BinaryIO, *, for_a_person: bool = False) -> int:
-    """Write each record's own line, byte for byte, and return how many.
+    """Write each record's original line; return their number.
 
-    `for_a_person`: what a terminal would act on is escaped; the JSON means the same, the bytes differ.
+    `for_a_person`: escape what a terminal would interpret; the JSON is equivalent, the bytes differ.
     """
     count = 0
     for record in found:
@@ -54,7 +54,7 @@ def write_json(found: Iterable[Record], out: BinaryIO, *, for_a_person: bool = F
 
 
 def write_csv(found: Iterable[Record], out: TextIO) -> int:
-    """Write a header and a row for each record, and return how many records; the header comes with the first."""
+    """Write a header and a row for each record; return their number. The header precedes the first record."""
     count = 0
     for count, record in enumerate(found, start=1):
         if count == 1:
@@ -64,44 +64,44 @@ def write_csv(found: Iterable[Record], out: TextIO) -> int:
 
 
 def csv_header(columns: Iterable[str], out: TextIO) -> None:
-    """Write the names of the columns; they are ours and need no quotes."""
+    """Write the column names, which need no quotes."""
     csv.writer(out, lineterminator="\n").writerow(columns)
 
 
 def csv_row(cells: Iterable[object], out: TextIO) -> None:
-    """Write a row with every cell in quotes: a separator in a cell never begins a cell."""
+    """Write a row with every cell quoted."""
     csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL).writerow(cells)
 
 
 def write_rows_json(columns: tuple[str, ...], rows: Iterable[tuple[object, ...]], out: BinaryIO) -> None:
-    """Write each row as one JSON object a line."""
+    """Write each row as a JSON object on one line."""
     for cells in rows:
         document = dict(zip(columns, cells, strict=True))
         out.write(orjson.dumps(document, default=str, option=orjson.OPT_APPEND_NEWLINE))
 
 
 def write_rows_csv(columns: tuple[str, ...], rows: Iterable[tuple[object, ...]], out: TextIO) -> None:
-    """Write a header and a row for each."""
+    """Write a header and all rows."""
     csv_header(map(harmless_cell, columns), out)
     for cells in rows:
         csv_row(map(_cell, cells), out)
 
 
 def write_stats_json(sums: Stats, out: BinaryIO) -> None:
-    """Write the sums as one line of JSON: `overall`, `operations` and `lost`."""
+    """Write the sums as one JSON line: `overall`, `operations` and `lost`."""
     everything = sums.overall._asdict() if sums.overall else None
     document = {"overall": everything, "operations": [row._asdict() for row in sums.operations], "lost": sums.lost}
     out.write(orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE))
 
 
 def write_stats_csv(sums: Stats, out: TextIO) -> None:
-    """Write a header, a row for each operation, and one for everything."""
+    """Write a header, a row for each operation, and one for the total."""
     rows = (*sums.operations, *([sums.overall] if sums.overall else []))
     write_rows_csv(Summary._fields, rows, out)
 
 
 def row(fields: dict[str, object]) -> Iterator[object]:
-    """Yield a record's cells in the order of COLUMNS; `attempts` is their number, nested values are JSON."""
+    """Yield a record's cells in the order of COLUMNS; `attempts` is a number, nested values are JSON."""
     return (_cell(_field(fields, column)) for column in COLUMNS)
 
 
@@ -114,7 +114,7 @@ def _field(fields: dict[str, object], column: str) -> object:
 
 
 def _cell(value: object) -> object:
-    """Return what a cell shows; text comes from strangers and must not run as a formula."""
+    """Return the text of a cell, escaped so that a spreadsheet runs no formula."""
     match value:
         case None:
             return ""

@@ -1,4 +1,4 @@
-"""The audit trail's objects, built once from the settings: who writes, what may be written, and who waits for it."""
+"""Build the objects of the audit trail from the settings."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from proxy.errors import StartError
 
 @dataclass(frozen=True, slots=True)
 class AuditTrail:
-    """The log, the ledger that writes into it, and in `blocking` and `strict` the witness that others wait for."""
+    """The log, the ledger that writes to it, and in `blocking` and `strict` the durability gate."""
 
     log: AuditLog
     ledger: Ledger
@@ -27,7 +27,7 @@ class AuditTrail:
 
 
 def audit_trail(settings: Settings, name: str, clock: Clock, on_write: Callable[[float], None]) -> AuditTrail:
-    """Return what these settings ask for; raises StartError for a key that cannot sign."""
+    """Build the trail. Raise StartError for a key that cannot sign."""
     audit = settings.audit
     path = None if audit.path == "-" else Path(audit.path)
     log = AuditLog(path, clock=clock, rules=_rules(audit), checkpoints=_checkpoints(audit, clock), on_write=on_write)
@@ -54,7 +54,7 @@ def _checkpoints(audit: Audit, clock: Clock) -> Checkpoints | None:
         return None
     try:
         key = NoKey() if audit.checkpoint_key_file is None else read_key(Path(audit.checkpoint_key_file))
-        key.sign(b"")  # the public half of a pair cannot
+        key.sign(b"")  # a public key cannot
     except TrailError as error:
         raise StartError(f"audit.checkpoint_key_file: {error}") from error
     return Checkpoints(CheckpointRules(file, key, audit.checkpoint_every), clock.wall)
@@ -69,7 +69,7 @@ def _redaction(audit: Audit) -> Redaction:
 
 
 def _beside(template: str | None, path: str) -> Path | None:
-    """Return the file that a setting names; none beside standard output or a device."""
+    """Return the file that a setting names; None for standard output or a device."""
     if template is None or ("{path}" in template and (path == "-" or Path(path).is_char_device())):
         return None
     return Path(template.replace("{path}", path))

@@ -1,4 +1,4 @@
-"""Which files make up a trail, and their lines one at a time: plain or gzipped, rotated or not, in flat memory."""
+"""Find the files of a trail and read their lines: plain or gzipped, rotated or not, with constant memory."""
 
 import gzip
 import math
@@ -16,16 +16,16 @@ import orjson
 from proxy.audit.chain import MAX_LINE, VERSION, parse_link
 
 _ROTATED = re.compile(r"([.-]\d[\dTZ:._-]*)?")  # audit.jsonl.1, audit.jsonl-20261123.gz: a number, or a date
-_OWN = re.compile(r"\.\d{8}T\d{6}\.\d{6}Z")  # audit.jsonl.20261123T153700.123456Z: what our own rotation calls them
-_SUFFIX = ".jsonl"  # of the trails in a folder
+_OWN = re.compile(r"\.\d{8}T\d{6}\.\d{6}Z")  # names by the sidecar's own rotation: audit.jsonl.20261123T153700.123456Z
+_SUFFIX = ".jsonl"  # of the trails in a directory
 
 
 class TrailError(Exception):
-    """Say in one line why a trail cannot be read."""
+    """Report in one line why a trail cannot be read."""
 
 
 class NoTrailError(TrailError):
-    """Say in one line that nothing at this path is a trail."""
+    """Report in one line that there is no trail at this path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +36,13 @@ class Trail:
     path: Path
 
     def first_seq(self, file: Path) -> float:
-        """Return the number of a file's first whole record; one without any is the newest, still to be written."""
+        """Return the number of a file's first complete record; infinity if it has none, because it is the newest."""
         links = (parse_link(line.data) for line in lines([file]))
         return next((link.seq for link in links if link is not None), math.inf)
 
 
 class TrailLine(NamedTuple):
-    """The bytes of one line, its newline included if it has one, and where they stand (numbers from 1)."""
+    """The bytes of one line, with its newline if it has one, its file and its number (from 1)."""
 
     file: Path
     number: int
@@ -50,14 +50,14 @@ class TrailLine(NamedTuple):
 
 
 class Record(NamedTuple):
-    """One line's bytes and the fields in it."""
+    """The bytes and the fields of one line."""
 
     line: TrailLine
     fields: dict[str, object]
 
 
 def trails(path: Path) -> list[Trail]:
-    """Return the trail of a file together with its rotated files, or every `*.jsonl` trail in a folder."""
+    """Return the trail of a file with its rotated files, or every `*.jsonl` trail in a directory."""
     try:
         if path.is_dir():
             return _in_folder(path)
@@ -71,14 +71,14 @@ def trails(path: Path) -> list[Trail]:
 
 
 def put_aside(path: Path) -> list[Path]:
-    """Return the files that our own rotation put aside, oldest first: their names carry the time."""
+    """Return the files of the sidecar's own rotation, oldest first; their names contain the time."""
     beside = (file for file in path.parent.iterdir() if not file.is_symlink())
     found = (file for file in beside if _continues(file.name, path.name, _OWN))
     return _once(sorted(found, key=lambda file: file.name.removesuffix(".gz")))
 
 
 def lines(files: Iterable[Path]) -> Iterator[TrailLine]:
-    """Yield every line of these files in order; an endless one comes in pieces of MAX_LINE. Raises TrailError."""
+    """Yield every line of these files in order; a longer line is yielded in pieces of MAX_LINE. Raise TrailError."""
     for file in files:
         with reading(file) as stream:
             pieces = iter(partial(stream.readline, MAX_LINE), b"")
@@ -87,7 +87,7 @@ def lines(files: Iterable[Path]) -> Iterator[TrailLine]:
 
 
 def opened(file: Path) -> BinaryIO:
-    """Open a file of lines, through gzip where its name says so, or where it was gzipped since it was listed."""
+    """Open a file of lines, through gzip if its name says so or it was gzipped meanwhile."""
     if file.suffix == ".gz":
         return cast(BinaryIO, gzip.open(file))
     try:
@@ -98,7 +98,7 @@ def opened(file: Path) -> BinaryIO:
 
 @contextmanager
 def reading(file: Path) -> Iterator[BinaryIO]:
-    """Open a file of lines; whatever goes wrong in it becomes a TrailError."""
+    """Open a file of lines; convert its errors to TrailError."""
     try:
         with opened(file) as stream:
             yield stream
@@ -107,7 +107,7 @@ def reading(file: Path) -> Iterator[BinaryIO]:
 
 
 def parse(line: TrailLine) -> Record | None:
-    """Return the record in a line, unverified; None where there is none. Raises TrailError for a newer version."""
+    """Return the unverified record in a line, None if there is none. Raise TrailError for a newer version."""
     try:
         fields = orjson.loads(line.data)
     except orjson.JSONDecodeError:
@@ -120,7 +120,7 @@ def parse(line: TrailLine) -> Record | None:
 
 
 def _continues(name: str, path_name: str, rotated: re.Pattern[str]) -> bool:
-    """Tell whether a file's name is the trail's, with what a rotation adds to it; it may be gzipped."""
+    """Tell whether a file name is the trail's name with the suffix of a rotation, perhaps gzipped."""
     rest = name.removeprefix(path_name).removesuffix(".gz")
     return name.startswith(path_name) and rotated.fullmatch(rest) is not None
 
@@ -138,12 +138,12 @@ def _in_folder(folder: Path) -> list[Trail]:
 
 
 def _trail(path: Path, files: Iterable[Path]) -> Trail:
-    """Order by what the files hold, not by their names: every rotation tool numbers them in its own way."""
+    """Order the files by their content: each rotation tool has its own naming."""
     found = Trail(tuple(_once(files)), path)
     return Trail(tuple(sorted(found.files, key=lambda file: (found.first_seq(file), file.name))), path)
 
 
 def _once(files: Iterable[Path]) -> list[Path]:
-    """Leave out a gzipped file whose plain one is still there."""
+    """Skip a gzipped file whose plain file still exists."""
     found = dict.fromkeys(files)
     return [file for file in found if file.suffix != ".gz" or file.with_suffix("") not in found]

@@ -1,7 +1,7 @@
-"""The audit log as the rest of the sidecar sees it: append never waits, never raises, and nothing leaves it uncounted.
+"""The audit log's interface for the sidecar: append never waits and never raises, and every loss is counted.
 
-Records are encoded and hashed on the event loop in small batches, because a thread that encodes fights the loop for the
-interpreter (p99 7 ms against 3.5 ms); one thread writes the bytes. appended = `records` + `gaps` + `queued`, always.
+Records are encoded and hashed on the event loop in small batches, because an encoding thread would compete for the
+GIL (p99 7 ms instead of 3.5 ms); one thread writes the bytes. Always appended = `records` + `gaps` + `queued`.
 """
 
 import asyncio
@@ -39,8 +39,8 @@ from proxy.audit.writer import (
 from proxy.clock import Clock
 from proxy.runtime.threads import in_daemon_thread
 
-_TURN = 512  # records sealed in one turn of the loop: about 1 ms, so that a burst delays no answer
-NOTE = "note"  # the field that tells a line about a request, or about the trail, from a request's own record
+_TURN = 512  # records chained in one loop iteration: about 1 ms, so that a burst delays no response
+NOTE = "note"  # the field that distinguishes a note from a request's record
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -48,13 +48,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class LogRules:
-    """How the log works.
+    """Settings of the log.
 
-    `batch_s`: how long a record may wait for others to be sealed with. `fsync_s`: the longest time between fsyncs.
-    `queue_limit`, `queue_size`: records, and bytes of them, held while the disk is slow or failing; what is beyond
-    either is counted and becomes one gap record.
-    `max_entries`: how many of the newest records stay in memory. `max_wait_s`: how long anybody waits for a record.
-    `close_s`: how long the close waits for a disk, or for the reader of a pipe.
+    `batch_s`: how long a record may wait for others. `fsync_s`: longest time between fsyncs. `queue_limit`,
+    `queue_size`: records and their bytes that are held while the disk is slow or failing; all beyond are counted
+    and become one gap record. `max_entries`: newest records in memory. `max_wait_s`: longest wait for a durable
+    record. `close_s`: longest wait for the disk, or the reader of a pipe, at the end. Times are in seconds.
     """
 
     queue_limit: int = 100_000
@@ -69,7 +68,7 @@ class LogRules:
 
 
 class AuditLog:
-    """Keep one chained record of every finished request. `on_write` gets the seconds that each batch took."""
+    """Keep one chained record of every finished request. `on_write` gets the seconds of each written batch."""
 
     def __init__(
         self,
@@ -81,7 +80,7 @@ class AuditLog:
         on_write: Callable[[float], None] | None = None,
     ) -> None:
         self._rules = rules or LogRules()
-        self.newest = Newest(self._rules.max_entries)  # each a JSON object, not sealed yet
+        self.newest = Newest(self._rules.max_entries)  # each a JSON object, not chained yet
         self._retention = None if path is None else Retention(path, self._rules.keeping, self._announce)
         self._output = self._output_to(path, clock)
         self._clock = clock
@@ -90,7 +89,7 @@ class AuditLog:
         self._on_write = on_write
         self._writer = TrailWriter(self._output, clock, self._rules.fsync_s, self._hooks())
         self._chain = Chain()
-        self._agreement: Agreement | None = None  # what the last checkpoint says of the trail that was found
+        self._agreement: Agreement | None = None  # the comparison of the trail with its last checkpoint
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.Handle | None = None
         self._waiting = LineQueue()
@@ -118,21 +117,21 @@ class AuditLog:
 
     @property
     def records(self) -> int:
-        """Return how many appended records have been written."""
+        """Return the number of written records."""
         return self._records
 
     @property
     def gaps(self) -> int:
-        """Return how many appended records were lost."""
+        """Return the number of lost records."""
         return self._gaps
 
     @property
     def queued(self) -> int:
-        """Return how many appended records are on their way."""
+        """Return the number of records that are not written yet."""
         return self._waiting.records
 
     async def start(self) -> None:
-        """Open the trail, recover its end and begin writing; raises StartError with one line for a person."""
+        """Open the trail, recover its end and start writing. Raise StartError."""
         recovered = await in_daemon_thread(self._output.open)
         self._agreement = await in_daemon_thread(partial(self._resumed, recovered.last))
         self._chain = Chain(recovered.last.hash, recovered.last.seq)
@@ -156,7 +155,7 @@ class AuditLog:
         self._writer.submit(batch)
 
     def _resumed(self, last: ChainLink) -> Agreement | None:
-        """Continue the checkpoints, and compare the trail with the last one; blocking. Raises StartError."""
+        """Continue the checkpoints, and compare the trail with the last one. Blocks. Raise StartError."""
         if self._checkpoints is None or self._path is None:
             return None
         claim = self._checkpoints.resume()
@@ -166,13 +165,13 @@ class AuditLog:
             return Agreement(None, str(error))
 
     def tell_agreement(self) -> None:
-        """Log what the last checkpoint said of the trail at the start; what it contradicts stands in the trail too."""
+        """Log the comparison with the last checkpoint; a contradiction is also written to the trail."""
         if self._agreement is not None:
             tell = log.error if self._agreement.agrees is False else log.info
             tell("audit_trail_against_checkpoint", agrees=self._agreement.agrees, detail=self._agreement.detail)
 
     def append(self, fields: dict[str, object]) -> None:
-        """Take a record; one that cannot be written as JSON is lost, and counted."""
+        """Append a record; one that cannot be written as JSON is counted as lost."""
         document = _encoded(fields)
         if document is None:
             self._lose(1)
@@ -181,7 +180,7 @@ class AuditLog:
             self.append_encoded(document)
 
     def append_encoded(self, document: bytes) -> None:
-        """Take a record that is a JSON object already; 0.2 µs, on the event loop."""
+        """Append a record that is a JSON object already; 0.2 µs, on the event loop."""
         self.newest.append(document)
         if not self._waiting.take(document):
             self._lose(1)
@@ -189,7 +188,7 @@ class AuditLog:
             self._arm()
 
     def note(self, fields: dict[str, object]) -> bool:
-        """Take a line with a `note`, which is nobody's record and is not counted; False if there is no room for it."""
+        """Append a line with a `note`, which is not counted as a record; return False if there is no room."""
         document = _encoded(fields)
         if document is None or not self._waiting.take_note(document):
             return False
@@ -197,10 +196,10 @@ class AuditLog:
         return True
 
     def when_durable(self, tell: Callable[[bool], None], within_s: float | None = None) -> None:
-        """Call `tell` on the loop once everything appended so far survives the machine, or with False if it is late.
+        """Call `tell` on the loop once all appended lines are durable, or with False if that takes too long.
 
-        Late is `within_s` (default: `max_wait_s`) from now; at once while the disk refuses or a record is lost. Those
-        who wait share one fsync: whoever comes while it runs shares the next.
+        The limit is `within_s` (default: `max_wait_s`); the call is immediate while the disk refuses or a
+        record is lost. Waiters share an fsync: those that arrive during one share the next.
         """
         if self._unrecorded or self._failing or not self._waiting.is_open:
             tell(False)
@@ -208,20 +207,20 @@ class AuditLog:
         self._rounds.add(tell, self._rules.max_wait_s if within_s is None else min(within_s, self._rules.max_wait_s))
 
     def reopen(self) -> None:
-        """Go on in the file that stands at the path now, without waiting for a record."""
+        """Switch to the file at the path now, without waiting for a record."""
         if self._waiting.is_open:
             self._writer.follow()
 
     async def flush(self) -> None:
-        """Return once everything appended so far is written and fsynced: as late as the disk allows."""
+        """Return once all appended lines are written and fsynced."""
         if self._waiting.is_open:
             await self._in_order(self._writer.flush)
 
     async def close(self) -> None:
-        """Write and fsync what is left and stop.
+        """Write and fsync the rest, and stop.
 
-        What a failing disk refuses once more, or has not taken within `close_s`, is lost: it is counted, and where the
-        end of the trail has room for a line, a gap there says so.
+        What a failing disk refuses again, or has not taken within `close_s`, is lost. It is counted, and
+        recorded as a gap if the trail has room for a line.
         """
         if not self._waiting.is_open:
             return
@@ -244,24 +243,24 @@ class AuditLog:
         self._rounds.refuse()
         if not kept:
             kept = self._continue_behind(self._writer.end)
-        while self._waiting or self._unrecorded:  # what came while the thread was stopping, or while that is written
+        while self._waiting or self._unrecorded:  # records that arrived meanwhile
             batch = self._chained_batch(len(self._waiting))
             self._waiting.hand_over(batch)
             kept = kept and await in_daemon_thread(partial(self._last_words, batch))
             self._settle(batch, kept=kept)
             if not kept:
-                self._unrecorded = 0  # counted, but no line can say so
+                self._unrecorded = 0  # counted, but cannot be recorded
         await in_daemon_thread(self._output.close)
 
     def _continue_behind(self, end: ChainLink | None) -> bool:
-        """Continue the chain behind the last line on file: what was sealed after it is lost. False if none is known."""
+        """Continue the chain after the last written line; lines chained after it are lost. Return False if unknown."""
         if end is None:
             return False
         self._chain = Chain(end.hash, end.seq)
         return True
 
     def _give_up(self) -> None:
-        """Leave the thread behind with what it holds: a pipe that nobody reads, or a disk that does not answer."""
+        """Abandon the thread with its batches: a pipe without a reader, or a hanging disk."""
         log.error("audit_close_gave_up", output=repr(self._output), after_s=self._rules.close_s)
         self._given_up = True
         self._lose(self._waiting.give_up())
@@ -281,7 +280,7 @@ class AuditLog:
         return True
 
     async def _in_order(self, ask: Callable[[Callable[[bool], object]], None]) -> bool:
-        """Seal what waits, hand `ask` to the thread behind it, and return what the thread says of it."""
+        """Chain the waiting lines, call `ask` to queue a job behind them, and return the job's result."""
         self._chain_all()
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         ask(partial(self._on_loop, partial(_resolve, done)))
@@ -299,7 +298,7 @@ class AuditLog:
             self._timer = None
 
     def _announce(self, fields: dict[str, object]) -> bool:
-        """Note something from another thread, and return whether it is on disk."""
+        """Append a note from another thread; return whether it is durable."""
         told: Future[bool] = Future()
 
         def note(fields: dict[str, object]) -> None:
@@ -311,7 +310,7 @@ class AuditLog:
         return self._on_loop(note, fields) and told.result()
 
     def _arm(self) -> None:
-        """Seal what waits in a moment, unless the close is about to: the thread takes no more then."""
+        """Schedule the next batch, unless the log is closing: then the thread accepts no more."""
         if self._timer is None and not self._closing:
             assert self._loop is not None
             self._timer = self._loop.call_later(self._rules.batch_s, self._on_timer)
@@ -324,11 +323,11 @@ class AuditLog:
             self._timer = self._loop.call_soon(self._on_timer)
 
     def _chain_turn(self) -> None:
-        """Seal one turn's records, then the gap behind them, and hand the lines over in one piece."""
+        """Chain the records of one loop iteration and the gap after them, and pass the lines on as one batch."""
         self._submit(self._chained_batch(min(len(self._waiting), _TURN)))
 
     def _chained_batch(self, count: int) -> Batch:
-        """Return the next `count` lines, and the gap behind them if nothing waits any more."""
+        """Return the next `count` lines, with the gap after them if no line is left."""
         gap = 0 if len(self._waiting) > count else self._unrecorded
         lines, records = self._waiting.take_batch(count, self._chain.append_encoded)
         if gap:
@@ -341,7 +340,7 @@ class AuditLog:
         self._unrecorded += records
 
     def _on_loop(self, call: Callable[[T], None], word: T) -> bool:
-        """Have the loop call this, from another thread; return False if it is closed: nobody waits any more then."""
+        """Call this on the loop, from another thread; return False if the loop is closed."""
         assert self._loop is not None
         try:
             self._loop.call_soon_threadsafe(call, word)
@@ -350,7 +349,7 @@ class AuditLog:
         return True
 
     def _on_written(self, written: Written) -> None:
-        """Count a batch; the first room after an overflow is when the gap can be recorded."""
+        """Count a batch; the first room after an overflow allows the gap record."""
         if self._given_up:
             return
         self._settle(written.batch, kept=written.kept)
@@ -365,10 +364,10 @@ class AuditLog:
             self._records += batch.records
         else:
             self._lose(batch.records)
-            self._unrecorded += batch.gap  # its line is lost, too
+            self._unrecorded += batch.gap  # its line is lost as well
 
     def _on_trouble(self, failing: bool) -> None:
-        """Let nobody wait for a disk that refuses."""
+        """End all waits while the disk refuses."""
         self._failing = failing
         if failing:
             self._rounds.refuse()

@@ -1,4 +1,4 @@
-"""The newest records in memory, for the control plane: so many, and so many bytes."""
+"""The newest records in memory for the control plane, bounded by number and bytes."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ MOST_BYTES: Final = 8_388_608  # 10,000 usual records have some 6 MB; a client c
 
 
 class Newest:
-    """The newest records, oldest first; the oldest give way."""
+    """The newest records, oldest first; the oldest are dropped."""
 
     __slots__ = ("_limit", "_most_bytes", "_records", "size")
 

@@ -1,4 +1,4 @@
-"""Files of the trail belong to the sidecar's user alone: no links are followed, and nobody else reads them."""
+"""Open files of the trail safely: owned by the sidecar's user, private, and not through links."""
 
 import errno
 import os
@@ -8,14 +8,14 @@ PRIVATE = 0o600
 
 
 class NotOwnError(OSError):
-    """The file is a link or somebody else's; `strerror` names the cure."""
+    """The file is a link or has another owner; `strerror` names the cure."""
 
 
 def open_own(path: str | os.PathLike[str], flags: int, mode: int = PRIVATE) -> int:
-    """Open or create a regular file of this process's user and set its mode; return the descriptor.
+    """Open or create a regular file of this user and set its mode; return the descriptor.
 
-    Raises OSError, with a `strerror` that names the cure, for a symbolic link, a second hard link, another owner, or
-    what is no regular file. The check is made on the open descriptor, so that nobody can exchange the file meanwhile.
+    Raise OSError, with a `strerror` that names the cure, for a symbolic link, a second hard link, another owner, or
+    a file that is not regular. The check uses the open descriptor, so the file cannot be exchanged meanwhile.
     """
     try:
         fd = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, mode)

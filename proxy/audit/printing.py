@@ -1,4 +1,4 @@
-"""Records and sums for a person's eyes: tables on a terminal. Imported only when wanted: rich is heavy."""
+"""Print records and sums as tables on a terminal. Imported only when needed, because rich is large."""
 
 from collections.abc import Iterable
 from itertools import islice
@@ -11,8 +11,8 @@ from proxy.audit.files import Record
 from proxy.audit.reader import Stats, Summary
 from proxy.text import escaped
 
-_PAGE = 1_000  # rows laid out at once: a long answer needs no more memory than a short one
-_PIPE_WIDTH = 200  # columns where there is no terminal to ask
+_PAGE = 1_000  # rows in one table: a long result needs no more memory than a short one
+_PIPE_WIDTH = 200  # columns without a terminal
 
 _HEADINGS = (
     "seq",
@@ -29,7 +29,7 @@ _HEADINGS = (
 
 
 def show_records(found: Iterable[Record]) -> int:
-    """Print tables of records, a page at a time, and return how many."""
+    """Print tables of records, page by page; return their number."""
     rows, count, console = iter(found), 0, _console()
     while page := list(islice(rows, _PAGE)):
         table = _table(_HEADINGS, numbers=("seq", "status", "ms", "tries"))
@@ -41,7 +41,7 @@ def show_records(found: Iterable[Record]) -> int:
 
 
 def show_stats(sums: Stats) -> None:
-    """Print one table: a row for each operation, and one for everything."""
+    """Print one table: a row for each operation and the total."""
     table = _table(
         ("operation", "total", "success", "mean ms", "p95 ms"), numbers=("total", "success", "mean ms", "p95 ms")
     )
@@ -57,7 +57,7 @@ def show_stats(sums: Stats) -> None:
 
 
 def show_rows(columns: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> None:
-    """Print any table, a page at a time."""
+    """Print a table, page by page."""
     found, console = iter(rows), _console()
     while page := list(islice(found, _PAGE)):
         table = _table(columns, numbers=())

@@ -1,4 +1,4 @@
-"""What a trail says: its records one at a time, filtered or summed up, in memory that does not grow with the trail."""
+"""Read a trail: its records, filtered or summed up, in constant memory."""
 
 import os
 from collections import Counter, defaultdict, deque
@@ -23,7 +23,7 @@ from proxy.audit.files import (
 )
 
 _KNOWN = b'{"v":%d,' % VERSION
-_STEP = 50_000  # lines between two reports of progress
+_STEP = 50_000  # lines between two progress reports
 
 
 def records(
@@ -32,10 +32,10 @@ def records(
     wanted: "Query | None" = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Record]:
-    """Yield the wanted records of a trail, unverified; `on_damage` gets each line that holds none.
+    """Yield the wanted records of a trail, unverified; `on_damage` gets each line without a record.
 
     Lines that lack the text of a filter are not parsed, which makes a narrow query three times as fast. `on_progress`
-    gets the lines and bytes read so far. Raises TrailError.
+    gets the lines and bytes read so far. Raise TrailError.
     """
     needles, size = () if wanted is None else wanted.needles(), 0
     for count, line in enumerate(lines(trail.files), start=1):
@@ -52,13 +52,13 @@ def records(
 
 
 def _is_another(data: bytes, needles: tuple[bytes, ...]) -> bool:
-    """Tell whether a line that looks whole cannot be wanted; a damaged one is still looked at."""
+    """Tell whether an apparently complete line cannot match; a damaged one is still parsed."""
     return not all(needle in data for needle in needles) and data.startswith(_KNOWN) and data.endswith(b'"}\n')
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Which records are wanted: every filter set must hold. Times are text as in the record, `until` excluded."""
+    """A filter: all given conditions must hold. Times are text as in the record; `until` is exclusive."""
 
     report_id: str | None = None
     operation: str | None = None
@@ -68,13 +68,13 @@ class Query:
     until: str | None = None
 
     def needles(self) -> tuple[bytes, ...]:
-        """Return bytes that every wanted line holds, because lines are written in one form only."""
+        """Return byte strings that every matching line contains, because lines have one canonical form."""
         asked = (("subject", self.report_id), ("operation", self.operation), ("correlation_id", self.correlation_id))
         texts = tuple(b'"%b":%b' % (name.encode(), orjson.dumps(value)) for name, value in asked if value is not None)
         return (*texts, b'"success":false') if self.failures else texts
 
     def matches(self, fields: dict[str, object]) -> bool:
-        """Tell whether a record is wanted; the marks of gaps and torn lines only pass on their time."""
+        """Tell whether a record matches; gap and torn records match by time only."""
         return (
             (self.report_id is None or fields.get("subject") == self.report_id)
             and (self.operation is None or fields.get("operation") == self.operation)
@@ -88,9 +88,9 @@ class Query:
 
 
 def tail(trail: Trail, wanted: Query, count: int, wait: Callable[[], None] | None) -> Iterator[list[Record]]:
-    """Yield the last `count` wanted records of the newest file, then, given a `wait`, what was added after each.
+    """Yield the last `count` matching records of the newest file, and with a `wait` the records added after each.
 
-    The file is followed by its path: what was still written before a rotation comes first, then the new file.
+    The path is followed through rotation: first the rest of the old file, then the new one.
     """
     follower = _Follower(trail, wanted)
     try:
@@ -103,7 +103,7 @@ def tail(trail: Trail, wanted: Query, count: int, wait: Callable[[], None] | Non
 
 
 class _Follower:
-    """Where a reader stands in a trail that grows, and that is rotated while it is read."""
+    """A reader's position in a trail that grows and is rotated."""
 
     def __init__(self, trail: Trail, wanted: Query) -> None:
         self._path = trail.path
@@ -113,7 +113,7 @@ class _Follower:
         self.stream = opened(self._file)
 
     def grown(self) -> Iterator[Record]:
-        """Yield the wanted records up to the end for now, through every file that was begun meanwhile."""
+        """Yield the matching records up to the current end, through all files that were begun meanwhile."""
         moved = self._moved()
         yield from self._rest()
         if moved:
@@ -121,7 +121,7 @@ class _Follower:
                 try:
                     stream = opened(file)
                 except FileNotFoundError:
-                    return  # gzipped just now: found again the next time
+                    return  # gzipped just now: it is found the next time
                 self.stream.close()
                 self._file, self.stream = file, stream
                 yield from self._rest()
@@ -132,13 +132,13 @@ class _Follower:
         return False
 
     def _newer(self) -> Iterator[Path]:
-        """Yield the files that begin after the last record seen; one may be gzipped or gone before its turn."""
+        """Yield the files that begin after the last record seen; one may be gzipped or removed meanwhile."""
         with suppress(NoTrailError):
             (trail,) = trails(self._path)
             yield from (file for file in trail.files if trail.first_seq(file) > self._seq)
 
     def _rest(self) -> Iterator[Record]:
-        """Yield what is wanted of this file; an unfinished line is left for the next time, unless it is endless."""
+        """Yield the matching rest of this file; an unfinished line is left for the next time, unless it is too long."""
         while (data := self.stream.readline(MAX_LINE)).endswith(b"\n") or len(data) == MAX_LINE:
             record = parse(TrailLine(self._file, 0, data))
             if record is None:
@@ -152,7 +152,7 @@ class _Follower:
 
 
 class Summary(NamedTuple):
-    """The seed's statistics of one operation. `p95_ms` is exact to three significant digits."""
+    """Statistics of one operation (seed document). `p95_ms` is exact to three significant digits."""
 
     operation: str
     total: int
@@ -185,7 +185,7 @@ class _Tally:
         return Summary(operation, self.total, round(rate, 4), round(mean, 3), self._p95())
 
     def _p95(self) -> float:
-        """Return the smallest duration that 95 % do not exceed."""
+        """Return the smallest duration that at least 95 % do not exceed."""
         wanted = -(-self.total * 95 // 100)
         for ms in sorted(self.durations):
             wanted -= self.durations[ms]
@@ -196,7 +196,7 @@ class _Tally:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """The sums over a trail: one row for everything, one for each operation by name, and the records known lost."""
+    """The sums of a trail: the total, one row for each operation, and the number of lost records."""
 
     overall: Summary | None
     operations: tuple[Summary, ...]

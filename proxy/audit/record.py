@@ -1,4 +1,4 @@
-"""What the trail says of one request. Never a body, a cookie, a credential, a raw key, or a query value not allowed."""
+"""Write the record of a request, without bodies, cookies, credentials, raw keys, and query values not allowed."""
 
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -22,7 +22,7 @@ from proxy.runtime.threads import in_daemon_thread
 
 
 class Ledger:
-    """Write the record of every exchange, as `redaction` allows it."""
+    """Write the record of every exchange, as `redaction` allows."""
 
     __slots__ = ("_count", "_log", "_name", "_redaction", "_salt_file", "recorded")
 
@@ -37,19 +37,19 @@ class Ledger:
         self._salt_file = salt_file
 
     async def start(self) -> None:
-        """Open the log and the salt; without a file for it, a salt lasts as long as the process. Raises StartError."""
+        """Open the log and the salt; without a file the salt is new for each process. Raise StartError."""
         await self._log.start()
         file = self._salt_file
         salt = token_bytes(32) if file is None else await in_daemon_thread(partial(read_salt, file))
         self._redaction = replace(self._redaction, salt=salt)
 
     def record(self, exchange: Exchange) -> None:
-        """Take down a finished exchange. Never waits, never raises."""
+        """Record a finished exchange. Never waits, never raises."""
         self.recorded += 1
         self._log.append_encoded(self._line(exchange).encode())
 
     def note(self, exchange: Exchange, note: str, wall: float) -> bool:
-        """Take down something about an exchange beside its record, under the same id; False if there is no room."""
+        """Append a note about an exchange under its record's id; return False if there is no room."""
         request = exchange.request
         return self._log.note(
             {
@@ -66,7 +66,7 @@ class Ledger:
         )
 
     def refused(self, refusal: Refusal, peer: Peer, wall: float) -> None:
-        """Take down what was refused on the wire before it was a request; nothing of it is repeated."""
+        """Record a message that was refused before it was a request; its content is not recorded."""
         self._log.append(
             {
                 "ts": timestamp(wall),
@@ -80,7 +80,7 @@ class Ledger:
         )
 
     def circuit(self, breaker: CircuitBreaker, wall: float) -> None:
-        """Take down a circuit's transition."""
+        """Record a circuit's transition."""
         self._log.append(
             {
                 "ts": timestamp(wall),
@@ -106,7 +106,7 @@ class Ledger:
         return {} if client is None else {"client": client}
 
     def _line(self, x: Exchange) -> str:
-        """Return the record as JSON. One format, because a dict of it and its encoding take three times as long."""
+        """Return the record as JSON by one format string: a dict and its encoding take three times as long."""
         request, route, flight, ending, subject = x.request, x.route, x.flight, x.ending, x.subject.value
         subject = "null" if subject is None else _text(bounded(subject))
         followers = 0 if flight is None or x.role != "led" else flight.followers
@@ -139,7 +139,7 @@ class Ledger:
 
 
 def _text(text: str | None) -> str:
-    """Return text that a client chose as JSON."""
+    """Return a client's text as JSON."""
     if text is not None and text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
         return f'"{text}"'
     return orjson.dumps(text).decode()
@@ -147,12 +147,12 @@ def _text(text: str | None) -> str:
 
 @lru_cache(maxsize=1024)
 def _name(name: str) -> str:
-    """Return a name from the configuration as JSON."""
+    """Return a configured name as JSON."""
     return _text(name)
 
 
 def _ms(milliseconds: float) -> str:
-    """Return it to the microsecond, as JSON: by whole numbers, because a float takes three times as long to write."""
+    """Return milliseconds as JSON with three decimals, by integers: a float takes three times as long."""
     digits = str(int(milliseconds * 1000 + 0.5)).rjust(4, "0")
     return f"{digits[:-3]}.{digits[-3:]}"
 

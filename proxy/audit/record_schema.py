@@ -1,7 +1,7 @@
-"""The lines of the audit trail as models: what each field means, and the JSON Schema of a line.
+"""Pydantic models of the trail's lines: the meaning of each field, and the JSON Schema of a line.
 
-The writer does not use them: it writes a record by one format, which takes a third of the time. Tests hold what it
-writes against these models. Nothing here is imported while a sidecar runs.
+The writer does not use them: one format string takes a third of the time. Tests validate its output against these
+models. Nothing here is imported while a sidecar runs.
 """
 
 from collections.abc import Mapping
@@ -75,7 +75,7 @@ ALONE = {
 
 
 def _one_of(words: Mapping[str, str]) -> AfterValidator:
-    """Refuse a text that is not one of `words`."""
+    """Reject a text that is not one of `words`."""
 
     def check(text: str) -> str:
         if text not in words:
@@ -86,7 +86,7 @@ def _one_of(words: Mapping[str, str]) -> AfterValidator:
 
 
 def _meanings(words: Mapping[str, str]) -> WithJsonSchema:
-    """Say in the schema what each of `words` means."""
+    """Add the meaning of each of `words` to the schema."""
     meanings = [{"const": word, "description": meaning} for word, meaning in words.items()]
     return WithJsonSchema({"type": "string", "oneOf": meanings})
 
@@ -97,7 +97,7 @@ Alone = Annotated[str, _one_of(ALONE), _meanings(ALONE)]
 
 
 class Line(BaseModel):
-    """What every line has."""
+    """The fields of every line."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 

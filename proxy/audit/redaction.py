@@ -1,4 +1,4 @@
-"""What of a request may be written down, and how: allow-listed, hashed with this installation's salt, bounded."""
+"""Decide which parts of a request are recorded, and how: allow-listed, hashed with a salt, bounded."""
 
 import os
 import re
@@ -12,9 +12,10 @@ from typing import Final, Literal
 from proxy.errors import StartError
 from proxy.http.fields import Fields
 
-MAX_TEXT: Final = 512  # characters of any field that a client can choose
+MAX_TEXT: Final = 512  # characters of any text from a client
 MAX_VALUE: Final = 256  # characters of one query value or header field
-_UNSUSPECTED: Final = re.compile(r"(?:/(?!gh|sk|xox|glpat-)[a-z0-9_.~\-]{0,39}+)*+")  # a path without a known secret
+# a path without a known kind of secret
+_UNSUSPECTED: Final = re.compile(r"(?:/(?!gh|sk|xox|glpat-)[a-z0-9_.~\-]{0,39}+)*+")
 _ENCODED_QUERY: Final = re.compile("%3[Ff].*", re.DOTALL)
 _COLON = re.compile(":|%3[Aa]")
 _TOKEN = re.compile(r"[A-Za-z0-9_\-.~+=%]+")
@@ -28,7 +29,7 @@ Clients = Literal["none", "hashed", "plain"]
 
 @dataclass(frozen=True, slots=True)
 class Redaction:
-    """The allow-lists, and what becomes of client addresses. Names are as on the wire; headers in lower case."""
+    """The allow-lists, and the handling of client addresses. Header names are in lower case."""
 
     salt: bytes = b""
     query_parameters: frozenset[bytes] = frozenset()
@@ -36,13 +37,13 @@ class Redaction:
     clients: Clients = "none"
 
     def hashed(self, secret: bytes) -> str:
-        """Return what stands for a secret: equal ones look equal here, and without the salt no guess can be tested."""
+        """Return a salted hash: equal secrets have equal hashes, and without the salt no guess can be tested."""
         return blake2b(secret, key=self.salt, digest_size=8).hexdigest()
 
     def path(self, path: bytes, query: bytes) -> str:
-        """Return the path with its query's names, and the values only of those that may be written down.
+        """Return the path with the query's names, and only allow-listed values.
 
-        Secrets in the path itself are replaced by rule: what follows an encoded "?", values of path parameters
+        Secrets in the path are replaced by rule: what follows an encoded "?", values of path parameters
         (`;jsessionid=`), user and password before "@", and segments that look like a token.
         """
         text = path.decode("latin-1")
@@ -50,23 +51,23 @@ class Redaction:
             segments = _ENCODED_QUERY.sub("%3F*", text, 1).split("/", MAX_TEXT)
             text = "/".join(_fitting(map(self._segment, segments)))
         if query:
-            parts = query.split(b"&", MAX_TEXT)[:MAX_TEXT]  # more would not fit, however short they are
+            parts = query.split(b"&", MAX_TEXT)[:MAX_TEXT]  # more would not fit in any case
             text += "?" + "&".join([self._parameter(part) for part in parts])
         return text[:MAX_TEXT]
 
     def client(self, address: str) -> str | None:
-        """Return a client's address as this installation keeps it; None where it keeps none."""
+        """Return a client's address as configured: plain, hashed, or None."""
         if self.clients == "none":
             return None
         return address[:MAX_TEXT] if self.clients == "plain" else self.hashed(address.encode())
 
     def noted_headers(self, fields: Fields) -> dict[str, str]:
-        """Return the values of those fields that may be written down."""
+        """Return the values of the allow-listed fields."""
         found = ((name, fields.get(name)) for name in self.headers)
         return {name.decode(): value[:MAX_VALUE].decode("latin-1") for name, value in found if value is not None}
 
     def _segment(self, segment: str) -> str:
-        """Return one segment of a path without the secrets that it may hold."""
+        """Return one segment of a path with its secrets replaced."""
         name, *parameters = segment.split(";", MAX_TEXT)[:MAX_TEXT]
         at = max(name.rfind("@"), name.lower().rfind("%40"))
         if at >= 0 and _COLON.search(name[:at]) is not None:
@@ -76,7 +77,7 @@ class Redaction:
         return ";".join(shown)
 
     def _parameter(self, part: bytes) -> str:
-        """A part without "=" is a value: a token sent bare is no name."""
+        """Return one query parameter, redacted. A part without "=" is treated as a value, perhaps a token."""
         name, equals, _ = part.partition(b"=")
         if name in self.query_parameters:
             return part[:MAX_VALUE].decode("latin-1")
@@ -84,7 +85,7 @@ class Redaction:
 
 
 def _fitting(parts: Iterable[str]) -> Iterator[str]:
-    """Yield parts until they fill MAX_TEXT characters, with one between each: work is bounded as the text is."""
+    """Yield parts until they fill MAX_TEXT characters, with one character between parts."""
     room = MAX_TEXT
     for part in parts:
         yield part
@@ -94,7 +95,7 @@ def _fitting(parts: Iterable[str]) -> Iterator[str]:
 
 
 def _is_token(text: str) -> bool:
-    """Tell whether text looks like a secret sent bare: a JSON Web Token, a random string, or a long digest."""
+    """Tell whether text looks like a secret: a JSON Web Token, a random string, or a long digest."""
     if len(text) < 20 or _TOKEN.fullmatch(text) is None:
         return False
     if text.startswith(_TOKEN_PREFIXES):
@@ -106,18 +107,18 @@ def _is_token(text: str) -> bool:
 
 
 def bounded(text: str | None) -> str | None:
-    """Return text that a client chose, cut to MAX_TEXT and free of what JSON cannot say."""
+    """Return a client's text, cut to MAX_TEXT characters and valid for JSON."""
     if text is not None and len(text) <= MAX_TEXT and text.isascii():
         return text
     return None if text is None else text[:MAX_TEXT].encode("utf-8", "replace").decode()
 
 
 def read_salt(file: Path) -> bytes:
-    """Return the installation's salt, made at the first start and kept in a file of mode 0600; raises StartError."""
+    """Return the installation's salt from a file, created with mode 0600 at the first start. Raise StartError."""
     try:
         return _made(file)
     except FileExistsError:
-        pass  # the usual case: it was made by an earlier start
+        pass  # the usual case: an earlier start made it
     except OSError as error:
         raise StartError(f"audit salt {file}: {error.strerror}: set audit.salt_file to one that can be made") from error
     try:

@@ -1,4 +1,4 @@
-"""Old files of a trail: gzipped, and retired where the rules say so. In its own thread: zipping takes a while."""
+"""Gzip rotated files of a trail and remove the oldest, in a thread of its own."""
 
 import gzip
 import os
@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RetentionRules:
-    """What becomes of files that rotation put aside; `max_files` and `max_bytes` (gzipped) None keep all of them."""
+    """How rotated files are kept; `max_files` and `max_bytes` (gzipped) None keep all of them."""
 
     compress: bool = True
     max_files: int | None = None
@@ -29,10 +29,10 @@ class RetentionRules:
 
 
 class Retention:
-    """Look after the files that our own rotation put aside; those of another tool are that tool's.
+    """Maintain the files of the sidecar's own rotation, not those of other tools.
 
-    Before the oldest are removed, `announce` writes into the trail up to which record they went, and returns whether
-    that is on disk: so the verifier can tell a retired file from a stolen one.
+    Before the oldest are removed, `announce` records in the trail up to which record they reach, and returns
+    whether that is durable. So the verifier can tell a retired file from a stolen one.
     """
 
     def __init__(self, path: Path, rules: RetentionRules, announce: Callable[[dict[str, object]], bool]) -> None:
@@ -43,16 +43,16 @@ class Retention:
         self._stopped = False
 
     def start(self) -> None:
-        """Begin with what an earlier life left undone; the thread is a daemon, and half a gzip file is made anew."""
+        """Start with the work of an earlier process; the thread is a daemon, and a partial gzip file is redone."""
         threading.Thread(target=self._run, name="audit-keeper", daemon=True).start()
         self.wake()
 
     def wake(self) -> None:
-        """Look again: a file was put aside."""
+        """Check again: a file was rotated."""
         self._work.release()
 
     def stop(self) -> None:
-        """Begin nothing more; what is under way is not waited for."""
+        """Start no more work; running work is not waited for."""
         self._stopped = True
         self._work.release()
 
@@ -60,11 +60,11 @@ class Retention:
         while self._work.acquire() and not self._stopped:
             try:
                 self.tidy()
-            except (OSError, TrailError) as error:  # next time; a full disk, most likely
+            except (OSError, TrailError) as error:  # retried the next time; the disk is probably full
                 log.error("audit_keeping_failed", path=str(self._path), error=str(error))
 
     def tidy(self) -> None:
-        """Zip what is not zipped yet, then remove what is too much."""
+        """Gzip plain files, then remove the excess."""
         if self._rules.compress:
             for file in put_aside(self._path):
                 if file.suffix != ".gz":
@@ -72,7 +72,7 @@ class Retention:
         self._retire(put_aside(self._path))
 
     def _retire(self, files: list[Path]) -> None:
-        """Remove the oldest files beyond the rules, once the trail says that they go."""
+        """Remove the oldest files beyond the limits, after the trail has recorded it."""
         kept = _kept(files, self._rules)
         gone = files[: len(files) - kept]
         if not gone:
@@ -90,7 +90,7 @@ def _retired(last: ChainLink, files: int) -> dict[str, object]:
 
 
 def _kept(files: list[Path], rules: RetentionRules) -> int:
-    """Return how many of the newest files stay."""
+    """Return how many of the newest files are kept."""
     kept, size = 0, 0
     for file in reversed(files):
         size += file.stat().st_size
@@ -103,13 +103,13 @@ def _kept(files: list[Path], rules: RetentionRules) -> int:
 
 
 def _before(files: tuple[Path, ...]) -> ChainLink | None:
-    """Return the link in front of the first record in these files."""
+    """Return the link before the first record in these files."""
     first = next((link for line in lines(files) if (link := parse_link(line.data))), None)
     return None if first is None else ChainLink(first.seq - 1, b"", first.prev)
 
 
 def _zip(file: Path) -> None:
-    """Replace a file by its gzipped self; at every moment one of the two is whole on disk."""
+    """Replace a file by its gzipped copy; at every moment one of the two is complete on disk."""
     zipped, part = file.with_name(f"{file.name}.gz"), file.with_name(f"{file.name}.gz.part")
     with suppress(FileNotFoundError):
         part.unlink()

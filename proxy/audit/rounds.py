@@ -1,4 +1,4 @@
-"""Those who wait until their records are on disk: an fsync is shared by all who ask before it begins."""
+"""Group commit: all waiters that arrive before an fsync begins share it."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,21 +8,21 @@ Flush = Callable[[Callable[[bool], None]], None]
 
 
 class Rounds:
-    """Ask for one flush at a time; whoever comes while it runs shares the next.
+    """Run one flush at a time; waiters that arrive meanwhile share the next.
 
-    `flush` hands everything appended so far to the disk and calls what it is given, in any thread, with True once it
-    survives the machine.
+    `flush` writes all appended lines to the disk and calls its argument, in any thread, with True once they are
+    durable.
     """
 
     def __init__(self, flush: Flush) -> None:
         self._flush = flush
-        self._waiting: list[_Promise] = []  # for the next round
-        self._flushing: list[_Promise] = []  # of the round under way
+        self._waiting: list[_Promise] = []  # for the next flush
+        self._flushing: list[_Promise] = []  # of the running flush
         self._under_way = False
         self._closed = False
 
     def add(self, tell: Callable[[bool], None], wait_s: float) -> None:
-        """Call `tell` on the loop with the round's outcome, or with False after `wait_s`."""
+        """Call `tell` on the loop with the result of the next flush, or with False after `wait_s` seconds."""
         loop = asyncio.get_running_loop()
         promise = _Promise(tell)
         promise.timer = loop.call_later(wait_s, promise.keep, False)
@@ -32,12 +32,12 @@ class Rounds:
             loop.call_soon(self._begin)
 
     def refuse(self) -> None:
-        """Tell all who wait that their records are not on disk."""
+        """Answer all waiters with False."""
         for promise in (*self._flushing, *self._waiting):
             promise.keep(False)
 
     def close(self) -> None:
-        """Begin no further round: whoever waits is told by `refuse`."""
+        """Start no further flush; `refuse` answers the waiters."""
         self._closed = True
 
     def _begin(self) -> None:
@@ -56,7 +56,7 @@ class Rounds:
 
 
 class _Promise:
-    """Somebody waits to be told, once, whether his record is on disk."""
+    """One waiter, which gets one answer: whether its record is durable."""
 
     __slots__ = ("_tell", "timer")
 
@@ -73,5 +73,5 @@ class _Promise:
 
 
 def _tell(loop: asyncio.AbstractEventLoop, on_loop: Callable[[bool], None], kept: bool) -> None:
-    with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+    with suppress(RuntimeError):  # the loop is closed: there are no waiters
         loop.call_soon_threadsafe(on_loop, kept)

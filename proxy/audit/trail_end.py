@@ -1,4 +1,4 @@
-"""The end of a trail: its last records, whether somebody still writes it, and what the last checkpoint says of it."""
+"""The end of a trail: its last records, its lock, and the comparison with the last checkpoint."""
 
 import fcntl
 import os
@@ -11,25 +11,25 @@ from proxy.audit.checkpoint import Checkpoint, CheckpointKey, read
 from proxy.audit.files import Trail, TrailError, lines, trails
 from proxy.audit.verify import Proof
 
-_BLOCK = 2 * MAX_LINE  # bytes; room for one whole line of any legal length
-_SEARCHED = 64 * MAX_LINE  # bytes that a start looks through for the record of the last checkpoint
-_LOOKS = 50  # at a checkpoint file that does not cover a living trail yet; one is due every second
+_BLOCK = 2 * MAX_LINE  # bytes; room for one complete line of maximum length
+_SEARCHED = 64 * MAX_LINE  # bytes that a start searches for the record of the last checkpoint
+_LOOKS = 50  # at a checkpoint file that does not cover a growing trail yet; a checkpoint is due every second
 
 
 class Agreement(NamedTuple):
-    """What a start found when it compared the trail with the last checkpoint; `agrees` None: not comparable."""
+    """The comparison of the trail with its last checkpoint at start; `agrees` None: not comparable."""
 
     agrees: bool | None
     detail: str
 
 
 def last_link(file: Path) -> ChainLink | None:
-    """Return the link of a plain file's last whole record among its last 2 MiB."""
+    """Return the link of the last complete record among the last 2 MiB of a plain file."""
     return next((link for link in _backwards(file, _BLOCK)), None)
 
 
 def is_written(path: Path) -> bool:
-    """Tell whether a process holds the lock of the trail that is written to this path."""
+    """Tell whether a process holds the lock of the trail at this path."""
     try:
         fd = os.open(path.with_name(f"{path.name}.lock"), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
@@ -46,10 +46,10 @@ def is_written(path: Path) -> bool:
 def live_proof(
     trail: Trail, file: Path, keys: Sequence[CheckpointKey], uncovered: int, wait: Callable[[], None]
 ) -> Proof:
-    """Return what to hold a trail against that grows while it is read.
+    """Return the proof for verifying a trail that grows meanwhile.
 
-    Wait for a signed checkpoint that covers every record that is there now; the walk ends with it. Where none comes,
-    the proof ends where the checkpoints do.
+    Wait for a signed checkpoint that covers every present record; the verification ends with it. Without one, the proof
+    ends with the checkpoints.
     """
     last = last_link(trail.path) if trail.path.exists() else None
     wanted = 0 if last is None else last.seq
@@ -64,7 +64,7 @@ def live_proof(
 
 
 def compare(path: Path, last: ChainLink, claim: Checkpoint | None) -> Agreement:
-    """Compare the trail, which goes on after `last`, with its last checkpoint; blocking. Raises TrailError."""
+    """Compare the trail, which continues after `last`, with its last checkpoint. Blocks. Raise TrailError."""
     if claim is None:
         return Agreement(None, "there is no checkpoint yet" if last.seq else "the trail begins")
     if not claim.signed:
@@ -94,7 +94,7 @@ def _record(path: Path, seq: int) -> ChainLink | None:
 
 
 def _backwards(file: Path, limit: int) -> Iterator[ChainLink]:
-    """Yield the links of whole records, the last one first, of at most the last `limit` bytes."""
+    """Yield the links of complete records within the last `limit` bytes, the last one first."""
     if file.suffix == ".gz":
         links = [link for line in lines([file]) if (link := parse_link(line.data)) is not None]
         yield from reversed(links)

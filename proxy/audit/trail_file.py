@@ -1,4 +1,4 @@
-"""Where the lines go: a file that one writer holds, or standard output. Every call may block: never on the loop."""
+"""Outputs for the lines: a locked file, or standard output. Every call may block: never call it on the loop."""
 
 import errno
 import fcntl
@@ -24,51 +24,51 @@ _FIRST_TS = re.compile(rb'[^\n]{0,80}?"ts":"([^"]{20,32})"')
 
 
 class Output(Protocol):
-    """A place for bytes. Every method but `open` and `close` raises OSError and may be tried again."""
+    """An output for bytes. Every method except `open` and `close` raises OSError and may be retried."""
 
     def open(self) -> RecoveredEnd:
-        """Get ready, and return where the chain goes on; raises StartError with the cure."""
+        """Open it and return where the chain continues. Raise StartError."""
         ...
 
     def moved(self) -> bool:
-        """Tell whether readers look elsewhere by now: the file was renamed or deleted."""
+        """Tell whether the file at the path is another one: it was renamed or deleted."""
         ...
 
     def due(self) -> bool:
-        """Tell whether the file is big or old enough to be rotated."""
+        """Tell whether the file is large or old enough to be rotated."""
         ...
 
     def rotate(self) -> None:
-        """Put the file aside and go on in a new one; everything written is fsynced before."""
+        """Rotate the file, after an fsync, and continue in a new one."""
         ...
 
     def reopen(self) -> None:
-        """Go on in the file that stands at the path, and let go of the other."""
+        """Continue in the file at the path, and close the other."""
         ...
 
     def write(self, data: memoryview) -> int:
-        """Return how many bytes were taken, which may be fewer than given."""
+        """Return how many bytes were written, perhaps fewer than given."""
         ...
 
     def sync(self) -> None:
-        """Return once everything written survives the machine."""
+        """Return once all written bytes are durable."""
         ...
 
     def rewind(self) -> None:
-        """Take back what was written since the last sync."""
+        """Undo all writes since the last sync."""
         ...
 
     def drop(self, size: int) -> bool:
-        """Take back the last `size` bytes, a part of what was to be written; return False if they stay."""
+        """Undo the last `size` bytes of a partial write; return False if that is impossible."""
         ...
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close it."""
         ...
 
 
 class StandardOutput:
-    """Lines for whoever runs the process to keep: nothing to lock, recover, rotate or fsync."""
+    """Standard output, whose reader stores the lines: no lock, recovery, rotation or fsync."""
 
     __slots__ = ()
 
@@ -84,45 +84,45 @@ class StandardOutput:
         return False
 
     def rotate(self) -> None:
-        """Stay: who reads the pipe rotates."""
+        """Do nothing: the reader rotates."""
 
     def reopen(self) -> None:
-        """Stay: standard output does not move."""
+        """Do nothing: standard output does not move."""
 
     def write(self, data: memoryview) -> int:
         try:
             return os.write(1, data)
-        except BlockingIOError:  # whoever shares the descriptor made it non-blocking
+        except BlockingIOError:  # another process made the shared descriptor non-blocking
             waiting = select.poll()
             waiting.register(1, select.POLLOUT)
             waiting.poll()
             return 0
 
     def sync(self) -> None:
-        """Leave durability to the reader of the pipe."""
+        """Do nothing: the reader is responsible for durability."""
 
     def rewind(self) -> None:
-        """Leave what is out."""
+        """Do nothing: written bytes cannot be undone."""
 
     def drop(self, size: int) -> bool:
         return not size
 
     def close(self) -> None:
-        """Leave it open: it is the process's, not ours."""
+        """Leave it open: the process owns it."""
 
 
 @dataclass(frozen=True, slots=True)
 class RotationRules:
-    """When a file is put aside: at so many bytes, at so many seconds of age, or never (None)."""
+    """When to rotate: at a size in bytes, at an age in seconds, or never (None)."""
 
     size: int | None = None
     age_s: float | None = None
 
 
 class TrailFile:
-    """One audit file, mode 0600, and a lock file beside it that keeps a second writer away, also while it rotates.
+    """One audit file, mode 0600, with a lock file that excludes a second writer, also during rotation.
 
-    A device such as /dev/null is only written to. `on_rotated` is called after each rotation of our own.
+    A device such as /dev/null is only written to. `on_rotated` is called after each rotation by the sidecar.
     """
 
     __slots__ = ("_began", "_fd", "_lock", "_on_rotated", "_path", "_regular", "_rules", "_synced", "_wall")
@@ -157,7 +157,7 @@ class TrailFile:
             raise
 
     def moved(self) -> bool:
-        """One `stat` a batch (1 µs): rotation by rename needs no signal."""
+        """Tell whether the file was replaced, by one `stat` a batch (1 µs): rotation by rename needs no signal."""
         if not self._regular:
             return False
         try:
@@ -226,13 +226,13 @@ class TrailFile:
         return recovered if recovered.last.seq else recover_rotated(self._path, recovered)
 
     def _first_ts(self) -> float:
-        """Return the wall time of the file's first record: its age goes on across a restart."""
+        """Return the wall time of the file's first record: its age continues across restarts."""
         first = _FIRST_TS.match(os.pread(self._fd, 256, 0))
         return datetime.fromisoformat(first[1].decode()).timestamp() if first else self._wall()
 
 
 def rotated_name(path: Path, wall: float) -> Path:
-    """Return a free name for a file put aside at this time, such as `audit.jsonl.20261123T153700.123456Z`."""
+    """Return a free name for a file rotated at this time, such as `audit.jsonl.20261123T153700.123456Z`."""
     second, micros = divmod(round(wall * 1e6), 1_000_000)
     while True:
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(second))
@@ -243,7 +243,7 @@ def rotated_name(path: Path, wall: float) -> Path:
 
 
 def _is_regular(path: Path) -> bool:
-    """Tell a file (or a free name) from a character device; refuse the rest, which cannot hold a trail."""
+    """Tell whether the path is a file or free, not a character device. Raise StartError for anything else."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -266,7 +266,7 @@ def _locked(path: Path) -> int:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Put a file's name on disk: without it, fsynced bytes belong to nobody after a crash of the machine."""
+    """Fsync a directory: without it, a new file's name may be lost in a crash of the machine."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

@@ -1,4 +1,4 @@
-"""Is the trail whole? Walk the chain once, line by line, and name the first record that is not as it was written."""
+"""Verify a trail: walk the chain once and name the first record that was altered."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _RETIRED = b'"note":"retired"'
 
 
 class Condition(IntEnum):
-    """What a trail is like; the value is the exit status that says so."""
+    """The condition of a trail; the value is the exit status."""
 
     WHOLE = 0
     EDITED = 10
@@ -46,7 +46,7 @@ _ABOUT = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A trail's condition, its last good link, and the place and number of the first bad record, if there is one."""
+    """A trail's condition, its last good link, and the place and number of the first bad record, if any."""
 
     condition: Condition
     last: ChainLink
@@ -68,11 +68,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What a trail is held against.
+    """What a trail is compared with.
 
-    `keyed`: the signatures were checked with keys, so what no signed checkpoint covers counts for nothing; then at most
-    `uncovered` records may follow the last one. `through`: the walk ends with this record, the end of a trail that is
-    still written.
+    `keyed`: signatures were verified with keys, so only records that a signed checkpoint covers count as proven; at
+    most `uncovered` records may follow the last one. `through`: the walk ends with this record, the end of a
+    growing trail.
     """
 
     checkpoints: Iterable[Checkpoint] = ()
@@ -82,17 +82,17 @@ class Proof:
 
 
 def verify(lines: Iterable[TrailLine], *, partial: bool = False, proof: Proof | None = None) -> Finding:
-    """Return the first thing wrong with a trail.
+    """Return the first fault of a trail.
 
-    Its oldest files may be gone if a record in it says that they were retired, or if `partial` accepts any. A tail cut
-    off at the end of a line, and a trail whose hashes were all computed anew, show only against checkpoints, and are
-    proven only with their key.
+    Its oldest files may be missing if a record says that they were retired, or with `partial`. Truncation at the
+    end of a line and a completely rewritten trail are detected only with checkpoints, and proven only with their
+    key.
     """
     return _Walk(lines, partial, proof or Proof()).finding()
 
 
 class _Walk:
-    """One pass over the lines; `last` and `count` say how far it is good."""
+    """One pass over the lines; `last` and `count` tell how far it is good."""
 
     def __init__(self, lines: Iterable[TrailLine], partial: bool, proof: Proof) -> None:
         self._rest = iter(lines)
@@ -101,8 +101,8 @@ class _Walk:
         self._against = _Against(proof.checkpoints)
         self._last = GENESIS
         self._count = 0
-        self._beginning: tuple[TrailLine, ChainLink] | None = None  # of a trail whose oldest records are not there
-        self._excused_by = 0  # the number of the record that says that they were retired
+        self._beginning: tuple[TrailLine, ChainLink] | None = None  # of a trail without its oldest records
+        self._excused_by = 0  # the number of the record that retired them
 
     def finding(self) -> Finding:
         for line in self._rest:
@@ -129,7 +129,7 @@ class _Walk:
         return self._against.judge(line, link, self._count)
 
     def _damaged(self, line: TrailLine) -> Finding:
-        """Tell the unfinished last line of a crash from an edit."""
+        """Distinguish an unfinished last line, after a crash, from an edit."""
         seq = self._last.seq + 1
         if not line.data.endswith(b"\n") and next(self._rest, None) is None:
             cut = self._against.cut(self._last, self._count)
@@ -138,7 +138,7 @@ class _Walk:
         return self._finding(Condition.EDITED, line, seq, "the bytes do not match their hash")
 
     def _out_of_step(self, line: TrailLine, link: ChainLink) -> Finding:
-        """Tell a removed record from a moved or repeated one: what was only moved still comes."""
+        """Distinguish a removed record from a moved or repeated one, which appears elsewhere."""
         expected = self._last.seq + 1
         if self._unexcused and self._beginning is not None and link.seq <= self._beginning[1].seq:
             first, before = self._beginning
@@ -154,7 +154,7 @@ class _Walk:
 
     @property
     def _unexcused(self) -> bool:
-        """Tell whether the oldest records are missing and nothing that counts says that they were retired."""
+        """Tell whether the oldest records are missing without a valid record of their retirement."""
         covered = self._excused_by and (not self._proof.keyed or self._excused_by <= self._against.met)
         return self._beginning is not None and not self._partial and not covered
 
@@ -199,18 +199,18 @@ class _Walk:
 
 
 class _Against:
-    """The checkpoints, walked beside the trail. They only go up: one that goes back was written after a cut."""
+    """The checkpoints, compared along the way. Their numbers grow: a smaller one was written after truncation."""
 
     def __init__(self, checkpoints: Iterable[Checkpoint]) -> None:
         self._rest = iter(checkpoints)
         self._next = next(self._rest, None)
-        self.met = 0  # the last record that a checkpoint speaks of
+        self.met = 0  # the last record with a checkpoint
 
     def __str__(self) -> str:
         return f"checkpoints agree up to record {self.met}" if self.met else "no checkpoint says where it should end"
 
     def judge(self, line: TrailLine, link: ChainLink, count: int) -> Finding | None:
-        """Return what the checkpoint of this record has against it."""
+        """Return the contradiction between this record and its checkpoint, if any."""
         while (claim := self._next) is not None and claim.seq <= link.seq:
             self._next = next(self._rest, None)
             if not (claim.signed and claim.follows):
@@ -219,7 +219,7 @@ class _Against:
                 detail = f"it does not follow record {claim.seq} of the checkpoint in line {claim.line}"
                 return Finding(Condition.EDITED, link, count, detail, line.file, line.number, link.seq)
             if claim.seq < link.seq and not self.met and count == 1:
-                continue  # of a file that was retired
+                continue  # of a retired file
             if claim.seq < link.seq or claim.head != link.hash:
                 detail = f"not what the checkpoint in line {claim.line} says of record {claim.seq}: written anew"
                 return Finding(Condition.EDITED, link, count, detail, line.file, line.number, link.seq)
@@ -227,7 +227,7 @@ class _Against:
         return None
 
     def cut(self, last: ChainLink, count: int) -> Finding | None:
-        """Return that the trail once went further, if it did."""
+        """Return the finding that the trail once was longer, if it was."""
         claims = [claim for claim in (self._next, *self._rest) if claim is not None]
         unsigned = next((claim for claim in claims if not (claim.signed and claim.follows)), None)
         if unsigned is not None:
@@ -250,7 +250,7 @@ def _bad_claim(claim: Checkpoint, last: ChainLink, count: int) -> Finding:
 
 
 def _excuses(line: TrailLine, before: ChainLink) -> bool:
-    """Tell whether a record says that everything up to `before` was retired."""
+    """Tell whether a record retires everything up to `before`."""
     fields = orjson.loads(line.data)
     if fields.get("note") != "retired" or not isinstance(through := fields.get("through"), int):
         return False

@@ -1,4 +1,4 @@
-"""The one thread that writes and fsyncs. It gets batches of bytes and encodes nothing, so it hardly holds the GIL."""
+"""The writing thread. It gets encoded batches, writes and fsyncs them, and so rarely holds the GIL."""
 
 import queue
 import threading
@@ -13,20 +13,21 @@ from proxy.audit.trail_file import Output
 from proxy.clock import Clock
 
 _RETRY_S = 0.1
-UNSYNCED_SIZE = 8 * 1024 * 1024  # bytes that wait for an fsync, to be written again if it fails; then it is due at once
+# bytes that wait for an fsync, kept to be written again if it fails; more force an fsync
+UNSYNCED_SIZE = 8 * 1024 * 1024
 
 log = structlog.get_logger(__name__)
 
 
 class Note(bytes):
-    """A line with a `note`: nobody's record."""
+    """A line with a `note`, which is not a record."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Whole lines, how many of the caller's records they carry, and the link that they end with.
+    """Complete lines, the number of records in them, and the link of the last line.
 
-    `gap`: how many lost records a gap line among them stands for.
+    `gap`: the number of lost records that a gap line among them stands for.
     """
 
     lines: bytes
@@ -37,7 +38,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of a batch: on file after `seconds`, or given up for good."""
+    """The result of a batch: written after `seconds`, or lost."""
 
     batch: Batch
     seconds: float
@@ -46,10 +47,10 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """Whom the writer tells, always in its own thread.
+    """Callbacks of the writer, called in its thread.
 
-    `trouble` gets True when the disk begins to refuse and False when it takes again. `durable` gets the last link that
-    survives the machine: after `every` more records, and at the latest one fsync interval after it did.
+    `trouble` gets True when the disk starts to refuse and False when it recovers. `durable` gets the last durable link:
+    after `every` more records, at the latest one fsync interval later.
     """
 
     written: Callable[[Written], object]
@@ -70,18 +71,18 @@ class _Stop:
 
 @dataclass(frozen=True, slots=True)
 class _Follow:
-    """Look now whether the file was moved."""
+    """Check now whether the file was moved."""
 
 
 _Job = Batch | _Flush | _Follow | _Stop
 
 
 class TrailWriter:
-    """Write batches in order, fsync at most every `fsync_s`, and hold on to a batch until the disk takes it.
+    """Write batches in order, fsync at most every `fsync_s` seconds, and keep a batch until the disk takes it.
 
-    A batch is already a part of the chain, so none is ever skipped: a failing disk holds up the queue, whose bound
-    turns what follows into a gap. Only a stop in the middle of a failure gives up, and then on all that is left. `end`
-    is the link that the file ends with, None where it may end with a part of a line; settled once `stop` is done.
+    A batch is part of the chain, so none is skipped: a failing disk blocks the queue, whose limit turns later
+    records into a gap. Only a stop during a failure gives up, on everything that is left. `end` is the last link in
+    the file, None if it may end with a partial line; it is final once `stop` is done.
     """
 
     def __init__(self, output: Output, clock: Clock, fsync_s: float, hooks: Hooks) -> None:
@@ -97,12 +98,12 @@ class TrailWriter:
         self._tell_due: float | None = None
         self._unsynced: list[Batch] = []
         self._unsynced_size = 0
-        self._doubtful = False  # an fsync failed: the kernel may have dropped what it covered and never says so again
+        self._doubtful = False  # an fsync failed: the kernel may have dropped the data and does not report it again
         self._failing = False
         self._given_up = False
 
     def start(self, last: ChainLink = GENESIS) -> None:
-        """Begin after `last`; the thread is a daemon, so that a crash of the loop does not hang the process."""
+        """Start after `last`; the thread is a daemon, so that a crash of the loop does not block the exit."""
         self.end = self._durable = self._told = last
         threading.Thread(target=self._run, name="audit-writer", daemon=True).start()
 
@@ -111,15 +112,15 @@ class TrailWriter:
         self._jobs.put(batch)
 
     def flush(self, done: Callable[[bool], object]) -> None:
-        """Call `done`, in this thread, once everything queued so far is fsynced; False if that was given up."""
+        """Call `done`, in this thread, once all queued batches are fsynced; with False if they were lost."""
         self._jobs.put(_Flush(done))
 
     def follow(self) -> None:
-        """Go on in the file that stands at the path now, even if there is nothing to write."""
+        """Switch to the file at the path now, even without data to write."""
         self._jobs.put(_Follow())
 
     def stop(self, done: Callable[[bool], object]) -> None:
-        """Write what is queued, fsync, end the thread and call `done`; a disk that still refuses is not waited for."""
+        """Write the queue, fsync, end the thread and call `done`; a disk that still refuses is not waited for."""
         self._jobs.put(_Stop(done))
         self._stopping.set()
 
@@ -139,9 +140,9 @@ class TrailWriter:
                     self._keep_time()
 
     def _next(self) -> _Job | None:
-        """Return the next job, or None when something is due first.
+        """Return the next job, or None if a timer is due first.
 
-        While stopping nothing else is due: an fsync that fails is due for ever, and the end would never be reached.
+        While stopping no timer is due: a failing fsync would be due forever.
         """
         due = min((due for due in (self._sync_due, self._tell_due) if due is not None), default=None)
         if due is None or self._stopping.is_set():
@@ -175,13 +176,13 @@ class TrailWriter:
         self._hooks.written(Written(batch, now - began, kept))
 
     def _give_up(self, lines: "Lines") -> None:
-        """Take back the part of a batch that was written: what is counted as lost must not be there."""
+        """Undo the partial write of a batch: what counts as lost must not be in the file."""
         self._given_up = True
         if lines.taken and not self._output.drop(lines.taken):
             self.end = None
 
     def _put(self, lines: "Lines") -> None:
-        """Write what is left of a batch: a line is never begun in one file and ended in another."""
+        """Write the rest of a batch. A line is never split between two files."""
         if self._output.moved():
             self._output.drop(lines.taken)
             lines.taken = 0
@@ -192,7 +193,7 @@ class TrailWriter:
         lines.write_to(self._output)
 
     def _follow(self) -> None:
-        """Go on in a new file. What the old one could not fsync is written into the new one."""
+        """Switch to a new file. Data that was not fsynced in the old one is written to the new one."""
         if self._output.moved():
             with suppress(OSError):
                 self._sync_now()
@@ -201,7 +202,7 @@ class TrailWriter:
                 self._write_again()
 
     def _finish(self) -> bool:
-        """Fsync what is written, once more if need be; return False if any of it, or of what was queued, is lost."""
+        """Fsync, with one retry; return False if written or queued data is lost."""
         synced = self._keep_trying(self._sync_now)
         if self._doubtful:
             self.end = None
@@ -209,7 +210,7 @@ class TrailWriter:
         return synced and not self._given_up
 
     def _sync(self) -> bool:
-        """Return True once everything written survives the machine, False if that was given up."""
+        """Return True once all written data is durable, False if it was given up."""
         return not self._given_up and self._keep_trying(self._sync_now)
 
     def _sync_now(self) -> None:
@@ -236,13 +237,13 @@ class TrailWriter:
             self._hooks.durable(self._told)
 
     def _write_again(self) -> None:
-        """Write anew what a failed fsync covered: asking again would be answered "fine" without a byte on disk."""
+        """After a failed fsync, write the data again: a second fsync would succeed without it."""
         self._output.rewind()
         for batch in self._unsynced:
             Lines(batch.lines).write_to(self._output)
 
     def _keep_trying(self, act: Callable[[], None]) -> bool:
-        """Return True once `act` has worked, False if the writer was stopped and one last try failed too."""
+        """Retry `act` until it succeeds; return False if the writer was stopped and one last try failed."""
         while not self._try(act):
             if self._stopping.is_set():
                 return False
@@ -250,7 +251,7 @@ class TrailWriter:
         return True
 
     def _try(self, act: Callable[[], None]) -> bool:
-        """Tell whether `act` worked; a failure is told when it begins and when it ends, not each time."""
+        """Tell whether `act` succeeded; report only the first failure and the recovery."""
         try:
             act()
         except OSError as error:
@@ -267,7 +268,7 @@ class TrailWriter:
 
 
 class Lines:
-    """A batch under way: after a short write or a failure, writing goes on at the first byte not taken."""
+    """The lines being written: after a short write or a failure, continue with the first byte not taken."""
 
     __slots__ = ("_whole", "taken")
 
