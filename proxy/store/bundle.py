@@ -1,4 +1,4 @@
-"""The store that the settings name: what is kept, what is claimed, and who else hears of writes."""
+"""The store that the settings choose: cached responses, claims, invalidations and messages to replicas."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -14,7 +14,7 @@ MEMORY = "memory://"
 
 
 class StoreBundle(Protocol):
-    """A store's parts, and their life."""
+    """The components of a store, and their lifecycle."""
 
     kept: Store
     claims: Claims
@@ -22,11 +22,11 @@ class StoreBundle(Protocol):
     replicas: Replicas | None
 
     async def start(self) -> None:
-        """Reach the store, or begin to try; a store that is down is no reason not to start."""
+        """Connect to the store, or retry in the background: the sidecar starts without it."""
         ...
 
     def shed(self) -> None:
-        """Let go of what this process keeps only to be quick."""
+        """Drop what this process caches."""
         ...
 
     def make_room(self, most: int) -> None:
@@ -34,12 +34,12 @@ class StoreBundle(Protocol):
         ...
 
     async def close(self) -> None:
-        """Let go of everything."""
+        """Release all resources."""
         ...
 
 
 class MemoryBundle:
-    """A store in this process: it is here, and holds nothing that must be closed."""
+    """A store in this process, without resources to close."""
 
     def __init__(self, settings: StoreSettings, clock: Clock) -> None:
         self._memory = MemoryStore(clock, settings.max_entries, settings.max_bytes)
@@ -50,10 +50,10 @@ class MemoryBundle:
         self.replicas: Replicas | None = None
 
     async def start(self) -> None:
-        """Begin."""
+        """Do nothing: the store is ready."""
 
     def shed(self) -> None:
-        """Drop kept answers. Used keys stay: to forget one would let it be done twice."""
+        """Drop cached responses. Used keys stay, because forgetting one could execute it twice."""
         self._memory.shed()
 
     def make_room(self, most: int) -> None:
@@ -62,13 +62,13 @@ class MemoryBundle:
         self._claims.make_room(most)
 
     async def close(self) -> None:
-        """End."""
+        """Do nothing: there is nothing to close."""
 
 
 def open_store(settings: StoreSettings, name: str, clock: Clock, on_error: Callable[[str], None]) -> StoreBundle:
-    """Return the store at the settings' URL; `name` tells this process from other replicas."""
+    """Return the store of the configured URL; `name` identifies this process among replicas."""
     if settings.url == MEMORY:
         return MemoryBundle(settings, clock)
-    from proxy.store.shared import RedisBundle  # 0.2 s and 7 MiB, where there is a Redis
+    from proxy.store.shared import RedisBundle  # takes 0.2 s and 7 MiB
 
     return RedisBundle(settings, name, clock, on_error)

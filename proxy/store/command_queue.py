@@ -1,6 +1,6 @@
-"""Commands to Redis, in order on one connection. Those of one moment travel together.
+"""Pipeline commands to Redis in order on one connection.
 
-A burst of a hundred claims costs one round trip; with a connection for each it would cost a hundred.
+A burst of a hundred claims costs one round trip instead of a hundred.
 """
 
 import asyncio
@@ -14,15 +14,15 @@ from proxy.store.health import refuses
 from proxy.store.redis_connection import RedisConnection, StoreDown
 
 BATCH = 256
-BATCH_BYTES = 1_048_576  # what Redis is sent at once takes it well under a millisecond to read
-MOST_QUEUED = 10_000  # commands that wait while Redis is slow or away,
-MOST_QUEUED_BYTES = 16_777_216  # and their bytes together; the oldest give way
+BATCH_BYTES = 1_048_576  # Redis reads a batch well within a millisecond
+MOST_QUEUED = 10_000  # commands that wait while Redis is slow or down,
+MOST_QUEUED_BYTES = 16_777_216  # and their total bytes; the oldest are dropped
 
 Argument = bytes | str | int
 
 
 class _Command:
-    """One command, and who waits for its answer: nobody, for an errand."""
+    """One command, with the future of its response; None if no caller waits."""
 
     __slots__ = ("answer", "arguments", "size")
 
@@ -33,7 +33,7 @@ class _Command:
 
 
 class _Queue:
-    """What waits to be sent, and its size in bytes."""
+    """Commands that wait to be sent, and their size in bytes."""
 
     __slots__ = ("_commands", "size")
 
@@ -56,7 +56,7 @@ class _Queue:
         return command
 
     def take_batch(self) -> list[_Command]:
-        """Take what goes out together: at least one command."""
+        """Take the next batch: at least one command."""
         batch = [self.take()]
         size = batch[0].size
         while self._commands and len(batch) < BATCH and size + self._commands[0].size <= BATCH_BYTES:
@@ -65,14 +65,14 @@ class _Queue:
         return batch
 
     def put_back(self, commands: Iterable[_Command]) -> None:
-        """Put the errands among these before all others, in their order; nobody waits for them any longer."""
+        """Put the commands without a waiter back to the front, in order."""
         for command in reversed([command for command in commands if command.answer is None]):
             self._commands.appendleft(command)
             self.size += command.size
 
 
 class CommandQueue:
-    """A queue of commands, sent while the link is up. What is taken back later is surely carried out later."""
+    """A queue of commands, sent in order while Redis is up: a compensation runs after the command that it undoes."""
 
     def __init__(self, connection: RedisConnection) -> None:
         self._connection = connection
@@ -80,7 +80,7 @@ class CommandQueue:
         self._pump: asyncio.Task[None] | None = None
 
     async def execute(self, operation: str, *arguments: Argument) -> Any:
-        """Return a command's answer within the link's limit. Raise StoreDown."""
+        """Return a command's response within the time limit. Raise StoreDown."""
         if not self._connection.up:
             raise StoreDown(operation)
         try:
@@ -96,7 +96,7 @@ class CommandQueue:
         return answer
 
     def fire_and_forget(self, *arguments: Argument) -> None:
-        """Have a command carried out soon; after an outage, if there is one. Nobody waits for it."""
+        """Queue a command without waiting for it; it survives an outage."""
         self._add(_Command(arguments, None))
         if self._connection.up:
             self._wake()
@@ -107,9 +107,9 @@ class CommandQueue:
         self._queue.add(command)
 
     async def catch_up(self, *first: tuple[Argument, ...]) -> None:
-        """Carry out these commands and then what could not be while Redis was away. Raise StoreDown.
+        """Run these commands and then the queue of the outage. Raise StoreDown.
 
-        They are not remembered where they fail.
+        Failed `first` commands are not queued again.
         """
         if await self._send([_Command(arguments, None) for arguments in first]):
             raise StoreDown("refused")
@@ -125,7 +125,7 @@ class CommandQueue:
             try:
                 await self._send_batch()
             except StoreDown:
-                continue  # errands stay: they go with the next batch, or once the listener has reached Redis again
+                continue  # commands without a waiter stay queued until the next batch or the reconnection
 
     async def _send_batch(self) -> None:
         batch = self._queue.take_batch()
@@ -139,7 +139,7 @@ class CommandQueue:
             raise StoreDown("refused")
 
     async def _send(self, batch: list[_Command]) -> list[_Command]:
-        """Carry out commands; return those that Redis refuses for now. Raise StoreDown."""
+        """Run commands; return those that Redis refuses for now. Raise StoreDown."""
         try:
             answers = await self._connection.try_anyway("send", lambda: self._execute(batch))
         except StoreDown:
@@ -161,7 +161,7 @@ class CommandQueue:
         return pipeline.execute(raise_on_error=False)
 
     async def close(self) -> None:
-        """Carry out what is left, if Redis is there."""
+        """Run the rest of the queue if Redis is up."""
         if self._pump is not None:
             await asyncio.wait({self._pump})
 

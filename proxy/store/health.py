@@ -1,4 +1,4 @@
-"""Whether Redis is a working store: it answers in time, and it accepts writes.
+"""Tell whether Redis is a working store: it responds in time, and it accepts writes.
 
 UNKNOWN --reached--> UP --a connection cannot be made, a write is refused, nothing is answered for long--> DOWN
 UNKNOWN --failed--> DOWN --reached: the listener has subscribed, and a write was carried out--> UP
@@ -30,37 +30,37 @@ class StoreState(Enum):
 
 
 class Health:
-    """One Redis's state. It counts commands and time: a slow command alone takes nothing down."""
+    """The state of one Redis. It counts commands and time: a single slow command changes nothing."""
 
     __slots__ = ("_limit_s", "_since", "_unanswered", "state")
 
     def __init__(self, limit_s: float) -> None:
-        """Take the seconds that one command is given."""
+        """Take the time limit of one command in seconds."""
         self.state = StoreState.UNKNOWN
         self._limit_s = limit_s
         self._unanswered = 0
         self._since = 0.0
 
     def answered(self) -> None:
-        """Count a command that was answered in time."""
+        """Count a command with a response in time."""
         self._unanswered = 0
 
     def failed(self, error: BaseException, now: float) -> bool:
-        """Count a command that failed at `now`; tell whether the store is down since then."""
+        """Count a command that failed at `now`; tell whether the store went down."""
         if self.state is StoreState.UP and _is_slow(error) and not self._silent(now):
             return False
         changed, self.state = self.state is not StoreState.DOWN, StoreState.DOWN
         return changed
 
     def _silent(self, now: float) -> bool:
-        """Tell whether nothing has been answered for long, this command included."""
+        """Tell whether there was no response for long, this command included."""
         if not self._unanswered:
             self._since = now - self._limit_s
         self._unanswered += 1
         return self._unanswered >= COMMANDS and now - self._since >= min(LIMITS * self._limit_s, AT_MOST_S)
 
     def reached(self) -> bool:
-        """Take the store for working; tell whether it was not before."""
+        """Mark the store as working; tell whether it was not before."""
         changed, self.state = self.state is not StoreState.UP, StoreState.UP
         self._unanswered = 0
         return changed
@@ -74,12 +74,12 @@ def _is_slow(error: BaseException) -> bool:
 
 
 def refuses(error: RedisError) -> bool:
-    """Tell whether Redis did not do what it was told because of its own state: later it may."""
+    """Tell whether Redis refused a command because of its own state, which may change."""
     return _REFUSES.search(f"{error}") is not None
 
 
 def cure(error: BaseException, *, reached_before: bool) -> str | None:
-    """Return what may help, or None where nobody can know."""
+    """Return a likely cure, or None."""
     if isinstance(error, AuthenticationError):
         return "the user or the password in store.url is not the one that Redis expects"
     if "DB index" in str(error):

@@ -1,4 +1,4 @@
-"""Claims of this process alone: who asks, who waits, and what was answered under a key, within bounds."""
+"""Claims within this process: owners, waiters and stored results, within bounds."""
 
 import asyncio
 from collections.abc import Callable
@@ -24,7 +24,7 @@ _Waiting = asyncio.Future[Settled | bool]  # True: the claim is free; False: the
 
 
 class _Pending:
-    """A claim that somebody holds, and the callers that wait for it."""
+    """A held claim and its waiters."""
 
     __slots__ = ("held", "waiting")
 
@@ -34,7 +34,7 @@ class _Pending:
 
 
 class LocalClaims:
-    """Claims in memory. A claim lives while its owner runs; at most `max_entries` answers of `max_bytes` are kept."""
+    """Claims in memory. A claim lasts while its owner runs; at most `max_entries` results of `max_bytes` are kept."""
 
     spans_replicas = False
 
@@ -50,21 +50,21 @@ class LocalClaims:
         return len(self._pending) + len(self._settled)
 
     async def claim(self, claim: Claim, within_s: float = 0.0) -> ClaimState:
-        """Take the claim if it is free; return how it stands, at once."""
+        """Take the claim if it is free; return its state."""
         return self._claim(claim)
 
     async def alone(self, claim: Claim) -> ClaimState:
-        """Do the same: this process is all there is."""
+        """Do the same: there are no other replicas."""
         return self._claim(claim)
 
     def settled(self, claim: Claim) -> Settled | None:
-        """Return what was answered, if that is known."""
+        """Return the stored result, if any."""
         now = self._clock.now()
         kept = self._settled.get(claim.name, now)
         return None if kept is None else kept.value._replace(ttl_s=kept.until - now)
 
     def remember(self, claim: Claim, result: Result | None) -> Settled:
-        """Keep what was answered for later ones, within bounds."""
+        """Store a result for later requests, within bounds."""
         settled, now = _settled(claim, result), self._clock.now()
         if _size(settled) > self._settled.max_bytes:
             settled = _settled(claim, TOO_LARGE)
@@ -101,7 +101,7 @@ class LocalClaims:
         return Acquired(token)
 
     async def wait(self, claim: Claim, held: HeldByOther, within_s: float) -> ClaimState | None:
-        """Wait for whoever holds it; return how it stands then, None if the time was over first."""
+        """Wait for the claim's holder; return the new state, None if the time ran out."""
         pending = self._pending.get(claim.name)
         if pending is None or pending.held.token != held.token:
             return self._claim(claim)
@@ -113,34 +113,34 @@ class LocalClaims:
             flushed = await waiting
         finally:
             timer.cancel()
-        if flushed is True:  # taken only now: who was woken may have left in the same moment
+        if flushed is True:  # taken only now: the waiter that was woken may have left
             return self._claim(claim)
         return None if flushed is False else flushed
 
     async def take_over(self, claim: Claim, orphan: Orphaned) -> ClaimState:
-        """Tell how it stands: nothing here outlives its owner."""
+        """Return the claim's state: no claim here outlives its owner."""
         return self._claim(claim)
 
     async def settle(self, claim: Claim, mine: Acquired, result: Result | None, *, keep: bool) -> None:
-        """Give the answer to all who wait; keep it for later ones, or free the claim."""
+        """Give the result to all waiters; keep it for later requests, or free the claim."""
         self.settle_soon(claim, mine, result, keep=keep)
 
     def settle_soon(self, claim: Claim, mine: Acquired, result: Result | None, *, keep: bool) -> None:
-        """Do the same: there is nothing to wait for."""
+        """Do the same: nothing here waits."""
         pending = self._pending.pop(claim.name)
         settled = self.remember(claim, result) if keep else _settled(claim, result)
         for waiting in pending.waiting:
             _tell(waiting, settled)
 
     def let_go(self, claim: Claim, mine: Acquired, *, asked: bool) -> None:
-        """Free the claim; the first of those who wait has it next."""
+        """Free the claim; the first waiter takes it."""
         for waiting in self._pending.pop(claim.name).waiting:
             _tell(waiting, True)
 
 
 def is_here(token: str) -> bool:
-    """Tell whether a claim is one of this process alone."""
-    return token.isdigit()  # those of Redis begin with a replica's name
+    """Tell whether a claim exists only in this process."""
+    return token.isdigit()  # tokens of Redis begin with a replica's name
 
 
 def _settled(claim: Claim, result: Result | None) -> Settled:

@@ -1,4 +1,4 @@
-"""Results as bytes, for a store outside this process. What another version packed is a miss; what is damaged is told.
+"""Serialise results for an external store. A value of another version is a miss; a damaged one is reported.
 
 `version \n length-of-the-document SP checksum-of-all-that-follows \n document body`
 """
@@ -15,25 +15,25 @@ from proxy.http.problems import Reason
 from proxy.policy.recovery_plan import RecoveryKind, Result
 from proxy.policy.response_cache import CachedResponse
 
-MAX_VALUE = 262_144  # bytes of one answer in a store: its body has 65,536 at the most, its head as many
+MAX_VALUE = 262_144  # bytes of one response in a store: its body and its head have at most 65,536 each
 T = TypeVar("T")
 
 _VERSION = b"backstay-2\n"
-_WRONG_SHAPE = (KeyError, TypeError, ValueError, AttributeError)  # what reading a document of another shape raises
+_WRONG_SHAPE = (KeyError, TypeError, ValueError, AttributeError)  # raised for a document of another shape
 
 
-class Damaged(Exception):  # noqa: N818 - a state of affairs, which each caller turns into an answer of its own
-    """A stored value has this version's name and is not what this version packs."""
+class Damaged(Exception):  # noqa: N818 - a state, which each caller handles in its own way
+    """A stored value has this version's header but not its format."""
 
 
 def pack(document: dict[str, Any], body: bytes = b"") -> bytes:
-    """Return a document and the bytes that go with it, under the version of this format."""
+    """Serialise a document and a body with the version of this format."""
     head = orjson.dumps(document)
     return b"%b%d %d\n%b%b" % (_VERSION, len(head), crc32(body, crc32(head)), head, body)
 
 
 def unpack(packed: bytes | None) -> tuple[dict[str, Any], bytes] | None:
-    """Return what was packed, None for nothing and for what another version packed. Raise Damaged."""
+    """Return document and body, None for nothing or another version. Raise Damaged."""
     if packed is None or not packed.startswith(_VERSION):
         return None
     sizes, _, rest = packed[len(_VERSION) :].partition(b"\n")
@@ -50,7 +50,7 @@ def unpack(packed: bytes | None) -> tuple[dict[str, Any], bytes] | None:
 
 
 def pack_result(result: Result) -> bytes | None:
-    """Return a result without a streamed body; None where it has one."""
+    """Serialise a result; return None for a streamed body."""
     outcome = result.outcome
     document: dict[str, Any] = {
         "recovery": result.recovery,
@@ -66,12 +66,12 @@ def pack_result(result: Result) -> bytes | None:
 
 
 def unpack_result(packed: bytes | None) -> Result | None:
-    """Return the result that was packed. Raise Damaged."""
+    """Return the deserialised result. Raise Damaged."""
     return _read(packed, _result)
 
 
 def _read(packed: bytes | None, make: Callable[[dict[str, Any], bytes], T]) -> T | None:
-    """Return what `make` makes of the document and the body that were packed. Raise Damaged for another shape."""
+    """Return what `make` builds from document and body. Raise Damaged for another shape."""
     found = unpack(packed)
     try:
         return None if found is None else make(*found)
@@ -90,7 +90,7 @@ def _result(document: dict[str, Any], body: bytes) -> Result:
 
 
 def pack_cached(kept: CachedResponse, marks: list[str]) -> bytes:
-    """Return a kept answer with the marks of all that was written before it was asked for."""
+    """Serialise a cached response with the marks from before its request."""
     body = kept.response.body
     assert isinstance(body, bytes)
     document = {"response": _head(kept.response), "arrived": kept.arrived, "varied": kept.varied.hex(), "marks": marks}
@@ -98,7 +98,7 @@ def pack_cached(kept: CachedResponse, marks: list[str]) -> bytes:
 
 
 def unpack_cached(packed: bytes | None, stamp: int) -> tuple[CachedResponse, list[str]] | None:
-    """Return a kept answer under this process's present seal stamp, and its marks. Raise Damaged."""
+    """Return a cached response with this process's current stamp, and its marks. Raise Damaged."""
 
     def kept(document: dict[str, Any], body: bytes) -> tuple[CachedResponse, list[str]]:
         response, varied = _response(document["response"], body), bytes.fromhex(document["varied"])
@@ -129,7 +129,7 @@ def _failure(said: dict[str, Any]) -> Failure:
 
 
 def _texts(lines: Lines) -> list[tuple[str, str]]:
-    """Return lines as JSON can carry them: Latin-1 holds every byte."""
+    """Return lines for JSON: Latin-1 represents every byte."""
     return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in lines]
 
 

@@ -1,4 +1,4 @@
-"""What replicas tell each other through Redis: that an answer landed, that a write made something old."""
+"""Messages between replicas through Redis pub/sub: landings of flights, and invalidations by writes."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,19 +16,18 @@ from proxy.store.redis_connection import UNREACHABLE, RedisConnection, StoreDown
 
 RECONNECT_S = 0.25
 CONNECT_S = 1.0
-PROBE_S = 1.0  # a Redis that refuses writes is noticed within this time, also where nobody writes
-SILENT = 3  # probes without any word, a connection's own pong included
+PROBE_S = 1.0  # seconds; a Redis that refuses writes is noticed within this time, even without traffic
+SILENT = 3  # probes without any message, pongs included
 
 Message = dict[str, Any]
 log = structlog.get_logger("backstay.store")
 
 
 class ReplicaPubSub:
-    """One task that listens, and takes the link up whenever it has reached Redis.
+    """Listen in one task, and mark Redis as up when it was reached.
 
-    `on_news` is given every word of another replica; what `on_return` returns is carried out when Redis is reached
-    again, before anybody reads from it. A landing wakes whoever waits for its token, and everybody when the link goes
-    down.
+    `on_message` gets every message of another replica. The commands that `on_reconnect` returns run when Redis is
+    reached again, before any read. A landing wakes the waiters for its token; a lost connection wakes all.
     """
 
     def __init__(self, connection: RedisConnection, commands: CommandQueue, name: str, clock: Clock) -> None:
@@ -47,7 +46,7 @@ class ReplicaPubSub:
         connection.when_down = self._down
 
     async def start(self) -> None:
-        """Try once to reach Redis, then keep at it in the background. Never raises for a Redis that is down."""
+        """Try once to reach Redis, then retry in the background. Does not raise if Redis is down."""
         tried = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._keep_listening(tried))
         await tried.wait()
@@ -71,16 +70,16 @@ class ReplicaPubSub:
                 await self._clock.sleep(RECONNECT_S)
 
     async def _listen(self, tried: asyncio.Event) -> bool:
-        """Subscribe, take the link up, and hear what comes until something fails; tell whether anything was heard.
+        """Subscribe, mark Redis as up, and receive messages until a failure; tell whether the subscription succeeded.
 
-        Then it is worth to listen again at once: Redis may have closed this connection alone. Meanwhile commands go on.
+        If so, reconnect at once: Redis may have closed only this connection. Commands continue meanwhile.
         """
         listening = False
         try:
             async with self._connection.client.pubsub() as pubsub:
                 async with asyncio.timeout(CONNECT_S):
                     await pubsub.subscribe(self.landed_channel, self.invalidation_channel)
-                    for _ in range(2):  # until both are confirmed: else a landing could slip through
+                    for _ in range(2):  # until both are confirmed; otherwise a landing could be missed
                         await pubsub.get_message(timeout=CONNECT_S)
                     for script in self.scripts:
                         await self._connection.client.script_load(script)
@@ -97,7 +96,7 @@ class ReplicaPubSub:
         return listening
 
     async def _receive_all(self, pubsub: PubSub) -> None:
-        """Hear what comes; where nothing does, see that Redis is there and accepts writes. Raise Disconnected."""
+        """Receive messages; during silence, probe that Redis accepts writes. Raise Disconnected."""
         silent = 0
         while silent <= SILENT:
             message = await pubsub.get_message(timeout=PROBE_S)
@@ -107,16 +106,16 @@ class ReplicaPubSub:
                 continue
             silent += 1
             await pubsub.ping()
-            with suppress(StoreDown):  # which the link has counted
+            with suppress(StoreDown):  # the connection has counted it
                 await self._commands.execute("probe", *self._probe())
         raise Disconnected("the connection that is listened on has fallen silent")
 
     def _probe(self) -> tuple[Argument, ...]:
-        """Return a write that changes nothing. A Redis that refuses it is no working store."""
+        """Return a write without effect. A Redis that refuses it is not a working store."""
         return "SET", self._connection.key("probe", self._name), "", "PX", 1000
 
     async def _catch_up(self) -> None:
-        """Do what could not be done while Redis was away, before anybody reads from it again. Raise StoreDown."""
+        """Run the commands of the outage before Redis is read again. Raise StoreDown."""
         await self._commands.catch_up(self._probe(), *(self.on_reconnect() if self._reached_before else ()))
         self._reached_before = True
 
@@ -137,7 +136,7 @@ class ReplicaPubSub:
             self.on_message(message)
 
     def damaged(self, damage: str) -> None:
-        """Count a word that cannot be read. It may have told of any write."""
+        """Count an unreadable message, and invalidate everything: it may have been about any write."""
         self._connection.damaged("news", damage)
         self.on_message({"what": "drop_all", "subject": None, "owners": []})
 
@@ -152,32 +151,32 @@ class ReplicaPubSub:
             for landing in waiting:
                 _wake(landing)
 
-    # what requests do
+    # for requests
 
     async def flushed(self) -> None:
-        """Wait, for at most 50 ms, until Redis has all that was said so far; not at all while it is away."""
+        """Wait, for at most 50 ms, until Redis has received all messages so far; return at once while it is down."""
         try:
             await self._commands.execute("told", "PING")
         except StoreDown:
-            return  # what others keep meanwhile is dropped when Redis is back
+            return  # after the outage all replicas invalidate everything
 
     def encode(self, message: Message) -> bytes:
-        """Return the message that tells the other replicas."""
+        """Return the encoded message for the other replicas."""
         return orjson.dumps({"from": self._name, **message})
 
     def landing(self, token: str) -> asyncio.Future[None]:
-        """Return what is set when `token` lands, or when nobody can tell any more."""
+        """Return a future that is set when `token` lands, or when Redis goes down."""
         landing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._landings.setdefault(token, []).append(landing)
         return landing
 
     def landed(self, token: str) -> None:
-        """Wake those of this process who wait for `token`."""
+        """Wake this process's waiters for `token`."""
         for landing in self._landings.pop(token, ()):
             _wake(landing)
 
     def forget(self, token: str, landing: asyncio.Future[None]) -> None:
-        """Take back an interest in a landing."""
+        """Remove a waiter."""
         waiting = self._landings.get(token)
         if waiting is not None and landing in waiting:
             waiting.remove(landing)
@@ -186,7 +185,7 @@ class ReplicaPubSub:
 
 
 def _listened(session: asyncio.Task[bool]) -> bool:
-    """Tell whether a session that ended had begun to listen."""
+    """Tell whether the ended session had subscribed."""
     if session.cancelled():
         return False
     bug = session.exception()

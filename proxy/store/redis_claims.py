@@ -1,4 +1,4 @@
-"""Claims in a Redis that every replica sees. Nothing in it names a person: names are digests."""
+"""Claims in a Redis that all replicas share. It contains no personal data: names are digests."""
 
 import asyncio
 from typing import Any, NamedTuple
@@ -21,13 +21,13 @@ from proxy.store.pubsub import ReplicaPubSub
 from proxy.store.redis_connection import RedisConnection, StoreDown
 from proxy.store.scripts import CLAIM, RENEW, SETTLE, TAKE_OVER, call
 
-LEASE_S = 1.0  # an owner that is silent for so long is dead
+LEASE_S = 1.0  # seconds; an owner that does not renew within them is dead
 RENEW_S = 0.25
-OUTCOME_S = 5.0  # how long those who wait may fetch an outcome
+OUTCOME_S = 5.0  # seconds for which waiters may fetch an outcome
 
 
 class _Held(NamedTuple):
-    """A claim that this process holds, and the value that proves it."""
+    """A claim that this process holds, with the value that proves it."""
 
     claim: Claim
     value: bytes
@@ -36,11 +36,11 @@ class _Held(NamedTuple):
 class RedisClaims:
     """Claims that all replicas see: free -> pending with a lease -> settled, or orphaned when the lease lapses.
 
-    An owner renews its leases while it lives. Who waits is woken by a landing, or looks again when a lease would be
-    over: nobody polls. A command that may or may not have been carried out is taken back.
+    An owner renews its leases while it lives. A landing wakes the waiters, which look again when a lease would expire:
+    there is no polling. A command with an unknown outcome is undone.
 
-    What was settled through this process is remembered `here` too, and so is what it had to ask while Redis could not
-    tell: nothing that it knows of is asked twice because the link blinked.
+    Claims settled by this process are also remembered in `here`, as are claims taken while Redis was down: after a
+    short outage no request is sent twice.
     """
 
     spans_replicas = True
@@ -54,17 +54,17 @@ class RedisClaims:
         self._name = name
         self._here = here
         self._count = 0
-        self._held: dict[str, _Held] = {}  # what we hold, by token,
+        self._held: dict[str, _Held] = {}  # this process's claims, by token,
         self._tokens: dict[str, str] = {}  # and the token by the claim's name
         self._timer: asyncio.TimerHandle | None = None
         here.when_forgotten = self._forget
 
     def _forget(self, name: str) -> None:
-        """Free in Redis what gives way here: nobody's answers fill it beyond what one process keeps."""
+        """Free in Redis what is evicted here, so that no caller fills it beyond one process's limit."""
         self._commands.fire_and_forget("DEL", self._key("claim", name))
 
     async def claim(self, claim: Claim, within_s: float = 0.0) -> ClaimState:
-        """Take the claim if it is free; return how it stands. A blink of the link is waited out, for `within_s`."""
+        """Take the claim if it is free; return its state. Wait up to `within_s` seconds for a reconnection."""
         known = self._here.settled(claim)
         if known is not None:
             return known
@@ -78,7 +78,7 @@ class RedisClaims:
         return self._mine(claim, token, value) if found is None else self._claim_state(claim, *found)
 
     async def alone(self, claim: Claim) -> ClaimState:
-        """Take the claim for this process alone, as Redis cannot tell; return how it stands here."""
+        """Take the claim in this process only, because Redis is down; return its state here."""
         token = self._tokens.get(claim.name)
         if token is not None:
             held = self._held[token].claim
@@ -86,7 +86,7 @@ class RedisClaims:
         return await self._here.claim(claim)
 
     async def take_over(self, claim: Claim, orphan: Orphaned) -> ClaimState:
-        """Take a dead owner's place, with its key; or tell how it stands since somebody was quicker."""
+        """Take over from a dead owner, with its key; return the state if another replica did so first."""
         token, value = self._token(claim, orphan.key)
         before = _pending(orphan.fingerprint, orphan.key, orphan.token)
         command = call(TAKE_OVER, self._keys(claim), value, _ms(claim.orphaned_s), _ms(LEASE_S), before)
@@ -97,16 +97,16 @@ class RedisClaims:
         return self._mine(claim, token, value) if taken else await self.claim(claim)
 
     async def wait(self, claim: Claim, held: HeldByOther, within_s: float) -> ClaimState | None:
-        """Wait until its owner has landed or could be dead; return how it stands, None if the time was over first."""
+        """Wait until its owner has settled it or may be dead; return its state, None if the time ran out."""
         if is_here(held.token):
             return await self._here.wait(claim, held, within_s)
         loop, landing = asyncio.get_running_loop(), self._pubsub.landing(held.token)
         timer: asyncio.TimerHandle | None = None
         began = loop.time()
         try:
-            outcome = await self._outcome(held)  # it may have landed before we began to listen
+            outcome = await self._outcome(held)  # it may have landed before this process subscribed
             if outcome is None and not landing.done():
-                lease_s = within_s if held.token in self._held else held.lease_s  # we know that we live
+                lease_s = within_s if held.token in self._held else held.lease_s  # this process is alive
                 patience_s = max(0.001, min(within_s - (loop.time() - began), lease_s))
                 timer = loop.call_later(patience_s, landing.cancel)
                 await asyncio.wait({landing})
@@ -121,28 +121,29 @@ class RedisClaims:
         return await self.claim(claim, left_s) if left_s > 0 else None
 
     async def settle(self, claim: Claim, mine: Acquired, result: Result | None, *, keep: bool) -> None:
-        """Give the answer to all who wait; keep it for later ones, or free the claim."""
+        """Give the result to all waiters; keep it for later requests, or free the claim."""
         command = self._settle(claim, mine, result, keep=keep)
         if command is None:
             return
         try:
             await self._commands.execute("settle", *command)
         except StoreDown:
-            self._commands.fire_and_forget(*command)  # else whoever comes with this key would be told that nobody knows
+            # otherwise later requests with this key would get an unknown outcome
+            self._commands.fire_and_forget(*command)
 
     def settle_soon(self, claim: Claim, mine: Acquired, result: Result | None, *, keep: bool) -> None:
-        """Do the same without waiting for Redis."""
+        """Do the same in the background."""
         if (command := self._settle(claim, mine, result, keep=keep)) is not None:
             self._commands.fire_and_forget(*command)
 
     def _settle(
         self, claim: Claim, mine: Acquired, result: Result | None, *, keep: bool
     ) -> tuple[Argument, ...] | None:
-        """Settle the claim in this process; return the command that settles it in Redis, None where it is not there."""
+        """Settle the claim in this process; return the command that settles it in Redis, None for a local claim."""
         settled = _settled(claim, result)
         if is_here(mine.token):
             self._here.settle_soon(claim, mine, result, keep=keep)
-            if keep:  # the others are told once Redis is back, unless one of them was asked the same meanwhile
+            if keep:  # stored once Redis is back, unless another replica settled it meanwhile
                 self._commands.fire_and_forget(
                     "SET", self._key("claim", claim.name), settled, "PX", _ms(claim.keep_s), "NX"
                 )
@@ -154,7 +155,7 @@ class RedisClaims:
         return command
 
     def let_go(self, claim: Claim, mine: Acquired, *, asked: bool) -> None:
-        """Free the claim soon, or where it was asked let its lease lapse."""
+        """Free the claim in the background, or let its lease expire if the request was sent."""
         if is_here(mine.token):
             self._here.let_go(claim, mine, asked=asked)
             return
@@ -175,7 +176,7 @@ class RedisClaims:
             return None
 
     def _claim_state(self, claim: Claim, value: bytes, lease_ms: int, ttl_ms: int) -> ClaimState:
-        """Return how a claim stands. One that is damaged was taken: its outcome is unknown, and nobody asks again."""
+        """Return a claim's state. A damaged claim was taken: its outcome is unknown, and no request is sent."""
         try:
             return claim_state(value, lease_ms, ttl_ms)
         except Damaged as damaged:
@@ -193,9 +194,9 @@ class RedisClaims:
     async def _taking(
         self, operation: str, claim: Claim, value: bytes, command: tuple[Argument, ...], until: float = 0.0
     ) -> Any:
-        """Return what a script that takes the claim says. Unheard of, it may have been done all the same: undo it.
+        """Return the result of a script that takes the claim. Without a response it may have run: queue a compensation.
 
-        On the same line that is carried out after it. Raise StoreDown.
+        The queue keeps the order, so the compensation runs after the script. Raise StoreDown.
         """
         try:
             while True:
@@ -253,7 +254,7 @@ def _pending(fingerprint: str, key: str, token: str) -> bytes:
 
 
 def _settled(claim: Claim, result: Result | None) -> bytes:
-    """Return what is told of a claim; instead of an answer of more than `MAX_VALUE` bytes, that it was too large."""
+    """Return a settled claim; a response of more than `MAX_VALUE` bytes is replaced by TOO_LARGE."""
     packed = (result and pack_result(result)) or b""
     if len(packed) > MAX_VALUE:
         packed = pack_result(TOO_LARGE) or b""
@@ -261,7 +262,7 @@ def _settled(claim: Claim, result: Result | None) -> bytes:
 
 
 def claim_state(value: bytes, lease_ms: int, ttl_ms: int) -> ClaimState:
-    """Return what a claim in Redis says; one of another version cannot be judged, and is left alone. Raise Damaged."""
+    """Return the state of a claim in Redis; StoreUnavailable for one of another version. Raise Damaged."""
     found = unpack(value)
     if found is None:
         return StoreUnavailable()

@@ -1,4 +1,4 @@
-"""One Redis, as commands reach it. One is given 50 ms (store.timeout), and none is sent while the store is down."""
+"""The connection to Redis. A command may take 50 ms (store.timeout), and none is sent while the store is down."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -19,23 +19,23 @@ from proxy.store.health import Health, StoreState, cure
 T = TypeVar("T")
 
 CONNECTIONS = 16
-BLINK_S = 1.0  # an outage that lasts for longer is no blink
-AGAIN_S = 0.01  # between two tries of a command that failed at once
-COMPLAINS_EVERY_S = 10.0  # about damaged values: there may be many
+BLINK_S = 1.0  # seconds; a longer outage is not waited out
+AGAIN_S = 0.01  # seconds between two tries of a command that failed at once
+COMPLAINS_EVERY_S = 10.0  # seconds between log entries about damaged values
 _STEP_S = 0.005
-UNREACHABLE = (RedisError, OSError, TimeoutError, RuntimeError)  # the last is uvloop's word for a closed connection
+UNREACHABLE = (RedisError, OSError, TimeoutError, RuntimeError)  # uvloop raises RuntimeError for a closed connection
 _CLOSED = (Disconnected, ConnectionError, RuntimeError)
 log = structlog.get_logger("backstay.store")
 
 
-class StoreDown(Exception):  # noqa: N818 - a state of affairs, which each caller turns into an answer of its own
-    """Redis did not answer in time, or is known to be down."""
+class StoreDown(Exception):  # noqa: N818 - a state, which each caller handles in its own way
+    """Redis did not respond in time, or is known to be down."""
 
 
 class Patience:
-    """A time limit that runs only while the event loop has time: what Redis is given, not what we kept it waiting.
+    """A time limit that counts only while the event loop is responsive: Redis' time, not the loop's delay.
 
-    A burst of requests can hold the loop for longer than the whole limit, with the answer in the socket unread.
+    A burst of requests can block the loop for longer than the limit, with the response unread in the socket.
     """
 
     __slots__ = ("_last", "_left_s", "_limit", "_loop", "_timer")
@@ -57,19 +57,19 @@ class Patience:
             self._timer = self._loop.call_later(_STEP_S, self._step)
 
     def end(self) -> None:
-        """Stop counting."""
+        """Stop the timer."""
         self._timer.cancel()
 
 
 class RedisConnection:
     """The connections to one Redis.
 
-    While it is down nobody asks until its listener has reached it again: an outage costs each request nothing.
-    `on_error` counts every failure; the log has one line for each change.
+    While it is down no command is sent until the listener has reached it again, so an outage delays no request.
+    `on_error` counts every failure; the log has one line for each change of state.
     """
 
     def __init__(self, url: str, namespace: str, limit_s: float, on_error: Callable[[str], None]) -> None:
-        """Take the store's URL. Raises StartError for one that cannot be one."""
+        """Take the store's URL. Raise StartError if it is invalid."""
         self._namespace = namespace
         self._limit_s = limit_s
         self.cache = RedisCache(
@@ -82,29 +82,29 @@ class RedisConnection:
         self._health = Health(limit_s)
         self._reached_before = False
         self._down_since = 0.0
-        self._complains_at = 0.0  # about what is damaged
+        self._complains_at = 0.0  # rate limit of log entries about damaged values
         self._waiting: set[asyncio.Future[None]] = set()
 
     @property
     def up(self) -> bool:
-        """Tell whether it works, as far as is known."""
+        """Tell whether Redis works, as far as is known."""
         return self._health.state is StoreState.UP
 
     def key(self, *parts: str) -> str:
-        """Return a key in our namespace."""
-        return ":".join((self._namespace, *parts))  # as aiocache writes it
+        """Return a key in the configured namespace."""
+        return ":".join((self._namespace, *parts))  # aiocache's format
 
     async def run(self, operation: str, command: Callable[[], Awaitable[T]]) -> T:
-        """Return what a command brings within the limit. Raise StoreDown, at once while the link is down."""
+        """Return a command's result within the limit. Raise StoreDown, at once while Redis is down."""
         if not self.up:
             raise StoreDown(operation)
         return await self.try_anyway(operation, command)
 
     async def try_anyway(self, operation: str, command: Callable[[], Awaitable[T]]) -> T:
-        """Run a command whether the link is up or not, and count how it ended.
+        """Run a command regardless of the state, and count its result.
 
-        A command that met a closed connection is run once more, on a new one: Redis, or what stands before it, closes
-        connections that were idle. So `command` may be called twice, and what it does twice must be done once.
+        A command on a closed connection is run again on a new one, because Redis and load balancers close idle
+        connections. So `command` may be called twice and must be idempotent.
         """
         try:
             found = await self.in_time(self._run_again(command) if self.up else command())
@@ -115,7 +115,7 @@ class RedisConnection:
         return found
 
     async def in_time(self, awaited: Awaitable[T]) -> T:
-        """Return what is awaited within the limit. Raise TimeoutError."""
+        """Return the awaited result within the limit. Raise TimeoutError."""
         async with asyncio.timeout(None) as limit:
             patience = Patience(limit, self._limit_s)
             try:
@@ -124,11 +124,11 @@ class RedisConnection:
                 patience.end()
 
     def late(self, operation: str) -> None:
-        """Count what had to go on without an answer; the commands that it waited for count for the state."""
+        """Count a request that continued without a response; its commands count for the state."""
         self._on_error(operation)
 
     def damaged(self, operation: str, damage: str) -> None:
-        """Count a value or a word that cannot be read; the log names it, seldom."""
+        """Count an unreadable value; log it at a limited rate."""
         self._on_error(operation)
         now = asyncio.get_running_loop().time()
         if now >= self._complains_at:
@@ -143,7 +143,7 @@ class RedisConnection:
             return await command()
 
     def failed(self, operation: str, error: Exception) -> None:
-        """Count a failure, and take the link down where it is one too many."""
+        """Count a failure, and mark Redis as down if there are too many."""
         self._on_error(operation)
         now = asyncio.get_running_loop().time()
         if not self._health.failed(error, now):
@@ -155,7 +155,7 @@ class RedisConnection:
             self.when_down()
 
     def reached(self) -> None:
-        """Take the link up."""
+        """Mark Redis as up."""
         self._reached_before = True
         if self._health.reached():
             log.info("store_up")
@@ -165,9 +165,9 @@ class RedisConnection:
                     one.set_result(None)
 
     async def back(self, until: float) -> bool:
-        """Wait for a moment if the link is up, else until it is, at most until the loop's time `until`; tell if it is.
+        """Wait for a moment if Redis is up, else until it is, at most until the loop's time `until`; tell if it is up.
 
-        Only a blink is waited for: one that has been down for long, or was never up, is not expected back.
+        Only a short outage is waited out, not a long one or a Redis that was never reached.
         """
         loop = asyncio.get_running_loop()
         now = loop.time()

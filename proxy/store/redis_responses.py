@@ -1,10 +1,10 @@
-"""Kept answers in a Redis that every replica reads. Nothing in it names a person: keys are digests.
+"""Cached responses in a Redis that all replicas share. It contains no personal data: keys are digests.
 
-What a write makes old is told by marks: a kept answer carries the marks that stood before it was asked for, a write
-sets new ones, and an answer whose marks are not the present ones is not there. Marks need no clock and no message.
+Invalidation uses marks: a cached response has the marks from before its request, a write sets new ones, and a response
+with outdated marks is ignored. Marks need no clock and no message.
 
-There are `2 * PLACES` marks at most, whatever is written: each owner and each subject has two of them, by its digest,
-and shares them with others. Only where both have changed was it written, or others were that share both.
+There are at most `2 * PLACES` marks: each owner and each subject has two, by its digest, and shares them with others.
+Only if both have changed was it written, or other keys that share both.
 """
 
 from collections.abc import Sequence
@@ -22,17 +22,17 @@ from proxy.store.redis_connection import RedisConnection, StoreDown
 
 Pair = tuple[str, str]
 ALL: Pair = ("mark:all", "mark:all")
-MARK_S = 86_400  # a mark outlives every answer that carries it
-PLACES = 131_072  # in each of two rows; all of them take some 30 MiB of Redis
+MARK_S = 86_400  # seconds; a mark outlives every response that has it
+PLACES = 131_072  # in each of two rows; all of them take about 30 MiB of Redis
 
 
 def digest(*parts: bytes) -> str:
-    """Return a name that tells nothing of its parts."""
+    """Return a digest of the parts, as a key without personal data."""
     return blake2b(b"\0".join(parts), digest_size=20).hexdigest()
 
 
 class RedisStore:
-    """Kept answers, through aiocache: of this process at most `max_entries` and `max_bytes`; each has its time."""
+    """Cached responses, through aiocache: `max_entries` of `max_bytes` from this process, each with an expiry."""
 
     def __init__(
         self,
@@ -47,15 +47,15 @@ class RedisStore:
         self._commands = commands
         self._invalidations = invalidations
         self._clock = clock
-        self._ours: Bounded[str, None] = Bounded(max_entries, max_bytes)  # what this process has put there
+        self._ours: Bounded[str, None] = Bounded(max_entries, max_bytes)  # what this process has stored
 
     @property
     def up(self) -> bool:
-        """Tell whether Redis answers."""
+        """Tell whether Redis is up."""
         return self._connection.up
 
     async def look(self, key: bytes, scope: Scope) -> Look:
-        """Return what is kept under `key`, unless a write anywhere has made it old."""
+        """Return what is cached under `key`, unless a write in any replica has invalidated it."""
         stamp, pairs = self._invalidations.stamp(), mark_names(scope)
         names = [name for pair in (*pairs.of_writes, *pairs.of_ends) for name in pair]
         try:
@@ -64,7 +64,7 @@ class RedisStore:
             )
         except StoreDown:
             return Look(None)
-        present = [(mark or b"").decode("latin-1") for mark in marks]  # whatever somebody else has put there
+        present = [(mark or b"").decode("latin-1") for mark in marks]  # another program may have written anything
         mark = tuple(text.encode() for text in present)
         try:
             found = unpack_cached(packed, stamp)
@@ -75,7 +75,7 @@ class RedisStore:
         return Look(found[0] if found is not None and valid else None, mark)
 
     async def put(self, key: bytes, kept: CachedResponse, ttl_s: float, scope: Scope, mark: Mark) -> None:
-        """Keep an answer under the marks that stood before it was asked for; without them it is not kept."""
+        """Cache a response with the marks from before its request; without marks it is not cached."""
         if mark is None:
             return
         packed, seconds = pack_cached(kept, [text.decode() for text in mark]), float(min(ttl_s, MARK_S))
@@ -90,7 +90,7 @@ class RedisStore:
             self._commands.fire_and_forget("DEL", self._connection.key(other))
 
     async def drop(self, key: bytes) -> None:
-        """Keep nothing under `key` any more."""
+        """Drop what is cached under `key`."""
         self._ours.drop(digest(key))
         try:
             await self._connection.run("drop", lambda: self._connection.cache.delete(digest(key)))
@@ -98,18 +98,18 @@ class RedisStore:
             return
 
     def forget(self, beginning: bytes) -> None:
-        """Do nothing: keys there are digests, and each answer has its time."""
+        """Do nothing: keys are digests, and each response expires."""
 
 
 class MarkNames(NamedTuple):
-    """The marks that an answer carries: any that a write has set makes it old; so do those of ends, all together."""
+    """The marks of a response. A new pair of a write invalidates it; so do all marks of ended sessions together."""
 
     of_writes: list[Pair]
     of_ends: list[Pair]
 
 
 def mark_names(scope: Scope) -> MarkNames:
-    """Return the marks that an answer of this scope carries: of everything, of each owner, and of its subject."""
+    """Return the marks of a response of this scope: of everything, of each owner, and of its subject."""
     owners = list(scope.owners)
     ends, names = [mark_of_ended(owner) for owner in owners], [ALL, *(mark_of_owner(owner) for owner in owners)]
     if scope.subject is not None:
@@ -118,7 +118,7 @@ def mark_names(scope: Scope) -> MarkNames:
 
 
 def _hold(before: list[str], present: list[str], writes: int) -> bool:
-    """Tell whether an answer's marks still stand: no pair of a write is new, nor are all of ended sessions."""
+    """Tell whether a response's marks are current: no pair of a write is new, nor are all of ended sessions."""
     if len(before) != len(present):
         return False
     changed = [_is_new(before[at : at + 2], present[at : at + 2]) for at in range(0, len(before), 2)]
@@ -131,7 +131,7 @@ def _is_new(before: Sequence[str], present: Sequence[str]) -> bool:
 
 
 def mark_of_owner(owner: bytes) -> Pair:
-    """Return the marks of all that an owner reads."""
+    """Return the marks of all reads of an owner."""
     return _places(b"owner", owner)
 
 
@@ -141,16 +141,16 @@ def mark_of_ended(owner: bytes) -> Pair:
 
 
 def mark_of_subjectless(owner: bytes) -> Pair:
-    """Return the marks of what an owner reads that has no subject."""
+    """Return the marks of an owner's reads without a subject."""
     return _places(b"subjectless", owner)
 
 
 def mark_of_subject(subject: str) -> Pair:
-    """Return the marks of all that is read of a subject."""
+    """Return the marks of all reads of a subject."""
     return _places(b"subject", subject.encode("utf-8", "surrogateescape"))
 
 
 def _places(kind: bytes, key: bytes) -> Pair:
-    """Return where something is marked, in either row."""
+    """Return the key's mark in either row."""
     code = int.from_bytes(blake2b(kind + b"\0" + key, digest_size=8).digest(), "big")
     return f"mark:0:{hex(code % PLACES)[2:]}", f"mark:1:{hex((code >> 32) % PLACES)[2:]}"

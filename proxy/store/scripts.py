@@ -1,6 +1,6 @@
-"""What Redis does in one step: no other command can stand between a look and a take.
+"""Lua scripts that Redis runs atomically.
 
-Each script does the same when it is run twice: a connection may break before its answer is heard.
+Each script is idempotent, because a connection may break before its response arrives.
 """
 
 from hashlib import sha1
@@ -23,7 +23,7 @@ return 1
 RENEW = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('SET', KEYS[2], '', 'PX', ARGV[2]) end
 """
-# The claim is kept (ARGV[2]) or freed, if it is still ours; the outcome (ARGV[4]) is there for those who wait.
+# The claim is kept (ARGV[2]) or freed if it is still this process's; waiters read the outcome (ARGV[4]).
 SETTLE = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then
   if ARGV[2] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
@@ -40,7 +40,7 @@ ALL = (CLAIM, TAKE_OVER, RENEW, SETTLE, INVALIDATE)
 
 
 def sha_of(script: str) -> str:
-    """Return the name by which Redis knows a script that was loaded."""
+    """Return the SHA-1 by which Redis runs a loaded script."""
     return sha1(script.encode(), usedforsecurity=False).hexdigest()
 
 

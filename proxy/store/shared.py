@@ -1,4 +1,4 @@
-"""A store that every replica shares: one Redis, and those who use it."""
+"""The store in Redis, which all replicas share."""
 
 from collections.abc import Callable
 
@@ -36,18 +36,18 @@ class RedisBundle:
         self.replicas: Replicas | None = self._pubsub
 
     async def start(self) -> None:
-        """Reach Redis, or begin to try."""
+        """Connect to Redis, or retry in the background."""
         await self._pubsub.start()
 
     def shed(self) -> None:
-        """Keep what there is: kept answers are Redis's, and a used key that is forgotten could be done twice."""
+        """Do nothing: responses are in Redis, and forgetting a used key could execute it twice."""
 
     def make_room(self, most: int) -> None:
         """Keep at most `most` bytes of stored answers here; cached ones are in Redis."""
         self._here.make_room(most)
 
     async def close(self) -> None:
-        """Tell what is left to tell, and close every connection."""
+        """Send the remaining commands and close every connection."""
         self._claims.close()
         await self._commands.close()
         await self._pubsub.close()

@@ -1,4 +1,4 @@
-"""Seals that every replica hears of: a write here makes old what others keep, and what they are asking for now."""
+"""Invalidations for all replicas: a write also invalidates the others' cached responses and closes their flights."""
 
 from collections.abc import Callable, Iterable
 from itertools import count
@@ -22,9 +22,9 @@ _ANY = ("utf-8", "surrogateescape")
 
 
 class SharedInvalidations(Invalidations):
-    """Seals whose every change is told: as new marks on what is kept, and as a word to the flights of other replicas.
+    """Publish every invalidation: as new marks of cached responses, and as a message for other replicas' flights.
 
-    While Redis is away nothing can be told, so when it is back everything that was kept or begun before counts as old.
+    While Redis is down nothing can be published, so after it everything that was cached or begun before is stale.
     """
 
     __slots__ = ("_commands", "_connection", "_marks", "_name", "_now", "_pubsub")
@@ -48,13 +48,13 @@ class SharedInvalidations(Invalidations):
         pubsub.on_reconnect = self._start_over
 
     def begin(self, subject: str | None, owners: Iterable[bytes]) -> None:
-        """Close the flights that a write may make old, here and everywhere. What is kept stays until it is done."""
+        """Close the flights that a beginning write may invalidate, in all replicas. Cached responses stay."""
         owners = list(owners)
         super().begin(subject, owners)
         self._tell([], _message("begin", subject, owners))
 
     def invalidate(self, subject: str | None, owners: Iterable[bytes]) -> None:
-        """Make old what a write has made old, here and everywhere."""
+        """Invalidate what a write has changed, in all replicas."""
         owners = list(owners)
         super().invalidate(subject, owners)
         if subject is None:
@@ -64,25 +64,25 @@ class SharedInvalidations(Invalidations):
         self._tell(marks, _message("seal", subject, owners))
 
     def drop_owners(self, owners: Iterable[bytes]) -> None:
-        """Make old all that any of them has read, everywhere."""
+        """Invalidate all reads of these owners, in all replicas."""
         owners = list(owners)
         super().drop_owners(owners)
         self._tell([mark_of_owner(owner) for owner in owners], _message("drop_owners", None, owners))
 
     def end_session(self, owners: Iterable[bytes], address: str) -> None:
-        """Make old what was read by whoever showed nothing but these, everywhere."""
+        """Invalidate reads with no other credentials than these, in all replicas."""
         owners = list(owners)
         super().end_session(owners, address)
         marks = [mark_of_ended(owner) for owner in owners]
         self._tell(marks, {**_message("end_session", None, owners), "address": address})
 
     def drop_subject(self, subject: str) -> None:
-        """Make old all that was read of the subject, everywhere."""
+        """Invalidate all reads of the subject, in all replicas."""
         super().drop_subject(subject)
         self._tell([mark_of_subject(subject)], _message("drop_subject", subject))
 
     def mark_uncertain(self, for_s: float, subject: str | None, owners: Iterable[bytes], now: float) -> None:
-        """Have nothing kept of it for a while, everywhere."""
+        """Cache nothing for `for_s` seconds that a write may still change, in all replicas."""
         owners = list(owners)
         super().mark_uncertain(for_s, subject, owners, now)
         self._tell([], {**_message("doubt", subject, owners), "for_s": for_s})
@@ -95,7 +95,7 @@ class SharedInvalidations(Invalidations):
         self._commands.fire_and_forget(*self._command(marks, message))
 
     def _command(self, marks: list[Pair], message: Message) -> tuple[Argument, ...]:
-        """Return the command that sets the marks and says the word, in one step."""
+        """Return the command that sets the marks and publishes the message atomically."""
         mark = f"{self._name}-{next(self._marks):x}"
         keys = [self._connection.key(name) for name in dict.fromkeys(name for pair in marks for name in pair)]
         return call(
@@ -137,7 +137,7 @@ class SharedInvalidations(Invalidations):
 
 
 def _named(message: Message) -> tuple[str | None, list[bytes]]:
-    """Return the subject and the owners of a word."""
+    """Return the subject and the owners of a message."""
     subject = None if message["subject"] is None else bytes.fromhex(message["subject"]).decode(*_ANY)
     return subject, [bytes.fromhex(owner) for owner in message["owners"]]
 
