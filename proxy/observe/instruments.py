@@ -1,4 +1,4 @@
-"""Plain integers that count. They turn into Prometheus families only when somebody scrapes."""
+"""Integer counters, converted to Prometheus families only for a scrape."""
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
@@ -25,11 +25,11 @@ class Counter:
         self.counts: defaultdict[Key, int] = defaultdict(int)
 
     def declare(self, *key: str | int) -> None:
-        """Start a series at 0, so that its first increment shows as a rate."""
+        """Start a series at 0, so that its first increment is visible as a rate."""
         self.counts[key] += 0
 
     def keep_only(self, label: str, values: Collection[str]) -> None:
-        """Drop the series with another value of the label; nothing where there is no such label."""
+        """Drop the series with other values of the label; do nothing without such a label."""
         if label in self._labels:
             at = self._labels.index(label)
             for key in [key for key in self.counts if key[at] not in values]:
@@ -41,7 +41,7 @@ class Counter:
         return sum(count for key, count in self.counts.items() if key[start:] == suffix)
 
     def family(self) -> CounterMetricFamily:
-        """Return the present counts as a family (which adds `_total` to the name)."""
+        """Return the current counts as a family, which adds `_total` to the name."""
         family = CounterMetricFamily(self._name, self._help, labels=self._labels)
         for key, count in self.counts.items():
             family.add_metric([str(value) for value in key], count)
@@ -49,9 +49,9 @@ class Counter:
 
 
 class Series:
-    """One distribution: a count per bucket (the last one is +Inf) and the sum of what was observed, in seconds.
+    """One distribution: a count for each bucket (the last is +Inf), and the sum of durations in seconds.
 
-    A bucket may have one exemplar, its newest: the trace of a request that fell into it.
+    A bucket may have one exemplar: the trace of the newest request in it.
     """
 
     __slots__ = ("buckets", "exemplars", "total_s")
@@ -62,21 +62,21 @@ class Series:
         self.exemplars: dict[int, tuple[float, str, float]] = {}
 
     def observe(self, seconds: float) -> None:
-        """Count one duration; a bound belongs to its own bucket, as `le` says."""
+        """Count one duration; an upper bound belongs to its bucket (`le`)."""
         self.buckets[_bucket(seconds)] += 1
         self.total_s += seconds
 
     def exemplify(self, seconds: float, trace_id: str, wall: float) -> None:
-        """Remember the trace of a duration that was observed, and when that was."""
+        """Set the exemplar of an observed duration, with its wall time."""
         self.exemplars[_bucket(seconds)] = seconds, trace_id, wall
 
     @property
     def count(self) -> int:
-        """Return how many durations were observed."""
+        """Return the number of durations."""
         return sum(self.buckets)
 
     def cumulative(self) -> list[Row]:
-        """Return (upper bound, observations up to it, its exemplar if any) as the exposition wants them."""
+        """Return (upper bound, cumulative count, exemplar or None) for the exposition."""
         running, rows = 0, list[Row]()
         for n, (bound, count) in enumerate(zip((*map(str, BOUNDS_S), "+Inf"), self.buckets, strict=True)):
             running += count
@@ -89,7 +89,7 @@ class Series:
 
 
 def _bucket(seconds: float) -> int:
-    """Return the number of the first bucket that holds it: mostly one of the first, so nothing is bisected."""
+    """Return the index of the duration's bucket by linear search: it is mostly one of the first."""
     number = 0
     for bound in BOUNDS_S:
         if seconds <= bound:
@@ -99,7 +99,7 @@ def _bucket(seconds: float) -> int:
 
 
 class Histogram:
-    """Durations by the value of one label, or by none: then the only series has the key ""."""
+    """Durations by the value of one label; without a label the only series has the key ""."""
 
     __slots__ = ("_help", "_labels", "_name", "series")
 
@@ -112,17 +112,17 @@ class Histogram:
             self.declare("")
 
     def declare(self, value: str) -> None:
-        """Start the series of a label value, empty."""
+        """Start an empty series."""
         self.series[value]
 
     def keep_only(self, label: str, values: Collection[str]) -> None:
-        """Drop the series with another value of the label; nothing where there is no such label."""
+        """Drop the series with other values of the label; do nothing without such a label."""
         if label in self._labels:
             for value in [value for value in self.series if value not in values]:
                 del self.series[value]
 
     def family(self) -> HistogramMetricFamily:
-        """Return the present distributions as a family."""
+        """Return the current distributions as a family."""
         family = HistogramMetricFamily(self._name, self._help, labels=self._labels)
         for value, series in self.series.items():
             family.add_metric([value] if self._labels else [], series.cumulative(), series.total_s)

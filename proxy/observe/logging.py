@@ -1,4 +1,4 @@
-"""Events for people, as JSON lines on stderr. Requests are not logged here: the audit trail is the access log."""
+"""Log events as JSON lines on stderr. Requests are not logged: the audit trail is the access log."""
 
 import logging
 import sys
@@ -22,9 +22,9 @@ def configure(
     format: str = "json",  # noqa: A002 - the name that logging.basicConfig gave it
     stream: TextIO | None = None,
 ) -> None:
-    """Send every event from `level` up, those of aiohttp and asyncio too, to `stream` (stderr) in one form.
+    """Log every event from `level` up, including those of aiohttp and asyncio, to `stream` (stderr).
 
-    `format` is "json", or "text" for reading along. An unknown level or format raises ValueError.
+    `format` is "json" or "text". Raise ValueError for an unknown level or format.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(
@@ -50,14 +50,14 @@ def _rendering(name: str) -> tuple[Processor, ...]:
 
 
 def _escape(logger: object, method: str, event: EventDict | str) -> str:
-    """Show by its code what a terminal would act on: some values come from strangers."""
+    """Escape what a terminal would interpret: some values come from clients."""
     return escaped_lines(str(event))
 
 
 class Throttle:
-    """Let one event of a name through per `every_s` seconds, so that an outage cannot fill a disk.
+    """Admit one event of a name every `every_s` seconds, so that an outage cannot fill a disk.
 
-    Names are constants of the code, so what is remembered is bounded.
+    Names are constants, so the memory is bounded.
     """
 
     __slots__ = ("_every_s", "_now", "_seen")
@@ -68,7 +68,7 @@ class Throttle:
         self._seen: dict[str, tuple[float, int]] = {}
 
     def admit(self, event: str) -> int | None:
-        """Return how many were held back since the last one, or None if this one is held back too."""
+        """Return how many events were suppressed since the last one, None if this one is suppressed."""
         now = self._now()
         since, held_back = self._seen.get(event, (now - self._every_s, 0))
         if now - since < self._every_s:

@@ -1,4 +1,4 @@
-"""What the sidecar counts. Counting is an integer in a dict and never raises; names and labels are the contract's."""
+"""The metrics of the sidecar. Counting increments an integer and never raises; the contract fixes the names."""
 
 import platform
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ def _nothing() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where a scrape reads what others already count: called at scrape time only, on the event loop."""
+    """Callbacks for values that others count, called only for a scrape, on the event loop."""
 
     flights: Callable[[], int] = _nothing
     followers: Callable[[], int] = _nothing
@@ -36,10 +36,10 @@ class Sources:
 
 
 class Metrics:
-    """Count what happens to requests, and show it.
+    """Count requests and their results, and export the counts.
 
-    Labels are bounded: routes, upstreams and circuits come from the configuration, reasons and results from enums, and
-    a method outside the standard set is `OTHER`. Everything is called on the event loop, `audit_written` by one writer.
+    Labels are bounded: routes, upstreams and circuits come from the configuration, reasons and results from enums,
+    and a method outside the standard set is `OTHER`. All methods run on the event loop, except `audit_written`.
     """
 
     __slots__ = (
@@ -51,7 +51,7 @@ class Metrics:
 
     def __init__(self, routes: Iterable[str] = (), circuits: Iterable[str] = (), upstreams: Iterable[str] = ()) -> None:
         self.sources = Sources()
-        self._there: Mapping[str, Collection[str]] = {}  # by label: its values that are shown; all of others
+        self._there: Mapping[str, Collection[str]] = {}  # by label: the values that are exported; others are dropped
         self._count_requests()
         self._count_upstreams()
         self._count_restorations()
@@ -119,7 +119,7 @@ class Metrics:
         self._write_seconds = Histogram("backstay_audit_write_seconds", "Time to write one batch of audit records.")
 
     def declare(self, routes: Iterable[str], circuits: Iterable[str], upstreams: Iterable[str]) -> None:
-        """Start the series that are known beforehand at 0; after a reload, again."""
+        """Start the known series at 0, also after a reload."""
         for route in routes:
             self.request_seconds.declare(route)
             for role in ROLES:
@@ -132,7 +132,7 @@ class Metrics:
             self._upstream_seconds.declare(upstream)
 
     def forget_others(self, routes: Iterable[str], circuits: Iterable[str], upstreams: Iterable[str]) -> None:
-        """Drop the series of all others, now and once what is under way has counted. What comes back begins at 0."""
+        """Drop all other series, now and after running requests have counted. A series that returns begins at 0."""
         self._there = {
             "route": {*routes, "restoration"}, "circuit": frozenset(circuits), "upstream": frozenset(upstreams)
         }  # fmt: skip
@@ -144,28 +144,28 @@ class Metrics:
                 instrument.keep_only(label, values)
 
     def read_from(self, sources: Sources) -> None:
-        """Take the gauges from `sources` from now on."""
+        """Take the gauges from `sources`."""
         self.sources = sources
 
     def coalesced(self, route: str, role: str) -> None:
-        """Count a request's part in a flight: `led`, `joined` or `alone`."""
+        """Count a request's role in a flight: `led`, `joined` or `alone`."""
         self.coalesced_requests.counts[route, role] += 1
 
     def attempted(self, upstream: str, route: str, result: str, seconds: float) -> None:
-        """Count one upstream attempt; `result` is its status or the reason of its failure."""
+        """Count one upstream attempt; `result` is its status or failure reason."""
         self.attempts.counts[upstream, route, result] += 1
         self._upstream_seconds.series[upstream].observe(seconds)
 
     def retried(self, route: str, reason: str) -> None:
-        """Count a retry that was made."""
+        """Count a retry."""
         self.retries.counts[route, reason] += 1
 
     def retry_denied(self, route: str, reason: str) -> None:
-        """Count a retry that was not made."""
+        """Count a retry that was refused."""
         self.denied.counts[route, reason] += 1
 
     def retried_request(self, route: str, succeeded: bool) -> None:
-        """Count the end of a request that needed at least one retry, once."""
+        """Count the end of a request that was retried, once."""
         self.retried_requests.counts[route, "succeeded" if succeeded else "failed"] += 1
 
     def rejected(self, circuit: str) -> None:
@@ -173,27 +173,27 @@ class Metrics:
         self._rejections.counts[circuit,] += 1
 
     def transitioned(self, circuit: str, to: str) -> None:
-        """Count a circuit's change of state, in whatever case `to` is written."""
+        """Count a circuit's transition; `to` may be in any case."""
         self.transitions.counts[circuit, to.lower()] += 1
 
     def recovered(self, route: str, kind: str) -> None:
-        """Count an answer that was recovered."""
+        """Count a recovered response."""
         self._recoveries.counts[route, kind] += 1
 
     def idempotency(self, route: str, result: str) -> None:
-        """Count what was done about an idempotency key."""
+        """Count the handling of an idempotency key."""
         self._idempotency.counts[route, result] += 1
 
     def store_failed(self, operation: str) -> None:
-        """Count what the store failed at; requests went on without it."""
+        """Count a failed operation of the store."""
         self.store_errors.counts[operation,] += 1
 
     def bad_request(self, reason: str) -> None:
-        """Count a malformed request; it is not in `requests`."""
+        """Count a refused message, which is not in `requests`."""
         self._bad_requests.counts[reason,] += 1
 
     def handshake_failed(self, reason: str) -> None:
-        """Count a client's TLS handshake that was not made: `limit`, `timeout` or `refused`."""
+        """Count a failed TLS handshake of a client: `limit`, `timeout` or `refused`."""
         self._handshakes.counts[reason,] += 1
 
     def finished(self, route: str, method: str, status: int, outcome: str, seconds: float, level: str) -> None:
@@ -204,22 +204,22 @@ class Metrics:
             self.targets.counts[route, level] += 1
 
     def traced(self, route: str, seconds: float, trace_id: str, wall: float) -> None:
-        """Let a finished request stand for its bucket, so that a dashboard leads from a figure to a trace."""
+        """Make a finished request the exemplar of its bucket, which links dashboards to traces."""
         self.request_seconds.series[route].exemplify(seconds, trace_id, wall)
 
     def restored(self, outcome: str, seconds: float, level: str = "") -> None:
-        """Count a finished session restoration; its target counts as the operation `restoration`."""
+        """Count a finished session restoration; its target has the operation name `restoration`."""
         self.restorations.counts[outcome,] += 1
         if level:
             self.targets.counts["restoration", level] += 1
         self.restoration_seconds.series[""].observe(seconds)
 
     def audit_written(self, seconds: float) -> None:
-        """Time one group commit of the audit file."""
+        """Observe the duration of one audit write."""
         self._write_seconds.series[""].observe(seconds)
 
     def collect(self) -> Sequence[Metric]:
-        """Return every family with its present values: a copy, consistent if called on the event loop."""
+        """Return all families with current values: a copy, consistent if called on the event loop."""
         self._forget()
         return [*(instrument.family() for instrument in self._instruments), *self._gauges()]
 
@@ -266,7 +266,7 @@ class Metrics:
 
 
 class _Families:
-    """Collected families, in the shape that prometheus_client's encoders take."""
+    """Collected families, in the form that prometheus_client's encoders expect."""
 
     __slots__ = ("_families",)
 
@@ -278,9 +278,9 @@ class _Families:
 
 
 def encode(families: Sequence[Metric], accept: str) -> tuple[bytes, str]:
-    """Return the text or OpenMetrics form of `families` and its content type. Pure: may run in a thread."""
+    """Return `families` as text or OpenMetrics, and the content type. Pure: may run in a thread."""
     try:
         encoder, content_type = choose_encoder(accept)
-    except (TypeError, ValueError):  # how prometheus_client meets a version that is no number
+    except (TypeError, ValueError):  # prometheus_client raises them for a version that is not a number
         encoder, content_type = choose_encoder("")
     return encoder(_Families(families)), content_type

@@ -1,4 +1,4 @@
-"""What is seen of a finished exchange beyond what the page counts. It looks before the record is made."""
+"""Observe finished exchanges before their record is made: restorations, targets and exemplars."""
 
 from proxy.exchange.ports import Ledger, Tracer
 from proxy.exchange.state import Exchange
@@ -14,7 +14,7 @@ from proxy.policy.restoration import (
     found,
 )
 
-RESTORATION = "restoration"  # the operation's name where a whole restoration is held against its target
+RESTORATION = "restoration"  # the operation's name for the target of a whole restoration
 RESTORATION_TARGET = Target(1.0, 2.0, 2.0)  # the seed document's "total restoration": under 1 s, at most 2 s
 
 HALVES = {half.value: half for half in Half}
@@ -26,12 +26,12 @@ OUTCOMES = {
 
 
 class Observer:
-    """Stand before the ledger: follow restorations, log missed targets, give buckets their traces."""
+    """Follow restorations, log missed targets and set exemplars, then pass the exchange to the ledger."""
 
     __slots__ = ("_ledger", "_metrics", "_targets", "_tracer", "restorations")
 
     def __init__(self, ledger: Ledger, metrics: Metrics, targets: TargetLog, tracer: Tracer | None = None) -> None:
-        """Take the ledger that the record goes on to."""
+        """Take the ledger that writes the record."""
         self._ledger = ledger
         self._metrics = metrics
         self._targets = targets
@@ -39,7 +39,7 @@ class Observer:
         self.restorations = Restorations()
 
     def record(self, exchange: Exchange) -> None:
-        """Look at a finished exchange and pass it on. Never waits, never raises."""
+        """Observe a finished exchange and pass it on. Never waits, never raises."""
         route, seconds = exchange.route, exchange.duration_s
         if route.restoration is not None and exchange.subject.value is not None:
             self._follow(exchange, HALVES[route.restoration], exchange.subject.value)
@@ -54,7 +54,7 @@ class Observer:
     def _follow(self, x: Exchange, half: Half, subject: str) -> None:
         what = found(half, x.result, x.answered, succeeded=x.succeeded)
         step = Step(half, what, x.started, x.started + x.duration_s, x.correlation.id, x.request.client)
-        who = hash(x.identity.principal)  # keyed anew in each process: memory holds no credential
+        who = hash(x.identity.principal)  # keyed for each process: no credential is kept in memory
         x.restoration = restoration = self.restorations.take(subject, who, step)
         if restoration is not None and restoration.finished:
             self._count(restoration, x.correlation.id)

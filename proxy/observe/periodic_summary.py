@@ -1,4 +1,4 @@
-"""One line a minute in the log: the seed document's `logSummary()`."""
+"""Log one summary line a minute: the seed document's `logSummary()`."""
 
 import structlog
 
@@ -8,7 +8,7 @@ EVERY_S = 60.0
 
 
 class PeriodicSummary:
-    """Log the session metrics every minute; the sidecar's coarse sweep is its clock."""
+    """Log the session metrics every minute, driven by the sidecar's sweep."""
 
     __slots__ = ("_due", "_log", "_statistics")
 
@@ -18,7 +18,7 @@ class PeriodicSummary:
         self._log = structlog.get_logger("backstay.summary")
 
     def sweep(self, now: float) -> None:
-        """Say the summary if a minute has passed since the last, or since the first sweep."""
+        """Log the summary if a minute has passed since the last one or the first sweep."""
         if self._due is not None and now >= self._due:
             self._log.info("summary", **self._statistics.summary())
         if self._due is None or now >= self._due:

@@ -1,4 +1,4 @@
-"""Standard output and error as streams that never block: a pipe that nobody reads must not stop a request."""
+"""Non-blocking standard output and error: a pipe without a reader must not block requests."""
 
 import atexit
 import io
@@ -9,29 +9,29 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
-LIMIT_BYTES = 1 << 20  # some 5,000 log lines
-PATIENCE_S = 1.0  # how long the end of the process waits for a reader
-_queued: list["QueuedOutput"] = []  # the standard streams, where they were replaced
+LIMIT_BYTES = 1 << 20  # about 5,000 log lines
+PATIENCE_S = 1.0  # seconds for which the exit of the process waits for a reader
+_queued: list["QueuedOutput"] = []  # the replaced standard streams
 
 
 class QueuedOutput(io.RawIOBase):
-    """Queue what is written, at most `limit` bytes of it; a daemon thread writes it to the descriptor `fd`.
+    """Queue at most `limit` bytes; a daemon thread writes them to the descriptor `fd`.
 
-    What finds no room, or what the descriptor refuses, is dropped, and counted by line. Once a write succeeds again and
-    half of the room is free, `on_recovery` gets the number of lines dropped since the last time, in that thread.
+    Data beyond the limit or refused by the descriptor is dropped and counted by line. Once a write succeeds again
+    and half of the limit is free, `on_recovery` gets the number of dropped lines, in that thread.
     """
 
     def __init__(
         self, fd: int, limit: int = LIMIT_BYTES, on_recovery: Callable[[int], None] = lambda lines: None
     ) -> None:
         super().__init__()
-        self.dropped = 0  # lines, in all
+        self.dropped = 0  # lines in total
         self._fd = fd
         self._limit = limit
         self._on_recovery = on_recovery
         self._queue: SimpleQueue[bytes] = SimpleQueue()
-        self._size = 0  # bytes that the thread has not dealt with
-        self._untold = 0  # of the dropped lines
+        self._size = 0  # bytes that the thread has not processed
+        self._untold = 0  # dropped lines that were not reported
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -42,7 +42,7 @@ class QueuedOutput(io.RawIOBase):
         return self._fd
 
     def write(self, data: "memoryview | bytes") -> int:  # type: ignore[override]  # any buffer, says typeshed
-        """Take all of `data` or drop all of it; return its size either way."""
+        """Accept all of `data` or drop all of it; return its size in either case."""
         taken = bytes(data)
         with self._changed:
             if self._size + len(taken) > self._limit:
@@ -54,12 +54,12 @@ class QueuedOutput(io.RawIOBase):
         return len(taken)
 
     def drain(self, within_s: float = PATIENCE_S) -> bool:
-        """Wait until everything taken is written or dropped; return False if that takes longer than `within_s`."""
+        """Wait until all queued data is written or dropped; return False after `within_s` seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._size, within_s)
 
     def _start(self) -> None:
-        """Start the thread with the first write: a process that says nothing needs none."""
+        """Start the thread with the first write."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name=f"output-{self._fd}", daemon=True)
             self._thread.start()
@@ -71,7 +71,7 @@ class QueuedOutput(io.RawIOBase):
                 self._on_recovery(lost)
 
     def _settle(self, data: bytes, *, written: bool) -> int:
-        """Give back the room of `data`; return how many dropped lines can be told of now."""
+        """Free the space of `data`; return how many dropped lines to report now."""
         with self._changed:
             self._size -= len(data)
             self._changed.notify_all()
@@ -89,9 +89,9 @@ class QueuedOutput(io.RawIOBase):
 
 
 def queue_standard_streams(on_recovery: Callable[[int], None]) -> QueuedOutput:
-    """Replace `sys.stdout` and `sys.stderr` until the process ends; return what carries standard error.
+    """Replace `sys.stdout` and `sys.stderr` until the process ends; return the stream of standard error.
 
-    Everything that prints, logs or warns goes through them, whoever calls it.
+    All prints, logs and warnings go through them.
     """
     out, error = QueuedOutput(1), QueuedOutput(2, on_recovery=on_recovery)
     sys.stdout, sys.stderr = as_text(out), as_text(error)
@@ -101,14 +101,15 @@ def queue_standard_streams(on_recovery: Callable[[int], None]) -> QueuedOutput:
 
 
 def drain_standard_streams() -> None:
-    """Wait a moment for what was printed: the last thing before the process ends."""
+    """Wait briefly for queued output, as the last step of the process."""
     for output in _queued:
         output.drain()
 
 
 def as_text(raw: QueuedOutput) -> io.TextIOWrapper:
-    """Return a text stream over `raw` that hands on whole lines."""
-    return io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=True)  # type: ignore[arg-type]  # raw will do
+    """Return a line-buffered text stream over `raw`."""
+    # raw will do
+    return io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=True)  # type: ignore[arg-type]
 
 
 def _write_all(fd: int, data: bytes) -> bool:
@@ -117,7 +118,7 @@ def _write_all(fd: int, data: bytes) -> bool:
     while rest:
         try:
             rest = rest[os.write(fd, rest) :]
-        except BlockingIOError:  # whoever shares the descriptor made it non-blocking
+        except BlockingIOError:  # another process made the shared descriptor non-blocking
             _wait_until_writable(fd)
         except OSError:
             return False

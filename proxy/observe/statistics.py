@@ -1,4 +1,4 @@
-"""The seed document's `globalSessionMetrics`, under its own names, from the integers that are counted anyway."""
+"""The seed document's `globalSessionMetrics`, computed from the metrics."""
 
 from collections.abc import Iterable
 
@@ -9,13 +9,13 @@ from proxy.observe.metrics import Metrics
 from proxy.policy.classify import Verdict, classify
 
 CREATION = "session-create"
-"""Operations that begin so are creations."""
+"""Operations with one of these prefixes are creations."""
 
 NETWORK_ERRORS = frozenset(str(reason) for reason in Reason if classify(Failure(reason, sent=False)) is Verdict.NETWORK)
 
 
 class Statistics:
-    """Summarise what was counted since the start, of the routes that there are. A rate or a mean of nothing is None."""
+    """Summarise the configured routes since the start. A rate or mean without data is None."""
 
     __slots__ = ("_metrics",)
 
@@ -23,11 +23,11 @@ class Statistics:
         self._metrics = metrics
 
     def summary(self) -> dict[str, int | float | None]:
-        """Return the figures, ready for JSON: rates from 0 to 1, times in milliseconds."""
+        """Return the figures for JSON: rates from 0 to 1, times in milliseconds."""
         return self._operations() | self._times() | self._errors() | self._savings()
 
     def _operations(self) -> dict[str, int | float | None]:
-        """Count by what the client saw: a recovered answer is a success."""
+        """Count by the client's result: a recovered response is a success."""
         finished = self._metrics.requests.counts
         total = sum(finished.values())
         successful = sum(count for (_, _, status, _), count in finished.items() if int(status) < 400)
@@ -46,7 +46,7 @@ class Statistics:
         }
 
     def _errors(self) -> dict[str, int | float | None]:
-        """Count by attempt: what the backend or the network did, also where the client never saw it."""
+        """Count failed attempts by cause, even if the client saw none."""
         attempts = self._metrics.attempts
         retried = self._metrics.retried_requests
         succeeded = retried.total("succeeded")

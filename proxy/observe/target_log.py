@@ -1,4 +1,4 @@
-"""Durations against their targets in the log: ideal is debug, acceptable info, slow a warning, critical an error."""
+"""Log durations against their targets: ideal at debug, acceptable at info, slow at warning, critical at error."""
 
 import logging
 
@@ -17,7 +17,7 @@ SEVERITY = {
 
 
 class TargetLog:
-    """Log how operations keep their targets, once per operation, level and interval of `throttle`."""
+    """Log durations against their targets, once per operation, level and interval of `throttle`."""
 
     __slots__ = ("_log", "_plain", "_throttle")
 
@@ -27,7 +27,7 @@ class TargetLog:
         self._throttle = throttle
 
     def hold(self, operation: str, target: Target, seconds: float, correlation_id: str) -> None:
-        """Hold a duration against its target; the usual one, met and not logged, costs 0.2 µs."""
+        """Compare a duration with its target; the usual case, met and not logged, takes 0.2 µs."""
         if seconds <= target.ideal_s and not self._plain.isEnabledFor(logging.DEBUG):
             return
         level = target.level(seconds)

@@ -1,4 +1,4 @@
-"""Whether traces are exported: the standard variables ask for it, and the extra `backstay[otel]` can do it."""
+"""Start trace export if the standard variables request it and the extra `backstay[otel]` is installed."""
 
 from collections.abc import Mapping
 from random import Random
@@ -12,7 +12,7 @@ _log = structlog.get_logger("backstay.tracing")
 
 
 def start_tracing(environment: Mapping[str, str], random: Random) -> Tracer | None:
-    """Return what exports traces, None where nobody asked for it or the extra is not installed."""
+    """Return the tracer, None if it was not requested or the extra is not installed."""
     asked = any(environment.get(name) for name in ENDPOINTS)
     if not asked or environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return None
@@ -25,7 +25,7 @@ def start_tracing(environment: Mapping[str, str], random: Random) -> Tracer | No
 
 
 def _share(text: str) -> float:
-    """Return the share of new traces to sample; what is no number means all, as OpenTelemetry has it."""
+    """Return the share of new traces to sample; an invalid number means all, as in OpenTelemetry."""
     try:
         return min(1.0, max(0.0, float(text)))
     except ValueError:

@@ -1,6 +1,6 @@
-"""Finished exchanges as OpenTelemetry spans. Only ids are made on the request's way; the rest is made after its answer.
+"""Export finished exchanges as OpenTelemetry spans. A request makes only ids; the rest follows its response.
 
-The extra `backstay[otel]` brings the SDK; the standard variables configure it (OTEL_EXPORTER_OTLP_ENDPOINT, ...).
+The extra `backstay[otel]` provides the SDK; the standard variables configure it (OTEL_EXPORTER_OTLP_ENDPOINT, ...).
 """
 
 import logging
@@ -28,30 +28,30 @@ from proxy.policy.trace_context import SAMPLED
 
 Attributes = Mapping[str, str | int]
 
-FLIGHTS = 4096  # leaders that followers can still be linked to
-LONGEST_PATH = 1024  # bytes: the exporter queues 2,048 spans
-EXPORT_TIMEOUT_S = 2.0  # a sidecar that stops waits for a silent collector no longer
+FLIGHTS = 4096  # leaders to which followers can be linked
+LONGEST_PATH = 1024  # bytes; the exporter queues 2,048 spans
+EXPORT_TIMEOUT_S = 2.0  # a stopping sidecar waits no longer for a hanging collector
 _FAILED, _UNSET = Status(StatusCode.ERROR), Status(StatusCode.UNSET)
 _SCOPE = InstrumentationScope("backstay", __version__)
 _log = structlog.get_logger("backstay.tracing")
 
 
 class Tracing:
-    """Begin a span with every request, and export it when its record is made. Nothing here waits or raises."""
+    """Start a span for every request, and export it with its record. No method waits or raises, except `close`."""
 
     __slots__ = ("_leaders", "_processor", "_random", "_resource", "_share")
 
     def __init__(self, share: float, random: Random, exporter: SpanExporter | None = None) -> None:
-        """Sample `share` of the traces that begin here; those of a caller as the caller decided."""
+        """Sample `share` of new traces; for a caller's trace its decision applies."""
         self._share = share
         self._random = random
         self._resource = Resource.create({"service.version": __version__})
-        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # it repeats itself; `Quietly` says it once
+        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # it repeats itself; `Quietly` logs once
         self._processor = BatchSpanProcessor(Quietly(exporter or OTLPSpanExporter(timeout=EXPORT_TIMEOUT_S)))
         self._leaders: OrderedDict[str, SpanContext] = OrderedDict()
 
     def begin(self, exchange: Exchange) -> Span:
-        """Give the exchange its span; its attempts tell the upstream of their own, so the caller's line goes."""
+        """Give the exchange its span, and remove the caller's line: each attempt sends its own."""
         span = spans.begin(exchange.parent, self._share, self._random)
         if exchange.parent is None:
             exchange.trace_id = f"{span.trace_id:032x}"
@@ -60,9 +60,9 @@ class Tracing:
         return span
 
     def attempt(self, exchange: Exchange, wall: float) -> tuple[bytes, bytes]:
-        """Begin an attempt's span; return the line that tells the upstream. A flight's followers link to who asks."""
+        """Start an attempt's span; return the field line for the upstream. Followers' spans link to the leader's."""
         span, flight = exchange.span, exchange.flight
-        assert span is not None  # begun before anything is sent
+        assert span is not None  # `begin` was called before
         if flight is not None:
             self._leaders[flight.id] = _context(span, span.span_id)
             if len(self._leaders) > FLIGHTS:
@@ -70,7 +70,7 @@ class Tracing:
         return span.attempt(wall)
 
     def end(self, exchange: Exchange) -> None:
-        """Hand a finished exchange's spans to the exporter's thread, where they are sampled."""
+        """Pass a finished exchange's spans to the exporter's thread, which samples them."""
         span = exchange.span
         if span is None or not span.sampled:
             return
@@ -79,7 +79,7 @@ class Tracing:
             self._processor.on_end(self._client_span(exchange, span, sent, attempt))
 
     def close(self) -> None:
-        """Send what is left and stop. It blocks for a few seconds at the most: call it in a thread."""
+        """Send the remaining spans and stop. May block for seconds: call it in a thread."""
         self._processor.shutdown()  # type: ignore[no-untyped-call]  # the SDK did not annotate it
 
     def _server_span(self, x: Exchange, span: Span) -> ReadableSpan:
@@ -127,7 +127,7 @@ class Tracing:
 
 
 def _sent(attempts: Sequence[Attempt]) -> list[Attempt]:
-    """Leave out what an open circuit refused: it was never an attempt on the wire."""
+    """Leave out attempts that an open circuit refused: they were not sent."""
     return [a for a in attempts if not (isinstance(a.outcome, Failure) and a.outcome.reason is Reason.CIRCUIT_OPEN)]
 
 
@@ -136,7 +136,7 @@ def _context(span: Span, span_id: int, *, remote: bool = False) -> SpanContext:
 
 
 def _method(method: str, other: str) -> str:
-    """Return a method by a bounded name: a client may invent methods. Source: OpenTelemetry's HTTP span conventions."""
+    """Return a method by a bounded name: clients may invent methods (OpenTelemetry's HTTP span conventions)."""
     return method if method in METHODS else other
 
 
@@ -147,7 +147,7 @@ def _method_attributes(method: str) -> dict[str, str]:
 
 
 def _server_attributes(x: Exchange) -> Attributes:
-    """Return the semantic conventions' attributes. Of a target only the path: a query may hold secrets."""
+    """Return the attributes of the semantic conventions, with the path only: a query may contain secrets."""
     attributes: dict[str, str | int] = {
         **_method_attributes(x.request.method),
         "http.response.status_code": x.status,
@@ -166,7 +166,7 @@ def _server_attributes(x: Exchange) -> Attributes:
 
 
 class Quietly(SpanExporter):
-    """Say once that the collector is gone, and once that it is back."""
+    """Log once that the collector is unreachable, and once that it is back."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
