@@ -1,7 +1,7 @@
-"""A task that begins at once, and goes on in the very turn of the loop that brings what it waits for.
+"""A task that starts at once and continues in the same loop iteration that resolves its future.
 
-asyncio's own takes a turn of the loop to begin and one more after each answer. At thousands of connections a request is
-then picked up three times, each time long out of the processor's cache; here each leg is one piece of work.
+asyncio's task needs one more loop iteration to start and after each await. With thousands of connections a request is
+then resumed three times, each time with a cold processor cache.
 """
 
 import asyncio
@@ -15,9 +15,9 @@ _ENDED: Final = object()
 
 
 class EagerTask:
-    """Runs one coroutine, as `asyncio.Task` does but sooner. Nobody waits for it, and it returns nothing.
+    """Run one coroutine, as `asyncio.Task` does but without extra loop iterations. It has no waiters and no result.
 
-    `cancel`, `cancelling` and `uncancel` are what `asyncio.timeout` asks of the current task.
+    `asyncio.timeout` needs `cancel`, `cancelling` and `uncancel`.
     """
 
     __slots__ = ("_asked_to_cancel", "_coroutine", "_loop", "_must_cancel", "_steps", "_waits_for")
@@ -31,12 +31,12 @@ class EagerTask:
         self._asked_to_cancel = 0
 
     def step(self, ready: object = None) -> None:
-        """Run it to where it waits next, or to its end. Not from within another task's run."""
+        """Run the coroutine to its next await or its end. Must not be called while another task runs."""
         coroutine = self._coroutine
         if coroutine is None:
             return
         self._waits_for = None
-        _enter_task(self._loop, self)  # type: ignore[arg-type]  # the stub knows no task but asyncio's own
+        _enter_task(self._loop, self)  # type: ignore[arg-type]  # the stub accepts only asyncio's own task
         try:
             if self._must_cancel:
                 self._must_cancel = False
@@ -59,7 +59,7 @@ class EagerTask:
         if waits_for is None:  # a bare yield: asyncio.sleep(0)
             self._loop.call_soon(self.step)
             return
-        waits_for._asyncio_future_blocking = False  # as a task says that it has understood
+        waits_for._asyncio_future_blocking = False  # the protocol between futures and tasks
         self._waits_for = waits_for
         if isinstance(waits_for, ImmediateFuture):
             waits_for.then = self.step
@@ -69,7 +69,7 @@ class EagerTask:
             self._must_cancel = False
 
     def cancel(self, msg: object = None) -> bool:
-        """Raise CancelledError where it waits; tell whether it had not ended."""
+        """Raise CancelledError at the current await; tell whether the task had not ended."""
         if self._coroutine is None:
             return False
         self._asked_to_cancel += 1
@@ -78,10 +78,10 @@ class EagerTask:
         return True
 
     def cancelling(self) -> int:
-        """Return how many have asked for its end and not taken that back."""
+        """Return the number of pending cancel requests."""
         return self._asked_to_cancel
 
     def uncancel(self) -> int:
-        """Take back one request for its end; return how many are left."""
+        """Take back one cancel request; return the number left."""
         self._asked_to_cancel -= 1
         return self._asked_to_cancel

@@ -1,15 +1,15 @@
-"""Words that are looked up on every request. An `Enum` hashes its members by a Python function, 0.1 µs a time."""
+"""Enums for look-ups on every request: `Enum` hashes its members by a Python function, which takes 0.1 µs."""
 
 from enum import Enum, StrEnum
 
 
 class FastStrEnum(StrEnum):
-    """A word that stands in tables and in labels: it hashes as the string it is."""
+    """A string member for tables and labels, hashed as its string."""
 
     __hash__ = str.__hash__
 
 
 class FastEnum(Enum):
-    """A member that stands in tables and is only itself: it hashes as the object it is."""
+    """A member for tables, hashed by identity."""
 
     __hash__ = object.__hash__

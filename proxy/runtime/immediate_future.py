@@ -1,4 +1,4 @@
-"""A future that hands its result over without a turn of the loop in between."""
+"""A future whose waiter can run without another loop iteration."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,24 +8,24 @@ T = TypeVar("T")
 
 
 class ImmediateFuture(asyncio.Future[T]):
-    """An asyncio future for whoever awaits it as such; an eager task leaves in `then` how it goes on."""
+    """An asyncio future; an eager task registers its continuation in `then`."""
 
     then: Callable[[], None] | None = None
 
     def resolve_now(self, result: T) -> None:
-        """Set the result and run the waiter before this returns. The tests assert that no caller does anything more."""
+        """Set the result and run the waiter synchronously. The caller must do nothing afterwards (tested)."""
         super().set_result(result)
         then, self.then = self.then, None
         if then is not None:
             then()
 
     def set_result(self, result: T, /) -> None:
-        """Set the result; who waits goes on in the loop's next turn."""
+        """Set the result; the waiter runs in the next loop iteration."""
         super().set_result(result)
         self._wake()
 
     def cancel(self, msg: Any | None = None) -> bool:
-        """Cancel it; who waits goes on in the loop's next turn."""
+        """Cancel the future; the waiter runs in the next loop iteration."""
         cancelled = super().cancel(msg)
         self._wake()
         return cancelled

@@ -1,4 +1,4 @@
-"""Blocking calls in threads of their own: for what may hang in the kernel, which a thread pool would wait for."""
+"""Run blocking calls that may hang in the kernel in daemon threads, which no exit waits for."""
 
 import asyncio
 import threading
@@ -10,10 +10,10 @@ T = TypeVar("T")
 
 
 async def in_daemon_thread(call: Callable[[], T]) -> T:
-    """Return what `call` returns, or raise what it raises. When cancelled, leave it behind.
+    """Return what `call` returns, or raise what it raises. When cancelled, abandon the thread.
 
-    Unlike `asyncio.to_thread`, neither the loop's end nor the process's waits for it: a file on a server that is gone
-    must not put off the end.
+    Unlike `asyncio.to_thread`, neither the loop's nor the process's exit waits for it: a file on an unreachable server
+    must not delay the exit.
     """
     outcome: Future[T] = Future()
     outcome.set_running_or_notify_cancel()
