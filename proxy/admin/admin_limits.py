@@ -1,13 +1,13 @@
-"""The control plane's own limits: how long it waits, and how much it takes."""
+"""Timeouts and limits of the control plane."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class AdminLimits:
-    """Times in seconds. `allowed_hosts` are names, without a port, that a request may be for besides our own.
+    """Times are in seconds. `allowed_hosts` are further host names, without a port, that a request may use.
 
-    `socket_mode` is that of a Unix socket's file, None: as the process's umask has it.
+    `socket_mode` is the file mode of a Unix socket; None uses the umask.
     """
 
     max_connections: int = 128

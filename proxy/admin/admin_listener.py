@@ -1,4 +1,4 @@
-"""The control plane's listener: a port or a Unix socket of its own, and a share of the descriptors of its own."""
+"""The control plane's listener: its own port or Unix socket, with reserved file descriptors."""
 
 import asyncio
 import socket
@@ -17,11 +17,11 @@ from proxy.server.acceptor import Acceptor
 from proxy.server.endpoint import Endpoint
 from proxy.transport.descriptors import accept_from_share
 
-SHUTDOWN_S = 1.0  # for what is being answered
+SHUTDOWN_S = 1.0  # seconds for running requests
 
 
 class AdminListener:
-    """One address that is listened on until `close`."""
+    """One listen address, until `close`."""
 
     __slots__ = ("_acceptors", "_beginning", "_connections", "_endpoint", "_runner")
 
@@ -30,29 +30,29 @@ class AdminListener:
         self._connections = connections
         self._runner = runner
         self._acceptors: list[Acceptor] = []
-        self._beginning: set[asyncio.Task[object]] = set()  # accepted, and not yet a connection
+        self._beginning: set[asyncio.Task[object]] = set()  # accepted connections without a protocol yet
 
     async def open(self) -> None:
-        """Begin to listen. Raises StartError."""
+        """Start listening. Raise StartError."""
         self._acceptors = [Acceptor(door, self._take, accept_from_share) for door in await self._endpoint.open()]
 
     @property
     def url(self) -> str:
-        """Return the address as a browser takes it."""
+        """Return the URL for a browser."""
         return self._endpoint.url("http")
 
     @property
     def port(self) -> int:
-        """Return the real port, also where 0 was asked for; 0 for a Unix socket."""
+        """Return the bound port, also if 0 was configured; 0 for a Unix socket."""
         return self._endpoint.port
 
     def sweep(self, now: float) -> None:
-        """End what has waited too long at `now`, in the loop's seconds."""
+        """Apply all timeouts at `now`, in the loop's time."""
         self._connections.sweep(now)
 
     def _take(self, visitor: socket.socket) -> None:
         if not self._connections.make_room(len(self._beginning)):
-            with suppress(OSError):  # it has left, or takes nothing
+            with suppress(OSError):  # the client has left or reads nothing
                 visitor.send(raw_problem(503, "The admin listener has too many requests to answer; try again shortly."))
             visitor.close()
             return
@@ -69,10 +69,10 @@ class AdminListener:
     def _began(self, task: "asyncio.Task[object]") -> None:
         self._beginning.discard(task)
         if not task.cancelled():
-            task.exception()  # it has left again
+            task.exception()  # the client has left
 
     async def close(self) -> None:
-        """Stop listening; what is being answered has a second to finish."""
+        """Stop listening; running requests have a second to finish."""
         for acceptor in self._acceptors:
             acceptor.close()
         self._endpoint.remove()
@@ -80,7 +80,7 @@ class AdminListener:
 
 
 async def start_admin(control: ControlPlane, address: str, rules: AdminLimits | None = None) -> AdminListener:
-    """Listen on `address`, "HOST:PORT" or "unix:/PATH"; raise StartError if that cannot be."""
+    """Listen on `address`, "HOST:PORT" or "unix:/PATH". Raise StartError."""
     rules = rules or AdminLimits()
     endpoint = Endpoint(address, "admin.address", rules.socket_mode)
     names = None if endpoint.host is None else OwnNames(endpoint.host, rules.allowed_hosts)

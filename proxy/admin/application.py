@@ -1,4 +1,4 @@
-"""The control plane's paths. They show everything and decide nothing; what changes or exports needs the token."""
+"""The handlers of the control plane. They decide nothing; a change or an export needs the token."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -44,7 +44,7 @@ async def _ready(request: web.Request) -> web.Response:
 
 
 async def _metrics(request: web.Request) -> web.Response:
-    """Collect here, where the integers hold still (1 ms), and write them out in a thread (3 ms)."""
+    """Collect on the loop, where the integers are consistent (1 ms), and encode in a thread (3 ms)."""
     families = request.app[CONTROL].metrics.collect()
     body, content_type = await asyncio.to_thread(encode, families, request.headers.get("Accept", ""))
     return web.Response(body=body, headers={"Content-Type": content_type})
@@ -100,7 +100,7 @@ async def _forget(request: web.Request) -> web.Response:
 
 
 async def _audit(request: web.Request) -> web.Response:
-    """Copy the list here and select in a thread: ten thousand records as CSV take their time."""
+    """Copy the list here and select in a thread: ten thousand records as CSV take long."""
     control = request.app[CONTROL]
     newest, default = tuple(control.newest), control.export_format()
     try:
@@ -132,7 +132,7 @@ HANDLERS: Mapping[str, Handler] = {
 
 
 def application(control: ControlPlane, names: OwnNames | None, max_viewers: int) -> web.Application:
-    """Return the aiohttp application over `control`. `names` is None where no browser can come: any name will do."""
+    """Return the aiohttp application over `control`. `names` None accepts any host: no browser can connect."""
     app = web.Application(middlewares=[timed, plainly, named])
     app[CONTROL], app[NAMES] = control, names
     for endpoint in ENDPOINTS:

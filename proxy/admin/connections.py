@@ -1,7 +1,7 @@
-"""The control plane's connections: how many there are, how long each may take, and who gives way to a newcomer.
+"""Connections of the control plane: their number, their timeouts, and which one is closed for a new one.
 
-A probe that finds no place has the pod killed, so that a newcomer always gets one: the connection that has waited
-longest, of the address that has most of them, is cut.
+A probe without a connection gets the pod killed, so a new connection is always accepted: the one that has waited
+longest, of the address with most of them, is closed.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from proxy.errors import IllegalMove
 from proxy.runtime.enums import FastEnum
 from proxy.transport.flow_control import FlowControl
 
-LINGER_S = 2.0  # for a body that nobody reads, after its answer
+LINGER_S = 2.0  # seconds for an unread body, after its response
 _log = logging.getLogger("backstay.admin")
 
 
@@ -40,12 +40,12 @@ MOVES: Final[dict[AdminPhase, tuple[AdminPhase, ...]]] = {
     FRESH: (HEAD,),
     HEAD: (ANSWERING,),
     ANSWERING: (KEPT, HEAD),
-    KEPT: (HEAD, ANSWERING),  # ANSWERING: it had come whole while the one before it was answered
+    KEPT: (HEAD, ANSWERING),  # ANSWERING: the next request was complete already
 }
 
 
 class AdminConnection(web.RequestHandler):
-    """One connection. aiohttp reads and answers; this keeps its time and answers what is no HTTP."""
+    """One connection. aiohttp reads and answers; this class applies timeouts and answers invalid HTTP."""
 
     __slots__ = ("_flow", "_more", "_others", "_transport", "address", "phase", "since")
 
@@ -55,10 +55,10 @@ class AdminConnection(web.RequestHandler):
         self._others = others
         self._transport: asyncio.Transport | None = None
         self._flow = FlowControl(loop, others.tick)
-        self._more = False  # bytes came while a request was being answered
+        self._more = False  # bytes arrived during a request
         self.address = ""
         self.phase: AdminPhase = FRESH
-        self.since = others.tick  # the coarse time of the last change of phase
+        self.since = others.tick  # coarse time of the last change of phase
 
     def _become(self, phase: AdminPhase) -> None:
         if phase not in MOVES[self.phase]:
@@ -84,14 +84,14 @@ class AdminConnection(web.RequestHandler):
             self._become(HEAD)
         try:
             super().data_received(data)
-        except Exception as error:  # a target or a field that its parser does not expect, such as "http://[::1"
+        except Exception as error:  # a target or a field that aiohttp's parser does not expect, such as "http://[::1"
             _log.debug("not HTTP: %r", error)
             self._end_with(400, "The request is not HTTP.")
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        """Answer what is no HTTP without a traceback: it is no error of ours."""
+        """Answer invalid HTTP without a traceback, because it is no internal error."""
         if status >= 500:
             return super().handle_error(request, status, exc, message)
         _log.debug("not HTTP: %r", exc)
@@ -100,45 +100,45 @@ class AdminConnection(web.RequestHandler):
         return answer
 
     def began(self) -> None:
-        """Take note that a request is whole and is being answered."""
+        """Record that a request is complete and is being answered."""
         self._more = False
         self._become(ANSWERING)
 
     def answered(self) -> None:
-        """Take note that its answer is made; what of it is not taken yet still counts as stalled."""
+        """Record that its response is made; an unread rest still counts as stalled."""
         if self.phase is ANSWERING:
             self._become(HEAD if self._more else KEPT)
 
     @property
     def is_gone(self) -> bool:
-        """Tell whether nobody is there any more."""
+        """Tell whether the client has left."""
         return self._transport is None or self._transport.is_closing()
 
     @property
     def unwritten(self) -> int:
-        """Return the bytes that the other side has not taken, but for those that the system holds."""
+        """Return the bytes in the write buffer, without the kernel's."""
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def keep_little(self, size: int) -> None:
-        """Have the system hold about `size` bytes for the other side, so that one that reads nothing is seen soon."""
+        """Limit the kernel's send buffer to about `size` bytes, so that a stalled client is noticed soon."""
         transport = self._transport
         raw = None if transport is None else transport.get_extra_info("socket")
         if raw is not None:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
 
     def abort(self) -> None:
-        """Cut the connection."""
+        """Close the connection at once."""
         if self._transport is not None:
             self._transport.abort()
 
     def sweep(self, now: float) -> None:
-        """End what has waited too long at `now`."""
+        """Apply all timeouts at `now`."""
         transport, rules = self._transport, self._others.rules
         if transport is None:
             return
         if self._flow.stalled_s(transport, now) > rules.idle_timeout_s:
             self.abort()
-        elif transport.get_write_buffer_size():  # an answer is being taken
+        elif transport.get_write_buffer_size():  # a response is being read
             self.since = now
         elif self.phase is HEAD and now - self.since > rules.head_timeout_s:
             self._end_with(408, "The request head did not arrive in time.")
@@ -148,7 +148,7 @@ class AdminConnection(web.RequestHandler):
             self.force_close()
 
     def _end_with(self, status: int, detail: str) -> None:
-        """Answer and close; where an answer is under way already, only close."""
+        """Answer and close; during a response only close."""
         if self._transport is not None and self.phase is not ANSWERING and not self._transport.is_closing():
             self._transport.write(raw_problem(status, detail))
         self.force_close()
@@ -156,7 +156,7 @@ class AdminConnection(web.RequestHandler):
 
 @web.middleware
 async def timed(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Tell the connection when a request is whole, and when its answer is made."""
+    """Notify the connection when a request is complete, and when its response is made."""
     connection = request.protocol
     if not isinstance(connection, AdminConnection):
         return await handler(request)
@@ -168,28 +168,28 @@ async def timed(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 class AdminConnections:
-    """All of them. `tick` is the coarse time in the loop's seconds, moved by `sweep`."""
+    """All connections. `tick` is the coarse time of the loop, updated by `sweep`."""
 
     def __init__(self, rules: AdminLimits, tick: float) -> None:
         self.rules = rules
         self.tick = tick
-        self._open: dict[AdminConnection, None] = {}  # in the order in which they came
+        self._open: dict[AdminConnection, None] = {}  # in order of arrival
 
     def __len__(self) -> int:
         return len(self._open)
 
     def enter(self, connection: AdminConnection) -> None:
-        """Take in a connection."""
+        """Register a connection."""
         self._open[connection] = None
 
     def leave(self, connection: AdminConnection) -> None:
-        """Forget a connection."""
+        """Unregister a connection."""
         self._open.pop(connection, None)
 
     def make_room(self, beginning: int) -> bool:
-        """Cut whoever has to give way to another connection; return False if nobody can.
+        """Close a connection to make room for another; return False if none may be closed.
 
-        `beginning`: how many were accepted and have not entered yet.
+        `beginning`: the number of accepted connections that are not registered yet.
         """
         while len(self._open) + beginning >= self.rules.max_connections:
             idle = [one for one in self._open if one.phase is not ANSWERING]
@@ -202,7 +202,7 @@ class AdminConnections:
         return True
 
     def sweep(self, now: float) -> None:
-        """Move the coarse time and end what has waited too long."""
+        """Update the coarse time and apply all timeouts."""
         self.tick = now
         for connection in tuple(self._open):
             connection.sweep(now)

@@ -1,4 +1,4 @@
-"""What the control plane is given. It holds no state of its own: everything is asked of whoever knows."""
+"""The control plane's view of the sidecar. It has no state of its own: each value is a callback."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Record = dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class ControlPlane:
-    """The running sidecar, as far as an operator may see and move it. Everything is called on the event loop."""
+    """The running sidecar, as an operator may see and change it. Everything is called on the event loop."""
 
     metrics: Metrics
     statistics: Statistics
@@ -22,11 +22,11 @@ class ControlPlane:
     routes: Callable[[], Iterable[Route]]
     circuits: Mapping[str, CircuitBreaker]
     newest: Collection[bytes]  # audit records as JSON, oldest first
-    token: Callable[[], str | None]  # None or "": nothing that changes or exports can be called
+    token: Callable[[], str | None]  # None or "": nothing that changes or exports may be called
     now: Callable[[], float]
     ready: Callable[[], bool]  # False while starting or draining, and only then
     switches: Callable[[], Mapping[str, bool]]
     switch: Callable[[str, bool], None]
-    drain: Callable[[], None]  # begins it and returns
-    export_format: Callable[[], str]  # of records, where nobody asks for another
-    forget: Callable[[str], None]  # drops a subject's kept answers
+    drain: Callable[[], None]  # starts the drain and returns
+    export_format: Callable[[], str]  # of records, if the request names none
+    forget: Callable[[str], None]  # drops a subject's cached responses

@@ -1,4 +1,4 @@
-"""What the control plane answers at, as data: paths, parameters, answers, and who may ask."""
+"""The endpoints of the control plane as data: paths, parameters, responses and access."""
 
 import re
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ class AdminEndpoint(NamedTuple):
 
     @property
     def place(self) -> str:
-        """Return the path without the patterns of its parts: `/switches/{name}/{position}`."""
+        """Return the path without patterns: `/switches/{name}/{position}`."""
         return _PATTERN.sub("}", self.path)
 
 

@@ -1,9 +1,9 @@
-"""Whom a request may be for. A page whose name points at this address is a stranger's (DNS rebinding): it is refused.
+"""Refuse requests for other host names, which protects against DNS rebinding.
 
-A browser lets such a page read what it gets from its own name. It cannot have an address for its name, so that
-addresses are always ours: those of probes and scrapers are. Nor can it have a name without a dot (ICANN's SAC 053):
-that is a Service, a container or a line of a hosts file. Programs ask by those. What is made for browsers, the status
-page and its live figures, is for own names alone, for a resolver may add a domain to a name without a dot.
+A page of a name that resolves to this address could read its own origin. A browser cannot give it an IP address as its
+name, so addresses, which probes and scrapers use, are always accepted. Names without a dot (ICANN's SAC 053) belong to
+Services, containers or hosts files and are accepted for programs. The status page and its events are for browsers: a
+resolver may add a domain to a name without a dot, so they require a known name.
 """
 
 import re
@@ -14,20 +14,20 @@ from proxy.http.authority import names_host
 
 _ABSOLUTE = re.compile(r"[a-z]{1,8}://([^/?#]*)", re.IGNORECASE)
 FOR_BROWSERS = frozenset({"/", "/events"})
-LOOPBACK = "localhost"  # and all names below it (RFC 6761 section 6.3)
+LOOPBACK = "localhost"  # and all its subdomains (RFC 6761 section 6.3)
 
 
 class OwnNames:
-    """The names that the listener is asked by: the loopback's, the configured one, and those that a setting allows."""
+    """The accepted names: the loopback's, the configured host, and `allowed_hosts`."""
 
     def __init__(self, configured: str, allowed: Iterable[str] = ()) -> None:
         self._names = frozenset(map(_plain, (LOOPBACK, configured, *allowed)))
 
     def refusal(self, hosts: Sequence[str], target: str, path: str, *, required: bool) -> tuple[int, str] | None:
-        """Return the status and the sentence for a request that is for nobody, or for somebody else.
+        """Return status and sentence for a request without a host, or for another host.
 
-        `hosts` are the values of its Host fields, `path` is what its target leads to. `required`: one field there must
-        be (RFC 9112 section 3.2).
+        `hosts` are the values of the Host fields, `path` is the target's path. `required`: a Host field is required
+        (RFC 9112 section 3.2).
         """
         asked = _asked(hosts, target)
         if not asked and not required:
@@ -39,7 +39,7 @@ class OwnNames:
         return 421, f"This listener is not {asked[0]!r}: ask it by its address, or add the name to admin.allowed_hosts."
 
     def include(self, authority: str, *, dotless: bool) -> bool:
-        """Tell whether a host, perhaps with a port, is one of ours; `dotless`: any name without a dot is."""
+        """Tell whether a host, perhaps with a port, is accepted; `dotless` accepts any name without a dot."""
         host = authority[1:].partition("]")[0] if authority.startswith("[") else authority.partition(":")[0]
         name = _plain(host)
         if _is_address(host) or name in self._names or name.endswith(f".{LOOPBACK}"):
@@ -48,7 +48,7 @@ class OwnNames:
 
 
 def _asked(hosts: Sequence[str], target: str) -> Sequence[str]:
-    """Return every authority that a request names; an absolute target's counts beside the Host field."""
+    """Return every authority in a request: the Host fields and that of an absolute target."""
     absolute = _ABSOLUTE.match(target)
     return hosts if absolute is None or absolute[1] in hosts else [*hosts, absolute[1]]
 

@@ -1,4 +1,4 @@
-"""Which of the newest audit records were asked for, and in which form: the audit room's own filters and columns."""
+"""Select the newest audit records by the query's filters, and format them."""
 
 from collections.abc import Iterable, Mapping
 from io import StringIO
@@ -15,12 +15,10 @@ _TRUTH = {"": True, "1": True, "true": True, "yes": True, "0": False, "false": F
 
 
 def exported(records: Iterable[bytes], asked: Mapping[str, str], default: str) -> tuple[bytes, str]:
-    """Return which of these (each as JSON, oldest first) were asked for, and their content type.
+    """Return the selected records (each as JSON, oldest first) and their content type.
 
-    `default` is the format where the query names none.
-
-    Raise ValueError with one clear sentence for a parameter or value that does not exist: a typing error must not look
-    like an answer.
+    `default` is the format if the query names none. Raise ValueError with one sentence for an unknown parameter or
+    value: a typing error must not look like a result.
     """
     if unknown := asked.keys() - set(PARAMETERS):
         raise ValueError(f"There is no parameter {min(unknown)!r}: use {', '.join(PARAMETERS)}.")
@@ -33,7 +31,7 @@ def exported(records: Iterable[bytes], asked: Mapping[str, str], default: str) -
 
 
 def _limit(asked: Mapping[str, str]) -> int:
-    """Return how many of the newest are wanted; 0 in a slice means all."""
+    """Return the number of newest records that are wanted; 0 in a slice means all."""
     limit = asked.get("limit", "0")
     if not limit.isascii() or not limit.isdecimal() or len(limit) > 9:
         raise ValueError(f"limit={limit} is no number of records.")

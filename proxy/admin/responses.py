@@ -1,4 +1,4 @@
-"""How the admin listener speaks: JSON, errors as problem documents (RFC 9457), and who may change things."""
+"""Responses of the control plane: JSON, problem documents (RFC 9457), and the check of the token."""
 
 import hmac
 from collections.abc import Awaitable, Callable
@@ -22,17 +22,17 @@ _log = structlog.get_logger(__name__)
 
 
 def json(value: object, status: int = 200) -> web.Response:
-    """Return `value` as a JSON answer."""
+    """Return `value` as a JSON response."""
     return web.Response(body=orjson.dumps(value), status=status, content_type="application/json")
 
 
 def problem(status: int, detail: str) -> web.Response:
-    """Return a problem document with one clear sentence."""
+    """Return a problem document with one sentence."""
     return web.Response(body=_document(status, detail), status=status, content_type="application/problem+json")
 
 
 def raw_problem(status: int, detail: str) -> bytes:
-    """Return a problem document with its head, for a connection that ends with it."""
+    """Return a problem document with its head, for a connection that is closed after it."""
     body = _document(status, detail)
     head = (
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: application/problem+json\r\n"
@@ -42,7 +42,7 @@ def raw_problem(status: int, detail: str) -> bytes:
 
 
 def _document(status: int, detail: str) -> bytes:
-    readable = detail.encode("utf-8", "backslashreplace").decode()  # what is no UTF-8 stands in it as surrogates
+    readable = detail.encode("utf-8", "backslashreplace").decode()  # invalid UTF-8 appears in it as surrogates
     return orjson.dumps(
         {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": readable}
     )
@@ -50,7 +50,7 @@ def _document(status: int, detail: str) -> bytes:
 
 @web.middleware
 async def plainly(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn every error into a problem document, and let nobody keep an answer."""
+    """Convert every error to a problem document, and forbid caching."""
     try:
         response = await handler(request)
     except web.HTTPException as refusal:
@@ -64,7 +64,7 @@ async def plainly(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 @web.middleware
 async def named(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse what is for another name than ours, whatever it asks."""
+    """Refuse requests for another host name."""
     names, hosts = request.app[NAMES], request.headers.getall(hdrs.HOST, ())
     if names is None:
         return await handler(request)
@@ -84,7 +84,7 @@ def _translated(request: web.Request, refusal: web.HTTPException) -> web.Respons
 
 
 def guarded(handler: Handler) -> Handler:
-    """Let only the bearer of the admin token call `handler`: whatever changes or exports something."""
+    """Call `handler` only for a request with the admin token."""
 
     async def checked(request: web.Request) -> web.StreamResponse:
         token = request.app[CONTROL].token()

@@ -1,4 +1,4 @@
-"""What the status page shows, as one JSON document. Only figures: no subject, no id, nothing that needs the token."""
+"""The status page's figures as one JSON document, without subjects, ids or anything that needs the token."""
 
 from collections import Counter as Tally
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from proxy.policy.routing import Route
 
 
 def snapshot(control: ControlPlane) -> dict[str, object]:
-    """Return the figures since the start; whoever takes two gets rates. Times in seconds."""
+    """Return the figures since the start; two of them give rates. Times are in seconds."""
     metrics, sources, now = control.metrics, control.metrics.sources, control.now()
     return {
         "version": __version__,
@@ -37,7 +37,7 @@ def snapshot(control: ControlPlane) -> dict[str, object]:
 
 
 def circuit_view(circuit: CircuitBreaker, now: float) -> dict[str, object]:
-    """Return one circuit for people and programs; times in seconds."""
+    """Return one circuit; times are in seconds."""
     opened_at = circuit.opened_at
     return {
         "name": circuit.name,
@@ -51,7 +51,7 @@ def circuit_view(circuit: CircuitBreaker, now: float) -> dict[str, object]:
 
 
 def restoration_view(subject: str, known: Sequence[Restoration], now: float) -> dict[str, object]:
-    """Return a subject's restorations, one for each of its users, the latest last; `state` is the latest's."""
+    """Return a subject's restorations, one for each user, the latest last; `state` is the latest's."""
     return {
         "subject": subject,
         "state": known[-1].state if known else RestorationState.NOT_RESTORED,

@@ -1,4 +1,4 @@
-"""The status page at `/` and the events that keep it live. It asks for nothing from anywhere else."""
+"""The status page at `/` and its live events. It loads nothing from other hosts."""
 
 import asyncio
 from collections import Counter
@@ -14,7 +14,7 @@ from proxy.admin.responses import CONTROL, Handler, problem
 from proxy.admin.snapshot import snapshot
 
 EVERY_S = 1.0
-BUFFER = 16 * 1024  # bytes that wait for a viewer, here and once more in the system; then it gets no figures
+BUFFER = 16 * 1024  # bytes that wait for a viewer, here and in the kernel; beyond them it gets no figures
 
 _PAGES: Mapping[str, tuple[str, str]] = {
     "/": ("status.html", "text/html"),
@@ -26,33 +26,34 @@ _POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-act
 
 
 class Viewers:
-    """Who watches the figures, at most `most` at once. Beyond, the address that has most of them gives way.
+    """The viewers, at most `most` at once. Beyond, the address with most viewers loses one.
 
-    Where each has one, the newcomer is refused: else viewers that come again would push out each other for ever.
+    If each address has one, the new viewer is refused: otherwise viewers that reconnect would displace each other
+    forever.
     """
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self.stopping = asyncio.Event()  # the listener closes: all are let go at once
-        self._watching: dict[AdminConnection, None] = {}  # in the order in which they came
+        self.stopping = asyncio.Event()  # set when the listener closes
+        self._watching: dict[AdminConnection, None] = {}  # in order of arrival
 
     def __len__(self) -> int:
         return len(self._watching)
 
     def enter(self, viewer: AdminConnection) -> bool:
-        """Take in a viewer; return False if there is no place for it."""
+        """Register a viewer; return False if there is no room."""
         if len(self._watching) >= self.most and not self._make_room(viewer.address):
             return False
         self._watching[viewer] = None
         return True
 
     def leave(self, viewer: AdminConnection) -> None:
-        """Forget a viewer."""
+        """Unregister a viewer."""
         self._watching.pop(viewer, None)
 
     def _make_room(self, address: str) -> bool:
         held = Counter([address, *(viewer.address for viewer in self._watching)])
-        going = max(self._watching, key=lambda viewer: held[viewer.address])  # of equals, the first that came
+        going = max(self._watching, key=lambda viewer: held[viewer.address])  # of equals, the oldest
         if held[going.address] == 1:
             return False
         self.leave(going)
@@ -64,7 +65,7 @@ VIEWERS = web.AppKey("viewers", Viewers)
 
 
 def add_status(app: web.Application, max_viewers: int) -> None:
-    """Serve the page and its events from `app`."""
+    """Add the page and its events to `app`."""
     app[VIEWERS] = Viewers(max_viewers)
     app.on_shutdown.append(_let_go)
     for path, (name, content_type) in _PAGES.items():
@@ -104,7 +105,7 @@ async def _events(request: web.Request) -> web.StreamResponse:
 
 
 async def _tell(response: web.StreamResponse, viewer: AdminConnection, app: web.Application) -> None:
-    """Send figures; a viewer that is behind gets none until it has caught up, or is cut."""
+    """Send figures, none to a viewer that is behind; disconnect one that does not catch up."""
     stopping = app[VIEWERS].stopping
     while not stopping.is_set():
         if viewer.unwritten <= BUFFER:
