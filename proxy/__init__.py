@@ -1,4 +1,4 @@
-"""Backstay: a sidecar that carries session requests to their backend and brings back the best answer there is."""
+"""Backstay: a sidecar reverse proxy that forwards session requests to their backend and recovers from failures."""
 
 from importlib.metadata import PackageNotFoundError, version
 

@@ -1,4 +1,4 @@
-"""The composition root: it starts, reloads, drains and stops the sidecar, and holds nothing else."""
+"""The composition root: start, reload, drain and stop the sidecar."""
 
 import asyncio
 import os
@@ -45,12 +45,12 @@ from proxy.server.trusted_proxies import TrustedProxies
 from proxy.store.bundle import open_store
 from proxy.transport.tls import trusts_all
 
-TARGETS_EVERY_S = 10.0  # an operation's missed targets are logged this often at the most
-DRAIN_STEP_S = 0.02  # how often a drain looks whether it is over
+TARGETS_EVERY_S = 10.0  # an operation's missed targets are logged at most this often
+DRAIN_STEP_S = 0.02  # the interval at which a drain checks whether it is done
 SWEEP_S = 0.25  # the coarse clock of all connections
-SUSPENDED_S = 1.0  # a sweep that comes so late: the process was suspended, and nobody was silent meanwhile
-READ_AT_START = ("listen", "audit", "store", "log")  # tables that a reload cannot take over
-RELOAD_WITHIN_S = 10.0  # then a reload is given up: a file on a server that is gone is not read for ever
+SUSPENDED_S = 1.0  # delay of a sweep that shows a suspended process
+READ_AT_START = ("listen", "audit", "store", "log")  # tables that a reload cannot change
+RELOAD_WITHIN_S = 10.0  # timeout of a reload: a file on an unreachable server may block forever
 log = structlog.get_logger("backstay")
 
 
@@ -69,7 +69,7 @@ class Sidecar:
         self._token = loaded.token
         self._lines_dropped = lines_dropped
         self._clock = clock or SystemClock()
-        # asking the system for each id costs 14 µs; an id need be unique, not secret
+        # a system call for each id costs 14 µs; ids must be unique, not secret
         random = random or Random(SystemRandom().getrandbits(128))  # noqa: S311 - ids, not secrets
         name = f"{random.getrandbits(32):08x}"  # this process, in flight and record ids
         self.metrics = Metrics()
@@ -91,11 +91,11 @@ class Sidecar:
         self.server_state = self._server_state(settings)
         self._memory = MemoryBudget(settings.listen.max_memory or budget_of(), self._bundle.shed, self._relieve)
         self._tls = loaded.listen_tls
-        self._tls_generation = 0  # how often a reload has read the listener's TLS files
+        self._tls_generation = 0  # incremented when a reload reads the listener's TLS files
         self._listener = self._listener_of(settings)
         self._admin: AdminListener | None = None
         self._sweeper: asyncio.TimerHandle | None = None
-        self._swept_at = self._suspended_s = 0.0  # the loop's time, and how long the process stood still
+        self._swept_at = self._suspended_s = 0.0  # the loop's time, and for how long the process was suspended
         self._ready = False
         self.stopping = asyncio.Event()
         self._hurries = 0
@@ -145,16 +145,16 @@ class Sidecar:
     # start
 
     async def start(self) -> None:
-        """Open the trail, then both listeners. Raises StartError before anything is served.
+        """Open the trail, then both listeners. Raise StartError before anything is served.
 
-        It may be cancelled, and leaves nothing open then.
+        A cancelled start leaves nothing open.
         """
         await self._ledger.start()
         try:
             await self._open_store()
             self._admin = await start_admin(self._control(), self.settings.admin.address, _admin_rules(self.settings))
             await self._listener.open()
-        except BaseException:  # refused, or stopped meanwhile
+        except BaseException:  # failed or cancelled
             await self._close()
             raise
         self._sweep()
@@ -187,18 +187,18 @@ class Sidecar:
 
     @property
     def url(self) -> str:
-        """Return where clients ask."""
+        """Return the URL for clients."""
         return self._listener.url
 
     @property
     def admin_url(self) -> str:
-        """Return where the control plane listens."""
+        """Return the control plane's URL."""
         assert self._admin is not None
         return self._admin.url
 
     @property
     def running(self) -> int:
-        """Return the exchanges that have begun and left no record yet."""
+        """Return the number of exchanges without a record."""
         return self.server_state.begun - self._ledger.recorded
 
     @property
@@ -219,7 +219,7 @@ class Sidecar:
         self._sweeper = loop.call_later(SWEEP_S, self._sweep)
 
     def sweep(self, now: float) -> None:
-        """End what has waited too long at `now`, in the loop's seconds."""
+        """Apply all timeouts at `now`, in the loop's time."""
         self.server_state.crowded = self._memory.look()
         awake = now - self._suspended_s
         self.server_state.sweep(awake)
@@ -250,9 +250,9 @@ class Sidecar:
         log.warning("circuit", circuit=breaker.name, to=state.name, failures=breaker.failures)
 
     async def reload(self, load_again: Callable[[], Settings]) -> None:
-        """Take over new settings for routes, upstreams, policies and the admin token, and the TLS files of both legs.
+        """Apply new settings for routes, upstreams, policies and the admin token, and the TLS files of both legs.
 
-        All is read first, in a thread, while requests go on. It takes effect whole, or not at all.
+        Everything is read in a thread first, while requests continue. It takes effect completely or not at all.
         """
         reading = Loader(load_again, self._began_with.listen)
         try:
@@ -276,7 +276,7 @@ class Sidecar:
         log.error("reload_refused", problems=list(problems))
 
     def _take_over(self, loaded: Loaded) -> None:
-        """Use what was read. No await stands here: no request sees a part of it."""
+        """Apply the loaded settings, without an await, so that no request sees a part of them."""
         settings, began = loaded.settings, self._began_with
         changed = [name for name in READ_AT_START if getattr(settings, name) != getattr(began, name)]
         if _without_token(settings) != _without_token(began):
@@ -294,10 +294,10 @@ class Sidecar:
         log.info("reloaded", routes=len(settings.routes))
 
     def _change_tls(self, old: ssl.SSLContext, new: ssl.SSLContext) -> None:
-        """Have new connections shown the new certificate, and trusted by the new authorities alone.
+        """Use the new certificate and authorities for new connections.
 
-        Session tickets of the old context count no more. Where an authority is gone, connections that were let in
-        before end with what is under way on them.
+        Session tickets of the old context become invalid. If an authority was removed, earlier connections close after
+        their current response.
         """
         self._tls_generation += 1
         self._listener.renew(
@@ -310,11 +310,11 @@ class Sidecar:
     # stop
 
     def hurry(self) -> None:
-        """Shorten the drain: the first time by its delay, the second time by all waiting for what is under way."""
+        """Shorten the drain: the first call skips its delay, the second also the wait for running requests."""
         self._hurries += 1
 
     async def stop(self, *, delay_s: float | None = None) -> None:
-        """Drain: not ready, accept for a while, let what is under way end, cut the rest, flush the trail."""
+        """Drain: report unready, accept for a while, wait for running requests, close the rest, flush the trail."""
         listen = self.settings.listen
         self._ready = False
         self._assembly.probes.close()
@@ -329,7 +329,7 @@ class Sidecar:
             await self._clock.sleep(DRAIN_STEP_S)
         for connection in tuple(self.server_state.connections):
             connection.abort()
-        while self.running and self._clock.now() < until + 1.0:  # what was cut still leaves its record
+        while self.running and self._clock.now() < until + 1.0:  # closed connections still write their records
             await self._clock.sleep(DRAIN_STEP_S)
         await self._close()
 

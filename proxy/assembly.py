@@ -1,4 +1,4 @@
-"""Every object that requests share, built once from the settings; a reload builds anew and keeps what has memory."""
+"""Build the objects that requests share from the settings; a reload rebuilds them and keeps those with state."""
 
 import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,14 +35,14 @@ from proxy.upstream.pool import HttpUpstream, UpstreamPool
 from proxy.upstream.pool_limits import PoolLimits
 
 Table = RouteTable | Passthrough
-_Holder = tuple[str, str | None]  # an upstream's name, and an operation with a budget of its own
+_Holder = tuple[str, str | None]  # an upstream's name, and an operation with its own budget
 _Place = tuple[str, BackendAddress]  # an upstream's name, and one of its addresses
 Contexts = Mapping[str, ssl.SSLContext]  # by upstream
 OnTransition = Callable[[CircuitBreaker, CircuitState, float], None]
 
 
 class Assembly:
-    """The parts, and what of them outlives a reload: breakers, pools, budgets and learnt CORS fields, by name."""
+    """Build `Ports`, and keep across reloads: breakers, pools, budgets and learnt CORS fields, by name."""
 
     def __init__(
         self, flights: Flights, retry: RetryPolicy, bundle: StoreBundle, meter: Meter, ledger: Ledger, clock: Clock,
@@ -52,7 +52,7 @@ class Assembly:
         self.breakers: dict[str, CircuitBreaker] = {}
         self.probes = Probes()
         self.pools: dict[_Place, UpstreamPool] = {}
-        self._retired: list[UpstreamPool] = []  # what is under way in them ends by itself, or is swept away
+        self._retired: list[UpstreamPool] = []  # their running requests end by themselves or by a timeout
         self._balancers: dict[str, tuple[tuple[BackendAddress, ...], Balancer]] = {}
         self._flights = flights
         self._retry = retry
@@ -69,7 +69,7 @@ class Assembly:
         self._changes = RouteChanges()
 
     def build(self, settings: Settings, tls: Contexts) -> Ports:
-        """Return the parts that these settings ask for; `tls` has the context of each upstream reached over TLS."""
+        """Build `Ports` from the settings; `tls` has the context of each upstream with TLS."""
         routes, catch_all = compiled.routes(settings), compiled.passthrough(settings)
         self._build_breakers(settings)
         pools = self._build_pools(settings, tls)
@@ -96,9 +96,9 @@ class Assembly:
         )  # fmt: skip
 
     def _forget(self, settings: Settings, routes: Iterable[Route]) -> None:
-        """Let go of what was learnt for upstreams and routes that are gone, or that are others by now.
+        """Drop the state of upstreams and routes that were removed or changed.
 
-        Keys that were used stay (`claims`): one that was forgotten could be done twice.
+        Used keys stay (`claims`): forgetting one could execute it twice.
         """
         urls = {name: tuple(table.url) for name, table in settings.upstreams.items()}
         for name in self._balancers.keys() - urls.keys():
@@ -113,7 +113,7 @@ class Assembly:
             self._flights.invalidations.close_flights()
 
     def _build_budgets(self, settings: Settings, tables: tuple[Table, ...]) -> Mapping[_Holder, RetryBudget]:
-        """Return every retry budget, with what it has saved so far and the share that is configured now."""
+        """Return every retry budget with its savings and the configured share."""
         before, self._budgets = self._budgets, {}
         for table in tables:
             holder, share = _budget_holder(settings, table), table.retry.budget
@@ -135,14 +135,14 @@ class Assembly:
 
     @staticmethod
     def _observe(breaker: CircuitBreaker, *, only: bool) -> None:
-        """Let a dry run's breakers count and refuse nobody; an operator's word stands."""
+        """In a dry run, let breakers count without refusing; an operator's override stays."""
         if only:
             breaker.mode = CircuitMode.OBSERVE
         elif breaker.mode is CircuitMode.OBSERVE:
             breaker.mode = CircuitMode.AUTO
 
     def _build_pools(self, settings: Settings, tls: Contexts) -> Mapping[str, Sequence[UpstreamPool]]:
-        """Return each upstream's pools, one for each of its addresses."""
+        """Return the pools of each upstream, one for each address."""
         before, self.pools = self.pools, {}
         pools: dict[str, Sequence[UpstreamPool]] = {}
         for name, table in settings.upstreams.items():
@@ -156,7 +156,7 @@ class Assembly:
         return pools
 
     def _upstream(self, route: Route, pools: Sequence[UpstreamPool], settings: Settings) -> Upstream:
-        """Return a route's upstream. Other routes share its pools and its balancer, and have settings of their own."""
+        """Return a route's upstream. Routes share its pools and balancer, and have their own settings."""
         forwarding = Forwarding(settings.listen.via, settings.listen.forwarded)
         said = frozenset[bytes]() if settings.dry_run else OWN_FIELDS | {_deadline_field(settings)}
         each = [HttpUpstream(pool, forwarding, said, route.idle_timeout_s) for pool in pools]
@@ -167,14 +167,14 @@ class Assembly:
     def _pool(
         self, before: UpstreamPool | None, place: _Place, rules: PoolLimits, tls: ssl.SSLContext | None
     ) -> UpstreamPool:
-        """Return the pool that an upstream has for an address already, unless it is to be made anew.
+        """Return an upstream's existing pool for an address, unless it must be rebuilt.
 
-        No two upstreams share one: a connection has the certificate, the authorities and the limits of its own. Over
-        TLS it keeps those it was made with, so a reload, which reads the files again, makes all connections anew.
+        Upstreams share no pool: each has its own certificate, authorities and limits. A TLS connection keeps those it
+        was made with, so a reload, which reads the files again, opens new connections.
         """
         address = place[1]
         if before is None or before.rules != rules or address.secure:
-            before = self.pools.get(place) or UpstreamPool(address, rules, tls)  # an address may be named twice
+            before = self.pools.get(place) or UpstreamPool(address, rules, tls)  # an address may be listed twice
         return self.pools.setdefault(place, before)
 
     def _balancer(self, name: str, addresses: tuple[BackendAddress, ...]) -> Balancer:
@@ -190,24 +190,24 @@ class Assembly:
         return self._cors.setdefault(route.upstream, (urls, CorsMemory()))[1]
 
     def sweep(self, now: float, awake: float) -> None:
-        """Close what was idle or silent for too long; `awake` leaves out the time in which the process stood still."""
+        """Close connections that were idle or silent for too long; `awake` excludes the time of a suspended process."""
         for pool in (*self.pools.values(), *self._retired):
             pool.sweep(now, awake)
         self._retired = [pool for pool in self._retired if not pool.empty]
 
     def close(self) -> None:
-        """Drop every upstream connection."""
+        """Close every upstream connection at once."""
         for pool in (*self.pools.values(), *self._retired):
             pool.close()
 
 
 def _budget_holder(settings: Settings, table: Table) -> _Holder:
-    """Return what a retry budget is configured on: the route, or `[defaults]` for all others of its upstream."""
+    """Return the scope of a retry budget: the route, or all routes of the upstream that use `[defaults]`."""
     return table.upstream, table.operation if settings.has_own_budget(table.operation) else None
 
 
 def _own_fields(settings: Settings) -> frozenset[bytes]:
-    """Return the request fields that count by what the sidecar makes of them, not by their bytes."""
+    """Return the request fields that the sidecar interprets, so their bytes are not part of the request key."""
     told = {b"x-forwarded-for"} if settings.listen.trusted_proxies else set[bytes]()
     return frozenset({_deadline_field(settings), *told})
 

@@ -1,3 +1,3 @@
-"""How this process's modules were built. This file is compiled together with the hot path, so its own name tells."""
+"""Whether the hot path is compiled: this module is compiled with it, so its own file name tells."""
 
 COMPILED = not __file__.endswith(".py")

@@ -1,4 +1,4 @@
-"""The only clock. Policies never import this file: they are handed `now`."""
+"""The only clock. Policies never import this module: `now` is their parameter."""
 
 import asyncio
 import time
@@ -6,18 +6,18 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Tell and pass the time. Tests put a fake in its place."""
+    """Read the time and sleep. Tests use a fake."""
 
     def now(self) -> float:
-        """Return monotonic seconds; only differences mean something."""
+        """Return monotonic seconds; only differences are meaningful."""
         ...
 
     def wall(self) -> float:
-        """Return Unix seconds, for people, records and HTTP dates."""
+        """Return Unix seconds, for logs, records and HTTP dates."""
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Return `seconds` later."""
+        """Sleep for `seconds`."""
         ...
 
 

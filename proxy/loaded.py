@@ -1,4 +1,4 @@
-"""What a start, and each reload, read from files: settings, the admin token, certificates. Nothing is changed by it."""
+"""Read settings, the admin token and certificates for a start or a reload, without side effects."""
 
 import ssl
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from proxy.transport.tls import TlsFiles, client_context, server_context
 
 
 class Loaded(NamedTuple):
-    """All that was read; a context of the other leg for each upstream that is reached over TLS, by its name."""
+    """The loaded settings, the admin token, and the TLS contexts of the listener and of each upstream by name."""
 
     settings: Settings
     token: str
@@ -19,16 +19,16 @@ class Loaded(NamedTuple):
 
 
 class Loader:
-    """One reading of everything; `doing` names what is read now. Every step may block: never on the loop."""
+    """Read everything once; `doing` names the current step. Every step may block: never call it on the loop."""
 
     def __init__(self, load: Callable[[], Settings], listen: Listen | None = None) -> None:
-        """Take what reads the settings; the listener's files are those that `listen` names, else the settings' own."""
+        """Take the callback that reads the settings; `listen` replaces the settings' own listener table."""
         self.doing = "the configuration"
         self._load = load
         self._listen = listen
 
     def run(self) -> Loaded:
-        """Return all, or raise ConfigError or StartError for the first thing that cannot be used."""
+        """Return everything. Raise ConfigError or StartError for the first invalid item."""
         settings = self._load()
         self.doing = "the admin token (admin.token_file)"
         token = read_token(settings.admin)

@@ -1,4 +1,4 @@
-"""How much memory the process has, and what it does when that is used up: refuse requests before it is killed."""
+"""The memory budget of the process: refuse requests before the kernel kills it."""
 
 import gc
 import os
@@ -7,19 +7,19 @@ from pathlib import Path
 
 import structlog
 
-SHARE = 0.9  # of a container's limit: the kernel kills beyond it, and cannot be asked for more
-AGAIN = 0.95  # of the budget; below it requests are taken again
-TIGHT = 0.5  # of the budget; beyond it connections may hold
-PART = 0.1  # of the budget together, and the heaviest have to give way
-TRIM_EVERY = 8  # looks; returning memory takes some 5 ms
+SHARE = 0.9  # of a container's limit, beyond which the kernel kills the process
+AGAIN = 0.95  # of the budget; below it requests are accepted again
+TIGHT = 0.5  # of the budget; beyond it connections are limited to
+PART = 0.1  # of the budget in total, and the heaviest are closed
+TRIM_EVERY = 8  # checks; returning memory takes about 5 ms
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-_UNLIMITED = 1 << 60  # what cgroup v1 says of no limit is more
+_UNLIMITED = 1 << 60  # cgroup v1 reports a greater number for no limit
 log = structlog.get_logger("backstay")
 
 
 def resident() -> int:
-    """Return the bytes of memory that the process holds; 0 where the system does not tell."""
+    """Return the resident memory of the process in bytes; 0 if the system does not report it."""
     try:
         return int(Path("/proc/self/statm").read_bytes().split()[1]) * _PAGE
     except (OSError, IndexError):
@@ -27,7 +27,7 @@ def resident() -> int:
 
 
 def budget_of(container: tuple[str, ...] = _CGROUPS) -> int | None:
-    """Return the budget that a container's limit leaves, in bytes; None where there is no limit."""
+    """Return the budget below a container's limit in bytes; None without a limit."""
     for file in container:
         try:
             text = Path(file).read_text().strip()
@@ -39,11 +39,11 @@ def budget_of(container: tuple[str, ...] = _CGROUPS) -> int | None:
 
 
 class MemoryBudget:
-    """FREE --more than the budget is held--> FULL --less than 95 % of it is held--> FREE
+    """States: FREE --more than the budget is used--> FULL --less than 95 % of it is used--> FREE
 
-    In between `shed` lets go of what is kept only to be quick, and freed memory is given back to the system. Before
-    that, beyond half of the budget, `relieve` is called with the bytes that connections may hold together; cached
-    responses may take half of that, and so may stored ones. It returns how many connections had to give way.
+    In FULL `shed` drops caches, and freed memory is returned to the system. Before that, above half of the budget,
+    `relieve` is called with the bytes that all connections may use; cached responses may use half of that, and so may
+    stored ones. It returns how many connections were closed.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class MemoryBudget:
         self.full = False
 
     def look(self) -> bool:
-        """Look how much is held; return whether requests are to be refused."""
+        """Check the memory; return whether to refuse requests."""
         if self._budget is None:
             return False
         held = self._held()
@@ -78,7 +78,7 @@ class MemoryBudget:
         return self.full
 
     def _look_at_connections(self, held: int, budget: int) -> None:
-        """Have the heaviest connections give way where memory gets scarce and they hold much of it."""
+        """Close the heaviest connections if memory is scarce and they use much of it."""
         tight = held > TIGHT * budget
         self._tight_looks = self._tight_looks + 1 if tight else 0
         if self.full or self._relieved or self._tight_looks % TRIM_EVERY == 1:
@@ -90,8 +90,8 @@ class MemoryBudget:
 
 
 def _give_back() -> None:
-    """Return what was freed to the system, where the C library can."""
-    import ctypes  # a megabyte that few processes ever need
+    """Return freed memory to the system, if the C library can."""
+    import ctypes  # imported late: it takes a megabyte that few processes need
 
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

@@ -1,4 +1,4 @@
-"""The process around a sidecar: what signals do to it, when it is ready, and its end, which nothing can put off."""
+"""The process of a sidecar: signals, readiness, and an exit within a bounded time."""
 
 import asyncio
 import gc
@@ -19,16 +19,16 @@ from proxy.server.acceptor import AT_ONCE
 from proxy.signals import ProcessSignals
 from proxy.transport.descriptors import raise_limit, too_few
 
-ABORTED = 128 + signal.SIGTERM  # the status of a start that had to be cut off
-OVERDUE = 1  # the status of an end that had to be cut off
+ABORTED = 128 + signal.SIGTERM  # exit status of an aborted start
+OVERDUE = 1  # exit status of an exit that took too long
 ABORT_WITHIN_S = 3.0
-END_WITHIN_S = 20.0  # after the drain: the trail, the store and the tracer have bounds of their own below this
+END_WITHIN_S = 20.0  # seconds after the drain; the trail, the store and the tracer have shorter timeouts
 
 log = structlog.get_logger("backstay")
 
 
 class ProcessStage(Enum):
-    """How far the process is: STARTING -> SERVING -> DRAINING, or STARTING -> DRAINING."""
+    """The process's states: STARTING -> SERVING -> DRAINING, or STARTING -> DRAINING."""
 
     STARTING = "starting"
     SERVING = "serving"
@@ -36,15 +36,14 @@ class ProcessStage(Enum):
 
 
 class Process:
-    """Start a sidecar, and do what signals ask.
+    """Run a sidecar and handle signals.
 
-    SIGTERM and SIGINT before it is ready give up the start. Afterwards they drain, SIGINT without the delay, and a
-    second SIGINT without waiting for what is under way. SIGHUP reloads: once ready, if it came before, and not while
-    draining.
+    SIGTERM and SIGINT abort a start. Afterwards they drain, SIGINT without the delay, and a second SIGINT without
+    waiting for running requests. SIGHUP reloads: after the start if it came before, and not while draining.
     """
 
     def __init__(self, sidecar: Sidecar, load_again: Callable[[], Settings], few_files: str | None = None) -> None:
-        """Take what to run, what SIGHUP reads, and what there is to say of too few open files."""
+        """Take the sidecar, the callback that reads the settings for SIGHUP, and a warning about open files."""
         self.handlers: Mapping[int, Callable[[], None]] = {
             signal.SIGTERM: self._stop,
             signal.SIGINT: self._hurry,
@@ -59,7 +58,7 @@ class Process:
         self._reloading: asyncio.Task[None] | None = None
 
     async def run(self) -> int:
-        """Serve until stopped; return the exit status. Raises StartError before anything is served."""
+        """Serve until stopped; return the exit status. Raise StartError before anything is served."""
         if await self._start():
             self._announce()
             await self._sidecar.stopping.wait()
@@ -67,7 +66,7 @@ class Process:
         return 0
 
     async def _start(self) -> bool:
-        """Return False if a signal came before it was ready."""
+        """Start the sidecar; return False if a signal aborted the start."""
         task = self._task = asyncio.current_task()
         assert task is not None
         try:
@@ -82,8 +81,8 @@ class Process:
 
     def _announce(self) -> None:
         gc.collect()
-        gc.freeze()  # what start-up made lives for ever: never look at it again
-        gc.set_threshold(200_000, 20, 100)  # requests leave no cycles; what is young dies by its count
+        gc.freeze()  # objects from the start live as long as the process: exclude them from collection
+        gc.set_threshold(200_000, 20, 100)  # requests leave no cycles; reference counting frees their objects
         sidecar, self._stage = self._sidecar, ProcessStage.SERVING
         print(f"backstay ready: proxy {sidecar.url} admin {sidecar.admin_url}", flush=True)  # noqa: T201 - the contract's line
         log.info("ready", proxy=sidecar.url, admin=sidecar.admin_url)
@@ -108,7 +107,7 @@ class Process:
         self._sidecar.stopping.set()
 
     def _hurry(self) -> None:
-        """Do not make a person at a terminal wait for a load balancer."""
+        """Drain without the delay, which is for load balancers."""
         self._sidecar.hurry()
         self._stop()
 
@@ -118,13 +117,13 @@ class Process:
         elif self._stage is ProcessStage.DRAINING:
             log.warning("reload_refused", problems=["the sidecar is draining"])
         else:
-            self._sidecar.audit.reopen()  # at once, for whoever renamed the trail
+            self._sidecar.audit.reopen()  # at once, after a rotation by rename
             self._reload_wanted = True
             if self._reloading is None or self._reloading.done():
                 self._reloading = asyncio.get_running_loop().create_task(self._reload_while_wanted())
 
     async def _reload_while_wanted(self) -> None:
-        """Reload once more where a signal came meanwhile: a file may have changed after it was read."""
+        """Reload again if a signal came meanwhile: a file may have changed after it was read."""
         while self._reload_wanted and self._stage is ProcessStage.SERVING:
             self._reload_wanted = False
             await self._sidecar.reload(self._load_again)
@@ -133,9 +132,9 @@ class Process:
 def serve(
     settings: Settings, load_again: Callable[[], Settings], signals: ProcessSignals, lines_dropped: Callable[[], int]
 ) -> int:
-    """Run until SIGTERM or SIGINT; return the exit status. Raises StartError before anything is served.
+    """Run until SIGTERM or SIGINT; return the exit status. Raise StartError before anything is served.
 
-    `lines_dropped` returns how many lines of the log were lost, for the metric.
+    `lines_dropped` returns the number of lost log lines, for the metric.
     """
     configure(settings.log.level, settings.log.format)
     return uvloop.run(_attached(settings, load_again, signals, lines_dropped))
@@ -144,7 +143,7 @@ def serve(
 async def _attached(
     settings: Settings, load_again: Callable[[], Settings], signals: ProcessSignals, lines_dropped: Callable[[], int]
 ) -> int:
-    share = settings.admin.max_connections + AT_ONCE  # so many more are open for a moment when others give way
+    share = settings.admin.max_connections + AT_ONCE  # as many more are open briefly while others are being closed
     few_files = too_few(raise_limit(share), settings.listen.max_connections)
     process = Process(Sidecar(settings, lines_dropped=lines_dropped), load_again, few_files)
     signals.attach(asyncio.get_running_loop(), process.handlers)
@@ -155,9 +154,9 @@ async def _attached(
 
 
 def end_within(seconds: float, status: int) -> None:
-    """End the process with `status` after so many seconds, unless it has ended: a thread may hang in the kernel.
+    """End the process with `status` after `seconds`, unless it has ended.
 
-    A disk, a name server or a pipe that does not answer holds up Python's own end as long as it likes.
+    A thread that hangs in the kernel (disk, name server, pipe) can block Python's own exit forever.
     """
 
     def end() -> None:

@@ -1,4 +1,4 @@
-"""Since when each route has been what it is: what was kept for another route of its name is not given out."""
+"""Track changes of routes across reloads: responses cached for an earlier route of the same name are not used."""
 
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
@@ -10,7 +10,7 @@ Urls = Mapping[str, tuple[str, ...]]  # by upstream
 
 
 class Tenure(NamedTuple):
-    """What the keys of a route's kept answers begin with, whom it asks, and the wall time since which it does."""
+    """The prefix of a route's cache keys, its upstream, and the wall time of its last change."""
 
     cached_under: bytes
     upstream: str
@@ -18,15 +18,15 @@ class Tenure(NamedTuple):
 
 
 class RouteChanges:
-    """Remember what each route asks, from one reload to the next."""
+    """Remember each route from one reload to the next."""
 
     def __init__(self) -> None:
         self._known: dict[str, Tenure] = {}
 
     def take(self, routes: Iterable[Route], urls: Urls, wall: float) -> list[Tenure]:
-        """Take the routes that there are from now on (wall time in seconds); return what has ended.
+        """Set the current routes (wall time in seconds); return the tenures that have ended.
 
-        What was kept before the first call may be read: another process may have kept it.
+        Responses cached before the first call may be used: another process may have cached them.
         """
         before, since = self._known, wall if self._known else 0.0
         self._known = {}
@@ -42,9 +42,9 @@ class RouteChanges:
 
 
 def _cached_under(route: Route, urls: tuple[str, ...]) -> bytes:
-    """Return a name of what makes a route's answers: whom it asks for what, and how it tells callers apart.
+    """Return a digest of the settings that determine a route's responses.
 
-    Every replica with the same configuration has the same one.
+    Replicas with the same configuration have the same digest.
     """
     asks = (
         route.operation, route.method, route.template, route.upstream, urls, route.host, route.subject,

@@ -1,4 +1,4 @@
-"""SIGTERM, SIGINT and SIGHUP, from the first moment of the process to its last."""
+"""Handle SIGTERM, SIGINT and SIGHUP from the start of the process to its end."""
 
 import os
 import signal
@@ -7,41 +7,41 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop  # importing it takes longer than all else before the handlers stand
+    # importing it takes longer than everything else before the handlers are installed
+    from asyncio import AbstractEventLoop
 
 HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class SignalPhase(Enum):
-    """What a signal means now."""
+    """The phase that determines the effect of a signal."""
 
     BOOTING = "booting"  # SIGTERM and SIGINT end the process at once; SIGHUP waits
-    ATTACHED = "attached"  # each calls what was attached, on the loop
-    ENDING = "ending"  # all are ignored: the process ends already
+    ATTACHED = "attached"  # each calls its attached handler on the loop
+    ENDING = "ending"  # all are ignored: the process is ending
 
 
 class ProcessSignals:
     """Handle the signals in every phase: BOOTING --attach--> ATTACHED --detach--> ENDING.
 
-    Python and the kernel would do otherwise: SIGHUP kills a process that has no handler for it, and a process that is
-    PID 1 never gets a SIGTERM that it does not handle. Handlers of `signal`, not of the loop, because the loop's end
-    with the loop.
+    Without a handler SIGHUP kills a process, and PID 1 never gets a SIGTERM. The handlers are those of `signal`,
+    because the loop's handlers end with the loop.
     """
 
     def __init__(self) -> None:
         self.phase = SignalPhase.BOOTING
-        self._waiting: list[int] = []  # SIGHUPs that came before anybody could reload
+        self._waiting: list[int] = []  # SIGHUPs from before `attach`
         self._attached: Mapping[int, Callable[[], None]] = {}
         self._loop: AbstractEventLoop | None = None
 
     def install(self) -> None:
-        """Take over the signals, also those that the parent process had blocked or ignored."""
+        """Install the handlers, also for signals that the parent process blocked or ignored."""
         for number in HANDLED:
             signal.signal(number, lambda received, _: self._on_signal(received))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
 
     def attach(self, loop: "AbstractEventLoop", handlers: Mapping[int, Callable[[], None]]) -> None:
-        """Have `loop` call these from now on, and first for what has waited."""
+        """Call these handlers on `loop` from now on, first for waiting signals."""
         self._loop, self._attached = loop, handlers
         self.phase = SignalPhase.ATTACHED
         waiting, self._waiting = self._waiting, []
@@ -55,14 +55,14 @@ class ProcessSignals:
             signal.signal(number, signal.SIG_IGN)
 
     def _on_signal(self, number: int) -> None:
-        """Run between two bytecodes of the main thread, whatever that is doing."""
+        """Handle a signal between two bytecodes of the main thread."""
         if self.phase is SignalPhase.ATTACHED:
             assert self._loop is not None
             self._loop.call_soon_threadsafe(self._attached[number])
         elif self.phase is SignalPhase.BOOTING and number == signal.SIGHUP:
             self._waiting.append(number)
         elif self.phase is SignalPhase.BOOTING:
-            os._exit(128 + number)  # nothing is open yet: there is nothing to tidy
+            os._exit(128 + number)  # nothing is open yet
 
 
-SIGNALS = ProcessSignals()  # this process's: there is one set of handlers
+SIGNALS = ProcessSignals()  # a process has one set of handlers

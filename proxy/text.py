@@ -1,8 +1,8 @@
-"""Text that strangers chose, made safe for a person's screen and for a spreadsheet."""
+"""Escape text from clients for terminals and spreadsheets."""
 
 import re
 
-# What a terminal or a page acts on, or what changes the order in which text is read: control characters, line and
+# What a terminal or a page interprets, or what changes the reading order: control characters, line and
 # paragraph separators, bidirectional controls (Unicode Standard Annex 9), zero-width and tag characters, surrogates.
 _ACTIVE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb"
@@ -14,17 +14,17 @@ _FORMULA = re.compile(r"(^|[;,|\"'])(?=[ ]?[=+\-@\uff1d\uff0b\uff0d\uff20])")
 
 
 def escaped(text: str) -> str:
-    """Return text in which every control, bidirectional and invisible character is shown by its code, as `\\u202e`."""
+    """Return text with every control, bidirectional and invisible character as an escape, such as `\\u202e`."""
     return _ACTIVE.sub(_code, text)
 
 
 def escaped_lines(text: str) -> str:
-    """Return the same, with the line breaks of a text that has several lines left as they are."""
+    """Do the same, but keep line breaks."""
     return "\n".join(escaped(line) for line in text.split("\n"))
 
 
 def escaped_json(text: str) -> str:
-    """Return one line of JSON that means the same and has none of these characters."""
+    """Return an equivalent line of JSON without these characters."""
     return _ACTIVE.sub(_json_code, text)
 
 
