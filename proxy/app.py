@@ -43,6 +43,7 @@ from proxy.server.listener import Listener
 from proxy.server.server_state import ServerState
 from proxy.server.trusted_proxies import TrustedProxies
 from proxy.store.bundle import open_store
+from proxy.store.erased import Erased
 from proxy.transport.tls import trusts_all
 
 TARGETS_EVERY_S = 10.0  # an operation's missed targets are logged at most this often
@@ -161,6 +162,7 @@ class Sidecar:
         self._ready = True
 
     async def _open_store(self) -> None:
+        self._bundle.on_erasure_elsewhere(self._observer.restorations.erase)
         await self._bundle.start()
         required = [route.operation for route in self._ports.router.routes if route.store_required]
         if required and not self._bundle.kept.up:
@@ -182,8 +184,12 @@ class Sidecar:
             switch=self._switch,
             drain=self.stopping.set,
             export_format=lambda: self.settings.audit.export_format,
-            forget=self._flights.invalidations.drop_subject,
+            erase=self._erase,
         )
+
+    async def _erase(self, subject: str) -> Erased:
+        erased = await self._bundle.erase(subject)
+        return erased._replace(restorations=self._observer.restorations.erase(subject))
 
     @property
     def url(self) -> str:

@@ -32,6 +32,11 @@ ACTIONS: Mapping[str, Callable[[CircuitBreaker, float], None]] = {
     "auto": lambda circuit, now: circuit.force(CircuitMode.AUTO, now),
 }
 
+_STORE_AWAY = (
+    "Only what this process holds is erased: Redis (store.url) could not be reached or refused a command. "
+    "Repeat the call when backstay_store_up is 1."
+)
+
 
 async def _alive(request: web.Request) -> web.Response:
     return json({"status": "alive"})
@@ -91,12 +96,15 @@ async def _drain(request: web.Request) -> web.Response:
     return json({"status": "draining"}, status=202)
 
 
-async def _forget(request: web.Request) -> web.Response:
+async def _erase(request: web.Request) -> web.Response:
     subject = request.query.get("subject")
     if not subject:
-        return problem(400, "Say whose kept answers to drop: DELETE /kept?subject=...")
-    request.app[CONTROL].forget(subject)
-    return json({"subject": subject, "status": "dropped"})
+        return problem(400, "Say whose answers to erase: DELETE /kept?subject=...")
+    erased = await request.app[CONTROL].erase(subject)
+    if not erased.complete:
+        return problem(503, _STORE_AWAY)
+    counts = {"cached": erased.cached, "idempotent": erased.idempotent, "restorations": erased.restorations}
+    return json({"subject": subject, "status": "dropped", **counts})
 
 
 async def _audit(request: web.Request) -> web.Response:
@@ -125,7 +133,7 @@ HANDLERS: Mapping[str, Handler] = {
     "/circuits/{name}/{action}": _move_circuit,
     "/switches/{name}/{position}": _switch,
     "/drain": _drain,
-    "/kept": _forget,
+    "/kept": _erase,
     "/audit": _audit,
     "/restorations/{subject}": _restorations,
 }

@@ -1,6 +1,6 @@
 """The control plane's view of the sidecar. It has no state of its own: each value is a callback."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from proxy.observe.metrics import Metrics
@@ -8,6 +8,7 @@ from proxy.observe.statistics import Statistics
 from proxy.policy.breaker import CircuitBreaker
 from proxy.policy.restoration import Restorations
 from proxy.policy.routing import Route
+from proxy.store.erased import Erased
 
 Record = dict[str, object]
 
@@ -29,4 +30,4 @@ class ControlPlane:
     switch: Callable[[str, bool], None]
     drain: Callable[[], None]  # starts the drain and returns
     export_format: Callable[[], str]  # of records, if the request names none
-    forget: Callable[[str], None]  # drops a subject's cached responses
+    erase: Callable[[str], Awaitable[Erased]]  # erases the stored data of a subject

@@ -74,8 +74,12 @@ ENDPOINTS = (
     AdminEndpoint(
         "DELETE",
         "/kept",
-        "Drop every cached response of a subject.",
-        {200: "Its cached responses are dropped.", 400: "No subject was given."},
+        "Erase the cached responses, the stored idempotent responses and the restorations of a subject.",
+        {
+            200: "All are erased. `cached`, `idempotent` and `restorations` say how many of each there were.",
+            400: "No subject was given.",
+            503: "Redis could not be reached: only what this process holds is erased. Repeat the call.",
+        },
         guarded=True,
         parameters={"subject": "The business key, as the routes' `subject` finds it. Required."},
     ),

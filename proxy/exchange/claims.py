@@ -56,7 +56,8 @@ class Claiming:
         if route.idempotency is not Idempotency.REPLAY or key is None or x.request.safe:
             return None
         x.identity = self._identifier.identify(x.request, x.subject.value)
-        claim = claim_rules.of_key(route, x.request, x.identity.principal, key, self._identifier.holder(x.request))
+        holder = self._identifier.holder(x.request)
+        claim = claim_rules.of_key(route, x.request, x.identity.principal, key, holder, x.subject.value)
         standing = await self._store.claim(claim, remaining(x.deadline, self._clock.now()) / 2)
         if isinstance(standing, StoreUnavailable) and not route.store_required:
             standing = await self._store.alone(claim)
@@ -71,7 +72,7 @@ class Claiming:
         flight = lead.flight
         if flight is None or not self._store.spans_replicas:
             return None
-        claim = claim_rules.of_flight(self._route, flight.key, x.key)
+        claim = claim_rules.of_flight(self._route, flight.key, x.key, x.subject.value)
         return await self._follow(x, claim, await self._store.claim(claim), lead.deadline)
 
     def mint(self, x: Exchange) -> None:

@@ -31,7 +31,7 @@ class Claim(NamedTuple):
 
     `name` is a digest, so that a store does not reveal keys; `fingerprint` identifies the request; `key` is the
     Idempotency-Key for the upstream. A final response is kept for `keep_s` seconds, a flight's not at all; an orphaned
-    claim is remembered for `orphaned_s`. `holder` is charged for the entry.
+    claim is remembered for `orphaned_s`. `holder` is charged for the entry. A response is erased by its `subject`.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Claim(NamedTuple):
     keep_s: float
     orphaned_s: float
     holder: Holder = ANYBODY
+    subject: str | None = None
 
 
 class Acquired(NamedTuple):
@@ -66,12 +67,13 @@ class Orphaned(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """The request was sent. `result` is None if the response could not be kept or shared."""
+    """The request was sent. `result` is None if the response could not be kept or shared; `subject`, if not known."""
 
     fingerprint: str
     key: str
     result: Result | None
     ttl_s: float
+    subject: str | None = None
 
 
 class StoreUnavailable(NamedTuple):
@@ -142,7 +144,14 @@ BROKE_OFF = Result(
         detail="it was done before under this Idempotency-Key, and its answer broke off; load what it made",
     )
 )
-_NOT_AGAIN = (TOO_LARGE.outcome, NO_ROOM.outcome, BROKE_OFF.outcome)
+ERASED = Result(
+    Failure(
+        Reason.NOT_KEPT,
+        sent=True,
+        detail="it was done before under this Idempotency-Key, and its answer was erased since; load what it made",
+    )
+)
+_NOT_AGAIN = (TOO_LARGE.outcome, NO_ROOM.outcome, BROKE_OFF.outcome, ERASED.outcome)
 _LOST = {Lost.TOO_LARGE: TOO_LARGE, Lost.BROKEN: BROKE_OFF}
 
 STORE_GONE = Result(
@@ -152,17 +161,20 @@ STORE_GONE = Result(
 )
 
 
-def of_key(route: Route, request: Request, principal: bytes, key: IdempotencyKey, holder: Holder = ANYBODY) -> Claim:
+def of_key(
+    route: Route, request: Request, principal: bytes, key: IdempotencyKey, holder: Holder = ANYBODY,
+    subject: str | None = None,
+) -> Claim:  # fmt: skip
     """Return the claim of a client's key, from principal, route and key."""
     body = request.body if isinstance(request.body, bytes) else request.fields.get(b"content-length", b"")
     fingerprint = _digest(request.method.encode(), request.target, body, *_trailers(request))
     name = _digest(b"key", route.operation.encode(), principal, key.value)
-    return Claim(name, fingerprint, _text(key), REPLAY_S, REPLAY_S, holder)
+    return Claim(name, fingerprint, _text(key), REPLAY_S, REPLAY_S, holder, subject)
 
 
-def of_flight(route: Route, request_key: bytes, key: IdempotencyKey | None) -> Claim:
+def of_flight(route: Route, request_key: bytes, key: IdempotencyKey | None, subject: str | None = None) -> Claim:
     """Return the claim of a flight, which other replicas see."""
-    return Claim(_digest(b"flight", request_key), "", _text(key), 0.0, 2 * route.total_timeout_s)
+    return Claim(_digest(b"flight", request_key), "", _text(key), 0.0, 2 * route.total_timeout_s, subject=subject)
 
 
 def judge(claim: Claim, standing: ClaimState, route: Route) -> ClaimAction:

@@ -32,13 +32,15 @@ class Keep(Enum):
 class CachedResponse(NamedTuple):
     """A response with its arrival (wall time) and the invalidation stamp from when its request was sent.
 
-    `varied` is a digest of the request's values of the fields that Vary names.
+    `varied` is a digest of the request's values of the fields that Vary names. The response is erased by its `subject`,
+    which is None in a store that keeps only its digest.
     """
 
     response: Response
     arrived: float
     stamp: int
     varied: bytes = b""
+    subject: str | None = None
 
     def age_s(self, wall: float) -> int:
         """Return the age in whole seconds, including the upstream's Age (RFC 9111 section 4.2.3)."""

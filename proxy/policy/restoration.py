@@ -134,6 +134,13 @@ class Restorations:
         known = [held.value for (of, _), held in self._known.items() if of == subject]
         return [known for known in known if known.finished or now - known.ended <= self._within_s]
 
+    def erase(self, subject: str) -> int:
+        """Forget a subject's restorations; return how many there were."""
+        keys = [key for key, _ in self._known.items() if key[0] == subject]
+        for key in keys:
+            self._known.drop(key)
+        return len(keys)
+
     def _goes_on(self, known: Restoration, now: float) -> bool:
         return known.state is _RESTORING and now - known.ended <= self._within_s
 

@@ -7,6 +7,7 @@ from proxy.clock import Clock
 from proxy.config.settings import StoreTable as StoreSettings
 from proxy.exchange.ports import Claims, Replicas, Store
 from proxy.policy.invalidation import Invalidations
+from proxy.store.erased import Erased
 from proxy.store.local_claims import LocalClaims
 from proxy.store.memory_store import MemoryStore
 
@@ -31,6 +32,14 @@ class StoreBundle(Protocol):
 
     def make_room(self, most: int) -> None:
         """Keep at most `most` bytes of cached responses in this process, and as many of stored ones."""
+        ...
+
+    async def erase(self, subject: str) -> Erased:
+        """Erase every answer of a subject. Used keys stay used: to forget one would let it be done twice."""
+        ...
+
+    def on_erasure_elsewhere(self, call: Callable[[str], object]) -> None:
+        """Have `call` told of each subject that another replica was told to erase."""
         ...
 
     async def close(self) -> None:
@@ -60,6 +69,14 @@ class MemoryBundle:
         """Keep at most `most` bytes of answers of either kind; the answers of who keeps most go first."""
         self._memory.make_room(most)
         self._claims.make_room(most)
+
+    async def erase(self, subject: str) -> Erased:
+        """Erase every answer of a subject."""
+        self.invalidations.drop_subject(subject)
+        return Erased(self._memory.erase(subject), len(self._claims.erase(subject)))
+
+    def on_erasure_elsewhere(self, call: Callable[[str], object]) -> None:
+        """Do nothing: there are no others."""
 
     async def close(self) -> None:
         """Do nothing: there is nothing to close."""

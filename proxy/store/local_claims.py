@@ -7,6 +7,7 @@ from proxy.clock import Clock
 from proxy.http.message import Response, held_bytes
 from proxy.policy.bounded import Bounded
 from proxy.policy.claim_rules import (
+    ERASED,
     NO_ROOM,
     TOO_LARGE,
     Acquired,
@@ -89,6 +90,16 @@ class LocalClaims:
                 without = kept.value._replace(result=NO_ROOM)
                 self._settled.put(name, without, _WITHOUT_ANSWER, kept.until, now, kept.holder)
 
+    def erase(self, subject: str) -> set[str]:
+        """Erase the answers and the keys of a subject; return the claims' names. Each key's digest stays used."""
+        now = self._clock.now()
+        found = {name: held for name, held in self._settled.items() if held.value.subject == subject}
+        for name, held in found.items():
+            erased = Settled(held.value.fingerprint, "", ERASED, 0.0)
+            self._settled.put(name, erased, _WITHOUT_ANSWER, held.until, now, held.holder)
+            self._answers.drop(name)
+        return {name for name, held in found.items() if now < held.until}
+
     def _claim(self, claim: Claim) -> ClaimState:
         pending = self._pending.get(claim.name)
         if pending is not None:
@@ -145,7 +156,7 @@ def is_here(token: str) -> bool:
 
 def _settled(claim: Claim, result: Result | None) -> Settled:
     whole = result is None or not isinstance(result.outcome, Response) or result.outcome.whole
-    return Settled(claim.fingerprint, claim.key, result if whole else None, 0.0)
+    return Settled(claim.fingerprint, claim.key, result if whole else None, 0.0, claim.subject)
 
 
 def _tell(waiting: _Waiting, what: Settled | bool) -> None:

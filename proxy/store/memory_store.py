@@ -42,6 +42,13 @@ class MemoryStore:
         for key in [key for key, _ in self._kept.items() if key.startswith(beginning)]:
             self._kept.drop(key)
 
+    def erase(self, subject: str) -> int:
+        """Let go of every answer of a subject; return how many there were."""
+        keys = [key for key, held in self._kept.items() if held.value.subject == subject]
+        for key in keys:
+            self._kept.drop(key)
+        return len(keys)
+
     async def drop(self, key: bytes) -> None:
         """Drop what is cached under `key`."""
         self._kept.drop(key)

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from hashlib import blake2b
 from typing import Any, TypeVar
 from zlib import crc32
 
@@ -18,12 +19,24 @@ from proxy.policy.response_cache import CachedResponse
 MAX_VALUE = 262_144  # bytes of one response in a store: its body and its head have at most 65,536 each
 T = TypeVar("T")
 
+SUBJECT_BYTES = 128  # of version, sizes and the first member
+
 _VERSION = b"backstay-2\n"
 _WRONG_SHAPE = (KeyError, TypeError, ValueError, AttributeError)  # raised for a document of another shape
 
 
 class Damaged(Exception):  # noqa: N818 - a state, which each caller handles in its own way
     """A stored value has this version's header but not its format."""
+
+
+def subject_name(subject: str) -> str:
+    """Return the digest by which a store outside this process knows what is a subject's."""
+    return blake2b(b"erase\0" + subject.encode("utf-8", "surrogateescape"), digest_size=20).hexdigest()
+
+
+def of_subject(subject: str | None) -> dict[str, Any]:
+    """Return how a document that is a subject's begins: `SUBJECT_BYTES` of a packed value hold it."""
+    return {} if subject is None else {"subject": subject_name(subject)}
 
 
 def pack(document: dict[str, Any], body: bytes = b"") -> bytes:
@@ -93,8 +106,8 @@ def pack_cached(kept: CachedResponse, marks: list[str]) -> bytes:
     """Serialise a cached response with the marks from before its request."""
     body = kept.response.body
     assert isinstance(body, bytes)
-    document = {"response": _head(kept.response), "arrived": kept.arrived, "varied": kept.varied.hex(), "marks": marks}
-    return pack(document, body)
+    said = {"response": _head(kept.response), "arrived": kept.arrived, "varied": kept.varied.hex(), "marks": marks}
+    return pack({**of_subject(kept.subject), **said}, body)
 
 
 def unpack_cached(packed: bytes | None, stamp: int) -> tuple[CachedResponse, list[str]] | None:

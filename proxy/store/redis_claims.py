@@ -16,7 +16,7 @@ from proxy.policy.claim_rules import (
 from proxy.policy.recovery_plan import Result
 from proxy.store.command_queue import Argument, CommandQueue
 from proxy.store.local_claims import LocalClaims, is_here
-from proxy.store.packing import MAX_VALUE, Damaged, pack, pack_result, unpack, unpack_result
+from proxy.store.packing import MAX_VALUE, Damaged, of_subject, pack, pack_result, unpack, unpack_result
 from proxy.store.pubsub import ReplicaPubSub
 from proxy.store.redis_connection import RedisConnection, StoreDown
 from proxy.store.scripts import CLAIM, RENEW, SETTLE, TAKE_OVER, call
@@ -258,7 +258,8 @@ def _settled(claim: Claim, result: Result | None) -> bytes:
     packed = (result and pack_result(result)) or b""
     if len(packed) > MAX_VALUE:
         packed = pack_result(TOO_LARGE) or b""
-    return pack({"settled": True, "fingerprint": claim.fingerprint, "key": claim.key}, packed)
+    said = {"settled": True, "fingerprint": claim.fingerprint, "key": claim.key}
+    return pack({**of_subject(claim.subject), **said}, packed)
 
 
 def claim_state(value: bytes, lease_ms: int, ttl_ms: int) -> ClaimState:

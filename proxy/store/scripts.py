@@ -36,7 +36,13 @@ INVALIDATE = """
 for _, mark in ipairs(KEYS) do redis.call('SET', mark, ARGV[1], 'PX', ARGV[2]) end
 redis.call('PUBLISH', ARGV[3], ARGV[4])
 """
-ALL = (CLAIM, TAKE_OVER, RENEW, SETTLE, INVALIDATE)
+# Replace the value of a name that still has the value ARGV[1] by ARGV[2], and keep its lifetime.
+ERASE = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then
+  redis.call('SET', KEYS[1], ARGV[2], 'PX', math.max(1, redis.call('PTTL', KEYS[1])))
+end
+"""
+ALL = (CLAIM, TAKE_OVER, RENEW, SETTLE, INVALIDATE, ERASE)
 
 
 def sha_of(script: str) -> str:

@@ -27,7 +27,7 @@ class SharedInvalidations(Invalidations):
     While Redis is down nothing can be published, so after it everything that was cached or begun before is stale.
     """
 
-    __slots__ = ("_commands", "_connection", "_marks", "_name", "_now", "_pubsub")
+    __slots__ = ("_commands", "_connection", "_marks", "_name", "_now", "_pubsub", "on_drop_subject")
 
     def __init__(
         self,
@@ -44,6 +44,7 @@ class SharedInvalidations(Invalidations):
         self._name = name
         self._now = now
         self._marks = count(1)
+        self.on_drop_subject: Callable[[str], None] | None = None  # another replica erases the subject
         pubsub.on_message = self._received
         pubsub.on_reconnect = self._start_over
 
@@ -128,6 +129,8 @@ class SharedInvalidations(Invalidations):
                 super().end_session(owners, address)
             case "drop_subject":
                 super().drop_subject(subject or "")
+                if self.on_drop_subject is not None:
+                    self.on_drop_subject(subject or "")
             case "doubt":
                 super().mark_uncertain(for_s, subject, owners, self._now())
             case "drop_all":

@@ -54,7 +54,7 @@ class Scene:
     def changed(self) -> object:
         """Return what only the token may change."""
         circuits = tuple(repr(circuit) for circuit in self.sidecar.circuits.values())
-        return self.sidecar.draining, tuple(self.sidecar.forgotten), tuple(self.sidecar.switches.items()), circuits
+        return self.sidecar.draining, tuple(self.sidecar.erased), tuple(self.sidecar.switches.items()), circuits
 
 
 @cache

@@ -16,6 +16,7 @@ from proxy.policy.classify import Verdict
 from proxy.policy.latency_target import Target
 from proxy.policy.restoration import Restorations
 from proxy.policy.routing import Route
+from proxy.store.erased import Erased
 
 ROUTES = (
     Route("history", "GET", "/history", "sessions", "restoration", target=Target(0.5, 1.0, 2.0)),
@@ -34,7 +35,8 @@ class Sidecar:
     draining: bool = False
     export_format: str = "json"
     now: float = 100.0
-    forgotten: list[str] = field(default_factory=list)
+    erased: list[str] = field(default_factory=list)
+    store_away: bool = False
     switches: dict[str, bool] = field(default_factory=lambda: {"retries": True, "coalescing": True})
     newest: list[bytes] = field(default_factory=list)
     metrics: Metrics = field(default_factory=lambda: Metrics(["history"], ["sessions"]))
@@ -56,8 +58,9 @@ class Sidecar:
     def drain(self) -> None:
         self.draining = True
 
-    def forget(self, subject: str) -> None:
-        self.forgotten.append(subject)
+    async def erase(self, subject: str) -> Erased:
+        self.erased.append(subject)
+        return Erased(3, 2, 1, complete=not self.store_away)
 
     def control(self) -> ControlPlane:
         """Return what the admin listener is given."""
@@ -75,7 +78,7 @@ class Sidecar:
             switch=self.switches.__setitem__,
             drain=self.drain,
             export_format=lambda: self.export_format,
-            forget=self.forget,
+            erase=self.erase,
         )
 
 

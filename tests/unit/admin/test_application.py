@@ -148,13 +148,22 @@ async def test_drain_begins_and_answers_at_once(client: ClientSession, sidecar: 
     assert sidecar.draining
 
 
-async def test_kept_answers_of_one_subject_are_dropped(client: ClientSession, sidecar: Sidecar) -> None:
-    """The subject is taken as it is written; without one nothing is dropped."""
+async def test_what_is_kept_of_one_subject_is_erased(client: ClientSession, sidecar: Sidecar) -> None:
+    """The subject is taken as it is written, and the answer counts; without a subject nothing is erased."""
     async with client.delete("/kept", params={"subject": "val 1/ü"}, headers=BEARER) as response:
-        assert await response.json() == {"subject": "val 1/ü", "status": "dropped"}
+        counts = {"cached": 3, "idempotent": 2, "restorations": 1}
+        assert await response.json() == {"subject": "val 1/ü", "status": "dropped", **counts}
     async with client.delete("/kept", headers=BEARER) as response:
         assert response.status == 400
-    assert sidecar.forgotten == ["val 1/ü"]
+    assert sidecar.erased == ["val 1/ü"]
+
+
+async def test_erasure_says_where_it_is_not_whole(client: ClientSession, sidecar: Sidecar) -> None:
+    """While the store was away the answer said "dropped" too."""
+    sidecar.store_away = True
+    async with client.delete("/kept", params={"subject": "val_1"}, headers=BEARER) as response:
+        assert response.status == 503
+        assert "Redis (store.url) could not be reached" in (await problem(response))["detail"]
 
 
 @pytest.mark.parametrize(("method", "path"), GUARDED)
@@ -171,7 +180,7 @@ async def test_without_the_token_nothing_happens(
         assert response.status == 401
         assert response.headers["WWW-Authenticate"] == "Bearer"
         await problem(response)
-    assert (repr(sidecar.circuits), dict(sidecar.switches), sidecar.draining, sidecar.forgotten) == (*before, False, [])
+    assert (repr(sidecar.circuits), dict(sidecar.switches), sidecar.draining, sidecar.erased) == (*before, False, [])
 
 
 @pytest.mark.parametrize("token", [None, ""])

@@ -1,0 +1,96 @@
+"""Erase what Redis holds of one subject. Names there are digests, so every value of ours is looked at.
+
+A value of a subject begins with the subject's digest. That costs a request nothing and needs no index; the search reads
+128 bytes of each value, a few hundred at a time, and other commands run in between.
+"""
+
+import re
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from proxy.policy.claim_rules import ERASED
+from proxy.store import scripts
+from proxy.store.command_queue import CommandQueue
+from proxy.store.packing import SUBJECT_BYTES, Damaged, pack, pack_result, subject_name, unpack
+from proxy.store.redis_connection import RedisConnection, StoreDown
+
+AT_ONCE = 250  # names of one step: Redis takes less than a millisecond for it
+_HOLD_NOTHING = ("mark:", "lease:", "probe:")
+_GLOB = re.compile(r"[*?\[\]\\]")
+
+
+class RedisErasure:
+    """A search through all values in our namespace."""
+
+    def __init__(self, connection: RedisConnection, commands: CommandQueue) -> None:
+        self._connection = connection
+        self._commands = commands
+        self._prefix = connection.key("")
+        self._pattern = _GLOB.sub(r"\\\g<0>", self._prefix) + "*"
+
+    async def erase(self, subject: str) -> tuple[set[str], set[str]]:
+        """Erase a subject's values; return the names of cached answers and of claims. Raise StoreDown.
+
+        An answer is deleted. A claim keeps its name, its fingerprint and its time: the key stays used.
+        """
+        await self._commands.execute("erase", "PING")  # what was settled before this call is there
+        cached, claims, cursor = set[str](), set[str](), 0
+        begins = b'{"subject":"%b"' % subject_name(subject).encode()
+        while True:
+            cursor, names = await self._connection.run("erase", partial(self._scan, cursor))
+            found = await self._of_subject(begins, filter(self._may_hold, map(bytes.decode, names)))
+            mine = {name for name in found if self._kind(name) == "claim"}
+            await self._erase_claims(sorted(mine))
+            await self._all([("UNLINK", name) for name in found if name not in mine])
+            claims |= {name.rpartition(":")[2] for name in mine}
+            cached |= {name for name in found if self._kind(name) == ""}
+            if not cursor:
+                return cached, claims
+
+    async def _scan(self, cursor: int) -> tuple[int, list[bytes]]:
+        found, names = await self._connection.client.scan(cursor, match=self._pattern, count=AT_ONCE)
+        return found, [name for name in names if isinstance(name, bytes)]
+
+    def _kind(self, name: str) -> str:
+        """Return what a name is of: a claim, an outcome; "" for a cached answer."""
+        return name.removeprefix(self._prefix).rpartition(":")[0]
+
+    def _may_hold(self, name: str) -> bool:
+        return not name.removeprefix(self._prefix).startswith(_HOLD_NOTHING)
+
+    async def _of_subject(self, begins: bytes, names: Iterable[str]) -> list[str]:
+        looked = list(names)
+        heads = await self._all([("GETRANGE", name, 0, SUBJECT_BYTES - 1) for name in looked])
+        return [name for name, head in zip(looked, heads, strict=True) if isinstance(head, bytes) and begins in head]
+
+    async def _erase_claims(self, names: list[str]) -> None:
+        values = await self._all([("GET", name) for name in names])
+        pairs = [(name, value) for name, value in zip(names, values, strict=True) if isinstance(value, bytes)]
+        await self._all([scripts.call(scripts.ERASE, [name], value, _left_of(value)) for name, value in pairs])
+
+    async def _all(self, commands: list[tuple[Any, ...]]) -> list[Any]:
+        """Return the answers to commands. Raise StoreDown where Redis refuses one for now."""
+        if not commands:
+            return []
+        pipeline = self._connection.client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        answers: list[Any] = await self._connection.run("erase", partial(pipeline.execute, raise_on_error=False))
+        for answer in answers:
+            if isinstance(answer, RedisError) and "WRONGTYPE" not in str(answer):  # a stranger's list or set
+                self._connection.failed("erase", answer)
+                raise StoreDown("erase")
+        return answers
+
+
+def _left_of(value: bytes) -> bytes:
+    """Return what stays of a settled claim: which request it was for, and that its answer was erased."""
+    try:
+        found = unpack(value)
+    except Damaged:
+        found = None
+    fingerprint = "" if found is None else str(found[0].get("fingerprint", ""))
+    return pack({"settled": True, "fingerprint": fingerprint, "key": ""}, pack_result(ERASED) or b"")
