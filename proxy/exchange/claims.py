@@ -4,10 +4,9 @@ from typing import assert_never
 
 from proxy.exchange.ports import Ports, Wiring
 from proxy.exchange.state import OUT_OF_TIME, Exchange, Lead
-from proxy.http import problem_response
 from proxy.http.fields import Lines
 from proxy.http.message import BodyStream, Lost
-from proxy.http.problems import Reason, Refusal
+from proxy.http.problems import Refusal
 from proxy.policy import claim_rules, idempotency
 from proxy.policy.claim_rules import (
     Acquired,
@@ -117,8 +116,7 @@ class Claiming:
 
     def _require_store(self) -> None:
         if self._route.store_required and not self._kept.up:
-            detail = problem_response.problem_of(claim_rules.STORE_GONE.outcome).detail
-            raise Refusal(503, "store", detail, closes=False, error=Reason.UNRECORDED)
+            raise claim_rules.store_gone()
 
     async def _follow(self, x: Exchange, claim: Claim, standing: ClaimState, until: float) -> Result | None:
         """Wait, take over or answer, until this request may be sent (None) or another's response is available."""

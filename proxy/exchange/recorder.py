@@ -35,7 +35,9 @@ class Recorder:
             x.role = ALONE
             self._meter.coalesced(self._route.operation, ALONE)
         route, seconds = self._route, x.duration_s or self.stop_the_clock(x)
-        refused_here = x.problem is not None and x.problem.error is Reason.REQUEST_ERROR
+        refused_here = x.problem is not None and x.problem.refused != ""
+        if x.problem is not None and refused_here:
+            self._meter.bad_request(x.problem.refused)
         x.status = x.answered or LEFT_STATUS
         x.ending = outcome.ending(x.result, x.answered, refused=refused_here, truncated=x.truncated)
         if route.target is not None:

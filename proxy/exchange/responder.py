@@ -14,8 +14,8 @@ from proxy.http.message import (
     Response,
     answer_in,
 )
-from proxy.http.problems import Problem, Reason
-from proxy.policy import added_headers
+from proxy.http.problems import Problem, Reason, refused
+from proxy.policy import added_headers, claim_rules
 from proxy.policy.coalescing import JOINED
 from proxy.policy.recovery_plan import Result
 from proxy.policy.routing import Route
@@ -45,7 +45,9 @@ class Responder:
         x.result, outcome = result, result.outcome
         response = answer_in(outcome)
         if response is None:
-            self.say(x, problem_response.problem_of(outcome), problem_response.retry_after_s(outcome))
+            is_store = outcome == claim_rules.STORE_GONE.outcome
+            problem = refused(claim_rules.store_gone()) if is_store else problem_response.problem_of(outcome)
+            self.say(x, problem, problem_response.retry_after_s(outcome))
             return None
         x.answered = response.status
         if not isinstance(response.body, bytes):

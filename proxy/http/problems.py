@@ -156,12 +156,13 @@ class Refusal(Exception):  # noqa: N818 - a refusal is a decision of ours, not a
 
 
 class Problem(NamedTuple):
-    """One problem document, RFC 9457."""
+    """One problem document, RFC 9457. `refused` is the label of the refusal that it tells of, "" for a failure."""
 
     status: int
     error: Reason
     title: str
     detail: str
+    refused: str = ""
 
     def encode(self, correlation_id: str) -> bytes:
         """Return the application/problem+json body."""
@@ -195,4 +196,4 @@ def refused(refusal: Refusal) -> Problem:
     """Return the problem document of a refusal."""
     title = TITLES.get(refusal.status, Reason.REQUEST_ERROR.headline)
     reason = refusal.error or (Reason.CONNECTION_LIMIT if refusal.status == 503 else Reason.REQUEST_ERROR)
-    return Problem(refusal.status, reason, title, refusal.detail)
+    return Problem(refusal.status, reason, title, refusal.detail, refusal.metric)

@@ -15,7 +15,7 @@ from proxy.http.message import (
     Response,
     answer_in,
 )
-from proxy.http.problems import Reason
+from proxy.http.problems import Reason, Refusal
 from proxy.policy.bounded import ANYBODY, Holder
 from proxy.policy.idempotency import IdempotencyKey
 from proxy.policy.recovery_plan import RecoveryKind, Result
@@ -154,11 +154,14 @@ ERASED = Result(
 _NOT_AGAIN = (TOO_LARGE.outcome, NO_ROOM.outcome, BROKE_OFF.outcome, ERASED.outcome)
 _LOST = {Lost.TOO_LARGE: TOO_LARGE, Lost.BROKEN: BROKE_OFF}
 
-STORE_GONE = Result(
-    Failure(
-        Reason.UNRECORDED, sent=False, detail="the store that this route requires cannot be reached; try again shortly"
-    )
-)
+
+def store_gone() -> Refusal:
+    """Return what is said where a route requires its store and it is gone."""
+    detail = "the store that this route requires cannot be reached; try again shortly"
+    return Refusal(503, "store", detail, closes=False, error=Reason.UNRECORDED)
+
+
+STORE_GONE = Result(Failure(Reason.UNRECORDED, sent=False, detail=store_gone().detail))
 
 
 def of_key(

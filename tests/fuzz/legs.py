@@ -230,7 +230,9 @@ def _most_memory(pid: int) -> int:
 
 
 def _counts(scrape: Scrape) -> tuple[float, float]:
-    return scrape.total("backstay_requests_total"), scrape.total("backstay_bad_requests_total")
+    """Return the requests, and what was refused before it was one: the others that were refused are among both."""
+    refused = scrape.total("backstay_requests_total", outcome="refused")
+    return scrape.total("backstay_requests_total"), scrape.total("backstay_bad_requests_total") - refused
 
 
 def _worse_than_warnings(log: str) -> Iterator[str]:

@@ -66,6 +66,7 @@ async def test_a_key_for_another_request_is_refused() -> None:
     await first.finish()
     after = await w.create("r2", Idempotency_Key="k1").finish()
     assert (during.status, after.status, first.status) == (422, 422, 201)
+    assert w.meter.counts["bad_request", "idempotency_key_reused"] == 2
     assert "Idempotency-Key was used for another request" in orjson.loads(during.client.body)["detail"]
     assert len(w.upstream.calls) == 1
 
@@ -196,6 +197,7 @@ async def test_a_route_that_requires_its_store_refuses_without_it() -> None:
     assert (refused.status, len(w.upstream.calls)) == (503, 0)
     assert "the store that this route requires" in orjson.loads(refused.client.body)["detail"]
     assert refused.client.fields.get(b"proxy-status") == b"backstay; error=proxy_internal_response"
+    assert (refused.exchange.ending, w.meter.counts["bad_request", "store"]) == ("refused", 1)
 
 
 PLAIN = replace(ALONE, recovery=RecoveryRules())  # a repetition may not be asked again

@@ -129,6 +129,9 @@ class RecordingMeter:
     def idempotency(self, route: str, result: str) -> None:
         self._count("idempotency", result)
 
+    def bad_request(self, reason: str) -> None:
+        self._count("bad_request", reason)
+
     def finished(self, route: str, method: str, status: int, outcome: str, seconds: float, level: str) -> None:
         self._count("finished", outcome)
 

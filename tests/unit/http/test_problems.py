@@ -64,11 +64,11 @@ def test_a_problem_is_an_rfc_9457_document() -> None:
 def test_a_refusal_becomes_a_problem(status: int) -> None:
     """A refusal's own sentence is the detail, its status gives the title, and RFC 9209 calls it a request error."""
     problem = refused(Refusal(status, "malformed", "this is not HTTP/1.1"))
-    assert problem == Problem(status, Reason.REQUEST_ERROR, TITLES[status], "this is not HTTP/1.1")
+    assert problem == Problem(status, Reason.REQUEST_ERROR, TITLES[status], "this is not HTTP/1.1", "malformed")
 
 
 def test_a_503_is_no_fault_of_the_request() -> None:
-    """A full house is told as a limit of ours, so that it does not count as a bad request."""
+    """A full house is told as a limit of ours: its error type is no request error."""
     assert refused(Refusal(503, "max_flights", "full", closes=False)).error is Reason.CONNECTION_LIMIT
 
 
