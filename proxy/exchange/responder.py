@@ -14,7 +14,7 @@ from proxy.http.message import (
     Response,
     answer_in,
 )
-from proxy.http.problems import Problem, Reason, refused
+from proxy.http.problems import RETRY_AFTER_S, Problem, Reason, refused
 from proxy.policy import added_headers, claim_rules
 from proxy.policy.coalescing import JOINED
 from proxy.policy.recovery_plan import Result
@@ -105,6 +105,8 @@ class Responder:
         response = problem_response.own_answer(problem, x.correlation.id, self._cors.lines(x.request))
         if self._silent:
             return response, ()
+        if retry_after_s is None and problem.status == 503:
+            retry_after_s = RETRY_AFTER_S
         response_info = self._response_info(x, x.duration_s)._replace(error=problem.error, retry_after_s=retry_after_s)
         return response, added_headers.to_client(response_info, expose=self._expose)
 

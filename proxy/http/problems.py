@@ -43,6 +43,9 @@ class Reason(FastStrEnum):
         return _ROWS[self].detail
 
 
+RETRY_AFTER_S: Final = 1.0  # what a 503 says whose end nobody knows
+
+
 class _Row(NamedTuple):
     """One reason: its status, and the title and detail of its problem document."""
 

@@ -16,7 +16,7 @@ from proxy.exchange.ports import Client
 from proxy.http.fields import Lines
 from proxy.http.message import BODILESS, UNIX, Framing, Peer, Request, Response
 from proxy.http.problem_response import own_answer
-from proxy.http.problems import Refusal, refused
+from proxy.http.problems import RETRY_AFTER_S, Refusal, refused
 from proxy.http1.body import framed
 from proxy.http1.head import HeadLimits, encode_head
 from proxy.server.admission import AdmissionQueue
@@ -160,6 +160,8 @@ class ServerState:
         problem = refused(refusal)
         answer = own_answer(problem, "")
         more: Lines = (_CLOSE, (b"Date", self.date()))
+        if problem.status == 503:
+            more = ((b"Retry-After", b"%d" % RETRY_AFTER_S), *more)
         if self.rules.expose:
             more = ((b"Proxy-Status", f"backstay; error={problem.error}".encode("ascii")), *more)
         assert isinstance(answer.body, bytes)

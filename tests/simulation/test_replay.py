@@ -197,6 +197,7 @@ async def test_a_route_that_requires_its_store_refuses_without_it() -> None:
     assert (refused.status, len(w.upstream.calls)) == (503, 0)
     assert "the store that this route requires" in orjson.loads(refused.client.body)["detail"]
     assert refused.client.fields.get(b"proxy-status") == b"backstay; error=proxy_internal_response"
+    assert refused.client.fields.get(b"retry-after") == b"1"
     assert (refused.exchange.ending, w.meter.counts["bad_request", "store"]) == ("refused", 1)
 
 
