@@ -72,6 +72,7 @@ class Sidecar:
         self._clock = clock or SystemClock()
         # a system call for each id costs 14 µs; ids must be unique, not secret
         random = random or Random(SystemRandom().getrandbits(128))  # noqa: S311 - ids, not secrets
+        self._random = random
         name = f"{random.getrandbits(32):08x}"  # this process, in flight and record ids
         self.metrics = Metrics()
         kept = audit_trail(settings, name, self._clock, self.metrics.audit_written)
@@ -115,7 +116,7 @@ class Sidecar:
         limits = HeadLimits(listen.max_head, listen.max_target, listen.max_fields, listen.underscores)
         trusted = TrustedProxies(listen.trusted_proxies)
         handlers = HandlerFactory(self._ports, dry_run=settings.dry_run)
-        return ServerState(rules, limits, trusted, handlers.open, self._on_refusal, self._clock)
+        return ServerState(rules, limits, trusted, handlers.open, self._on_refusal, self._clock, self._random)
 
     def _listener_of(self, settings: Settings) -> Listener:
         listen = settings.listen

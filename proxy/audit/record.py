@@ -66,11 +66,13 @@ class Ledger:
         )
 
     def refused(self, refusal: Refusal, peer: Peer, wall: float) -> None:
-        """Record a message that was refused before it was a request; its content is not recorded."""
+        """Record a message that was refused before it was a request; of its content only a correlation id is recorded."""
+        named = {"correlation_id": refusal.correlation_id} if refusal.correlation_id else {}
         self._log.append(
             {
                 "ts": timestamp(wall),
                 "id": self._next_id(),
+                **named,
                 "operation": "bad-request",
                 "status": refusal.status,
                 "success": False,

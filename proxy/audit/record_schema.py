@@ -248,10 +248,12 @@ class RefusedMetadata(BaseModel):
 
 
 class RefusedMessage(Line):
-    """A message that was refused before it was a request. Nothing of it is repeated."""
+    """A message that was refused before it was a request. Nothing of it is repeated but its correlation id."""
 
     id: str
     """Id of the record."""
+    correlation_id: str | None = None
+    """As in the answer. Absent where no head was read: too many connections, a head that is malformed or late."""
     operation: Literal["bad-request"]
     """Always `bad-request`."""
     status: int

@@ -143,7 +143,7 @@ class Refusal(Exception):  # noqa: N818 - a refusal is a decision of ours, not a
 
     `metric` is a bounded label of backstay_bad_requests_total. `closes` ends the connection after the response. `error`
     is the problem type if the status alone does not tell it. `to_head` is set for a HEAD request: the response then has
-    no content (RFC 9110 section 9.3.2).
+    no content (RFC 9110 section 9.3.2). `correlation_id` is set if the head was parsed before the refusal.
     """
 
     def __init__(
@@ -156,6 +156,7 @@ class Refusal(Exception):  # noqa: N818 - a refusal is a decision of ours, not a
         self.detail = detail
         self.closes = closes
         self.to_head = False
+        self.correlation_id = ""
 
 
 class Problem(NamedTuple):

@@ -179,8 +179,10 @@ class ClientConnection:
         if incoming is not None and incoming.handler is self._current:
             self._refuse_current(incoming, refusal)
             return
-        if incoming is not None and incoming.upload is not None:  # it has not been started
-            reader.queue.remove(incoming.handler)
+        if incoming is not None:
+            self._server.name(refusal, incoming.handler.exchange.request.fields)
+            if incoming.upload is not None:  # it has not been started
+                reader.queue.remove(incoming.handler)
         reader.queue.append(refusal)
         self._next()
 

@@ -140,9 +140,10 @@ class RequestReader:
     def _take_head(self, data: bytes, end: int, client: Client) -> bytes:
         """Parse the request whose head ends at `end`; return the data after it."""
         server = self._server
-        if server.crowded and (refusal := server.no_room()) is not None:
-            raise refusal
         head = self.heads.read(data[:end])
+        if server.crowded and (refusal := server.no_room()) is not None:
+            server.name(refusal, head.fields)
+            raise refusal
         weight = end + LINE_BYTES * len(head.fields.lines)
         self._ahead = self._ahead + weight if self.queue else weight
         self._open(head, client)
@@ -164,7 +165,11 @@ class RequestReader:
             self.queue.append(handler)
             return
         self.since = self._server.tick
-        incoming = RequestBody(handler, parsed.length, self.pause, self.queue.append)
+        try:
+            incoming = RequestBody(handler, parsed.length, self.pause, self.queue.append)
+        except Refusal as refusal:
+            self._server.name(refusal, fields)
+            raise
         if incoming.done:
             self._expect_another(request)
             incoming.finish()

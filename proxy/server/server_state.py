@@ -13,12 +13,14 @@ from typing import Protocol
 from proxy.clock import Clock
 from proxy.exchange.handler import RequestHandler
 from proxy.exchange.ports import Client
-from proxy.http.fields import Lines
+from proxy.http.fields import Fields, Lines
 from proxy.http.message import BODILESS, UNIX, Framing, Peer, Request, Response
 from proxy.http.problem_response import own_answer
 from proxy.http.problems import RETRY_AFTER_S, Refusal, refused
 from proxy.http1.body import framed
 from proxy.http1.head import HeadLimits, encode_head
+from proxy.policy.correlation import correlate
+from proxy.runtime.random import RandomSource
 from proxy.server.admission import AdmissionQueue
 from proxy.server.client_limits import ClientLimits
 from proxy.server.memory_pressure import Relief, Yielding
@@ -29,6 +31,7 @@ MOST_REFUSED_AT_ONCE = 1024  # refused connections that may be open at once to r
 SWEPT_AT_ONCE = 500  # connections, below 1 ms: then requests continue
 DRAIN_IDLE_S = 0.25  # seconds; at the end of a drain a connection that was idle for less may be about to send a request
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+REFUSED = "bad-request"  # the operation in the record of what was refused on the wire
 _CLOSE = (b"Connection", b"close")
 _NO_MEMORY = "the sidecar's memory budget is used up; try again shortly"
 
@@ -65,6 +68,7 @@ class ServerState:
         open_handler: Callable[[Request, Client], RequestHandler],
         on_refusal: Callable[[Refusal, Peer], None],
         clock: Clock,
+        random: RandomSource,
     ) -> None:
         self.rules = rules
         self.limits = limits
@@ -82,6 +86,7 @@ class ServerState:
         self._relief = Relief()
         self._on_refusal = on_refusal
         self._clock = clock
+        self._random = random
         self._date = (0, b"")
 
     def enter(self, connection: ServedConnection) -> Refusal | None:
@@ -158,8 +163,10 @@ class ServerState:
         """Return the complete response to a refused message, which is counted and never echoed."""
         self._on_refusal(refusal, peer)
         problem = refused(refusal)
-        answer = own_answer(problem, "")
+        answer = own_answer(problem, refusal.correlation_id)
         more: Lines = (_CLOSE, (b"Date", self.date()))
+        if refusal.correlation_id:
+            more = ((b"X-Correlation-ID", refusal.correlation_id.encode("ascii")), *more)
         if problem.status == 503:
             more = ((b"Retry-After", b"%d" % RETRY_AFTER_S), *more)
         if self.rules.expose:
@@ -167,6 +174,11 @@ class ServerState:
         assert isinstance(answer.body, bytes)
         body = b"" if refusal.to_head else answer.body
         return encode_head(_status_line(answer), answer.fields.encode(), more) + body
+
+    def name(self, refusal: Refusal, fields: Fields) -> None:
+        """Give the refusal of a request whose head was read the id that its client sent, or a new one."""
+        sent = fields.get(b"x-correlation-id")
+        refusal.correlation_id = correlate(REFUSED, sent, self._clock.wall(), self._random).id
 
     def head(self, response: Response, more: Lines, request: Request, *, closing: bool) -> bytes:
         """Return a response head with the fields of this connection: Date if missing, and Connection."""

@@ -167,6 +167,7 @@ class Plane:
             self._errand,
             server_state._on_refusal,
             server_state._clock,
+            server_state._random,
         )
         self._route = wired.router.routes[0]
         self._upstream = wired.wired(self._route).upstream

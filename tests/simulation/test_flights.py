@@ -413,6 +413,8 @@ async def test_beyond_max_followers_reads_go_alone_and_creates_are_refused() -> 
     assert world.upstream.said.count("GET /api/sessions/r1") == 3
     assert world.upstream.said.count("POST /api/sessions") == 1
     assert world.roles() == (2, 4, 4)
+    assert world.meter.counts["bad_request", "max_followers"] == 2
+    assert world.meter.counts["finished", "refused"] == 2
 
 
 @simulated

@@ -197,7 +197,8 @@ async def test_a_body_over_its_route_s_limit_is_refused(start: Start, framing: b
     wire = await start(defaults='max_body = "5"')
     client = await wire.client()
     body = b"6\r\nabcdef\r\n0\r\n\r\n" if b"chunked" in framing else b"abcdef"
-    await client.say(POST + HOST + framing + END + body)
-    assert (await client.message()).status == 413
+    await client.say(POST + HOST + b"X-Correlation-ID: mine-1\r\n" + framing + END + body)
+    refused = await client.message()
+    assert (refused.status, refused.get(b"x-correlation-id")) == (413, b"mine-1")
     assert await client.rest() == b""
     assert wire.backend.lines == []

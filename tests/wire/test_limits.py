@@ -1,5 +1,6 @@
 """Who keeps the sidecar waiting, and who asks for too much: each ends at its own limit."""
 
+import orjson
 import pytest
 
 from proxy.memory_budget import MemoryBudget
@@ -39,7 +40,9 @@ async def test_a_slow_body_gets_408_at_its_time(start: Start) -> None:
     wire.let_pass(19.0)
     assert client.heard == b""
     wire.let_pass(21.0)
-    assert (await client.message()).status == 408
+    refused = await client.message()
+    assert refused.status == 408
+    assert (refused.get(b"x-correlation-id") or b"").startswith(b"bad-request-")
     assert await client.rest() == b""
     assert wire.backend.lines == []
 
@@ -326,8 +329,10 @@ async def test_a_used_up_memory_budget_refuses_requests(start: Start) -> None:
     assert (await client.message()).status == 200
     wire.sidecar._memory = MemoryBudget(1, lambda: None)
     wire.let_pass(0.0)
-    await client.say(GET)
+    await client.say(GET.replace(b"\r\n\r\n", b"\r\nX-Correlation-ID: mine-1\r\n\r\n"))
     told = await client.message()
+    assert (told.get(b"x-correlation-id"), orjson.loads(told.body)["correlation_id"]) == (b"mine-1", "mine-1")
+    assert [orjson.loads(line).get("correlation_id") for line in wire.sidecar.audit.newest][-1] == "mine-1"
     late = await wire.client()
     assert [(answer.status, answer.get(b"retry-after")) for answer in (told, await late.message())] == [(503, b"1")] * 2
     assert wire.counted('backstay_bad_requests_total{reason="max_memory"} 2.0')
