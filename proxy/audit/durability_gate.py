@@ -3,12 +3,12 @@
 import asyncio
 
 from proxy.audit.log import AuditLog
-from proxy.audit.record import Ledger
+from proxy.audit.record import WITHHELD, Ledger
 from proxy.clock import Clock
 from proxy.exchange.ports import Tell
 from proxy.exchange.state import Exchange
 
-INTENT, OPENING, WITHHELD = "intent", "opening", "withheld"
+INTENT, OPENING = "intent", "opening"
 
 
 class DurabilityGate:
@@ -34,7 +34,7 @@ class DurabilityGate:
         """Call `tell` when the exchange's record is durable; with False if that takes too long."""
 
         def told(kept: bool) -> None:
-            if not kept:
+            if not kept and not exchange.unrecorded:
                 self._note(exchange, WITHHELD)
             tell(kept)
 

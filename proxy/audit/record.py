@@ -12,13 +12,15 @@ from proxy.audit.log import NOTE, AuditLog
 from proxy.audit.redaction import Redaction, bounded, read_salt
 from proxy.exchange.state import Exchange
 from proxy.http.message import Peer, Response
-from proxy.http.problems import Refusal
+from proxy.http.problems import Reason, Refusal
 from proxy.policy.attempt_facts import Attempt
 from proxy.policy.breaker import CircuitBreaker, CircuitState
 from proxy.policy.classify import SUCCESS
 from proxy.policy.idempotency import IdempotencyKey
 from proxy.policy.outcome import GOOD
 from proxy.runtime.threads import in_daemon_thread
+
+WITHHELD = "withheld"  # the note that the client got 503 instead of the answer on record
 
 
 class Ledger:
@@ -61,12 +63,12 @@ class Ledger:
                 "subject": bounded(exchange.subject.value),
                 "method": request.method,
                 "path": self._redaction.path(request.path, request.query),
-                "status": exchange.answered or None,
+                "status": Reason.UNRECORDED.status if note == WITHHELD else exchange.answered or None,
             }
         )
 
     def refused(self, refusal: Refusal, peer: Peer, wall: float) -> None:
-        """Record a message that was refused before it was a request; of its content only a correlation id is recorded."""
+        """Record a message that was refused before it was a request; only its correlation id is recorded."""
         named = {"correlation_id": refusal.correlation_id} if refusal.correlation_id else {}
         self._log.append(
             {

@@ -209,7 +209,7 @@ class RequestRecord(Line):
     path: str
     """Path and query. Only values that `audit.query_parameters` lists stand in it; secrets are replaced with `*`."""
     status: int
-    """Status code of the answer; 499 if there was none. Where a note `withheld` has this `id`, the client got 503."""
+    """Status code that the client got; 499 if it left first. It got 503 where a note `withheld` has the same `id`."""
     success: bool
     """The client got what it asked for."""
     outcome: Outcome
@@ -300,7 +300,8 @@ class RequestNote(Line):
     id: str
     """Id of the request's record."""
     note: Literal["intent", "opening", "withheld"]
-    """`intent`: an unsafe request will be sent. `opening`: a streamed answer begins. `withheld`: no answer was sent."""
+    """`intent`: an unsafe request will be sent. `opening`: a streamed answer begins. `withheld`: the client got
+    503 instead of the answer on record."""
     correlation_id: str
     """As in the record."""
     operation: str
@@ -312,7 +313,7 @@ class RequestNote(Line):
     path: str
     """As in the record."""
     status: int | None
-    """Status code of the answer. `null` before there is one."""
+    """Status code that the client gets. `null` before there is an answer."""
 
 
 class CheckpointNote(Line):

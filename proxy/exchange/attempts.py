@@ -5,6 +5,7 @@ from collections.abc import Awaitable
 
 from proxy.exchange.ports import DurabilityGate, Ports, Wiring
 from proxy.exchange.state import LEFT, Exchange, Lead
+from proxy.http import problem_response
 from proxy.http.fields import Lines
 from proxy.http.message import (
     Failure,
@@ -67,12 +68,9 @@ class Attempts:
         attempts, first, waited_s = x.attempts, len(x.attempts), 0.0
         if not first:  # each request deposits into the retry budget once
             self._budget.deposit()
-        if (
-            self._durability_gate is not None
-            and not request.safe
-            and not await self._intended(x, lead, self._durability_gate)
-        ):
-            return Failure(Reason.UNRECORDED, sent=False)
+        gate = self._durability_gate
+        if gate is not None and not request.safe and not await self._intended(x, lead, gate):
+            return problem_response.NOT_ASKED
         while True:
             attempt = Attempt(len(attempts) + 1, waited_s, request.safe)
             attempts.append(attempt)

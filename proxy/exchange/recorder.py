@@ -49,6 +49,10 @@ class Recorder:
         self._meter.finished(route.operation, x.request.method, x.status, x.ending, seconds, x.level)
         self._ledger.record(x)
 
+    def withheld(self) -> None:
+        """Count a client that gets 503 instead of the answer on record."""
+        self._meter.withheld(self._route.operation)
+
     def finish(self, x: Exchange) -> None:
         """Release a finished request and write its record; defer a follower's record to the next loop iteration.
 

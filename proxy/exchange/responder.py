@@ -88,7 +88,10 @@ class Responder:
             x.truncated = True
 
     def _give(self, x: Exchange, response: Response, more: Lines) -> None:
-        """Write a complete response, after its record is on disk if required, or a refusal if that fails."""
+        """Write a complete response, after its record is on disk if required, or a refusal if that fails.
+
+        A response that already is that refusal goes out as it is: the record says the same.
+        """
         durability_gate = self._durability_gate
         if durability_gate is None:
             x.client.write(response, more)
@@ -96,10 +99,16 @@ class Responder:
         self._recorder.record(x)
 
         def tell(kept: bool) -> None:
-            told = (response, more) if kept else self._own(x, problem_response.problem_of(problem_response.WITHHELD))
+            told = (response, more) if kept or x.unrecorded else self._withheld(x)
             x.client.write(*told)
 
         durability_gate.answer(x, tell)
+
+    def _withheld(self, x: Exchange) -> tuple[Response, Lines]:
+        """Return what goes out instead of an answer that was recorded and counted, and is not on disk in time."""
+        self._recorder.withheld()
+        failure = problem_response.NOT_ASKED if x.untouched else problem_response.WITHHELD
+        return self._own(x, problem_response.problem_of(failure))
 
     def _own(self, x: Exchange, problem: Problem, retry_after_s: float | None = None) -> tuple[Response, Lines]:
         response = problem_response.own_answer(problem, x.correlation.id, self._cors.lines(x.request))

@@ -107,6 +107,20 @@ class Exchange:
         """Tell whether the client got a successful response."""
         return self.ending in GOOD
 
+    @property
+    def unrecorded(self) -> bool:
+        """Tell whether its answer is the sidecar's own: that the trail cannot have its record in time."""
+        problem = self.problem
+        return problem is not None and problem.error is Reason.UNRECORDED and not problem.refused
+
+    @property
+    def untouched(self) -> bool:
+        """Tell whether nothing of it was sent to the backend, nor of what it waited for."""
+        if any(attempt.sent for attempt in self.attempts):
+            return False
+        refused = self.problem is not None and self.problem.refused != ""
+        return refused or (isinstance(self.result.outcome, Failure) and not self.result.outcome.sent)
+
 
 class Lead:
     """One upstream request with all its attempts: for a flight, or for its own caller only."""

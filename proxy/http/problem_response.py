@@ -9,6 +9,11 @@ from proxy.http.message import (
 )
 from proxy.http.problems import Problem, Reason
 
+NOT_ASKED = Failure(
+    Reason.UNRECORDED,
+    sent=False,
+    detail="its record could not be put on disk in time: the backend was not asked, and nothing was done",
+)
 # Nothing is told that is not on record, even where it was done.
 WITHHELD = Failure(
     Reason.UNRECORDED,

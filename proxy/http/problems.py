@@ -128,7 +128,7 @@ _ROWS: Final[dict[Reason, _Row]] = {
     Reason.UNRECORDED: _Row(
         503,
         "The audit trail cannot record it",
-        "its record could not be put on disk in time, and without one nothing is done or told here",
+        "its record could not be put on disk in time; the detail says whether anything was done",
     ),
     Reason.CANCELLED: _Row(
         499,

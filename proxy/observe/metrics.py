@@ -44,7 +44,7 @@ class Metrics:
 
     __slots__ = (
         "_bad_requests", "_handshakes", "_idempotency", "_recoveries", "_rejections", "_there", "_upstream_seconds",
-        "_write_seconds", "attempts", "coalesced_requests", "denied", "request_seconds", "requests",
+        "_withheld", "_write_seconds", "attempts", "coalesced_requests", "denied", "request_seconds", "requests",
         "restoration_seconds", "restorations", "retried_requests", "retries", "sources", "store_errors", "targets",
         "transitions",
     )  # fmt: skip
@@ -81,6 +81,11 @@ class Metrics:
         )
         self._bad_requests = Counter(
             "backstay_bad_requests", "Requests that were refused: malformed, or beyond a limit.", ("reason",)
+        )
+        self._withheld = Counter(
+            "backstay_audit_withheld",
+            "Answers that are counted and recorded as given, though the client got 503: they were not on disk in time.",
+            ("route",),
         )
         self._handshakes = Counter(
             "backstay_tls_handshakes_failed", "TLS handshakes with clients that were not completed.", ("reason",)
@@ -188,8 +193,12 @@ class Metrics:
         """Count a failed operation of the store."""
         self.store_errors.counts[operation,] += 1
 
+    def withheld(self, route: str) -> None:
+        """Count an answer that is counted as given, and was not."""
+        self._withheld.counts[route,] += 1
+
     def bad_request(self, reason: str) -> None:
-        """Count a refused message, which is not in `requests`."""
+        """Count a request that was refused. If its head was not read, it is not in `requests`."""
         self._bad_requests.counts[reason,] += 1
 
     def handshake_failed(self, reason: str) -> None:
@@ -227,9 +236,9 @@ class Metrics:
     def _instruments(self) -> tuple[Counter | Histogram, ...]:
         return (
             self.requests, self.request_seconds, self.targets, self.coalesced_requests, self._idempotency,
-            self._recoveries, self._bad_requests, self._handshakes, self.attempts, self._upstream_seconds,
-            self.retries, self.denied, self.retried_requests, self._rejections, self.transitions, self.restorations,
-            self.restoration_seconds, self._write_seconds, self.store_errors,
+            self._recoveries, self._bad_requests, self._withheld, self._handshakes, self.attempts,
+            self._upstream_seconds, self.retries, self.denied, self.retried_requests, self._rejections,
+            self.transitions, self.restorations, self.restoration_seconds, self._write_seconds, self.store_errors,
         )  # fmt: skip
 
     def _gauges(self) -> list[Metric]:

@@ -92,7 +92,8 @@ def _values() -> dict[str, str]:
         "python": "version of Python",
         "role": codes(ROLES),
         "route": "`operation` of the configured routes, `passthrough`, and for targets `restoration`",
-        "status": "status code of the answer, also of a withheld one; 499 if there was none",
+        "status": "status code that went to the client; 499 if it left first "
+        "(503 went to those that `backstay_audit_withheld_total` counts)",
         "to": codes(STATES),
         "upstream": "names of the configured upstreams",
         "version": "version of Backstay",

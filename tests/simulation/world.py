@@ -132,6 +132,9 @@ class RecordingMeter:
     def bad_request(self, reason: str) -> None:
         self._count("bad_request", reason)
 
+    def withheld(self, route: str) -> None:
+        self._count("withheld")
+
     def finished(self, route: str, method: str, status: int, outcome: str, seconds: float, level: str) -> None:
         self._count("finished", outcome)
 

@@ -25,6 +25,7 @@ CONTRACT = {
     "backstay_circuit_transitions_total": ("counter", {"circuit", "to"}),
     "backstay_circuit_rejections_total": ("counter", {"circuit"}),
     "backstay_bad_requests_total": ("counter", {"reason"}),
+    "backstay_audit_withheld_total": ("counter", {"route"}),
     "backstay_tls_handshakes_failed_total": ("counter", {"reason"}),
     "backstay_idempotency_total": ("counter", {"route", "result"}),
     "backstay_recoveries_total": ("counter", {"route", "kind"}),
@@ -79,6 +80,7 @@ def one_of_everything() -> Metrics:
     metrics.idempotency("history", "minted")
     metrics.store_failed("claim")
     metrics.bad_request("bad_host")
+    metrics.withheld("history")
     metrics.handshake_failed("timeout")
     metrics.finished("history", "GET", 200, "answered", 0.3, "acceptable")
     metrics.restored("restored", 0.6)
