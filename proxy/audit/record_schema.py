@@ -50,6 +50,7 @@ WHY = {
     "circuit_open": "No retry: the circuit would refuse it.",
     "budget": "No retry: the share of requests that may be retries is used up.",
     "dry_run": "With `dry_run` a request is sent once.",
+    "client_deadline": "The client's own deadline came first, and ended its wait.",
     "probe": "The client left, and the attempt went on alone as a probe of its circuit.",
     "unfinished": "The attempt was cut off before it ended.",
 }

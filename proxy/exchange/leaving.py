@@ -12,7 +12,12 @@ from proxy.exchange.state import LEFT, OUT_OF_TIME, WAITING, Exchange, Lead
 from proxy.http import problem_response
 from proxy.http.message import Failure
 from proxy.http.problems import Reason, Refusal, refused
+from proxy.policy.classify import Verdict
 from proxy.policy.deadline import remaining
+
+_OWN_DEADLINE = Failure(
+    Reason.RESPONSE_TIMEOUT, sent=True, detail="the client's own deadline passed before the backend answered"
+)
 
 
 class Leaving:
@@ -55,6 +60,7 @@ class Leaving:
         if lead.flight is not None:
             self._joining.abandon(lead.flight)
         if self._attempts.goes_on(x, lead):
+            _say_what_ended_it(x)
             self._recorder.record(x)
         elif x.task is not None:
             x.task.cancel()
@@ -63,6 +69,7 @@ class Leaving:
         """Record that there was no response, unless the caller's deadline passed and it was told."""
         if x.problem is None:
             x.result = LEFT
+        _say_what_ended_it(x)
 
     def watch(self, x: Exchange, lead: Lead) -> None:
         """Watch the flight's callers until it lands."""
@@ -77,5 +84,13 @@ class Leaving:
     def _out_of_time(self, x: Exchange) -> None:
         if not x.gone:
             x.result = OUT_OF_TIME
-            self._responder.say(x, problem_response.problem_of(Failure(Reason.RESPONSE_TIMEOUT, sent=True)))
+            self._responder.say(x, problem_response.problem_of(_OWN_DEADLINE))
             self.abandon(x)
+
+
+def _say_what_ended_it(x: Exchange) -> None:
+    """Have an attempt that was cut off, or goes on as a probe, say that its client's own deadline came first."""
+    last = x.attempts[-1] if x.attempts else None
+    if x.result is OUT_OF_TIME and last is not None and last.verdict is Verdict.CANCELLED:
+        last.ended(_OWN_DEADLINE, last.ms / 1000)
+        last.why = "client_deadline"

@@ -18,7 +18,9 @@ from proxy.policy.retry import CAUSES
 from tests.reference.markdown import code, codes, page, table
 from tests.reference.source import refusals, words_given
 
-_NOT_DENIED = frozenset({"answered", "dry_run", "nobody_waits", "not_retryable", "probe", "unfinished"})
+_NOT_DENIED = frozenset(
+    {"answered", "client_deadline", "dry_run", "nobody_waits", "not_retryable", "probe", "unfinished"}
+)
 _OPEN = frozenset({"circuit", "route", "status", "upstream", "version", "python", "le", "quantile"})  # no fixed list
 _SERIES = re.compile(r"_(total|info|bucket|sum|count|created)$")
 _INTRODUCTION = """\

@@ -1,5 +1,6 @@
 """A caller's own shorter deadline ends that caller's wait, and nothing else."""
 
+import orjson
 import pytest
 
 from proxy.policy.breaker import BreakerRules
@@ -54,6 +55,10 @@ async def test_a_leaders_own_deadline_with_nobody_else() -> None:
     assert world.upstream.calls[0].ended in ("cancelled", "timed out")
     (record,) = world.ledger.records
     assert (record.status, record.ending) == (504, "http_response_timeout")
+    (attempt,) = record.attempts
+    assert (attempt.result, attempt.why) == ("http_response_timeout", "client_deadline")
+    assert attempt.verdict.error_type == "TimeoutError"
+    assert "the client's own deadline" in orjson.loads(hasty.client.body)["detail"]
     assert world.at_rest()
 
 
