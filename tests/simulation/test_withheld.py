@@ -32,7 +32,7 @@ class FullDisk:
 def world(step: Step, *, intents: bool) -> World:
     """Return a world whose disk is full."""
     made = World((step,), routes=(CREATE,))
-    made.parts = replace(made.parts, witness=FullDisk(intents=intents))
+    made.ports = replace(made.ports, durability_gate=FullDisk(intents=intents))
     return made
 
 
