@@ -219,7 +219,7 @@ async def test_too_many_connections_are_told_so(start: Start) -> None:
 
 async def test_so_many_are_told_that_there_is_no_room(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of those that are told is a connection for a while; who comes beyond them is cut, and counted as well."""
-    monkeypatch.setattr("proxy.server.server_state.TOLD_AT_ONCE", 2)
+    monkeypatch.setattr("proxy.server.server_state.MOST_REFUSED_AT_ONCE", 2)
     wire = await start(listen="max_connections = 1")
     told = [await wire.client() for _ in range(3)]
     await until(lambda: wire.counted('backstay_bad_requests_total{reason="max_connections"} 2.0'))
