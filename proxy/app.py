@@ -236,9 +236,9 @@ class Sidecar:
         self._minutely.sweep(now)
 
     def _relieve(self, most: int) -> int:
-        """Have connections hold at most `most` bytes, cached and stored responses half of it each.
+        """Reduce connections to `most` bytes, cached and stored responses to half of it each.
 
-        Return how many connections were cut since the last call.
+        Return how many connections were closed since the last call.
         """
         self._bundle.make_room(most // 2)
         return self.server_state.relieve(most)

@@ -1,6 +1,6 @@
-"""Field lines as they came, and how they stand on the wire.
+"""Field lines as received, and in wire format.
 
-A room of its own, because it stays ordinary Python where the rest is compiled: it is a dict.
+This module is not compiled: `Fields` is a subclass of dict.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -11,31 +11,31 @@ Read = tuple[object, bytes, bytes, bool, bool]
 
 
 class Fields(dict[bytes, bytes]):
-    """Field lines as they came (order, case, duplicates, raw bytes); as a dict, the first value by lower-case name.
+    """Field lines as received (order, case, duplicates, raw bytes); as a dict, the first value by lower-case name.
 
-    A dict, because looking names up is what a request does most. It is shared between callers: nobody changes it.
+    It is a dict because look-ups by name are frequent. It is shared between callers and never changed.
     """
 
     __slots__ = ("_encoded", "lines", "read", "sent")
 
     def __init__(self, lines: Lines, first: Mapping[bytes, bytes] | None = None) -> None:
-        """Take the lines, and what the dict shall hold where that is known already."""
+        """Take the lines, and the content of the dict if it is known."""
         super().__init__(first or {name.lower(): value for name, value in reversed(lines)})
         self.lines = lines
-        self.sent: tuple[object, bytes] | None = None  # as an upstream was told them, and which request's they were
-        self.read: Read | None = None  # as one route's rules of identity read them
+        self.sent: tuple[object, bytes] | None = None  # encoded for an upstream, with the key of the cache
+        self.read: Read | None = None  # as parsed by one route's rules of identity
         self._encoded: bytes | None = None
 
     def all(self, name: bytes) -> list[bytes]:
         """Return every value of a lower-case `name`, in order."""
         if name not in self:
             return []
-        if len(self) == len(self.lines):  # nothing stands twice
+        if len(self) == len(self.lines):  # no name is repeated
             return [self[name]]
         return [value for key, value in self.lines if key.lower() == name]
 
     def repeats(self, name: bytes) -> bool:
-        """Tell whether a lower-case `name` stands more than once."""
+        """Tell whether a lower-case `name` occurs more than once."""
         return len(self) != len(self.lines) and len(self.all(name)) > 1
 
     def tokens(self, name: bytes) -> list[bytes]:
@@ -44,13 +44,13 @@ class Fields(dict[bytes, bytes]):
         return [part for part in parts if part]
 
     def encode(self) -> bytes:
-        """Return the lines as they stand on the wire; made once, however many callers are answered with them."""
+        """Return the lines in wire format; encoded once for all callers."""
         if self._encoded is None:
             self._encoded = encoded(self.lines)
         return self._encoded
 
     def without(self, names: Collection[bytes]) -> "Fields":
-        """Return the lines whose lower-case name is not among `names`."""
+        """Return the lines whose lower-case name is not in `names`."""
         gone = self.keys() & names
         if not gone:
             return self
@@ -60,11 +60,11 @@ class Fields(dict[bytes, bytes]):
         return Fields(tuple(self.lines_without(gone)), first)
 
     def lines_without(self, names: Collection[bytes]) -> list[tuple[bytes, bytes]]:
-        """Return the same as mere lines, for whoever asks them nothing more."""
+        """Return the same as a list of lines, which is cheaper."""
         return [line for line in self.lines if line[0].lower() not in names]
 
     def with_line(self, name: bytes, value: bytes) -> "Fields":
-        """Return the lines with one `name` line, in the place of the first that was there."""
+        """Return the lines with one `name` line, in the place of the first one."""
         key = name.lower()
         if key not in self:
             return Fields((*self.lines, (name, value)))
@@ -77,7 +77,7 @@ class Fields(dict[bytes, bytes]):
 
 
 def encoded(lines: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Return field lines as they stand on the wire."""
+    """Return field lines in wire format."""
     return b"\r\n".join([*map(b": ".join, lines), b""])
 
 

@@ -1,4 +1,4 @@
-"""Answers that the sidecar makes itself, as problem documents (RFC 9457)."""
+"""The sidecar's own responses, as problem documents (RFC 9457)."""
 
 from proxy.http.fields import Fields, Lines
 from proxy.http.message import (
@@ -14,7 +14,7 @@ NOT_ASKED = Failure(
     sent=False,
     detail="its record could not be put on disk in time: the backend was not asked, and nothing was done",
 )
-# Nothing is told that is not on record, even where it was done.
+# A response without a durable record is withheld, even if the request was executed.
 WITHHELD = Failure(
     Reason.UNRECORDED,
     sent=True,
@@ -23,7 +23,7 @@ WITHHELD = Failure(
 
 
 def problem_of(failure: Outcome) -> Problem:
-    """Return what is said of a failure."""
+    """Return the problem document of a failure."""
     assert isinstance(failure, Failure)
     reason = failure.reason
     return Problem(reason.status, reason, reason.headline, failure.detail or reason.detail)
@@ -37,5 +37,5 @@ def own_answer(problem: Problem, correlation_id: str, cors: Lines = ()) -> Respo
 
 
 def retry_after_s(failure: Outcome) -> float | None:
-    """Return when the client may try again, where that is known."""
+    """Return the seconds after which the client may retry, None if unknown."""
     return failure.retry_after_s if isinstance(failure, Failure) else None

@@ -156,7 +156,7 @@ _LOST = {Lost.TOO_LARGE: TOO_LARGE, Lost.BROKEN: BROKE_OFF}
 
 
 def store_gone() -> Refusal:
-    """Return what is said where a route requires its store and it is gone."""
+    """Return the failure for an unavailable store that the route requires."""
     detail = "the store that this route requires cannot be reached; try again shortly"
     return Refusal(503, "store", detail, closes=False, error=Reason.UNRECORDED)
 
@@ -249,7 +249,7 @@ def may_wait(claim: Claim, result: Result) -> bool:
 
 
 def is_lost(result: Result) -> bool:
-    """Tell whether it was done, and its answer cannot be given again."""
+    """Tell whether the request was executed, but its response cannot be replayed."""
     return isinstance(result.outcome, Failure) and result.outcome in _NOT_AGAIN
 
 

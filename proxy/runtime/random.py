@@ -1,10 +1,10 @@
-"""Randomness as policies are given it. They never make their own, so that a test can know the next value."""
+"""The random source of policies. It is injected, so that a test knows the next value."""
 
 from typing import Protocol
 
 
 class RandomSource(Protocol):
-    """What policies ask of a `random.Random`."""
+    """The methods of `random.Random` that policies use."""
 
     def random(self) -> float:
         """Return a number in [0, 1)."""

@@ -1,16 +1,16 @@
-"""What one turn of the loop does: how many requests it begins, whose they are, and when it writes.
+"""Limit how many requests one loop iteration starts, fairly between client addresses.
 
-With thousands of connections a turn finds hundreds of requests at once. Were they all begun before the first answer is
-looked at, each would be long out of the processor's cache when its own comes. A long request takes longer to begin than
-a short one, so a turn is bounded in bytes.
+With thousands of connections one iteration finds hundreds of requests. If all were started before the first response
+is handled, their data would have left the processor's cache by then. A long request takes longer to start than a short
+one, so the limit is in bytes.
 """
 
 import asyncio
 from collections import deque
 from typing import Final, Protocol
 
-AT_ONCE: Final = 65_536  # bytes a turn; the request that goes beyond it is begun as well
-LEAST: Final = 2_048  # bytes that a request counts for: 32 short ones a turn
+AT_ONCE: Final = 65_536  # bytes in one loop iteration; the request that exceeds the limit is started as well
+LEAST: Final = 2_048  # minimum bytes of a request, for at most 32 in one iteration
 
 
 class Admissible(Protocol):
@@ -18,12 +18,12 @@ class Admissible(Protocol):
 
     @property
     def address(self) -> str:
-        """Return whose it is."""
+        """Return the client's address."""
         ...
 
     @property
     def waiting(self) -> int:
-        """Return how many bytes wait for its turn."""
+        """Return the number of waiting bytes."""
         ...
 
     def go_on(self) -> None:
@@ -32,24 +32,24 @@ class Admissible(Protocol):
 
 
 class AdmissionQueue:
-    """Let a bounded number of requests begin in each turn, and answers come in between.
+    """Start requests up to the limit in each loop iteration.
 
-    Those that wait go on in their order, one of each address in turn: whoever sends many does not delay the others.
+    Waiting connections continue in round-robin order of their addresses, so no address delays the others.
     """
 
     __slots__ = ("_room", "_waiting")
 
     def __init__(self) -> None:
         self._room = AT_ONCE
-        self._waiting: dict[str, deque[Admissible]] = {}  # by address; the first has the next turn
+        self._waiting: dict[str, deque[Admissible]] = {}  # by address; the first address is next
 
     @property
     def waiting(self) -> int:
-        """Return how many wait for their turn."""
+        """Return the number of waiting connections."""
         return sum([len(guests) for guests in self._waiting.values()])
 
     def take(self, guest: Admissible, size: int) -> bool:
-        """Tell whether a connection's `size` bytes may be looked at now, or else let it go on in a later turn."""
+        """Tell whether `size` bytes may be processed now; if not, call `guest.go_on` in a later iteration."""
         if self._room == AT_ONCE:
             asyncio.get_running_loop().call_soon(self._next)
         if self._room > 0 and not self._waiting:
@@ -71,7 +71,7 @@ class AdmissionQueue:
             guest.go_on()
 
     def _pop(self) -> Admissible:
-        """Return who has the next turn; its address is the last one now."""
+        """Return the next connection and move its address to the end."""
         address = next(iter(self._waiting))
         guests = self._waiting.pop(address)
         guest = guests.popleft()

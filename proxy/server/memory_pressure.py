@@ -7,9 +7,9 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from proxy.policy.bounded import Weights
 
-LIGHT: Final = 16_384  # bytes; a connection that holds less is not to blame
-WEIGHED_AT_ONCE: Final = 250  # connections, some 0.4 ms: then requests have their turn
-CUT_AT_ONCE: Final = 8  # connections; each has several requests that end with a record, some 0.1 ms a connection
+LIGHT: Final = 16_384  # bytes; a lighter connection is never closed
+WEIGHED_AT_ONCE: Final = 250  # connections, about 0.4 ms: then requests continue
+CUT_AT_ONCE: Final = 8  # connections, about 0.1 ms each: several requests of each are recorded
 
 
 class Heavy(Protocol):
@@ -27,10 +27,10 @@ class Heavy(Protocol):
 
 
 class Yielding(Heavy, Protocol):
-    """A connection that can be told to let go of what it holds."""
+    """A connection that can release its memory."""
 
     def give_way(self) -> None:
-        """Let go of what it holds: memory is scarce."""
+        """Release memory, which is scarce."""
         ...
 
 
@@ -38,11 +38,11 @@ C = TypeVar("C", bound=Heavy)
 
 
 class Weighing(Generic[C]):
-    """What connections hold together, and the heavy ones of each address."""
+    """The total memory of connections, and the heavy ones of each address."""
 
     def __init__(self) -> None:
         self._total = 0
-        self._heavy: dict[str, list[tuple[int, int, C]]] = {}  # minus what it holds, and a number: heapq compares
+        self._heavy: dict[str, list[tuple[int, int, C]]] = {}  # the negative weight and a number, for heapq
 
     def add(self, connections: Iterable[C]) -> None:
         """Weigh some connections."""
@@ -54,7 +54,7 @@ class Weighing(Generic[C]):
                 of_address.append((-held, len(of_address), connection))
 
     def to_give_way(self, most: int) -> list[C]:
-        """Return which connections have to go, so that the others hold at most `most` bytes together."""
+        """Return the connections to close, so that the others use at most `most` bytes together."""
         going = list[C]()
         if self._total <= most:
             return going
@@ -72,17 +72,17 @@ class Weighing(Generic[C]):
 
 
 def to_give_way(connections: Iterable[C], most: int) -> list[C]:
-    """Return which connections have to go, so that the others hold at most `most` bytes together."""
+    """Return the connections to close, so that the others use at most `most` bytes together."""
     weighing: Weighing[C] = Weighing()
     weighing.add(connections)
     return weighing.to_give_way(most)
 
 
 class Relief:
-    """Weigh all connections and have the heaviest give way, some in each turn of the loop.
+    """Weigh all connections and close the heaviest, a few in each loop iteration.
 
-    Thousands of connections take milliseconds to weigh, and hundreds that are cut at once take more: meanwhile no other
-    request would be served.
+    Weighing thousands of connections takes milliseconds, and closing hundreds takes more: other requests would have to
+    wait.
     """
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ class Relief:
         self._gone = 0
 
     def relieve(self, connections: Iterable[Yielding], most: int) -> int:
-        """Begin, unless it is under way; return how many connections gave way since the last call."""
+        """Start unless it is running; return how many connections were closed since the last call."""
         if not self._under_way:
             self._under_way = True
             self._weigh(Weighing(), list(connections), most)
@@ -106,7 +106,7 @@ class Relief:
 
     def _cut(self, going: Sequence[Yielding]) -> None:
         for connection in going[:CUT_AT_ONCE]:
-            if connection.held >= LIGHT:  # it may have been answered since it was weighed
+            if connection.held >= LIGHT:  # its request may have been answered meanwhile
                 connection.give_way()
                 self._gone += 1
         if len(going) > CUT_AT_ONCE:

@@ -16,7 +16,7 @@ from proxy.server.server_state import ServerState
 
 MAX_PIPELINED = 64
 READ_AHEAD = 16_384  # bytes of heads, as they are held; what is read beyond that waits unread
-HELD_LIMIT: Final = 65_536  # bytes that wait for an answer that may change the protocol, or for the end of a turn
+HELD_LIMIT: Final = 65_536  # bytes that wait for a possible protocol switch or for the end of a loop iteration
 _COPIES: Final = 3  # of a head on its way: as it came, as lines, and as it goes on
 
 

@@ -111,7 +111,7 @@ class ServerState:
         return no_memory()
 
     def relieve(self, most: int) -> int:
-        """Have the heaviest connections give way until all hold at most `most` bytes, some in each turn of the loop.
+        """Make the heaviest connections release memory until all use at most `most` bytes, a few in each iteration.
 
         Return how many did since the last call.
         """

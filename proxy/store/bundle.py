@@ -35,7 +35,7 @@ class StoreBundle(Protocol):
         ...
 
     async def erase(self, subject: str) -> Erased:
-        """Erase every answer of a subject. Used keys stay used: to forget one would let it be done twice."""
+        """Erase every response of a subject. Used keys stay used, because forgetting one could execute it twice."""
         ...
 
     def on_erasure_elsewhere(self, call: Callable[[str], object]) -> None:
@@ -66,12 +66,12 @@ class MemoryBundle:
         self._memory.shed()
 
     def make_room(self, most: int) -> None:
-        """Keep at most `most` bytes of answers of either kind; the answers of who keeps most go first."""
+        """Reduce responses of either kind to `most` bytes; the heaviest holders' are dropped first."""
         self._memory.make_room(most)
         self._claims.make_room(most)
 
     async def erase(self, subject: str) -> Erased:
-        """Erase every answer of a subject."""
+        """Erase every response of a subject."""
         self.invalidations.drop_subject(subject)
         return Erased(self._memory.erase(subject), len(self._claims.erase(subject)))
 

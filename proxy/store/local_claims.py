@@ -19,7 +19,7 @@ from proxy.policy.claim_rules import (
 )
 from proxy.policy.recovery_plan import Result
 
-DROPPED_AT_ONCE = 500  # answers, some 2 ms
+DROPPED_AT_ONCE = 500  # responses, about 2 ms
 _WITHOUT_ANSWER = 256  # bytes of a used key
 _Waiting = asyncio.Future[Settled | bool]  # True: the claim is free; False: the time is over
 
@@ -44,7 +44,7 @@ class LocalClaims:
         self._count = 0
         self._pending: dict[str, _Pending] = {}
         self._settled: Bounded[str, Settled] = Bounded(max_entries, max_bytes)
-        self._answers: Bounded[str, None] = Bounded(max_entries, max_bytes)  # which of them have an answer
+        self._answers: Bounded[str, None] = Bounded(max_entries, max_bytes)  # those with a response
         self.when_forgotten: Callable[[str], None] | None = None  # called with a claim's name before its time is over
 
     def __len__(self) -> int:
@@ -79,7 +79,7 @@ class LocalClaims:
         return settled
 
     def make_room(self, most: int) -> None:
-        """Keep at most `most` bytes of answers, after some calls; those of who keeps most go first.
+        """Reduce the responses to `most` bytes over several calls; the heaviest holders' are dropped first.
 
         A key stays used without its answer: to forget it would let it be done twice.
         """
@@ -91,7 +91,7 @@ class LocalClaims:
                 self._settled.put(name, without, _WITHOUT_ANSWER, kept.until, now, kept.holder)
 
     def erase(self, subject: str) -> set[str]:
-        """Erase the answers and the keys of a subject; return the claims' names. Each key's digest stays used."""
+        """Erase the responses and keys of a subject; return the claims' names. Each key's digest stays used."""
         now = self._clock.now()
         found = {name: held for name, held in self._settled.items() if held.value.subject == subject}
         for name, held in found.items():

@@ -47,7 +47,7 @@ class RedisBundle:
         """Do nothing: responses are in Redis, and forgetting a used key could execute it twice."""
 
     def make_room(self, most: int) -> None:
-        """Keep at most `most` bytes of stored answers here; cached ones are in Redis."""
+        """Reduce this process's stored responses to `most` bytes; cached ones are in Redis."""
         self._here.make_room(most)
 
     async def erase(self, subject: str) -> Erased:
