@@ -18,13 +18,23 @@ NEVER_FRESH = -1  # older than any invalidation
 class Cache:
     """Cached responses, and their invalidation by writes."""
 
-    __slots__ = ("_cached_since", "_cached_under", "_clock", "_identifier", "_invalidations", "_route", "_store")
+    __slots__ = (
+        "_cached_since",
+        "_cached_under",
+        "_clock",
+        "_identifier",
+        "_invalidations",
+        "_replicas",
+        "_route",
+        "_store",
+    )
 
     def __init__(self, route: Route, wiring: Wiring, ports: Ports) -> None:
         self._route = route
         self._identifier = wiring.identifier
         self._cached_under, self._cached_since = wiring.cached_under, wiring.cached_since
         self._invalidations = ports.flights.invalidations
+        self._replicas = ports.replicas
         self._store = ports.store
         self._clock = ports.clock
 
@@ -47,10 +57,19 @@ class Cache:
             invalidations.mark_uncertain(self._route.total_timeout_s, subject, owners, self._clock.now())
         return True
 
-    def end_session(self, x: Exchange, outcome: Outcome) -> None:
-        """Invalidate what the caller has read if the backend says that the session has ended."""
+    async def end_session(self, x: Exchange, outcome: Outcome) -> None:
+        """Invalidate what the caller has read if the backend says that the session has ended.
+
+        The other replicas are informed before the caller is answered.
+        """
         if response_cache.ends_session(outcome):
             self._invalidations.end_session(self._owners(x), x.request.client)
+            await self.inform_replicas()
+
+    async def inform_replicas(self) -> None:
+        """Wait until Redis has received all invalidations so far, at most `store.timeout`."""
+        if self._replicas is not None:
+            await self._replicas.flushed()
 
     def stamp(self, x: Exchange) -> int:
         """Return the current stamp, under which a response to a request sent now may be cached."""

@@ -31,7 +31,7 @@ from proxy.policy.routing import Idempotency, Route
 class Claiming:
     """Claim a route's requests."""
 
-    __slots__ = ("_clock", "_flights", "_identifier", "_kept", "_meter", "_random", "_replicas", "_route", "_store")
+    __slots__ = ("_clock", "_flights", "_identifier", "_kept", "_meter", "_random", "_route", "_store")
 
     def __init__(self, route: Route, wiring: Wiring, ports: Ports) -> None:
         self._route = route
@@ -39,7 +39,6 @@ class Claiming:
         self._flights = ports.flights
         self._store = ports.claims
         self._kept = ports.store
-        self._replicas = ports.replicas
         self._meter = ports.meter
         self._random = ports.random
         self._clock = ports.clock
@@ -79,15 +78,12 @@ class Claiming:
         if x.key is None:
             x.key = idempotency.minted(self._route, x.request, x.subject.value, x.started_wall, self._random)
 
-    async def settle(self, x: Exchange, lead: Lead, result: Result, *, changed: bool) -> None:
+    async def settle(self, x: Exchange, lead: Lead, result: Result) -> None:
         """Settle the claims of all callers of a flight before any of them is answered.
 
-        After a write the other replicas are informed first. A cookie for an anonymous caller goes to one
-        connection: the response is not stored, but the key stays used. The followers' keys are freed, because
-        each sends its own request.
+        A cookie for an anonymous caller goes to one connection: the response is not stored, but the key stays used. The
+        followers' keys are freed, because each sends its own request.
         """
-        if changed and self._replicas is not None:
-            await self._replicas.flushed()
         flight, private = lead.flight, x.identity.anonymous and given_in_person(result)
         stream = None if private else stream_of(result)
         if stream is not None:

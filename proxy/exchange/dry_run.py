@@ -128,7 +128,7 @@ class NotedRecovery(Recovery):
 
     async def run(self, x: Exchange, lead: Lead, outcome: Outcome) -> Result:
         """Note what recovery would have done."""
-        self._cache.end_session(x, outcome)
+        await self._cache.end_session(x, outcome)
         plan = recovery_plan.plan(self._route.recovery, outcome, x.match.names, x.subject.value)
         if not isinstance(plan, Honest):
             _note(x, f"recover: {type(plan).__name__}")

@@ -68,8 +68,7 @@ class RequestHandler:
         return self._claim() if claims else self._place()
 
     async def _claim(self) -> Result:
-        replayed = await self.pipeline.claims.replayed(self.exchange)
-        return await self._place() if replayed is None else replayed
+        return await self.pipeline.claims.replayed(self.exchange) or await self._place()
 
     def _place(self) -> Awaitable[Result]:
         place = self.pipeline.joining.join(self.exchange, self.exchange.started)
@@ -112,8 +111,7 @@ class RequestHandler:
         return result
 
     async def _read(self, lead: Lead) -> Result:  # 5
-        cached = await self.pipeline.cache.fresh(self.exchange, lead)
-        return await self._ask(lead) if cached is None else cached
+        return await self.pipeline.cache.fresh(self.exchange, lead) or await self._ask(lead)
 
     async def _write(self, lead: Lead) -> Result:  # 5
         """Send a write, unless another replica does; settle its claims before any caller is answered."""
@@ -125,7 +123,9 @@ class RequestHandler:
             result = await self._ask(lead) if elsewhere is None else elsewhere
         finally:
             changed = p.cache.end_write(x, effect(x.attempts) if elsewhere is None else effect_of(elsewhere.outcome))
-        await p.claims.settle(x, lead, result, changed=changed)
+        if changed:
+            await p.cache.inform_replicas()
+        await p.claims.settle(x, lead, result)
         return result
 
     async def _ask(self, lead: Lead) -> Result:  # 6 to 9

@@ -35,7 +35,7 @@ class Recovery:
 
     async def run(self, x: Exchange, lead: Lead, outcome: Outcome) -> Result:
         """Return the result for the client, which may be the outcome itself."""
-        self._cache.end_session(x, outcome)
+        await self._cache.end_session(x, outcome)
         rules, names, subject = self._route.recovery, x.match.names, x.subject.value
         plan = recovery_plan.plan(rules, outcome, names, subject)
         if isinstance(plan, LoadExisting):
@@ -65,7 +65,8 @@ class Recovery:
         self._cache.begin_write(x)
         request = recovery_plan.own_request(x.request, plan.method, plan.target, plan.body, key.value)
         created = await attempts.run(x, lead, request)
-        self._cache.end_write(x, effect(x.attempts[first:]))
+        if self._cache.end_write(x, effect(x.attempts[first:])):
+            await self._cache.inform_replicas()
         after = _chosen(recovery_plan.after_create(before, created), created)
         if not isinstance(after, LoadAgain):
             return after

@@ -12,7 +12,7 @@ from proxy.http.problems import Reason
 from proxy.policy.recovery_plan import RecoveryRules, RequestTemplate
 from proxy.policy.routing import SubjectRule
 from tests.simulation.scripted import Step, answers, fails, hangs
-from tests.simulation.virtual import simulated
+from tests.simulation.virtual import now_ms, simulated
 from tests.simulation.world import EXACT, HISTORY, LOAD, ROUTES, UPDATE, World, finish
 
 NO_RETRIES = replace(EXACT, max_retries=0)
@@ -371,3 +371,38 @@ async def test_a_log_out_that_is_refused_ends_nothing(answer: Step, ending: str)
     await world.history().finish()
     await world.visit("POST", "/api/logout").finish()
     assert (await world.history().finish()).exchange.ending == ending
+
+
+class SlowReplicas:
+    """Other replicas, which are informed after a while."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def flushed(self) -> None:
+        await self._world.clock.sleep(0.04)
+
+
+MISSING = replace(LOAD, recovery=RecoveryRules(on_missing=RequestTemplate("POST", "/api/sessions", {"reportId": "r1"})))
+
+
+@simulated
+@pytest.mark.parametrize(
+    ("method", "script", "status"),
+    [
+        ("PATCH", [answers(204, b"")], 204),
+        ("PATCH", [answers(401)], 401),
+        ("GET", [answers(401)], 401),
+        ("GET", [answers(404), answers(201), answers(200)], 200),
+    ],
+    ids=["a write", "a write without a session", "a read without a session", "a read whose session was created"],
+)
+async def test_replicas_know_what_is_invalid_before_the_client_has_its_answer(
+    method: str, script: list[Step], status: int
+) -> None:
+    """A client that then asks another replica is given nothing from before."""
+    world = World(script, routes=(MISSING, *(route for route in ROUTES if route is not LOAD)))
+    world.ports = replace(world.ports, replicas=SlowReplicas(world))
+    visitor = world.visit(method, "/api/sessions/r1", b"" if method == "GET" else b"{}")
+    await visitor.finish()
+    assert (visitor.status, now_ms()) == (status, 40)

@@ -8,7 +8,7 @@ from proxy.demo.backend import Backend
 from tests.e2e.observe.browser import CHROMIUM, browser
 from tests.e2e.sidecar import sidecar
 
-VALUES = "['fetch', 'events', 'socket'].map(id => {}.getElementById(id).value).join('; ')"
+VALUES = "['fetch', 'events', 'socket'].map(id => {}.getElementById(id)?.value ?? 'waiting').join('; ')"
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)")
