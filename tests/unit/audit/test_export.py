@@ -3,12 +3,14 @@
 import csv
 import re
 from io import BytesIO, StringIO
+from pathlib import Path
 
 import pytest
 
 from proxy.audit.chain import Chain
-from proxy.audit.export import COLUMNS, write_csv, write_json
-from proxy.audit.files import Record, parse
+from proxy.audit.export import COLUMNS, write_csv, write_json, write_rows_json, write_stats_json
+from proxy.audit.files import Record, TrailLine, parse
+from proxy.audit.reader import stats
 from tests.unit.audit.samples import as_lines, fields, sealed
 
 
@@ -78,3 +80,19 @@ def test_every_cell_is_in_quotes() -> None:
     header, line = text.getvalue().splitlines()
     assert header.startswith("seq,ts,id")
     assert all(cell.startswith('"') and cell.endswith('"') for cell in re.split(r",(?=\")", line))
+
+
+def test_the_sum_of_forged_gaps_may_have_more_than_64_bits() -> None:
+    """A line of a trail is anybody's: a reader that ends with a traceback says nothing of the other lines."""
+    out, forged = BytesIO(), (1 << 64) - 1
+    line = TrailLine(Path("audit.jsonl"), 1, b"")
+    write_stats_json(stats([Record(line, {"gap": forged}), Record(line, {"gap": 3})]), out)
+    assert out.getvalue() == b'{"overall":null,"operations":[],"lost":"18446744073709551618"}\n'
+
+
+@pytest.mark.parametrize("large", [1 << 64, -(1 << 63) - 1, (1 << 127) - 1])
+def test_a_row_with_an_integer_of_more_than_64_bits_is_written(large: int) -> None:
+    """SQL has such integers, alone and in lists and structures."""
+    out = BytesIO()
+    write_rows_json(("a", "b", "c"), [(large, [1, large], {"d": large})], out)
+    assert out.getvalue() == b'{"a":"%d","b":[1,"%d"],"c":{"d":"%d"}}\n' % (large, large, large)
