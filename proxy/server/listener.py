@@ -61,9 +61,9 @@ class Listener:
 
     async def drain_backlog(self) -> None:
         """Stop listening, but first accept the kernel's backlog, whose connections would be reset otherwise."""
-        doors = [socket.fromfd(door.fileno(), door.family, door.type) for door in self._doors]
+        visitors = [visitor for door in self._doors for visitor in _last_visitors(door)]
         self._stop_listening()
-        for visitor in [visitor for door in doors for visitor in _last_visitors(door)]:
+        for visitor in visitors:
             if self._handshakes is not None:
                 self._handshakes.begin(visitor)
                 continue
@@ -88,12 +88,11 @@ class Listener:
 
 
 def _last_visitors(door: socket.socket) -> list[socket.socket]:
-    """Accept the whole backlog and close, without an await: later connections would be lost."""
+    """Accept the whole backlog. The caller closes without an await in between: later connections would be lost."""
     visitors: list[socket.socket] = []
-    with door:
-        door.setblocking(False)
-        while True:
-            try:
-                visitors.append(door.accept()[0])
-            except OSError:  # the backlog is empty
-                return visitors
+    door.setblocking(False)
+    while True:
+        try:
+            visitors.append(door.accept()[0])
+        except OSError:  # the backlog is empty, or no file descriptor is left
+            return visitors

@@ -1,6 +1,7 @@
 """SIGTERM's way out: nothing that was accepted is lost, nothing waits for ever."""
 
 import asyncio
+import resource
 
 import pytest
 
@@ -105,3 +106,18 @@ async def test_what_a_probe_brings_goes_nowhere(wire: Wire) -> None:
     assert (await backend.head()).start == b"GET /x HTTP/1.1"
     await backend.say(HI.replace(b"hi", b"ho"))
     assert (await other.message()).body == b"ho"
+
+
+async def test_a_drain_needs_no_file_descriptor(wire: Wire) -> None:
+    """Where clients have taken them all, the stop goes on: what is under way ends, and has its record."""
+    client, backend, _ = await wire.asked(GET)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        stopping = asyncio.get_running_loop().create_task(wire.sidecar.stop(delay_s=0.0))
+        await until(lambda: not wire.sidecar._listener._doors)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    await backend.say(HI)
+    assert (await client.message()).body == b"hi"
+    await soon(stopping)
