@@ -10,7 +10,7 @@ import structlog
 SHARE = 0.9  # of a container's limit, beyond which the kernel kills the process
 AGAIN = 0.95  # of the budget; below it requests are accepted again
 TIGHT = 0.5  # of the budget; beyond it connections are limited to
-PART = 0.1  # of the budget in total, and the heaviest are closed
+PART = 0.08  # of the budget in total, and the heaviest are closed
 TRIM_EVERY = 8  # checks; returning memory takes about 5 ms
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")

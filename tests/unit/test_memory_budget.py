@@ -34,16 +34,16 @@ def test_what_is_kept_to_be_quick_goes_first() -> None:
 
 
 def test_before_it_is_full_the_heaviest_connections_give_way() -> None:
-    """Beyond half of the budget connections may hold a tenth of it together."""
+    """Beyond half of the budget connections may hold 8 % of it together."""
     held, asked = [0], list[int]()
 
     def relieve(most: int) -> int:
         asked.append(most)
         return 1
 
-    budget = MemoryBudget(80 * MIB, lambda: None, relieve, lambda: held[0])
+    budget = MemoryBudget(100 * MIB, lambda: None, relieve, lambda: held[0])
     told = []
-    for held[0] in (40 * MIB, 41 * MIB, 62 * MIB, 32 * MIB):
+    for held[0] in (50 * MIB, 51 * MIB, 72 * MIB, 42 * MIB):
         told.append(budget.look())
     assert told == [False] * 4
     assert asked == [8 * MIB] * 2

@@ -371,7 +371,7 @@ async def test_where_memory_is_scarce_the_heaviest_connections_give_way(start: S
 
 
 async def test_where_memory_is_scarce_fewer_answers_are_kept(start: Start) -> None:
-    """Connections may hold a tenth of the budget, and kept answers half of that."""
+    """Connections may hold 8 % of the budget, and kept answers half of that."""
     more = '[[routes]]\noperation = "kept"\nmatch = "GET /kept/{n}"\nreuse = "60s"'
     wire = await start(listen='max_memory = "1000GiB"', more=more)
     client = await wire.client()
