@@ -8,12 +8,16 @@ from typing import Any
 import pytest
 from markdown_it.token import Token
 
+from proxy.audit.chain import Chain
+from proxy.audit.line_queue import LineQueue
+from proxy.audit.log import AuditLog, LogRules
+from proxy.audit.trail_file import Output
 from proxy.config.shape import place
 from proxy.http.problems import Reason
 from proxy.observe.metrics import Metrics
 from tests.reference.command_line import all_commands
 from tests.reference.metrics import is_documented, name_of
-from tests.unit.docs.pages import PAGES, ROOT, named, tokens
+from tests.unit.docs.pages import DOCS, PAGES, ROOT, blocks, named, tokens
 
 METRIC = re.compile(r"backstay_[a-z0-9_]+")
 ERROR = re.compile(r"(?:urn:backstay:problem:|Proxy-Status: backstay; error=)([a-z_]+)")
@@ -31,6 +35,8 @@ FILES = (
     "to",
     "torn",
 )  # `audit.jsonl` is no setting
+STATE = re.compile(r"\b[A-Z]{4,}\b")
+CALLS = re.compile(r": ([a-z_, ]+) \(", re.MULTILINE)  # of a transition, before what is said about it
 SUFFIXES = ("", "_bucket", "_sum", "_count", "_created")
 OTHERS = frozenset({"backstay_token"})  # a secret's name
 HELM = ROOT / "helm" / "backstay" / "files"
@@ -103,3 +109,21 @@ def test_the_page_of_metrics_has_each_value_of_a_label(series: str, label: str, 
     """Each scrape of an end-to-end test is held against the page; before, it lacked the first three."""
     assert is_documented(series, {label: value})
     assert label == "route" or not is_documented(series, {label: "another"})
+
+
+def test_the_diagram_of_the_audit_queue_has_the_names_of_the_code() -> None:
+    """Its states are those of a line, with the fsync after them; a transition names the calls that make it."""
+    (diagram,) = [block.text for block in blocks(DOCS / "audit.md") if block.language == "mermaid"]
+    arrows = (LineQueue.__doc__ or "").split("\n", 1)[0]
+    assert set(STATE.findall(diagram)) == {*STATE.findall(arrows), "WRITTEN", "LOST", "DURABLE"}
+    assert ("written" in arrows, "lost" in arrows) == (True, True)
+    calls = {name for names in CALLS.findall(diagram) for name in names.split(", ")}
+    assert {"append", "hand_over", "settle", "give_up"} <= calls
+    assert [name for name in calls if not any(hasattr(kind, name) for kind in (AuditLog, LineQueue, Output, Chain))] == []
+
+
+def test_the_diagram_of_the_audit_queue_has_the_times_of_the_code() -> None:
+    (diagram,) = [block.text for block in blocks(DOCS / "audit.md") if block.language == "mermaid"]
+    rules = LogRules()
+    times = (f"after {rules.batch_s * 1000:g} ms", f"hangs for {rules.close_s:g} s", f"within {rules.fsync_s:g} s")
+    assert [time for time in times if time not in diagram] == []
