@@ -24,9 +24,9 @@ OUTCOMES = {
     "reused": "A cached or stored answer was given; the backend was not asked.",
     "rejected": "The backend answered 4xx.",
     "failed": "The backend answered 5xx.",
-    "refused": "The request itself was at fault, or a limit of the sidecar was reached.",
+    "refused": "The request itself was at fault, a limit of the sidecar was reached, or a required store is away.",
     "truncated": "The answer broke off, and the client's connection was cut.",
-    "cancelled": "The client left first.",
+    "cancelled": "The client got no answer: it left first, or the sidecar stopped.",
     **{reason.value: reason.headline + "." for reason in Reason if reason.value not in ("cancelled",)},
 }
 """The values of `outcome`: how a request ended. A failure is its error type of RFC 9209."""
@@ -115,7 +115,7 @@ class Line(BaseModel):
 
 
 class AttemptFields(BaseModel):
-    """One call to the upstream."""
+    """One attempt to ask the upstream."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -124,9 +124,9 @@ class AttemptFields(BaseModel):
     status: int | None = None
     """Status code that came back. Absent if none did."""
     error: str | None = None
-    """Error type of RFC 9209, or `cancelled` where nobody waited any more. Absent if an answer came."""
+    """Error type of RFC 9209, or `cancelled` (not of the RFC) where no client waited. Absent if an answer came."""
     sent: bool
-    """The request may have reached the backend."""
+    """The request may have reached the backend. `false`: the circuit was open, or there was no connection."""
     ms: Milliseconds
     """Duration of the attempt in milliseconds."""
     waited_ms: Milliseconds
@@ -140,8 +140,8 @@ class FlightFields(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    role: Literal["led", "joined", "alone", "None"]
-    """`led`: made the call. `joined`: got the leader's answer. `alone`: not shared. Text `None`: it ended before."""
+    role: Literal["led", "joined", "alone"]
+    """`led`: began the flight. `joined`: got the leader's answer. `alone`: not shared, or it ended before that."""
     id: str | None
     """The same for all requests of one flight. It is no record's id. `null` for one that went alone."""
     followers: Annotated[int, Field(ge=0)]
@@ -167,7 +167,7 @@ class Metadata(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     error_type: str | None = None
-    """Meaning of the last attempt that failed, such as `NetworkError` or `SessionConflictError`."""
+    """Meaning of the last attempt if it failed, such as `NetworkError`. `Cancelled`: no client waited for it."""
     recovery: str | None = None
     """How the answer was recovered, such as `existing_session` or `stale`."""
     received_status: int | None = None
@@ -210,9 +210,9 @@ class RequestRecord(Line):
     path: str
     """Path and query. Only values that `audit.query_parameters` lists stand in it; secrets are replaced with `*`."""
     status: int
-    """Status code that the client got; 499 if it left first. It got 503 where a note `withheld` has the same `id`."""
+    """Status code that the client got; 499 for `cancelled`. It got 503 where a note `withheld` has the same `id`."""
     success: bool
-    """The client got what it asked for."""
+    """The client got what it asked for, unless a note `withheld` has the same `id`."""
     outcome: Outcome
     """How it ended in one word: a value of the label `outcome` in the metrics."""
     duration_ms: Milliseconds
@@ -220,7 +220,7 @@ class RequestRecord(Line):
     upstream: str
     """Name of the upstream."""
     attempts: list[AttemptFields]
-    """Calls to the upstream in their order. Empty for a request that joined or was answered from a store."""
+    """Attempts in their order, also those that reached no backend. Empty if it joined or a store answered it."""
     flight: FlightFields
     """The request's part in a flight."""
     idempotency: IdempotencyFields | None
@@ -232,7 +232,7 @@ class RequestRecord(Line):
     bytes_in: Bytes
     """Bytes of the request body."""
     bytes_out: Bytes
-    """Bytes of the answer's body that went to the client."""
+    """Bytes of the answer's body, as sent to the client; of a withheld answer, those of the answer on record."""
     metadata: Metadata
     """What only some requests have."""
 

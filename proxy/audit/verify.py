@@ -39,7 +39,7 @@ _ABOUT = {
     Condition.MISSING: "Records are missing.",
     Condition.TORN_TAIL: "The last line is unfinished, which is what a crash leaves.",
     Condition.CUT_TAIL: "The end of the trail was cut off.",
-    Condition.WRONG_KEY: "A checkpoint was signed with another key.",
+    Condition.WRONG_KEY: "A checkpoint was signed with another key, or not signed.",
     Condition.UNCOVERED: "No signed checkpoint covers the last records.",
 }
 

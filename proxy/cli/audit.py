@@ -154,8 +154,8 @@ def verify(
     was there when the command began.
 
     Exit status: 0 whole; 10 edited; 11 reordered or repeated; 12 missing; 13 torn tail, which is what a crash leaves;
-    14 cut tail; 15 checkpoints signed with another key; 16 records that no signed checkpoint covers; 1 something cannot
-    be read; 2 there is no trail at PATH.
+    14 cut tail; 15 checkpoints signed with another key, or unsigned; 16 records that no signed checkpoint covers; 1
+    something cannot be read; 2 there is no trail at PATH.
     """
     with _plain_errors():
         keys = [read_key(file) for file in key or ()]

@@ -46,7 +46,7 @@ class Listen(Section):
     drain_delay: Duration = 5.0
     """After SIGTERM: how long new connections are still accepted, so that load balancers notice in time."""
     drain_timeout: Duration = 25.0
-    """After `drain_delay`: how long requests under way may take to end before their connections are cut."""
+    """After `drain_delay`: how long open requests may take before they are cut. Kubernetes manifests set both times."""
     trusted_proxies: Many[TrustedProxy] = ()
     """Networks whose `X-Forwarded-For` and `Forwarded` are believed. `"unix"`: clients of a Unix socket."""
     via: bool = True

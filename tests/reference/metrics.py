@@ -26,7 +26,11 @@ _SERIES = re.compile(r"_(total|info|bucket|sum|count|created)$")
 _INTRODUCTION = """\
 `GET /metrics` on the control plane gives every metric in Prometheus' text format, or in OpenMetrics where the
 scraper asks for it. Durations are in seconds. Every label is bounded: routes, circuits and upstreams come from the
-configuration, all other values from fixed lists. After a reload the series of names that are gone are dropped."""
+configuration, all other values from fixed lists. After a reload the series of names that are gone are dropped.
+
+`backstay_requests_total` has no request that was refused before it was one, such as a malformed head or one connection
+too many. `backstay_bad_requests_total` has those, and every later refusal. An open circuit's refusals are in
+`backstay_circuit_rejections_total`, not in `backstay_upstream_attempts_total`. The pool's are in the latter."""
 
 
 def metrics() -> str:
@@ -94,7 +98,7 @@ def _values() -> dict[str, str]:
         "python": "version of Python",
         "role": codes(ROLES),
         "route": "`operation` of the configured routes, `passthrough`, and for targets `restoration`",
-        "status": "status code that went to the client; 499 if it left first "
+        "status": "status code that went to the client; 499 if it left first, or the sidecar stopped "
         "(503 went to those that `backstay_audit_withheld_total` counts)",
         "to": codes(STATES),
         "upstream": "names of the configured upstreams",

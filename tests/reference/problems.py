@@ -18,8 +18,8 @@ _FAILURES = """\
 The backend gave no answer, or the sidecar did not ask it. The `detail` is the usual one; where more is known, it says
 more. `outcome` in the [audit record](audit-record.md) and in the [metrics](metrics.md) is the error."""
 _REFUSALS = """\
-The request itself is at fault, or a limit of the sidecar is reached. `outcome` is `refused`. The last column is the
-label `reason` of `backstay_bad_requests_total`."""
+The request itself is at fault, a limit of the sidecar is reached, or a store that the route requires is away. `outcome`
+is `refused`. The last column is the label `reason` of `backstay_bad_requests_total`."""
 _OPERATORS = """\
 The [control plane](control-plane.md) answers with problem documents too: their `type` is `about:blank`, and their
 `detail` says what to do."""
