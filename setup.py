@@ -50,6 +50,7 @@ LEFT_OUT = {
     "proxy/http/problems.py": "an exception is in it",
     "proxy/http1/__init__.py": NOTHING,
     "proxy/policy/__init__.py": NOTHING,
+    "proxy/policy/route_compiler.py": ONCE,
     "proxy/runtime/__init__.py": NOTHING,
     "proxy/runtime/immediate_future.py": "a future, of which the same is true as of exceptions",
     "proxy/runtime/threads.py": "a thread is started seldom",

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 
 from proxy.clock import Clock
-from proxy.config import compile as compiled
 from proxy.config.routes import Passthrough, RouteSettings, RouteTable
 from proxy.config.settings import Settings, UpstreamTable
 from proxy.exchange.ports import (
@@ -18,6 +17,7 @@ from proxy.exchange.ports import (
     Wiring,
 )
 from proxy.http.headers import OWN_FIELDS
+from proxy.policy import route_compiler
 from proxy.policy.balancing import Balancer, EjectionRules
 from proxy.policy.breaker import CircuitBreaker, CircuitMode, CircuitState
 from proxy.policy.coalescing import Flights
@@ -70,7 +70,7 @@ class Assembly:
 
     def build(self, settings: Settings, tls: Contexts) -> Ports:
         """Build `Ports` from the settings; `tls` has the context of each upstream with TLS."""
-        routes, catch_all = compiled.routes(settings), compiled.passthrough(settings)
+        routes, catch_all = route_compiler.routes(settings), route_compiler.passthrough(settings)
         self._build_breakers(settings)
         pools = self._build_pools(settings, tls)
         self._forget(settings, (*routes, catch_all))
@@ -122,7 +122,7 @@ class Assembly:
         return self._budgets
 
     def _build_breakers(self, settings: Settings) -> None:
-        rules_by_name = compiled.breaker_rules(settings)
+        rules_by_name = settings.breakers
         for name in self.breakers.keys() - rules_by_name.keys():
             del self.breakers[name]
         for name, rules in rules_by_name.items():
@@ -159,7 +159,7 @@ class Assembly:
         """Return a route's upstream. Routes share its pools and balancer, and have their own settings."""
         forwarding = Forwarding(settings.listen.via, settings.listen.forwarded)
         said = frozenset[bytes]() if settings.dry_run else OWN_FIELDS | {_deadline_field(settings)}
-        each = [HttpUpstream(pool, forwarding, said, route.idle_timeout_s) for pool in pools]
+        each = [HttpUpstream(pool, forwarding, said, route.settings.idle_timeout) for pool in pools]
         if len(each) == 1:
             return each[0]
         return BalancedUpstream(each, self._balancer(route.upstream, tuple(pool.address for pool in pools)))

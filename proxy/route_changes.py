@@ -46,8 +46,10 @@ def _cached_under(route: Route, urls: tuple[str, ...]) -> bytes:
 
     Replicas with the same configuration have the same digest.
     """
+    settings = route.settings
+    neutral = {name.lower().encode() for name in settings.neutral_headers}
     asks = (
         route.operation, route.method, route.template, route.upstream, urls, route.host, route.subject,
-        str(route.coalesce), route.match_body, route.principal, sorted(route.neutral_fields),
+        str(route.coalesce), settings.match_body, settings.principal, sorted(neutral),
     )  # fmt: skip
     return blake2b(repr(asks).encode(), digest_size=8).digest()

@@ -31,7 +31,6 @@ from proxy.config.routes import (
     RouteSettings,
     RouteTable,
 )
-from proxy.policy.deadline import HEADER
 
 PASSTHROUGH_TIMEOUT_S = 30.0
 
@@ -55,7 +54,7 @@ class Listen(Section):
     """Which fields tell the backend about the client: `X-Forwarded-*`, RFC 7239 `Forwarded`, both or none."""
     expose: bool = True
     """Send `Cache-Status`, `Proxy-Status` and `Server-Timing` to clients. `Retry-After` does not depend on it."""
-    deadline_header: OwnFieldName = HEADER
+    deadline_header: OwnFieldName = "X-Request-Deadline-Ms"
     """Request field with milliseconds: from a client, how long it waits; to the backend, what is left."""
     max_connections: Count = 20_000
     """Client connections at once, TLS handshakes included. Beyond: 503 and close; in a handshake, close."""

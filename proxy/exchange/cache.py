@@ -51,7 +51,7 @@ class Cache:
             return False
         invalidations, subject, owners = self._invalidations, x.subject.value, tuple(self._owners(x))
         invalidations.invalidate(subject, owners)
-        if self._route.ends_session:
+        if self._route.settings.ends_session:
             invalidations.drop_owners(owners)
         if effect is Effect.IN_DOUBT:
             invalidations.mark_uncertain(self._route.total_timeout_s, subject, owners, self._clock.now())

@@ -89,7 +89,7 @@ class Claiming:
         if stream is not None:
             self._settle_when_whole(x, flight, result, stream)
             return
-        given = None if private else claim_rules.stored(result, self._route.replay_answer_limit)
+        given = None if private else claim_rules.stored(result, self._route.settings.replay_answer_limit)
         while x.held:
             claim, mine = x.held.pop()
             await self._store.settle(claim, mine, given, keep=claim_rules.to_keep(claim, result))
@@ -181,7 +181,7 @@ class Claiming:
                 store.settle_soon(claim, mine, whole, keep=claim_rules.to_keep(claim, result))
 
         if waiting:
-            stream.collect(self._route.replay_answer_limit, settle)
+            stream.collect(self._route.settings.replay_answer_limit, settle)
 
     def _note(self, result: str) -> None:
         self._meter.idempotency(self._route.operation, result)

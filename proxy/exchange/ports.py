@@ -24,7 +24,6 @@ from proxy.policy.claim_rules import (
 )
 from proxy.policy.coalescing import Flights
 from proxy.policy.cors import CorsMemory
-from proxy.policy.deadline import HEADER
 from proxy.policy.probing import Probes
 from proxy.policy.recovery_plan import Result
 from proxy.policy.request_key import Identifier
@@ -248,9 +247,9 @@ class Ports:
     ledger: Ledger
     clock: Clock
     random: Random
-    expose: bool = True
-    deadline_header: bytes = HEADER.encode()  # its spelling upstream
-    deadline_field: bytes = HEADER.lower().encode()  # its name for look-ups in a request
+    expose: bool
+    deadline_header: bytes  # its spelling upstream
+    deadline_field: bytes  # its name for look-ups in a request
     durability_gate: DurabilityGate | None = None
     tracer: Tracer | None = None
     replicas: Replicas | None = None

@@ -2,13 +2,15 @@
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from math import inf
 from typing import Final, NamedTuple
 
+from proxy.config.settings import Breaker
 from proxy.policy.classify import FAILURES, Verdict
 from proxy.runtime.random import RandomSource
+
+LEASE_S: Final = 60.0  # a probe permit that was not settled expires after this many seconds
 
 
 class CircuitState(Enum):
@@ -26,21 +28,6 @@ class CircuitMode(Enum):
     FORCED_OPEN = "open"
     FORCED_CLOSED = "close"
     OBSERVE = "observe"
-
-
-@dataclass(frozen=True, slots=True)
-class BreakerRules:
-    """Thresholds and times in seconds, from the seed document."""
-
-    failure_threshold: int = 5
-    reset_timeout_s: float = 30.0
-    success_threshold: int = 2
-    jitter: float = 0.1  # upward only, so that replicas do not probe at the same time
-    max_probes: int = 2
-    lease_s: float = 60.0  # a probe permit that was not settled expires after this many seconds
-    slow_call_s: float | None = None  # None: slow calls never open the circuit
-    slow_call_rate: float = 0.5
-    slow_call_window: int = 20  # calls
 
 
 class Permit(NamedTuple):
@@ -69,7 +56,7 @@ class CircuitBreaker:
         CLOSED --failure_threshold consecutive failures--> OPEN --reset_timeout--> HALF_OPEN
         HALF_OPEN --success_threshold successes--> CLOSED
         HALF_OPEN --one failed or slow probe--> OPEN
-        CLOSED --slow_call_rate of the last slow_call_window calls took longer than slow_call_s--> OPEN
+        CLOSED --slow_call_rate of the last slow_call_window calls took longer than slow_call--> OPEN
 
     Every transition starts a new generation. A report under an older generation's permit is ignored, so a late
     attempt can neither close nor open the circuit. `admit` takes its permit synchronously.
@@ -83,7 +70,7 @@ class CircuitBreaker:
     def __init__(
         self,
         name: str,
-        rules: BreakerRules,
+        rules: Breaker,
         random: RandomSource,
         on_transition: Callable[["CircuitBreaker", CircuitState, float], None] | None = None,
     ) -> None:
@@ -107,7 +94,7 @@ class CircuitBreaker:
         """Return a permit, or how many seconds until one may be available."""
         mode = self.mode
         if mode is _FORCED_OPEN:
-            return Refused(self.rules.reset_timeout_s)
+            return Refused(self.rules.reset_timeout)
         if self.state is _CLOSED or mode is CircuitMode.FORCED_CLOSED:
             return self._permit
         if self.state is CircuitState.OPEN:
@@ -125,7 +112,7 @@ class CircuitBreaker:
             # probes are running: they end within one deadline
             return self._permit if self.mode is CircuitMode.OBSERVE else Refused(1.0)
         self._probes += 1
-        self._leases[self._probes] = now + self.rules.lease_s
+        self._leases[self._probes] = now + LEASE_S
         return Permit(self._generation, self._probes)
 
     def counts(self, permit: Permit) -> bool:
@@ -148,7 +135,7 @@ class CircuitBreaker:
             return
         if permit.probe is not None and self._leases.pop(permit.probe, None) is None:
             return  # its lease has expired: another attempt probes
-        slow_s, closed = self.rules.slow_call_s, self.state is _CLOSED
+        slow_s, closed = self.rules.slow_call, self.state is _CLOSED
         slow = slow_s is not None and took_s is not None and took_s > slow_s
         if verdict in FAILURES or (not closed and self._fails_probe(verdict, slow=slow)):
             self._failed(now, counted=counted)
@@ -199,7 +186,7 @@ class CircuitBreaker:
         self.successes = 0
         if state is CircuitState.OPEN:
             self.opened_at = now
-            self._probe_at = now + self.rules.reset_timeout_s * (1 + self.rules.jitter * self._random.random())
+            self._probe_at = now + self.rules.reset_timeout * (1 + self.rules.jitter * self._random.random())
         elif state is CircuitState.CLOSED:
             self.failures = 0
             self.opened_at = None

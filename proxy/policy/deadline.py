@@ -1,6 +1,5 @@
 """One deadline covers joining, waiting, backoff and attempts, up to the response head."""
 
-HEADER = "X-Request-Deadline-Ms"  # the field's default name, in both directions
 Deadline = float  # monotonic seconds; a class would cost 0.2 µs for each comparison
 
 

@@ -2,6 +2,7 @@
 
 from typing import Final, NamedTuple
 
+from proxy.config.routes import TargetTable
 from proxy.runtime.enums import FastStrEnum
 
 
@@ -23,6 +24,11 @@ class Target(NamedTuple):
     ideal_s: float
     acceptable_s: float
     slow_s: float
+
+    @classmethod
+    def of(cls, settings: TargetTable) -> "Target":
+        """Return the limits of a route's `target`."""
+        return cls(settings.ideal, settings.acceptable, settings.slow)
 
     def level(self, seconds: float) -> Level:
         """Return the level of a duration. A limit itself belongs to the better level."""

@@ -8,6 +8,8 @@ from urllib.parse import quote
 
 import orjson
 
+from proxy.config.routes import RouteSettings
+from proxy.config.templates import parse_request
 from proxy.http.fields import Fields, Lines
 from proxy.http.headers import NOT_INHERITED, NOT_INHERITED_PREFIXES
 from proxy.http.message import (
@@ -34,6 +36,12 @@ class RequestTemplate(NamedTuple):
     path: str
     body: Document = None
 
+    @classmethod
+    def of(cls, text: str, body: Document = None) -> "RequestTemplate":
+        """Return the template of a setting such as `GET /api/sessions/{subject}`."""
+        template = parse_request(text)
+        return cls(template.method, template.path, body)
+
 
 class FallbackDocument(NamedTuple):
     """The fallback document of a route that has one."""
@@ -46,10 +54,21 @@ class FallbackDocument(NamedTuple):
 class RecoveryRules:
     """The recovery that a route allows."""
 
-    on_conflict: RequestTemplate | None = None
-    on_missing: RequestTemplate | None = None
-    stale_if_error_s: float | None = None
-    fallback: FallbackDocument | None = None
+    on_conflict: RequestTemplate | None
+    on_missing: RequestTemplate | None
+    stale_if_error_s: float | None
+    fallback: FallbackDocument | None
+
+    @classmethod
+    def of(cls, settings: RouteSettings) -> "RecoveryRules":
+        """Return the rules of a route, with its request templates parsed."""
+        missing, fallback = settings.on_missing, settings.fallback
+        return cls(
+            None if settings.on_conflict is None else RequestTemplate.of(settings.on_conflict),
+            None if missing is None else RequestTemplate.of(missing.request, missing.body),
+            settings.stale_if_error,
+            None if fallback is None else FallbackDocument(fallback.status, fallback.body),
+        )
 
 
 class RecoveryKind(FastStrEnum):

@@ -17,10 +17,7 @@ from proxy.http.message import Request
 from proxy.policy import credentials
 from proxy.policy.bounded import Holder
 from proxy.policy.credentials import USUAL, Name
-from proxy.policy.deadline import HEADER
 from proxy.policy.routing import Coalesce, Route
-
-_OWN = frozenset({HEADER.lower().encode()})
 
 
 class Identity:
@@ -52,11 +49,12 @@ class Identifier:
     _MEMORY: Final = 512
     _LONGEST_NAME: Final = 64
 
-    def __init__(self, route: Route, own: frozenset[bytes] = _OWN) -> None:
+    def __init__(self, route: Route, own: frozenset[bytes]) -> None:
         self._route = route
-        self._neutral = NEUTRAL | route.neutral_fields | own
-        self._narrowed = route.principal is not None
-        self._names = USUAL if route.principal is None else credentials.named(route.principal)
+        self._neutral = NEUTRAL | {name.lower().encode() for name in route.settings.neutral_headers} | own
+        principal = route.settings.principal
+        self._narrowed = principal is not None
+        self._names = USUAL if principal is None else credentials.named(principal)
         self._roles: dict[bytes, tuple[bytes, bool, bool]] = {}
 
     def identify(self, request: Request, subject: str | None, *, with_key: bool = True) -> Identity:
@@ -132,7 +130,7 @@ class Identifier:
         if self._route.coalesce is _SUBJECT:  # the client's own Idempotency-Key is irrelevant
             named = (subject or "").encode("utf-8", "surrogateescape")
             what = b"\n".join((named, fields.get(b"content-type") or b"", fields.get(b"content-encoding") or b""))
-            body = body if self._route.match_body else b""
+            body = body if self._route.settings.match_body else b""
         elif b"idempotency-key" in fields or narrow:
             what = b"\n".join(
                 (what, fields.get(b"idempotency-key") or b"", request.hops, b"")

@@ -2,6 +2,7 @@
 
 from typing import Final, NamedTuple
 
+from proxy.config.routes import Retry
 from proxy.http.headers import WRITE_CONDITIONS
 from proxy.http.message import (
     IDEMPOTENT_METHODS,
@@ -14,10 +15,11 @@ from proxy.http.message import (
 from proxy.http.problems import Reason
 from proxy.policy.classify import Verdict, classify
 from proxy.policy.dates import unix_seconds
-from proxy.policy.routing import Idempotency, RetryRules, Route
+from proxy.policy.routing import Idempotency, Route
 from proxy.runtime.random import RandomSource
 
 _DOUBLINGS = 62  # of a delay; more make no difference, and a float overflows at 1024
+_JITTER: Final = 0.2  # largest share by which a delay is varied
 _LONGEST_DATE = 64  # bytes; every form of RFC 9110 section 5.6.7 is shorter
 
 
@@ -142,7 +144,7 @@ class RetryPolicy:
 
     def decide(
         self,
-        rules: RetryRules,
+        rules: Retry,
         request: RetryRequest,
         outcome: Outcome,
         attempt: int,
@@ -181,14 +183,14 @@ class RetryPolicy:
             return Stop("budget", denied=True)
         return Again(delay, schedule.cause)
 
-    def repeats_timeouts(self, rules: RetryRules, request: RetryRequest) -> bool:
+    def repeats_timeouts(self, rules: Retry, request: RetryRequest) -> bool:
         """Tell whether an attempt that timed out may be retried: only then is an attempt shorter than the deadline."""
         return self.enabled and rules.max_retries > 0 and _must_not_repeat(request, _TIMED_OUT) is None
 
-    def _delay(self, rules: RetryRules, schedule: RetrySchedule, attempt: int, outcome: Outcome, wall: float) -> float:
+    def _delay(self, rules: Retry, schedule: RetrySchedule, attempt: int, outcome: Outcome, wall: float) -> float:
         doubled = float(1 << min(attempt - 1, _DOUBLINGS))
-        nominal = min(rules.max_delay_s, rules.initial_delay_s * schedule.first * doubled)
-        spread = rules.jitter * self._random.uniform(-1, 1)
+        nominal = min(rules.max_delay, rules.initial_delay * schedule.first * doubled)
+        spread = (_JITTER if rules.jitter else 0.0) * self._random.uniform(-1, 1)
         asked = retry_after(outcome, wall)
         if asked is not None and asked >= nominal:
             return asked * (1 + abs(spread))  # never earlier than Retry-After

@@ -8,19 +8,10 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 import orjson
 
+from proxy.config.routes import Retry, RouteSettings
 from proxy.http.message import Request
 from proxy.policy.latency_target import Target
 from proxy.policy.recovery_plan import RecoveryRules
-
-
-@dataclass(frozen=True, slots=True)
-class RetryRules:
-    """Retry delays: 100/200/400 ms by default (seed document). `jitter` is a share of the delay; 0 disables it."""
-
-    max_retries: int = 3
-    initial_delay_s: float = 0.1
-    max_delay_s: float = 2.0
-    jitter: float = 0.2
 
 
 class Coalesce(Enum):
@@ -48,45 +39,45 @@ class SubjectRule(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One operation and all its policies. Times are in seconds, sizes in bytes."""
+    """One operation and its settings.
 
+    The other attributes are those settings that every request reads, or that a policy needs in another form: a look-up
+    in `settings` takes longer. They have no defaults: `proxy.config.routes` has them. Times are in seconds, sizes in
+    bytes.
+    """
+
+    settings: RouteSettings
     operation: str
     method: str
     template: str
     upstream: str
     circuit: str
-    subject: SubjectRule | None = None
-    coalesce: Coalesce | None = None  # None: identical for safe methods, off for unsafe ones
-    match_body: bool = True
-    no_cache_leads: bool = False
-    honour_no_store: bool = False
-    ignored_directives: frozenset[bytes] = frozenset()
-    principal: tuple[str, ...] | None = None
-    neutral_fields: frozenset[bytes] = frozenset()
-    idempotency: Idempotency = Idempotency.OFF
-    quoted_key: bool = False
-    honours_idempotency: bool = False
-    rejected_means_unprocessed: bool = False
-    resend: bool = True  # False: retry only a request that was not sent (the catch-all route)
-    total_timeout_s: float = 2.0
-    attempt_timeout_s: float | None = None
-    min_attempt_s: float = 0.05
-    retry: RetryRules = field(default_factory=RetryRules)
-    recovery: RecoveryRules = field(default_factory=RecoveryRules)
-    replay_limit: int = 65536
-    replay_answer_limit: int = 65536
-    max_body: int | None = None
-    idle_timeout_s: float = 60.0  # on the upstream leg
-    client_idle_s: float = 60.0  # of the client leg: the route's setting, else the listener's
-    reuse_s: float | None = None
-    target: Target | None = None
-    restoration: str | None = None
-    explain: bool = False
-    ends_session: bool = False
-    host: bytes | None = None  # None: Host is forwarded unchanged
-    max_flights: int = 10_000
-    max_followers: int = 1_000
-    store_required: bool = False
+    subject: SubjectRule | None
+    coalesce: Coalesce | None  # None: identical for safe methods, off for unsafe ones
+    no_cache_leads: bool
+    honour_no_store: bool
+    ignored_directives: frozenset[bytes]
+    idempotency: Idempotency
+    quoted_key: bool
+    honours_idempotency: bool
+    rejected_means_unprocessed: bool
+    resend: bool  # False: retry only a request that was not sent (the catch-all route)
+    total_timeout_s: float
+    attempt_timeout_s: float | None
+    min_attempt_s: float
+    retry: Retry
+    recovery: RecoveryRules
+    replay_limit: int
+    max_body: int | None
+    client_idle_s: float  # of the client leg: the route's setting, else the listener's
+    reuse_s: float | None
+    target: Target | None
+    restoration: str | None
+    explain: bool
+    host: bytes | None  # None: Host is forwarded unchanged
+    max_flights: int
+    max_followers: int
+    store_required: bool
     keeps: bool = field(init=False)  # responses are cached, for reuse or an outage
 
     def __post_init__(self) -> None:

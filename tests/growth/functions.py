@@ -45,7 +45,6 @@ from proxy.policy.credentials import USUAL, Name
 from proxy.policy.deadline import callers_budget
 from proxy.policy.invalidation import Invalidations
 from proxy.policy.recovery_plan import (
-    RecoveryRules,
     RequestTemplate,
     Result,
     fill_path,
@@ -55,7 +54,7 @@ from proxy.policy.recovery_plan import (
 )
 from proxy.policy.request_key import Identifier
 from proxy.policy.restoration import Half, found
-from proxy.policy.routing import Idempotency, Match, Route, Router, SubjectRule, subject_of
+from proxy.policy.routing import Idempotency, Match, Router, SubjectRule, subject_of
 from proxy.server.trusted_proxies import TrustedProxies
 from proxy.upstream.forwarding import Forwarding
 from tests.growth.case import TEXT, Case
@@ -64,6 +63,7 @@ from tests.growth.inputs import Around
 from tests.growth.readers import READERS
 from tests.growth.stored import STORED
 from tests.growth.trails import TRAILS
+from tests.settings import OWN_FIELDS, a_route, changed, recovery_rules
 
 
 def _chunked(data: bytes) -> None:
@@ -123,14 +123,14 @@ IN_CHUNKS = (
     Around(b"ffff\r\n", b"\r\n"), Around(b"1;", b""), Around(b"0\r\na:", b""),
 )  # fmt: skip
 
-_ROUTE = Route(
+_ROUTE = a_route(
     "load", "GET", "/api/sessions/{id}", "u", "u", SubjectRule("path", "id"), reuse_s=1.0, no_cache_leads=True
 )
 _ROUTER = Router(
     (_ROUTE, replace(_ROUTE, operation="deep", template="/{a}/{b}/{c}/x/{d}")), replace(_ROUTE, operation="*")
 )
-_NARROW = Identifier(replace(_ROUTE, principal=("cookie:sid", "x-user")))
-_WIDE = Identifier(_ROUTE)
+_NARROW = Identifier(changed(_ROUTE, principal=("cookie:sid", "x-user")), OWN_FIELDS)
+_WIDE = Identifier(_ROUTE, OWN_FIELDS)
 _TRUSTED = TrustedProxies((ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")))
 _PEER = Peer("10.0.0.1", 5)
 
@@ -169,7 +169,7 @@ def _key(data: bytes) -> None:
 
 
 def _recovered(data: bytes) -> None:
-    rules = RecoveryRules(on_missing=RequestTemplate("POST", "/api/{subject}/{id}", {"{id}": ["{subject}"]}))
+    rules = recovery_rules(on_missing=RequestTemplate("POST", "/api/{subject}/{id}", {"{id}": ["{subject}"]}))
     text = data.decode(TEXT)
     plan(rules, Response(404, b"", Fields(())), {"id": text}, text)
     fill_path("/{id}", {"id": text}, text)

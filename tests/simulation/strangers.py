@@ -18,13 +18,14 @@ from proxy.policy.idempotency import IdempotencyKey
 from proxy.policy.invalidation import Invalidations
 from proxy.policy.request_key import Identifier, Identity
 from proxy.policy.routing import Coalesce, Idempotency, Route, SubjectRule
+from tests.settings import OWN_FIELDS, a_route, changed
 from tests.simulation.scripted import Step, answers
 from tests.simulation.virtual import simulated
 from tests.simulation.world import EXACT, World
 
 WHOLE_EVERY = 50  # of the pairs, one asks a whole sidecar
-READ = Route("read", "GET", "/read", "sessions", "sessions", retry=EXACT)
-WRITE = Route(
+READ = a_route("read", "GET", "/read", "sessions", "sessions", retry=EXACT)
+WRITE = a_route(
     "write", "POST", "/write", "sessions", "sessions", subject=SubjectRule("body", "/id"),
     idempotency=Idempotency.REPLAY, retry=EXACT,
 )  # fmt: skip
@@ -161,9 +162,9 @@ class Meeting:
 
     def __init__(self, principal: tuple[str, ...] | None) -> None:
         self.principal = principal
-        self.read = replace(READ, principal=principal)
-        self.write = replace(WRITE, principal=principal, coalesce=Coalesce.SUBJECT)
-        self._reads, self._writes = Identifier(self.read), Identifier(self.write)
+        self.read = changed(READ, principal=principal)
+        self.write = changed(WRITE, principal=principal, coalesce=Coalesce.SUBJECT)
+        self._reads, self._writes = Identifier(self.read, OWN_FIELDS), Identifier(self.write, OWN_FIELDS)
 
     def check(self, one: Caller, other: Caller) -> bool:
         """Check that two strangers share nothing; tell whether they were strangers."""

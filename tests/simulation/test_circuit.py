@@ -1,7 +1,6 @@
 """The circuit between real requests and a failing backend."""
 
-from proxy.policy.breaker import BreakerRules
-from proxy.policy.routing import RetryRules
+from tests.settings import breaker_settings, retry_settings
 from tests.simulation.scripted import answers, fails, hangs
 from tests.simulation.virtual import simulated
 from tests.simulation.world import World, finish
@@ -105,6 +104,6 @@ async def test_leaving_clients_open_nothing() -> None:
 @simulated
 async def test_fifty_followers_of_a_failure_count_once() -> None:
     """Fifty callers of one failing flight are one failure to the circuit."""
-    world = World([fails(after_s=0.01)], rules=BreakerRules(jitter=0.0))
+    world = World([fails(after_s=0.01)], rules=breaker_settings(jitter=0.0))
     await finish(*[world.get("same") for _ in range(50)])
-    assert (world.breaker.failures, len(world.upstream.calls)) == (1, 1 + RetryRules().max_retries)
+    assert (world.breaker.failures, len(world.upstream.calls)) == (1, 1 + retry_settings().max_retries)

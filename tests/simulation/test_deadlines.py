@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from proxy.policy.breaker import BreakerRules
+from tests.settings import breaker_settings
 from tests.simulation.scripted import answers, fails, hangs
 from tests.simulation.virtual import simulated
 from tests.simulation.world import Visitor, World, finish
@@ -114,7 +114,7 @@ async def test_a_follower_in_mid_ladder_has_its_own_time() -> None:
 @simulated
 async def test_what_a_client_says_of_itself_is_no_failure_of_the_backends(kind: str, own_ms: int) -> None:
     """A healthy backend answers in 20 ms: fifty clients that give it less are told 504, and nobody else notices."""
-    world = World([answers(after_s=0.02)], rules=BreakerRules(failure_threshold=1, slow_call_s=0.5))
+    world = World([answers(after_s=0.02)], rules=breaker_settings(failure_threshold=1, slow_call=0.5))
     visitors = [hasty(world, kind, own_ms, f"r{number}") for number in range(50)]
     await finish(*visitors)
     assert {(visitor.status, visitor.waited_ms) for visitor in visitors} == {(504, own_ms)}

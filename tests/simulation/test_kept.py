@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.policy.recovery_plan import FallbackDocument, RecoveryRules
+from proxy.policy.recovery_plan import FallbackDocument
+from tests.settings import recovery_rules
 from tests.simulation.scripted import Step, answers, fails
 from tests.simulation.virtual import simulated
-from tests.simulation.world import EXACT, HISTORY, UPDATE, Visitor, World
+from tests.simulation.world import HISTORY, NO_RETRIES, UPDATE, Visitor, World
 
-NO_RETRIES = replace(EXACT, max_retries=0)
-OFFLINE = replace(HISTORY, recovery=RecoveryRules(stale_if_error_s=600.0), retry=NO_RETRIES)
+OFFLINE = replace(HISTORY, recovery=recovery_rules(stale_if_error_s=600.0), retry=NO_RETRIES)
 KEPT = replace(UPDATE, retry=NO_RETRIES)
 DOWN = fails()
 

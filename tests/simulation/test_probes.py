@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.policy.breaker import BreakerRules
 from proxy.policy.recovery_plan import RequestTemplate
+from tests.settings import breaker_settings
 from tests.simulation.scripted import Step, answers, fails, hangs
 from tests.simulation.virtual import now_ms, simulated
-from tests.simulation.world import HISTORY, LOAD, Visitor, World, finish
+from tests.simulation.world import HISTORY, LOAD, NO_RETRIES, Visitor, World, finish
 
 OWN_MS = 200
 CREATES = RequestTemplate("POST", "/api/sessions", {"reportId": "{subject}"})
@@ -85,7 +85,7 @@ async def test_one_attempt_at_a_time_goes_on(leaving: Leaving) -> None:
 @simulated
 async def test_a_healthy_but_slow_backend_opens_nothing(leaving: Leaving) -> None:
     """It answers in a second, its route waits two: the probes prove it well, and forgive what failed before."""
-    world = World([fails(), answers(after_s=1.0)], routes=(replace(LOAD, retry=replace(LOAD.retry, max_retries=0)),))
+    world = World([fails(), answers(after_s=1.0)], routes=(replace(LOAD, retry=NO_RETRIES),))
     await world.get("before").finish()
     assert world.breaker.failures == 1
     for visitor in await come(world, leaving, 30, every_ms=300):
@@ -137,7 +137,7 @@ async def test_its_record_is_written_once_when_its_client_leaves(step: Step) -> 
 @simulated
 async def test_a_probe_of_a_half_open_circuit_settles_its_permit() -> None:
     """Its client leaves a probe that the circuit let through: it goes on, and its answer is the first success."""
-    rules = BreakerRules(failure_threshold=1, jitter=0.0)
+    rules = breaker_settings(failure_threshold=1, jitter=0.0)
     world = World(lambda request, number: fails() if number == 1 else answers(after_s=1.0), rules=rules)
     world.ports.retry.enabled = False
     await world.get("fails").finish()
@@ -151,7 +151,7 @@ async def test_a_probe_of_a_half_open_circuit_settles_its_permit() -> None:
 @simulated
 async def test_an_attempt_that_could_tell_nothing_does_not_go_on() -> None:
     """A flight whose failure has counted, or whose circuit has opened since, is cancelled when it is left."""
-    world = World([fails(), hangs()], rules=BreakerRules(failure_threshold=2, jitter=0.0))
+    world = World([fails(), hangs()], rules=breaker_settings(failure_threshold=2, jitter=0.0))
     left = world.get("r1")
     await world.until_ms(150)
     left.leave()

@@ -5,13 +5,14 @@ from dataclasses import replace
 import orjson
 import pytest
 
-from proxy.policy.recovery_plan import FallbackDocument, RecoveryRules, RequestTemplate
+from proxy.policy.recovery_plan import FallbackDocument, RequestTemplate
+from tests.settings import recovery_rules
 from tests.simulation.scripted import Step, answers, fails, hangs
 from tests.simulation.virtual import simulated
 from tests.simulation.world import CREATE, HISTORY, LOAD, UPDATE, World, finish
 
-MISSING = RecoveryRules(on_missing=RequestTemplate("POST", "/api/sessions", {"reportId": "{subject}"}))
-STALE = RecoveryRules(stale_if_error_s=600.0, fallback=FallbackDocument(200, {"messages": []}))
+MISSING = recovery_rules(on_missing=RequestTemplate("POST", "/api/sessions", {"reportId": "{subject}"}))
+STALE = recovery_rules(stale_if_error_s=600.0, fallback=FallbackDocument(200, {"messages": []}))
 
 
 @simulated
@@ -175,7 +176,7 @@ async def test_no_fallback_for_what_is_no_outage(status: int) -> None:
 @simulated
 async def test_an_oddly_encoded_subject_still_has_its_fallback() -> None:
     """A path that is not UTF-8 fills the fallback's placeholder without breaking it."""
-    route = replace(HISTORY, recovery=RecoveryRules(fallback=FallbackDocument(200, {"report": "{report_id}"})))
+    route = replace(HISTORY, recovery=recovery_rules(fallback=FallbackDocument(200, {"report": "{report_id}"})))
     world = World([fails()], routes=(route,))
     ada = await world.visit("GET", "/api/history/a%ffb").finish()
     assert ada.status == 200

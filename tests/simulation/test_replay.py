@@ -7,12 +7,12 @@ import pytest
 
 from proxy.http.fields import Fields
 from proxy.http.message import Framing, Response
-from proxy.policy.recovery_plan import RecoveryRules
 from proxy.policy.routing import Coalesce, Idempotency, Route
 from proxy.transport.broadcast import Broadcast
+from tests.settings import changed, recovery_rules
 from tests.simulation.scripted import ScriptedStream, Step, answers, fails
 from tests.simulation.virtual import simulated
-from tests.simulation.world import CREATE, Visitor, World, finish
+from tests.simulation.world import CREATE, NO_RETRIES, Visitor, World, finish
 
 REPLAY = replace(CREATE, idempotency=Idempotency.REPLAY, honours_idempotency=False)
 ALONE = replace(REPLAY, coalesce=Coalesce.OFF)
@@ -127,7 +127,7 @@ async def test_the_key_of_a_follower_who_left_is_settled_too() -> None:
 async def test_what_is_not_final_is_not_stored() -> None:
     """401, 403, 404, 429, 5xx and the sidecar's own answers free the key: the next try is a real one."""
     for bad in (*(answers(status) for status in (401, 403, 404, 429, 500, 503)), fails()):
-        w = World((bad, answers(201, b"s1")), routes=(replace(REPLAY, retry=replace(REPLAY.retry, max_retries=0)),))
+        w = World((bad, answers(201, b"s1")), routes=(replace(REPLAY, retry=NO_RETRIES),))
         first = await w.create(Idempotency_Key="k1").finish()
         again = await w.create(Idempotency_Key="k1").finish()
         assert first.status != 201
@@ -201,7 +201,7 @@ async def test_a_route_that_requires_its_store_refuses_without_it() -> None:
     assert (refused.exchange.ending, w.meter.counts["bad_request", "store"]) == ("refused", 1)
 
 
-PLAIN = replace(ALONE, recovery=RecoveryRules())  # a repetition may not be asked again
+PLAIN = replace(ALONE, recovery=recovery_rules())  # a repetition may not be asked again
 
 
 def in_pieces(*pieces: bytes, broken: bool = False) -> Step:
@@ -223,7 +223,7 @@ async def test_an_answer_that_came_in_pieces_is_replayed() -> None:
 @simulated
 async def test_an_answer_that_is_too_large_says_so(step: Step) -> None:
     """`replay_answer_limit`: it was done, so it is not done again; and the record says why there is no answer."""
-    w = world(step, route=replace(PLAIN, replay_answer_limit=5))
+    w = world(step, route=changed(PLAIN, replay_answer_limit=5))
     assert (await w.create(Idempotency_Key="k1").finish()).client.body == b"onetwo"
     again = await w.create(Idempotency_Key="k1").finish()
     assert told(again)[0] == 409
@@ -237,7 +237,7 @@ async def test_an_answer_that_is_too_large_says_so(step: Step) -> None:
 @simulated
 async def test_a_backend_that_honours_keys_is_asked_for_what_is_too_large() -> None:
     """It knows the key, and has the answer: it is asked again with it."""
-    w = world(in_pieces(b"one", b"two"), route=replace(PLAIN, honours_idempotency=True, replay_answer_limit=5))
+    w = world(in_pieces(b"one", b"two"), route=changed(PLAIN, honours_idempotency=True, replay_answer_limit=5))
     for _ in range(2):
         assert (await w.create(Idempotency_Key="k1").finish()).client.body == b"onetwo"
     assert [call.request.fields.get(b"idempotency-key") for call in w.upstream.calls] == [b"k1", b"k1"]

@@ -7,10 +7,10 @@ import pytest
 
 from proxy.http.message import Response
 from proxy.http.problems import Reason
-from proxy.policy.routing import RetryRules
+from tests.settings import breaker_settings, retry_settings
 from tests.simulation.scripted import Step, answers, fails, hangs, refuses
 from tests.simulation.virtual import simulated
-from tests.simulation.world import CREATE, EXACT, LOAD, World
+from tests.simulation.world import CREATE, LOAD, NO_RETRIES, World
 
 
 @simulated
@@ -177,7 +177,7 @@ async def test_retries_can_be_switched_off() -> None:
 async def test_the_budget_ends_a_storm() -> None:
     """200 requests to a dead backend cost far fewer calls than 200 ladders."""
     world = World([answers(503)], routes=(LOAD,))
-    world.breaker.rules = replace(world.breaker.rules, failure_threshold=10_000)
+    world.breaker.rules = breaker_settings(jitter=0.0, failure_threshold=10_000)
     for number in range(200):
         await world.get(f"r{number}", X_Request_Deadline_Ms="400").finish()
     retries = len(world.upstream.calls) - 200
@@ -187,7 +187,7 @@ async def test_the_budget_ends_a_storm() -> None:
 @simulated
 async def test_jittered_waits_stay_in_their_range() -> None:
     """With jitter the waits of a ladder lie within 20 % of 100, 200 and 400 ms."""
-    world = World([fails()], routes=(replace(LOAD, retry=RetryRules()),))
+    world = World([fails()], routes=(replace(LOAD, retry=retry_settings()),))
     world.ports.retry._random = Random(3)
     await world.get().finish()
     waits = [attempt.waited_ms for attempt in world.ledger.records[0].attempts][1:]
@@ -198,7 +198,7 @@ async def test_jittered_waits_stay_in_their_range() -> None:
 @simulated
 async def test_the_sidecars_own_failure_is_told_in_a_problem_document() -> None:
     """A refused connection is a 502 with its RFC 9209 error and a document that names the request."""
-    world = World([refuses()], routes=(replace(LOAD, retry=replace(EXACT, max_retries=0)),))
+    world = World([refuses()], routes=(replace(LOAD, retry=NO_RETRIES),))
     ada = await world.get(X_Correlation_ID="mine-1").finish()
     assert ada.status == 502
     assert ada.client.fields.get(b"proxy-status") == b"backstay; error=connection_refused"

@@ -14,11 +14,10 @@ from proxy.exchange.state import Exchange
 from proxy.http.fields import Fields
 from proxy.http.message import Framing, Request, Response
 from proxy.http.problems import Reason
-from proxy.policy.breaker import BreakerRules
 from proxy.policy.coalescing import Role
-from proxy.policy.recovery_plan import RecoveryKind, RecoveryRules
-from proxy.policy.routing import Route
+from proxy.policy.recovery_plan import RecoveryKind
 from proxy.transport.broadcast import Broadcast
+from tests.settings import a_route, breaker_settings, recovery_rules
 from tests.simulation.scripted import Step, answers, fails, hangs, refuses
 from tests.simulation.virtual import now_ms, simulated
 from tests.simulation.world import CREATE, EXACT, HISTORY, LOAD, UPDATE, Visitor, World
@@ -29,11 +28,11 @@ LAST_MS = 1500  # nobody comes later,
 QUIET_MS = 12_000  # and by then nothing of it is left
 
 RECENT = replace(HISTORY, recovery=replace(HISTORY.recovery, stale_if_error_s=600.0))
-LISTS = Route(
+LISTS = a_route(
     "lists", "GET", "/api/lists", "sessions", "sessions", retry=EXACT, reuse_s=2.0,
-    recovery=RecoveryRules(stale_if_error_s=600.0),
+    recovery=recovery_rules(stale_if_error_s=600.0),
 )  # fmt: skip
-TOUCH = Route("touch", "POST", "/api/touch", "sessions", "sessions", retry=EXACT)
+TOUCH = a_route("touch", "POST", "/api/touch", "sessions", "sessions", retry=EXACT)
 ROUTES = (CREATE, LOAD, UPDATE, RECENT, LISTS, TOUCH)
 WRITES = ("update", "create", "touch")
 
@@ -125,8 +124,8 @@ REFUSING = st.tuples(
 # On the wire a request runs in an eager task, and its answer is handed over at once. All that holds in any order holds
 # in that one too, and in the order of ordinary tasks.
 EITHER_WAY = pytest.mark.parametrize("eager", [False, True], ids=["ordinary tasks", "eager tasks"])
-RULES = BreakerRules(failure_threshold=3, reset_timeout_s=0.3, jitter=0.0)
-CALM = BreakerRules(failure_threshold=10_000, jitter=0.0)
+RULES = breaker_settings(failure_threshold=3, reset_timeout=0.3, jitter=0.0)
+CALM = breaker_settings(failure_threshold=10_000, jitter=0.0)
 
 
 class Told(NamedTuple):

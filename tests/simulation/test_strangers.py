@@ -7,6 +7,7 @@ import pytest
 
 from proxy.http.message import Request
 from proxy.policy.routing import Coalesce, Idempotency, Route
+from tests.settings import changed
 from tests.simulation import strangers
 from tests.simulation.scripted import Step, answers
 from tests.simulation.virtual import simulated
@@ -34,7 +35,7 @@ def given(visitor: Visitor) -> tuple[bytes, bytes | None]:
 
 def routes(**changes: Any) -> tuple[Route, ...]:
     """Return a read, a create and a keyed create with these changes."""
-    return tuple(replace(route, **changes) for route in (LOAD, replace(PAY, coalesce=Coalesce.SUBJECT)))
+    return tuple(changed(route, **changes) for route in (LOAD, replace(PAY, coalesce=Coalesce.SUBJECT)))
 
 
 @pytest.mark.parametrize("shown", NOTHING, ids=str)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from tests.settings import changed
 from tests.simulation.scripted import answers
 from tests.simulation.virtual import simulated
 from tests.simulation.world import CREATE, HISTORY, LOAD, UPDATE, World, finish
@@ -34,7 +35,7 @@ async def test_a_reload_leads_where_the_route_says_so() -> None:
 @simulated
 async def test_the_end_of_a_session_drops_what_was_kept_for_it() -> None:
     """A write to a route with ends_session drops all of the principal's kept answers, whatever their subject."""
-    routes = (HISTORY, replace(UPDATE, ends_session=True))
+    routes = (HISTORY, changed(UPDATE, ends_session=True))
     world = World([answers()], routes=routes)
     await world.history("a").finish()
     await world.history("a", user="bob").finish()

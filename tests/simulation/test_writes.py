@@ -9,13 +9,12 @@ import pytest
 
 from proxy.http.message import Response
 from proxy.http.problems import Reason
-from proxy.policy.recovery_plan import RecoveryRules, RequestTemplate
+from proxy.policy.recovery_plan import RequestTemplate
 from proxy.policy.routing import SubjectRule
+from tests.settings import changed, recovery_rules
 from tests.simulation.scripted import Step, answers, fails, hangs
 from tests.simulation.virtual import now_ms, simulated
-from tests.simulation.world import EXACT, HISTORY, LOAD, ROUTES, UPDATE, World, finish
-
-NO_RETRIES = replace(EXACT, max_retries=0)
+from tests.simulation.world import HISTORY, LOAD, NO_RETRIES, ROUTES, UPDATE, World, finish
 
 
 @simulated
@@ -261,7 +260,7 @@ async def test_a_final_answer_leaves_no_doubt(final: Step) -> None:
 @simulated
 async def test_a_create_of_recoverys_own_may_be_in_doubt_too() -> None:
     """A read found nothing and the create that it led to broke off: its subject is in doubt."""
-    rules = RecoveryRules(on_missing=RequestTemplate("POST", "/api/sessions", {"reportId": "{subject}"}))
+    rules = recovery_rules(on_missing=RequestTemplate("POST", "/api/sessions", {"reportId": "{subject}"}))
     routes = (replace(LOAD, recovery=rules), HISTORY)
     world = World([answers(404), fails(), answers(200, b"history")], routes=routes)
     await world.get().finish()
@@ -285,7 +284,7 @@ async def test_a_write_with_a_csrf_token_seals_its_users_lists() -> None:
 
 
 REFUSALS = [*(answers(status) for status in (400, 401, 403, 404, 409, 412, 422, 428, 429, 503)), fails(sent=False)]
-OFFLINE = replace(HISTORY, recovery=RecoveryRules(stale_if_error_s=600.0), retry=NO_RETRIES)
+OFFLINE = replace(HISTORY, recovery=recovery_rules(stale_if_error_s=600.0), retry=NO_RETRIES)
 PLAIN_UPDATE = replace(UPDATE, retry=NO_RETRIES)
 
 
@@ -366,7 +365,7 @@ async def test_a_fill_from_before_a_write_that_succeeds_is_dropped_with_it() -> 
 @simulated
 async def test_a_log_out_that_is_refused_ends_nothing(answer: Step, ending: str) -> None:
     """`ends_session` counts where the log-out was done."""
-    logout = replace(UPDATE, operation="logout", template="/api/logout", subject=None, ends_session=True, method="POST")
+    logout = changed(UPDATE, operation="logout", template="/api/logout", subject=None, ends_session=True, method="POST")
     world = World(lambda request, number: answers() if request.safe else answer, routes=(OFFLINE, logout))
     await world.history().finish()
     await world.visit("POST", "/api/logout").finish()
@@ -383,7 +382,8 @@ class SlowReplicas:
         await self._world.clock.sleep(0.04)
 
 
-MISSING = replace(LOAD, recovery=RecoveryRules(on_missing=RequestTemplate("POST", "/api/sessions", {"reportId": "r1"})))
+CREATION = RequestTemplate("POST", "/api/sessions", {"reportId": "r1"})
+MISSING = replace(LOAD, recovery=recovery_rules(on_missing=CREATION))
 
 
 @simulated

@@ -8,6 +8,7 @@ from random import Random
 
 import orjson
 
+from proxy.config.settings import Breaker
 from proxy.exchange.handler import RequestHandler
 from proxy.exchange.handler_factory import HandlerFactory
 from proxy.exchange.ports import (
@@ -25,39 +26,49 @@ from proxy.http.message import (
     Request,
     Response,
 )
-from proxy.policy.breaker import BreakerRules, CircuitBreaker
+from proxy.policy.breaker import CircuitBreaker
 from proxy.policy.coalescing import Flights
 from proxy.policy.cors import CorsMemory
 from proxy.policy.invalidation import Invalidations
-from proxy.policy.recovery_plan import FallbackDocument, RecoveryRules, RequestTemplate
+from proxy.policy.recovery_plan import FallbackDocument, RequestTemplate
 from proxy.policy.request_key import Identifier
 from proxy.policy.response_cache import CachedResponse
 from proxy.policy.retry import RetryBudget, RetryPolicy
-from proxy.policy.routing import Coalesce, Idempotency, RetryRules, Route, Router, SubjectRule
+from proxy.policy.routing import Coalesce, Idempotency, Route, Router, SubjectRule
 from proxy.runtime.eager_task import EagerTask
 from proxy.store.local_claims import LocalClaims
+from tests.settings import (
+    DEADLINE_HEADER,
+    DEFAULTS,
+    OWN_FIELDS,
+    a_route,
+    breaker_settings,
+    recovery_rules,
+    retry_settings,
+)
 from tests.simulation.scripted import Play, ScriptedUpstream, Step
 from tests.simulation.virtual import VirtualClock, now_ms
 
-EXACT = RetryRules(jitter=0.0)  # the ladder's nominal waits
+EXACT = retry_settings(jitter=False)  # the ladder's nominal waits
+NO_RETRIES = retry_settings(jitter=False, max_retries=0)
 
-CREATE = Route(
+CREATE = a_route(
     "create", "POST", "/api/sessions", "sessions", "sessions",
     subject=SubjectRule("body", "/reportId"), coalesce=Coalesce.SUBJECT, idempotency=Idempotency.INJECT,
     honours_idempotency=True, retry=EXACT,
-    recovery=RecoveryRules(on_conflict=RequestTemplate("GET", "/api/sessions/{subject}")),
+    recovery=recovery_rules(on_conflict=RequestTemplate("GET", "/api/sessions/{subject}")),
 )  # fmt: skip
-LOAD = Route(
+LOAD = a_route(
     "load", "GET", "/api/sessions/{report_id}", "sessions", "sessions",
     subject=SubjectRule("path", "report_id"), retry=EXACT,
 )  # fmt: skip
 UPDATE = replace(LOAD, operation="update", method="PATCH")
 HISTORY = replace(
     LOAD, operation="history", template="/api/history/{report_id}", reuse_s=2.0,
-    recovery=RecoveryRules(fallback=FallbackDocument(200, {"messages": [], "degraded": True})),
+    recovery=recovery_rules(fallback=FallbackDocument(200, {"messages": [], "degraded": True})),
 )  # fmt: skip
 ROUTES = (CREATE, LOAD, UPDATE, HISTORY)
-CATCH_ALL = Route("passthrough", "*", "*", "sessions", "sessions", resend=False, total_timeout_s=30.0, retry=EXACT)
+CATCH_ALL = a_route("passthrough", "*", "*", "sessions", "sessions", resend=False, total_timeout_s=30.0, retry=EXACT)
 
 
 class RecordingClient:
@@ -247,7 +258,7 @@ class World:
         self,
         script: Iterable[Step] | Play,
         routes: tuple[Route, ...] = ROUTES,
-        rules: BreakerRules | None = None,
+        rules: Breaker | None = None,
         *,
         eager: bool = False,
     ) -> None:
@@ -260,7 +271,7 @@ class World:
         self.flights = Flights(Invalidations())
         self.transitions: list[str] = []
         self.breaker = CircuitBreaker(
-            "sessions", rules or BreakerRules(jitter=0.0), Random(7),
+            "sessions", rules or breaker_settings(jitter=0.0), Random(7),
             lambda breaker, state, now: self.transitions.append(state.name),
         )  # fmt: skip
         self.budget = RetryBudget()
@@ -272,12 +283,13 @@ class World:
 
     def _ports(self, routes: tuple[Route, ...]) -> Ports:
         wiring: Mapping[str, Wiring] = {
-            route.operation: Wiring(Identifier(route), self.breaker, self.budget, self.upstream, self.cors)
+            route.operation: Wiring(Identifier(route, OWN_FIELDS), self.breaker, self.budget, self.upstream, self.cors)
             for route in (*routes, CATCH_ALL)
         }
         return Ports(
             Router(routes, CATCH_ALL), wiring, self.flights, RetryPolicy(Random(7)), self.store, self.claims,
-            self.meter, self.ledger, self.clock, Random(7),
+            self.meter, self.ledger, self.clock, Random(7), DEFAULTS.listen.expose, DEADLINE_HEADER,
+            DEADLINE_HEADER.lower(),
         )  # fmt: skip
 
     def visit(self, method: str, target: str, body: bytes = b"", user: str | None = "ada", **fields: str) -> Visitor:

@@ -25,18 +25,19 @@ from proxy.policy.deadline import callers_budget
 from proxy.policy.recovery_plan import Result
 from proxy.policy.request_key import Identifier
 from proxy.policy.retry import retry_after
-from proxy.policy.routing import Idempotency, Route
+from proxy.policy.routing import Idempotency
 from proxy.server.trusted_proxies import TrustedProxies
 from proxy.upstream.forwarding import Forwarding
 from tests.fuzz.target import Target
+from tests.settings import OWN_FIELDS, a_route
 from tests.unit.policy.samples import WALL
 
 PEER = Peer("10.0.0.1", 50_000)
 PROXIES = TrustedProxies((ip_network("10.0.0.0/8"), ip_network("fd00::/8")))
-ROUTE = Route(
+ROUTE = a_route(
     "r", "POST", "/", "u", "c", idempotency=Idempotency.INJECT, reuse_s=10.0, principal=("authorization", "cookie:sid")
 )  # fmt: skip
-PLAIN = Route("r", "POST", "/", "u", "c")
+PLAIN = a_route("r", "POST", "/", "u", "c")
 TRACE = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 WORDS = (
     b"\r\n", b": ", b", ", b";", b"=", b'"', b"\\", b"-", b"0", b"00", b" ", b"\t", b"\xff", b"*", b"[", b"]", b":",
@@ -112,10 +113,10 @@ def whose(request: Request) -> Hashable:
     """Check identities: equal for equal requests, whatever their fields' order of reading."""
     again = Request(request.method, request.target, Fields(request.fields.lines), PEER, request.body)
     for route in (ROUTE, PLAIN):
-        identifier = Identifier(route)
-        assert identifier.identify(request, "s") == Identifier(route).identify(again, "s")
+        identifier = Identifier(route, OWN_FIELDS)
+        assert identifier.identify(request, "s") == Identifier(route, OWN_FIELDS).identify(again, "s")
         assert list(identifier.owners(request)) == list(identifier.owners(again))
-    return len(list(Identifier(PLAIN).owners(request))) > 1
+    return len(list(Identifier(PLAIN, OWN_FIELDS).owners(request))) > 1
 
 
 def answered(request: Request) -> Hashable:

@@ -15,16 +15,17 @@ from proxy.http.problems import Refusal
 from proxy.http1.head import HeadLimits, RequestHeadReader
 from proxy.policy.idempotency import mint
 from proxy.policy.recovery_plan import fill_path, filled
-from proxy.policy.routing import Match, Route, Router, SubjectRule, subject_of
+from proxy.policy.routing import Match, Router, SubjectRule, subject_of
 from tests.fuzz.target import Target
+from tests.settings import a_route
 from tests.unit.policy.samples import WALL
 
 PEER = Peer("192.0.2.1", 50_000)
 ROUTES = tuple(
-    Route(f"r{number}", "GET", template, "u", "c")
+    a_route(f"r{number}", "GET", template, "u", "c")
     for number, template in enumerate(("/", "/a", "/a/{x}", "/a/{x}/b", "/{y}/b", "/a/{x}/{y}", "/{x}/{y}/{z}/d"))
 )
-ROUTER = Router(ROUTES, Route("rest", "*", "*", "u", "c"))
+ROUTER = Router(ROUTES, a_route("rest", "*", "*", "u", "c"))
 SOURCES = (
     SubjectRule("path", "x"), SubjectRule("query", "id"), SubjectRule("header", "X-Id"),
     SubjectRule("body", "/a/0/b~1c"), SubjectRule("body", ""), SubjectRule("body", "/id"),
@@ -82,7 +83,7 @@ def check_subject(data: bytes) -> Hashable:
     target = b"/" + bytes(byte for byte in line if 32 < byte < 127)
     fields = Fields(((b"X-Id", bytes(byte for byte in line if byte >= 32 and byte != 127)),))
     request = Request("POST", target, fields, PEER, body)
-    route = Route("r", "POST", "/a/{x}", "u", "c", subject=rule)
+    route = a_route("r", "POST", "/a/{x}", "u", "c", subject=rule)
     name = unquote_to_bytes(target[1:]).decode("utf-8", "surrogateescape") or "none"
     subject = subject_of(Match(route, {"x": name}), request)
     assert (subject.value is None) == (subject.missing is not None)
@@ -119,7 +120,7 @@ def check_template(data: bytes) -> Hashable:
     if outcomes[0] >= 0:
         template = parse_template(text)
         assert len(set(template.names)) == len(template.names)
-        router = Router((Route("r", template.method, template.path, "u", "c"),), Route("rest", "*", "*", "u", "c"))
+        router = Router((a_route("r", template.method, template.path, "u", "c"),), a_route("rest", "*", "*", "u", "c"))
         path = template.path
         for name in template.names:
             path = path.replace(f"{{{name}}}", "v")

@@ -11,16 +11,16 @@ from proxy.admin.admin_listener import start_admin
 from proxy.admin.control import ControlPlane
 from proxy.observe.metrics import Metrics
 from proxy.observe.statistics import Statistics
-from proxy.policy.breaker import BreakerRules, CircuitBreaker, Permit
+from proxy.policy.breaker import CircuitBreaker, Permit
 from proxy.policy.classify import Verdict
 from proxy.policy.latency_target import Target
 from proxy.policy.restoration import Restorations
-from proxy.policy.routing import Route
 from proxy.store.erased import Erased
+from tests.settings import a_route, breaker_settings
 
 ROUTES = (
-    Route("history", "GET", "/history", "sessions", "restoration", target=Target(0.5, 1.0, 2.0)),
-    Route("passthrough", "*", "*", "sessions", "sessions"),
+    a_route("history", "GET", "/history", "sessions", "restoration", target=Target(0.5, 1.0, 2.0)),
+    a_route("passthrough", "*", "*", "sessions", "sessions"),
 )
 TOKEN = "open-sesame"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -43,7 +43,7 @@ class Sidecar:
     restorations: Restorations = field(default_factory=Restorations)
     circuits: dict[str, CircuitBreaker] = field(
         default_factory=lambda: {
-            name: CircuitBreaker(name, BreakerRules(jitter=0.0), Random(1)) for name in ("sessions", "restoration")
+            name: CircuitBreaker(name, breaker_settings(jitter=0.0), Random(1)) for name in ("sessions", "restoration")
         }
     )
 

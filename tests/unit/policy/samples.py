@@ -1,7 +1,6 @@
 """Routes, requests and outcomes for the tests to begin from."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from proxy.http.fields import Fields, Lines
@@ -15,6 +14,7 @@ from proxy.http.message import (
 )
 from proxy.http.problems import Reason
 from proxy.policy.routing import Route
+from tests.settings import PLAIN, changed
 
 PEER = Peer("10.0.0.1", 40000)
 WALL = 1_765_751_234.0
@@ -27,7 +27,7 @@ OPEN = Failure(Reason.CIRCUIT_OPEN, sent=False, retry_after_s=30.0)
 
 def route(**changes: Any) -> Route:
     """Return a plain route with these changes."""
-    return replace(Route("load", "GET", "/api/sessions/{report_id}", "sessions", "sessions"), **changes)
+    return changed(PLAIN, **changes)
 
 
 def lines(**fields: str) -> Lines:

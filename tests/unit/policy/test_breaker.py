@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.config.settings import Breaker
 from proxy.policy.breaker import (
-    BreakerRules,
+    LEASE_S,
     CircuitBreaker,
     CircuitMode,
     CircuitState,
@@ -17,8 +18,9 @@ from proxy.policy.breaker import (
     Refused,
 )
 from proxy.policy.classify import Verdict
+from tests.settings import breaker_settings
 
-RULES = BreakerRules(jitter=0.0)
+RULES = breaker_settings(jitter=0.0)
 FAILING = [Verdict.NETWORK, Verdict.TIMEOUT, Verdict.UNAVAILABLE]
 NEUTRAL = [Verdict.RATE_LIMITED, Verdict.REFUSED, Verdict.CANCELLED]
 GOOD = [verdict for verdict in Verdict if verdict not in FAILING + NEUTRAL]
@@ -27,7 +29,7 @@ GOOD = [verdict for verdict in Verdict if verdict not in FAILING + NEUTRAL]
 class Circuit:
     """A breaker with its transitions written down."""
 
-    def __init__(self, rules: BreakerRules = RULES, random: Random | None = None) -> None:
+    def __init__(self, rules: Breaker = RULES, random: Random | None = None) -> None:
         self.transitions: list[tuple[CircuitState, float]] = []
         self.breaker = CircuitBreaker(
             "sessions", rules, random or Random(1), lambda breaker, state, now: self.transitions.append((state, now))
@@ -201,7 +203,7 @@ def test_a_probe_of_an_earlier_half_open_says_nothing() -> None:
 @given(seed=st.integers(0, 10_000))
 def test_the_open_time_is_jittered_upward(seed: int) -> None:
     """Between 30 and 33 seconds, so that replicas do not probe in step."""
-    circuit = Circuit(BreakerRules(), Random(seed)).opened()
+    circuit = Circuit(breaker_settings(), Random(seed)).opened()
     assert 30.0 <= circuit.breaker.probes_in(0.0) <= 33.0
 
 
@@ -278,7 +280,7 @@ def test_observe_counts_and_refuses_nobody() -> None:
 
 def test_slow_calls_open_it_where_that_is_configured() -> None:
     """Half of the newest ten calls over a second open the circuit, though every one was answered."""
-    circuit = Circuit(BreakerRules(jitter=0.0, slow_call_s=1.0, slow_call_window=10))
+    circuit = Circuit(breaker_settings(jitter=0.0, slow_call=1.0, slow_call_window=10))
     for number in range(9):
         circuit.call(Verdict.SUCCESS, 1.0, took_s=2.0 if number % 2 else 0.1)
     assert circuit.transitions == []
@@ -304,30 +306,32 @@ def test_repr_is_its_state_in_a_line() -> None:
 
 @dataclass
 class Model:
-    """The rules once more, written down in the plainest way: three states and lists of who is under way."""
+    """The rules once more, written down in the plainest way: three states and the probes under way."""
 
     state: str = "closed"
     failures: int = 0
     successes: int = 0
     opens_until: float = 0.0
     era: int = 0
-    probes: list[int] = field(default_factory=list)
+    probes: dict[int, float] = field(default_factory=dict)  # until when each has its lease
 
     def admit(self, call: int, now: float) -> bool:
         """Tell whether a call may go."""
         if self.state == "open" and now >= self.opens_until:
             self._to("half-open")
-        if self.state == "half-open" and len(self.probes) < 2:
-            self.probes.append(call)
-            return True
+        if self.state == "half-open":
+            self.probes = {probe: until for probe, until in self.probes.items() if until > now}
+            if len(self.probes) < 2:
+                self.probes[call] = now + LEASE_S
+                return True
         return self.state == "closed"
 
     def report(self, call: int, era: int, kind: str, now: float) -> None:
         """Take a call's result."""
         if era != self.era:
             return
-        if call in self.probes:
-            self.probes.remove(call)
+        if self.state == "half-open" and self.probes.pop(call, None) is None:
+            return  # its lease has lapsed
         if kind == "failure" or (kind == "limited" and self.state == "half-open"):
             self.failures += 1
             if self.state == "half-open" or self.failures == 5:
@@ -340,7 +344,7 @@ class Model:
 
     def _to(self, state: str) -> None:
         self.state, self.era = state, self.era + 1
-        self.probes, self.successes, self.failures = [], 0, 0
+        self.probes, self.successes, self.failures = {}, 0, 0
 
 
 KINDS = {
@@ -364,7 +368,7 @@ STEPS = st.lists(
 @given(STEPS)
 def test_it_does_what_the_model_does(steps: list[tuple[str, int]]) -> None:
     """Over any order of asking, waiting and answering, breaker and model agree on every step."""
-    circuit, model, now = Circuit(BreakerRules(jitter=0.0, lease_s=1e9)), Model(), 0.0
+    circuit, model, now = Circuit(), Model(), 0.0
     under_way: list[tuple[int, Permit, int]] = []
     for number, (what, how) in enumerate(steps):
         if what == "ask":
@@ -384,7 +388,7 @@ def test_it_does_what_the_model_does(steps: list[tuple[str, int]]) -> None:
 
 def test_a_call_whose_time_was_not_the_backends_alone_is_not_held_against_slow_call() -> None:
     """However long clients take to upload: twenty such calls neither trip the circuit nor hide twenty slow ones."""
-    circuit = Circuit(BreakerRules(jitter=0.0, slow_call_s=1.0))
+    circuit = Circuit(breaker_settings(jitter=0.0, slow_call=1.0))
     for _ in range(40):
         circuit.breaker.report(circuit.permit(), Verdict.SUCCESS, 0.0, took_s=None)
     for _ in range(20):
@@ -420,7 +424,7 @@ def test_a_permit_of_before_counts_no_more() -> None:
 
 def test_what_a_breaker_remembers_does_not_grow() -> None:
     """However many calls: the window of the newest ones, and a lease for each probe that may be under way."""
-    rules = BreakerRules(slow_call_s=1.0, slow_call_window=20, slow_call_rate=1.0)
+    rules = breaker_settings(slow_call=1.0, slow_call_window=20, slow_call_rate=1.0)
     breaker = CircuitBreaker("sessions", rules, Random(1))
     for number in range(1_000):
         permit = breaker.admit(float(number))

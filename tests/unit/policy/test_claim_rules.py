@@ -34,16 +34,16 @@ from proxy.policy.claim_rules import (
 from proxy.policy.idempotency import IdempotencyKey
 from proxy.policy.recovery_plan import (
     RecoveryKind,
-    RecoveryRules,
     RequestTemplate,
     Result,
 )
 from proxy.policy.routing import Route
+from tests.settings import a_route, recovery_rules
 from tests.unit.policy.samples import Endless, request
 
-PLAIN = Route("create", "POST", "/api/sessions", "sessions", "sessions")
+PLAIN = a_route("create", "POST", "/api/sessions", "sessions", "sessions")
 HONOURING = replace(PLAIN, honours_idempotency=True)
-LOADING = replace(PLAIN, recovery=RecoveryRules(on_conflict=RequestTemplate("GET", "/api/sessions/{subject}")))
+LOADING = replace(PLAIN, recovery=recovery_rules(on_conflict=RequestTemplate("GET", "/api/sessions/{subject}")))
 CLAIM = Claim("name", "this request", "k1", claim_rules.REPLAY_S, claim_rules.REPLAY_S)
 CREATED = Result(Response(201, b"", Fields(()), b"s1"))
 HELD = HeldByOther("this request", "k0", "t0", 1.0)

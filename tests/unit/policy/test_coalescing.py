@@ -24,6 +24,7 @@ from proxy.policy.invalidation import Invalidations
 from proxy.policy.recovery_plan import Result
 from proxy.policy.request_key import Identifier, Identity
 from proxy.policy.routing import Coalesce, Route
+from tests.settings import OWN_FIELDS
 from tests.unit.policy.samples import OPEN, PEER, RESET, TIMED_OUT, Endless, request, response, route
 
 ANSWER = Result(response())
@@ -35,7 +36,7 @@ def join(
 ) -> Joined | Overflow:
     """Ask for a place on a route with these changes."""
     on = route(**changes)
-    identifier = Identifier(on)
+    identifier = Identifier(on, OWN_FIELDS)
     return flights.join(on, asked, subject, identifier.identify(asked, subject), identifier.owners, now)
 
 

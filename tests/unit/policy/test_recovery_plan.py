@@ -25,13 +25,16 @@ from proxy.policy.recovery_plan import (
     UseStale,
     fill_path,
 )
+from tests.settings import recovery_rules
 from tests.unit.policy.samples import OPEN, REFUSED, RESET, TIMED_OUT, request, response
 
-NONE = RecoveryRules()
-CONFLICT = RecoveryRules(on_conflict=RequestTemplate("GET", "/api/sessions/{subject}"))
-MISSING = RecoveryRules(on_missing=RequestTemplate("POST", "/api/sessions", {"reportId": "{subject}", "n": [1, "{x}"]}))
-FALLBACK = RecoveryRules(fallback=FallbackDocument(200, {"report": "{subject}", "deep": [{"again": "<{subject}>"}]}))
-STALE = RecoveryRules(stale_if_error_s=600.0, fallback=FallbackDocument(200, {}))
+NONE = recovery_rules()
+CONFLICT = recovery_rules(on_conflict=RequestTemplate("GET", "/api/sessions/{subject}"))
+MISSING = recovery_rules(
+    on_missing=RequestTemplate("POST", "/api/sessions", {"reportId": "{subject}", "n": [1, "{x}"]})
+)
+FALLBACK = recovery_rules(fallback=FallbackDocument(200, {"report": "{subject}", "deep": [{"again": "<{subject}>"}]}))
+STALE = recovery_rules(stale_if_error_s=600.0, fallback=FallbackDocument(200, {}))
 OUTAGES: list[Outcome] = [RESET, REFUSED, TIMED_OUT, OPEN, response(502), response(503), response(504), response(429)]
 
 
@@ -78,7 +81,7 @@ def test_what_was_found_is_a_success_with_a_reason() -> None:
 def test_what_was_not_found_falls_back_or_stays_as_it_came(found: Outcome) -> None:
     """The fallback if configured, else the 409."""
     assert recovery_plan.after_load(CONFLICT, response(409), found, {}, "r1") == HONEST
-    both = RecoveryRules(on_conflict=CONFLICT.on_conflict, fallback=FallbackDocument(200, {"none": True}))
+    both = recovery_rules(on_conflict=CONFLICT.on_conflict, fallback=FallbackDocument(200, {"none": True}))
     result = recovery_plan.after_load(both, response(409), found, {}, "r1")
     assert recovered(result).body == b'{"none":true}'
 
@@ -119,7 +122,7 @@ def test_a_create_without_a_body_is_followed_by_a_second_look(status: int) -> No
 @pytest.mark.parametrize("body", [None, {}, {"degraded": True}])
 def test_a_fallback_without_content_is_a_head_alone(status: int, fields: dict[bytes, bytes], body: object) -> None:
     """RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5: no body, and no field that announces one."""
-    answer = recovered(plan(RecoveryRules(fallback=FallbackDocument(status, body)), RESET))
+    answer = recovered(plan(recovery_rules(fallback=FallbackDocument(status, body)), RESET))
     assert (answer.status, answer.body, answer.framing, answer.fields) == (status, b"", Framing.NONE, fields)
 
 

@@ -8,6 +8,7 @@ from proxy.http.fields import Fields
 from proxy.http.message import Peer, Request
 from proxy.policy.request_key import Identifier, Identity
 from proxy.policy.routing import Coalesce
+from tests.settings import OWN_FIELDS
 from tests.unit.policy.samples import PEER, request, route
 
 BROWSER = {
@@ -22,7 +23,7 @@ BROWSER = {
 
 def identity(asked: Request, subject: str | None = None, **changes: Any) -> Identity:
     """Return both keys of a request, on a plain route with these changes."""
-    return Identifier(route(**changes)).identify(asked, subject)
+    return Identifier(route(**changes), OWN_FIELDS).identify(asked, subject)
 
 
 def browser(method: str = "GET", target: str = "/api/sessions/r1", body: bytes = b"", /, **fields: str) -> Request:
@@ -195,7 +196,7 @@ def test_a_cookie_is_found_by_its_whole_name() -> None:
 
 def test_a_route_can_name_more_neutral_fields() -> None:
     """A field that the operator knows to be neutral separates nobody on that route."""
-    neutral: dict[str, Any] = {"neutral_fields": frozenset({b"x-tab-id"})}
+    neutral: dict[str, Any] = {"neutral_headers": ("X-Tab-Id",)}
     assert identity(browser(X_Tab_Id="1"), **neutral) == identity(browser(X_Tab_Id="2"), **neutral)
 
 
@@ -255,13 +256,13 @@ def test_a_key_of_a_request_is_no_field_of_another() -> None:
 
 def test_a_request_that_goes_alone_needs_no_question() -> None:
     """A write that is not coalesced is identified for its seals only."""
-    asked = Identifier(route()).identify(browser(), None, with_key=False)
+    asked = Identifier(route(), OWN_FIELDS).identify(browser(), None, with_key=False)
     assert asked == Identity(identity(browser()).principal, b"")
 
 
 def test_the_memory_of_names_is_bounded_and_changes_nothing() -> None:
     """Ten thousand invented names neither grow the memory nor blur what they separate."""
-    identifier = Identifier(route())
+    identifier = Identifier(route(), OWN_FIELDS)
     for number in range(10_000):
         identifier.identify(request(**{f"X_{number}": "1"}), None)  # type: ignore[arg-type]
     for number in range(10_000):
@@ -274,7 +275,7 @@ def test_the_memory_of_names_is_bounded_and_changes_nothing() -> None:
 
 def owners(asked: Request, **changes: Any) -> set[bytes]:
     """Return what shows whose request it is."""
-    return set(Identifier(route(**changes)).owners(asked))
+    return set(Identifier(route(**changes), OWN_FIELDS).owners(asked))
 
 
 COOKIE: dict[str, Any] = {"Cookie": "sid=1; theme=dark"}

@@ -12,13 +12,14 @@ from proxy.http.message import (
     Response,
 )
 from proxy.policy import response_cache
-from proxy.policy.recovery_plan import RecoveryKind, RecoveryRules, Result
+from proxy.policy.recovery_plan import RecoveryKind, Result
 from proxy.policy.response_cache import CachedResponse, Keep
 from proxy.policy.routing import Route
+from tests.settings import recovery_rules
 from tests.unit.policy.samples import OPEN, RESET, WALL, Endless, request, response, route
 
 REUSED = route(reuse_s=2.0)
-STALE = route(recovery=RecoveryRules(stale_if_error_s=600.0))
+STALE = route(recovery=recovery_rules(stale_if_error_s=600.0))
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,7 @@ def test_what_is_not_kept_replaces_what_is(on: Route, anonymous: bool, answer: R
 )
 def test_an_answer_that_must_be_revalidated_is_not_given_stale(said: str, after_s: float, given: bool) -> None:
     """RFC 9111 sections 4.2.4, 5.2.2.2, 5.2.2.8 and 5.2.2.10: not after its own lifetime, outage or not."""
-    on = route(reuse_s=600.0, recovery=RecoveryRules(stale_if_error_s=600.0))
+    on = route(reuse_s=600.0, recovery=recovery_rules(stale_if_error_s=600.0))
     entry = CachedResponse(response(Cache_Control=said), WALL, 0)
     assert (response_cache.stale(on, request(), entry, OPEN, WALL + after_s) is not None) is given
     assert (response_cache.reread(on, request(), entry, WALL + after_s) is not None) is given
@@ -149,7 +150,7 @@ def test_the_upstreams_own_age_counts() -> None:
 def test_a_route_may_set_a_directive_aside(said: str) -> None:
     """`ignore_directives`: frameworks send them on everything, and the operator knows better."""
     names = frozenset({said.partition("=")[0].encode()})
-    on = route(reuse_s=60.0, recovery=RecoveryRules(stale_if_error_s=600.0), ignored_directives=names)
+    on = route(reuse_s=60.0, recovery=recovery_rules(stale_if_error_s=600.0), ignored_directives=names)
     answer = response(Cache_Control=said)
     assert response_cache.judge(on, request(), Result(answer), anonymous=True) is Keep.STORE
     assert response_cache.reread(on, request(), CachedResponse(answer, WALL, 0), WALL + 30) is not None
@@ -207,7 +208,7 @@ HAS_IT = request(If_None_Match='"v1"')
 def test_a_client_that_has_it_gets_the_304_that_it_asked_for() -> None:
     """RFC 9111 section 4.3.2: soon, and in an outage too, with its age."""
     entry = CachedResponse(response(200, b"x", ETag='"v1"', Content_Type="text/plain"), WALL, 0)
-    on = route(reuse_s=60.0, recovery=RecoveryRules(stale_if_error_s=600.0))
+    on = route(reuse_s=60.0, recovery=recovery_rules(stale_if_error_s=600.0))
     soon, later = (
         response_cache.reread(on, HAS_IT, entry, WALL + 5),
         response_cache.stale(on, HAS_IT, entry, OPEN, WALL + 5),
@@ -244,8 +245,8 @@ def test_a_304_refreshes_what_is_kept() -> None:
     [
         ({}, 0.0),
         ({"reuse_s": 2.0}, 2.0),
-        ({"recovery": RecoveryRules(stale_if_error_s=600.0)}, 600.0),
-        ({"reuse_s": 700.0, "recovery": RecoveryRules(stale_if_error_s=600.0)}, 700.0),
+        ({"recovery": recovery_rules(stale_if_error_s=600.0)}, 600.0),
+        ({"reuse_s": 700.0, "recovery": recovery_rules(stale_if_error_s=600.0)}, 700.0),
     ],
 )
 def test_an_answer_is_kept_as_long_as_anybody_may_read_it(changes: dict[str, Any], seconds: float) -> None:
@@ -279,7 +280,7 @@ def test_an_odd_age_from_upstream_counts_as_none(age: str, told: int) -> None:
 
 def test_a_stale_answer_is_a_recovery_with_a_negative_ttl() -> None:
     """It says why it was given, how old it is, and how long its time has been over (RFC 9211)."""
-    on = route(reuse_s=2.0, recovery=RecoveryRules(stale_if_error_s=600.0))
+    on = route(reuse_s=2.0, recovery=recovery_rules(stale_if_error_s=600.0))
     result = response_cache.stale(on, request(), CachedResponse(response(200, b"x"), WALL, 0), OPEN, WALL + 10.5)
     assert result is not None
     assert isinstance(result.outcome, Response)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.config.routes import Retry
 from proxy.http.message import Failure, Outcome, Request
 from proxy.http.problems import Reason
 from proxy.policy.retry import (
@@ -20,10 +21,11 @@ from proxy.policy.retry import (
     retry_after,
     sent_once,
 )
-from proxy.policy.routing import Idempotency, RetryRules, Route, SubjectRule
+from proxy.policy.routing import Idempotency, Route, SubjectRule
+from tests.settings import retry_settings
 from tests.unit.policy.samples import OPEN, REFUSED, RESET, TIMED_OUT, WALL, request, response, route
 
-EXACT = RetryRules(jitter=0.0)
+EXACT = retry_settings(jitter=False)
 BAD_ANSWER = Failure(Reason.PROTOCOL_ERROR, sent=True)
 GET, POST = RetryRequest("GET"), RetryRequest("POST")
 
@@ -32,7 +34,7 @@ def decide(
     outcome: Outcome,
     attempt: int = 1,
     retry_request: RetryRequest = GET,
-    rules: RetryRules = EXACT,
+    rules: Retry = EXACT,
     remaining_s: float = 60.0,
     budget: RetryBudget | None = None,
     *,
@@ -46,7 +48,7 @@ def decide(
     )
 
 
-def schedule(outcome: Outcome, rules: RetryRules = EXACT) -> list[int]:
+def schedule(outcome: Outcome, rules: Retry = EXACT) -> list[int]:
     """Return the waits, in ms, of a ladder whose every attempt ends alike."""
     waits: list[int] = []
     for attempt in range(1, 10):
@@ -94,12 +96,12 @@ def test_the_sidecars_own_answers_are_never_repeated(reason: Reason) -> None:
 
 def test_the_rules_bound_the_ladder() -> None:
     """Count, first wait and cap are the route's; a timeout's ladder stays at two."""
-    rules = RetryRules(max_retries=6, initial_delay_s=0.3, max_delay_s=2.0, jitter=0.0)
+    rules = retry_settings(max_retries=6, initial_delay=0.3, max_delay=2.0, jitter=False)
     assert schedule(RESET, rules) == [300, 600, 1200, 2000, 2000, 2000]
     assert schedule(response(429), rules) == [600, 1200, 2000, 2000, 2000, 2000]
     assert schedule(TIMED_OUT, rules) == [300, 600]
-    assert schedule(RESET, RetryRules(max_retries=0)) == []
-    assert schedule(TIMED_OUT, RetryRules(max_retries=1, jitter=0.0)) == [100]
+    assert schedule(RESET, retry_settings(max_retries=0)) == []
+    assert schedule(TIMED_OUT, retry_settings(max_retries=1, jitter=False)) == [100]
 
 
 def test_the_end_of_a_ladder_has_its_reason() -> None:
@@ -110,7 +112,7 @@ def test_the_end_of_a_ladder_has_its_reason() -> None:
 
 def test_a_wait_is_a_number_however_often_it_was_doubled() -> None:
     """`max_retries` has no upper limit, and 1,024 doublings are no float: the request ended in a bug."""
-    rules = RetryRules(max_retries=10_000, initial_delay_s=0.001, max_delay_s=0.002, jitter=0.0)
+    rules = retry_settings(max_retries=10_000, initial_delay=0.001, max_delay=0.002, jitter=False)
     for attempt in (63, 64, 1_025, 10_000):
         assert decide(RESET, attempt, rules=rules) == Again(0.002, "network")
 
@@ -118,7 +120,7 @@ def test_a_wait_is_a_number_however_often_it_was_doubled() -> None:
 @given(seed=st.integers(0, 10_000), attempt=st.integers(1, 3))
 def test_jitter_stays_within_a_fifth(seed: int, attempt: int) -> None:
     """±20 % around the nominal wait, whatever the random source says."""
-    decision = decide(RESET, attempt, rules=RetryRules(), policy=RetryPolicy(Random(seed)))
+    decision = decide(RESET, attempt, rules=retry_settings(), policy=RetryPolicy(Random(seed)))
     assert isinstance(decision, Again)
     nominal = 0.1 * 2 ** (attempt - 1)
     assert 0.8 * nominal <= decision.delay_s <= 1.2 * nominal
@@ -127,7 +129,7 @@ def test_jitter_stays_within_a_fifth(seed: int, attempt: int) -> None:
 def test_jitter_uses_its_whole_range() -> None:
     """Both ends are reached, so that callers spread."""
     policy = RetryPolicy(Random(1))
-    waits = [decide(RESET, rules=RetryRules(), policy=policy) for _ in range(500)]
+    waits = [decide(RESET, rules=retry_settings(), policy=policy) for _ in range(500)]
     seconds = [wait.delay_s for wait in waits if isinstance(wait, Again)]
     assert min(seconds) < 0.082
     assert max(seconds) > 0.118
@@ -190,7 +192,7 @@ def test_a_longer_retry_after_is_waited_for_and_never_undercut() -> None:
     assert decide(response(503, Retry_After="0")) == Again(0.1, "unavailable")
     policy = RetryPolicy(Random(1))
     for _ in range(200):
-        decision = decide(response(429, Retry_After="1"), rules=RetryRules(), policy=policy)
+        decision = decide(response(429, Retry_After="1"), rules=retry_settings(), policy=policy)
         assert isinstance(decision, Again)
         assert 1.0 <= decision.delay_s <= 1.2
 
@@ -264,7 +266,7 @@ def test_only_what_can_be_tried_again_is_cut_short(retry_request: RetryRequest, 
     """Attempt_timeout applies only where a retry is allowed."""
     policy = RetryPolicy(Random(1))
     assert policy.repeats_timeouts(EXACT, retry_request) is repeats
-    assert not policy.repeats_timeouts(RetryRules(max_retries=0), retry_request)
+    assert not policy.repeats_timeouts(retry_settings(max_retries=0), retry_request)
     policy.enabled = False
     assert not policy.repeats_timeouts(EXACT, retry_request)
 
@@ -305,7 +307,7 @@ def test_a_conditional_write_whose_answer_was_lost_is_not_repeated(method: str, 
     for lost in (RESET, TIMED_OUT, response(502), response(504)):
         assert decide(lost, 1, retry_request=retry_request) == Stop("precondition", denied=True)
     assert isinstance(decide(REFUSED, 1, retry_request=retry_request), Again)
-    assert not RetryPolicy(Random(1)).repeats_timeouts(RetryRules(), retry_request)
+    assert not RetryPolicy(Random(1)).repeats_timeouts(retry_settings(), retry_request)
 
 
 def test_a_conditional_request_is_repeated_where_that_is_safe() -> None:
@@ -380,7 +382,7 @@ KEYED = route(idempotency=Idempotency.INJECT, honours_idempotency=True)
     ("on", "asked", "once"),
     [
         (route(resend=False), request("PUT"), True),
-        (route(retry=RetryRules(max_retries=0)), request("PUT"), True),
+        (route(retry=retry_settings(max_retries=0)), request("PUT"), True),
         (route(), request("PUT"), False),
         (route(), request("POST"), True),
         (route(), request("FROB"), True),

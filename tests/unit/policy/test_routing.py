@@ -8,7 +8,8 @@ import pytest
 
 from proxy.http.fields import Fields
 from proxy.http.message import Request
-from proxy.policy.routing import Match, Route, Router, Subject, SubjectRule, subject_of
+from proxy.policy.routing import Match, Router, Subject, SubjectRule, subject_of
+from tests.settings import a_route
 from tests.unit.policy.samples import PEER, Endless, request, route
 
 CATCH_ALL = route(operation="passthrough", method="*", template="*")
@@ -230,12 +231,12 @@ def test_why_there_is_no_subject_is_noted() -> None:
 
 def test_a_route_keeps_answers_for_either_reason() -> None:
     """`reuse` and `stale_if_error` both need them."""
-    assert not Route("o", "GET", "/", "u", "u").keeps
+    assert not a_route("o", "GET", "/", "u", "u").keeps
     assert route(reuse_s=1.0).keeps
 
 
 def test_a_subject_is_looked_for_among_few_parameters() -> None:
-    named = Route("load", "GET", "/", "sessions", "sessions", SubjectRule("query", "id"))
+    named = a_route("load", "GET", "/", "sessions", "sessions", SubjectRule("query", "id"))
     match = Match(named, {})
     assert subject_of(match, request(target="/?id=r1" + "&a=1" * 255)) == Subject("r1")
     assert subject_of(match, request(target="/?id=r1" + "&a=1" * 256)) == Subject(
