@@ -9,7 +9,6 @@ from random import Random, SystemRandom
 
 import structlog
 
-from proxy.admin.admin_limits import AdminLimits
 from proxy.admin.admin_listener import AdminListener, start_admin
 from proxy.admin.control import ControlPlane
 from proxy.assembly import Assembly
@@ -36,7 +35,6 @@ from proxy.policy.coalescing import Flights
 from proxy.policy.retry import RetryPolicy
 from proxy.runtime.threads import in_daemon_thread
 from proxy.server.client_connection import ClientConnection
-from proxy.server.client_limits import ClientLimits
 from proxy.server.endpoint import Endpoint, file_mode
 from proxy.server.handshakes import HandshakeRules
 from proxy.server.listener import Listener
@@ -105,18 +103,10 @@ class Sidecar:
 
     def _server_state(self, settings: Settings) -> ServerState:
         listen = settings.listen
-        rules = ClientLimits(
-            listen.head_timeout,
-            listen.keepalive_timeout,
-            listen.idle_timeout,
-            listen.max_connections,
-            listen.expose,
-            listen.tunnel_timeout,
-        )
         limits = HeadLimits(listen.max_head, listen.max_target, listen.max_fields, listen.underscores)
         trusted = TrustedProxies(listen.trusted_proxies)
         handlers = HandlerFactory(self._ports, dry_run=settings.dry_run)
-        return ServerState(rules, limits, trusted, handlers.open, self._on_refusal, self._clock, self._random)
+        return ServerState(listen, limits, trusted, handlers.open, self._on_refusal, self._clock, self._random)
 
     def _listener_of(self, settings: Settings) -> Listener:
         listen = settings.listen
@@ -154,7 +144,7 @@ class Sidecar:
         await self._ledger.start()
         try:
             await self._open_store()
-            self._admin = await start_admin(self._control(), self.settings.admin.address, _admin_rules(self.settings))
+            self._admin = await start_admin(self._control(), self.settings.admin)
             await self._listener.open()
         except BaseException:  # failed or cancelled
             await self._close()
@@ -355,11 +345,3 @@ class Sidecar:
 
 def _without_token(settings: Settings) -> Admin:
     return settings.admin.model_copy(update={"token": "", "token_file": None})
-
-
-def _admin_rules(settings: Settings) -> AdminLimits:
-    admin = settings.admin
-    return AdminLimits(
-        admin.max_connections, admin.max_viewers, admin.head_timeout, admin.keepalive_timeout, admin.idle_timeout,
-        admin.allowed_hosts, file_mode(admin.socket_mode),
-    )  # fmt: skip

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from proxy.config.field_types import Section
 from proxy.config.routes import Retry, RouteSettings
-from proxy.config.settings import Breaker, Settings
+from proxy.config.settings import Admin, Breaker, Settings
 from proxy.policy import route_compiler
 from proxy.policy.recovery_plan import RecoveryRules
 from proxy.policy.routing import Route, SubjectRule
@@ -66,6 +66,11 @@ def retry_settings(**changes: Any) -> Retry:
 def breaker_settings(**changes: Any) -> Breaker:
     """Return the default figures of a circuit but these, times in seconds."""
     return _updated(Breaker(), changes)
+
+
+def admin_settings(address: str = "127.0.0.1:0", **changes: Any) -> Admin:
+    """Return the default settings of the control plane but these, on a free port."""
+    return _updated(Admin(), {"address": address, **changes})
 
 
 def _updated(model: M, changes: dict[str, Any]) -> M:

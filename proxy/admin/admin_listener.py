@@ -6,15 +6,15 @@ from contextlib import suppress
 
 from aiohttp import web
 
-from proxy.admin.admin_limits import AdminLimits
 from proxy.admin.application import application
 from proxy.admin.connections import AdminConnection, AdminConnections
 from proxy.admin.control import ControlPlane
 from proxy.admin.hosts import OwnNames
 from proxy.admin.responses import raw_problem
+from proxy.config.settings import Admin
 from proxy.errors import StartError
 from proxy.server.acceptor import Acceptor
-from proxy.server.endpoint import Endpoint
+from proxy.server.endpoint import Endpoint, file_mode
 from proxy.transport.descriptors import accept_from_share
 
 SHUTDOWN_S = 1.0  # seconds for running requests
@@ -79,14 +79,14 @@ class AdminListener:
         await self._runner.cleanup()
 
 
-async def start_admin(control: ControlPlane, address: str, rules: AdminLimits | None = None) -> AdminListener:
-    """Listen on `address`, "HOST:PORT" or "unix:/PATH". Raise StartError."""
-    rules = rules or AdminLimits()
-    endpoint = Endpoint(address, "admin.address", rules.socket_mode)
-    names = None if endpoint.host is None else OwnNames(endpoint.host, rules.allowed_hosts)
-    runner = web.AppRunner(application(control, names, rules.max_viewers), access_log=None, shutdown_timeout=SHUTDOWN_S)
+async def start_admin(control: ControlPlane, settings: Admin) -> AdminListener:
+    """Listen on the address of the settings. Raise StartError."""
+    endpoint = Endpoint(settings.address, "admin.address", file_mode(settings.socket_mode))
+    names = None if endpoint.host is None else OwnNames(endpoint.host, settings.allowed_hosts)
+    answers = application(control, names, settings.max_viewers)
+    runner = web.AppRunner(answers, access_log=None, shutdown_timeout=SHUTDOWN_S)
     await runner.setup()
-    listener = AdminListener(endpoint, AdminConnections(rules, asyncio.get_running_loop().time()), runner)
+    listener = AdminListener(endpoint, AdminConnections(settings, asyncio.get_running_loop().time()), runner)
     try:
         await listener.open()
     except StartError:

@@ -12,8 +12,8 @@ from typing import Final, cast
 
 from aiohttp import web
 
-from proxy.admin.admin_limits import AdminLimits
 from proxy.admin.responses import Handler, problem, raw_problem
+from proxy.config.settings import Admin
 from proxy.errors import IllegalMove
 from proxy.runtime.enums import FastEnum
 from proxy.transport.flow_control import FlowControl
@@ -136,14 +136,14 @@ class AdminConnection(web.RequestHandler):
         transport, rules = self._transport, self._others.rules
         if transport is None:
             return
-        if self._flow.stalled_s(transport, now) > rules.idle_timeout_s:
+        if self._flow.stalled_s(transport, now) > rules.idle_timeout:
             self.abort()
         elif transport.get_write_buffer_size():  # a response is being read
             self.since = now
-        elif self.phase is HEAD and now - self.since > rules.head_timeout_s:
+        elif self.phase is HEAD and now - self.since > rules.head_timeout:
             self._end_with(408, "The request head did not arrive in time.")
-        elif (self.phase is FRESH and now - self.since > rules.head_timeout_s) or (
-            self.phase is KEPT and now - self.since > rules.keepalive_timeout_s
+        elif (self.phase is FRESH and now - self.since > rules.head_timeout) or (
+            self.phase is KEPT and now - self.since > rules.keepalive_timeout
         ):
             self.force_close()
 
@@ -170,7 +170,7 @@ async def timed(request: web.Request, handler: Handler) -> web.StreamResponse:
 class AdminConnections:
     """All connections. `tick` is the coarse time of the loop, updated by `sweep`."""
 
-    def __init__(self, rules: AdminLimits, tick: float) -> None:
+    def __init__(self, rules: Admin, tick: float) -> None:
         self.rules = rules
         self.tick = tick
         self._open: dict[AdminConnection, None] = {}  # in order of arrival

@@ -365,12 +365,12 @@ class ClientConnection:
             if writer.flow.stalled_s(writer.transport, now) > self._client_idle_s():
                 self.abort()
         elif writer.state is TUNNEL:
-            if now - writer.received_at > rules.tunnel_idle_s:
+            if now - writer.received_at > rules.tunnel_timeout:
                 self.abort()
         elif reader.incoming is not None:
             self._sweep_body(reader.incoming, now)
         elif reader.in_head:
-            if now - reader.since > rules.head_timeout_s:
+            if now - reader.since > rules.head_timeout:
                 self._refuse(Refusal(408, "slow_head", "the request head did not arrive in time"))
         elif now - reader.since > self._server.keepalive_s and self._is_idle():
             self._close()
@@ -387,4 +387,4 @@ class ClientConnection:
     def _client_idle_s(self) -> float:
         """Return for how many seconds a client may read nothing of its response."""
         rules = self._server.rules
-        return rules.idle_timeout_s if self._current is None else self._current.exchange.route.client_idle_s
+        return rules.idle_timeout if self._current is None else self._current.exchange.route.client_idle_s

@@ -79,7 +79,7 @@ class ResponseWriter:
         """Drop a connection after its last response, once the client stops reading or sending."""
         transport = self.transport
         assert transport is not None
-        stalled = self.flow.stalled_s(transport, now) > self._server.rules.idle_timeout_s
+        stalled = self.flow.stalled_s(transport, now) > self._server.rules.idle_timeout
         if stalled or (self.state is LINGERING and not transport.get_write_buffer_size() and self._is_silent(now)):
             transport.abort()
 

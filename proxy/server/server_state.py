@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Protocol
 
 from proxy.clock import Clock
+from proxy.config.settings import Listen
 from proxy.exchange.handler import RequestHandler
 from proxy.exchange.ports import Client
 from proxy.http.fields import Fields, Lines
@@ -22,7 +23,6 @@ from proxy.http1.head import HeadLimits, encode_head
 from proxy.policy.correlation import correlate
 from proxy.runtime.random import RandomSource
 from proxy.server.admission import AdmissionQueue
-from proxy.server.client_limits import ClientLimits
 from proxy.server.memory_pressure import Relief, Yielding
 from proxy.server.trusted_proxies import TrustedProxies
 from proxy.transport.write_batch import WriteBatch
@@ -62,7 +62,7 @@ class ServerState:
 
     def __init__(
         self,
-        rules: ClientLimits,
+        rules: Listen,
         limits: HeadLimits,
         trusted: TrustedProxies,
         open_handler: Callable[[Request, Client], RequestHandler],
@@ -78,7 +78,7 @@ class ServerState:
         self.crowded = False  # the memory budget is used up: requests are refused
         self.trusts_since = 0  # certificates that were verified with older TLS files are no longer trusted
         self.draining = False  # each response has Connection: close
-        self.keepalive_s = rules.keepalive_timeout_s
+        self.keepalive_s = rules.keepalive_timeout
         self.begun = 0  # exchanges that were started
         self.connections: set[ServedConnection] = set()
         self.turns = AdmissionQueue()

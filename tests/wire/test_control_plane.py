@@ -5,15 +5,16 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from proxy.admin import status
-from proxy.admin.admin_limits import AdminLimits
 from proxy.admin.admin_listener import AdminListener, start_admin
 from proxy.app import Sidecar as Running
 from proxy.cli.circuits import health
 from proxy.config.load import load
+from tests.settings import admin_settings
 from tests.unit.admin.sidecar import TOKEN, Sidecar
 from tests.wire.kit import Line, soon, until
 
@@ -79,9 +80,9 @@ async def begin() -> AsyncIterator[Begin]:
     """Open control planes with limits of their own."""
     planes: list[Plane] = []
 
-    async def begun(sidecar: Sidecar | None = None, **rules: object) -> Plane:
+    async def begun(sidecar: Sidecar | None = None, **rules: Any) -> Plane:
         control = (sidecar or Sidecar()).control()
-        listener = await start_admin(control, "127.0.0.1:0", AdminLimits(**rules))  # type: ignore[arg-type]
+        listener = await start_admin(control, admin_settings(**rules))
         planes.append(Plane(listener, asyncio.get_running_loop().time()))
         planes[-1].let_pass(0.0)
         return planes[-1]
@@ -210,7 +211,7 @@ async def test_any_byte_in_a_target_gets_an_answer(begin: Begin, target: bytes) 
 
 async def test_who_says_nothing_is_let_go(begin: Begin) -> None:
     """A connection has the time of a head to say one; before, it had an hour."""
-    plane = await begin(head_timeout_s=10.0)
+    plane = await begin(head_timeout=10.0)
     client = (await plane.holding(1))[0]
     plane.let_pass(9.0)
     assert plane.open == 1
@@ -220,7 +221,7 @@ async def test_who_says_nothing_is_let_go(begin: Begin) -> None:
 
 async def test_a_slow_head_is_told_so(begin: Begin) -> None:
     """The time runs from its first byte, also on a connection that was answered before."""
-    plane = await begin(head_timeout_s=10.0)
+    plane = await begin(head_timeout=10.0)
     client = await plane.client()
     await client.say(ALIVE)
     assert (await client.message()).status == 200
@@ -236,7 +237,7 @@ async def test_a_slow_head_is_told_so(begin: Begin) -> None:
 
 async def test_a_kept_connection_is_closed_without_a_word(begin: Begin) -> None:
     """Between two requests a scraper may wait longer than for a head."""
-    plane = await begin(head_timeout_s=10.0, keepalive_timeout_s=75.0)
+    plane = await begin(head_timeout=10.0, keepalive_timeout=75.0)
     client = await plane.client()
     await client.say(ALIVE)
     assert (await client.message()).status == 200
@@ -248,7 +249,7 @@ async def test_a_kept_connection_is_closed_without_a_word(begin: Begin) -> None:
 
 async def test_a_body_that_never_comes_holds_nothing(begin: Begin) -> None:
     """No path reads one: the answer comes at once, and the connection ends in the time of a head."""
-    plane = await begin(head_timeout_s=10.0, keepalive_timeout_s=75.0)
+    plane = await begin(head_timeout=10.0, keepalive_timeout=75.0)
     client = await plane.client()
     await client.say(b"POST /drain HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nab")
     assert (await client.message()).status == 401
@@ -259,7 +260,7 @@ async def test_who_takes_nothing_of_an_answer_is_cut(begin: Begin) -> None:
     """Answers that nobody reads take their bytes no longer than `idle_timeout`."""
     sidecar = Sidecar()
     sidecar.newest.extend(b'{"operation":"%b"}' % (b"x" * 1_000_000) for _ in range(20))
-    plane = await begin(sidecar, idle_timeout_s=10.0)
+    plane = await begin(sidecar, idle_timeout=10.0)
     client = await plane.client(buffer=4096)
     client.stop_reading()
     await client.say(request(b"localhost", b"/audit", b"Authorization: Bearer %b\r\n" % TOKEN.encode()))
@@ -332,7 +333,7 @@ async def test_a_viewer_that_reads_nothing_holds_a_bounded_number_of_bytes_and_i
 ) -> None:
     """It gets no further figures while it is behind, and is cut after `idle_timeout`."""
     monkeypatch.setattr(status, "EVERY_S", 0.0)
-    plane = await begin(idle_timeout_s=10.0)
+    plane = await begin(idle_timeout=10.0)
     client = await plane.client(buffer=4096)
     client.stop_reading()
     await client.say(WATCH)
@@ -353,7 +354,7 @@ async def test_a_viewer_that_reads_nothing_holds_a_bounded_number_of_bytes_and_i
 async def test_the_control_plane_listens_on_a_unix_socket(tmp_path: Path) -> None:
     """Its file is the owner's alone, any name will do there, and it goes with the listener."""
     path = tmp_path / "admin.sock"
-    listener = await start_admin(Sidecar().control(), f"unix:{path}")
+    listener = await start_admin(Sidecar().control(), admin_settings(f"unix:{path}"))
     assert listener.url == f"unix:{path}"
     assert path.stat().st_mode & 0o777 == 0o600
     reader, writer = await asyncio.open_unix_connection(path)

@@ -7,6 +7,7 @@ from functools import cache
 
 from proxy.admin.admin_listener import AdminListener, start_admin
 from tests.fuzz.target import Target
+from tests.settings import admin_settings
 from tests.unit.admin.sidecar import TOKEN, Sidecar
 from tests.unit.audit.samples import sealed
 
@@ -32,7 +33,7 @@ class Scene:
 
     async def _start(self) -> AdminListener:
         self.sidecar.newest.extend(sealed(2))
-        return await start_admin(self.sidecar.control(), "127.0.0.1:0")
+        return await start_admin(self.sidecar.control(), admin_settings())
 
     def ask(self, data: bytes, *, ends: bool) -> bytes:
         """Return everything that comes back; `ends`: nothing more is said, so whatever is unfinished stays so."""

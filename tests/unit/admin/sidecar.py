@@ -16,7 +16,7 @@ from proxy.policy.classify import Verdict
 from proxy.policy.latency_target import Target
 from proxy.policy.restoration import Restorations
 from proxy.store.erased import Erased
-from tests.settings import a_route, breaker_settings
+from tests.settings import a_route, admin_settings, breaker_settings
 
 ROUTES = (
     a_route("history", "GET", "/history", "sessions", "restoration", target=Target(0.5, 1.0, 2.0)),
@@ -85,7 +85,7 @@ class Sidecar:
 @asynccontextmanager
 async def client_of(sidecar: Sidecar) -> AsyncIterator[ClientSession]:
     """Open the sidecar's admin listener on a free port, and a client of it."""
-    listener = await start_admin(sidecar.control(), "127.0.0.1:0")
+    listener = await start_admin(sidecar.control(), admin_settings())
     try:
         async with ClientSession(listener.url) as session:
             yield session

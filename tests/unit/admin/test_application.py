@@ -16,6 +16,7 @@ from proxy.admin.admin_listener import start_admin
 from proxy.errors import StartError
 from proxy.policy.breaker import CircuitMode, CircuitState
 from proxy.policy.restoration import Half, HalfResult, Step
+from tests.settings import admin_settings
 from tests.unit.admin.sidecar import BEARER, Sidecar, client_of
 
 GUARDED = [
@@ -315,7 +316,7 @@ async def test_a_taken_port_is_one_clear_line(sidecar: Sidecar) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(StartError) as refusal:
-            await start_admin(sidecar.control(), address)
+            await start_admin(sidecar.control(), admin_settings(address))
     assert str(refusal.value) == f"cannot listen on {address} (admin.address): address already in use"
 
 
@@ -323,7 +324,7 @@ async def test_a_taken_port_is_one_clear_line(sidecar: Sidecar) -> None:
 async def test_an_address_that_is_none_is_one_clear_line(sidecar: Sidecar, address: str) -> None:
     """The message shows what to write instead."""
     with pytest.raises(StartError, match="write HOST:PORT"):
-        await start_admin(sidecar.control(), address)
+        await start_admin(sidecar.control(), admin_settings(address))
 
 
 def has_ipv6() -> bool:
@@ -338,7 +339,7 @@ def has_ipv6() -> bool:
 @pytest.mark.skipif(not has_ipv6(), reason="no IPv6 loopback here")
 async def test_an_ipv6_address_is_written_in_brackets_both_ways(sidecar: Sidecar) -> None:
     """The address is read as it is printed, and the URL can be opened."""
-    listener = await start_admin(sidecar.control(), "[::1]:0")
+    listener = await start_admin(sidecar.control(), admin_settings("[::1]:0"))
     assert listener.url == f"http://[::1]:{listener.port}"
     async with ClientSession() as session, session.get(f"{listener.url}/healthz") as response:
         assert response.status == 200

@@ -11,6 +11,7 @@ import pytest
 from proxy.admin.admin_listener import AdminListener, start_admin
 from proxy.cli.circuits import TOKEN_VARIABLE, circuits, drain, health
 from proxy.policy.breaker import CircuitMode, CircuitState
+from tests.settings import admin_settings
 from tests.unit.admin.sidecar import TOKEN, Sidecar
 
 Captured = pytest.CaptureFixture[str]
@@ -30,7 +31,7 @@ def sidecar() -> Sidecar:
 @pytest.fixture
 async def admin(sidecar: Sidecar) -> AsyncIterator[str]:
     """Give the address of the sidecar's admin listener."""
-    listener: AdminListener = await start_admin(sidecar.control(), "127.0.0.1:0")
+    listener: AdminListener = await start_admin(sidecar.control(), admin_settings())
     yield f"127.0.0.1:{listener.port}"
     await listener.close()
 
