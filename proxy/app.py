@@ -103,7 +103,7 @@ class Sidecar:
 
     def _server_state(self, settings: Settings) -> ServerState:
         listen = settings.listen
-        limits = HeadLimits(listen.max_head, listen.max_target, listen.max_fields, listen.underscores)
+        limits = HeadLimits.of(listen)
         trusted = TrustedProxies(listen.trusted_proxies)
         handlers = HandlerFactory(self._ports, dry_run=settings.dry_run)
         return ServerState(listen, limits, trusted, handlers.open, self._on_refusal, self._clock, self._random)

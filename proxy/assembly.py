@@ -6,7 +6,7 @@ from random import Random
 
 from proxy.clock import Clock
 from proxy.config.routes import Passthrough, RouteSettings, RouteTable
-from proxy.config.settings import Settings, UpstreamTable
+from proxy.config.settings import Settings
 from proxy.exchange.ports import (
     DurabilityGate,
     Ledger,
@@ -146,7 +146,7 @@ class Assembly:
         before, self.pools = self.pools, {}
         pools: dict[str, Sequence[UpstreamPool]] = {}
         for name, table in settings.upstreams.items():
-            places, rules = [(name, BackendAddress.of(url)) for url in table.url], _pool_rules(table)
+            places, rules = [(name, BackendAddress.of(url)) for url in table.url], PoolLimits.of(table)
             pools[name] = [self._pool(before.get(place), place, rules, tls.get(name)) for place in places]
         there = set(self.pools.values())
         for pool in before.values():
@@ -214,14 +214,3 @@ def _own_fields(settings: Settings) -> frozenset[bytes]:
 
 def _deadline_field(settings: Settings) -> bytes:
     return settings.listen.deadline_header.lower().encode()
-
-
-def _pool_rules(table: UpstreamTable) -> PoolLimits:
-    return PoolLimits(
-        connect_timeout_s=table.connect_timeout,
-        max_idle=table.max_idle,
-        idle_timeout_s=table.idle_timeout,
-        max_connections=table.max_connections,
-        queue=table.queue,
-        queue_timeout_s=table.queue_timeout,
-    )

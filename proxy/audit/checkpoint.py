@@ -103,7 +103,7 @@ class CheckpointRules:
 
     path: Path
     key: CheckpointKey
-    every: int = 1_000
+    every: int
 
 
 class Position(NamedTuple):

@@ -10,8 +10,6 @@ from proxy.audit.files import TrailError
 from proxy.audit.log import AuditLog, LogRules
 from proxy.audit.record import Ledger
 from proxy.audit.redaction import Redaction
-from proxy.audit.retention import RetentionRules
-from proxy.audit.trail_file import RotationRules
 from proxy.clock import Clock
 from proxy.config.settings import Audit, Settings
 from proxy.errors import StartError
@@ -30,22 +28,13 @@ def audit_trail(settings: Settings, name: str, clock: Clock, on_write: Callable[
     """Build the trail. Raise StartError for a key that cannot sign."""
     audit = settings.audit
     path = None if audit.path == "-" else Path(audit.path)
-    log = AuditLog(path, clock=clock, rules=_rules(audit), checkpoints=_checkpoints(audit, clock), on_write=on_write)
-    ledger = Ledger(log, name, _redaction(audit), _beside(audit.salt_file, audit.path))
+    log = AuditLog(
+        path, clock=clock, rules=LogRules.of(audit), checkpoints=_checkpoints(audit, clock), on_write=on_write
+    )
+    ledger = Ledger(log, name, Redaction.of(audit), _beside(audit.salt_file, audit.path))
     covered = audit.durability != "batch"
     durability_gate = DurabilityGate(ledger, log, clock, strict=audit.durability == "strict") if covered else None
     return AuditTrail(log, ledger, durability_gate)
-
-
-def _rules(audit: Audit) -> LogRules:
-    return LogRules(
-        queue_limit=audit.queue,
-        queue_size=audit.queue_bytes,
-        max_entries=audit.max_entries,
-        max_wait_s=audit.max_wait,
-        rotation=RotationRules(audit.rotate_size, audit.rotate_age),
-        keeping=RetentionRules(audit.compress, audit.keep_files, audit.keep_size),
-    )
 
 
 def _checkpoints(audit: Audit, clock: Clock) -> Checkpoints | None:
@@ -58,14 +47,6 @@ def _checkpoints(audit: Audit, clock: Clock) -> Checkpoints | None:
     except TrailError as error:
         raise StartError(f"audit.checkpoint_key_file: {error}") from error
     return Checkpoints(CheckpointRules(file, key, audit.checkpoint_every), clock.wall)
-
-
-def _redaction(audit: Audit) -> Redaction:
-    return Redaction(
-        query_parameters=frozenset(name.encode() for name in audit.query_parameters),
-        headers=tuple(name.lower().encode() for name in audit.headers),
-        clients=audit.clients,
-    )
 
 
 def _beside(template: str | None, path: str) -> Path | None:

@@ -7,7 +7,7 @@ GIL (p99 7 ms instead of 3.5 ms); one thread writes the bytes. Always appended =
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -37,6 +37,7 @@ from proxy.audit.writer import (
     Written,
 )
 from proxy.clock import Clock
+from proxy.config.settings import Audit
 from proxy.runtime.threads import in_daemon_thread
 
 _TURN = 512  # records chained in one loop iteration: about 1 ms, so that a burst delays no response
@@ -56,15 +57,24 @@ class LogRules:
     record. `close_s`: longest wait for the disk, or the reader of a pipe, at the end. Times are in seconds.
     """
 
-    queue_limit: int = 100_000
-    queue_size: int = 64 * 1024 * 1024
+    queue_limit: int
+    queue_size: int
+    max_entries: int
+    max_wait_s: float
+    rotation: RotationRules
+    keeping: RetentionRules
     batch_s: float = 0.005
     fsync_s: float = 1.0
-    max_entries: int = 10_000
-    max_wait_s: float = 2.0
     close_s: float = 5.0
-    rotation: RotationRules = field(default_factory=RotationRules)
-    keeping: RetentionRules = field(default_factory=RetentionRules)
+
+    @classmethod
+    def of(cls, settings: Audit) -> "LogRules":
+        """Return the rules of the table of the audit trail."""
+        return cls(
+            settings.queue, settings.queue_bytes, settings.max_entries, settings.max_wait,
+            RotationRules(settings.rotate_size, settings.rotate_age),
+            RetentionRules(settings.compress, settings.keep_files, settings.keep_size),
+        )  # fmt: skip
 
 
 class AuditLog:
@@ -75,11 +85,11 @@ class AuditLog:
         path: Path | None,
         *,
         clock: Clock,
-        rules: LogRules | None = None,
+        rules: LogRules,
         checkpoints: Checkpoints | None = None,
         on_write: Callable[[float], None] | None = None,
     ) -> None:
-        self._rules = rules or LogRules()
+        self._rules = rules
         self.newest = Newest(self._rules.max_entries)  # each a JSON object, not chained yet
         self._retention = None if path is None else Retention(path, self._rules.keeping, self._announce)
         self._output = self._output_to(path, clock)

@@ -28,14 +28,12 @@ class Ledger:
 
     __slots__ = ("_count", "_log", "_name", "_redaction", "_salt_file", "recorded")
 
-    def __init__(
-        self, log: AuditLog, name: str, redaction: Redaction | None = None, salt_file: Path | None = None
-    ) -> None:
+    def __init__(self, log: AuditLog, name: str, redaction: Redaction, salt_file: Path | None = None) -> None:
         self._log = log
         self._name = name
         self._count = 0
         self.recorded = 0  # exchanges
-        self._redaction = redaction or Redaction()
+        self._redaction = redaction
         self._salt_file = salt_file
 
     async def start(self) -> None:

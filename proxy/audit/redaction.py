@@ -9,6 +9,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final, Literal
 
+from proxy.config.settings import Audit
 from proxy.errors import StartError
 from proxy.http.fields import Fields
 
@@ -31,10 +32,20 @@ Clients = Literal["none", "hashed", "plain"]
 class Redaction:
     """The allow-lists, and the handling of client addresses. Header names are in lower case."""
 
-    salt: bytes = b""
-    query_parameters: frozenset[bytes] = frozenset()
-    headers: tuple[bytes, ...] = ()
-    clients: Clients = "none"
+    salt: bytes
+    query_parameters: frozenset[bytes]
+    headers: tuple[bytes, ...]
+    clients: Clients
+
+    @classmethod
+    def of(cls, settings: Audit) -> "Redaction":
+        """Return the redaction of the table of the audit trail, still without a salt."""
+        return cls(
+            b"",
+            frozenset([name.encode() for name in settings.query_parameters]),
+            tuple([name.lower().encode() for name in settings.headers]),
+            settings.clients,
+        )
 
     def hashed(self, secret: bytes) -> str:
         """Return a salted hash: equal secrets have equal hashes, and without the salt no guess can be tested."""

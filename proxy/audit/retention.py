@@ -23,9 +23,9 @@ log = structlog.get_logger(__name__)
 class RetentionRules:
     """How rotated files are kept; `max_files` and `max_bytes` (gzipped) None keep all of them."""
 
-    compress: bool = True
-    max_files: int | None = None
-    max_bytes: int | None = None
+    compress: bool
+    max_files: int | None
+    max_bytes: int | None
 
 
 class Retention:

@@ -115,8 +115,8 @@ class StandardOutput:
 class RotationRules:
     """When to rotate: at a size in bytes, at an age in seconds, or never (None)."""
 
-    size: int | None = None
-    age_s: float | None = None
+    size: int | None
+    age_s: float | None
 
 
 class TrailFile:
@@ -130,12 +130,12 @@ class TrailFile:
     def __init__(
         self,
         path: Path,
-        rules: RotationRules | None = None,
+        rules: RotationRules,
         on_rotated: Callable[[], None] = lambda: None,
         wall: Callable[[], float] = SystemClock.wall,
     ) -> None:
         self._path = path
-        self._rules = rules or RotationRules()
+        self._rules = rules
         self._on_rotated = on_rotated
         self._wall = wall
         self._fd = self._lock = -1

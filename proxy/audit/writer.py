@@ -1,6 +1,7 @@
 """The writing thread. It gets encoded batches, writes and fsyncs them, and so rarely holds the GIL."""
 
 import queue
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -56,7 +57,7 @@ class Hooks:
     written: Callable[[Written], object]
     trouble: Callable[[bool], object] = lambda failing: None
     durable: Callable[[ChainLink], None] = lambda last: None
-    every: int = 1_000
+    every: int = sys.maxsize
 
 
 @dataclass(frozen=True, slots=True)

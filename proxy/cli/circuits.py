@@ -11,7 +11,6 @@ from http.client import HTTPConnection, HTTPException
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-DEFAULT_ADMIN = "127.0.0.1:9901"
 TOKEN_VARIABLE = "BACKSTAY_ADMIN__TOKEN"  # noqa: S105 - the variable's name
 ACTIONS = ("reset", "open", "close", "auto")
 TIMEOUT_S = 5.0

@@ -13,7 +13,7 @@ class HandlerFactory:
 
     __slots__ = ("_dry_run", "_pipelines", "_router")
 
-    def __init__(self, ports: Ports, *, dry_run: bool = False) -> None:
+    def __init__(self, ports: Ports, *, dry_run: bool) -> None:
         """Build the stages of every route."""
         stages = DRY if dry_run else REAL
         self._dry_run = dry_run

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from proxy.config.settings import Listen
 from proxy.errors import BadResponse, MalformedFieldLines, TooManyFieldLines
 from proxy.http.authority import names_host
 from proxy.http.fields import NO_FIELDS, Fields, Lines
@@ -36,10 +37,15 @@ _METHOD_LIMIT = 64  # bytes; the longest registered method has 17
 class HeadLimits:
     """Limits of a request head, in bytes and number of fields."""
 
-    head: int = 65_536
-    target: int = 16_384
-    fields: int = 128
-    underscores: str = "pass"  # for a field name with "_": pass, drop or refuse
+    head: int
+    target: int
+    fields: int
+    underscores: str  # for a field name with "_": pass, drop or refuse
+
+    @classmethod
+    def of(cls, settings: Listen) -> "HeadLimits":
+        """Return the limits of the listener's table, as plain attributes: every request reads them."""
+        return cls(settings.max_head, settings.max_target, settings.max_fields, settings.underscores)
 
 
 class ParsedFields:

@@ -19,7 +19,7 @@ _SHARED: tuple[Processor, ...] = (
 
 def configure(
     level: str,
-    format: str = "json",  # noqa: A002 - the name that logging.basicConfig gave it
+    format: str,  # noqa: A002 - the name that logging.basicConfig gave it
     stream: TextIO | None = None,
 ) -> None:
     """Log every event from `level` up, including those of aiohttp and asyncio, to `stream` (stderr).

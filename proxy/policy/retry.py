@@ -69,14 +69,14 @@ class RetryRequest(NamedTuple):
     """What the retry policy knows about a request; it is fixed for the whole flight."""
 
     method: str
-    replayable: bool = True
-    honours_idempotency: bool = False
-    rejected_means_unprocessed: bool = False
-    resend: bool = True
-    min_attempt_s: float = 0.05
-    unread: bool = False  # the body is a stream that is not read before an attempt is sent
+    replayable: bool
+    honours_idempotency: bool
+    rejected_means_unprocessed: bool
+    resend: bool
+    min_attempt_s: float
+    unread: bool  # the body is a stream that is not read before an attempt is sent
     # a write with a precondition that its own first attempt may invalidate (RFC 9110 section 13.1)
-    conditional: bool = False
+    conditional: bool
 
     @classmethod
     def of(cls, route: Route, request: Request, *, minted: bool = False) -> "RetryRequest":
@@ -101,7 +101,7 @@ class RetryBudget:
 
     __slots__ = ("_depth", "_floor", "_refilled", "_tokens", "share")
 
-    def __init__(self, share: float = 0.2, floor: float = 10.0, depth: float = 100.0) -> None:
+    def __init__(self, share: float, floor: float = 10.0, depth: float = 100.0) -> None:
         self.share = share
         self._floor = floor
         self._depth = depth

@@ -39,7 +39,7 @@ class LocalClaims:
 
     spans_replicas = False
 
-    def __init__(self, clock: Clock, max_entries: int = 10_000, max_bytes: int = 33_554_432) -> None:
+    def __init__(self, clock: Clock, max_entries: int, max_bytes: int) -> None:
         self._clock = clock
         self._count = 0
         self._pending: dict[str, _Pending] = {}

@@ -14,7 +14,7 @@ class MemoryStore:
 
     up = True
 
-    def __init__(self, clock: Clock, max_entries: int = 10_000, max_bytes: int = 33_554_432) -> None:
+    def __init__(self, clock: Clock, max_entries: int, max_bytes: int) -> None:
         self._clock = clock
         self._bounds = max_entries, max_bytes
         self._kept: Bounded[bytes, CachedResponse] = Bounded(max_entries, max_bytes)

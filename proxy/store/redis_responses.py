@@ -40,8 +40,8 @@ class RedisStore:
         commands: CommandQueue,
         invalidations: Invalidations,
         clock: Clock,
-        max_entries: int = 10_000,
-        max_bytes: int = 33_554_432,
+        max_entries: int,
+        max_bytes: int,
     ) -> None:
         self._connection = connection
         self._commands = commands

@@ -10,8 +10,8 @@ from proxy.http.message import UNIX, Peer, Request
 class Forwarding:
     """The fields to add. `style` is x-forwarded, forwarded, both or off."""
 
-    via: bool = True
-    style: str = "x-forwarded"
+    via: bool
+    style: str
 
     def lines(self, request: Request) -> Lines:
         """Return the field lines to add to a forwarded request, with its own X-Forwarded-For merged in."""

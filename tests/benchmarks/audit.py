@@ -13,11 +13,12 @@ from subprocess import run
 
 from proxy.audit.chain import Chain, timestamp
 from proxy.audit.files import trails
-from proxy.audit.log import AuditLog, LogRules
+from proxy.audit.log import AuditLog
 from proxy.audit.reader import Query, records, stats
 from proxy.audit.record import Ledger
 from proxy.clock import SystemClock
 from proxy.exchange.state import Exchange
+from tests.settings import log_rules, redaction
 from tests.simulation.scripted import Step, answers, refuses
 from tests.simulation.virtual import simulated
 from tests.simulation.world import World
@@ -29,7 +30,7 @@ OPERATIONS = ("session-create", "session-load", "history", "conversation-status"
 
 async def sink(folder: Path, count: int = 300_000) -> None:
     """Measure records a second, appended in bursts as requests would, until the last one is fsynced."""
-    log = AuditLog(folder / "audit.jsonl", clock=CLOCK, rules=LogRules(queue_limit=count))
+    log = AuditLog(folder / "audit.jsonl", clock=CLOCK, rules=log_rules(queue_limit=count))
     await log.start()
     document, began, appending = fields(1), CLOCK.now(), 0.0
     for _ in range(0, count, 1_000):
@@ -49,8 +50,8 @@ async def request(folder: Path, count: int = 20_000) -> None:
     """Measure what one request pays on its own path, and beside it what its record costs the loop a little later."""
     plain = await asyncio.to_thread(finished_exchange, [answers(201)])
     retried = await asyncio.to_thread(finished_exchange, [refuses(), answers(201)])
-    log = AuditLog(folder / "audit.jsonl", clock=CLOCK)
-    ledger = Ledger(log, "bench")
+    log = AuditLog(folder / "audit.jsonl", clock=CLOCK, rules=log_rules())
+    ledger = Ledger(log, "bench", redaction())
     await ledger.start()
     gc.collect()
     gc.freeze()

@@ -23,7 +23,6 @@ from proxy.http1.body import (
 from proxy.http1.field_lines import read_line, read_lines
 from proxy.http1.gathered import Gathered
 from proxy.http1.head import (
-    HeadLimits,
     RequestHeadReader,
     ResponseHeadReader,
     check_unfinished,
@@ -63,7 +62,7 @@ from tests.growth.inputs import Around
 from tests.growth.readers import READERS
 from tests.growth.stored import STORED
 from tests.growth.trails import TRAILS
-from tests.settings import OWN_FIELDS, a_route, changed, recovery_rules
+from tests.settings import OWN_FIELDS, a_route, changed, head_limits, recovery_rules
 
 
 def _chunked(data: bytes) -> None:
@@ -88,7 +87,7 @@ def _pieces_of_a_length(data: bytes) -> None:
 
 def _asked(data: bytes) -> Request:
     """Return the request that a head makes, as the wire makes it, or raise Refusal."""
-    head = RequestHeadReader(HeadLimits(target=1 << 20, head=1 << 20, underscores="drop")).read(data)
+    head = RequestHeadReader(head_limits(target=1 << 20, head=1 << 20, underscores="drop")).read(data)
     return Request(head.method, head.target, head.fields, Peer("10.0.0.1", 5), framing=head.parsed.framing)
 
 
@@ -233,8 +232,8 @@ def _claimed(data: bytes) -> None:
 
 
 def _too_long(data: bytes) -> None:
-    check_unfinished(b"G" + data, 0, HeadLimits())
-    RequestHeadReader(HeadLimits(head=8)).read(data)
+    check_unfinished(b"G" + data, 0, head_limits())
+    RequestHeadReader(head_limits(head=8)).read(data)
 
 
 def _history(data: bytes) -> object:
@@ -272,7 +271,7 @@ WIRE = (
     Case("head.check_unfinished, RequestHeadReader.read of what is too long", _too_long),
     Case("authority.names_host", names_host, (Around(), Around(b"["), Around(b"[", b"]"), Around(b"a:"))),
     Case("trusted_proxies.look", lambda data: _TRUSTED.look(_PEER, Fields(((b"X-Forwarded-For", data),)))),
-    Case("forwarding.Forwarding.lines", lambda data: Forwarding(style="both").lines(_asked(data)), IN_HEADS),
+    Case("forwarding.Forwarding.lines", lambda data: Forwarding(via=True, style="both").lines(_asked(data)), IN_HEADS),
     Case("headers.hop_only", lambda data: hop_only(_asked(data).fields, frozenset({b"connection"})), IN_HEADS),
     Case("headers.trailers_that_cross", lambda data: trailers_that_cross(((data, data),))),
     Case("body.last_chunk", lambda data: last_chunk(read_lines(data).lines), (Around(), Around(b"a:", b"\r\n"))),

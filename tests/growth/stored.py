@@ -21,6 +21,7 @@ from proxy.store.redis_responses import RedisStore, digest, mark_names
 from proxy.store.shared_invalidations import SharedInvalidations
 from tests.growth.case import TEXT, Case, at_once
 from tests.growth.inputs import Around
+from tests.settings import BOUNDS
 
 
 class _Redis:
@@ -71,7 +72,7 @@ def _looked_up(data: bytes) -> None:
     marks = [data] * 12
     packed = pack_cached(_kept(data), [mark.decode(TEXT) for mark in marks])
     scope = Scope(data.decode(TEXT), [data[:20]] * 2)
-    store = RedisStore(_Redis([packed, *marks]), _Line(), Invalidations(), SystemClock())  # type: ignore[arg-type]
+    store = RedisStore(_Redis([packed, *marks]), _Line(), Invalidations(), SystemClock(), **BOUNDS)  # type: ignore[arg-type]
     mark = at_once(store.look(data, scope)).mark
     at_once(store.put(data, _kept(data), 1.0, scope, mark))
     mark_names(scope)

@@ -13,7 +13,7 @@ from proxy.audit.checkpoint import HmacKey, read_key
 from proxy.audit.crash_recovery import recover_rotated
 from proxy.audit.files import Trail, TrailError, lines, parse, trails
 from proxy.audit.reader import Query, records, tail
-from proxy.audit.retention import Retention, RetentionRules
+from proxy.audit.retention import Retention
 from proxy.audit.trail_end import compare, last_link, live_proof
 from proxy.audit.trail_file import TrailFile
 from proxy.audit.verify import verify
@@ -23,6 +23,7 @@ from proxy.errors import StartError
 from tests.growth.case import TEXT, Case, in_file
 from tests.growth.inputs import Around
 from tests.growth.readers import line_of
+from tests.settings import retention, rotation
 
 _KEY = HmacKey(b"k" * 32)
 _PUT_ASIDE = ".20261123T153700.123456Z"
@@ -65,14 +66,14 @@ def _began_again(path: Path) -> None:
     path.with_name(path.name + _PUT_ASIDE).write_bytes(data)
     path.with_name(path.name + ".1.gz").write_bytes(gzip.compress(data, 1))
     for name in ("file", "empty"):
-        file = TrailFile(path.with_name(name) if name == "empty" else path)
+        file = TrailFile(path.with_name(name) if name == "empty" else path, rotation())
         with suppress(StartError):
             recover_rotated(path, file.open())
         file.close()
     for compressed in (path.with_name(path.name + ".1.gz"), path):
         last = last_link(compressed) or GENESIS
         compare(path, last, checkpoint.Checkpoint(1, b"", "", signed=True, foreign=False, line=1))
-    Retention(path, RetentionRules(compress=False, max_files=0), lambda note: False).tidy()
+    Retention(path, retention(compress=False, max_files=0), lambda note: False).tidy()
     for beside in path.parent.glob("*.torn"):
         beside.unlink()
 

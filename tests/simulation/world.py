@@ -33,17 +33,18 @@ from proxy.policy.invalidation import Invalidations
 from proxy.policy.recovery_plan import FallbackDocument, RequestTemplate
 from proxy.policy.request_key import Identifier
 from proxy.policy.response_cache import CachedResponse
-from proxy.policy.retry import RetryBudget, RetryPolicy
+from proxy.policy.retry import RetryPolicy
 from proxy.policy.routing import Coalesce, Idempotency, Route, Router, SubjectRule
 from proxy.runtime.eager_task import EagerTask
-from proxy.store.local_claims import LocalClaims
 from tests.settings import (
     DEADLINE_HEADER,
     DEFAULTS,
     OWN_FIELDS,
     a_route,
     breaker_settings,
+    local_claims,
     recovery_rules,
+    retry_budget,
     retry_settings,
 )
 from tests.simulation.scripted import Play, ScriptedUpstream, Step
@@ -267,19 +268,19 @@ class World:
         self.meter = RecordingMeter()
         self.ledger = RecordingLedger()
         self.store = DictStore()
-        self.claims = LocalClaims(self.clock)
+        self.claims = local_claims(self.clock)
         self.flights = Flights(Invalidations())
         self.transitions: list[str] = []
         self.breaker = CircuitBreaker(
             "sessions", rules or breaker_settings(jitter=0.0), Random(7),
             lambda breaker, state, now: self.transitions.append(state.name),
         )  # fmt: skip
-        self.budget = RetryBudget()
+        self.budget = retry_budget()
         self.cors = CorsMemory()
         self.address = "10.0.0.1"  # where clients come from
         self.eager = eager
         self.ports = self._handlers_of = self._ports(routes)
-        self._handlers = HandlerFactory(self.ports)
+        self._handlers = HandlerFactory(self.ports, dry_run=False)
 
     def _ports(self, routes: tuple[Route, ...]) -> Ports:
         wiring: Mapping[str, Wiring] = {
@@ -306,7 +307,7 @@ class World:
         """Let a client send a request as it is, now."""
         client = RecordingClient()
         if self._handlers_of is not self.ports:  # a test may put others in their place
-            self._handlers, self._handlers_of = HandlerFactory(self.ports), self.ports
+            self._handlers, self._handlers_of = HandlerFactory(self.ports, dry_run=False), self.ports
         return Visitor(self._handlers.open(request, client), client, self.ledger, eager=self.eager)
 
     def get(self, report: str = "r1", user: str | None = "ada", **fields: str) -> Visitor:

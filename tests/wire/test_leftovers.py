@@ -15,8 +15,8 @@ from proxy.server.request_body import RequestBody
 from proxy.transport.broadcast import Broadcast
 from proxy.upstream.connector import BackendAddress
 from proxy.upstream.pool import UpstreamPool
-from proxy.upstream.pool_limits import PoolLimits
 from proxy.upstream.upstream_connection import UpstreamConnection
+from tests.settings import pool_limits
 from tests.wire.kit import Backend, Line, Wire, turn, until
 
 HEAD = b"/ HTTP/1.1\r\nHost: a\r\n"
@@ -120,7 +120,7 @@ async def test_a_dial_that_is_cancelled_leaves_nothing_either(scheme: str) -> No
     gc.disable()
     try:
         for turns in range(TURNS):
-            pool = UpstreamPool(address, PoolLimits(connect_timeout_s=60.0), tls)
+            pool = UpstreamPool(address, pool_limits(connect_timeout_s=60.0), tls)
             dial = asyncio.ensure_future(pool.connect(60.0))
             for _ in range(turns):
                 await turn()

@@ -15,8 +15,8 @@ from proxy.http.problems import Reason
 from proxy.transport.protocols import as_protocol
 from proxy.upstream.connector import BackendAddress, Connector, interleaved
 from proxy.upstream.pool import DIALS, UpstreamPool
-from proxy.upstream.pool_limits import PoolLimits
 from proxy.upstream.upstream_connection import UpstreamConnection
+from tests.settings import pool_limits
 from tests.wire.conftest import Start
 from tests.wire.kit import Backend, Wire, soon, until
 
@@ -236,7 +236,7 @@ async def test_a_names_addresses_are_judged_together(
 
     monkeypatch.setattr(Connector, "_resolve", resolved)
     monkeypatch.setattr(Connector, "_reach", reach)
-    failure = await soon(UpstreamPool(BackendAddress.of("http://backend.example:1"), PoolLimits()).connect(1.0))
+    failure = await soon(UpstreamPool(BackendAddress.of("http://backend.example:1"), pool_limits()).connect(1.0))
     assert isinstance(failure, Failure)
     assert failure.reason is told
 
@@ -245,7 +245,7 @@ async def test_a_names_addresses_are_judged_together(
 async def test_out_of_descriptors_is_no_failure_of_the_backends(url: str, caplog: pytest.LogCaptureFixture) -> None:
     """The sidecar says what it lacks, in the answer and once in the log; then it connects again."""
     backend = await Backend(split=False).start()
-    pool = UpstreamPool(BackendAddress.of(url.format(port=backend.port)), PoolLimits(connect_timeout_s=5.0))
+    pool = UpstreamPool(BackendAddress.of(url.format(port=backend.port)), pool_limits(connect_timeout_s=5.0))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # a new descriptor has a higher number
     try:
@@ -294,7 +294,7 @@ async def test_a_burst_opens_a_bounded_number_of_connections_at_once(monkeypatch
 
     backend = await Backend(split=False).start()
     monkeypatch.setattr(Connector, "dial", slow)
-    pool = UpstreamPool(BackendAddress.of(f"http://127.0.0.1:{backend.port}"), PoolLimits(connect_timeout_s=10.0))
+    pool = UpstreamPool(BackendAddress.of(f"http://127.0.0.1:{backend.port}"), pool_limits(connect_timeout_s=10.0))
     loop = asyncio.get_running_loop()
     asked = [loop.create_task(pool.connect(10.0)) for _ in range(3 * DIALS)]
     await until(lambda: len(pool._waiting) == 2 * DIALS)
@@ -321,7 +321,7 @@ async def test_who_waits_for_his_turn_to_connect_has_it_when_another_gave_up(mon
         raise TimeoutError  # as the time for a connection does when it is over
 
     monkeypatch.setattr(Connector, "dial", never)
-    pool = UpstreamPool(BackendAddress.of("http://127.0.0.1:1"), PoolLimits(connect_timeout_s=60.0))
+    pool = UpstreamPool(BackendAddress.of("http://127.0.0.1:1"), pool_limits(connect_timeout_s=60.0))
     patient = asyncio.gather(*(pool.connect(60.0) for _ in range(DIALS + 10)))
     await until(lambda: len(pool._waiting) == 10)
     hurried = await soon(pool.connect(0.001))

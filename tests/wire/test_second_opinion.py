@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from proxy.errors import BadResponse
 from proxy.http.fields import Lines
 from proxy.http.problems import Refusal
-from proxy.http1.head import HeadLimits, RequestHeadReader, ResponseHeadReader
+from proxy.http1.head import RequestHeadReader, ResponseHeadReader
+from tests.settings import head_limits
 from tests.wire.test_hostile_answers import HOSTILE as HOSTILE_ANSWERS
 from tests.wire.test_hostile_requests import HOSTILE as HOSTILE_REQUESTS
 
@@ -66,7 +67,7 @@ def opinion(parser_type: Any, raw: bytes) -> tuple[Any, Sink]:
 def agree_on_request(raw: bytes) -> None:
     """Check that llhttp reads the same where our reader reads anything."""
     try:
-        head = RequestHeadReader(HeadLimits()).read(raw)
+        head = RequestHeadReader(head_limits()).read(raw)
     except Refusal:
         return
     parser, sink = opinion(httptools.HttpRequestParser, raw)

@@ -9,10 +9,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from proxy.audit.log import AuditLog, LogRules
+from proxy.audit.log import AuditLog
 from proxy.audit.trail_file import TrailFile
 from proxy.audit.verify import Condition
 from tests.e2e.audit.kit import CLOCK, PATIENCE_S, Backend, Client, Running, found, needs, recorded, running
+from tests.settings import log_rules
 from tests.unit.audit.samples import fields
 
 SLOW_S = 2  # so long that a busy machine is not taken for a slow disk
@@ -192,7 +193,7 @@ async def test_a_disk_in_trouble_never_blocks_the_loop(
 
         monkeypatch.setattr(TrailFile, call, held)
     path = Path("/dev/full") if trouble == "full" else folder / "audit.jsonl"
-    log = AuditLog(path, clock=CLOCK, rules=LogRules(queue_limit=500, fsync_s=0.01))
+    log = AuditLog(path, clock=CLOCK, rules=log_rules(queue_limit=500, fsync_s=0.01))
     await log.start()
     for record in range(RECORDS):
         log.append(fields(record))

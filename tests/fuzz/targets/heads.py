@@ -24,17 +24,17 @@ from proxy.server.server_state import whole_body
 from proxy.upstream.connector import BackendAddress
 from proxy.upstream.forwarding import Forwarding
 from proxy.upstream.pool import HttpUpstream, UpstreamPool
-from proxy.upstream.pool_limits import PoolLimits
 from tests.fuzz.opinions import Message, Opinion, h11_answer, h11_request, llhttp_answer, llhttp_request, lowered
 from tests.fuzz.target import Target
 from tests.fuzz.targets.words import HTTP
+from tests.settings import head_limits, pool_limits
 from tests.wire.test_hostile_answers import HOSTILE as HOSTILE_ANSWERS
 from tests.wire.test_hostile_requests import HOSTILE as HOSTILE_REQUESTS
 
 END = b"\r\n\r\n"
-LIMITS, BACKENDS = HeadLimits(), HeadLimits(1 << 20, 1 << 20, 1 << 10)  # the sidecar adds fields
-POOL = UpstreamPool(BackendAddress.of("http://127.0.0.1:1"), PoolLimits())
-UPSTREAM = HttpUpstream(POOL, Forwarding(), frozenset(), idle_s=60.0)
+LIMITS, BACKENDS = head_limits(), head_limits(head=1 << 20, target=1 << 20, fields=1 << 10)  # the sidecar adds fields
+POOL = UpstreamPool(BackendAddress.of("http://127.0.0.1:1"), pool_limits())
+UPSTREAM = HttpUpstream(POOL, Forwarding(via=True, style="x-forwarded"), frozenset(), idle_s=60.0)
 CLIENT = Peer("192.0.2.1", 50_000)
 BODY = b"hello"
 MOST_READ = 250  # fields of an answer, so that there is room for those that are added

@@ -6,7 +6,6 @@ from collections.abc import Hashable
 from ipaddress import ip_network
 from random import Random
 
-from proxy.audit.redaction import Redaction
 from proxy.errors import MalformedFieldLines, TooManyFieldLines
 from proxy.http.fields import Fields
 from proxy.http.message import (
@@ -29,7 +28,7 @@ from proxy.policy.routing import Idempotency
 from proxy.server.trusted_proxies import TrustedProxies
 from proxy.upstream.forwarding import Forwarding
 from tests.fuzz.target import Target
-from tests.settings import OWN_FIELDS, a_route
+from tests.settings import OWN_FIELDS, a_route, redaction
 from tests.unit.policy.samples import WALL
 
 PEER = Peer("10.0.0.1", 50_000)
@@ -90,11 +89,11 @@ def client(request: Request) -> Hashable:
     fields, address, hops = PROXIES.look(request.peer, request.fields)
     assert len(address) <= 64
     for style in ("x-forwarded", "forwarded", "both"):
-        for name, value in Forwarding(style=style).lines(request):
+        for name, value in Forwarding(via=True, style=style).lines(request):
             assert not re.search(rb"[\r\n\0]", name + value)
-    shown = Redaction(b"salt", clients="plain").client(address)
+    shown = redaction(salt=b"salt", clients="plain").client(address)
     assert shown is not None
-    assert Redaction(headers=(b"cookie",)).noted_headers(fields).keys() <= {"cookie"}
+    assert redaction(headers=(b"cookie",)).noted_headers(fields).keys() <= {"cookie"}
     return address == PEER.address, bool(hops), fields is request.fields
 
 

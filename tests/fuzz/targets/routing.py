@@ -12,12 +12,12 @@ from proxy.config.templates import parse_request, parse_template
 from proxy.http.fields import Fields
 from proxy.http.message import Peer, Request
 from proxy.http.problems import Refusal
-from proxy.http1.head import HeadLimits, RequestHeadReader
+from proxy.http1.head import RequestHeadReader
 from proxy.policy.idempotency import mint
 from proxy.policy.recovery_plan import fill_path, filled
 from proxy.policy.routing import Match, Router, SubjectRule, subject_of
 from tests.fuzz.target import Target
-from tests.settings import a_route
+from tests.settings import a_route, head_limits
 from tests.unit.policy.samples import WALL
 
 PEER = Peer("192.0.2.1", 50_000)
@@ -42,7 +42,7 @@ def check_target(data: bytes) -> Hashable:
     """Check a request target: what is routed, whom it names, and that it goes on as it came."""
     method = "OPTIONS" if data.startswith(b"*") else "GET"
     try:
-        head = RequestHeadReader(HeadLimits()).read(method.encode() + b" " + data + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+        head = RequestHeadReader(head_limits()).read(method.encode() + b" " + data + b" HTTP/1.1\r\nHost: a\r\n\r\n")
     except Refusal as refusal:
         return refusal.status, refusal.metric
     if data.startswith((b"/", b"*")):

@@ -10,7 +10,6 @@ from proxy.audit.chain import Chain, ChainLink, parse_link
 from proxy.audit.checkpoint import (
     NO_CHECKPOINT,
     CheckpointKey,
-    CheckpointRules,
     Checkpoints,
     HmacKey,
     NoKey,
@@ -21,6 +20,7 @@ from proxy.audit.checkpoint import (
 )
 from proxy.audit.files import NoTrailError, TrailError
 from proxy.audit.verify import Condition, Finding, Proof, verify
+from tests.settings import checkpoint_rules
 from tests.unit.audit.samples import as_lines, fields, sealed
 
 TRAIL = sealed(8)
@@ -141,7 +141,7 @@ def test_checkpoints_of_the_first_version_are_still_read(file: Path) -> None:
 
     file.write_bytes(first_version(LINKS[1]) + first_version(LINKS[3]))
     assert judge(TRAIL[:4], file, SECRET).condition is Condition.WHOLE
-    checkpoints = Checkpoints(CheckpointRules(file, SECRET), lambda: 0.0)
+    checkpoints = Checkpoints(checkpoint_rules(file, SECRET), lambda: 0.0)
     checkpoints.resume()
     checkpoints.durable(LINKS[7])
     assert judge(TRAIL, file, SECRET).condition is Condition.WHOLE
@@ -150,7 +150,7 @@ def test_checkpoints_of_the_first_version_are_still_read(file: Path) -> None:
 def test_a_restart_continues_the_chain_behind_the_last_whole_checkpoint(file: Path) -> None:
     """An unfinished line of a crash is cut off, so that it does not spoil the next one."""
     file.write_bytes(file.read_bytes() + checkpoint_line(TS, LINKS[6], SECRET)[:60])
-    checkpoints = Checkpoints(CheckpointRules(file, SECRET), lambda: 0.0)
+    checkpoints = Checkpoints(checkpoint_rules(file, SECRET), lambda: 0.0)
     claim = checkpoints.resume()
     assert claim is not None
     assert (claim.seq, claim.signed, claim.n) == (6, True, 2)
@@ -184,13 +184,13 @@ def test_without_a_checkpoint_file_there_is_nothing_to_hold_it_against(tmp_path:
 def test_the_writer_takes_down_what_became_durable(tmp_path: Path) -> None:
     """One line a call, mode 0600, also after the file was moved away; a failure raises nothing."""
     path = tmp_path / "checkpoints"
-    checkpoints = Checkpoints(CheckpointRules(path, SECRET), lambda: 0.0)
+    checkpoints = Checkpoints(checkpoint_rules(path, SECRET), lambda: 0.0)
     checkpoints.durable(LINKS[0])
     path.rename(tmp_path / "elsewhere")
     checkpoints.durable(LINKS[1])
     assert path.stat().st_mode & 0o777 == 0o600
     assert [(claim.seq, claim.n) for claim in read(path, [SECRET])] == [(2, 2)]
-    Checkpoints(CheckpointRules(tmp_path / "no" / "folder", SECRET), lambda: 0.0).durable(LINKS[0])
+    Checkpoints(checkpoint_rules(tmp_path / "no" / "folder", SECRET), lambda: 0.0).durable(LINKS[0])
 
 
 def test_an_ed25519_pair_signs_with_one_half_and_checks_with_the_other(tmp_path: Path) -> None:

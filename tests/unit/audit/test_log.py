@@ -14,12 +14,12 @@ import pytest
 
 from proxy.audit import writer
 from proxy.audit.files import lines, put_aside, trails
-from proxy.audit.log import AuditLog, LogRules
-from proxy.audit.retention import RetentionRules
+from proxy.audit.log import AuditLog
 from proxy.audit.trail_file import RotationRules, TrailFile
 from proxy.audit.verify import Condition, verify
 from proxy.clock import SystemClock
 from proxy.errors import StartError
+from tests.settings import log_rules, retention, rotation
 from tests.unit.audit.samples import fields, sealed
 
 
@@ -31,7 +31,7 @@ def path(tmp_path: Path) -> Path:
 
 def log_to(path: Path | None, *, queue_limit: int = 100_000, max_entries: int = 10_000) -> AuditLog:
     """Return a log that is not started yet."""
-    return AuditLog(path, clock=SystemClock(), rules=LogRules(queue_limit=queue_limit, max_entries=max_entries))
+    return AuditLog(path, clock=SystemClock(), rules=log_rules(queue_limit=queue_limit, max_entries=max_entries))
 
 
 def on_file(path: Path) -> list[dict[str, object]]:
@@ -87,7 +87,7 @@ async def test_appended_records_are_on_file_after_a_flush(path: Path) -> None:
 async def test_a_record_needs_no_flush(path: Path) -> None:
     """The timer seals and writes by itself; the observer is told how long it took."""
     wrote = asyncio.Event()
-    log = AuditLog(path, clock=SystemClock(), rules=LogRules(batch_s=0.001), on_write=lambda seconds: wrote.set())
+    log = AuditLog(path, clock=SystemClock(), rules=log_rules(batch_s=0.001), on_write=lambda seconds: wrote.set())
     await log.start()
     log.append(fields(1))
     await asyncio.wait_for(wrote.wait(), 60)
@@ -165,7 +165,7 @@ async def test_the_queue_is_bounded_in_bytes(path: Path, monkeypatch: pytest.Mon
     """Long targets fill memory long before they are many; what is over the bound is one gap."""
     stalled, write = threading.Event(), TrailFile.write
     monkeypatch.setattr(TrailFile, "write", lambda self, data: (stalled.wait(60), write(self, data))[1])
-    log = AuditLog(path, clock=SystemClock(), rules=LogRules(queue_size=200_000))
+    log = AuditLog(path, clock=SystemClock(), rules=log_rules(queue_size=200_000))
     await log.start()
     for number in range(25):
         log.append(fields(number, path="/" + "x" * 16_000))
@@ -187,7 +187,7 @@ async def test_the_queue_is_bounded_in_bytes(path: Path, monkeypatch: pytest.Mon
 
 async def test_one_record_is_taken_whatever_its_size(path: Path) -> None:
     """An empty queue loses none for its size alone, and then it is full."""
-    log = AuditLog(path, clock=SystemClock(), rules=LogRules(queue_size=1))
+    log = AuditLog(path, clock=SystemClock(), rules=log_rules(queue_size=1))
     await log.start()
     log.append(fields(1))
     log.append(fields(2))
@@ -205,7 +205,7 @@ async def test_what_waits_for_an_fsync_is_bounded_in_bytes(path: Path, monkeypat
         synced.set()
 
     monkeypatch.setattr(TrailFile, "sync", told)
-    log = AuditLog(path, clock=SystemClock(), rules=LogRules(batch_s=0.001, fsync_s=10_000.0))
+    log = AuditLog(path, clock=SystemClock(), rules=log_rules(batch_s=0.001, fsync_s=10_000.0))
     await log.start()
     log.append(fields(1, path="/" + "x" * 1_000))
     assert await asyncio.to_thread(synced.wait, 60)
@@ -260,7 +260,7 @@ async def test_a_disk_that_does_not_answer_is_left_behind(path: Path, monkeypatc
     """A pipe that nobody reads, a server that is gone: the close gives up in time, and counts what it leaves."""
     answers = threading.Event()
     monkeypatch.setattr(TrailFile, "write", lambda self, data: (answers.wait(30), len(data))[1])
-    log = AuditLog(path, clock=SystemClock(), rules=LogRules(close_s=0.05))
+    log = AuditLog(path, clock=SystemClock(), rules=log_rules(close_s=0.05))
     await log.start()
     for number in range(10):
         log.append(fields(number))
@@ -467,12 +467,12 @@ async def test_what_comes_while_it_closes_is_recorded(path: Path) -> None:
     assert condition(path) is Condition.WHOLE
 
 
-@pytest.mark.parametrize("rules", [RotationRules(size=1_500), RotationRules(age_s=0.0)], ids=["size", "age"])
+@pytest.mark.parametrize("rules", [rotation(size=1_500), rotation(age_s=0.0)], ids=["size", "age"])
 async def test_our_own_rotation_carries_the_chain(path: Path, rules: RotationRules) -> None:
     """Put aside, gzipped, gone on: the files together are one whole trail, also in the next life."""
-    log_rules = LogRules(rotation=rules)
+    rotating = log_rules(rotation=rules)
     for _ in range(2):
-        log = AuditLog(path, clock=SystemClock(), rules=log_rules)
+        log = AuditLog(path, clock=SystemClock(), rules=rotating)
         await log.start()
         for number in range(10):
             log.append(fields(number))
@@ -486,7 +486,7 @@ async def test_our_own_rotation_carries_the_chain(path: Path, rules: RotationRul
 
 async def test_retired_files_leave_a_trail_that_says_so(path: Path) -> None:
     """Three files stay, the note says what went, and the verifier calls the rest whole without being told."""
-    rules = LogRules(rotation=RotationRules(size=1_000), keeping=RetentionRules(max_files=3))
+    rules = log_rules(rotation=rotation(size=1_000), keeping=retention(max_files=3))
     log = AuditLog(path, clock=SystemClock(), rules=rules)
     await log.start()
     for number in range(20):
@@ -504,12 +504,13 @@ async def test_retired_files_leave_a_trail_that_says_so(path: Path) -> None:
 CHILD = """
 import asyncio, sys
 from pathlib import Path
-from proxy.audit.log import AuditLog, LogRules
+from proxy.audit.log import AuditLog
 from proxy.clock import SystemClock
+from tests.settings import log_rules
 from tests.unit.audit.samples import fields
 
 async def main():
-    log = AuditLog(Path(sys.argv[1]), clock=SystemClock(), rules=LogRules(batch_s=0.0005))
+    log = AuditLog(Path(sys.argv[1]), clock=SystemClock(), rules=log_rules(batch_s=0.0005))
     await log.start()
     number = 0
     while True:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from proxy.audit.own_file import NotOwnError, open_own
-from proxy.audit.retention import Retention, RetentionRules
+from proxy.audit.retention import Retention
 from proxy.audit.trail_file import TrailFile
 from proxy.errors import StartError
+from tests.settings import retention, rotation
 
 FLAGS = os.O_RDWR | os.O_CREAT
 
@@ -50,7 +51,7 @@ def test_what_is_not_our_own_is_refused(tmp_path: Path, make: Callable[[Path], N
         (tmp_path / "elsewhere").unlink(missing_ok=True)
         make(tmp_path / name)
         with pytest.raises(StartError, match=r"a symbolic link: name the|second name|neither a file|no regular file"):
-            TrailFile(tmp_path / "a.jsonl").open()
+            TrailFile(tmp_path / "a.jsonl", rotation()).open()
         (tmp_path / name).unlink()
     assert not (tmp_path / "nowhere").exists()
 
@@ -68,7 +69,7 @@ def test_the_mode_is_enforced_on_a_file_that_exists(tmp_path: Path) -> None:
     """An earlier umask or a tool may have opened it to others."""
     (tmp_path / "a.jsonl").write_bytes(b"")
     (tmp_path / "a.jsonl").chmod(0o666)
-    trail = TrailFile(tmp_path / "a.jsonl")
+    trail = TrailFile(tmp_path / "a.jsonl", rotation())
     trail.open()
     trail.close()
     assert (tmp_path / "a.jsonl").stat().st_mode & 0o777 == 0o600
@@ -81,6 +82,6 @@ def test_a_link_that_looks_like_a_rotated_file_is_left_alone(tmp_path: Path) -> 
     secret.write_bytes(b"s3cret")
     link = tmp_path / "a.jsonl.20261123T153700.123456Z"
     link.symlink_to(secret)
-    Retention(trail, RetentionRules(max_files=1), lambda fields: True).tidy()
+    Retention(trail, retention(max_files=1), lambda fields: True).tidy()
     assert link.is_symlink()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.jsonl", link.name, "secret"]

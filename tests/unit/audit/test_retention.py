@@ -9,6 +9,7 @@ import pytest
 from proxy.audit.files import lines, put_aside, trails
 from proxy.audit.retention import Retention, RetentionRules
 from proxy.audit.verify import Condition, verify
+from tests.settings import retention
 from tests.unit.audit.samples import sealed
 
 TRAIL = sealed(8)
@@ -40,7 +41,7 @@ def keeper(
 def test_files_put_aside_are_gzipped_and_the_trail_stays_whole(path: Path) -> None:
     """Same lines, mode 0600, and nothing of another tool is touched."""
     path.with_name("audit.jsonl.1").unlink()
-    keeper(path, RetentionRules()).tidy()
+    keeper(path, retention()).tidy()
     assert names(path) == ["00.000000Z.gz", "01.000000Z.gz", "02.000000Z.gz"]
     assert put_aside(path)[0].stat().st_mode & 0o777 == 0o600
     (trail,) = trails(path)
@@ -50,7 +51,7 @@ def test_files_put_aside_are_gzipped_and_the_trail_stays_whole(path: Path) -> No
 def test_half_a_gzip_of_an_earlier_life_is_made_anew(path: Path) -> None:
     """A crash while zipping left a part: the plain file is still there, and is zipped from its beginning."""
     path.with_name(f"{ASIDE[0]}.gz.part").write_bytes(b"half")
-    keeper(path, RetentionRules()).tidy()
+    keeper(path, retention()).tidy()
     assert gzip.decompress(put_aside(path)[0].read_bytes()) == b"".join(TRAIL[:2])
     assert not path.with_name(f"{ASIDE[0]}.gz.part").exists()
 
@@ -58,9 +59,9 @@ def test_half_a_gzip_of_an_earlier_life_is_made_anew(path: Path) -> None:
 @pytest.mark.parametrize(
     ("rules", "left"),
     [
-        (RetentionRules(compress=False, max_files=2), ["01.000000Z", "02.000000Z"]),
-        (RetentionRules(compress=False, max_bytes=len(b"".join(TRAIL[:3]))), ["02.000000Z"]),
-        (RetentionRules(compress=False, max_files=3, max_bytes=1 << 20), ["00.000000Z", "01.000000Z", "02.000000Z"]),
+        (retention(compress=False, max_files=2), ["01.000000Z", "02.000000Z"]),
+        (retention(compress=False, max_bytes=len(b"".join(TRAIL[:3]))), ["02.000000Z"]),
+        (retention(compress=False, max_files=3, max_bytes=1 << 20), ["00.000000Z", "01.000000Z", "02.000000Z"]),
     ],
 )
 def test_the_oldest_files_go_first(path: Path, rules: RetentionRules, left: list[str]) -> None:
@@ -78,7 +79,7 @@ def test_a_file_goes_only_after_the_trail_says_so(path: Path) -> None:
         notes.append(note)
         return False
 
-    keeper(path, RetentionRules(compress=False, max_files=1), refuse).tidy()
+    keeper(path, retention(compress=False, max_files=1), refuse).tidy()
     assert len(names(path)) == 3
     head = TRAIL[3].rsplit(b'"hash":"', 1)[1][:64].decode()
     assert notes == [{"note": "retired", "files": 2, "through": 4, "head": head}]

@@ -14,17 +14,17 @@ from proxy.audit.chain import (
 from proxy.audit.checkpoint import (
     NO_CHECKPOINT,
     Checkpoint,
-    CheckpointRules,
     Checkpoints,
     HmacKey,
     checkpoint_line,
     read,
 )
 from proxy.audit.files import lines, trails
-from proxy.audit.log import AuditLog, LogRules
+from proxy.audit.log import AuditLog
 from proxy.audit.trail_end import compare, is_written, last_link, live_proof
 from proxy.audit.verify import Condition, verify
 from proxy.clock import SystemClock
+from tests.settings import checkpoint_rules, log_rules
 from tests.unit.audit.samples import fields, sealed
 
 KEY = HmacKey(b"k" * 32)
@@ -78,10 +78,10 @@ def test_without_a_checkpoint_there_is_nothing_to_compare(trail: Path) -> None:
 
 async def test_a_start_says_what_the_last_checkpoint_says(tmp_path: Path) -> None:
     """It agrees after a clean stop; after somebody cut the trail the new trail says so itself."""
-    path, rules = tmp_path / "audit.jsonl", CheckpointRules(tmp_path / "checkpoints", KEY)
+    path, rules = tmp_path / "audit.jsonl", checkpoint_rules(tmp_path / "checkpoints", KEY)
 
     async def live_once(number: int) -> None:
-        log = AuditLog(path, clock=SystemClock(), rules=LogRules(), checkpoints=Checkpoints(rules, SystemClock.wall))
+        log = AuditLog(path, clock=SystemClock(), rules=log_rules(), checkpoints=Checkpoints(rules, SystemClock.wall))
         await log.start()
         log.append(fields(number))
         await log.close()
@@ -109,8 +109,8 @@ def test_a_living_trail_is_checked_up_to_a_checkpoint_that_covers_what_is_there(
         nonlocal looks
         looks += 1
         if looks == 3:
-            Checkpoints(CheckpointRules(marks, KEY), SystemClock.wall)  # opened anew each time
-            writer = Checkpoints(CheckpointRules(marks, KEY), SystemClock.wall)
+            Checkpoints(checkpoint_rules(marks, KEY), SystemClock.wall)  # opened anew each time
+            writer = Checkpoints(checkpoint_rules(marks, KEY), SystemClock.wall)
             writer.resume()
             writer.durable(LINKS[59])
             with trail.open("ab") as stream:

@@ -19,6 +19,7 @@ import pytest
 from tests.growth.case import REFUSALS
 from tests.growth.functions import IN_ANSWERS, IN_CHUNKS, IN_HEADS
 from tests.growth.inputs import FILLINGS, filled
+from tests.settings import DEFAULTS
 
 ROOT = Path(__file__).parents[3]
 BYTES = [b"", b"\n", b"\r", b"\r\n", b"\nxx\r\n", b"\r\n\r\n", b"a", b"0", b"1", b";", b":", b"[", b"]", b"%", b"\0"]
@@ -75,11 +76,11 @@ def _heads() -> Callable[[bytes], object]:
 
     def read(data: bytes) -> None:
         with suppress(*REFUSALS):
-            module.RequestHeadReader(module.HeadLimits()).read(data)
+            module.RequestHeadReader(module.HeadLimits.of(DEFAULTS.listen)).read(data)
         with suppress(*REFUSALS):
             module.ResponseHeadReader().read(data, "GET")
         with suppress(*REFUSALS):
-            module.check_unfinished(data or b"G", max(0, len(data) - 3), module.HeadLimits())
+            module.check_unfinished(data or b"G", max(0, len(data) - 3), module.HeadLimits.of(DEFAULTS.listen))
 
     return read
 

@@ -30,7 +30,7 @@ def events(stream: StringIO) -> list[dict[str, object]]:
 
 def test_an_event_is_one_json_line_in_utc(stream: StringIO) -> None:
     """Name, level, logger, details and an instant that says it is UTC."""
-    configure("info", stream=stream)
+    configure("info", "json", stream)
     structlog.get_logger("proxy.app").info("ready", address="127.0.0.1:8080")
     (event,) = events(stream)
     instant = datetime.fromisoformat(str(event.pop("timestamp")))
@@ -40,7 +40,7 @@ def test_an_event_is_one_json_line_in_utc(stream: StringIO) -> None:
 
 def test_the_standard_library_speaks_through_the_same(stream: StringIO) -> None:
     """What aiohttp and asyncio log has the same form, arguments filled in and traceback inside the line."""
-    configure("warning", stream=stream)
+    configure("warning", "json", stream)
     try:
         raise OSError("disk gone")
     except OSError:
@@ -52,7 +52,7 @@ def test_the_standard_library_speaks_through_the_same(stream: StringIO) -> None:
 
 def test_the_level_holds_for_both(stream: StringIO) -> None:
     """What is below the level is not written, whoever says it."""
-    configure("WARNING", stream=stream)
+    configure("WARNING", "json", stream)
     structlog.get_logger().info("quiet")
     logging.getLogger("aiohttp").info("quiet too")
     structlog.get_logger().warning("loud")

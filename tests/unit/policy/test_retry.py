@@ -22,12 +22,12 @@ from proxy.policy.retry import (
     sent_once,
 )
 from proxy.policy.routing import Idempotency, Route, SubjectRule
-from tests.settings import retry_settings
+from tests.settings import retry_budget, retry_settings, retryable
 from tests.unit.policy.samples import OPEN, REFUSED, RESET, TIMED_OUT, WALL, request, response, route
 
 EXACT = retry_settings(jitter=False)
 BAD_ANSWER = Failure(Reason.PROTOCOL_ERROR, sent=True)
-GET, POST = RetryRequest("GET"), RetryRequest("POST")
+GET, POST = retryable("GET"), retryable("POST")
 
 
 def decide(
@@ -44,7 +44,7 @@ def decide(
     """Ask the policy about one outcome, with everything else in its favour."""
     policy = policy or RetryPolicy(Random(1))
     return policy.decide(
-        rules, retry_request, outcome, attempt, remaining_s, budget or RetryBudget(), 0.0, WALL, wanted=wanted
+        rules, retry_request, outcome, attempt, remaining_s, budget or retry_budget(), 0.0, WALL, wanted=wanted
     )
 
 
@@ -207,7 +207,7 @@ def test_what_does_not_fit_is_not_tried() -> None:
     """The wait and min_attempt (50 ms) must fit into what is left."""
     assert decide(RESET, remaining_s=0.151) == Again(0.1, "network")
     assert decide(RESET, remaining_s=0.149) == Stop("deadline", denied=True)
-    assert decide(RESET, retry_request=RetryRequest("GET", min_attempt_s=0.5), remaining_s=0.59) == Stop(
+    assert decide(RESET, retry_request=retryable("GET", min_attempt_s=0.5), remaining_s=0.59) == Stop(
         "deadline", denied=True
     )
 
@@ -217,33 +217,33 @@ def test_what_does_not_fit_is_not_tried() -> None:
     [
         (POST, RESET, "not_idempotent"),
         (POST, BAD_ANSWER, "bad_answer"),
-        (RetryRequest("POST", honours_idempotency=True), BAD_ANSWER, "bad_answer"),
-        (RetryRequest("PUT"), BAD_ANSWER, "bad_answer"),
-        (RetryRequest("DELETE"), BAD_ANSWER, "bad_answer"),
+        (retryable("POST", honours_idempotency=True), BAD_ANSWER, "bad_answer"),
+        (retryable("PUT"), BAD_ANSWER, "bad_answer"),
+        (retryable("DELETE"), BAD_ANSWER, "bad_answer"),
         (POST, TIMED_OUT, "not_idempotent"),
         (POST, response(503), "not_idempotent"),
         (POST, response(429), "not_idempotent"),
         (POST, REFUSED, None),  # (a)
-        (RetryRequest("PATCH"), REFUSED, None),
-        (RetryRequest("PATCH"), RESET, "not_idempotent"),
-        (RetryRequest("POST", honours_idempotency=True), RESET, None),  # (b)
-        (RetryRequest("POST", honours_idempotency=True), response(502), None),
-        (RetryRequest("POST", rejected_means_unprocessed=True), response(429), None),  # (c)
-        (RetryRequest("POST", rejected_means_unprocessed=True), response(503), None),
-        (RetryRequest("POST", rejected_means_unprocessed=True), response(502), "not_idempotent"),
-        (RetryRequest("POST", rejected_means_unprocessed=True), response(504), "not_idempotent"),
-        (RetryRequest("POST", rejected_means_unprocessed=True), RESET, "not_idempotent"),
-        (RetryRequest("PUT"), RESET, None),
-        (RetryRequest("DELETE"), RESET, None),
-        (RetryRequest("HEAD"), RESET, None),
-        (RetryRequest("OPTIONS"), RESET, None),
-        (RetryRequest("get"), RESET, "not_idempotent"),
-        (RetryRequest("PURGE"), RESET, "not_idempotent"),
-        (RetryRequest("GET", replayable=False), REFUSED, "body_not_replayable"),
-        (RetryRequest("POST", replayable=False, unread=True), REFUSED, None),
-        (RetryRequest("POST", replayable=False, unread=True), RESET, "body_not_replayable"),
-        (RetryRequest("GET", resend=False), RESET, "sent"),
-        (RetryRequest("GET", resend=False), REFUSED, None),
+        (retryable("PATCH"), REFUSED, None),
+        (retryable("PATCH"), RESET, "not_idempotent"),
+        (retryable("POST", honours_idempotency=True), RESET, None),  # (b)
+        (retryable("POST", honours_idempotency=True), response(502), None),
+        (retryable("POST", rejected_means_unprocessed=True), response(429), None),  # (c)
+        (retryable("POST", rejected_means_unprocessed=True), response(503), None),
+        (retryable("POST", rejected_means_unprocessed=True), response(502), "not_idempotent"),
+        (retryable("POST", rejected_means_unprocessed=True), response(504), "not_idempotent"),
+        (retryable("POST", rejected_means_unprocessed=True), RESET, "not_idempotent"),
+        (retryable("PUT"), RESET, None),
+        (retryable("DELETE"), RESET, None),
+        (retryable("HEAD"), RESET, None),
+        (retryable("OPTIONS"), RESET, None),
+        (retryable("get"), RESET, "not_idempotent"),
+        (retryable("PURGE"), RESET, "not_idempotent"),
+        (retryable("GET", replayable=False), REFUSED, "body_not_replayable"),
+        (retryable("POST", replayable=False, unread=True), REFUSED, None),
+        (retryable("POST", replayable=False, unread=True), RESET, "body_not_replayable"),
+        (retryable("GET", resend=False), RESET, "sent"),
+        (retryable("GET", resend=False), REFUSED, None),
     ],
 )
 def test_what_may_be_repeated(retry_request: RetryRequest, outcome: Outcome, reason: str | None) -> None:
@@ -258,8 +258,8 @@ def test_what_may_be_repeated(retry_request: RetryRequest, outcome: Outcome, rea
     [
         (GET, True),
         (POST, False),
-        (RetryRequest("POST", honours_idempotency=True), True),
-        (RetryRequest("GET", resend=False), False),
+        (retryable("POST", honours_idempotency=True), True),
+        (retryable("GET", resend=False), False),
     ],
 )
 def test_only_what_can_be_tried_again_is_cut_short(retry_request: RetryRequest, repeats: bool) -> None:
@@ -287,8 +287,8 @@ def test_the_switch() -> None:
 def test_a_question_is_the_routes_and_the_requests() -> None:
     """What the policy knows of a request is fixed by its method, its body, its key and its route."""
     honouring = route(honours_idempotency=True, resend=False, min_attempt_s=0.2)
-    assert RetryRequest.of(honouring, request("POST"), minted=True) == RetryRequest(
-        "POST", True, True, False, False, 0.2
+    assert RetryRequest.of(honouring, request("POST"), minted=True) == retryable(
+        "POST", honours_idempotency=True, resend=False, min_attempt_s=0.2
     )
     assert RetryRequest.of(honouring, request("POST", Idempotency_Key="mine")).honours_idempotency
 
@@ -323,7 +323,7 @@ def test_a_conditional_request_is_repeated_where_that_is_safe() -> None:
 
 def test_the_budget_of_a_storm() -> None:
     """Ten thousand failing requests in ten seconds cost at most a quarter more calls."""
-    budget, policy, calls = RetryBudget(), RetryPolicy(Random(1)), 0
+    budget, policy, calls = retry_budget(), RetryPolicy(Random(1)), 0
     for number in range(10_000):
         now = number / 1000
         budget.deposit()
@@ -336,7 +336,7 @@ def test_the_budget_of_a_storm() -> None:
 
 def test_an_hour_of_calm_buys_no_storm() -> None:
     """What was saved is bounded, however many requests went well before."""
-    budget = RetryBudget()
+    budget = retry_budget()
     for _ in range(1_000_000):
         budget.deposit()
     assert sum(budget.withdraw(0.0) for _ in range(1000)) == 100
@@ -344,7 +344,7 @@ def test_an_hour_of_calm_buys_no_storm() -> None:
 
 def test_few_requests_may_still_be_retried() -> None:
     """The floor allows ten at once, and one more a second after that, never more than the floor."""
-    budget = RetryBudget()
+    budget = retry_budget()
     assert sum(budget.withdraw(1000.0) for _ in range(20)) == 10
     assert not budget.withdraw(1000.5)
     assert budget.withdraw(1001.5)
@@ -353,7 +353,7 @@ def test_few_requests_may_still_be_retried() -> None:
 
 def test_nobody_waits_for_a_refusal() -> None:
     """Where the circuit refuses for longer than the wait, the ladder ends now, and costs the budget nothing."""
-    policy, budget = RetryPolicy(Random(1)), RetryBudget(share=0.0, floor=1.0)
+    policy, budget = RetryPolicy(Random(1)), retry_budget(share=0.0, floor=1.0)
     refused = policy.decide(EXACT, GET, RESET, 1, 60.0, budget, 0.0, WALL, refused_s=30.0)
     assert refused == Stop("circuit_open", denied=True)
     assert policy.decide(EXACT, GET, RESET, 1, 60.0, budget, 0.0, WALL, refused_s=0.1) == Again(0.1, "network")
@@ -361,7 +361,7 @@ def test_nobody_waits_for_a_refusal() -> None:
 
 def test_only_retries_cost() -> None:
     """A decision not to retry, for whatever reason, takes nothing from the budget."""
-    budget = RetryBudget()
+    budget = retry_budget()
     before = repr(budget)
     for outcome, retry_request in ((response(200), GET), (response(404), GET), (RESET, POST), (OPEN, GET)):
         decide(outcome, retry_request=retry_request, budget=budget)
@@ -372,7 +372,7 @@ def test_only_retries_cost() -> None:
 
 def test_an_empty_budget_says_so() -> None:
     """The reason is the budget's, for the record and the metric."""
-    assert decide(RESET, budget=RetryBudget(share=0.0, floor=0.0)) == Stop("budget", denied=True)
+    assert decide(RESET, budget=retry_budget(share=0.0, floor=0.0)) == Stop("budget", denied=True)
 
 
 KEYED = route(idempotency=Idempotency.INJECT, honours_idempotency=True)
@@ -402,7 +402,7 @@ def test_what_is_sent_once_needs_no_whole_body(on: Route, asked: Request, once: 
 
 def test_a_larger_share_counts_from_the_next_request_on() -> None:
     """A changed budget keeps what it has saved, and saves by its new share."""
-    budget = RetryBudget(share=0.0)
+    budget = retry_budget(share=0.0)
     assert sum(budget.withdraw(1000.0) for _ in range(20)) == 10
     budget.change(1.0)
     for _ in range(5):
@@ -412,7 +412,7 @@ def test_a_larger_share_counts_from_the_next_request_on() -> None:
 
 def test_a_smaller_share_leaves_no_savings_beyond_the_floor() -> None:
     """Who lowers the budget during a storm means now: what an hour of a larger share saved is forgotten."""
-    budget = RetryBudget(share=1.0)
+    budget = retry_budget(share=1.0)
     for _ in range(1000):
         budget.deposit()
     budget.change(0.1)
@@ -421,7 +421,7 @@ def test_a_smaller_share_leaves_no_savings_beyond_the_floor() -> None:
 
 def test_the_same_share_again_changes_nothing() -> None:
     """A reload that does not touch a budget costs it nothing."""
-    budget = RetryBudget(share=1.0)
+    budget = retry_budget(share=1.0)
     for _ in range(50):
         budget.deposit()
     before = repr(budget)

@@ -14,6 +14,7 @@ from proxy.policy.claim_rules import (
 )
 from proxy.policy.recovery_plan import Result
 from proxy.store.local_claims import DROPPED_AT_ONCE, LocalClaims
+from tests.settings import local_claims
 from tests.simulation.virtual import VirtualClock, simulated
 
 
@@ -37,7 +38,7 @@ async def settle(local: LocalClaims, name: str, body: bytes = b"x") -> None:
 @simulated
 async def test_the_oldest_answers_give_way() -> None:
     """At most so many entries, and so many bytes."""
-    local = LocalClaims(VirtualClock(), max_entries=2, max_bytes=2000)
+    local = local_claims(VirtualClock(), max_entries=2, max_bytes=2000)
     for name in ("a", "b", "c"):
         await settle(local, name)
     assert len(local) == 2
@@ -50,7 +51,7 @@ async def test_the_oldest_answers_give_way() -> None:
 @simulated
 async def test_a_head_counts_like_a_body() -> None:
     """Before, an answer of 60 kB of fields weighed 256 bytes, and ten thousand of them filled the memory."""
-    local = LocalClaims(VirtualClock(), max_entries=100, max_bytes=50_000)
+    local = local_claims(VirtualClock(), max_entries=100, max_bytes=50_000)
     for name in ("a", "b"):
         mine = await local.claim(claim(name))
         assert isinstance(mine, Acquired)
@@ -63,7 +64,7 @@ async def test_a_head_counts_like_a_body() -> None:
 @simulated
 async def test_a_caller_cannot_push_out_anothers_replays() -> None:
     """Before, whoever stored most pushed out everybody's: a repeated key was asked again."""
-    local = LocalClaims(VirtualClock(), max_entries=10, max_bytes=1_000_000)
+    local = local_claims(VirtualClock(), max_entries=10, max_bytes=1_000_000)
     ada, eve = (claim(name)._replace(holder=Holder("10.0.0.1", name.encode())) for name in ("ada", "eve"))
     for one in (ada, *(eve._replace(name=f"eve {number}") for number in range(100))):
         mine = await local.claim(one)
@@ -76,7 +77,7 @@ async def test_a_caller_cannot_push_out_anothers_replays() -> None:
 async def test_an_answer_says_how_long_it_is_kept_still() -> None:
     """And afterwards its claim is free."""
     clock = VirtualClock()
-    local = LocalClaims(clock)
+    local = local_claims(clock)
     await settle(local, "a")
     await clock.sleep(20)
     found = await local.claim(claim("a"))
@@ -89,7 +90,7 @@ async def test_an_answer_says_how_long_it_is_kept_still() -> None:
 @simulated
 async def test_what_is_held_is_told_to_be() -> None:
     """Nobody has it twice, and nothing here outlives its owner: there is nobody to take over from."""
-    local = LocalClaims(VirtualClock())
+    local = local_claims(VirtualClock())
     first = await local.claim(claim("a"))
     held = HeldByOther("print", "key", "1")
     assert (first, await local.claim(claim("a"))) == (Acquired("1"), held)
@@ -100,7 +101,7 @@ async def test_what_is_held_is_told_to_be() -> None:
 @simulated
 async def test_who_waits_for_what_has_landed_already_claims_anew() -> None:
     """Between a look and a wait the owner may have settled."""
-    local = LocalClaims(VirtualClock())
+    local = local_claims(VirtualClock())
     mine = await local.claim(claim("a"))
     held = await local.claim(claim("a"))
     assert isinstance(mine, Acquired)
@@ -112,7 +113,7 @@ async def test_who_waits_for_what_has_landed_already_claims_anew() -> None:
 @simulated
 async def test_what_the_store_cannot_hold_is_remembered_as_done() -> None:
     """An answer over the whole bound: before, its key was free, and a repetition was done again."""
-    local = LocalClaims(VirtualClock(), max_bytes=1000)
+    local = local_claims(VirtualClock(), max_bytes=1000)
     await settle(local, "a", bytes(2000))
     found = await local.claim(claim("a"))
     assert isinstance(found, Settled)
@@ -122,7 +123,7 @@ async def test_what_the_store_cannot_hold_is_remembered_as_done() -> None:
 @simulated
 async def test_where_memory_is_scarce_answers_go_and_keys_stay_used() -> None:
     """Those of who keeps most go first; a request under a key whose answer went is not done again."""
-    local = LocalClaims(VirtualClock())
+    local = local_claims(VirtualClock())
     honest = claim("honest")._replace(holder=Holder("198.51.100.1", b"ada"))
     mine = await local.claim(honest)
     assert isinstance(mine, Acquired)
@@ -147,7 +148,7 @@ async def test_where_memory_is_scarce_answers_go_and_keys_stay_used() -> None:
 async def test_what_is_counted_as_kept_goes_with_its_key() -> None:
     """An answer that gave way with its key, or whose time is over, is not counted any more."""
     clock = VirtualClock()
-    local = LocalClaims(clock, max_entries=2)
+    local = local_claims(clock, max_entries=2)
     for name in ("a", "b", "c", "d"):
         await settle(local, name)
     assert len(local._answers) == len(local) == 2

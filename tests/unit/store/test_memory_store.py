@@ -5,7 +5,8 @@ from proxy.http.fields import Fields
 from proxy.http.message import Response
 from proxy.policy.bounded import Holder
 from proxy.policy.response_cache import CachedResponse
-from proxy.store.memory_store import DROPPED_AT_ONCE, MemoryStore
+from proxy.store.memory_store import DROPPED_AT_ONCE
+from tests.settings import memory_store
 from tests.simulation.virtual import VirtualClock, simulated
 
 ADA = Scope("r-1", (b"ada",))
@@ -20,7 +21,7 @@ def kept(body: bytes) -> CachedResponse:
 async def test_an_answer_is_there_for_its_time() -> None:
     """Each has its own."""
     clock = VirtualClock()
-    store = MemoryStore(clock)
+    store = memory_store(clock)
     await store.put(b"short", kept(b"s"), 1.0, ADA, None)
     await store.put(b"long", kept(b"l"), 5.0, ADA, None)
     await clock.sleep(2.0)
@@ -31,7 +32,7 @@ async def test_an_answer_is_there_for_its_time() -> None:
 @simulated
 async def test_bodies_and_heads_count() -> None:
     """The oldest gives way to a new one; what is over the bound alone is not kept, and drops what it would replace."""
-    store = MemoryStore(VirtualClock(), max_bytes=100)
+    store = memory_store(VirtualClock(), max_bytes=100)
     for key in (b"a", b"b", b"c"):
         await store.put(key, kept(bytes(40)), 5.0, ADA, None)
     assert [(await store.look(key, ADA)).kept is not None for key in (b"a", b"b", b"c")] == [False, True, True]
@@ -42,7 +43,7 @@ async def test_bodies_and_heads_count() -> None:
 @simulated
 async def test_where_memory_is_scarce_the_heaviest_keep_less() -> None:
     """Some at a time, so that nobody waits; who keeps little keeps it."""
-    store, count = MemoryStore(VirtualClock()), DROPPED_AT_ONCE + 100
+    store, count = memory_store(VirtualClock()), DROPPED_AT_ONCE + 100
     await store.put(b"honest", kept(bytes(40)), 5.0, ADA, None)
     attacker = Scope("r-2", (b"eve",), Holder("203.0.113.9"))
     for number in range(count):

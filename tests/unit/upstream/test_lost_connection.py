@@ -11,8 +11,8 @@ from proxy.http.message import Failure, Outcome, Peer, Request, Response
 from proxy.http.problems import Reason
 from proxy.runtime.eager_task import EagerTask
 from proxy.transport.write_batch import WriteBatch
-from proxy.upstream.pool_limits import PoolLimits
 from proxy.upstream.upstream_connection import UpstreamConnection
+from tests.settings import pool_limits
 from tests.wire.kit import outside, turn
 
 ANSWER = b"HTTP/1.1 413 No\r\nContent-Length: 2\r\n\r\nno"
@@ -43,7 +43,7 @@ class Pool:
     """Writes down in which order things come."""
 
     tick = 0.0
-    rules = PoolLimits()
+    rules = pool_limits()
 
     def __init__(self) -> None:
         self.outgoing = WriteBatch()
