@@ -63,7 +63,7 @@ async def test_an_idle_connection_is_closed(wire: Wire) -> None:
 
 
 async def test_streams_are_cut_at_the_deadline(start: Start) -> None:
-    """What has no end of its own gets one when the drain's time is over."""
+    """What has no end of its own gets one when `drain_timeout` is over."""
     wire = await start()
     stream, backend, _ = await wire.asked(GET)
     await backend.say(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")
