@@ -1,4 +1,4 @@
-"""`backstay audit`: read the trail. It prints; what a trail says is decided in proxy/audit."""
+"""`backstay audit`: query, export and verify the audit trail. The rules are in proxy/audit; this module prints."""
 
 import os
 import re
@@ -52,7 +52,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 class Format(StrEnum):
-    """How records are printed."""
+    """Choose how records are printed."""
 
     TABLE = "table"
     JSON = "json"
@@ -60,7 +60,7 @@ class Format(StrEnum):
 
 
 class ExportFormat(StrEnum):
-    """How records are handed to other programs."""
+    """Choose the file format of exported records."""
 
     JSON = "json"
     CSV = "csv"
@@ -72,8 +72,8 @@ ReportId = Annotated[str | None, typer.Option("--report-id", help="Only this rep
 Operation = Annotated[str | None, typer.Option("--operation", help="Only this operation (the route's name).")]
 CorrelationId = Annotated[str | None, typer.Option("--correlation-id", help="Only this correlation id.")]
 Failures = Annotated[bool, typer.Option("--failures", help="Only requests that failed, and transitions of circuits.")]
-Since = Annotated[str | None, typer.Option("--since", help="From then on: ISO 8601 (UTC unless it says), or 10m ago.")]
-Until = Annotated[str | None, typer.Option("--until", help="Before then: ISO 8601 (UTC unless it says), or 10m ago.")]
+Since = Annotated[str | None, typer.Option("--since", help="From this time on: ISO 8601 (default UTC), or an age: 10m.")]
+Until = Annotated[str | None, typer.Option("--until", help="Before this time: ISO 8601 (default UTC), or an age: 10m.")]
 Printed = Annotated[Format | None, typer.Option("--format", help="Default: table on a terminal, else json.")]
 
 
@@ -91,7 +91,7 @@ def query(
     """Print the records that pass every filter, oldest first."""
     with _plain_errors():
         wanted = _query(report_id, operation, correlation_id, failures, since, until)
-        _say_if_none(_print(_found(path, wanted), format_ or _default_format()))
+        _warn_if_none(_print(_found(path, wanted), format_ or _default_format()))
 
 
 @app.command()
@@ -109,7 +109,7 @@ def stats(
     with _plain_errors():
         wanted = _query(report_id, operation, correlation_id, failures, since, until)
         sums = sum_up(_found(path, wanted))
-        _say_if_none(sums.overall.total if sums.overall else sums.lost)
+        _warn_if_none(sums.overall.total if sums.overall else sums.lost)
         _print_stats(sums, format_ or _default_format())
 
 
@@ -125,10 +125,10 @@ def export(
     format_: Annotated[ExportFormat, typer.Option("--format", envvar="AUDIT_TRAIL_EXPORT_FORMAT")] = ExportFormat.JSON,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="A file; Parquet needs one.")] = None,
 ) -> None:
-    """Write records for another program: JSON lines as they stand, CSV with fixed columns, or Parquet (an extra)."""
+    """Write records for another program: JSON lines unchanged, CSV with fixed columns, or Parquet (an extra)."""
     with _plain_errors():
         wanted = _query(report_id, operation, correlation_id, failures, since, until)
-        _say_if_none(_export(_found(path, wanted), format_, output))
+        _warn_if_none(_export(_found(path, wanted), format_, output))
 
 
 @app.command()
@@ -137,25 +137,25 @@ def verify(
     partial: Annotated[bool, typer.Option("--partial", help="Accept that the oldest files are elsewhere.")] = False,
     key: Annotated[
         list[Path] | None,
-        typer.Option("--key", help="A key that signed checkpoints, or its public half; repeatable."),
+        typer.Option("--key", help="A key that signed checkpoints, or the public key. Repeatable."),
     ] = None,
     checkpoints: Annotated[
-        Path | None, typer.Option("--checkpoints", help="Default: PATH.checkpoints, if it is there.")
+        Path | None, typer.Option("--checkpoints", help="Default: PATH.checkpoints, if the file exists.")
     ] = None,
     uncovered: Annotated[
         int,
-        typer.Option("--allow-uncovered", min=0, help="Accept so many records behind the last signed checkpoint."),
+        typer.Option("--allow-uncovered", min=0, help="Accept this many records after the last signed checkpoint."),
     ] = 0,
 ) -> None:
-    """Check that no record was edited, moved or removed, and name the first that is not as it was written.
+    """Check that no record was edited, moved or removed, and name the first record that fails the check.
 
-    A cut tail and a trail written anew show only against checkpoints, and are proven only with their key. What could
-    not be checked is said. With a key, a trail that is still written is checked up to a checkpoint that covers all that
-    was there when the command began.
+    Only checkpoints reveal a truncated or a rewritten trail, and only their key proves it. The output names what could
+    not be checked. With a key, a trail that is still being written is checked up to a checkpoint that covers all
+    records present when the command began.
 
     Exit status: 0 whole; 10 edited; 11 reordered or repeated; 12 missing; 13 torn tail, which is what a crash leaves;
     14 cut tail; 15 checkpoints signed with another key, or unsigned; 16 records that no signed checkpoint covers; 1
-    something cannot be read; 2 there is no trail at PATH.
+    a file cannot be read; 2 there is no trail at PATH.
     """
     with _plain_errors():
         keys = [read_key(file) for file in key or ()]
@@ -169,7 +169,7 @@ def verify(
 def tail(
     path: PathArg,
     count: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many of the newest records.")] = 10,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as the file grows, until interrupted.")] = False,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Print new records until interrupted.")] = False,
     report_id: ReportId = None,
     operation: Operation = None,
     correlation_id: CorrelationId = None,
@@ -178,7 +178,7 @@ def tail(
     until: Until = None,
     format_: Printed = None,
 ) -> None:
-    """Print the newest records of the newest file, and with -f those that come."""
+    """Print the newest records of the newest file. With -f, also print new records as they are written."""
     with _plain_errors():
         wanted = _query(report_id, operation, correlation_id, failures, since, until)
         for found in newest_records(trails(path)[-1], wanted, count, _poll if follow else None):
@@ -192,10 +192,11 @@ def sql(
     path: PathArg = Path("audit.jsonl"),
     format_: Printed = None,
 ) -> None:
-    """Ask a trail in SQL, through DuckDB: the extra backstay[analytics].
+    """Query a trail in SQL, through DuckDB (the extra backstay[analytics]).
 
-    The view `audit` has the record's fields as columns: ts is a TIMESTAMP in UTC, attempts a list of structs, flight
-    and idempotency structs, metadata JSON. A line about the trail has gap, torn or note set, and no status.
+    The columns of the view `audit` are the record's fields: ts is a TIMESTAMP in UTC, attempts a list of structs,
+    flight and idempotency are structs, metadata is JSON. A line about the trail has gap, torn or note set, and no
+    status.
     """
     with _plain_errors(), _analytics().sql(statement, trails(path)) as table:
         _print_table(table.columns, table.rows, format_ or _default_format())
@@ -206,7 +207,7 @@ def _verified(trail: Trail, partial: bool, proof: Proof) -> Finding:
 
 
 def _claimed(trail: Trail, checkpoints: Path | None, keys: list[CheckpointKey], uncovered: int) -> Proof:
-    """Return what to hold a trail against; the checkpoint file may be missing where the user asked for no proof."""
+    """Return the checkpoints to verify a trail against; none if there is no checkpoint file and no key was given."""
     beside = trail.path.with_name(f"{trail.path.name}.checkpoints")
     file = checkpoints or (beside if keys or beside.exists() else None)
     if file is None:
@@ -220,7 +221,7 @@ def _export(found: Iterable[Record], format_: ExportFormat, output: Path | None)
     """Write records to a file or to standard output and return how many."""
     if format_ is ExportFormat.PARQUET:
         if output is None:
-            _refuse(2, "Parquet is no stream: add --output FILE")
+            _refuse(2, "Parquet cannot go to standard output: add --output FILE")
         os.close(_created(output))
         written: int = _analytics().write_parquet(found, output)
         return written
@@ -234,7 +235,7 @@ def _export(found: Iterable[Record], format_: ExportFormat, output: Path | None)
 
 
 def _created(output: Path) -> int:
-    """Return the descriptor of an empty file that nobody else can read."""
+    """Return the descriptor of an empty file that only the current user can read."""
     fd = open_own(output, os.O_WRONLY | os.O_CREAT)
     os.ftruncate(fd, 0)
     return fd
@@ -274,7 +275,7 @@ def _query(
 
 
 def _moment(option: str, text: str | None, now: float) -> str | None:
-    """Return an instant as the records write it, from ISO 8601 or from a time ago such as 10m."""
+    """Return a time in the format of the records, from ISO 8601 or from an age such as 10m."""
     if text is None:
         return None
     if ago := _AGO.fullmatch(text):
@@ -282,18 +283,18 @@ def _moment(option: str, text: str | None, now: float) -> str | None:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        _refuse(2, f"{option} {text!r} is no time: write 2026-11-23T15:00:00Z, or 10m for ten minutes ago")
+        _refuse(2, f"{option} {text!r} is not a time: write 2026-11-23T15:00:00Z, or 10m for ten minutes ago")
     return timestamp((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
 def _found(path: Path, wanted: Query) -> Iterator[Record]:
-    """Yield what the query wants from every trail at a path; the first damaged line is told to a person, once."""
+    """Yield the matching records of every trail at a path. Warn about the first damaged line only."""
     warned = False
 
     def warn(line: TrailLine) -> None:
         nonlocal warned
         if not warned:
-            _say(f"{line.file} line {line.number} holds no whole record: backstay audit verify says more")
+            _warn(f"{line.file} line {line.number} is not a complete record: run backstay audit verify")
         warned = True
 
     for trail in trails(path):
@@ -301,7 +302,7 @@ def _found(path: Path, wanted: Query) -> Iterator[Record]:
 
 
 def _progress_over(trail: Trail) -> Callable[[int, int], None] | None:
-    """Return what tells a person at a terminal how far a long reading is; nothing where no person looks on."""
+    """Return a function that shows the progress of a long read on a terminal; `None` if stderr is not a terminal."""
     if not sys.stderr.isatty():
         return None
     total = sum(file.stat().st_size for file in trail.files) >> 20
@@ -345,33 +346,33 @@ def _default_format() -> Format:
     return Format.TABLE if sys.stdout.isatty() else Format.JSON
 
 
-def _say_if_none(count: int) -> None:
+def _warn_if_none(count: int) -> None:
     if not count:
-        _say("no record matches")
+        _warn("no record matches")
 
 
-def _say(text: str) -> None:
+def _warn(text: str) -> None:
     typer.echo(escaped(f"backstay audit: {text}"), err=True)
 
 
 def _refuse(status: int, text: str) -> NoReturn:
-    _say(text)
+    _warn(text)
     raise typer.Exit(status)
 
 
 @contextmanager
 def _plain_errors() -> Iterator[None]:
-    """Turn what goes wrong into one line: exit 2 for a path that is no trail, 1 for one that cannot be read."""
+    """Turn an exception into one line: exit with 2 if the path is not a trail, with 1 if a file cannot be read."""
     try:
         yield
     except NoTrailError as error:
         _refuse(2, str(error))
     except TrailError as error:
         _refuse(1, str(error))
-    except BrokenPipeError:  # the next program has seen enough, as `head` does
+    except BrokenPipeError:  # the next program in the pipe, such as `head`, has closed its input
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(141) from None  # 128 + SIGPIPE
     except OSError as error:
         _refuse(1, f"{error.filename or 'standard output'}: {error.strerror}")
     except KeyboardInterrupt:
-        raise typer.Exit(130) from None  # 128 + SIGINT: how following a trail ends
+        raise typer.Exit(130) from None  # 128 + SIGINT: the user stopped `--follow`

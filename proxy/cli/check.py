@@ -1,4 +1,4 @@
-"""`backstay check`: every problem of a configuration at once, or its routes in the order in which they match."""
+"""`backstay check`: print every problem of a configuration at once, or its routes in matching order."""
 
 import sys
 from collections.abc import Iterator
@@ -26,16 +26,16 @@ def check(file: Path) -> int:
 
 
 def routing_table(settings: Settings) -> Iterator[tuple[str, ...]]:
-    """Yield a row of `HEADINGS` for each route, then one for what no route matches.
+    """Yield a row of `HEADINGS` for each route, then one for unmatched requests.
 
-    Of two templates that match one path, the one whose first differing segment is a literal comes first, as in routing.
+    If two templates match one path, the template whose first differing segment is a literal comes first, as in routing.
     """
     for order, route in enumerate(sorted(settings.routes, key=_placeholders), 1):
         coalesce = route.coalesce or ("identical" if route.template.method in _SAFE else "off")
         yield (str(order), route.operation, *route.template, *_policies(route, coalesce))
     rest = settings.passthrough
     policies = _policies(rest, rest.coalesce or "identical if safe")
-    yield (str(len(settings.routes) + 1), rest.operation, "any", "what is left", *policies)
+    yield (str(len(settings.routes) + 1), rest.operation, "any", "all others", *policies)
 
 
 def _placeholders(route: RouteTable) -> tuple[bool, ...]:
@@ -59,7 +59,7 @@ def _print_table(rows: list[tuple[str, ...]]) -> None:
 
     table = Table(*HEADINGS)
     for row in rows:
-        table.add_row(*map(Text, row))  # Text: the brackets of a value are no markup
+        table.add_row(*map(Text, row))  # Text: brackets in a value are not markup
     Console().print(table)
 
 

@@ -1,4 +1,4 @@
-"""Commands that ask the running sidecar. Standard library only: a health check starts every few seconds."""
+"""Commands that call the admin API. They use only the standard library: a health check starts every few seconds."""
 
 import json
 import os
@@ -15,45 +15,45 @@ TOKEN_VARIABLE = "BACKSTAY_ADMIN__TOKEN"  # noqa: S105 - the variable's name
 ACTIONS = ("reset", "open", "close", "auto")
 TIMEOUT_S = 5.0
 
-FAILED = 1  # what could not be done
-WRONG = 2  # what the user typed or configured
+FAILED = 1  # the request could not be carried out
+WRONG = 2  # an error in the arguments or in the configuration
 
 _COLUMNS = {"name": "CIRCUIT", "state": "STATE", "failures": "FAILURES", "mode": "MODE", "probes_in_s": "PROBES IN"}
 
 
-class _Answer(NamedTuple):
+class _Response(NamedTuple):
     status: int
     document: object
 
     @property
     def detail(self) -> str:
-        """Return the sentence of a problem document."""
+        """Return the `detail` of a problem document, or a sentence with the status."""
         if isinstance(self.document, Mapping) and "detail" in self.document:
             return str(self.document["detail"])
-        return f"the admin listener answered {self.status}"
+        return f"the admin listener responded with status {self.status}"
 
 
-class _Unanswered(Exception):  # noqa: N818 - named for what it tells, and shown as it stands
-    """Nobody, or something other than the sidecar, is at the admin address."""
+class _NoResponse(Exception):  # the name states the fact; its text is printed unchanged
+    """There is no response, or not the response of a sidecar, from the admin address."""
 
 
 def circuits(action: str | None, name: str | None, admin: str, token: str | None) -> int:
-    """Show the circuits as a table, or do `action` (reset, open, close, auto) to the one called `name`."""
+    """Print the circuits as a table, or apply `action` (reset, open, close, auto) to the circuit `name`."""
     if action is None:
-        return _told(admin, "GET", "/circuits", show=_print_table)
+        return _call(admin, "GET", "/circuits", show=_print_table)
     if action not in ACTIONS:
         return _refuse(f"there is no action {action!r}: use {', '.join(ACTIONS)}", WRONG)
     if name is None:
         return _refuse(f"{action} which circuit? `backstay circuits` lists them", WRONG)
     path = f"/circuits/{quote(name, safe='')}/{action}"
-    return _told(admin, "POST", path, token, show=lambda circuit: _print_table([circuit]))
+    return _call(admin, "POST", path, token, show=lambda circuit: _print_table([circuit]))
 
 
 def drain(admin: str, token: str | None, pid: int | None = None) -> int:
-    """Tell the sidecar to drain; it finishes what is under way. With `pid`, by a signal: that needs no token."""
+    """Drain the sidecar: it completes the requests under way. With `pid`, send SIGTERM, which needs no token."""
     if pid is not None:
         return _signalled(pid)
-    return _told(admin, "POST", "/drain", token, show=lambda _: print("draining"))
+    return _call(admin, "POST", "/drain", token, show=lambda _: print("draining"))
 
 
 def _signalled(pid: int) -> int:
@@ -66,34 +66,34 @@ def _signalled(pid: int) -> int:
 
 
 def health(admin: str, ready: bool = False) -> int:
-    """Ask whether the sidecar is alive or, with `ready`, whether it takes requests; 0 means yes."""
-    return _told(admin, "GET", "/readyz" if ready else "/healthz", show=lambda _: None)
+    """Return 0 if the sidecar is alive or, with `ready`, if it accepts requests."""
+    return _call(admin, "GET", "/readyz" if ready else "/healthz", show=lambda _: None)
 
 
-def _told(admin: str, method: str, path: str, token: str | None = None, *, show: Callable[[Any], None]) -> int:
-    """Ask, show what was answered, and return the exit status."""
+def _call(admin: str, method: str, path: str, token: str | None = None, *, show: Callable[[Any], None]) -> int:
+    """Send a request, print its response with `show`, and return the exit status."""
     try:
-        answer = _ask(admin, method, path, (token or os.environ.get(TOKEN_VARIABLE, "")).strip())
-    except _Unanswered as error:
+        response = _send(admin, method, path, (token or os.environ.get(TOKEN_VARIABLE, "")).strip())
+    except _NoResponse as error:
         return _refuse(str(error), FAILED)
-    if answer.status >= 400:
-        return _refuse(answer.detail, FAILED if answer.status >= 500 else WRONG)
-    show(answer.document)
+    if response.status >= 400:
+        return _refuse(response.detail, FAILED if response.status >= 500 else WRONG)
+    show(response.document)
     return 0
 
 
-def _ask(admin: str, method: str, path: str, token: str | None) -> _Answer:
-    """Ask once. `http.client` and not urllib's opener: it is lighter, and knows nothing of HTTP_PROXY."""
+def _send(admin: str, method: str, path: str, token: str | None) -> _Response:
+    """Send one request. `http.client` is lighter than urllib's opener, and ignores HTTP_PROXY."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         with closing(_connection(admin)) as connection:
             connection.request(method, path, headers=headers)
             response = connection.getresponse()
-            return _Answer(response.status, json.loads(response.read()))
+            return _Response(response.status, json.loads(response.read()))
     except (OSError, HTTPException) as error:
-        raise _Unanswered(f"the admin listener at {admin} does not answer: {error or type(error).__name__}") from error
+        raise _NoResponse(f"the admin listener at {admin} does not answer: {error or type(error).__name__}") from error
     except ValueError as error:
-        raise _Unanswered(f"what answers at {admin} is not a Backstay admin listener") from error
+        raise _NoResponse(f"the server at {admin} is not a Backstay admin listener") from error
 
 
 def _connection(admin: str) -> HTTPConnection:
@@ -103,7 +103,7 @@ def _connection(admin: str) -> HTTPConnection:
 
 
 class _UnixConnection(HTTPConnection):
-    """A connection to a Unix socket, which `http.client` does not make by itself."""
+    """Connect `http.client` to a Unix socket."""
 
     def __init__(self, path: str) -> None:
         super().__init__("localhost", timeout=TIMEOUT_S)
@@ -121,7 +121,7 @@ def _refuse(sentence: str, status: int) -> int:
 
 
 def _print_table(rows: Sequence[Mapping[str, object]]) -> None:
-    """Print aligned columns: plain, so that `awk` reads them too."""
+    """Print aligned plain columns, which `awk` can read too."""
     cells = [list(_COLUMNS.values()), *([_cell(name, row[name]) for name in _COLUMNS] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for line in cells:

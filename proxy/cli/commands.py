@@ -1,4 +1,4 @@
-"""What the command line takes. Each command imports what it needs when it is called: `run` must be ready in a blink."""
+"""The arguments of the command line. A command imports its dependencies when it is called: `run` must start fast."""
 
 import sys
 from enum import StrEnum
@@ -16,28 +16,28 @@ app = typer.Typer(
     help="A sidecar in front of a session backend: it coalesces, retries, recovers and audits every request.",
 )
 
-# typer carries a click of its own in newer versions; these are its exceptions in every version.
+# Newer versions of typer contain their own click. These are its exceptions in every version.
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 ClickException: type[Exception] = UsageError.__bases__[0]
 
 Admin = Annotated[str, typer.Option(metavar="HOST:PORT", envvar="BACKSTAY_ADMIN__ADDRESS", help="The admin listener.")]
-Token = Annotated[str | None, typer.Option(help="The admin token; better in BACKSTAY_ADMIN__TOKEN.")]
+Token = Annotated[str | None, typer.Option(help="The admin token. Prefer the variable BACKSTAY_ADMIN__TOKEN.")]
 DEFAULT_ADMIN = "127.0.0.1:9901"
 
 
 def command() -> int:
-    """Run the command line and return the exit status; raises ConfigError and StartError, one line a problem."""
+    """Run the command line and return the exit status. Raises `ConfigError` and `StartError`."""
     try:
         status = typer.main.get_command(app).main(prog_name="backstay", standalone_mode=False)
     except typer.Abort:
         return _refuse(FAILED, "backstay: aborted")
     except ClickException as error:
-        return _refuse(MISTAKEN, _said(error))
+        return _refuse(MISTAKEN, _usage_error_line(error))
     return status if isinstance(status, int) else 0
 
 
-def _said(error: Exception) -> str:
-    """Return a command line's mistake in one line, or nothing where rich has shown the help instead."""
+def _usage_error_line(error: Exception) -> str:
+    """Return the message of a usage error in one line; empty where rich has printed the help instead."""
     text = error.format_message() if hasattr(error, "format_message") else str(error)
     return text if not text or "\n" in text else f"backstay: {text.rstrip('.')}; see backstay --help"
 
@@ -63,7 +63,7 @@ def _root(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> int:
-    if context.invoked_subcommand is None and (text := context.get_help()):  # rich shows it by itself
+    if context.invoked_subcommand is None and (text := context.get_help()):  # rich prints the help itself
         print(text)
     return 0
 
@@ -71,14 +71,14 @@ def _root(
 @app.command()
 def run(
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="The configuration, in TOML.")] = None,
-    listen: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where clients ask.")] = None,
-    upstream: Annotated[str | None, typer.Option(metavar="URL", help="The backend; enough without a file.")] = None,
+    listen: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The address for clients.")] = None,
+    upstream: Annotated[str | None, typer.Option(metavar="URL", help="The backend. Needs no file.")] = None,
     admin: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The admin listener.")] = None,
 ) -> int:
     """Run the sidecar."""
     from proxy.cli.import_blocker import without
 
-    with without("rich"):  # structlog would load it to colour tracebacks, which no log of a sidecar is: 3 MiB
+    with without("rich"):  # structlog imports rich for coloured tracebacks, which the log never has: saves 3 MiB
         from proxy.cli.run import run
 
     return run(config, listen, upstream, admin)
@@ -86,14 +86,14 @@ def run(
 
 @app.command()
 def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="The configuration, in TOML.")]) -> int:
-    """Say everything that is wrong with a configuration, or print its routes as they will match."""
+    """Print every problem of a configuration, or its routes in matching order."""
     from proxy.cli.check import check
 
     return check(file)
 
 
 class Described(StrEnum):
-    """What has a JSON Schema."""
+    """Name the documents that have a JSON Schema."""
 
     CONFIGURATION = "configuration"
     AUDIT_RECORD = "audit-record"
@@ -102,10 +102,10 @@ class Described(StrEnum):
 @app.command()
 def json_schema(
     of: Annotated[
-        Described, typer.Argument(metavar="[configuration|audit-record]", help="What to describe.")
+        Described, typer.Argument(metavar="[configuration|audit-record]", help="The document to describe.")
     ] = Described.CONFIGURATION,
 ) -> int:
-    """Print a JSON Schema: of the configuration, for editors, or of a line of the audit trail, for its readers."""
+    """Print a JSON Schema: of the configuration file, or of a line of the audit trail."""
     from proxy.cli.json_schema import json_schema
 
     return json_schema(of.value)
@@ -113,10 +113,10 @@ def json_schema(
 
 @app.command()
 def demo(
-    serve: Annotated[bool, typer.Option("--serve", help="Leave both running and print their URLs.")] = False,
+    serve: Annotated[bool, typer.Option("--serve", help="Leave backend and sidecar running, and print URLs.")] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The sidecar's port; 0 is any free one.")] = 0,
 ) -> int:
-    """Play five failure modes without and with the sidecar, side by side."""
+    """Play five failure modes without and with the sidecar, and compare the results."""
     from proxy.cli.demo import demo
 
     return demo(serve, port)
@@ -148,10 +148,10 @@ def drain(
     admin: Admin = DEFAULT_ADMIN,
     token: Token = None,
     pid: Annotated[
-        int | None, typer.Option(min=1, help="Signal this process instead of asking; in its container it is 1.")
+        int | None, typer.Option(min=1, help="Send SIGTERM to this process instead; 1 in its container.")
     ] = None,
 ) -> int:
-    """Tell the sidecar to drain, as a container's preStop hook."""
+    """Drain the sidecar. For a container's preStop hook."""
     from proxy.cli.circuits import drain
 
     return drain(admin, token, pid)
@@ -161,19 +161,19 @@ def drain(
 def inject(
     file: Annotated[str, typer.Argument(metavar="FILE|-", help="Kubernetes manifests; - is standard input.")],
     name: Annotated[
-        list[str] | None, typer.Option(help="A workload; again for more. Default: what is annotated, or the only one.")
+        list[str] | None, typer.Option(help="A workload; repeatable. Default: the annotated ones, or the only one.")
     ] = None,
-    service: Annotated[list[str] | None, typer.Option(help="A Service that must be there and be redirected.")] = None,
+    service: Annotated[list[str] | None, typer.Option(help="A Service that must exist and be redirected.")] = None,
     image: Annotated[str | None, typer.Option(help="The sidecar's image.")] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="The sidecar's port.")] = 8080,
-    admin_port: Annotated[int, typer.Option(min=1, max=65535, help="The control plane's.")] = 9901,
-    upstream_port: Annotated[int | None, typer.Option(min=1, max=65535, help="The backend's.")] = None,
-    config_map: Annotated[str | None, typer.Option(help="A ConfigMap with backstay.toml.")] = None,
-    token_secret: Annotated[str | None, typer.Option(help="A Secret whose key token is the admin token.")] = None,
-    native: Annotated[bool, typer.Option(help="A native sidecar, Kubernetes 1.29.")] = True,
-    kubelet_sleeps: Annotated[bool, typer.Option(help="The backend's preStop: the kubelet's, Kubernetes 1.30.")] = True,
+    admin_port: Annotated[int, typer.Option(min=1, max=65535, help="The control plane's port.")] = 9901,
+    upstream_port: Annotated[int | None, typer.Option(min=1, max=65535, help="The backend's port.")] = None,
+    config_map: Annotated[str | None, typer.Option(help="A ConfigMap that contains backstay.toml.")] = None,
+    token_secret: Annotated[str | None, typer.Option(help="A Secret whose key `token` holds the admin token.")] = None,
+    native: Annotated[bool, typer.Option(help="Use a native sidecar (Kubernetes 1.29).")] = True,
+    kubelet_sleeps: Annotated[bool, typer.Option(help="The kubelet's sleep as the backend's preStop (1.30).")] = True,
 ) -> int:
-    """Add the sidecar to Kubernetes manifests, and print them."""
+    """Add the sidecar to Kubernetes manifests, and print the result."""
     from proxy.cli.inject import inject
 
     return inject(
@@ -185,9 +185,9 @@ def inject(
 @app.command()
 def uninject(
     file: Annotated[str, typer.Argument(metavar="FILE|-", help="Kubernetes manifests; - is standard input.")],
-    name: Annotated[list[str] | None, typer.Option(help="A workload; again for more. Default: all.")] = None,
+    name: Annotated[list[str] | None, typer.Option(help="A workload; repeatable. Default: all.")] = None,
 ) -> int:
-    """Take the sidecar out of Kubernetes manifests again, and print them."""
+    """Remove the sidecar from Kubernetes manifests, and print the result."""
     from proxy.cli.inject import uninject
 
     return uninject(file, name)
@@ -197,10 +197,10 @@ def uninject(
 def health(
     admin: Admin = DEFAULT_ADMIN,
     ready: Annotated[
-        bool, typer.Option("--ready", help="Ask whether it takes requests, not only whether it lives.")
+        bool, typer.Option("--ready", help="Check that it accepts requests, not only that it is alive.")
     ] = False,
 ) -> int:
-    """Ask whether the sidecar is well, as a container's health check."""
+    """Check that the sidecar is healthy. For a container's health check."""
     from proxy.cli.circuits import health
 
     return health(admin, ready)

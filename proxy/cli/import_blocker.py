@@ -1,4 +1,4 @@
-"""A sidecar in every pod pays for each module it loads, in memory and in time to ready."""
+"""Block imports of optional packages: each loaded module costs memory and startup time in every pod."""
 
 import sys
 from collections.abc import Iterator
@@ -9,11 +9,11 @@ from typing import cast
 
 @contextmanager
 def without(package: str) -> Iterator[None]:
-    """Let what is imported inside do without a package that it would use if it were installed."""
+    """Make imports inside the context behave as if `package` were not installed."""
     if package in sys.modules:
         yield
         return
-    sys.modules[package] = cast(ModuleType, None)  # how the import system is told that there is none
+    sys.modules[package] = cast(ModuleType, None)  # the import system then raises ImportError
     try:
         yield
     finally:

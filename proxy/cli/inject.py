@@ -1,4 +1,4 @@
-"""`backstay inject` and `uninject`: manifests from a file or standard input to standard output, all or nothing."""
+"""`backstay inject` and `uninject`: read manifests from a file or standard input, write them to standard output."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -11,15 +11,15 @@ MISTAKEN = 2
 
 
 def inject(
-    file: str, names: Sequence[str] | None, services: Sequence[str] | None, image: str | None, **said: Any
+    file: str, names: Sequence[str] | None, services: Sequence[str] | None, image: str | None, **options: Any
 ) -> int:
-    """Print manifests with the sidecar, and on standard error what else there is to do; `said` becomes `Options`."""
+    """Print manifests with the sidecar. Print hints on standard error. `options` holds the other fields of `Options`."""
 
     def transform(text: str) -> str:
         from proxy.inject.container import Options
         from proxy.inject.transform import inject
 
-        chosen = {**said, "image": image} if image else said
+        chosen = {**options, "image": image} if image else options
         made = inject(text, Options(tuple(names or ()), tuple(services or ()), **chosen))
         for note in made.notes:
             print(f"backstay: {note}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`backstay json-schema`: the JSON Schemas that editors and readers of the trail want."""
+"""`backstay json-schema`: print the JSON Schema of the configuration or of the audit trail."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Where the command `backstay` begins: what must be right before anything is imported, opened or printed."""
+"""The entry point of the command `backstay`: signals, standard descriptors and exit statuses."""
 
 import os
 import sys
@@ -7,11 +7,11 @@ from typing import NoReturn
 from proxy.signals import SIGNALS
 
 FAILED = 1
-MISTAKEN = 2  # in what the user typed or configured
+MISTAKEN = 2  # an error in the arguments or in the configuration
 
 
 def main() -> NoReturn:
-    """Run the command line. An expected error is one line a problem on standard error, never a traceback."""
+    """Run the command line. Print one line on standard error for each expected problem, never a traceback."""
     if sys.argv[1:2] == ["run"]:
         SIGNALS.install()
     reserve_standard_descriptors()
@@ -28,11 +28,11 @@ def main() -> NoReturn:
 
 
 def reserve_standard_descriptors() -> None:
-    """Keep the numbers 0, 1 and 2 from sockets and files where the process was started without them.
+    """Open the descriptors 0, 1 and 2 if the process was started without them, so that no socket gets their numbers.
 
-    Else what is printed would go into a client's connection, and libuv aborts the process that closes one of the three.
-    They are opened for reading, so that writing to them fails as it does on a closed descriptor. What is printed goes
-    nowhere, as Python would have it, but is printed without an error.
+    Otherwise printed text would go into a client's connection, and libuv aborts the process if one of the three is
+    closed. The descriptors are opened for reading: writing to one fails as on a closed descriptor. Printed text is
+    discarded without an error.
     """
     for descriptor in (0, 1, 2):
         try:

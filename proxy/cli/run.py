@@ -1,4 +1,4 @@
-"""`backstay run`: settings from the file, the environment and these options, and the sidecar under them."""
+"""`backstay run`: read the settings from the file, the environment and the options, and run the sidecar."""
 
 from pathlib import Path
 
@@ -13,15 +13,15 @@ from proxy.signals import SIGNALS
 
 def run(config: Path | None, listen: str | None, upstream: str | None, admin: str | None) -> int:
     """Serve until stopped; return the exit status. Raises `ConfigError` or `StartError` before anything is served."""
-    said = {"listen.address": listen, "upstream": upstream, "admin.address": admin}
-    overrides = {key: value for key, value in said.items() if value is not None}
+    given = {"listen.address": listen, "upstream": upstream, "admin.address": admin}
+    overrides = {key: value for key, value in given.items() if value is not None}
 
     def load_again() -> Settings:
         return load(config, overrides)
 
-    error = queue_standard_streams(_tell_dropped)
+    error = queue_standard_streams(_log_dropped)
     return serve(load_again(), load_again, SIGNALS, lambda: error.dropped)
 
 
-def _tell_dropped(lines: int) -> None:
-    structlog.get_logger("backstay").warning("log_lines_dropped", lines=lines, detail="standard error took no more")
+def _log_dropped(lines: int) -> None:
+    structlog.get_logger("backstay").warning("log_lines_dropped", lines=lines, detail="standard error was blocked")

@@ -31,7 +31,7 @@ class QueuedOutput(io.RawIOBase):
         self._on_recovery = on_recovery
         self._queue: SimpleQueue[bytes] = SimpleQueue()
         self._size = 0  # bytes that the thread has not processed
-        self._untold = 0  # dropped lines that were not reported
+        self._unreported = 0  # dropped lines that were not reported
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -79,13 +79,13 @@ class QueuedOutput(io.RawIOBase):
                 self._drop(data)
             if not written or self._size > self._limit // 2:
                 return 0
-            untold, self._untold = self._untold, 0
+            untold, self._unreported = self._unreported, 0
             return untold
 
     def _drop(self, data: bytes) -> None:
         lines = data.count(b"\n") or 1
         self.dropped += lines
-        self._untold += lines
+        self._unreported += lines
 
 
 def queue_standard_streams(on_recovery: Callable[[int], None]) -> QueuedOutput:

@@ -108,7 +108,7 @@ def test_a_time_that_is_none_is_one_line(trail: Path) -> None:
     """What was typed wrong: exit 2, with an example."""
     result = audit("query", trail, "--since", "yesterday")
     assert result.exit_code == 2
-    assert result.stderr.startswith("backstay audit: --since 'yesterday' is no time: write 2026-")
+    assert result.stderr.startswith("backstay audit: --since 'yesterday' is not a time: write 2026-")
     assert result.stderr.count("\n") == 1
 
 
@@ -132,7 +132,7 @@ def test_a_damaged_line_is_mentioned(trail: Path) -> None:
     trail.write_bytes(b"damage\n" + trail.read_bytes())
     result = audit("query", trail)
     assert seqs(result) == [1, 2, 3, 4]
-    assert "line 1 holds no whole record: backstay audit verify" in result.stderr
+    assert "line 1 is not a complete record: run backstay audit verify" in result.stderr
 
 
 def test_stats_as_json(trail: Path) -> None:

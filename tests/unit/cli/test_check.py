@@ -45,7 +45,7 @@ def test_routes_are_listed_as_they_match(file: Path) -> None:
     assert list(routing_table(load(file, {}, {}))) == [
         ("1", "by-word", "POST", "/a/b/c", "sessions", "own", "body:/id", "off", "inject", "2s"),
         ("2", "by-name", "GET", "/a/{x}/c", "sessions", "sessions", "-", "identical", "off", "2s (attempt 500ms)"),
-        ("3", "passthrough", "any", "what is left", "sessions", "sessions", "-", "identical if safe", "off", "30s"),
+        ("3", "passthrough", "any", "all others", "sessions", "sessions", "-", "identical if safe", "off", "30s"),
     ]
 
 
@@ -58,7 +58,7 @@ def test_a_good_file_is_printed_in_columns(
     assert tuple(heading.split()) == HEADINGS
     assert len(lines) == 3
     at = heading.index("template")
-    assert [line[at:].split("  ")[0] for line in lines] == ["/a/b/c", "/a/{x}/c", "what is left"]
+    assert [line[at:].split("  ")[0] for line in lines] == ["/a/b/c", "/a/{x}/c", "all others"]
 
 
 def test_a_terminal_gets_a_table(

@@ -36,11 +36,11 @@ def test_a_mistake_is_one_line_and_prints_nothing(
     if content is not None:
         file.write_bytes(content)
     assert inject(str(file), None, None, None) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.startswith("backstay: ")
-    assert line in said.err
-    assert said.err.count("\n") == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("backstay: ")
+    assert line in printed.err
+    assert printed.err.count("\n") == 1
 
 
 def test_options_reach_the_pod(tmp_path: Path) -> None:
