@@ -72,7 +72,9 @@ ReportId = Annotated[str | None, typer.Option("--report-id", help="Only this rep
 Operation = Annotated[str | None, typer.Option("--operation", help="Only this operation (the route's name).")]
 CorrelationId = Annotated[str | None, typer.Option("--correlation-id", help="Only this correlation id.")]
 Failures = Annotated[bool, typer.Option("--failures", help="Only requests that failed, and transitions of circuits.")]
-Since = Annotated[str | None, typer.Option("--since", help="From this time on: ISO 8601 (default UTC), or an age: 10m.")]
+Since = Annotated[
+    str | None, typer.Option("--since", help="From this time on: ISO 8601 (default UTC), or an age: 10m.")
+]
 Until = Annotated[str | None, typer.Option("--until", help="Before this time: ISO 8601 (default UTC), or an age: 10m.")]
 Printed = Annotated[Format | None, typer.Option("--format", help="Default: table on a terminal, else json.")]
 

@@ -33,7 +33,7 @@ class _Response(NamedTuple):
         return f"the admin listener responded with status {self.status}"
 
 
-class _NoResponse(Exception):  # the name states the fact; its text is printed unchanged
+class _NoResponse(Exception):  # noqa: N818 - the name states the fact; its text is printed unchanged
     """There is no response, or not the response of a sidecar, from the admin address."""
 
 

@@ -72,7 +72,9 @@ def _root(
 def run(
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="The configuration, in TOML.")] = None,
     listen: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The address for clients.")] = None,
-    upstream: Annotated[str | None, typer.Option(metavar="URL", help="The backend. Needs no file.")] = None,
+    upstream: Annotated[
+        str | None, typer.Option(metavar="URL", help="The backend's URL. No file is needed with it.")
+    ] = None,
     admin: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The admin listener.")] = None,
 ) -> int:
     """Run the sidecar."""

@@ -13,7 +13,7 @@ MISTAKEN = 2
 def inject(
     file: str, names: Sequence[str] | None, services: Sequence[str] | None, image: str | None, **options: Any
 ) -> int:
-    """Print manifests with the sidecar. Print hints on standard error. `options` holds the other fields of `Options`."""
+    """Print manifests with the sidecar, and hints on standard error. `options` are the other fields of `Options`."""
 
     def transform(text: str) -> str:
         from proxy.inject.container import Options

@@ -1,1 +1,1 @@
-"""`backstay inject` and `uninject`: documents in, documents out; nothing here opens a file."""
+"""`backstay inject` and `uninject`: transform manifests as text. Nothing here opens a file."""

@@ -1,4 +1,4 @@
-"""The sidecar as it is added to a pod: the chart's container, set by environment alone."""
+"""The sidecar's container in an injected pod: the chart's container, configured by environment variables only."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ LEAST_GRACE_S = 8
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a user can say about an injection. No names: what is annotated, or the only workload there is."""
+    """The options of an injection. Without `names`: the annotated workloads, or the only one."""
 
     names: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
@@ -23,18 +23,18 @@ class Options:
     config_map: str | None = None
     token_secret: str | None = None
     native: bool = True
-    kubelet_sleeps: bool = True  # Kubernetes 1.30; else the backend's image must have a `sleep`
+    kubelet_sleeps: bool = True  # Kubernetes 1.30; otherwise the backend's image must have a `sleep` command
 
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """The parts of a termination, as in the chart; all in seconds."""
+    """The phases of a pod's termination, as in the chart, in seconds."""
 
     grace: int
 
     @property
     def drain_delay(self) -> int:
-        """Return how long new connections are accepted."""
+        """Return how long the sidecar accepts new connections."""
         return self.grace // 6
 
     @property
@@ -44,7 +44,7 @@ class Times:
 
     @property
     def backend_sleep(self) -> int:
-        """Return how long the backend waits: until the sidecar has left."""
+        """Return how long the backend waits, which is until the sidecar has stopped."""
         return self.grace - self.drain_delay - 1
 
 
@@ -72,7 +72,7 @@ def container(options: Options, upstream_port: int, times: Times) -> Any:
 
 
 def volumes(options: Options) -> list[Any]:
-    """Return the volumes it mounts."""
+    """Return the volumes that the container mounts."""
     made = [
         snippet("{name: backstay-audit, emptyDir: {sizeLimit: 1Gi}}"),
         snippet("{name: backstay-no-token, emptyDir: {sizeLimit: 1Mi}}"),
@@ -89,7 +89,7 @@ def sleep(options: Options, times: Times) -> Any:
     return snippet(f'{{exec: {{command: [sleep, "{times.backend_sleep}"]}}}}')
 
 
-# The sidecar asks no API server: where something is mounted already, Kubernetes mounts no service account token.
+# The sidecar calls no API server. The empty mount keeps Kubernetes from mounting a service account token there.
 # The trail rotates at an eighth of its volume and keeps half: the kubelet evicts a pod that exceeds the limit.
 _CONTAINER = """\
 name: backstay

@@ -1,17 +1,17 @@
-"""Changes that can be undone: each is noted in an annotation of the object that it was made to."""
+"""Reversible changes: each is recorded in an annotation of the changed object."""
 
 import json
 from typing import Any
 
 from proxy.inject.manifests import InjectError, insert
-from proxy.inject.objects import INJECTED, SIDECAR, Thing
+from proxy.inject.objects import INJECTED, SIDECAR, Resource
 
 Path = tuple[str, ...]
-_DOES_NOT_FIT = (LookupError, StopIteration, TypeError, ValueError, AttributeError)  # what `_undo` raises then
+_DOES_NOT_FIT = (LookupError, StopIteration, TypeError, ValueError, AttributeError)  # raised by `_undo`
 
 
 class Edits:
-    """The changes to one object. `note` writes them down; without a note there is no way back."""
+    """The changes to one object. `record` writes them into the annotation; without it they cannot be undone."""
 
     __slots__ = ("_added", "_created", "_root", "_was")
 
@@ -22,7 +22,7 @@ class Edits:
         self._added: list[str] = []
 
     def set(self, path: Path, value: object) -> None:
-        """Put a value at a path, over what stands there or as a new key."""
+        """Set the value at a path. Replaces an existing value or adds a key."""
         parent = self._table(path[:-1])
         if path[-1] in parent:
             self._was[_joined(path)] = parent[path[-1]]
@@ -32,24 +32,24 @@ class Edits:
             insert(parent, path[-1], value, first=1 if "name" in parent else 0)
 
     def add(self, path: Path, item: Any) -> None:
-        """Put an item at the head of a list: comments after its last item stay where they are."""
+        """Insert an item at the start of a list, so that comments after its last item stay in place."""
         parent = self._table(path[:-1])
         if not parent.get(path[-1]):
             self.set(path, [])
         parent[path[-1]].insert(0, item)
         self._added.append(_joined((*path, item["name"])))
 
-    def note(self) -> None:
-        """Write down what was changed."""
+    def record(self) -> None:
+        """Write the changes into the annotation."""
         annotations = ("metadata", "annotations")
         self._table(annotations)
-        noted = {"was": self._was, "created": self._created, "added": self._added}
-        record = {key: value for key, value in noted.items() if value}
+        changes = {"was": self._was, "created": self._created, "added": self._added}
+        record = {key: value for key, value in changes.items() if value}
         table = at(self._root, annotations)
         insert(table, INJECTED, json.dumps(record, separators=(",", ":")))
 
     def _table(self, path: Path) -> Any:
-        """Return the table at a path, made where there is none."""
+        """Return the table at a path. Creates it if there is none."""
         for size in range(1, len(path) + 1):
             parent = at(self._root, path[: size - 1])
             if isinstance(parent, dict) and not parent.get(path[size - 1]):
@@ -57,13 +57,13 @@ class Edits:
         return at(self._root, path)
 
 
-def undo(thing: Thing) -> None:
-    """Take back every change that is noted, and the note. Raises `InjectError` where the note is not to be followed."""
+def undo(resource: Resource) -> None:
+    """Undo every recorded change and remove the annotation. Raises `InjectError` if it does not fit the object."""
     try:
-        _undo(thing.root)
+        _undo(resource.root)
     except _DOES_NOT_FIT:
         raise InjectError(
-            f"{thing.name}: the annotation {INJECTED} does not fit the object, which was changed by hand since: "
+            f"{resource.name}: the annotation {INJECTED} does not fit the object, which was changed by hand since: "
             f"delete the annotation, the container {SIDECAR} and its volumes yourself, or use the manifest from before"
         ) from None
 
@@ -80,7 +80,7 @@ def _undo(root: Any) -> None:
 
 
 def at(node: Any, path: Path) -> Any:
-    """Return what stands at a path; an item of a list goes by its name or its index."""
+    """Return the node at a path. A list item is found by its name or its index."""
     for key in path:
         if isinstance(node, list):
             node = next((item for item in node if str(item.get("name")) == key), None) or node[int(key)]
@@ -90,7 +90,7 @@ def at(node: Any, path: Path) -> Any:
 
 
 def _joined(path: Path) -> str:
-    """Return a JSON pointer: an annotation's own name has slashes."""
+    """Return a JSON pointer, because the names of annotations contain slashes."""
     return "".join("/" + key.replace("~", "~0").replace("/", "~1") for key in path)
 
 
@@ -98,6 +98,6 @@ def _split(pointer: str) -> Path:
     return tuple(key.replace("~1", "/").replace("~0", "~") for key in pointer.split("/")[1:])
 
 
-def has_sidecar(thing: Thing) -> bool:
-    """Tell whether a container of the sidecar's name is there already."""
-    return any(container.get("name") == SIDECAR for container in thing.all_containers())
+def has_sidecar(resource: Resource) -> bool:
+    """Tell whether a container already has the sidecar's name."""
+    return any(container.get("name") == SIDECAR for container in resource.all_containers())

@@ -1,10 +1,10 @@
-"""The shape of a manifest that `inject` and `uninject` rely on: what is a table, a list, a number, or a name."""
+"""The shape of a manifest that `inject` and `uninject` require: tables, lists, numbers and names."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 Shape = Mapping[str, Any] | list[Any] | type[int] | type[str]  # the fields of a table; the items of a list; a scalar
-NEEDED = "!"  # ends the name of a field that must be there; any other may be missing or null
+NEEDED = "!"  # suffix of a required field; any other field may be missing or null
 
 _TABLE: Shape = {}
 _METADATA: Shape = {"annotations": _TABLE, "labels": _TABLE}
@@ -24,7 +24,7 @@ SERVICE: Shape = {"metadata": _METADATA, "spec": {"selector": _TABLE, "ports": [
 
 
 def misfit(value: Any, shape: Shape, path: str = "") -> str:
-    """Return which part has another shape, and which it must have; "" where all fits."""
+    """Return which part has another shape, and the required one; "" if all parts fit."""
     parts: Iterable[tuple[Any, Shape, str]] = ()
     if isinstance(shape, list):
         fits, wanted = isinstance(value, list), "a list"

@@ -1,4 +1,4 @@
-"""A stream of YAML documents. What nothing changes leaves as it came; what changes keeps its comments and order."""
+"""Read and write YAML documents. An unchanged document keeps its text; a changed one keeps comments and order."""
 
 import re
 from collections.abc import Iterator
@@ -11,24 +11,24 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 
-# At column 0 this is always a separator: the lines of a block scalar are indented.
+# A line that begins with `---` is always a separator: the lines of a block scalar are indented.
 _SEPARATOR = re.compile(r"^---(?:[ \t][^\n]*)?(?:\n|\Z)", re.MULTILINE)
 _BRACKET = re.compile(r"[\[\]{}]")
-_DEEPEST = 64  # levels; no manifest has twenty
-_NOTHING_SAID = re.compile(r": null$", re.MULTILINE)
+_DEEPEST = 64  # levels; no real manifest has 20
+_WRITTEN_NULL = re.compile(r": null$", re.MULTILINE)
 
 
 class InjectError(Exception):
-    """Say in one line what cannot be done, and what to write instead."""
+    """Refuse an injection. The text is one line that says what cannot be done, and what to write instead."""
 
 
 class Manifest:
-    """One document: its text, its data, and whether the data was changed."""
+    """One document: its text, its data, and whether the data has changed."""
 
     __slots__ = ("_text", "changed", "data")
 
     def __init__(self, text: str, first_line: int) -> None:
-        """Parse it; `first_line` is its place in the stream. Raises `InjectError`."""
+        """Parse a document whose first line has the number `first_line` in the stream. Raises `InjectError`."""
         self._text = text
         self.changed = False
         self.data: Any = _parsed(text, first_line)
@@ -42,7 +42,7 @@ class Manifest:
 
     @property
     def objects(self) -> Iterator[CommentedMap]:
-        """Yield the objects in it: itself, or what a List holds."""
+        """Yield the objects of the document: the document itself, or the items of a List."""
         if not isinstance(self.data, CommentedMap):
             return
         if str(self.data.get("kind", "")).endswith("List") and isinstance(self.data.get("items"), CommentedSeq):
@@ -52,12 +52,12 @@ class Manifest:
 
 
 class ManifestStream:
-    """All documents and what stood between them."""
+    """All documents, and the separators between them."""
 
     __slots__ = ("_pieces", "documents")
 
     def __init__(self, text: str) -> None:
-        """Split and parse. Raises `InjectError`."""
+        """Split a stream into documents and parse them. Raises `InjectError`."""
         self._pieces: list[str | Manifest] = []
         end = 0
         for found in [*_SEPARATOR.finditer(text), None]:
@@ -73,15 +73,15 @@ class ManifestStream:
 
 
 def snippet(text: str) -> Any:
-    """Return data of ours as nodes, styled as it is written here."""
+    """Parse YAML text of the sidecar's own and return nodes that keep its style."""
     return YAML().load(text)
 
 
 def insert(table: CommentedMap, key: str, value: object, first: int = 0) -> None:
-    """Put a key where no comment is torn from the line that it speaks of, at `first` or after."""
+    """Insert a key at the first position from `first` on that has no comment before it, else at the end."""
     keys = list(table)
-    quiet = (at for at in range(first, len(keys)) if not _comment_before(table, keys, at))
-    table.insert(next(quiet, len(keys)), key, value)
+    free = (at for at in range(first, len(keys)) if not _comment_before(table, keys, at))
+    table.insert(next(free, len(keys)), key, value)
 
 
 def _comment_before(table: CommentedMap, keys: list[str], at: int) -> bool:
@@ -91,7 +91,7 @@ def _comment_before(table: CommentedMap, keys: list[str], at: int) -> bool:
 
 
 def _trails(node: Any, key: str | int) -> bool:
-    """Tell whether lines of comment follow a value: the parser hangs them on the last leaf before them."""
+    """Tell whether comment lines follow a value. The parser attaches them to the last leaf before them."""
     value = node[key]
     if isinstance(value, CommentedMap | CommentedSeq) and value and not value.fa.flow_style():
         return _trails(value, list(value)[-1] if isinstance(value, CommentedMap) else len(value) - 1)
@@ -102,20 +102,20 @@ def _trails(node: Any, key: str | int) -> bool:
 def _parsed(text: str, first_line: int) -> Any:
     try:
         if (end := _brackets_end(text)) is not None:
-            _refuse_deep(text[:end] + "\n")  # most often enough, and it takes no time
+            _refuse_deep(text[:end] + "\n")  # usually sufficient, and fast
             _refuse_deep(text)
         data = _yaml(text).load(text)
     except RecursionError:
         raise InjectError(f"line {first_line + 1}: this document is nested too deeply") from None
     except YAMLError as error:
-        raise InjectError(f"not YAML: {_said(error, first_line)}") from None
+        raise InjectError(f"not YAML: {_described(error, first_line)}") from None
     if data is not None and not isinstance(data, CommentedMap):
         raise InjectError(f"line {first_line + 1}: not a Kubernetes object, but {type(data).__name__}")
     return data
 
 
 def _brackets_end(text: str) -> int | None:
-    """Return where over `_DEEPEST` brackets are open at once, if any; those in strings and comments count too."""
+    """Return where the nesting of brackets first exceeds `_DEEPEST`, or `None`. Counts strings and comments too."""
     deep = 0
     for found in _BRACKET.finditer(text):
         deep = deep + 1 if found[0] in "[{" else max(0, deep - 1)
@@ -125,30 +125,30 @@ def _brackets_end(text: str) -> int | None:
 
 
 def _refuse_deep(text: str) -> None:
-    """Raise RecursionError for lists and tables in over `_DEEPEST` levels: the parser takes the square of them."""
+    """Raise RecursionError for more than `_DEEPEST` levels of nesting, on which the parser takes quadratic time."""
     deep = 0
-    with suppress(YAMLError):  # what is wrong otherwise is found where the data is read
+    with suppress(YAMLError):  # other errors are reported where the data is read
         for event in YAML().parse(text):
             deep += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
             if deep > _DEEPEST:
                 raise RecursionError
 
 
-def _said(error: YAMLError, first_line: int) -> str:
+def _described(error: YAMLError, first_line: int) -> str:
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or str(error).splitlines()[0]
     return f"line {first_line + mark.line + 1}: {problem}" if mark else str(problem)
 
 
 def _yaml(text: str) -> YAML:
-    """Return a reader and writer that indents lists and says nothing as the text does."""
+    """Return a reader and writer that formats lists and nulls as the text does."""
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 2**20  # never fold a line that was not folded
     yaml.brace_single_entry_mapping_in_flow_sequence = True
-    nothing = "null" if _NOTHING_SAID.search(text) else ""
+    null_text = "null" if _WRITTEN_NULL.search(text) else ""
     yaml.representer.add_representer(
-        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", nothing)
+        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", null_text)
     )
     offset = _dash_offset(text)
     yaml.indent(mapping=2, sequence=offset + 2, offset=offset)
@@ -156,7 +156,7 @@ def _yaml(text: str) -> YAML:
 
 
 def _dash_offset(text: str) -> int:
-    """Return how far the text indents the dashes of a list below the list's key; 2 where it has no such list."""
+    """Return how far the text indents the dashes of a list below its key; 2 if there is no such list."""
     key_at = -1
     for line in text.split("\n"):
         bare = line.lstrip(" ")

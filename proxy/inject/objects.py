@@ -1,4 +1,4 @@
-"""What of Kubernetes' objects matters here: pods with their containers, and the Services that select them."""
+"""The parts of Kubernetes objects that an injection uses: pods, their containers, and the Services that select them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ INJECTED = "backstay.dev/injected"
 
 
 @dataclass(frozen=True, slots=True)
-class Thing:
-    """One object of a document; `root` is what carries the annotation of what was changed."""
+class Resource:
+    """One object of a manifest. The annotations of `root`, the object or its pod template, record the changes."""
 
     document: Manifest
     data: Any
@@ -23,69 +23,69 @@ class Thing:
 
     @property
     def name(self) -> str:
-        """Return what messages call it: `deployment/backend`."""
+        """Return the object's name in messages: `deployment/backend`."""
         return f"{str(self.data['kind']).lower()}/{self.plain_name}"
 
     @property
     def plain_name(self) -> str:
-        """Return its own name, or the prefix that one is made from."""
+        """Return the object's own name, or the prefix of a generated one."""
         metadata = self.data.get("metadata") or {}
         return str(metadata.get("name") or metadata.get("generateName") or "")
 
     @property
     def injected(self) -> bool:
-        """Tell whether it was changed before."""
+        """Tell whether the sidecar was added before."""
         return INJECTED in self.annotations(self.root)
 
     @property
     def wanted(self) -> bool:
-        """Tell whether it is annotated, itself or in its pod template."""
+        """Tell whether the object or its pod template has the annotation that asks for the sidecar."""
         return any(str(self.annotations(part).get(WANTED)).lower() == "true" for part in (self.data, self.root))
 
     @staticmethod
     def annotations(part: Any) -> Any:
-        """Return the annotations of an object or a template; empty where there are none."""
+        """Return the annotations of an object or a template; empty if there are none."""
         return (part.get("metadata") or {}).get("annotations") or {}
 
     @property
     def labels(self) -> dict[str, str]:
-        """Return the labels of its pods."""
+        """Return the labels of the object's pods."""
         return dict((self.root.get("metadata") or {}).get("labels") or {})
 
     @property
     def containers(self) -> Any:
-        """Return the containers of its pods, init containers aside."""
+        """Return the containers of the object's pods, without init containers."""
         return self.root["spec"]["containers"]
 
     def all_containers(self) -> Iterator[Any]:
-        """Yield every container, init containers too."""
+        """Yield every container, including init containers."""
         yield from self.root["spec"].get("initContainers") or ()
         yield from self.containers
 
 
-def workloads(stream: ManifestStream) -> Iterator[Thing]:
-    """Yield everything that makes pods. Raises `InjectError` for one without containers, or of another shape."""
+def workloads(stream: ManifestStream) -> Iterator[Resource]:
+    """Yield every object that creates pods. Raises `InjectError` for one without containers, or of another shape."""
     for document in stream.documents:
         for data in document.objects:
             if data.get("kind") in KINDS:
                 _check(data, POD if data["kind"] == "Pod" else MAKES_PODS)
-                thing = Thing(document, data, data if data["kind"] == "Pod" else _template(data))
-                if not isinstance(thing.root, dict) or not (thing.root.get("spec") or {}).get("containers"):
-                    raise InjectError(f"{thing.name} has no containers")
-                yield thing
+                resource = Resource(document, data, data if data["kind"] == "Pod" else _template(data))
+                if not isinstance(resource.root, dict) or not (resource.root.get("spec") or {}).get("containers"):
+                    raise InjectError(f"{resource.name} has no containers")
+                yield resource
 
 
 def _template(data: Any) -> Any:
     return (data.get("spec") or {}).get("template")
 
 
-def services(stream: ManifestStream) -> Iterator[Thing]:
-    """Yield the Services. Raises `InjectError` for one of another shape."""
+def services(stream: ManifestStream) -> Iterator[Resource]:
+    """Yield the Services. Raises `InjectError` for a Service of another shape."""
     for document in stream.documents:
         for data in document.objects:
             if data.get("kind") == "Service" and data.get("spec") is not None:
                 _check(data, SERVICE)
-                yield Thing(document, data, data)
+                yield Resource(document, data, data)
 
 
 def _check(data: Any, shape: Shape) -> None:
@@ -96,19 +96,19 @@ def _check(data: Any, shape: Shape) -> None:
         raise InjectError(f"{str(data['kind']).lower()}/{name}: {wrong}")
 
 
-def selects(service: Thing, workload: Thing) -> bool:
-    """Tell whether a Service sends to a workload's pods."""
+def selects(service: Resource, workload: Resource) -> bool:
+    """Tell whether a Service selects a workload's pods."""
     selector = service.data["spec"].get("selector") or {}
     return bool(selector) and dict(selector).items() <= workload.labels.items()
 
 
 def ports(container: Any) -> dict[int, str]:
-    """Return a container's port numbers and their names."""
+    """Return a container's port numbers, each with its name."""
     return {int(port["containerPort"]): str(port.get("name", "")) for port in container.get("ports") or ()}
 
 
-def number(workload: Thing, target: int | str) -> int | None:
-    """Return the number that a Service's `targetPort` means in these pods; `None` where no port has that name."""
+def number(workload: Resource, target: int | str) -> int | None:
+    """Return the port number of a Service's `targetPort` in these pods; `None` if no port has that name."""
     if isinstance(target, int):
         return target
     named = {name: port for container in workload.all_containers() for port, name in ports(container).items()}

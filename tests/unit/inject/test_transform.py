@@ -116,7 +116,7 @@ def test_the_user_hears_what_else_there_is_to_do() -> None:
     assert inject(POD, Options()).notes == ("no Service in the input sends to pod/one: set its targetPort to 8080",)
     assert "the preStop hook of container app must last 24 s" in inject(HOOKED, Options()).notes[0]
     hurried = inject(SHORT, Options())
-    assert "3 s to terminate are too short to drain; they are 30 now" in hurried.notes[0]
+    assert "3 s to terminate are too short to drain; raised to 30 s" in hurried.notes[0]
     assert pod_of(hurried.text)["spec"]["terminationGracePeriodSeconds"] == 30
 
 
@@ -137,15 +137,15 @@ def test_only_what_is_named_is_changed() -> None:
         ("hello", Options(), "line 1: not a Kubernetes object"),
         ("", Options(), "there is no Deployment, StatefulSet or Pod in the input"),
         (SERVICE, Options(), "there is no Deployment, StatefulSet or Pod in the input"),
-        (f"{POD}---\n{HOOKED}", Options(), "which of one, hooked? Say --name"),
+        (f"{POD}---\n{HOOKED}", Options(), "which of one, hooked? Add --name"),
         (DEPLOYMENT, Options(names=("front",)), "no workload in the input is named front: there is backend"),
-        (DEPLOYMENT, Options(services=("backend",)), "no Service in the input is named backend: pass its manifest"),
+        (DEPLOYMENT, Options(services=("backend",)), "no Service in the input is named backend: add its manifest"),
         (f"{POD}---\n{SERVICE}", Options(services=("backend",)), "service/backend does not select pod/one"),
         (KUBECTL.replace("5000", "8080"), Options(), "deployment/backend: port 8080 is taken by container app"),
-        (KUBECTL.replace("5000", "9901"), Options(), "say another with --admin-port"),
+        (KUBECTL.replace("5000", "9901"), Options(), "choose another with --admin-port"),
         (DEPLOYMENT, Options(port=9901), "port 9901 is taken"),
-        (HOOKED.replace("http", "h2"), Options(), "does the backend listen on (8000, 8001)? Say --upstream-port"),
-        (POD.replace("name: one\n      p", "name: backstay\n      p"), Options(), "that inject did not put there"),
+        (HOOKED.replace("http", "h2"), Options(), "does the backend listen on (8000, 8001)? Add --upstream-port"),
+        (POD.replace("name: one\n      p", "name: backstay\n      p"), Options(), "that inject did not add"),
         (DEPLOYMENT.replace("serviceAccountName: shop", "shareProcessNamespace: true"), Options(), "signals process 1"),
         ("kind: Deployment\nmetadata: {name: x}\n", Options(), "deployment/x has no containers"),
     ],
