@@ -1,4 +1,4 @@
-"""The embedded session backend: what the seed document's frontend talks to, in memory, and able to misbehave."""
+"""The session backend of the demo: the seed document's endpoints, in memory, with faults on command."""
 
 import secrets
 from collections import Counter
@@ -26,7 +26,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Seconds of simulated work per operation: a quarter or less of the seed document's figures."""
+    """Seconds of simulated work per operation, at most a quarter of the seed document's figures."""
 
     create: float = 0.06
     load: float = 0.04
@@ -38,7 +38,7 @@ class Latency:
 
 @dataclass(slots=True)
 class Session:
-    """One report's session, and the key its creation was asked with."""
+    """One report's session, and the idempotency key of the request that created it."""
 
     report_id: str
     view: str
@@ -55,7 +55,7 @@ class Session:
         ]
 
     def json(self) -> dict[str, Any]:
-        """Return what a client sees of the session."""
+        """Return the session as a client sees it."""
         return {
             "sessionId": self.session_id,
             "reportId": self.report_id,
@@ -68,8 +68,8 @@ class Session:
 class Backend:
     """A session service on a real socket.
 
-    Stopped, its port refuses; started again on that port, it remembers its sessions, calls and faults.
-    `calls` counts what arrived, by "METHOD /path", also what was then dropped or refused.
+    `stop` closes the port. `restart` opens the same port again and keeps sessions, calls and faults. `calls` counts the
+    received requests by "METHOD /path", including those that a fault then dropped or refused.
     """
 
     def __init__(self, latency: Latency | None = None) -> None:
@@ -98,7 +98,7 @@ class Backend:
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
         """Listen on `host` and `port`, 0 meaning any free one; raise OSError if it is taken."""
-        # A hanging handler ends with its client's connection, and stop() does not wait for it.
+        # handler_cancellation ends a hanging handler with its client's connection, so that stop() does not wait for it.
         runner = web.AppRunner(self._application(), access_log=None, handler_cancellation=True, shutdown_timeout=0.01)
         await runner.setup()
         try:
@@ -121,17 +121,17 @@ class Backend:
         await self.start(*self._address)
 
     def seed(self, report_id: str) -> None:
-        """Remember a session for `report_id` as if it had been created long ago."""
+        """Add a session for `report_id`, as if it had been created long ago."""
         self._sessions[report_id] = Session(report_id, "manual", key=None)
 
     def forget(self) -> None:
-        """Forget sessions, calls and faults."""
+        """Delete sessions, calls and faults."""
         self._sessions.clear()
         self.calls.clear()
         self.faults.reset()
 
     def _application(self) -> web.Application:
-        app = web.Application(middlewares=[self._meet])
+        app = web.Application(middlewares=[self._apply_fault])
         app.add_routes(
             [
                 web.get("/", self._page),
@@ -143,15 +143,15 @@ class Backend:
                 web.get("/api/conversations/{report_id}/history", self._history),
                 web.get("/api/events", self._events),
                 web.get("/api/ws", self._echo),
-                web.post("/_demo/faults", self._order),
-                web.get("/_demo/calls", self._count),
+                web.post("/_demo/faults", self._arm),
+                web.get("/_demo/calls", self._send_calls),
             ]
         )
         return app
 
     @web.middleware
-    async def _meet(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Count the call and let it meet its fault before anything is processed."""
+    async def _apply_fault(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Count the call and apply its fault before the request is processed."""
         if request.path.startswith("/_demo/"):
             return await handler(request)
         self.calls[f"{request.method} {request.path}"] += 1
@@ -160,13 +160,13 @@ class Backend:
         return refusal or await handler(request)
 
     async def _misbehave(self, request: web.Request, fault: Fault) -> web.Response | None:
-        """Return the answer that the fault gives instead of the handler's, or None to go on."""
+        """Return the response of the fault, or `None` to continue with the handler."""
         match fault.kind:
             case FaultKind.SLOW:
                 await self._clock.sleep(fault.seconds)
                 return None
             case FaultKind.FAIL:
-                return _json({"error": "told to fail"}, fault.status)
+                return _json({"error": "a fault of the demo"}, fault.status)
             case FaultKind.RATE_LIMIT:
                 headers = {"Retry-After": fault.retry_after} if fault.retry_after is not None else None
                 return _json({"error": "too many requests"}, 429, headers)
@@ -177,16 +177,16 @@ class Backend:
                 return _hang_up(request)
 
     async def _create(self, request: web.Request) -> web.Response:
-        """Create once per report; the creator's own key gets the session again, any other caller a 409."""
-        asked = await _object(request)
-        report_id = asked.get("reportId")
+        """Create one session per report. The same idempotency key gets it again, any other caller gets 409."""
+        body = await _object(request)
+        report_id = body.get("reportId")
         if not isinstance(report_id, str) or not report_id:
             return _json({"error": "reportId is missing"}, 400)
         key = request.headers.get("Idempotency-Key")
         known = self._sessions.get(report_id)
-        # Kept before the work begins: of two creates at the same instant one must lose, as with a unique index.
+        # Stored before the work begins: of two concurrent creates one must fail, as with a unique index.
         session = known or self._sessions.setdefault(
-            report_id, Session(report_id, str(asked.get("view", "manual")), key)
+            report_id, Session(report_id, str(body.get("view", "manual")), key)
         )
         await self._clock.sleep(self._latency.create)
         if known is None:
@@ -207,14 +207,14 @@ class Backend:
         return _json(session.json())
 
     async def _switch_view(self, request: web.Request) -> web.Response:
-        asked = await _object(request)
+        body = await _object(request)
         await self._clock.sleep(self._latency.update)
         session = self._session(request)
-        session.view = str(asked.get("view", session.view))
+        session.view = str(body.get("view", session.view))
         return _json(session.json())
 
     async def _status(self, request: web.Request) -> web.Response:
-        """Say whether there is a conversation to restore; an unknown report has none, which is no error."""
+        """Return whether there is a conversation to restore. An unknown report has none, which is no error."""
         await self._clock.sleep(self._latency.status)
         report_id = request.match_info["report_id"]
         return _json({"reportId": report_id, "exists": report_id in self._sessions})
@@ -228,7 +228,7 @@ class Backend:
         return web.Response(text=PAGE, content_type="text/html")
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        """Send a numbered event every quarter of a second until the client leaves."""
+        """Send a numbered event every quarter of a second until the client disconnects."""
         stream = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
         await stream.prepare(request)
         number = 0
@@ -244,7 +244,7 @@ class Backend:
             await socket.send_str(message.data)
         return socket
 
-    async def _order(self, request: web.Request) -> web.Response:
+    async def _arm(self, request: web.Request) -> web.Response:
         """Arm the fault in the body, or `{"kind": "reset"}`."""
         try:
             order = ORDER.validate_json(await request.read())
@@ -256,7 +256,7 @@ class Backend:
             self.faults.add(order)
         return _json({"ok": True})
 
-    async def _count(self, _request: web.Request) -> web.Response:
+    async def _send_calls(self, _request: web.Request) -> web.Response:
         return _json(self.calls)
 
     def _session(self, request: web.Request) -> Session:
@@ -267,7 +267,7 @@ class Backend:
 
 
 def _hang_up(request: web.Request) -> web.Response:
-    """Cut the connection; the response returned can no longer be written."""
+    """Close the connection. The returned response can no longer be written."""
     if request.transport is not None:
         request.transport.abort()
     return web.Response()
@@ -278,11 +278,11 @@ def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) 
 
 
 async def _object(request: web.Request) -> dict[str, Any]:
-    """Return the request's JSON object, or refuse with 400."""
+    """Return the request's JSON object. Raises 400 for anything else."""
     try:
         value = orjson.loads(await request.read())
     except orjson.JSONDecodeError as error:
         raise web.HTTPBadRequest(text=str(error)) from error
     if not isinstance(value, dict):
-        raise web.HTTPBadRequest(text="a JSON object is wanted")
+        raise web.HTTPBadRequest(text="the body must be a JSON object")
     return value

@@ -1,4 +1,4 @@
-"""The tour's browser: what a user's tab would see, and when. Nothing is retried here, so that each call counts."""
+"""The tour's browser: sends and measures requests as a user's tab. It never retries, so each call counts."""
 
 import asyncio
 from collections import Counter
@@ -14,15 +14,15 @@ import aiohttp
 from proxy.clock import Clock
 
 USER = {"Authorization": "Bearer demo-user"}
-"""All tabs belong to one user: answers are never shared between two."""
+"""All tabs belong to one user, because responses are never shared between users."""
 
 
 class NetworkError(Exception):
-    """The connection was refused, or broke before a whole answer came."""
+    """The connection was refused, or broke before the whole response arrived."""
 
 
 async def once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Raise NetworkError for a broken connection; aiohttp by itself would send a GET again, unseen and uncounted."""
+    """Raise NetworkError for a broken connection. Otherwise aiohttp would repeat a GET, which nothing counts."""
     try:
         return await send(request)
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
@@ -30,8 +30,8 @@ async def once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) 
 
 
 @dataclass(frozen=True, slots=True)
-class BrowserAnswer:
-    """What one request came to, in milliseconds; `status` is 0 when there was no answer, and `error` says why."""
+class BrowserResponse:
+    """The result of one request. `ms` is milliseconds; `status` is 0 without a response, and `error` says why."""
 
     status: int
     ms: float
@@ -43,7 +43,7 @@ class BrowserAnswer:
         return str(self.status or self.error)
 
     def words(self) -> str:
-        """Return what a user would be shown: "429 Too Many Requests"."""
+        """Return what a user would see: "429 Too Many Requests"."""
         return f"{self.status} {HTTPStatus(self.status).phrase}" if self.status else self.error
 
     def header(self, name: str) -> str:
@@ -51,23 +51,23 @@ class BrowserAnswer:
         return (self.headers or {}).get(name.lower(), "")
 
 
-def tally(answers: Iterable[BrowserAnswer]) -> str:
-    """Return how often which answer came: "1 x 201, 49 x 409"."""
-    return ", ".join(f"{times} x {answer}" for answer, times in sorted(Counter(map(str, answers)).items()))
+def tally(responses: Iterable[BrowserResponse]) -> str:
+    """Return the count of each status: "1 x 201, 49 x 409"."""
+    return ", ".join(f"{times} x {response}" for response, times in sorted(Counter(map(str, responses)).items()))
 
 
 def status_of(report_id: str) -> str:
-    """Return the path of the first half of a restoration."""
+    """Return the path of the first request of a restoration."""
     return f"/api/conversations/{report_id}/status"
 
 
 def history_of(report_id: str) -> str:
-    """Return the path of the second half."""
+    """Return the path of the second request of a restoration."""
     return f"/api/conversations/{report_id}/history"
 
 
 class Browser:
-    """Ask `base` as one user would; requests share nothing, not even a connection, and end after `patience` seconds.
+    """Send requests to `base` as one user. Each has its own connection and ends after `patience` seconds.
 
     `sent` counts the requests, so that they can be compared with the audit records.
     """
@@ -93,51 +93,53 @@ class Browser:
     async def __aexit__(self, *error: object) -> None:
         await self._session.close()
 
-    async def get(self, path: str) -> BrowserAnswer:
+    async def get(self, path: str) -> BrowserResponse:
         """GET `path`."""
-        return await self._ask("GET", path)
+        return await self._send("GET", path)
 
-    async def get_all(self, paths: Iterable[str]) -> list[BrowserAnswer]:
+    async def get_all(self, paths: Iterable[str]) -> list[BrowserResponse]:
         """GET all `paths` at once."""
         return await asyncio.gather(*(self.get(path) for path in paths))
 
-    async def create(self, report_id: str, key: str) -> BrowserAnswer:
-        """Create the report's session, as one tab with its own idempotency key."""
-        asked = {"reportId": report_id, "view": "manual"}
-        return await self._ask("POST", "/api/sessions", json=asked, headers={"Idempotency-Key": key})
+    async def create(self, report_id: str, key: str) -> BrowserResponse:
+        """Create the report's session with the tab's own idempotency key."""
+        body = {"reportId": report_id, "view": "manual"}
+        return await self._send("POST", "/api/sessions", json=body, headers={"Idempotency-Key": key})
 
-    async def _ask(self, method: str, path: str, **extra: Any) -> BrowserAnswer:
+    async def _send(self, method: str, path: str, **extra: Any) -> BrowserResponse:
         self.sent += 1
         began = self._clock.now()
         try:
-            async with self._session.request(method, path, **extra) as answer:
-                body = await answer.read()
+            async with self._session.request(method, path, **extra) as response:
+                body = await response.read()
         except (NetworkError, aiohttp.ClientError):
-            return BrowserAnswer(0, self._ms(began), error="network error")
+            return BrowserResponse(0, self._ms(began), error="network error")
         except TimeoutError:
-            return BrowserAnswer(0, self._ms(began), error="no answer")
-        return BrowserAnswer(answer.status, self._ms(began), body, answer.headers)
+            return BrowserResponse(0, self._ms(began), error="no response")
+        return BrowserResponse(response.status, self._ms(began), body, response.headers)
 
     def _ms(self, began: float) -> float:
         return (self._clock.now() - began) * 1000
 
 
-async def ask_on_one_connection(base: str, paths: Iterable[str], clock: Clock, patience: float) -> list[BrowserAnswer]:
-    """GET `paths` one after the other on one raw kept-alive socket: a measure without a client library's own cost.
+async def get_on_one_connection(
+    base: str, paths: Iterable[str], clock: Clock, patience: float
+) -> list[BrowserResponse]:
+    """GET `paths` one after another on one raw keep-alive connection, to measure without a client library's overhead.
 
-    Ends early, with the reason as the last answer, when the connection breaks or `patience` seconds have passed.
+    Stop early if the connection breaks or `patience` seconds have passed. The last response then has the reason.
     """
-    answers: list[BrowserAnswer] = []
+    responses: list[BrowserResponse] = []
     address = urlsplit(base)
     try:
         async with asyncio.timeout(patience), _connection(address.hostname, address.port) as connection:
             for path in paths:
-                answers.append(await _ask_raw(*connection, path, address.netloc, clock))  # noqa: PERF401 - kept on error
+                responses.append(await _get_raw(*connection, path, address.netloc, clock))  # noqa: PERF401 - kept on error
     except TimeoutError:
-        answers.append(BrowserAnswer(0, patience * 1000, error="no answer"))
+        responses.append(BrowserResponse(0, patience * 1000, error="no response"))
     except (NetworkError, EOFError, OSError):
-        answers.append(BrowserAnswer(0, 0, error="network error"))
-    return answers
+        responses.append(BrowserResponse(0, 0, error="network error"))
+    return responses
 
 
 @asynccontextmanager
@@ -151,9 +153,9 @@ async def _connection(
         writer.close()
 
 
-async def _ask_raw(
+async def _get_raw(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, host: str, clock: Clock
-) -> BrowserAnswer:
+) -> BrowserResponse:
     fields = "".join(f"{name}: {value}\r\n" for name, value in USER.items())
     request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n".encode()
     began = clock.now()
@@ -162,6 +164,6 @@ async def _ask_raw(
     status_line, *lines = head.decode("latin-1").rstrip().split("\r\n")
     headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
     if "content-length" not in headers:
-        raise NetworkError("an answer of unknown length")
+        raise NetworkError("a response of unknown length")
     body = await reader.readexactly(int(headers["content-length"]))
-    return BrowserAnswer(int(status_line.split()[1]), (clock.now() - began) * 1000, body, headers)
+    return BrowserResponse(int(status_line.split()[1]), (clock.now() - began) * 1000, body, headers)

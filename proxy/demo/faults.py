@@ -1,4 +1,4 @@
-"""The ways in which the demo backend misbehaves on command. This file decides; the backend acts."""
+"""The faults of the demo backend. This module chooses the fault for a request; the backend applies it."""
 
 import asyncio
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ from pydantic import ConfigDict, TypeAdapter
 
 
 class FaultKind(StrEnum):
-    """What goes wrong."""
+    """Name the kinds of faults."""
 
-    SLOW = "slow"  # the answer comes `seconds` later than usual
-    FAIL = "fail"  # answers `status` at once
-    RATE_LIMIT = "rate_limit"  # answers 429 at once, with `retry_after` if there is one
-    HANG = "hang"  # accepts and never answers, until the faults are reset
-    DROP = "drop"  # closes the connection without an answer, before the request is processed
+    SLOW = "slow"  # the response comes `seconds` later
+    FAIL = "fail"  # responds with `status` at once
+    RATE_LIMIT = "rate_limit"  # responds with 429 at once, with `retry_after` if set
+    HANG = "hang"  # accepts the request and sends no response until the faults are reset
+    DROP = "drop"  # closes the connection without a response, before the request is processed
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Misbehave for the next `times` requests whose path starts with `prefix`; without `times`, until reset."""
+    """A fault for the next `times` requests whose path starts with `prefix`; without `times`, until reset."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
@@ -34,7 +34,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """Behave again."""
+    """The order to remove every fault."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
@@ -42,7 +42,7 @@ class Reset:
 
 
 ORDER: TypeAdapter[Fault | Reset] = TypeAdapter(Fault | Reset)
-"""Reads the JSON of `POST /_demo/faults`; raises pydantic's ValidationError, which names every wrong field."""
+"""Parses the JSON of `POST /_demo/faults`. Raises pydantic's ValidationError, which names every wrong field."""
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ class _Armed:
 
 
 class Faults:
-    """The faults waiting for their requests; the oldest that matches is taken first."""
+    """The active faults. A request gets the oldest fault that matches."""
 
     __slots__ = ("_armed", "released")
 
@@ -61,31 +61,31 @@ class Faults:
         self.released = asyncio.Event()
 
     def add(self, fault: Fault) -> None:
-        """Arm `fault`, behind those already armed."""
+        """Add `fault` after the active ones."""
         self._armed.append(_Armed(fault, fault.times))
 
     def slow(self, seconds: float, prefix: str = "/") -> None:
-        """Answer `seconds` late."""
+        """Delay each response by `seconds`."""
         self.add(Fault(FaultKind.SLOW, prefix, seconds=seconds))
 
     def fail(self, times: int, status: int = 503, prefix: str = "/") -> None:
-        """Answer `status`, `times` times."""
+        """Respond with `status`, `times` times."""
         self.add(Fault(FaultKind.FAIL, prefix, times, status))
 
     def rate_limit(self, times: int, retry_after: str | None = "1", prefix: str = "/") -> None:
-        """Answer 429, `times` times."""
+        """Respond with 429, `times` times."""
         self.add(Fault(FaultKind.RATE_LIMIT, prefix, times, retry_after=retry_after))
 
     def hang(self, prefix: str = "/") -> None:
-        """Never answer, until reset."""
+        """Send no response until reset."""
         self.add(Fault(FaultKind.HANG, prefix))
 
     def drop(self, times: int, prefix: str = "/") -> None:
-        """Close the connection without an answer, `times` times."""
+        """Close the connection without a response, `times` times."""
         self.add(Fault(FaultKind.DROP, prefix, times))
 
     def take(self, path: str) -> Fault | None:
-        """Return the fault that the request for `path` meets, and use it up by one."""
+        """Return the fault for a request to `path` and decrement its count; `None` if none matches."""
         for armed in self._armed:
             if armed.left != 0 and path.startswith(armed.fault.prefix):
                 if armed.left is not None:
@@ -94,7 +94,7 @@ class Faults:
         return None
 
     def reset(self) -> None:
-        """Forget every fault and let go of the requests that hang: their connections close."""
+        """Remove every fault and end the hanging requests, whose connections close."""
         self._armed.clear()
         self.released.set()
         self.released = asyncio.Event()

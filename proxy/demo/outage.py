@@ -1,4 +1,4 @@
-"""The third failure mode: the backend hangs, the circuit opens, and what comes after."""
+"""The third failure mode: the backend hangs, the circuit opens, and the backend recovers."""
 
 from collections.abc import Iterable, Mapping
 from math import inf
@@ -7,7 +7,7 @@ from typing import Any
 
 from proxy.demo.client import (
     Browser,
-    BrowserAnswer,
+    BrowserResponse,
     status_of,
     tally,
 )
@@ -20,16 +20,16 @@ from proxy.demo.stage import (
 
 THRESHOLD = 5
 FAST_FAILS = tuple(status_of(f"val_fast_{n}") for n in range(200))
-PROBING = 20  # requests that meet the half-open circuit together
-PROBE_SECONDS = 0.2  # how much longer a probe takes, so that all of those come while it is under way
+PROBING = 20  # requests that arrive together at the half-open circuit
+PROBE_SECONDS = 0.2  # extra duration of a probe, so that all of those requests arrive during a probe
 PROBES = 2
-LONGEST_WAIT = 5  # seconds; a circuit that asks for more than its reset_timeout of 2 s is broken anyway
+LONGEST_WAIT = 5  # seconds; a Retry-After beyond the reset_timeout of 2 s is an error anyway
 
 
 async def backend_down(stage: DemoStage) -> FailureMode:
-    """The backend accepts and never answers; later it is back."""
+    """The backend accepts requests and sends no response; later it recovers."""
 
-    async def scene(browser: Browser) -> list[BrowserAnswer]:
+    async def scene(browser: Browser) -> list[BrowserResponse]:
         stage.backend.faults.hang()
         first = await browser.get_all(status_of(f"val_down_{n}") for n in range(THRESHOLD))
         return [*first, await browser.get(status_of("val_down_next"))]
@@ -50,32 +50,32 @@ async def backend_down(stage: DemoStage) -> FailureMode:
     )
 
 
-def _refusals(through: Played[list[BrowserAnswer]], refused: list[BrowserAnswer]) -> tuple[Promise, ...]:
-    """Return what is promised while the backend hangs."""
+def _refusals(through: Played[list[BrowserResponse]], refused: list[BrowserResponse]) -> tuple[Promise, ...]:
+    """Return the promises for the time in which the backend hangs."""
     first = through.value[:THRESHOLD]
     wait = _retry_after(refused[-1])
-    typical = _typical(answer.ms for answer in refused if answer.status == 503)
+    typical = _typical(response.ms for response in refused if response.status == 503)
     return (
         Promise("the first five end at their deadline", _all(first, 504), f"{tally(first)}, {_longest(first):.0f} ms"),
         Promise("only those reach the backend", through.calls == THRESHOLD, f"{through.calls} calls"),
         Promise("every later one is refused", _all(refused, 503), tally(refused)),
         Promise("in under 1 ms at the median, on the wire", typical < 1, f"{typical:.3f} ms"),
-        Promise("and is told when to come back", all(_retry_after(a) for a in refused), f"{wait} s"),
+        Promise("and has a Retry-After", all(_retry_after(a) for a in refused), f"{wait} s"),
     )
 
 
 async def _return(
-    stage: DemoStage, refusal: BrowserAnswer
-) -> tuple[Played[list[BrowserAnswer]], Played[list[BrowserAnswer]]]:
-    """Bring the backend back, wait as long as `refusal` says, and come all at once; then once more, one by one."""
+    stage: DemoStage, refusal: BrowserResponse
+) -> tuple[Played[list[BrowserResponse]], Played[list[BrowserResponse]]]:
+    """End the fault, wait for `Retry-After` of `refusal`, send all requests at once, then one by one."""
     stage.backend.faults.reset()
     stage.backend.faults.slow(PROBE_SECONDS)
     await stage.clock.sleep(min(_retry_after(refusal), LONGEST_WAIT))
 
-    async def at_once(browser: Browser) -> list[BrowserAnswer]:
+    async def at_once(browser: Browser) -> list[BrowserResponse]:
         return await browser.get_all(status_of(f"val_probe_{n}") for n in range(PROBING))
 
-    async def one_by_one(browser: Browser) -> list[BrowserAnswer]:
+    async def one_by_one(browser: Browser) -> list[BrowserResponse]:
         return [await browser.get(status_of(f"val_back_{n}")) for n in range(THRESHOLD)]
 
     probing = await stage.again(at_once)
@@ -84,27 +84,27 @@ async def _return(
 
 
 def recorded_fast_fails(records: Iterable[Mapping[str, Any]]) -> Promise:
-    """Return the promise that the audit records tell the same of the refusals."""
+    """Return the promise that the audit records agree with the measured refusals."""
     took = [record["duration_ms"] for record in records if record["path"] in FAST_FAILS]
     typical = _typical(took)
-    kept = len(took) == len(FAST_FAILS) and typical < 1
-    return Promise("refused in under 1 ms, in the record too", kept, f"{typical:.3f} ms over {len(took)} records")
+    held = len(took) == len(FAST_FAILS) and typical < 1
+    return Promise("refused in under 1 ms, in the record too", held, f"{typical:.3f} ms over {len(took)} records")
 
 
 def _typical(took: Iterable[float]) -> float:
-    """Return the median, and infinity where there is nothing to measure."""
+    """Return the median, or infinity without a measurement."""
     return median([*took] or [inf])
 
 
-def _all(answers: list[BrowserAnswer], status: int) -> bool:
-    return all(answer.status == status for answer in answers)
+def _all(responses: list[BrowserResponse], status: int) -> bool:
+    return all(response.status == status for response in responses)
 
 
-def _longest(answers: list[BrowserAnswer]) -> float:
-    return max(answer.ms for answer in answers)
+def _longest(responses: list[BrowserResponse]) -> float:
+    return max(response.ms for response in responses)
 
 
-def _retry_after(answer: BrowserAnswer) -> int:
+def _retry_after(response: BrowserResponse) -> int:
     """Return the seconds of `Retry-After`, or 0."""
-    value = answer.header("Retry-After")
+    value = response.header("Retry-After")
     return int(value) if value.isdecimal() else 0

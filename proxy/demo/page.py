@@ -1,4 +1,4 @@
-"""The page a browser opens through the sidecar: one fetch, one event stream, one WebSocket, and what came of each."""
+"""The demo's page in a browser: one fetch, one event stream and one WebSocket, each with its result."""
 
 PAGE = """\
 <!doctype html>
@@ -17,12 +17,12 @@ const show = (id, text) => { document.getElementById(id).value = text }
 
 const create = async () => {
   const reportId = 'val_' + crypto.getRandomValues(new Uint32Array(1))[0]
-  const answer = await fetch('/api/sessions', {
+  const response = await fetch('/api/sessions', {
     method: 'POST',
     headers: { 'Content-Type': 'application/json' },
     body: JSON.stringify({ reportId, view: 'manual' }),
   })
-  show('fetch', answer.status + ' ' + (await answer.json()).reportId)
+  show('fetch', response.status + ' ' + (await response.json()).reportId)
 }
 create().catch((error) => show('fetch', String(error)))
 

@@ -1,4 +1,4 @@
-"""How the tour looks on a terminal. Prints what it is given, and measures nothing."""
+"""The tour's output on a terminal. This module prints results and measures nothing."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ TRY = """\
 
 
 def show_comparison(console: Console, modes: Sequence[FailureMode]) -> None:
-    """Print the table: every failure mode, without and with the sidecar, side by side."""
+    """Print the comparison table: each failure mode without and with the sidecar."""
     table = Table(box=box.ROUNDED, title="The same failures, without and with the sidecar")
     table.add_column("failure mode", style="bold")
     table.add_column("")
@@ -57,12 +57,12 @@ def show_promises(console: Console, promises: Iterable[Promise], title: str = ""
 
 
 def show_watch(console: Console, admin: str, token: str) -> None:
-    """Print where the tour can be watched while it goes on."""
+    """Print the address of the status page for watching the tour."""
     console.print(f"Watch it in a browser: {admin}/ (token {token})", highlight=False, markup=False, soft_wrap=True)
 
 
 def show_urls(console: Console, backend: str, sidecar: str, admin: str, token: str, audit: Path) -> None:
-    """Print where everything listens, and what to try."""
+    """Print every address, and commands to try."""
     places = (
         ("frontend", f"{sidecar}/"),
         ("sidecar", sidecar),
@@ -71,11 +71,11 @@ def show_urls(console: Console, backend: str, sidecar: str, admin: str, token: s
         ("backend", backend),
         ("audit", str(audit)),
     )
-    console.print("\nBoth stay up until Ctrl-C.", style="bold")
+    console.print("\nBoth run until Ctrl-C.", style="bold")
     for name, place in places:
         console.print(f"  {name:<9} {place}", highlight=False, markup=False, soft_wrap=True)
     console.print("\nTry:", style="bold")
-    # Lines to be copied: never wrapped, never styled.
+    # Lines to copy: never wrapped, never styled.
     console.print(
         Text(TRY.format(sidecar=sidecar, admin=admin, backend=backend, token=token)), soft_wrap=True, highlight=False
     )

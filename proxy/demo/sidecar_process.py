@@ -1,4 +1,4 @@
-"""The sidecar of the tour: a process of its own, started with the command and the file that a user would write."""
+"""The sidecar of the tour: its own process, started with the command and a file that a user would write."""
 
 import asyncio
 import os
@@ -16,11 +16,11 @@ import proxy
 
 COMMAND = (sys.executable, "-m", "proxy")
 READY = re.compile(r"\Abackstay ready: proxy (http://\S+) admin (http://\S+)")
-READY_WITHIN = 20.0  # seconds; a cold start on a busy small machine takes about two
+READY_WITHIN = 20.0  # seconds; a cold start on a small, busy machine takes about 2 s
 STOPPED_WITHIN = 10.0
 
 SETTINGS = ("BACKSTAY_", "CIRCUIT_BREAKER_", "RETRY_", "PERFORMANCE_", "REQUEST_DEDUP_", "AUDIT_TRAIL_")
-"""Environment variables that would outrank the tour's own file."""
+"""Prefixes of the environment variables that take precedence over the tour's configuration file."""
 
 CONFIG = """\
 [listen]
@@ -39,7 +39,7 @@ url = {upstream}
 
 [upstreams.sessions.breaker]
 failure_threshold = 5
-reset_timeout = "2s"        # 30 s in real life; a tour is shorter
+reset_timeout = "2s"        # usually 30 s; the tour is shorter
 success_threshold = 2
 
 [defaults]
@@ -88,11 +88,11 @@ restoration = "history"
 
 
 class SidecarError(Exception):
-    """The sidecar ended, or kept silent, instead of getting ready; the text is what it said on stderr."""
+    """The sidecar ended or timed out before it was ready. The text is its standard error."""
 
 
 class DemoSidecar:
-    """A running `backstay run`, its two addresses, the token of the second one, and its audit file."""
+    """A running `backstay run`: its two addresses, the admin token, and its audit file."""
 
     __slots__ = ("_process", "admin", "audit", "token", "url")
 
@@ -105,15 +105,15 @@ class DemoSidecar:
 
     @classmethod
     async def start(cls, folder: Path, upstream: str, port: int = 0, command: Sequence[str] = COMMAND) -> "DemoSidecar":
-        """Run it with its files in `folder`, in front of `upstream`; return once ready, or raise SidecarError."""
-        config, audit, said = folder / "backstay.toml", folder / "audit.jsonl", folder / "stderr.log"
+        """Start the sidecar with its files in `folder` and wait until it is ready. Raises SidecarError."""
+        config, audit, log = folder / "backstay.toml", folder / "audit.jsonl", folder / "stderr.log"
         token, token_file = secrets.token_urlsafe(12), folder / "token"
         token_file.touch(mode=0o600)
         token_file.write_text(token)
         config.write_text(
             CONFIG.format(port=port, audit=_toml(audit), upstream=_toml(upstream), token=_toml(token_file))
         )
-        with said.open("wb") as stderr:
+        with log.open("wb") as stderr:
             process = await asyncio.create_subprocess_exec(
                 *(*command, "run", "--config", str(config)),
                 cwd=folder,
@@ -121,36 +121,36 @@ class DemoSidecar:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=stderr,
-                start_new_session=True,  # Ctrl-C is for the tour, which then stops the sidecar itself
+                start_new_session=True,  # Ctrl-C goes to the tour, which then stops the sidecar
             )
         ready = None
         try:
             ready = await _ready(process)
         finally:
-            if ready is None:  # also when the tour is cancelled meanwhile: no process is left behind
+            if ready is None:  # also on cancellation: no process may be left behind
                 await _end(process)
         if ready is None:
-            raise SidecarError(f"the sidecar did not get ready: {said.read_text(errors='replace').strip()[-2000:]}")
+            raise SidecarError(f"the sidecar did not become ready: {log.read_text(errors='replace').strip()[-2000:]}")
         return cls(process, ready[1], ready[2], token, audit)
 
     @property
     def pid(self) -> int:
-        """The process's id."""
+        """The process id."""
         return self._process.pid
 
     async def stop(self) -> int:
-        """Send SIGTERM and return the exit status; negative is the signal that ended it."""
+        """Send SIGTERM and return the exit status; a negative one is the signal that ended the process."""
         return await _end(self._process)
 
     def records(self) -> list[dict[str, Any]]:
-        """Return the audit records of requests that are on disk by now."""
+        """Return the audit records of requests that are on disk."""
         lines = self.audit.read_bytes().splitlines(keepends=True) if self.audit.exists() else []
         records = [orjson.loads(line) for line in lines if line.endswith(b"\n")]
         return [record for record in records if "method" in record]
 
 
 async def _ready(process: asyncio.subprocess.Process) -> re.Match[str] | None:
-    """Return the ready line's match, or None if the process ends or says something else first."""
+    """Return the match of the ready line, or `None` if the process ends or prints something else first."""
     assert process.stdout is not None
     try:
         async with asyncio.timeout(READY_WITHIN):
@@ -161,7 +161,7 @@ async def _ready(process: asyncio.subprocess.Process) -> re.Match[str] | None:
 
 
 async def _end(process: asyncio.subprocess.Process) -> int:
-    """Ask the process to stop, and kill it if it does not."""
+    """Send SIGTERM, and kill the process if it does not end in time."""
     if process.returncode is None:
         process.send_signal(signal.SIGTERM)
     try:
@@ -173,7 +173,7 @@ async def _end(process: asyncio.subprocess.Process) -> int:
 
 
 def _environment() -> dict[str, str]:
-    """Return our environment without the sidecar's settings, and with this very package first on the path."""
+    """Return this process's environment without settings of the sidecar, and with this package first on the path."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
     package = str(Path(proxy.__file__).parents[1])
     known = kept.get("PYTHONPATH")
@@ -181,5 +181,5 @@ def _environment() -> dict[str, str]:
 
 
 def _toml(value: Path | str) -> str:
-    """Quote `value` as a TOML basic string, whose escapes are JSON's."""
+    """Return `value` as a TOML basic string, which has the same escapes as a JSON string."""
     return orjson.dumps(str(value)).decode()

@@ -1,4 +1,4 @@
-"""The stage on which a failure mode is played twice: once straight to the backend, once through the sidecar."""
+"""Play a failure mode twice: directly against the backend, then through the sidecar."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -6,16 +6,16 @@ from typing import Generic, TypeVar
 
 from proxy.clock import Clock
 from proxy.demo.backend import Backend
-from proxy.demo.client import Browser, BrowserAnswer, ask_on_one_connection
+from proxy.demo.client import Browser, BrowserResponse, get_on_one_connection
 
 T = TypeVar("T")
 
-PATIENCE = 2.0  # seconds until the tour's browser gives up; a real one waits for 30 or more
+PATIENCE = 2.0  # seconds until the tour's browser gives up; a real one waits for 30 s or more
 
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """Something the sidecar promises, whether it held, and the figure that says so."""
+    """A promise of the sidecar, whether it was kept, and the measured figure."""
 
     name: str
     held: bool
@@ -24,7 +24,7 @@ class Promise:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One column of the table: what the user saw, the calls that reached the backend, and the time it took."""
+    """One column of the table: what the user saw, the number of backend calls, and the time in milliseconds."""
 
     saw: str
     calls: int
@@ -33,7 +33,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class FailureMode:
-    """One failure mode, played: both sides of it, and the promises."""
+    """The results of one failure mode without and with the sidecar, and its promises."""
 
     title: str
     without: Side
@@ -43,19 +43,19 @@ class FailureMode:
 
 @dataclass(frozen=True, slots=True)
 class Played(Generic[T]):
-    """What a scene returned, the backend calls it caused, and its milliseconds."""
+    """The return value of a scene, the number of backend calls, and the time in milliseconds."""
 
     value: T
     calls: int
     ms: float
 
     def side(self, saw: str) -> Side:
-        """Return this as a column of the table."""
+        """Return the result as a column of the table."""
         return Side(saw, self.calls, self.ms)
 
 
 class DemoStage:
-    """A backend, the way round the sidecar and the way through it."""
+    """The backend, and the two ways to it: direct and through the sidecar."""
 
     __slots__ = ("_patience", "backend", "clock", "sent", "sidecar")
 
@@ -64,27 +64,27 @@ class DemoStage:
         self.backend = backend
         self.sidecar = sidecar
         self.clock = clock
-        self.sent = 0  # requests to the sidecar, each of which wants an audit record
+        self.sent = 0  # requests to the sidecar; each must have an audit record
 
     async def both(self, scene: Callable[[Browser], Awaitable[T]]) -> tuple[Played[T], Played[T]]:
-        """Play `scene` without and then through the sidecar, each on a backend that has forgotten everything."""
+        """Play `scene` without and then through the sidecar, each time on a backend without sessions and faults."""
         without = await self._on_fresh_backend(self.backend.url, scene)
         through = await self._on_fresh_backend(self.sidecar, scene)
         return without, through
 
     async def again(self, scene: Callable[[Browser], Awaitable[T]]) -> Played[T]:
-        """Play `scene` through the sidecar, on the backend as it stands."""
+        """Play `scene` through the sidecar, on the backend in its present state."""
         return await self._play(self.sidecar, scene)
 
-    async def on_one_connection(self, paths: Sequence[str]) -> list[BrowserAnswer]:
-        """GET `paths` through the sidecar, one after the other on one raw socket."""
-        answers = await ask_on_one_connection(self.sidecar, paths, self.clock, self._patience)
-        self.sent += len(answers)
-        return answers
+    async def on_one_connection(self, paths: Sequence[str]) -> list[BrowserResponse]:
+        """GET `paths` through the sidecar, one after another on one raw connection."""
+        responses = await get_on_one_connection(self.sidecar, paths, self.clock, self._patience)
+        self.sent += len(responses)
+        return responses
 
     async def _on_fresh_backend(self, base: str, scene: Callable[[Browser], Awaitable[T]]) -> Played[T]:
         self.backend.forget()
-        # No connection survives from the scene before, so each scene meets the network as the first one did.
+        # No connection survives from the previous scene, so that each scene starts like the first.
         await self.backend.restart()
         return await self._play(base, scene)
 

@@ -1,4 +1,4 @@
-"""The guided tour: plays every failure mode over real sockets, shows both sides, and judges the promises."""
+"""The guided tour: plays every failure mode over real sockets, prints the results, and checks the promises."""
 
 import asyncio
 import signal
@@ -28,20 +28,20 @@ MODES: tuple[tuple[str, Player], ...] = (
     ("session tracking loss", tracking_loss),
 )
 
-WORK = Latency(create=0.245)  # the seed document's median creation; it leaves fifty tabs the time to come
+WORK = Latency(create=0.245)  # the seed document's median; long enough for 50 tabs to send their requests
 AT_MOST = 30.0  # seconds for the whole tour
-RECORDED_WITHIN = 5.0  # seconds; the audit commits about every 50 ms
+RECORDED_WITHIN = 5.0  # seconds; the audit writes about every 50 ms
 
 
 async def tour(console: Console, serve: bool = False, port: int = 0) -> int:
-    """Play everything, print it, and return 0 if every promise was kept, else 1.
+    """Play every failure mode, print the results, and return 0 if every promise was kept, else 1.
 
-    With `serve`, backend and sidecar then stay until SIGINT or SIGTERM. Raises SidecarError if none gets ready.
+    With `serve`, backend and sidecar then run until SIGINT or SIGTERM. Raises SidecarError if the sidecar is not ready.
     """
     clock = SystemClock()
     task = asyncio.current_task()
     assert task is not None
-    # Without this a SIGTERM would leave the sidecar, which is in a session of its own, behind.
+    # Without this, SIGTERM would leave the sidecar running: it is in its own session.
     _on_signals(task.cancel, signal.SIGTERM, signal.SIGHUP)
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="backstay-demo-")))
@@ -61,7 +61,7 @@ async def tour(console: Console, serve: bool = False, port: int = 0) -> int:
 
 
 def verdict(console: Console, promises: Sequence[Promise]) -> int:
-    """Print which promises were broken and return the exit status: 0 only if there were some and all were kept."""
+    """Print the broken promises and return the exit status: 0 only if there are promises and all were kept."""
     broken = [promise for promise in promises if not promise.held]
     if promises and not broken:
         console.print(f"\nAll {len(promises)} promises kept.", style="bold green")
@@ -91,7 +91,7 @@ async def _perform(
 
 
 async def play(console: Console, stage: DemoStage, modes: Sequence[tuple[str, Player]]) -> list[FailureMode]:
-    """Play `modes` one after the other, showing progress."""
+    """Play `modes` one after another and show progress."""
     columns = (SpinnerColumn("line"), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     played = []
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -107,19 +107,19 @@ async def play(console: Console, stage: DemoStage, modes: Sequence[tuple[str, Pl
 
 
 async def _recorded(stage: DemoStage, sidecar: DemoSidecar) -> list[Promise]:
-    """Wait until the audit has caught up, and return what it must say of the tour."""
+    """Wait until the audit records are on disk, and return the promises about them."""
     until = stage.clock.now() + RECORDED_WITHIN
     while len(records := sidecar.records()) < stage.sent and stage.clock.now() < until:
         await stage.clock.sleep(0.05)
-    told = f"{len(records)} records of {stage.sent} requests"
+    figure = f"{len(records)} records of {stage.sent} requests"
     return [
-        Promise("exactly one audit record per request", len(records) == stage.sent, told),
+        Promise("exactly one audit record per request", len(records) == stage.sent, figure),
         recorded_fast_fails(records),
     ]
 
 
 async def _serve(console: Console, backend: Backend, sidecar: DemoSidecar) -> None:
-    """Leave everything running until somebody interrupts."""
+    """Leave backend and sidecar running until a signal arrives."""
     backend.forget()
     interrupted = asyncio.Event()
     _on_signals(interrupted.set, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -83,7 +83,7 @@ async def test_an_outage_without_a_sidecar_is_noticed_in_time(backend: Backend) 
     """Where nothing fast-fails, the two hundred measured requests end with the first that hangs."""
     mode = await backend_down(DemoStage(backend, backend.url, SystemClock(), patience=0.08))
     assert {"the first five end at their deadline", "every later one is refused"} <= broken(mode)
-    assert mode.without.saw.startswith("6 x no answer, each after ")
+    assert mode.without.saw.startswith("6 x no response, each after ")
 
 
 async def test_both_sides_are_told(no_sidecar: DemoStage) -> None:
