@@ -1,4 +1,4 @@
-"""Where to listen and whom to call, as text: read here, so that a wrong address is found before anything is opened."""
+"""Parses addresses to listen on and to connect to, so that a wrong one is found before anything is opened."""
 
 import re
 from typing import NamedTuple
@@ -12,7 +12,7 @@ _NAME = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>\d{1
 
 
 class Tcp(NamedTuple):
-    """A host, without the brackets of IPv6, and a port. Port 0 asks the system for a free one."""
+    """A host, without the brackets of IPv6, and a port. Port 0 means any free port."""
 
     host: str
     port: int
@@ -28,7 +28,7 @@ Address = Tcp | Unix
 
 
 def parse_address(text: object) -> Address:
-    """Return what `"0.0.0.0:8080"`, `"[::1]:8080"` or `"unix:/run/backstay.sock"` names. Raises `Objection`."""
+    """Parse `"0.0.0.0:8080"`, `"[::1]:8080"` or `"unix:/run/backstay.sock"`. Raises `Objection`."""
     if isinstance(text, str) and text.startswith("unix:/"):
         return Unix(text.removeprefix("unix:"))
     match = _HOST_PORT.fullmatch(text) if isinstance(text, str) else None
@@ -38,7 +38,7 @@ def parse_address(text: object) -> Address:
 
 
 def parse_upstream(url: str) -> Address:
-    """Return what `"https://b:8000"` or `"unix:/run/app.sock"` names, port 80 or 443 by default. Raises `Objection`."""
+    """Parse `"https://b:8000"` or `"unix:/run/app.sock"`; the default port is 80 or 443. Raises `Objection`."""
     if url.startswith("unix:/"):
         return parse_address(url)
     match = _URL.fullmatch(url)
@@ -48,11 +48,11 @@ def parse_upstream(url: str) -> Address:
     scheme = match["scheme"]
     if match["rest"] not in (None, "/"):
         raise Objection(
-            f'"{url}" names a path, but targets go upstream as they came', f'"{scheme}://{match["authority"]}"'
+            f'"{url}" has a path, but request targets are forwarded unchanged', f'"{scheme}://{match["authority"]}"'
         )
     return Tcp(name["host"].strip("[]"), int(name["port"] or (443 if scheme == "https" else 80)))
 
 
 def is_host(text: str) -> bool:
-    """Tell whether `text` can stand in a `Host` field: a name or an address, perhaps with a port."""
+    """Tell whether `text` is valid in a `Host` field: a name or an address, optionally with a port."""
     return _NAME.fullmatch(text) is not None and names_host(text.encode("ascii"))

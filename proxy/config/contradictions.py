@@ -1,4 +1,4 @@
-"""Settings that contradict each other. A rule is asked only where the values that it reads are right by themselves."""
+"""Rules for settings that contradict each other. A rule applies only if each setting that it reads is valid itself."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -19,12 +19,12 @@ _EMPTY_DOCUMENTS: tuple[object, ...] = (
     {},
     [],
     "",
-)  # what they say is nothing, so nothing is lost where there is no body
+)  # equal to no content, so such a body may be dropped
 _BRACED = re.compile(r"\{([^{}]*)\}")
 
 
 class Contradiction(NamedTuple):
-    """One contradiction: the key to change, below the table that was asked about, and why."""
+    """A contradiction: the key to change, relative to the checked table, the message, and the cure."""
 
     keys: Keys
     message: str
@@ -32,29 +32,29 @@ class Contradiction(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """One question to a table. `reads` are its keys: where one of them is wrong by itself, the rule is not asked."""
+    """A check of one table. `reads` are its keys: if one of them is invalid by itself, the rule is skipped."""
 
     reads: frozenset[str]
-    ask: Callable[..., Iterator[Contradiction]]
+    check: Callable[..., Iterator[Contradiction]]
 
 
-def _attempt_fits(said: RouteSettings) -> Iterator[Contradiction]:
-    if said.attempt_timeout is not None and said.attempt_timeout > said.total_timeout:
-        yield _too_long(("attempt_timeout",), said.attempt_timeout, "total_timeout", said.total_timeout)
+def _attempt_fits(table: RouteSettings) -> Iterator[Contradiction]:
+    if table.attempt_timeout is not None and table.attempt_timeout > table.total_timeout:
+        yield _too_long(("attempt_timeout",), table.attempt_timeout, "total_timeout", table.total_timeout)
 
 
-def _smallest_attempt_fits(said: RouteSettings) -> Iterator[Contradiction]:
-    if said.min_attempt > said.total_timeout:
-        yield _too_long(("min_attempt",), said.min_attempt, "total_timeout", said.total_timeout)
+def _smallest_attempt_fits(table: RouteSettings) -> Iterator[Contradiction]:
+    if table.min_attempt > table.total_timeout:
+        yield _too_long(("min_attempt",), table.min_attempt, "total_timeout", table.total_timeout)
 
 
-def _delays_rise(said: RouteSettings) -> Iterator[Contradiction]:
-    if said.retry.initial_delay > said.retry.max_delay:
-        yield _too_long(("retry", "initial_delay"), said.retry.initial_delay, "max_delay", said.retry.max_delay)
+def _delays_rise(table: RouteSettings) -> Iterator[Contradiction]:
+    if table.retry.initial_delay > table.retry.max_delay:
+        yield _too_long(("retry", "initial_delay"), table.retry.initial_delay, "max_delay", table.retry.max_delay)
 
 
-def _targets_rise(said: RouteSettings) -> Iterator[Contradiction]:
-    target = said.target
+def _targets_rise(table: RouteSettings) -> Iterator[Contradiction]:
+    target = table.target
     if target is not None and target.ideal > target.acceptable:
         yield _too_long(("target", "ideal"), target.ideal, "acceptable", target.acceptable)
     elif target is not None and target.acceptable > target.slow:
@@ -67,18 +67,18 @@ def _too_long(keys: Keys, seconds: float, limit: str, most: float) -> Contradict
     return Contradiction(keys, message, f'write {keys[-1]} = "{longest}" or less')
 
 
-def _credentials_name_origins(said: RouteSettings) -> Iterator[Contradiction]:
-    if said.cors is not None and said.cors.allow_credentials and "*" in said.cors.allow_origins:
+def _credentials_name_origins(table: RouteSettings) -> Iterator[Contradiction]:
+    if table.cors is not None and table.cors.allow_credentials and "*" in table.cors.allow_origins:
         message = '"*" is refused by browsers where credentials are allowed'
         yield Contradiction(("cors", "allow_origins"), message, 'write allow_origins = ["https://app.example"]')
 
 
-def _fallback_has_a_body_or_none(said: RouteSettings) -> Iterator[Contradiction]:
-    fallback = said.fallback
+def _fallback_has_a_body_or_none(table: RouteSettings) -> Iterator[Contradiction]:
+    fallback = table.fallback
     if fallback is None:
         return
     if fallback.status in NO_CONTENT and fallback.body not in _EMPTY_DOCUMENTS:
-        message = f"an answer with status {fallback.status} has no body"
+        message = f"a response with status {fallback.status} has no body"
         yield Contradiction(("fallback", "body"), message, "remove body, or write status = 200")
     elif fallback.status not in NO_CONTENT and fallback.body is None:
         yield Contradiction(("fallback", "body"), "it is missing", "write body = { }")
@@ -100,7 +100,7 @@ def _subject_is_named(route: RouteTable) -> Iterator[Contradiction]:
 
 def _bodies_may_differ(route: RouteTable) -> Iterator[Contradiction]:
     if not route.match_body and route.on_conflict is None:
-        message = "callers with other bodies would share an answer, and there is no on_conflict to put it right"
+        message = "callers with other bodies would share a response, and no on_conflict handles that"
         yield Contradiction(("match_body",), message, 'write on_conflict = "GET /api/sessions/{subject}" too')
 
 
@@ -149,12 +149,12 @@ ROUTE_RULES = (
 
 @dataclass(frozen=True, slots=True)
 class RuleReader:
-    """Asks the rules of settings whose `refused` keys hold stand-ins, and says where each answer was written."""
+    """Applies the rules to settings whose `refused` keys hold placeholders, and finds the origin of each setting."""
 
     settings: Settings
     document: Document
     refused: frozenset[Keys]
-    around_refused: frozenset[Keys] = field(init=False)  # themselves, and every table around them
+    around_refused: frozenset[Keys] = field(init=False)  # the refused keys and every table around them
 
     def __post_init__(self) -> None:
         around = frozenset(keys[:size] for keys in self.refused for size in range(len(keys) + 1))
@@ -162,27 +162,27 @@ class RuleReader:
 
     def problems(self) -> Iterator[ConfigProblem]:
         """Yield every contradiction."""
-        yield from self._ask(SETTINGS_RULES, self.settings.defaults, ("defaults",))
+        yield from self._check(SETTINGS_RULES, self.settings.defaults, ("defaults",))
         for index, route in enumerate(self.settings.routes):
             at: Keys = ("routes", index)
             written = frozenset(self.document.names(*at))
-            # What a route inherits whole was asked of [defaults] already.
+            # What a route inherits was checked in [defaults].
             own = tuple(rule for rule in SETTINGS_RULES if rule.reads & written)
-            yield from self._ask((*own, *ROUTE_RULES), route, at)
-        for ask in DOCUMENT_RULES:
-            yield from (self._problem(found) for found in ask(self) if not self.is_refused(found.keys))
+            yield from self._check((*own, *ROUTE_RULES), route, at)
+        for check in DOCUMENT_RULES:
+            yield from (self._problem(found) for found in check(self) if not self.is_refused(found.keys))
 
     def is_refused(self, keys: Keys) -> bool:
-        """Tell whether something at or below `keys`, or a table around it, was wrong by itself."""
+        """Tell whether a value at or below `keys`, or a table around it, was invalid by itself."""
         return keys in self.around_refused or any(keys[:size] in self.refused for size in range(len(keys)))
 
-    def _ask(self, rules: tuple[Rule, ...], said: RouteSettings, at: Keys) -> Iterator[ConfigProblem]:
+    def _check(self, rules: tuple[Rule, ...], table: RouteSettings, at: Keys) -> Iterator[ConfigProblem]:
         for rule in rules:
             if not any(self.is_refused(self._source(at, key)) for key in rule.reads):
-                yield from (self._problem(found._replace(keys=(*at, *found.keys))) for found in rule.ask(said))
+                yield from (self._problem(found._replace(keys=(*at, *found.keys))) for found in rule.check(table))
 
     def _source(self, at: Keys, key: str) -> Keys:
-        """Return where a route's setting was written: in the route, or in `[defaults]`."""
+        """Return where a route's setting was written: in the route or in `[defaults]`."""
         inherited = not self.document.has((*at, key)) and self.document.has(("defaults", key))
         return ("defaults", key) if inherited else (*at, key)
 
@@ -193,7 +193,7 @@ class RuleReader:
 def _one_token(reader: RuleReader) -> Iterator[Contradiction]:
     admin = reader.settings.admin
     if admin.token and admin.token_file is not None:
-        yield Contradiction(("admin", "token_file"), "token is set too, and only one of them can hold", "remove token")
+        yield Contradiction(("admin", "token_file"), "token is set too, and only one can apply", "remove token")
 
 
 def _room_beside_viewers(reader: RuleReader) -> Iterator[Contradiction]:
@@ -221,7 +221,7 @@ def _known_upstreams(reader: RuleReader) -> Iterator[Contradiction]:
 
 
 def _distinct_operations(reader: RuleReader) -> Iterator[Contradiction]:
-    seen = {"passthrough": "the name of what no route matches"}
+    seen = {"passthrough": "the operation of unmatched requests"}
     for index, route in enumerate(reader.settings.routes):
         keys: Keys = ("routes", index, "operation")
         if not reader.is_refused(keys):

@@ -1,4 +1,4 @@
-"""A configuration as it was written: plain tables, and for every key the line, variable or option it came from."""
+"""A configuration as it was written: plain tables, and the line, variable or option where each key was set."""
 
 import re
 import tomllib
@@ -15,20 +15,20 @@ _HEADER = re.compile(rf"\s*+(?P<open>\[\[?)\s*+(?P<name>{_DOTTED})\s*+\]")
 _ENTRY = re.compile(rf"\s*+(?P<name>{_DOTTED})\s*+=")
 _PART = re.compile(rf"[\s.]*+({_KEY})")
 _PIECE = re.compile(rf"({_DOTTED})|.", re.DOTALL)
-_DEEPEST = 64  # levels; no setting needs more than ten, and what walks the data does so recursively
+_DEEPEST = 64  # levels; no setting needs more than 10, and the data is walked recursively
 _LINE = re.compile(r" \(at line (\d+), column \d+\)")
 
 
 class Document:
-    """Plain data under construction. What is laid on later wins, and takes over as the key's origin."""
+    """Plain data under construction. A later value replaces an earlier one, with its origin."""
 
     __slots__ = ("_laid", "_lines", "_name", "data")
 
     def __init__(self, text: str = "", name: str = "") -> None:
-        """Parse TOML; `name` is how messages call the file.
+        """Parse TOML. `name` is the file's name in messages.
 
-        Raises `tomllib.TOMLDecodeError`, RecursionError where it is nested too deeply, ValueError for a number with
-        over 4,300 digits.
+        Raises `tomllib.TOMLDecodeError`, RecursionError for too deep nesting, ValueError for a number of more than
+        4,300 digits.
         """
         self._lines = dict(_lines(text))
         _refuse_long_keys(text)
@@ -48,7 +48,7 @@ class Document:
         return True
 
     def get(self, *keys: str | int) -> Any:
-        """Return what was written there; `None` where nothing was."""
+        """Return the value at `keys`; `None` if there is none."""
         node: Any = self.data
         for key in keys:
             if not _holds(node, key):
@@ -57,19 +57,19 @@ class Document:
         return node
 
     def names(self, *keys: str | int) -> tuple[str, ...]:
-        """Return the keys of the table there; none where there is no table."""
+        """Return the keys of the table at `keys`; none if there is no table."""
         node = self.get(*keys)
         return tuple(node) if isinstance(node, dict) else ()
 
     def items(self, *keys: str | int) -> list[Any]:
-        """Return the list there; an empty one where there is none."""
+        """Return the list at `keys`; an empty one if there is none."""
         node = self.get(*keys)
         return node if isinstance(node, list) else []
 
     def lay(self, keys: Keys, value: object, origin: str) -> None:
-        """Put `value` at `keys`, over whatever was there; `origin` names the variable or option that said so.
+        """Set `value` at `keys`. `origin` names the variable or option that set it.
 
-        Where a table should be and something else was written, that stays: it is an error of its own.
+        If another type was written where a table must be, it stays: validation reports it.
         """
         parent: Any = self.data
         for key, below in pairwise(keys):
@@ -82,20 +82,20 @@ class Document:
         self._laid[keys] = origin
 
     def lay_under(self, keys: Keys, value: object, origin: str) -> None:
-        """Put `value` at `keys` over what the file says, but under what was laid on it."""
+        """Set `value` at `keys` over the file's value, but not over a value of a variable or option."""
         if not (self.has(keys) and any(keys[:size] in self._laid for size in range(1, len(keys) + 1))):
             self.lay(keys, value, origin)
 
     def where(self, keys: Keys) -> str:
-        """Return the file and line, variable or option that is nearest to `keys`."""
+        """Return the file and line, variable or option of the nearest key at or above `keys`."""
         laid = max((size for size in range(1, len(keys) + 1) if keys[:size] in self._laid), default=0)
         written = max((size for size in range(1, len(keys) + 1) if keys[:size] in self._lines), default=0)
-        if laid:  # what the file says below it was laid over
+        if laid:  # a value laid over the file hides what the file has below it
             return self._laid[keys[:laid]]
         return f"{self._name}:{self._lines[keys[:written]]}" if written else self._name
 
     def without(self, refused: set[Keys]) -> dict[str, Any]:
-        """Return a copy of the data without the `refused` keys, and without lists of which an item is refused."""
+        """Return a copy of the data without the `refused` keys, and without lists that contain a refused item."""
         data = deepcopy(self.data)
         for keys in refused:
             _drop(data, keys)
@@ -103,17 +103,17 @@ class Document:
 
 
 def split_toml_error(error: tomllib.TOMLDecodeError) -> tuple[str, str]:
-    """Return the complaint and its line number, empty where the file simply ended."""
+    """Return the message and the line number, which is empty if the file ended too early."""
     text = str(error)
     found = _LINE.search(text)
     return _LINE.sub("", text), found[1] if found else ""
 
 
 def _lines(text: str) -> Iterator[tuple[Keys, int]]:
-    """Yield each key and its line. It reads headers and line beginnings alone, which is all that a message needs."""
+    """Yield each key and its line. Reads only headers and beginnings of lines, which suffices for messages."""
     table: Keys = ()
     counts: dict[Keys, int] = {}
-    for number, line in enumerate(text.split("\n"), 1):  # as TOML counts them
+    for number, line in enumerate(text.split("\n"), 1):  # split as TOML counts lines
         if header := _HEADER.match(line):
             table = _split(header["name"])
             if header["open"] == "[[":
@@ -126,7 +126,7 @@ def _lines(text: str) -> Iterator[tuple[Keys, int]]:
 
 
 def _refuse_long_keys(text: str) -> None:
-    """Raise RecursionError for a dotted key of over `_DEEPEST` parts: `tomllib` takes the square of their number."""
+    """Raise RecursionError for a dotted key of more than `_DEEPEST` parts, on which `tomllib` takes quadratic time."""
     for line in text.split("\n"):
         at = 0 if line.count(".") > _DEEPEST else len(line)
         while (piece := _PIECE.match(line, at)) is not None:
@@ -136,7 +136,7 @@ def _refuse_long_keys(text: str) -> None:
 
 
 def nests_too_deeply(data: object) -> bool:
-    """Tell whether tables and lists stand within each other in more than `_DEEPEST` levels."""
+    """Tell whether tables and lists are nested in more than `_DEEPEST` levels."""
     level: list[Any] = [data] if isinstance(data, dict | list) else []
     for _ in range(_DEEPEST):
         children = (child for node in level for child in (node.values() if isinstance(node, dict) else node))
@@ -145,7 +145,7 @@ def nests_too_deeply(data: object) -> bool:
 
 
 def _split(name: str) -> Keys:
-    """Return the parts of a dotted key. Raise RecursionError where there are so many that parsing takes long."""
+    """Return the parts of a dotted key. Raises RecursionError for more than `_DEEPEST` parts."""
     keys: list[str] = []
     at = 0
     while (part := _PART.match(name, at)) is not None:

@@ -1,4 +1,4 @@
-"""The environment's say: `BACKSTAY_` plus a path names any setting, and the seed document's names are honoured."""
+"""Settings from the environment: `BACKSTAY_` plus a path names any setting. The seed document's names work too."""
 
 import json
 import re
@@ -11,20 +11,20 @@ from proxy.config.shape import ROOT, Place, nearest
 from proxy.config.units import parse_milliseconds
 
 PREFIX = "BACKSTAY_"
-# Kubernetes puts these into every pod that runs beside a Service whose name begins with "backstay".
+# Kubernetes sets these in every pod beside a Service whose name begins with "backstay".
 _SERVICE_LINK = re.compile(r"_(SERVICE_(HOST|PORT)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)\Z", re.ASCII)
-_NAMED_PORT = "_SERVICE_PORT_"  # and the port's name
+_NAMED_PORT = "_SERVICE_PORT_"  # followed by the port's name
 
 
 _LONGEST_INDEX = 9  # digits
-_LONGEST_NUMBER = 18  # digits; Python itself refuses to read thousands
-_HINTS = 10  # variables that are told which one was meant: that compares each with every setting
-_FEW = 8  # routes, upstreams or circuits, all of whose settings are compared
-_BUILDING = "BACKSTAY_COMPILE"  # for the installation; who exported it still runs what was built
+_LONGEST_NUMBER = 18  # digits; Python refuses thousands of digits
+_HINTS = 10  # variables that get a suggestion, which compares each with every setting
+_FEW = 8  # routes, upstreams or circuits; up to this many, all their settings are compared
+_BUILDING = "BACKSTAY_COMPILE"  # for the build only; it may still be set at run time
 
 
 def lay_environment(document: Document, environ: Mapping[str, str]) -> Iterator[ConfigProblem]:
-    """Lay every `BACKSTAY_` variable on the document; yield a problem for each that names no setting."""
+    """Apply every `BACKSTAY_` variable to the document. Yield a problem for each that names no setting."""
     names, refused = _Names(document), 0
     for name in sorted(environ, key=lambda name: (len(name), name)):  # a table before its keys, route 9 before 10
         if name.startswith(PREFIX) and name != _BUILDING and not _is_service_link(name):
@@ -43,14 +43,14 @@ def _is_service_link(name: str) -> bool:
 
 
 class _Names:
-    """The names in the document's tables and lists, each found without a walk over all of them."""
+    """The names in the document's tables and lists, indexed so that each lookup is fast."""
 
     def __init__(self, document: Document) -> None:
         self._document = document
         self._folded: dict[Keys, dict[str, str | int]] = {}
 
     def key(self, part: str, where: Place, keys: Keys) -> str | int:
-        """Return the key in this table or list: a setting, a name, an index, or a route by its operation."""
+        """Return the key in this table or list: a setting, a name, an index, or a route's operation."""
         if where.is_list and part.isdecimal() and len(part) <= _LONGEST_INDEX:
             index = int(part)
             if index <= len(self._document.items(*keys)):
@@ -60,7 +60,7 @@ class _Names:
         return self._folded[keys].get(_folded(part), part.lower())
 
     def laid(self, keys: Keys) -> None:
-        """Take note of what was laid at `keys`: a name that is new, or a route that may have another one now."""
+        """Update the index after a value was set at `keys`: a new name, or a route whose operation may have changed."""
         for size, key in enumerate(keys):
             if isinstance(key, str) and keys[:size] in self._folded:
                 self._folded[keys[:size]].setdefault(_folded(key), key)
@@ -77,7 +77,7 @@ def _by_folded_name(where: Place, keys: Keys, document: Document) -> dict[str, s
 
 
 def _resolve(name: str, names: _Names) -> tuple[Keys, Place]:
-    """Return the keys that a variable's name stands for. Names and operations are found with `_` for `-`."""
+    """Return the keys that a variable's name stands for. `_` also matches `-` in names and operations."""
     keys: Keys = ()
     where = ROOT
     for part in name.removeprefix(PREFIX).split("__"):
@@ -97,12 +97,12 @@ def _known(where: Place, keys: Keys, document: Document) -> tuple[str, ...]:
 
 
 def _nearest(path: str, document: Document) -> str | None:
-    """Return the variable, without its prefix, that this one is most likely meant to be."""
+    """Return the most similar variable, without its prefix."""
     return nearest(path, _variables(ROOT, (), document, path.lower().split("__")))
 
 
 def _variables(where: Place, keys: Keys, document: Document, parts: Sequence[str]) -> Iterator[str]:
-    """Yield the path of every setting as variables spell it; of upstreams, circuits and routes only what is near."""
+    """Yield every setting as a variable's path; of upstreams, circuits and routes only those with similar names."""
     known = _known(where, keys, document)
     for position, name in _worth_a_look(where, known, parts) if where.is_table or where.is_list else ():
         key = position if where.is_list else name
@@ -114,7 +114,7 @@ def _variables(where: Place, keys: Keys, document: Document, parts: Sequence[str
 
 
 def _worth_a_look(where: Place, known: tuple[str, ...], parts: Sequence[str]) -> list[tuple[int, str]]:
-    """Return what may be meant, and where it stands: every setting, but of many names those that are most alike."""
+    """Return the candidates and their positions: every setting, but of many names only the most similar."""
     numbered = list(enumerate(known))
     if where.fields or len(known) <= _FEW:
         return numbered
@@ -133,9 +133,9 @@ def _folded(name: str) -> str:
 
 
 def _read(text: str, where: Place) -> object:
-    """Return what TOML would make of the text: a string where one belongs, else true, 3 or a JSON list or table.
+    """Return the value that the text would have in TOML: a string where one is expected, else true, 3 or a JSON value.
 
-    Space around it goes, as around what stands in a file: `echo` and editors end a secret with a newline.
+    Surrounding space is removed: `echo` and editors end a secret with a newline.
     """
     text = text.strip()
     if where.type is str:
@@ -148,14 +148,14 @@ def _read(text: str, where: Place) -> object:
 
 
 class Seed(NamedTuple):
-    """One of the seed document's variables: which settings it stands for, and how its text is read."""
+    """One of the seed document's variables: the settings that it sets, and how its text is parsed."""
 
     keys: Callable[[Document], Iterator[Keys]]
     read: Callable[[str], object] = parse_milliseconds
 
 
 def lay_seed(document: Document, environ: Mapping[str, str]) -> None:
-    """Lay the seed document's variables on the file, under what `BACKSTAY_` variables and options say."""
+    """Apply the seed document's variables over the file, but under `BACKSTAY_` variables and options."""
     for name, seed in SEED.items():
         if text := environ.get(name, "").strip():
             for keys in tuple(seed.keys(document)):
@@ -171,7 +171,7 @@ def _breakers(key: str) -> Callable[[Document], Iterator[Keys]]:
 
 
 def _targets(concerned: Callable[[dict[str, Any]], bool]) -> Callable[[Document], Iterator[Keys]]:
-    """Return the ideal target of the routes concerned, except those that set a target of their own."""
+    """Return the keys of the ideal target of the concerned routes that set no target themselves."""
 
     def keys(document: Document) -> Iterator[Keys]:
         for index, route in enumerate(document.items("routes")):

@@ -1,4 +1,4 @@
-"""pydantic says what it found; this file says it in the words of someone who edits TOML, with what to write instead."""
+"""Translates pydantic's errors into the terms of TOML, each with what to write instead."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -12,39 +12,39 @@ from proxy.config.routes import RouteTable
 from proxy.config.shape import Place, cut, nearest, options, place, shown
 
 _SECRET = frozenset({"token"})
-_UNSAID = frozenset({"default_factory_not_called"})  # only ever the echo of another error
+_UNSAID = frozenset({"default_factory_not_called"})  # always a consequence of another error
 
 
 def problems_of(error: ValidationError, document: Document) -> Iterator[ConfigProblem]:
-    """Yield a problem for each thing that is wrong in what was written.
+    """Yield a problem for each error in the written configuration.
 
-    What a route merely inherits is left out: `[defaults]` is checked by itself and says it once.
+    Errors in inherited settings are omitted: they are reported once, for `[defaults]`.
     """
     for details in error.errors(include_url=False):
         kind = details["type"]
         keys = key_of(details) if kind == "missing" else _as_written(key_of(details), document)
         written = keys[:-1] if kind == "missing" else keys
         if kind not in _UNSAID and document.has(written) and not _echoes(details, document, keys):
-            message, cure = _said(details, keys)
+            message, cure = _message_and_cure(details, keys)
             yield ConfigProblem(dotted(keys), cut(message), cut(cure), document.where(keys))
 
 
 def key_of(details: ErrorDetails) -> Keys:
-    """Return the key that an error is about; pydantic marks a table's own names with `[key]`."""
+    """Return the key of an error. pydantic marks a table's own names with `[key]`."""
     return tuple(key for key in details["loc"] if key != "[key]")
 
 
 def _as_written(keys: Keys, document: Document) -> Keys:
-    """Return the key of a single value where a list of one may be written without its brackets."""
+    """Return the key of a single value that was written in place of a list."""
     return keys[:-1] if isinstance(keys[-1], int) and isinstance(document.get(*keys[:-1]), str) else keys
 
 
 def _echoes(details: ErrorDetails, document: Document, keys: Keys) -> bool:
-    """Tell whether a list is called too short only because its items were refused."""
+    """Tell whether a list is too short only because its items were refused."""
     return details["type"] == "too_short" and document.get(*keys) != []
 
 
-def _said(details: ErrorDetails, keys: Keys) -> tuple[str, str]:
+def _message_and_cure(details: ErrorDetails, keys: Keys) -> tuple[str, str]:
     context: Mapping[str, Any] = details.get("ctx", {})
     where = place(keys)
     if details["loc"][-1] == "[key]":
@@ -56,14 +56,14 @@ def _said(details: ErrorDetails, keys: Keys) -> tuple[str, str]:
     if details["type"] == "literal_error" and where is not None:
         return _choice(details["input"], keys, options(where.type))
     value = "the value" if keys[-1] in _SECRET else shown(details["input"])
-    say = _SENTENCES.get(details["type"])
+    sentence = _SENTENCES.get(details["type"])
     meant = _meant(details["input"], where) if details["type"] in _OF_ANOTHER_TYPE else None
     cure = _example(keys, where) if meant is None else _write(keys, shown(meant))
-    return say(value, context) if say else details["msg"], cure
+    return sentence(value, context) if sentence else details["msg"], cure
 
 
 def _meant(value: object, where: Place | None) -> object:
-    """Return what a value of another type says in the right one, None where that is unknown."""
+    """Return the value of the expected type that a value most likely means; `None` if unknown."""
     if where is None or isinstance(value, dict | list):
         return None
     text = str(value).strip()
@@ -76,7 +76,7 @@ def _meant(value: object, where: Place | None) -> object:
 
 def _unknown(keys: Keys) -> tuple[str, str]:
     if keys[0] == "defaults" and len(keys) == 2 and keys[1] in RouteTable.model_fields:
-        return "it is each route's own", "write it into [[routes]]"
+        return "it belongs to each route", "write it into [[routes]]"
     above = place(keys[:-1])
     near = nearest(keys[-1], above.fields) if above else None
     return "there is no such setting", f"write {near}" if near else "remove it"
@@ -124,7 +124,7 @@ _EXAMPLES: dict[str, str] = {
 
 
 def _example(keys: Keys, where: Place | None) -> str:
-    """Return what could stand there, in whole: an example by name, a table's header, or the default."""
+    """Return an example of the setting: by its name, the header of a table, or the default."""
     key = next(key for key in reversed(keys) if isinstance(key, str))
     if key in _EXAMPLES:
         return f"write {_EXAMPLES[key]}"

@@ -1,4 +1,4 @@
-"""The kinds of values a setting can have, and how each is read. Every refusal says what to write instead."""
+"""The types of settings, and how each is parsed. Every refusal says what to write instead."""
 
 import json
 import re
@@ -39,22 +39,22 @@ _STORE = re.compile(r"memory://|rediss?://.+", re.ASCII)
 
 
 class Section(BaseModel):
-    """A table of the configuration: frozen, typed as TOML is, and closed to keys it does not know."""
+    """A table of the configuration: frozen, strictly typed, without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 def objecting(read: Callable[[T], R]) -> Callable[[T], R]:
-    """Return `read` with its `Objection` told to pydantic, which collects it with all the others."""
+    """Return `read` with each `Objection` as an error of pydantic, which collects all errors."""
 
-    def told(value: T) -> R:
+    def validated(value: T) -> R:
         try:
             return read(value)
         except Objection as objection:
             context = {"message": objection.message, "cure": objection.cure}
             raise PydanticCustomError("objection", "{message}", context) from None
 
-    return told
+    return validated
 
 
 def _none(value: object) -> object:
@@ -62,7 +62,7 @@ def _none(value: object) -> object:
 
 
 def _checked(read: Callable[[str], object]) -> Callable[[str], str]:
-    """Return a validator that keeps the text and only wants `read` not to object."""
+    """Return a validator that keeps the text and requires that `read` accepts it."""
 
     def check(text: str) -> str:
         read(text)
@@ -94,7 +94,7 @@ def _proxy(value: object) -> IPv4Network | IPv6Network | Literal["unix"]:
     try:
         return ip_network(str(value), strict=False)
     except ValueError:
-        cure = '"10.0.0.0/8" or "192.0.2.1", or "unix" for who comes through a Unix socket'
+        cure = '"10.0.0.0/8" or "192.0.2.1", or "unix" for clients of a Unix socket'
         raise Objection(f'"{value}" is not a network', cure) from None
 
 
@@ -109,7 +109,7 @@ def _jsonable(value: object) -> object:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError):
         raise Objection(
-            "it holds a date or a number that JSON cannot say", "a document that has it as a string"
+            "it holds a date or a number that JSON cannot represent", "a document that has it as a string"
         ) from None
     return value
 
@@ -128,23 +128,23 @@ def _name(text: str) -> str:
 
 def _no_credential(name: str) -> str:
     if name.lower() in _NEVER_RECORDED:
-        raise Objection(f'"{name}" carries a credential, which is never recorded', '"X-View", or leave it out')
+        raise Objection(f'"{name}" carries a credential, which is never recorded', '"X-View", or remove it')
     return name
 
 
 def _not_taken(name: str) -> str:
     if name.lower() in _NOT_FOR_DEADLINE:
-        raise Objection(f'"{name}" means something else already', '"X-Request-Deadline-Ms", or a name of your own')
+        raise Objection(f'"{name}" already has another meaning', '"X-Request-Deadline-Ms", or a name of your own')
     return name
 
 
 def _as_written(kind: str, pattern: str, *types: str) -> WithJsonSchema:
-    """Return the JSON Schema of a value that is written otherwise than it is held. `kind` names it in the reference."""
+    """Return the JSON Schema of a value whose written form differs from its type. `kind` names it in the reference."""
     return WithJsonSchema({"type": list(types) if types else "string", "format": kind, "pattern": pattern})
 
 
 class _NoneWord:
-    """Tell the JSON Schema that an optional setting is switched off with the word "none"."""
+    """Declare in the JSON Schema that the word "none" switches an optional setting off."""
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         schema = handler(core)
@@ -152,7 +152,7 @@ class _NoneWord:
         return {"anyOf": [*present, {"const": "none"}]}
 
 
-# Optional settings say "none", so that a route can undo what [defaults] says: TOML has no null.
+# TOML has no null: with the word "none" a route can switch off a setting of [defaults].
 OrNone = Annotated[T | None, BeforeValidator(_none), _NoneWord()]
 Many = Annotated[tuple[T, ...], BeforeValidator(_tuple)]
 Duration = Annotated[float, BeforeValidator(objecting(parse_duration)), _as_written("duration", DURATION_PATTERN)]

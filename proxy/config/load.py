@@ -1,4 +1,4 @@
-"""The one way to settings: command line over environment over file over default, and every problem at once."""
+"""Loads the settings: command line over environment over file over defaults. Reports every problem at once."""
 
 import os
 import tomllib
@@ -28,17 +28,17 @@ _STAND_INS: Mapping[str | int, object] = MappingProxyType(
         "allow_origins": [],
     }
 )
-_MOST_PROBLEMS = 100  # that are told: each is compared with all that could have been meant
-_ROUNDS = 4  # of taking out what is wrong: a table that was refused can hide a value that is wrong too
+_MOST_PROBLEMS = 100  # reported at most: each is compared with every possible setting
+_ROUNDS = 4  # of validation without refused values: a refused table can hide another invalid value
 
 
 def load(
     path: Path | None, overrides: Mapping[str, object] = NOTHING, environ: Mapping[str, str] = os.environ
 ) -> Settings:
-    """Return the settings of a file (or of none), the environment and the command line.
+    """Return the settings from a file (or none), the environment and the command line.
 
-    `overrides` maps dotted keys, such as `listen.address`, to values; the key `upstream` is the URL of the first
-    upstream, which is named `default` where there is none. Raises `ConfigError` with every problem.
+    `overrides` maps dotted keys, such as `listen.address`, to values. The key `upstream` sets the URL of the first
+    upstream, named `default` if there is none. Raises `ConfigError` with every problem.
     """
     document = _read(path)
     problems = list(lay_environment(document, environ))
@@ -56,15 +56,15 @@ def load(
 
 
 def _first(problems: list[ConfigProblem]) -> list[ConfigProblem]:
-    """Return the problems by their lines; of very many, the first, and that there are more."""
+    """Return the problems in order of lines, at most `_MOST_PROBLEMS`, then a note if there are more."""
     first = sorted(problems, key=_line)
     if len(first) <= _MOST_PROBLEMS:
         return first
-    return [*first[:_MOST_PROBLEMS], ConfigProblem("", "there are more problems", "mend these first, and ask again")]
+    return [*first[:_MOST_PROBLEMS], ConfigProblem("", "there are more problems", "correct these first")]
 
 
 def read_token(admin: Admin) -> str:
-    """Return the bearer token of the control plane, empty where there is none. Raises `ConfigError`."""
+    """Return the control plane's bearer token, empty if there is none. Raises `ConfigError`."""
     if admin.token_file is None:
         return admin.token.strip()
     try:
@@ -73,7 +73,7 @@ def read_token(admin: Admin) -> str:
         raise ConfigError([_unreadable(admin.token_file, error, "admin.token_file")]) from None
     if not token:
         raise ConfigError(
-            [ConfigProblem("admin.token_file", "it is empty", "write the token into it", admin.token_file)]
+            [ConfigProblem("admin.token_file", "it is empty", "write the token into the file", admin.token_file)]
         )
     return token
 
@@ -102,7 +102,7 @@ def _unreadable(path: str, error: Exception, key: str) -> ConfigProblem:
 
 
 def _line(problem: ConfigProblem) -> int:
-    """Return the line of a problem in the file; those of the environment and the command line come first."""
+    """Return the line of a problem in the file; 0 for the environment and the command line."""
     line = problem.where.rpartition(":")[2]
     return int(line) if line.isdecimal() else 0
 
@@ -118,7 +118,7 @@ def _lay_overrides(document: Document, overrides: Mapping[str, object]) -> None:
 
 
 def _salvaged(document: Document, error: ValidationError) -> tuple[Settings, frozenset[Keys]]:
-    """Return the settings without what was refused, so that the rest can be asked for contradictions."""
+    """Return the settings without refused values, so that the other settings can be checked for contradictions."""
     refused: set[Keys] = set()
     missing: set[Keys] = set()
     for _ in range(_ROUNDS):
@@ -132,7 +132,7 @@ def _salvaged(document: Document, error: ValidationError) -> tuple[Settings, fro
 
 
 def _stood_in(document: Document, refused: set[Keys], missing: set[Keys]) -> dict[str, Any]:
-    """Return the data with a stand-in for everything that must be there and is not, or was refused."""
+    """Return the data with a placeholder for every value that is missing or was refused."""
     data = document.without(refused)
     for keys in missing:
         table: Any = data

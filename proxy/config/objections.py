@@ -1,4 +1,4 @@
-"""What is wrong with a configuration is a value: where it stands, what it is, and what to write instead."""
+"""Problems of a configuration as values: where the setting is, what is wrong, and what to write instead."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 Keys = tuple[str | int, ...]
 
 
-class Objection(ValueError):  # noqa: N818 - named for what it does: one value is refused, the reading goes on
-    """Refuse one value: `message` says what is wrong with it, `cure` which value to write instead."""
+class Objection(ValueError):  # noqa: N818 - not an error of the program: one value is refused, and parsing continues
+    """Refuse one value. `message` says what is wrong, `cure` what to write instead."""
 
     def __init__(self, message: str, cure: str) -> None:
         super().__init__(message)
@@ -17,7 +17,7 @@ class Objection(ValueError):  # noqa: N818 - named for what it does: one value i
 
 @dataclass(frozen=True, slots=True)
 class ConfigProblem:
-    """One thing to change. `where` is a file and line, an environment variable or an option; empty for the whole."""
+    """One problem. `where` is a file and line, a variable or an option; empty for the whole configuration."""
 
     key_path: str
     message: str
@@ -25,12 +25,12 @@ class ConfigProblem:
     where: str = ""
 
     def __str__(self) -> str:
-        said = ": ".join(part for part in (self.where, self.key_path, self.message) if part)
-        return _on_one_line(f"{said}; {self.cure}" if self.cure else said)
+        text = ": ".join(part for part in (self.where, self.key_path, self.message) if part)
+        return _on_one_line(f"{text}; {self.cure}" if self.cure else text)
 
 
 class ConfigError(Exception):
-    """Refuse a configuration, with every problem in it at once."""
+    """Refuse a configuration, with every problem in it."""
 
     def __init__(self, problems: Iterable[ConfigProblem]) -> None:
         self.problems = tuple(problems)
@@ -38,7 +38,7 @@ class ConfigError(Exception):
 
 
 def _on_one_line(text: str) -> str:
-    """Return the text with line breaks, and whatever else a terminal would obey, as escapes."""
+    """Return the text with line breaks and other control characters as escapes."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 

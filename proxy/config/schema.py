@@ -1,7 +1,7 @@
-"""The JSON Schema of the configuration, made from the models. Descriptions are the docstrings under the settings.
+"""The JSON Schema of the configuration, generated from the models. Descriptions are the docstrings of the settings.
 
-A setting is described as TOML has it: a duration is a string with a unit, and "none" stands for an absent value.
-Nothing here runs when a sidecar starts: docstrings are read from the source when a schema is asked for.
+The schema describes the form in TOML: a duration is a string with a unit, and "none" is an absent value. Nothing here
+runs when a sidecar starts: the docstrings are read from the source when a schema is requested.
 """
 
 import ast
@@ -22,7 +22,7 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def configuration_schema() -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of a configuration file, every setting with its description and default."""
+    """Return the JSON Schema (2020-12) of a configuration file, with each setting's description and default."""
     schema = schema_of(Settings)
     route = schema["$defs"]["RouteTable"]
     route["required"] = [name for name in route["required"] if name != "upstream"]  # default: the first
@@ -32,7 +32,7 @@ def configuration_schema() -> dict[str, Any]:
 def schema_of(model: type[BaseModel]) -> dict[str, Any]:
     """Return the JSON Schema of a model, described by the docstrings of its fields.
 
-    Raises LookupError for a field that has no docstring, neither of its own nor of the table that it holds.
+    Raises LookupError for a field without a docstring of its own or of its table.
     """
     schema = {"$schema": _DIALECT, **model.model_json_schema()}
     _describe(schema, model)
@@ -40,10 +40,10 @@ def schema_of(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def describe(schema: dict[str, Any], models: Iterable[type[BaseModel]]) -> dict[str, Any]:
-    """Return `schema` with a description for every field of what it defines: of `models` and of what they hold.
+    """Return `schema` with a description for every field of its definitions: of `models` and of their nested models.
 
-    `x-since` is the first release that has a field: a docstring's last sentence may be "Since 1.2.3.". Raises
-    LookupError for a field that has no docstring.
+    `x-since` is the first release with the field: the last sentence of a docstring may be "Since 1.2.3.". Raises
+    LookupError for a field without a docstring.
     """
     tables = {table.__name__: table for model in models for table in _tables(model)}
     for name, table in schema.get("$defs", {}).items():
@@ -52,7 +52,7 @@ def describe(schema: dict[str, Any], models: Iterable[type[BaseModel]]) -> dict[
 
 
 def _tables(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
-    """Yield a model and every model that its fields hold."""
+    """Yield a model and every model nested in it."""
     yield model
     for field in model.model_fields.values():
         for kind in _kinds(field.annotation):
@@ -60,7 +60,7 @@ def _tables(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
 
 
 def _kinds(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Yield the models that an annotation names, such as `Target` of `Target | None`."""
+    """Yield the models in an annotation, such as `Target` in `Target | None`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for part in (getattr(annotation, "__origin__", None), *getattr(annotation, "__args__", ())):
@@ -87,7 +87,7 @@ def _table_doc(model: type[BaseModel], name: str) -> str:
 
 
 def _say_default_as_written(field: dict[str, Any]) -> None:
-    """Write a default as TOML has it; the default of a table stands with the table's own settings."""
+    """Write a default in TOML's form. A table's default is omitted: its own settings have defaults."""
     default = field.get("default")
     kinds = [kind.get("format", "") for kind in (field, *field.get("anyOf", ()))]
     optional = {"const": "none"} in field.get("anyOf", ())
@@ -111,7 +111,7 @@ def field_docs(model: type[BaseModel]) -> dict[str, str]:
 
 
 def _docs(model: type[BaseModel]) -> dict[str, str]:
-    """Return the string literals that directly follow a field. The module is parsed, for strings alone are not kept."""
+    """Return the string literals that directly follow a field. Python discards them, so the module is parsed."""
     module = ast.parse(inspect.getsource(inspect.getmodule(model) or model))
     body = next(node.body for node in module.body if isinstance(node, ast.ClassDef) and node.name == model.__name__)
     return {

@@ -41,13 +41,13 @@ class Listen(Section):
     address: Address = "0.0.0.0:8080"
     """Where clients connect: `HOST:PORT`, or `unix:/run/backstay.sock`. The frontend's API base URL points here."""
     socket_mode: OrNone[FileMode] = None
-    """Mode of a Unix socket's file, in octal. `"none"`: as the process's umask has it."""
+    """Mode of a Unix socket file, in octal. `"none"`: according to the umask of the process."""
     drain_delay: Duration = 5.0
-    """After SIGTERM: how long new connections are still accepted, so that load balancers notice in time."""
+    """After SIGTERM: how long new connections are still accepted, so that load balancers can notice."""
     drain_timeout: Duration = 25.0
     """After `drain_delay`: how long open requests may take before they are cut. Kubernetes manifests set both times."""
     trusted_proxies: Many[TrustedProxy] = ()
-    """Networks whose `X-Forwarded-For` and `Forwarded` are believed. `"unix"`: clients of a Unix socket."""
+    """Networks whose `X-Forwarded-For` and `Forwarded` are trusted. `"unix"`: clients of a Unix socket."""
     via: bool = True
     """Add a `Via` field in both directions. Some backends stop compressing when they see it."""
     forwarded: Literal["x-forwarded", "forwarded", "both", "off"] = "x-forwarded"
@@ -55,7 +55,7 @@ class Listen(Section):
     expose: bool = True
     """Send `Cache-Status`, `Proxy-Status` and `Server-Timing` to clients. `Retry-After` does not depend on it."""
     deadline_header: OwnFieldName = "X-Request-Deadline-Ms"
-    """Request field with milliseconds: from a client, how long it waits; to the backend, what is left."""
+    """Request field in milliseconds: from a client, how long it waits; to the backend, the remaining time."""
     max_connections: Count = 20_000
     """Client connections at once, TLS handshakes included. Beyond: 503 and close; in a handshake, close."""
     max_memory: OrNone[Size] = None
@@ -71,11 +71,11 @@ class Listen(Section):
     head_timeout: Timeout = 10.0
     """Time for a whole request head: then 408. Time for a TLS handshake: then the connection is closed."""
     keepalive_timeout: Timeout = 75.0
-    """How long a client's connection may stay open between two requests."""
+    """How long a client connection may stay open between two requests."""
     idle_timeout: Timeout = 60.0
-    """Time without a byte moving between a client and the sidecar, where no route sets its own."""
+    """Time without any byte between a client and the sidecar, where no route sets its own."""
     tunnel_timeout: Timeout = 3600.0
-    """Time without a byte moving in a tunnel (WebSocket or another upgrade)."""
+    """Time without any byte in a tunnel (WebSocket or another upgrade)."""
     tls_certificate: OrNone[str] = None
     """PEM file with the certificate chain. With it, the listener speaks TLS. Read again on SIGHUP."""
     tls_key: OrNone[str] = None
@@ -90,32 +90,32 @@ class Admin(Section):
     address: Address = "127.0.0.1:9901"
     """Where operators, probes and Prometheus connect: `HOST:PORT`, or `unix:/run/backstay-admin.sock`."""
     socket_mode: OrNone[FileMode] = "0600"
-    """Mode of a Unix socket's file, in octal. `"none"`: as the process's umask has it."""
+    """Mode of a Unix socket file, in octal. `"none"`: according to the umask of the process."""
     allowed_hosts: Many[OwnName] = ()
     """Names with a dot, besides that of `address`, that `Host` may have. IP addresses are always allowed."""
     max_connections: Count = 128
-    """Connections at once. Beyond, the address with most of them loses its oldest."""
+    """Connections at once. Beyond, the address with the most connections loses its oldest one."""
     max_viewers: Count = 32
-    """Viewers of the live status page at once. Beyond, the address with most loses its oldest, or 503."""
+    """Viewers of the live status page at once. Beyond, the address with the most loses its oldest, or 503."""
     head_timeout: Timeout = 10.0
     """Time for a whole request head: then 408."""
     keepalive_timeout: Timeout = 75.0
     """How long a connection may stay open between two requests."""
     idle_timeout: Timeout = 10.0
-    """Time in which a client takes no byte of an answer: then the connection is cut."""
+    """Time in which a client takes no byte of a response: then the connection is closed."""
     token: str = Field(default="", repr=False)
-    """Bearer token. Without a token, nothing that changes or exports can be called."""
+    """Bearer token. Without a token, no endpoint that changes or exports can be called."""
     token_file: OrNone[str] = None
     """File that holds the token, in place of `token`. Read again on SIGHUP."""
 
 
 class Audit(Section):
-    """Where the audit trail goes, and how much of it survives a crash."""
+    """The destination of the audit trail, and its durability."""
 
     path: str = Field(default="audit.jsonl", min_length=1)
     """File of the trail, one JSON record a line. `"-"` is standard output."""
     durability: Literal["batch", "blocking", "strict"] = "batch"
-    """What waits for fsync: nothing, every answer, or also every unsafe request before it is sent."""
+    """What waits for fsync: nothing, every response, or also every unsafe request before it is sent."""
     max_wait: Timeout = 2.0
     """With `blocking` and `strict`: how long a request waits for the disk. Then 503."""
     queue: Count = 100_000
@@ -123,29 +123,29 @@ class Audit(Section):
     queue_bytes: Size = 64 * 1024 * 1024
     """Bytes of records that may wait for the disk. Beyond, records are lost and counted as a gap."""
     rotate_size: OrNone[Size] = 2**30
-    """Set the file aside at this size. `"none"` where logrotate does it."""
+    """Rotate the file at this size. `"none"` where logrotate does it."""
     rotate_age: OrNone[Timeout] = None
-    """Set the file aside at this age."""
+    """Rotate the file at this age."""
     compress: bool = True
-    """Compress files that were set aside with gzip."""
+    """Compress rotated files with gzip."""
     keep_files: OrNone[Count] = None
-    """How many files that were set aside stay. `"none"`: all."""
+    """How many rotated files are kept. `"none"`: all."""
     keep_size: OrNone[Size] = None
-    """How many bytes of files that were set aside stay. `"none"`: all."""
+    """How many bytes of rotated files are kept. `"none"`: all."""
     checkpoints: OrNone[str] = "{path}.checkpoints"
-    """File outside of the trail that says how far the trail went. `"none"`: a cut tail cannot be detected."""
+    """File beside the trail that records how far the trail went. `"none"`: a truncated trail cannot be detected."""
     checkpoint_every: Count = 1_000
     """Records between two checkpoints. There is one every second too, if records were written."""
     checkpoint_key_file: OrNone[str] = None
     """Key that signs checkpoints: 32 random bytes or more (HMAC), or an Ed25519 key in PEM."""
     salt_file: str = "{path}.salt"
-    """File with the salt of recorded hashes. It is created at the first start."""
+    """File with the salt of recorded hashes. Created at the first start."""
     max_entries: Count = 10_000
     """Newest records that the control plane's `/audit` searches."""
     export_format: Literal["json", "csv"] = "json"
     """Default format of exported records."""
     query_parameters: Many[str] = ()
-    """Query parameters whose values may be recorded. Of all others only the names are."""
+    """Query parameters whose values are recorded. Of all others only the names are recorded."""
     headers: Many[RecordedHeader] = ()
     """Request header fields to record under `metadata.headers`."""
     clients: Literal["none", "hashed", "plain"] = "none"
@@ -153,18 +153,18 @@ class Audit(Section):
 
 
 class StoreTable(Section):
-    """Where responses and idempotency keys are kept between requests."""
+    """Where responses and idempotency keys are stored between requests."""
 
     url: StoreUrl = Field(default="memory://", repr=False)
-    """`memory://` keeps everything in this process. `redis://host:6379/0` shares it with all replicas."""
+    """`memory://` stores everything in this process. `redis://host:6379/0` shares it with all replicas."""
     namespace: Label = "backstay"
-    """Prefix of the keys in Redis. Replicas of one backend use the same, those of another backend must not."""
+    """Prefix of the keys in Redis. Replicas of one backend use the same prefix, other backends another one."""
     timeout: Timeout = 0.05
-    """Time for one command to Redis. Then the request goes on without the store."""
+    """Time for one command to Redis. Then the request continues without the store."""
     max_entries: Count = 10_000
-    """Cached responses, and replayed answers of Redis, in this process. The caller with most loses its oldest."""
+    """Cached responses, and replayed responses of Redis, in this process. The caller with the most loses its oldest."""
     max_bytes: Size = 32 * 1024 * 1024
-    """Bytes of cached responses that this process keeps, and as many again of answers to idempotency keys."""
+    """Bytes of cached responses in this process, and as many again of responses for idempotency keys."""
 
 
 class Log(Section):
@@ -186,15 +186,15 @@ class Breaker(Section):
     success_threshold: Count = 2
     """Successful probes that close the circuit."""
     jitter: Share = 0.1
-    """Largest share by which the open time is lengthened at random. It is never shortened."""
+    """Largest share by which the open time is extended at random. It is never shortened."""
     max_probes: Count = 2
     """Probes at once while the circuit is half-open."""
     slow_call: OrNone[Timeout] = None
     """A call that takes longer is slow. `"none"`: slow calls never open the circuit."""
     slow_call_rate: Share = 0.5
-    """Share of slow calls among the newest that opens the circuit."""
+    """Share of slow calls among the newest calls that opens the circuit."""
     slow_call_window: Count = 20
-    """How many calls are the newest."""
+    """How many calls count as the newest."""
 
 
 class UpstreamTable(Section):
@@ -205,7 +205,7 @@ class UpstreamTable(Section):
     connect_timeout: Timeout = 1.0
     """Time to connect to one address, its TLS handshake included."""
     max_idle: int = Field(default=64, ge=0)
-    """Idle connections that are kept for the next requests."""
+    """Idle connections that are kept for later requests."""
     idle_timeout: Timeout = 4.0
     """How long an idle connection is kept. Keep it below the backend's own keep-alive timeout."""
     max_connections: int = Field(default=0, ge=0)
@@ -217,17 +217,17 @@ class UpstreamTable(Section):
     tls_ca: OrNone[str] = None
     """PEM file with the authorities of an `https` backend. `"none"`: those of the system."""
     tls_certificate: OrNone[str] = None
-    """PEM file with the certificate chain to show to the backend. Read again on SIGHUP."""
+    """PEM file with the certificate chain for the backend. Read again on SIGHUP."""
     tls_key: OrNone[str] = None
     """PEM file with the private key. `"none"`: the key is in `tls_certificate`."""
     idempotency_form: Literal["bare", "quoted"] = "bare"
-    """How generated idempotency keys are written: as they are, or quoted (a structured string)."""
+    """Form of generated idempotency keys: bare, or quoted (a structured string)."""
     breaker: Breaker = Breaker()
     """This upstream's circuit breaker."""
 
 
 class Settings(Section):
-    """The whole configuration. `routes` are complete: each has what `[defaults]` sets and it does not set itself."""
+    """The whole configuration. `routes` are complete: each inherits from `[defaults]` what it does not set."""
 
     listen: Listen = Listen()
     admin: Admin = Admin()
@@ -235,9 +235,9 @@ class Settings(Section):
     store: StoreTable = StoreTable()
     log: Log = Log()
     upstreams: dict[Label, UpstreamTable] = Field(default_factory=dict)
-    """The backends by name. What no route matches goes to the first."""
+    """The backends by name. Requests that no route matches go to the first."""
     circuits: dict[Label, Breaker] = Field(default_factory=dict)
-    """Circuit breakers of the names that routes give in `circuit`. Without a table: as that of the upstream."""
+    """Circuit breakers for the names that routes give in `circuit`. Without a table: as the upstream's."""
     defaults: RouteSettings = RouteSettings()
     """Settings of every route that does not set them itself."""
     routes: Many[RouteTable] = ()
@@ -262,14 +262,14 @@ class Settings(Section):
         return settings
 
     def has_own_budget(self, operation: str) -> bool:
-        """Tell whether a route says its own `retry.budget`. The others of an upstream share one budget."""
+        """Tell whether a route sets its own `retry.budget`. The other routes of an upstream share one budget."""
         return operation in self._own_budgets
 
     @cached_property
     def passthrough(self) -> Passthrough:
-        """Return what holds for requests that no route matches: the first upstream, 30 s, nothing sent twice.
+        """Return the settings for requests that no route matches: the first upstream, 30 s, no retries.
 
-        Of `[defaults]` only what concerns a faithful pass-through applies; `total_timeout` does not.
+        Of `[defaults]`, only settings for faithful forwarding apply; `total_timeout` does not.
         """
         shared = {name: getattr(self.defaults, name) for name in PASSED_ON}
         off = {"coalesce": "off"} if self.defaults.coalesce == "off" else {}
@@ -278,14 +278,14 @@ class Settings(Section):
 
     @cached_property
     def breakers(self) -> Mapping[str, Breaker]:
-        """Return every circuit's figures by name: each upstream's own, and those that routes name."""
+        """Return the settings of every circuit by name: each upstream's own, and those that routes name."""
         own = {name: upstream.breaker for name, upstream in self.upstreams.items()}
         named = {r.circuit: self.upstreams[r.upstream].breaker for r in self.routes if r.circuit not in (None, *own)}
         return {**own, **{name: self.circuits.get(name, breaker) for name, breaker in named.items() if name}}
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `over` laid on `base`, table by table. A document (`body`) is a value: it replaces what stood there."""
+    """Return `over` merged over `base`, table by table. A document (`body`) is one value and replaces the other."""
     both = {key: merged(base[key], over[key]) for key in base.keys() & over.keys() if _are_tables(base, over, key)}
     return {**base, **over, **both}
 

@@ -1,4 +1,4 @@
-"""What can stand where: the models of the settings, walked key by key, to name what is near and to show values."""
+"""The expected type of every key, found by walking the models, and the display of values in messages."""
 
 import json
 import re
@@ -13,33 +13,33 @@ from proxy.config.field_types import Section
 from proxy.config.objections import Keys
 from proxy.config.settings import Settings
 
-_LONGEST_WORD = 200  # characters; alikeness takes the square of them, and no name is so long
+_LONGEST_WORD = 200  # characters; similarity takes quadratic time, and no name is that long
 _CREDENTIALS = re.compile(r"//[^/@\s\"]+@")
 
 
 class Place(NamedTuple):
-    """What may stand at a key: its type, and the field that declares it, if it is not one of many."""
+    """The expected value at a key: its type, and the field that declares it, if any."""
 
     type: Any
     field: FieldInfo | None = None
 
     @property
     def fields(self) -> dict[str, FieldInfo]:
-        """Return the keys of the table that stands here; none where it is no table with fixed keys."""
+        """Return the keys of the table at this place; none if it is not a table with fixed keys."""
         return self.type.model_fields if _is_section(self.type) else {}
 
     @property
     def is_table(self) -> bool:
-        """Tell whether a TOML table stands here."""
+        """Tell whether the value is a TOML table."""
         return _is_section(self.type) or get_origin(self.type) is dict
 
     @property
     def is_list(self) -> bool:
-        """Tell whether a TOML array stands here."""
+        """Tell whether the value is a TOML array."""
         return get_origin(self.type) is tuple
 
     def below(self, key: str | int) -> "Place | None":
-        """Return the place of `key` in this table or list."""
+        """Return the place of `key` in this table or list; `None` if there is none."""
         if isinstance(key, int):
             return Place(_plain(get_args(self.type)[0])) if self.is_list else None
         if get_origin(self.type) is dict:
@@ -52,7 +52,7 @@ ROOT = Place(Settings)
 
 
 def place(keys: Keys) -> Place | None:
-    """Return what may stand at `keys`."""
+    """Return the place at `keys`; `None` if there is no such setting."""
     found: Place | None = ROOT
     for key in keys:
         found = found.below(key) if found else None
@@ -60,19 +60,19 @@ def place(keys: Keys) -> Place | None:
 
 
 def options(kind: Any) -> tuple[str, ...]:
-    """Return the words that a setting of this type can be; none where it is not a choice of words."""
+    """Return the words that a setting of this type may have; none if it is not a choice of words."""
     return get_args(kind) if get_origin(kind) is Literal else ()
 
 
 def nearest(word: object, words: Iterable[str]) -> str | None:
-    """Return the one of `words` that `word` is most likely meant to be."""
+    """Return the most similar one of `words`; `None` if none is similar."""
     text = str(word)
     near = get_close_matches(text, list(words), n=1) if len(text) <= _LONGEST_WORD else []
     return near[0] if near else None
 
 
 def shown(value: object) -> str:
-    """Return a value as TOML writes it, but on one line, not too long, and without the credentials of a URL."""
+    """Return a value in TOML's form on one line, at most 200 characters, without the credentials of a URL."""
     if isinstance(value, dict):
         return "a table"
     try:
@@ -83,7 +83,7 @@ def shown(value: object) -> str:
 
 
 def cut(text: str) -> str:
-    """Return at most 200 characters of a message's part, without the credentials of a URL."""
+    """Return at most 200 characters of a text, without the credentials of a URL."""
     text = _CREDENTIALS.sub("//...@", text)
     return text if len(text) <= 200 else f"{text[:200]}..."
 

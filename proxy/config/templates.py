@@ -1,4 +1,4 @@
-"""`"POST /api/sessions/{report_id}"` as a route writes it: a method, and a path whose names fill whole segments."""
+"""Parses a route's `"POST /api/sessions/{report_id}"`: a method, and a path whose names fill whole segments."""
 
 import re
 from difflib import get_close_matches
@@ -24,19 +24,19 @@ class Template(NamedTuple):
 
     @property
     def shape(self) -> str:
-        """Return the template without its names: two routes of one shape match the same requests."""
+        """Return the template without names. Two routes of the same shape match the same requests."""
         return f"{self.method} {_NAME.sub('{}', self.path)}"
 
 
 def parse_template(text: object) -> Template:
-    """Return the method and path of what a route matches. Raises `Objection`."""
+    """Parse what a route matches. Raises `Objection`."""
     template = parse_request(text)
     _refuse_odd_path(template.method, template.path)
     return template
 
 
 def parse_request(text: object) -> Template:
-    """Return the method and path of a request of the sidecar's own: names may stand anywhere, also in a query.
+    """Parse a request of the sidecar's own. Names may stand anywhere, also in a query.
 
     Raises `Objection`.
     """

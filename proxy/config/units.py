@@ -1,4 +1,4 @@
-"""A number in a configuration carries its unit. This file turns `"500ms"` into seconds and `"64KiB"` into bytes."""
+"""Numbers with units: converts `"500ms"` to seconds and `"64KiB"` to bytes."""
 
 import json
 import math
@@ -22,12 +22,12 @@ def parse_duration(value: object) -> float:
     number, unit = _split(value, "a duration", _DURATIONS)
     if unit not in _SECONDS:
         raise Objection(f'"{value}" is not a duration', _DURATIONS)
-    # Dividing keeps 300 ms at 0.3; multiplying by 0.001 would make it 0.30000000000000004.
+    # Division keeps 300 ms at 0.3; multiplication by 0.001 would give 0.30000000000000004.
     return number / 1000 if unit == "ms" else number * _SECONDS[unit]
 
 
 def parse_timeout(value: object) -> float:
-    """Return the seconds of a duration that is not nothing. Raises `Objection`."""
+    """Return the seconds of a duration above 0. Raises `Objection`."""
     seconds = parse_duration(value)
     if seconds <= 0:
         raise Objection("it must be more than 0", _DURATIONS)
@@ -35,12 +35,12 @@ def parse_timeout(value: object) -> float:
 
 
 def parse_milliseconds(text: str) -> str:
-    """Return a duration with its unit: a bare number is milliseconds, as in the seed document's variables."""
+    """Return a duration with a unit: a bare number is milliseconds, as in the seed document's variables."""
     return f"{text.strip()}ms" if text.strip().isdecimal() else text
 
 
 def parse_size(value: object) -> int:
-    """Return the bytes of `"64KiB"`, `"1MiB"`, `"1GiB"` or of a plain whole number. Raises `Objection`."""
+    """Return the bytes of `"64KiB"`, `"1MiB"`, `"1GiB"` or a plain integer. Raises `Objection`."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
     number, unit = _split(value, "a size", _SIZES)
@@ -51,7 +51,7 @@ def parse_size(value: object) -> int:
 
 
 def format_duration(seconds: float) -> str:
-    """Return the shortest whole-numbered form that reads back as the same duration, such as `"500ms"` or `"10m"`."""
+    """Return the shortest integer form that parses to the same duration, such as `"500ms"` or `"10m"`."""
     for unit in ("d", "h", "m", "s"):
         count = float(seconds / _SECONDS[unit])
         if count >= 1 and count.is_integer() and count * _SECONDS[unit] == seconds:
@@ -61,7 +61,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_size(size: int) -> str:
-    """Return the shortest whole-numbered form that reads back as the same size, such as `"64KiB"` or `"1GiB"`."""
+    """Return the shortest integer form that parses to the same size, such as `"64KiB"` or `"1GiB"`."""
     unit = next((unit for unit in ("GiB", "MiB", "KiB") if size and not size % _BYTES[unit]), "B")
     return f"{size // _BYTES[unit]}{unit}"
 

@@ -51,7 +51,7 @@ def test_an_upstream_is_an_origin(url: str, address: Address) -> None:
 @pytest.mark.parametrize(
     ("url", "message", "cure"),
     [
-        ("http://b/api", '"http://b/api" names a path, but targets go upstream as they came', '"http://b"'),
+        ("http://b/api", '"http://b/api" has a path, but request targets are forwarded unchanged', '"http://b"'),
         ("b:80", '"b:80" is not the URL of an upstream', '"http://127.0.0.1:8000" or "unix:/run/app.sock"'),
         ("http://", '"http://" is not the URL of an upstream', '"http://127.0.0.1:8000" or "unix:/run/app.sock"'),
         (

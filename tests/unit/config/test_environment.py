@@ -98,7 +98,7 @@ def test_of_very_many_wrong_variables_the_first_are_told(problems: Problems) -> 
     assert len(told) == 101
     assert told[0].endswith("there is no such setting; write BACKSTAY_LISTEN__ADDRESS")
     assert told[99].endswith("there is no such setting; remove it")
-    assert told[100] == "there are more problems; mend these first, and ask again"
+    assert told[100] == "there are more problems; correct these first"
 
 
 def test_a_name_that_a_variable_gave_is_found_by_the_next_one(loaded: Load) -> None:

@@ -52,7 +52,7 @@ VALUES = [
     (
         UPSTREAM + '[listen]\ntrusted_proxies = ["10.0.0.0/8", "10.x"]',
         'config.toml:4: listen.trusted_proxies[1]: "10.x" is not a network; write "10.0.0.0/8" or "192.0.2.1", '
-        'or "unix" for who comes through a Unix socket',
+        'or "unix" for clients of a Unix socket',
     ),
     (
         UPSTREAM + '[listen]\ndeadline_header = "X Deadline"',
@@ -62,7 +62,7 @@ VALUES = [
     *(
         (
             UPSTREAM + f'[listen]\ndeadline_header = "{name}"',
-            f'config.toml:4: listen.deadline_header: "{name}" means something else already; '
+            f'config.toml:4: listen.deadline_header: "{name}" already has another meaning; '
             'write deadline_header = "X-Request-Deadline-Ms", or a name of your own',
         )
         for name in ("Host", "content-length", "Transfer-Encoding", "X-Correlation-ID", "Cookie", "Via", "Connection")
@@ -75,7 +75,7 @@ VALUES = [
     ),
     (
         UPSTREAM + '[admin]\ntoken = "t"\ntoken_file = "f"',
-        "config.toml:5: admin.token_file: token is set too, and only one of them can hold; remove token",
+        "config.toml:5: admin.token_file: token is set too, and only one can apply; remove token",
     ),
     (UPSTREAM + '[audit]\npath = ""', 'config.toml:4: audit.path: it is empty; write path = "audit.jsonl"'),
     (
@@ -124,7 +124,7 @@ VALUES = [
     (UPSTREAM + "[defaults]\nretry = 3", "config.toml:4: defaults.retry: 3 is not a table; write [defaults.retry]"),
     (
         UPSTREAM + '[defaults]\noperation = "a"',
-        "config.toml:4: defaults.operation: it is each route's own; write it into [[routes]]",
+        "config.toml:4: defaults.operation: it belongs to each route; write it into [[routes]]",
     ),
 ]
 ROUTES = [
@@ -155,7 +155,7 @@ ROUTES = [
     ),
     (
         UPSTREAM + '[[routes]]\noperation = "passthrough"\nmatch = "GET /a"',
-        'config.toml:4: routes[0].operation: "passthrough" is already the name of what no route matches; '
+        'config.toml:4: routes[0].operation: "passthrough" is already the operation of unmatched requests; '
         "write another name",
     ),
     (
@@ -188,8 +188,8 @@ ROUTES = [
     ),
     (
         ROUTE + "match_body = false",
-        "config.toml:6: routes[0].match_body: callers with other bodies would share an answer, "
-        'and there is no on_conflict to put it right; write on_conflict = "GET /api/sessions/{subject}" too',
+        "config.toml:6: routes[0].match_body: callers with other bodies would share a response, "
+        'and no on_conflict handles that; write on_conflict = "GET /api/sessions/{subject}" too',
     ),
     (
         ROUTE + 'on_conflict = "GET /a/{ids}"',
@@ -248,13 +248,13 @@ ROUTES = [
     ),
     (
         ROUTE + "fallback = { status = 204, body = { degraded = true } }",
-        "config.toml:6: routes[0].fallback.body: an answer with status 204 has no body; "
+        "config.toml:6: routes[0].fallback.body: a response with status 204 has no body; "
         "remove body, or write status = 200",
     ),
     (ROUTE + "fallback = { status = 200 }", "config.toml:6: routes[0].fallback.body: it is missing; write body = { }"),
     (
         ROUTE + "fallback = { body = { since = 2026-01-01 } }",
-        "config.toml:6: routes[0].fallback.body: it holds a date or a number that JSON cannot say; "
+        "config.toml:6: routes[0].fallback.body: it holds a date or a number that JSON cannot represent; "
         "write body = a document that has it as a string",
     ),
     (
@@ -377,5 +377,5 @@ def test_a_token_is_read_alike_from_everywhere(tmp_path: Path) -> None:
     assert read_token(load(None, upstream, {"BACKSTAY_ADMIN__TOKEN": "secret\n"}).admin) == "secret"
     assert read_token(load(None, {**upstream, "admin.token": "secret\n"}, {}).admin) == "secret"
     file.write_text("\n")
-    with pytest.raises(ConfigError, match="it is empty; write the token into it"):
+    with pytest.raises(ConfigError, match="it is empty; write the token into the file"):
         read_token(load(None, upstream, {"BACKSTAY_ADMIN__TOKEN_FILE": str(file)}).admin)
