@@ -73,8 +73,8 @@ class Sidecar:
         self._random = random
         name = f"{random.getrandbits(32):08x}"  # this process, in flight and record ids
         self.metrics = Metrics()
-        kept = audit_trail(settings, name, self._clock, self.metrics.audit_written)
-        self.audit, self._ledger = kept.log, kept.ledger
+        trail = audit_trail(settings, name, self._clock, self.metrics.audit_written)
+        self.audit, self._ledger = trail.log, trail.ledger
         self._statistics = Statistics(self.metrics)
         self._minutely = PeriodicSummary(self._statistics)
         targets = TargetLog(Throttle(TARGETS_EVERY_S, self._clock.now))
@@ -85,7 +85,7 @@ class Sidecar:
         self._retry = RetryPolicy(random)
         self._assembly = Assembly(
             self._flights, self._retry, self._bundle, self.metrics, self._observer, self._clock, random,
-            self._on_transition, kept.durability_gate, self._tracer,
+            self._on_transition, trail.durability_gate, self._tracer,
         )  # fmt: skip
         self._ports = self._assembly.build(settings, loaded.upstream_tls)
         self.server_state = self._server_state(settings)
@@ -129,7 +129,7 @@ class Sidecar:
                 audit_records=lambda: self.audit.records,
                 audit_gaps=lambda: self.audit.gaps,
                 audit_queue=lambda: self.audit.queued,
-                store_up=lambda: int(self._bundle.kept.up),
+                store_up=lambda: int(self._bundle.responses.up),
                 log_lines_dropped=self._lines_dropped,
             )
         )
@@ -156,7 +156,7 @@ class Sidecar:
         self._bundle.on_erasure_elsewhere(self._observer.restorations.erase)
         await self._bundle.start()
         required = [route.operation for route in self._ports.router.routes if route.store_required]
-        if required and not self._bundle.kept.up:
+        if required and not self._bundle.responses.up:
             text = f"the store (store.url) cannot be reached, and {', '.join(required)} requires it (store_required)"
             raise StartError(text)
 

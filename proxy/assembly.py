@@ -89,7 +89,7 @@ class Assembly:
                 self._changes.of(route.operation).since,
             )
         return Ports(
-            Router(routes, catch_all), wiring, self._flights, self._retry, self._bundle.kept, self._bundle.claims,
+            Router(routes, catch_all), wiring, self._flights, self._retry, self._bundle.responses, self._bundle.claims,
             self._meter, self._ledger, self._clock, self._random, settings.listen.expose,
             settings.listen.deadline_header.encode(), _deadline_field(settings), self._durability_gate,
             None if settings.dry_run else self._tracer, self._bundle.replicas, self.probes,
@@ -105,10 +105,10 @@ class Assembly:
             del self._balancers[name]
         self._cors = {name: known for name, known in self._cors.items() if urls.get(name) == known[0]}
         gone = self._changes.take(routes, urls, self._clock.wall())
-        for tenure in gone:
-            self._bundle.kept.forget(tenure.cached_under)
-            if tenure.upstream in self._cors:
-                self._cors[tenure.upstream][1].forget_preflights()
+        for version in gone:
+            self._bundle.responses.forget(version.cached_under)
+            if version.upstream in self._cors:
+                self._cors[version.upstream][1].forget_preflights()
         if gone:
             self._flights.invalidations.close_flights()
 
@@ -208,8 +208,8 @@ def _budget_holder(settings: Settings, table: Table) -> _Holder:
 
 def _own_fields(settings: Settings) -> frozenset[bytes]:
     """Return the request fields that the sidecar interprets, so their bytes are not part of the request key."""
-    told = {b"x-forwarded-for"} if settings.listen.trusted_proxies else set[bytes]()
-    return frozenset({_deadline_field(settings), *told})
+    client_fields = {b"x-forwarded-for"} if settings.listen.trusted_proxies else set[bytes]()
+    return frozenset({_deadline_field(settings), *client_fields})
 
 
 def _deadline_field(settings: Settings) -> bytes:

@@ -9,7 +9,7 @@ from proxy.policy.routing import Route
 Urls = Mapping[str, tuple[str, ...]]  # by upstream
 
 
-class Tenure(NamedTuple):
+class RouteVersion(NamedTuple):
     """The prefix of a route's cache keys, its upstream, and the wall time of its last change."""
 
     cached_under: bytes
@@ -21,10 +21,10 @@ class RouteChanges:
     """Remember each route from one reload to the next."""
 
     def __init__(self) -> None:
-        self._known: dict[str, Tenure] = {}
+        self._known: dict[str, RouteVersion] = {}
 
-    def take(self, routes: Iterable[Route], urls: Urls, wall: float) -> list[Tenure]:
-        """Set the current routes (wall time in seconds); return the tenures that have ended.
+    def take(self, routes: Iterable[Route], urls: Urls, wall: float) -> list[RouteVersion]:
+        """Set the current routes (wall time in seconds); return the versions that have ended.
 
         Responses cached before the first call may be used: another process may have cached them.
         """
@@ -33,11 +33,13 @@ class RouteChanges:
         for route in routes:
             known, cached_under = before.get(route.operation), _cached_under(route, urls[route.upstream])
             lasts = known is not None and known.cached_under == cached_under
-            self._known[route.operation] = known if known and lasts else Tenure(cached_under, route.upstream, since)
+            self._known[route.operation] = (
+                known if known and lasts else RouteVersion(cached_under, route.upstream, since)
+            )
         return [known for name, known in before.items() if self._known.get(name) is not known]
 
-    def of(self, operation: str) -> Tenure:
-        """Return the present tenure of a route."""
+    def of(self, operation: str) -> RouteVersion:
+        """Return the current version of a route."""
         return self._known[operation]
 
 
@@ -48,8 +50,8 @@ def _cached_under(route: Route, urls: tuple[str, ...]) -> bytes:
     """
     settings = route.settings
     neutral = {name.lower().encode() for name in settings.neutral_headers}
-    asks = (
+    definition = (
         route.operation, route.method, route.template, route.upstream, urls, route.host, route.subject,
         str(route.coalesce), settings.match_body, settings.principal, sorted(neutral),
     )  # fmt: skip
-    return blake2b(repr(asks).encode(), digest_size=8).digest()
+    return blake2b(repr(definition).encode(), digest_size=8).digest()

@@ -67,13 +67,13 @@ VIEWERS = web.AppKey("viewers", Viewers)
 def add_status(app: web.Application, max_viewers: int) -> None:
     """Add the page and its events to `app`."""
     app[VIEWERS] = Viewers(max_viewers)
-    app.on_shutdown.append(_let_go)
+    app.on_shutdown.append(_release)
     for path, (name, content_type) in _PAGES.items():
         app.router.add_get(path, _page(name, content_type))
     app.router.add_get("/events", _events)
 
 
-async def _let_go(app: web.Application) -> None:
+async def _release(app: web.Application) -> None:
     app[VIEWERS].stopping.set()
 
 

@@ -33,12 +33,12 @@ class DurabilityGate:
     def answer(self, exchange: Exchange, tell: Tell) -> None:
         """Call `tell` when the exchange's record is durable; with False if that takes too long."""
 
-        def told(kept: bool) -> None:
-            if not kept and not exchange.unrecorded:
+        def on_result(durable: bool) -> None:
+            if not durable and not exchange.unrecorded:
                 self._note(exchange, WITHHELD)
-            tell(kept)
+            tell(durable)
 
-        self._log.when_durable(told)
+        self._log.when_durable(on_result)
 
     async def opening(self, exchange: Exchange) -> bool:
         """Return whether a streamed response may begin: after a note about it is durable."""
@@ -49,11 +49,11 @@ class DurabilityGate:
             return False
         on_disk: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
-        def told(kept: bool) -> None:
+        def on_result(durable: bool) -> None:
             if not on_disk.done():
-                on_disk.set_result(kept)
+                on_disk.set_result(durable)
 
-        self._log.when_durable(told, within_s)
+        self._log.when_durable(on_result, within_s)
         return await on_disk
 
     def _note(self, exchange: Exchange, note: str) -> bool:

@@ -247,18 +247,18 @@ class AuditLog:
             log.error("audit_records_lost", output=repr(self._output), records=self._gaps - lost)
 
     async def _finish(self) -> None:
-        kept = await self._in_order(self._writer.stop)
+        succeeded = await self._in_order(self._writer.stop)
         if self._retention is not None:
             self._retention.stop()
         self._rounds.refuse()
-        if not kept:
-            kept = self._continue_behind(self._writer.end)
+        if not succeeded:
+            succeeded = self._continue_behind(self._writer.end)
         while self._waiting or self._unrecorded:  # records that arrived meanwhile
             batch = self._chained_batch(len(self._waiting))
             self._waiting.hand_over(batch)
-            kept = kept and await in_daemon_thread(partial(self._last_words, batch))
-            self._settle(batch, kept=kept)
-            if not kept:
+            succeeded = succeeded and await in_daemon_thread(partial(self._last_words, batch))
+            self._settle(batch, succeeded=succeeded)
+            if not succeeded:
                 self._unrecorded = 0  # counted, but cannot be recorded
         await in_daemon_thread(self._output.close)
 
@@ -309,15 +309,15 @@ class AuditLog:
 
     def _announce(self, fields: dict[str, object]) -> bool:
         """Append a note from another thread; return whether it is durable."""
-        told: Future[bool] = Future()
+        durable: Future[bool] = Future()
 
         def note(fields: dict[str, object]) -> None:
             if self.note({"ts": self._now(), **fields}):
-                self.when_durable(told.set_result)
+                self.when_durable(durable.set_result)
             else:
-                told.set_result(False)
+                durable.set_result(False)
 
-        return self._on_loop(note, fields) and told.result()
+        return self._on_loop(note, fields) and durable.result()
 
     def _arm(self) -> None:
         """Schedule the next batch, unless the log is closing: then the thread accepts no more."""
@@ -362,15 +362,15 @@ class AuditLog:
         """Count a batch; the first room after an overflow allows the gap record."""
         if self._given_up:
             return
-        self._settle(written.batch, kept=written.kept)
-        if written.kept and self._on_write is not None:
+        self._settle(written.batch, succeeded=written.succeeded)
+        if written.succeeded and self._on_write is not None:
             self._on_write(written.seconds)
         if self._unrecorded and self._waiting.is_open:
             self._arm()
 
-    def _settle(self, batch: Batch, *, kept: bool) -> None:
+    def _settle(self, batch: Batch, *, succeeded: bool) -> None:
         self._waiting.settle(batch)
-        if kept:
+        if succeeded:
             self._records += batch.records
         else:
             self._lose(batch.records)
@@ -394,6 +394,6 @@ def _encoded(fields: dict[str, object]) -> bytes | None:
         return None
 
 
-def _resolve(done: asyncio.Future[bool], kept: bool) -> None:
+def _resolve(done: asyncio.Future[bool], succeeded: bool) -> None:
     if not done.done():
-        done.set_result(kept)
+        done.set_result(succeeded)

@@ -73,8 +73,8 @@ class Retention:
 
     def _retire(self, files: list[Path]) -> None:
         """Remove the oldest files beyond the limits, after the trail has recorded it."""
-        kept = _kept(files, self._rules)
-        gone = files[: len(files) - kept]
+        count = _kept_count(files, self._rules)
+        gone = files[: len(files) - count]
         if not gone:
             return
         last = _before((*files[len(gone) :], self._path))
@@ -89,17 +89,17 @@ def _retired(last: ChainLink, files: int) -> dict[str, object]:
     return {"note": "retired", "files": files, "through": last.seq, "head": last.hash.decode()}
 
 
-def _kept(files: list[Path], rules: RetentionRules) -> int:
+def _kept_count(files: list[Path], rules: RetentionRules) -> int:
     """Return how many of the newest files are kept."""
-    kept, size = 0, 0
+    count, size = 0, 0
     for file in reversed(files):
         size += file.stat().st_size
-        too_many = rules.max_files is not None and kept >= rules.max_files
+        too_many = rules.max_files is not None and count >= rules.max_files
         too_big = rules.max_bytes is not None and size > rules.max_bytes
         if too_many or too_big:
             break
-        kept += 1
-    return kept
+        count += 1
+    return count
 
 
 def _before(files: tuple[Path, ...]) -> ChainLink | None:

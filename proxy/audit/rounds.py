@@ -45,11 +45,11 @@ class Rounds:
             return
         loop = asyncio.get_running_loop()
         self._flushing, self._waiting = self._waiting, []
-        self._flush(lambda kept: _tell(loop, self._end, kept))
+        self._flush(lambda durable: _tell(loop, self._end, durable))
 
-    def _end(self, kept: bool) -> None:
+    def _end(self, durable: bool) -> None:
         for promise in self._flushing:
-            promise.keep(kept)
+            promise.keep(durable)
         self._under_way = bool(self._waiting)
         if self._waiting:
             self._begin()
@@ -64,14 +64,14 @@ class _Promise:
         self._tell: Callable[[bool], None] | None = tell
         self.timer: asyncio.TimerHandle | None = None
 
-    def keep(self, kept: bool) -> None:
+    def keep(self, durable: bool) -> None:
         tell, self._tell = self._tell, None
         if tell is not None:
             if self.timer is not None:
                 self.timer.cancel()
-            tell(kept)
+            tell(durable)
 
 
-def _tell(loop: asyncio.AbstractEventLoop, on_loop: Callable[[bool], None], kept: bool) -> None:
+def _tell(loop: asyncio.AbstractEventLoop, on_loop: Callable[[bool], None], durable: bool) -> None:
     with suppress(RuntimeError):  # the loop is closed: there are no waiters
-        loop.call_soon_threadsafe(on_loop, kept)
+        loop.call_soon_threadsafe(on_loop, durable)

@@ -43,7 +43,7 @@ class Written:
 
     batch: Batch
     seconds: float
-    kept: bool
+    succeeded: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +95,8 @@ class TrailWriter:
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._sync_due: float | None = None
-        self._durable = self._told = GENESIS
-        self._tell_due: float | None = None
+        self._durable = self._reported = GENESIS
+        self._report_due: float | None = None
         self._unsynced: list[Batch] = []
         self._unsynced_size = 0
         self._doubtful = False  # an fsync failed: the kernel may have dropped the data and does not report it again
@@ -105,7 +105,7 @@ class TrailWriter:
 
     def start(self, last: ChainLink = GENESIS) -> None:
         """Start after `last`; the thread is a daemon, so that a crash of the loop does not block the exit."""
-        self.end = self._durable = self._told = last
+        self.end = self._durable = self._reported = last
         threading.Thread(target=self._run, name="audit-writer", daemon=True).start()
 
     def submit(self, batch: Batch) -> None:
@@ -145,7 +145,7 @@ class TrailWriter:
 
         While stopping no timer is due: a failing fsync would be due forever.
         """
-        due = min((due for due in (self._sync_due, self._tell_due) if due is not None), default=None)
+        due = min((due for due in (self._sync_due, self._report_due) if due is not None), default=None)
         if due is None or self._stopping.is_set():
             return self._jobs.get()
         wait = due - self._clock.now()
@@ -158,14 +158,14 @@ class TrailWriter:
         now = self._clock.now()
         if self._sync_due is not None and self._sync_due <= now:
             self._sync()
-        if self._tell_due is not None and self._tell_due <= now:
-            self._tell_durable()
+        if self._report_due is not None and self._report_due <= now:
+            self._report_durable()
 
     def _write(self, batch: Batch) -> None:
         began, lines = self._clock.now(), Lines(batch.lines)
-        kept = not self._given_up and self._keep_trying(lambda: self._put(lines))
+        succeeded = not self._given_up and self._keep_trying(lambda: self._put(lines))
         now = self._clock.now()
-        if kept:
+        if succeeded:
             self._unsynced.append(batch)
             self.end = batch.last
             self._unsynced_size += len(batch.lines)
@@ -174,7 +174,7 @@ class TrailWriter:
                 self._sync_due = now
         elif not self._given_up:
             self._give_up(lines)
-        self._hooks.written(Written(batch, now - began, kept))
+        self._hooks.written(Written(batch, now - began, succeeded))
 
     def _give_up(self, lines: "Lines") -> None:
         """Undo the partial write of a batch: what counts as lost must not be in the file."""
@@ -207,7 +207,7 @@ class TrailWriter:
         synced = self._keep_trying(self._sync_now)
         if self._doubtful:
             self.end = None
-        self._tell_durable()
+        self._report_durable()
         return synced and not self._given_up
 
     def _sync(self) -> bool:
@@ -226,16 +226,16 @@ class TrailWriter:
         self._unsynced.clear()
         self._unsynced_size = 0
         self._sync_due = None
-        if self._durable.seq - self._told.seq >= self._hooks.every:
-            self._tell_durable()
-        elif self._tell_due is None:
-            self._tell_due = self._clock.now() + self._fsync_s
+        if self._durable.seq - self._reported.seq >= self._hooks.every:
+            self._report_durable()
+        elif self._report_due is None:
+            self._report_due = self._clock.now() + self._fsync_s
 
-    def _tell_durable(self) -> None:
-        self._tell_due = None
-        if self._durable.seq != self._told.seq:
-            self._told = self._durable
-            self._hooks.durable(self._told)
+    def _report_durable(self) -> None:
+        self._report_due = None
+        if self._durable.seq != self._reported.seq:
+            self._reported = self._durable
+            self._hooks.durable(self._reported)
 
     def _write_again(self) -> None:
         """After a failed fsync, write the data again: a second fsync would succeed without it."""

@@ -174,10 +174,10 @@ async def _end(process: asyncio.subprocess.Process) -> int:
 
 def _environment() -> dict[str, str]:
     """Return this process's environment without settings of the sidecar, and with this package first on the path."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
     package = str(Path(proxy.__file__).parents[1])
-    known = kept.get("PYTHONPATH")
-    return kept | {"PYTHONPATH": f"{package}{os.pathsep}{known}" if known else package}
+    known = variables.get("PYTHONPATH")
+    return variables | {"PYTHONPATH": f"{package}{os.pathsep}{known}" if known else package}
 
 
 def _toml(value: Path | str) -> str:

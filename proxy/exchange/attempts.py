@@ -179,7 +179,7 @@ class Attempts:
         """Report what an attempt says about the backend; a flight counts at most one failure."""
         verdict = attempt.verdict
         failed = verdict in FAILURES
-        if failed and (self._upstream.standing or not tells(attempt.outcome, verdict)):
+        if failed and (self._upstream.has_healthy_address or not tells(attempt.outcome, verdict)):
             self._breaker.give_back(permit)
             return
         # the duration of an upload depends on the client

@@ -53,7 +53,7 @@ class Cache:
         invalidations.invalidate(subject, owners)
         if self._route.settings.ends_session:
             invalidations.drop_owners(owners)
-        if effect is Effect.IN_DOUBT:
+        if effect is Effect.UNKNOWN:
             invalidations.mark_uncertain(self._route.total_timeout_s, subject, owners, self._clock.now())
         return True
 

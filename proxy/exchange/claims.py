@@ -10,12 +10,12 @@ from proxy.http.problems import Refusal
 from proxy.policy import claim_rules, idempotency
 from proxy.policy.claim_rules import (
     Acquired,
-    AnswerWith,
     Ask,
     Claim,
     ClaimState,
     HeldByOther,
     Misuse,
+    RespondWith,
     Settled,
     StoreUnavailable,
     TakeOver,
@@ -31,14 +31,14 @@ from proxy.policy.routing import Idempotency, Route
 class Claiming:
     """Claim a route's requests."""
 
-    __slots__ = ("_clock", "_flights", "_identifier", "_kept", "_meter", "_random", "_route", "_store")
+    __slots__ = ("_clock", "_flights", "_identifier", "_meter", "_random", "_responses", "_route", "_store")
 
     def __init__(self, route: Route, wiring: Wiring, ports: Ports) -> None:
         self._route = route
         self._identifier = wiring.identifier
         self._flights = ports.flights
         self._store = ports.claims
-        self._kept = ports.store
+        self._responses = ports.store
         self._meter = ports.meter
         self._random = ports.random
         self._clock = ports.clock
@@ -56,16 +56,16 @@ class Claiming:
         x.identity = self._identifier.identify(x.request, x.subject.value)
         holder = self._identifier.holder(x.request)
         claim = claim_rules.of_key(route, x.request, x.identity.principal, key, holder, x.subject.value)
-        standing = await self._store.claim(claim, remaining(x.deadline, self._clock.now()) / 2)
-        if isinstance(standing, StoreUnavailable) and not route.store_required:
-            standing = await self._store.alone(claim)
-        waits = isinstance(claim_rules.judge(claim, standing, route), Wait)
+        state = await self._store.claim(claim, remaining(x.deadline, self._clock.now()) / 2)
+        if isinstance(state, StoreUnavailable) and not route.store_required:
+            state = await self._store.alone(claim)
+        waits = isinstance(claim_rules.judge(claim, state, route), Wait)
         if waits and self._flights.has(x.identity.key):
-            self._note("joined")
+            self._count("joined")
             return None
-        return await self._follow(x, claim, standing, x.deadline)
+        return await self._follow(x, claim, state, x.deadline)
 
-    async def asked_elsewhere(self, x: Exchange, lead: Lead) -> Result | None:
+    async def sent_elsewhere(self, x: Exchange, lead: Lead) -> Result | None:
         """Claim a flight's request key for all replicas; return the result of another replica, if any."""
         flight = lead.flight
         if flight is None or not self._store.spans_replicas:
@@ -97,72 +97,72 @@ class Claiming:
             claim, mine = flight.held.pop()
             await self._store.settle(claim, mine, given, keep=claim_rules.to_keep(claim, result))
 
-    def let_go_unsettled(self, x: Exchange) -> None:
+    def release_unsettled(self, x: Exchange) -> None:
         """Release claims of the request that were not settled."""
-        self._let_go(x.held, asked=any(attempt.sent for attempt in x.attempts))
+        self._release(x.held, asked=any(attempt.sent for attempt in x.attempts))
 
-    def let_go_of_flight(self, flight: Flight, *, asked: bool) -> None:
+    def release_flight(self, flight: Flight, *, asked: bool) -> None:
         """Release unsettled claims of a flight's followers."""
-        self._let_go(flight.held, asked=asked)
+        self._release(flight.held, asked=asked)
 
-    def _let_go(self, held: list[tuple[Claim, Acquired]], *, asked: bool) -> None:
+    def _release(self, held: list[tuple[Claim, Acquired]], *, asked: bool) -> None:
         """Release claims: at once if nothing was sent, otherwise when their leases expire."""
         while held:
-            self._store.let_go(*held.pop(), asked=asked)
+            self._store.release(*held.pop(), asked=asked)
 
     def _require_store(self) -> None:
-        if self._route.store_required and not self._kept.up:
+        if self._route.store_required and not self._responses.up:
             raise claim_rules.store_gone()
 
-    async def _follow(self, x: Exchange, claim: Claim, standing: ClaimState, until: float) -> Result | None:
+    async def _follow(self, x: Exchange, claim: Claim, state: ClaimState, until: float) -> Result | None:
         """Wait, take over or answer, until this request may be sent (None) or another's response is available."""
         held: HeldByOther | None = None
         while True:
-            lost = held is not None and isinstance(standing, StoreUnavailable)
+            lost = held is not None and isinstance(state, StoreUnavailable)
             judgement = (
                 claim_rules.store_lost(self._route, held)
                 if lost and held
-                else claim_rules.judge(claim, standing, self._route)
+                else claim_rules.judge(claim, state, self._route)
             )
             match judgement:
                 case Ask(adopted):
-                    self._go_ahead(x, claim, standing, adopted)
+                    self._go_ahead(x, claim, state, adopted)
                     return None
-                case AnswerWith(result):
-                    return self._given(x, standing, result)
+                case RespondWith(result):
+                    return self._given(x, state, result)
                 case Misuse():
-                    self._note("mismatch")
+                    self._count("mismatch")
                     detail = "this Idempotency-Key was used for another request; a new request needs a new key"
                     raise Refusal(422, "idempotency_key_reused", detail, closes=False)
                 case TakeOver(orphan):
-                    standing = await self._store.take_over(claim, orphan)
-                    if isinstance(standing, Acquired):
-                        self._note("taken_over")
+                    state = await self._store.take_over(claim, orphan)
+                    if isinstance(state, Acquired):
+                        self._count("taken_over")
                         _adopt(x, orphan.key)
                 case Wait(held):
                     left_s = remaining(until, self._clock.now())
                     waited = await self._store.wait(claim, held, left_s) if left_s > 0 else None
                     if waited is None:
                         return OUT_OF_TIME
-                    standing = waited
+                    state = waited
                 case _:
                     assert_never(judgement)
 
-    def _go_ahead(self, x: Exchange, claim: Claim, standing: ClaimState, adopted: str) -> None:
+    def _go_ahead(self, x: Exchange, claim: Claim, state: ClaimState, adopted: str) -> None:
         _adopt(x, adopted)
-        if isinstance(standing, Acquired):
-            x.held.append((claim, standing))
-        self._note("claimed" if isinstance(standing, Acquired) else "untold")
+        if isinstance(state, Acquired):
+            x.held.append((claim, state))
+        self._count("claimed" if isinstance(state, Acquired) else "untold")
 
-    def _given(self, x: Exchange, standing: ClaimState, result: Result) -> Result:
+    def _given(self, x: Exchange, state: ClaimState, result: Result) -> Result:
         if result is claim_rules.UNKNOWN or result is claim_rules.STORE_GONE:
-            self._note("unknown" if result is claim_rules.UNKNOWN else "untold")
+            self._count("unknown" if result is claim_rules.UNKNOWN else "untold")
         elif claim_rules.is_lost(result):
-            self._note("not_kept")
-        elif isinstance(standing, Settled) and standing.ttl_s:
-            self._note("replayed")
+            self._count("not_kept")
+        elif isinstance(state, Settled) and state.ttl_s:
+            self._count("replayed")
             x.alone_because = "replayed"
-            return claim_rules.replayed(result, standing.ttl_s)
+            return claim_rules.replayed(result, state.ttl_s)
         return result
 
     def _settle_when_whole(self, x: Exchange, flight: Flight | None, result: Result, stream: BodyStream) -> None:
@@ -183,7 +183,7 @@ class Claiming:
         if waiting:
             stream.collect(self._route.settings.replay_answer_limit, settle)
 
-    def _note(self, result: str) -> None:
+    def _count(self, result: str) -> None:
         self._meter.idempotency(self._route.operation, result)
 
 

@@ -21,7 +21,7 @@ from proxy.policy.retry import Again, Decision, Stop
 PATIENCE_S = 30.0  # seconds, as in the catch-all route: a dry run shortens no request
 
 
-class NotedOpening(Opening):
+class DryRunOpening(Opening):
     """Refuse nothing, and use the timeout of the catch-all route."""
 
     __slots__ = ()
@@ -31,11 +31,11 @@ class NotedOpening(Opening):
         try:
             super().open(x)
         except Refusal as refusal:
-            _note(x, f"refuse: {refusal.status} {refusal.metric}")
+            _record(x, f"refuse: {refusal.status} {refusal.metric}")
         x.deadline = x.started + PATIENCE_S
 
 
-class NotedJoining(Joining):
+class DryRunJoining(Joining):
     """Send every request by itself. Flights only show which requests would have joined."""
 
     __slots__ = ()
@@ -46,7 +46,7 @@ class NotedJoining(Joining):
         x.flight = None
         if place.role is JOINED and place.flight is not None:
             self._flights.left()
-            _note(x, f"join {place.flight.id}")
+            _record(x, f"join {place.flight.id}")
             return Joined(ALONE, reason="dry_run")
         return place
 
@@ -61,7 +61,7 @@ class NotedJoining(Joining):
             self._flights.land(lead.shown, LOST, x.request, x.started)
 
 
-class NotedClaims(Claiming):
+class DryRunClaims(Claiming):
     """Claim nothing: a claim would block a real request."""
 
     __slots__ = ()
@@ -70,7 +70,7 @@ class NotedClaims(Claiming):
         """Replay nothing."""
         return None
 
-    async def asked_elsewhere(self, x: Exchange, lead: Lead) -> Result | None:
+    async def sent_elsewhere(self, x: Exchange, lead: Lead) -> Result | None:
         """Wait for no other replica."""
         return None
 
@@ -78,11 +78,11 @@ class NotedClaims(Claiming):
         """Note that a key would be injected."""
         super().mint(x)
         if x.key is not None and x.key.source == "minted":
-            _note(x, "inject an idempotency key")
+            _record(x, "inject an idempotency key")
             x.key = None
 
 
-class NotedCache(Cache):
+class DryRunCache(Cache):
     """Serve nothing from the cache."""
 
     __slots__ = ()
@@ -90,11 +90,11 @@ class NotedCache(Cache):
     async def fresh(self, x: Exchange, lead: Lead) -> Result | None:
         """Note that a cached response would be used."""
         if await super().fresh(x, lead) is not None:
-            _note(x, "reuse a kept answer")
+            _record(x, "reuse a kept answer")
         return None
 
 
-class NotedAttempts(Attempts):
+class DryRunAttempts(Attempts):
     """Send once, without fields of the sidecar."""
 
     __slots__ = ()
@@ -102,14 +102,14 @@ class NotedAttempts(Attempts):
     def admit(self, x: Exchange, attempt: Attempt, now: float) -> Permit | None:
         """Return a permit; the circuit counts and never refuses."""
         if self._breaker.state is CircuitState.OPEN:
-            _note(x, "fast-fail: the circuit is open")
+            _record(x, "fast-fail: the circuit is open")
         return super().admit(x, attempt, now)
 
     def explain(self, x: Exchange, attempt: Attempt, decision: Decision) -> Decision:
         """Note that another attempt would follow, and stop."""
         if not isinstance(decision, Again):
             return super().explain(x, attempt, decision)
-        _note(x, f"retry: {decision.reason}")
+        _record(x, f"retry: {decision.reason}")
         return super().explain(x, attempt, Stop("dry_run"))
 
     def added(self, x: Exchange, request: Request, attempt: Attempt, remaining_s: float) -> Lines:
@@ -121,7 +121,7 @@ class NotedAttempts(Attempts):
         return False
 
 
-class NotedRecovery(Recovery):
+class DryRunRecovery(Recovery):
     """Leave every outcome unchanged."""
 
     __slots__ = ()
@@ -131,15 +131,15 @@ class NotedRecovery(Recovery):
         await self._cache.end_session(x, outcome)
         plan = recovery_plan.plan(self._route.recovery, outcome, x.match.names, x.subject.value)
         if not isinstance(plan, Honest):
-            _note(x, f"recover: {type(plan).__name__}")
+            _record(x, f"recover: {type(plan).__name__}")
         return Result(outcome)
 
 
 DRY = Stages(
-    NotedOpening, NotedJoining, NotedClaims, NotedCache, NotedAttempts, NotedRecovery, silent=True
+    DryRunOpening, DryRunJoining, DryRunClaims, DryRunCache, DryRunAttempts, DryRunRecovery, silent=True
 )  # fmt: skip
 
 
-def _note(x: Exchange, what: str) -> None:
+def _record(x: Exchange, what: str) -> None:
     if x.would is not None:
         x.would.append(what)

@@ -42,7 +42,7 @@ class RequestHandler:
             while streamed is not None:
                 streamed = await self._relay(streamed)
         except Refusal as refusal:
-            p.responder.say(x, refused(refusal))
+            p.responder.send_problem(x, refused(refusal))
         except asyncio.CancelledError:
             p.leaving.unanswered(x)
             if not x.gone:  # not the client: the sidecar is stopping
@@ -51,7 +51,7 @@ class RequestHandler:
             p.responder.fail(x)
         finally:
             if x.held:
-                p.claims.let_go_unsettled(x)
+                p.claims.release_unsettled(x)
             p.recorder.finish(x)
             x.task = None  # the task refers to this exchange: break the reference cycle
 
@@ -106,7 +106,7 @@ class RequestHandler:
             raise
         finally:
             if flight is not None and flight.held:
-                p.claims.let_go_of_flight(flight, asked=result is LOST)
+                p.claims.release_flight(flight, asked=result is LOST)
             p.joining.land(x, lead, result)
         return result
 
@@ -118,7 +118,7 @@ class RequestHandler:
         x, p = self.exchange, self.pipeline
         p.cache.begin_write(x)
         p.claims.mint(x)
-        elsewhere = await p.claims.asked_elsewhere(x, lead)
+        elsewhere = await p.claims.sent_elsewhere(x, lead)
         try:
             result = await self._ask(lead) if elsewhere is None else elsewhere
         finally:

@@ -50,7 +50,7 @@ class Leaving:
     def refuse(self, x: Exchange, refusal: Refusal) -> None:
         """Answer with the refusal of the rest of the body, and end; do nothing if a response has begun."""
         if not x.answered:
-            self._responder.say(x, refused(refusal))
+            self._responder.send_problem(x, refused(refusal))
             self.abandon(x, mid_upload=True)
 
     def deserted(self, x: Exchange, lead: Lead) -> None:
@@ -84,7 +84,7 @@ class Leaving:
     def _out_of_time(self, x: Exchange) -> None:
         if not x.gone:
             x.result = OUT_OF_TIME
-            self._responder.say(x, problem_response.problem_of(_OWN_DEADLINE))
+            self._responder.send_problem(x, problem_response.problem_of(_OWN_DEADLINE))
             self.abandon(x)
 
 

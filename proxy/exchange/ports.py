@@ -60,7 +60,7 @@ class Upstream(Protocol):
     """One session backend."""
 
     @property
-    def standing(self) -> bool:
+    def has_healthy_address(self) -> bool:
         """Tell whether an address without failures is left; then a failure is not the whole upstream's."""
         ...
 
@@ -86,7 +86,7 @@ class Scope(NamedTuple):
 class Look(NamedTuple):
     """The cached response, if any, and a mark of all writes before the look-up."""
 
-    kept: CachedResponse | None
+    cached: CachedResponse | None
     mark: Mark = None
 
 
@@ -102,7 +102,7 @@ class Store(Protocol):
         """Return what is cached under `key`, unless another replica's write has invalidated it."""
         ...
 
-    async def put(self, key: bytes, kept: CachedResponse, ttl_s: float, scope: Scope, mark: Mark) -> None:
+    async def put(self, key: bytes, cached: CachedResponse, ttl_s: float, scope: Scope, mark: Mark) -> None:
         """Cache a response for at most `ttl_s` seconds; `mark` is from the look-up before the request was sent."""
         ...
 
@@ -147,7 +147,7 @@ class Claims(Protocol):
         """Do the same in the background."""
         ...
 
-    def let_go(self, claim: Claim, mine: Acquired, *, asked: bool) -> None:
+    def release(self, claim: Claim, mine: Acquired, *, asked: bool) -> None:
         """Release a claim: at once, or if the request was sent when its lease expires. Never waits."""
         ...
 

@@ -47,7 +47,7 @@ class Responder:
         if response is None:
             is_store = outcome == claim_rules.STORE_GONE.outcome
             problem = refused(claim_rules.store_gone()) if is_store else problem_response.problem_of(outcome)
-            self.say(x, problem, problem_response.retry_after_s(outcome))
+            self.send_problem(x, problem, problem_response.retry_after_s(outcome))
             return None
         x.answered = response.status
         if not isinstance(response.body, bytes):
@@ -56,7 +56,7 @@ class Responder:
         self._give(x, response, self._beside(x, self._recorder.stop_the_clock(x)))
         return None
 
-    def say(self, x: Exchange, problem: Problem, retry_after_s: float | None = None) -> None:
+    def send_problem(self, x: Exchange, problem: Problem, retry_after_s: float | None = None) -> None:
         """Answer with a problem of the sidecar, unless the client has left or has a response."""
         if x.gone or x.answered:
             return
@@ -69,7 +69,7 @@ class Responder:
     def fail(self, x: Exchange) -> None:
         """Answer for an internal error, which is being handled, and log it."""
         _log.exception("an exchange failed: %r", x.request)
-        self.say(x, problem_response.problem_of(Failure(Reason.INTERNAL, sent=True)))
+        self.send_problem(x, problem_response.problem_of(Failure(Reason.INTERNAL, sent=True)))
 
     async def may_open(self, x: Exchange, reader: BodyReader) -> bool:
         """Tell whether a streamed response may begin; answer with a problem if it could not be recorded in time."""
@@ -98,9 +98,9 @@ class Responder:
             return
         self._recorder.record(x)
 
-        def tell(kept: bool) -> None:
-            told = (response, more) if kept or x.unrecorded else self._withheld(x)
-            x.client.write(*told)
+        def tell(durable: bool) -> None:
+            final = (response, more) if durable or x.unrecorded else self._withheld(x)
+            x.client.write(*final)
 
         durability_gate.answer(x, tell)
 

@@ -22,7 +22,7 @@ class Reason(FastStrEnum):
     RESPONSE_TIMEOUT = "http_response_timeout"
     PROTOCOL_ERROR = "http_protocol_error"
     REQUEST_ERROR = "http_request_error"
-    NOT_KEPT = "http_response_body_size"  # the request was executed before; its response cannot be replayed
+    NOT_STORED = "http_response_body_size"  # the request was executed before; its response cannot be replayed
     INTERNAL = "proxy_internal_error"
     UNRECORDED = "proxy_internal_response"  # the audit trail could not store the record durably in time
     CANCELLED = "cancelled"  # the client left; never sent
@@ -115,7 +115,7 @@ _ROWS: Final[dict[Reason, _Row]] = {
         "The request was refused",
         "the sidecar does not accept the request",
     ),
-    Reason.NOT_KEPT: _Row(
+    Reason.NOT_STORED: _Row(
         409,
         "It was done before, and its answer was not kept",
         "it was done before, and its answer was not kept; load what it made",

@@ -142,8 +142,8 @@ def _method(method: str, other: str) -> str:
 
 def _method_attributes(method: str) -> dict[str, str]:
     known = _method(method, "_OTHER")
-    told = {"http.request.method": known}
-    return told if known == method else {**told, "http.request.method_original": method}
+    fields = {"http.request.method": known}
+    return fields if known == method else {**fields, "http.request.method_original": method}
 
 
 def _server_attributes(x: Exchange) -> Attributes:
@@ -177,8 +177,8 @@ class Quietly(SpanExporter):
         reached = result is SpanExportResult.SUCCESS
         if reached is not self._reached:
             self._reached = reached
-            say: Callable[[str], object] = _log.info if reached else _log.warning
-            say("traces_reach_the_collector_again" if reached else "traces_reach_no_collector")
+            log: Callable[[str], object] = _log.info if reached else _log.warning
+            log("traces_reach_the_collector_again" if reached else "traces_reach_no_collector")
         return result
 
     def shutdown(self) -> None:

@@ -77,10 +77,10 @@ class Effect(Enum):
 
     NONE = "none"  # it was not sent, or was refused
     DONE = "done"  # it succeeded, or failed in the backend after a possible partial effect
-    IN_DOUBT = "in doubt"  # it was sent without a final response: the backend may still process it
+    UNKNOWN = "in doubt"  # it was sent without a final response: the backend may still process it
 
 
-_NONE, _DONE, _IN_DOUBT = Effect.NONE, Effect.DONE, Effect.IN_DOUBT
+_NONE, _DONE, _UNKNOWN = Effect.NONE, Effect.DONE, Effect.UNKNOWN
 _OF_A_GATEWAY = (502, 504)  # statuses of a gateway that does not know the effect either
 _UNABLE = 503  # RFC 9110 section 15.6.4: the server is unable to handle the request
 
@@ -88,18 +88,18 @@ _UNABLE = 503  # RFC 9110 section 15.6.4: the server is unable to handle the req
 def effect_of(outcome: Outcome) -> Effect:
     """Return the effect of a write with this outcome. A 4xx and a 503 refuse it."""
     if not isinstance(outcome, Response):
-        return _IN_DOUBT if outcome.sent else _NONE
+        return _UNKNOWN if outcome.sent else _NONE
     status = outcome.status
     if status in _OF_A_GATEWAY:
-        return _IN_DOUBT
+        return _UNKNOWN
     return _NONE if 400 <= status < 500 or status == _UNABLE else _DONE
 
 
 def effect(attempts: list[Attempt]) -> Effect:
     """Return the combined effect of a write's attempts: an unknown effect takes precedence."""
     found = [effect_of(attempt.outcome) for attempt in attempts if not attempt.safe]
-    if _IN_DOUBT in found:
-        return _IN_DOUBT
+    if _UNKNOWN in found:
+        return _UNKNOWN
     return _DONE if _DONE in found else _NONE
 
 

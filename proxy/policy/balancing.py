@@ -45,9 +45,9 @@ class Balancer:
         if count == 1:
             return 0
         turn = [(self._next + step) % count for step in range(count)]
-        standing = [index for index in turn if self._addresses[index].ejected_until <= now]
-        untried = [index for index in standing if index not in tried] or [i for i in turn if i not in tried]
-        chosen = (untried or standing or turn)[0]
+        healthy = [index for index in turn if self._addresses[index].ejected_until <= now]
+        untried = [index for index in healthy if index not in tried] or [i for i in turn if i not in tried]
+        chosen = (untried or healthy or turn)[0]
         self._next = (chosen + 1) % count
         return chosen
 
@@ -69,7 +69,7 @@ class Balancer:
         return unreached and len(tried) < len(self._addresses)
 
     @property
-    def standing(self) -> bool:
+    def has_healthy_address(self) -> bool:
         """Tell whether an address is left that has not failed since its last response."""
         return any(not address.failures for address in self._addresses)
 

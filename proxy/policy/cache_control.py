@@ -25,19 +25,19 @@ def _members(value: bytes) -> list[bytes]:
     return value.split(b",")
 
 
-def seconds(said: Directives, name: bytes) -> int | None:
+def seconds(directives: Directives, name: bytes) -> int | None:
     """Return a directive's seconds, None if it is absent, 0 if they are invalid (section 4.2.1)."""
-    argument = said.get(name)
+    argument = directives.get(name)
     if argument is None:
         return None
     return int(argument) if argument.isdigit() and len(argument) < 11 else 0
 
 
-def lifetime_s(fields: Fields, said: Directives) -> float:
+def lifetime_s(fields: Fields, directives: Directives) -> float:
     """Return the freshness lifetime in seconds from `s-maxage`, `max-age` or Expires; 0 without any."""
     for name in (b"s-maxage", b"max-age"):
-        if (told := seconds(said, name)) is not None:
-            return told
+        if (lifetime := seconds(directives, name)) is not None:
+            return lifetime
     expires, date = fields.get(b"expires"), fields.get(b"date")
     if expires is None or date is None:
         return 0

@@ -101,7 +101,7 @@ class TakeOver(NamedTuple):
     orphan: Orphaned
 
 
-class AnswerWith(NamedTuple):
+class RespondWith(NamedTuple):
     """Answer with this result."""
 
     result: Result
@@ -111,7 +111,7 @@ class Misuse(NamedTuple):
     """Refuse: the key belongs to another request."""
 
 
-ClaimAction = Ask | Wait | TakeOver | AnswerWith | Misuse
+ClaimAction = Ask | Wait | TakeOver | RespondWith | Misuse
 
 UNKNOWN = Result(
     Failure(
@@ -123,7 +123,7 @@ UNKNOWN = Result(
 
 TOO_LARGE = Result(
     Failure(
-        Reason.NOT_KEPT,
+        Reason.NOT_STORED,
         sent=True,
         detail="it was done before under this Idempotency-Key, and its answer was too large to keep "
         "(replay_answer_limit); load what it made",
@@ -131,7 +131,7 @@ TOO_LARGE = Result(
 )
 NO_ROOM = Result(
     Failure(
-        Reason.NOT_KEPT,
+        Reason.NOT_STORED,
         sent=True,
         detail="it was done before under this Idempotency-Key, and there was no memory to keep its answer "
         "(listen.max_memory); load what it made",
@@ -146,7 +146,7 @@ BROKE_OFF = Result(
 )
 ERASED = Result(
     Failure(
-        Reason.NOT_KEPT,
+        Reason.NOT_STORED,
         sent=True,
         detail="it was done before under this Idempotency-Key, and its answer was erased since; load what it made",
     )
@@ -180,31 +180,31 @@ def of_flight(route: Route, request_key: bytes, key: IdempotencyKey | None, subj
     return Claim(_digest(b"flight", request_key), "", _text(key), 0.0, 2 * route.total_timeout_s, subject=subject)
 
 
-def judge(claim: Claim, standing: ClaimState, route: Route) -> ClaimAction:
+def judge(claim: Claim, state: ClaimState, route: Route) -> ClaimAction:
     """Return the action for this request from the claim's state."""
-    if isinstance(standing, StoreUnavailable):
+    if isinstance(state, StoreUnavailable):
         return store_unavailable(route)
-    if isinstance(standing, Acquired):
+    if isinstance(state, Acquired):
         return Ask()
-    if standing.fingerprint != claim.fingerprint:
+    if state.fingerprint != claim.fingerprint:
         return Misuse()
-    if isinstance(standing, HeldByOther):
-        return Wait(standing)
-    if isinstance(standing, Settled):
-        if standing.result is None or is_lost(standing.result):
-            return Ask(standing.key) if repeatable(route, standing.key) else AnswerWith(standing.result or UNKNOWN)
-        return AnswerWith(standing.result)
-    return TakeOver(standing) if repeatable(route, standing.key) else AnswerWith(UNKNOWN)
+    if isinstance(state, HeldByOther):
+        return Wait(state)
+    if isinstance(state, Settled):
+        if state.result is None or is_lost(state.result):
+            return Ask(state.key) if repeatable(route, state.key) else RespondWith(state.result or UNKNOWN)
+        return RespondWith(state.result)
+    return TakeOver(state) if repeatable(route, state.key) else RespondWith(UNKNOWN)
 
 
 def store_unavailable(route: Route) -> ClaimAction:
     """Return the action if the store is unavailable."""
-    return AnswerWith(STORE_GONE) if route.store_required else Ask()
+    return RespondWith(STORE_GONE) if route.store_required else Ask()
 
 
 def store_lost(route: Route, held: HeldByOther) -> ClaimAction:
     """Return the action if the store became unavailable while another caller sent the request."""
-    return AnswerWith(STORE_GONE) if route.store_required else _instead(route, held.key)
+    return RespondWith(STORE_GONE) if route.store_required else _instead(route, held.key)
 
 
 def repeatable(route: Route, key: str) -> bool:
@@ -259,7 +259,7 @@ def replayed(settled: Result, ttl_s: float) -> Result:
 
 
 def _instead(route: Route, key: str) -> ClaimAction:
-    return Ask(key) if repeatable(route, key) else AnswerWith(UNKNOWN)
+    return Ask(key) if repeatable(route, key) else RespondWith(UNKNOWN)
 
 
 def _text(key: IdempotencyKey | None) -> str:

@@ -49,7 +49,7 @@ _BY_REASON: Final = {
     Reason.CONNECTION_LIMIT: Verdict.REFUSED,
     Reason.REQUEST_ERROR: Verdict.REFUSED,
     Reason.INTERNAL: Verdict.REFUSED,
-    Reason.NOT_KEPT: Verdict.REFUSED,
+    Reason.NOT_STORED: Verdict.REFUSED,
     Reason.UNRECORDED: Verdict.REFUSED,
     Reason.CANCELLED: Verdict.CANCELLED,
     Reason.CONNECTION_TIMEOUT: Verdict.NETWORK,

@@ -48,25 +48,25 @@ def not_modified(response: Response) -> Response:
     return Response(304, b"", Fields(lines), b"", Framing.NONE)
 
 
-def refreshed(kept: Response, answer: Response) -> Response | None:
+def refreshed(cached: Response, answer: Response) -> Response | None:
     """Return a cached response with the fields of its 304; None if the 304 is about another response.
 
     Source: RFC 9111 sections 3.2 and 4.3.4.
     """
-    if not _selects(answer.fields, kept.fields):
+    if not _selects(answer.fields, cached.fields):
         return None
     new = tuple([line for line in answer.fields.lines if line[0].lower() not in NOT_UPDATED_BY_304])
-    stays = kept.fields.without(frozenset([name.lower() for name, _ in new]))
-    return kept._replace(fields=Fields((*stays.lines, *new)))
+    stays = cached.fields.without(frozenset([name.lower() for name, _ in new]))
+    return cached._replace(fields=Fields((*stays.lines, *new)))
 
 
-def _selects(new: Fields, kept: Fields) -> bool:
+def _selects(new: Fields, cached: Fields) -> bool:
     """Tell whether a 304 is about the cached response: a strong tag must be equal, a weak one equal weakly."""
-    tag, known = new.get(b"etag"), kept.get(b"etag")
+    tag, known = new.get(b"etag"), cached.get(b"etag")
     if tag is not None:
         if known is None or _opaque(tag) is None:
             return False
         return tag == known if tag[:1] == b'"' else _opaque(tag) == _opaque(known)
     if b"last-modified" in new:
-        return new[b"last-modified"] == kept.get(b"last-modified")
-    return known is None and b"last-modified" not in kept
+        return new[b"last-modified"] == cached.get(b"last-modified")
+    return known is None and b"last-modified" not in cached

@@ -173,7 +173,7 @@ def last_resort(
     """Return the route's fallback, if any; not for a client that left or whose request was refused."""
     if rules.fallback is None or _is_unwanted(outcome):
         return HONEST
-    return AnswerInstead(told(outcome, _document(rules.fallback, names, subject), RecoveryKind.FALLBACK))
+    return AnswerInstead(recovered(outcome, _document(rules.fallback, names, subject), RecoveryKind.FALLBACK))
 
 
 def _document(fallback: FallbackDocument, names: Mapping[str, str], subject: str | None) -> Response:
@@ -192,7 +192,7 @@ def after_load(
 ) -> AnswerInstead | Honest:
     """Return the loaded resource, or else the fallback."""
     if isinstance(found, Response) and 200 <= found.status < 300:
-        return AnswerInstead(told(before, found, RecoveryKind.EXISTING))
+        return AnswerInstead(recovered(before, found, RecoveryKind.EXISTING))
     return last_resort(rules, before, names, subject)
 
 
@@ -207,20 +207,24 @@ def after_create(before: Outcome, created: Outcome) -> AnswerInstead | LoadAgain
     if created.body == b"":  # 204, or a 201 with only a Location
         return LoadAgain()
     document = created._replace(status=200, reason=b"OK", fields=created.fields.without((b"location",)))
-    return AnswerInstead(told(before, document, RecoveryKind.CREATED))
+    return AnswerInstead(recovered(before, document, RecoveryKind.CREATED))
 
 
 def after_load_again(before: Outcome, found: Outcome) -> AnswerInstead | Honest:
     """Return the response to the repeated request."""
     good = isinstance(found, Response) and 200 <= found.status < 300
-    return AnswerInstead(told(before, found, RecoveryKind.CREATED)) if good and isinstance(found, Response) else HONEST
+    return (
+        AnswerInstead(recovered(before, found, RecoveryKind.CREATED))
+        if good and isinstance(found, Response)
+        else HONEST
+    )
 
 
 def preflight(outcome: Outcome, learnt: Response | None) -> AnswerInstead | None:
     """Return, in an outage, the upstream's last response to the same preflight."""
     if learnt is None or classify(outcome) not in OUTAGE or _is_unwanted(outcome):
         return None
-    return AnswerInstead(told(outcome, learnt, RecoveryKind.PREFLIGHT))
+    return AnswerInstead(recovered(outcome, learnt, RecoveryKind.PREFLIGHT))
 
 
 def uses(plan: Plan, found: Outcome) -> bool:
@@ -231,7 +235,7 @@ def uses(plan: Plan, found: Outcome) -> bool:
     return isinstance(answer, Response) and answer.body is found.body
 
 
-def told(before: Outcome, response: Response, kind: RecoveryKind) -> Result:
+def recovered(before: Outcome, response: Response, kind: RecoveryKind) -> Result:
     """Return a success with its reason: the received status or the failure."""
     if isinstance(before, Response):
         return Result(response, kind, received_status=before.status)

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from proxy.http.message import Outcome, Request, Response
 from proxy.policy import conditional
 from proxy.policy.cache_control import Directives, directives, lifetime_s, seconds
-from proxy.policy.recovery_plan import RecoveryKind, Result, told
+from proxy.policy.recovery_plan import RecoveryKind, Result, recovered
 from proxy.policy.routing import Route
 
 MOST_VARIED: Final = 32  # names in Vary; a response that names more is not cached
@@ -94,12 +94,12 @@ def judge(route: Route, request: Request, result: Result, *, anonymous: bool) ->
     return Keep.STORE if _storable(route, answer, anonymous=anonymous) else Keep.DROP
 
 
-def merged(kept: CachedResponse | None, result: Result) -> Result:
+def merged(cached: CachedResponse | None, result: Result) -> Result:
     """Return a 304's result as the cached response with updated fields; return any other result unchanged."""
     answer = result.outcome
-    if kept is None or not isinstance(answer, Response) or answer.status != 304:
+    if cached is None or not isinstance(answer, Response) or answer.status != 304:
         return result
-    fresh = conditional.refreshed(kept.response, answer)
+    fresh = conditional.refreshed(cached.response, answer)
     return result if fresh is None else result._replace(outcome=fresh)
 
 
@@ -137,29 +137,29 @@ def keep_for(route: Route) -> float:
     return max(route.reuse_s or 0.0, route.recovery.stale_if_error_s or 0.0)
 
 
-def stale(route: Route, request: Request, kept: CachedResponse, before: Outcome, wall: float) -> Result | None:
+def stale(route: Route, request: Request, cached: CachedResponse, before: Outcome, wall: float) -> Result | None:
     """Return the cached response, with its current Age, in place of an outage, or None if it is not allowed.
 
     A client with a current copy gets the 304 that it requested.
     """
-    elapsed, limit_s = wall - kept.arrived, route.recovery.stale_if_error_s or 0.0
-    if not 0 <= elapsed < limit_s or _forbidden(route, kept.response, kept.age_s(wall)):
+    elapsed, limit_s = wall - cached.arrived, route.recovery.stale_if_error_s or 0.0
+    if not 0 <= elapsed < limit_s or _forbidden(route, cached.response, cached.age_s(wall)):
         return None
-    answer = _answer(request, kept.aged(wall))
-    return told(before, answer, RecoveryKind.STALE)._replace(ttl_s=-ceil(elapsed - (route.reuse_s or 0.0)))
+    answer = _answer(request, cached.aged(wall))
+    return recovered(before, answer, RecoveryKind.STALE)._replace(ttl_s=-ceil(elapsed - (route.reuse_s or 0.0)))
 
 
-def reread(route: Route, request: Request, kept: CachedResponse, wall: float) -> Result | None:
+def reread(route: Route, request: Request, cached: CachedResponse, wall: float) -> Result | None:
     """Return the cached response with its current Age and remaining seconds, or None if it has expired.
 
     A client with a current copy gets the 304 that it requested.
     """
-    elapsed, reuse_s, age_s = wall - kept.arrived, route.reuse_s or 0.0, kept.age_s(wall)
-    if not 0 <= elapsed < reuse_s or _forbidden(route, kept.response, age_s):
+    elapsed, reuse_s, age_s = wall - cached.arrived, route.reuse_s or 0.0, cached.age_s(wall)
+    if not 0 <= elapsed < reuse_s or _forbidden(route, cached.response, age_s):
         return None
     if b"cache-control" in request.fields and not _young_enough(request, age_s, reuse_s - elapsed):
         return None
-    return Result(_answer(request, kept.aged(wall)), ttl_s=int(reuse_s - elapsed))
+    return Result(_answer(request, cached.aged(wall)), ttl_s=int(reuse_s - elapsed))
 
 
 def _young_enough(request: Request, age_s: int, left_s: float) -> bool:

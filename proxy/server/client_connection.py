@@ -149,7 +149,7 @@ class ClientConnection:
         """Read requests and body data; start a request if no other is running, a body's after all its data is read."""
         reader = self.reader
         if self._tunnel is not None:
-            self._tunnel.say(data)
+            self._tunnel.send(data)
             return
         try:
             while data:
@@ -293,7 +293,7 @@ class ClientConnection:
         tunnel.pace_client = self.reader.pause
         held = self.reader.release(PIPED)
         if held:
-            through.say(held)
+            through.send(held)
         return await through.run(self._stream(StreamedResponse(self.writer, x, reader, chunked=False, delimited=False)))
 
     def _closes(self, request: Request) -> bool:

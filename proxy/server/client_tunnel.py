@@ -19,9 +19,9 @@ class ClientTunnel:
         self._writer = writer
         self._hung_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # set when the client ends
 
-    def say(self, data: bytes) -> None:
+    def send(self, data: bytes) -> None:
         """Forward data from the client."""
-        self._tunnel.say(data)
+        self._tunnel.send(data)
         self._exchange.bytes_in += len(data)
 
     def hang_up(self) -> None:

@@ -17,7 +17,7 @@ MEMORY = "memory://"
 class StoreBundle(Protocol):
     """The components of a store, and their lifecycle."""
 
-    kept: Store
+    responses: Store
     claims: Claims
     invalidations: Invalidations
     replicas: Replicas | None
@@ -52,7 +52,7 @@ class MemoryBundle:
 
     def __init__(self, settings: StoreSettings, clock: Clock) -> None:
         self._memory = MemoryStore(clock, settings.max_entries, settings.max_bytes)
-        self.kept: Store = self._memory
+        self.responses: Store = self._memory
         self._claims = LocalClaims(clock, settings.max_entries, settings.max_bytes)
         self.claims: Claims = self._claims
         self.invalidations = Invalidations()

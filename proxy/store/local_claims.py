@@ -61,8 +61,8 @@ class LocalClaims:
     def settled(self, claim: Claim) -> Settled | None:
         """Return the stored result, if any."""
         now = self._clock.now()
-        kept = self._settled.get(claim.name, now)
-        return None if kept is None else kept.value._replace(ttl_s=kept.until - now)
+        cached = self._settled.get(claim.name, now)
+        return None if cached is None else cached.value._replace(ttl_s=cached.until - now)
 
     def remember(self, claim: Claim, result: Result | None) -> Settled:
         """Store a result for later requests, within bounds."""
@@ -85,10 +85,10 @@ class LocalClaims:
         """
         now = self._clock.now()
         for name in self._answers.make_room(most, DROPPED_AT_ONCE):
-            kept = self._settled.get(name, now)
-            if kept is not None:
-                without = kept.value._replace(result=NO_ROOM)
-                self._settled.put(name, without, _WITHOUT_ANSWER, kept.until, now, kept.holder)
+            cached = self._settled.get(name, now)
+            if cached is not None:
+                without = cached.value._replace(result=NO_ROOM)
+                self._settled.put(name, without, _WITHOUT_ANSWER, cached.until, now, cached.holder)
 
     def erase(self, subject: str) -> set[str]:
         """Erase the responses and keys of a subject; return the claims' names. Each key's digest stays used."""
@@ -143,7 +143,7 @@ class LocalClaims:
         for waiting in pending.waiting:
             _tell(waiting, settled)
 
-    def let_go(self, claim: Claim, mine: Acquired, *, asked: bool) -> None:
+    def release(self, claim: Claim, mine: Acquired, *, asked: bool) -> None:
         """Free the claim; the first waiter takes it."""
         for waiting in self._pending.pop(claim.name).waiting:
             _tell(waiting, True)

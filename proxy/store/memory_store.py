@@ -17,38 +17,38 @@ class MemoryStore:
     def __init__(self, clock: Clock, max_entries: int, max_bytes: int) -> None:
         self._clock = clock
         self._bounds = max_entries, max_bytes
-        self._kept: Bounded[bytes, CachedResponse] = Bounded(max_entries, max_bytes)
+        self._responses: Bounded[bytes, CachedResponse] = Bounded(max_entries, max_bytes)
 
     async def look(self, key: bytes, scope: Scope) -> Look:
         """Return what is cached under `key`; the caller checks its freshness."""
-        held = self._kept.get(key, self._clock.now())
+        held = self._responses.get(key, self._clock.now())
         return Look(None if held is None else held.value)
 
-    async def put(self, key: bytes, kept: CachedResponse, ttl_s: float, scope: Scope, mark: Mark) -> None:
+    async def put(self, key: bytes, cached: CachedResponse, ttl_s: float, scope: Scope, mark: Mark) -> None:
         """Cache a response for at most `ttl_s` seconds, unless it alone exceeds the limit."""
         now = self._clock.now()
-        self._kept.put(key, kept, len(key) + held_bytes(kept.response), now + ttl_s, now, scope.holder)
+        self._responses.put(key, cached, len(key) + held_bytes(cached.response), now + ttl_s, now, scope.holder)
 
     def shed(self) -> None:
         """Drop everything."""
-        self._kept = Bounded(*self._bounds)
+        self._responses = Bounded(*self._bounds)
 
     def make_room(self, most: int) -> None:
         """Reduce the cache to `most` bytes over several calls; the heaviest holders' responses are dropped first."""
-        self._kept.make_room(most, DROPPED_AT_ONCE)
+        self._responses.make_room(most, DROPPED_AT_ONCE)
 
     def forget(self, beginning: bytes) -> None:
         """Drop everything under keys with this prefix."""
-        for key in [key for key, _ in self._kept.items() if key.startswith(beginning)]:
-            self._kept.drop(key)
+        for key in [key for key, _ in self._responses.items() if key.startswith(beginning)]:
+            self._responses.drop(key)
 
     def erase(self, subject: str) -> int:
         """Let go of every answer of a subject; return how many there were."""
-        keys = [key for key, held in self._kept.items() if held.value.subject == subject]
+        keys = [key for key, held in self._responses.items() if held.value.subject == subject]
         for key in keys:
-            self._kept.drop(key)
+            self._responses.drop(key)
         return len(keys)
 
     async def drop(self, key: bytes) -> None:
         """Drop what is cached under `key`."""
-        self._kept.drop(key)
+        self._responses.drop(key)

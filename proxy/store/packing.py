@@ -102,22 +102,27 @@ def _result(document: dict[str, Any], body: bytes) -> Result:
     )
 
 
-def pack_cached(kept: CachedResponse, marks: list[str]) -> bytes:
+def pack_cached(cached: CachedResponse, marks: list[str]) -> bytes:
     """Serialise a cached response with the marks from before its request."""
-    body = kept.response.body
+    body = cached.response.body
     assert isinstance(body, bytes)
-    said = {"response": _head(kept.response), "arrived": kept.arrived, "varied": kept.varied.hex(), "marks": marks}
-    return pack({**of_subject(kept.subject), **said}, body)
+    document = {
+        "response": _head(cached.response),
+        "arrived": cached.arrived,
+        "varied": cached.varied.hex(),
+        "marks": marks,
+    }
+    return pack({**of_subject(cached.subject), **document}, body)
 
 
 def unpack_cached(packed: bytes | None, stamp: int) -> tuple[CachedResponse, list[str]] | None:
     """Return a cached response with this process's current stamp, and its marks. Raise Damaged."""
 
-    def kept(document: dict[str, Any], body: bytes) -> tuple[CachedResponse, list[str]]:
+    def cached(document: dict[str, Any], body: bytes) -> tuple[CachedResponse, list[str]]:
         response, varied = _response(document["response"], body), bytes.fromhex(document["varied"])
         return CachedResponse(response, document["arrived"], stamp, varied), document["marks"]
 
-    return _read(packed, kept)
+    return _read(packed, cached)
 
 
 def _head(response: Response) -> dict[str, Any]:
@@ -137,8 +142,8 @@ def _response(head: dict[str, Any], body: bytes) -> Response:
     )  # fmt: skip
 
 
-def _failure(said: dict[str, Any]) -> Failure:
-    return Failure(Reason(said["reason"]), said["sent"], said["detail"], None, said["retry_after_s"])
+def _failure(document: dict[str, Any]) -> Failure:
+    return Failure(Reason(document["reason"]), document["sent"], document["detail"], None, document["retry_after_s"])
 
 
 def _texts(lines: Lines) -> list[tuple[str, str]]:

@@ -154,10 +154,10 @@ class RedisClaims:
         self._pubsub.landed(mine.token)
         return command
 
-    def let_go(self, claim: Claim, mine: Acquired, *, asked: bool) -> None:
+    def release(self, claim: Claim, mine: Acquired, *, asked: bool) -> None:
         """Free the claim in the background, or let its lease expire if the request was sent."""
         if is_here(mine.token):
-            self._here.let_go(claim, mine, asked=asked)
+            self._here.release(claim, mine, asked=asked)
             return
         value = self._give_up(mine)
         if not asked:
@@ -184,11 +184,11 @@ class RedisClaims:
             return Settled(claim.fingerprint, claim.key, None, max(0.001, ttl_ms / 1000))
 
     def _settling(
-        self, claim: Claim, token: str, value: bytes, kept: bytes = b"", outcome: bytes = b""
+        self, claim: Claim, token: str, value: bytes, cached: bytes = b"", outcome: bytes = b""
     ) -> tuple[Argument, ...]:
         keys = [*self._keys(claim), self._key("outcome", token)]
         return call(
-            SETTLE, keys, value, kept, _ms(claim.keep_s), outcome, _ms(OUTCOME_S), self._pubsub.landed_channel, token
+            SETTLE, keys, value, cached, _ms(claim.keep_s), outcome, _ms(OUTCOME_S), self._pubsub.landed_channel, token
         )  # fmt: skip
 
     async def _taking(

@@ -74,11 +74,11 @@ class RedisStore:
         valid = found is not None and _hold(found[1], present, len(pairs.of_writes))
         return Look(found[0] if found is not None and valid else None, mark)
 
-    async def put(self, key: bytes, kept: CachedResponse, ttl_s: float, scope: Scope, mark: Mark) -> None:
+    async def put(self, key: bytes, cached: CachedResponse, ttl_s: float, scope: Scope, mark: Mark) -> None:
         """Cache a response with the marks from before its request; without marks it is not cached."""
         if mark is None:
             return
-        packed, seconds = pack_cached(kept, [text.decode() for text in mark]), float(min(ttl_s, MARK_S))
+        packed, seconds = pack_cached(cached, [text.decode() for text in mark]), float(min(ttl_s, MARK_S))
         if len(packed) > MAX_VALUE:
             return
         name, now = digest(key), self._clock.now()

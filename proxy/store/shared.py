@@ -33,7 +33,7 @@ class RedisBundle:
         invalidations = SharedInvalidations(self._connection, self._commands, self._pubsub, name, clock.now)
         invalidations.on_drop_subject = self._erased_elsewhere
         self.invalidations: Invalidations = invalidations
-        self.kept: Store = RedisStore(
+        self.responses: Store = RedisStore(
             self._connection, self._commands, self.invalidations, clock, settings.max_entries, settings.max_bytes
         )
         self.claims: Claims = self._claims

@@ -20,7 +20,7 @@ class Tunnel(Broadcast):
         self._hung_up = False
         self.pace_client: Callable[[bool], None] | None = None
 
-    def say(self, data: bytes) -> None:
+    def send(self, data: bytes) -> None:
         """Send data from the client to the backend."""
         if not self._hung_up and not self._backend.is_closing():
             self._backend.write(data)

@@ -18,9 +18,9 @@ class BalancedUpstream:
         self._balancer = balancer
 
     @property
-    def standing(self) -> bool:
+    def has_healthy_address(self) -> bool:
         """Tell whether an address without failures is left; then a failure is not the whole upstream's."""
-        return self._balancer.standing
+        return self._balancer.has_healthy_address
 
     async def send(self, request: Request, more: Lines, timeout_s: float, interim: Interim) -> Outcome:
         """Return the outcome of the chosen address, or of the next one if nothing could be sent."""

@@ -236,10 +236,10 @@ class _Begun:
         self._all.append(connection)
         return connection
 
-    def keep_only(self, kept: UpstreamConnection | Failure) -> None:
+    def keep_only(self, survivor: UpstreamConnection | Failure) -> None:
         """Close every connection except `kept`, and release its transport."""
         for connection in self._all:
-            if connection is not kept:
+            if connection is not survivor:
                 connection.close()
                 connection.transport = None
         self._all.clear()
@@ -288,7 +288,7 @@ class HttpUpstream:
         self._dropped_whole = self._dropped | {b"expect"}  # the body is complete: 100 Continue was sent
 
     @property
-    def standing(self) -> bool:
+    def has_healthy_address(self) -> bool:
         """Tell that no other address is left: its failure is the whole upstream's."""
         return False
 

@@ -31,7 +31,7 @@ async def port() -> AsyncIterator[int]:
     await server.wait_closed()
 
 
-async def say(port: int, *segments: bytes, until: bytes = BODY) -> bytes:
+async def send(port: int, *segments: bytes, until: bytes = BODY) -> bytes:
     """Send these segments one by one, and return what comes until `until` has."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2 * MIB)
     for segment in segments:
@@ -55,14 +55,14 @@ async def say(port: int, *segments: bytes, until: bytes = BODY) -> bytes:
 )
 async def test_the_backend_answers_once_the_request_is_whole(port: int, segments: tuple[bytes, ...]) -> None:
     """However the proxy frames or cuts it; and not before."""
-    answer = await say(port, *segments)
+    answer = await send(port, *segments)
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
     assert answer.count(BODY) == 1
 
 
 async def test_the_backend_sends_a_mebibyte(port: int) -> None:
     """To a GET of a file."""
-    answer = await say(port, b"GET /files/7?n=1 HTTP/1.1\r\nHost: a\r\n\r\n", until=b"x" * MIB)
+    answer = await send(port, b"GET /files/7?n=1 HTTP/1.1\r\nHost: a\r\n\r\n", until=b"x" * MIB)
     assert b"Content-Length: 1048576\r\n" in answer
 
 

@@ -51,7 +51,7 @@ class Peer(asyncio.Protocol):
         self.ended = True
         self.notes.moved += 1
 
-    def say(self, data: bytes) -> None:
+    def send(self, data: bytes) -> None:
         """Send bytes, unless this side hung up."""
         if self.transport is not None and not self.left and not self.transport.is_closing():
             self.transport.write(data)
@@ -95,7 +95,7 @@ class Client(Peer):
     def go_on(self) -> None:
         """Say the next piece."""
         if self.unsaid:
-            self.say(self.unsaid.pop(0))
+            self.send(self.unsaid.pop(0))
 
     def answers(self) -> tuple[list[Message], bytes]:
         """Return the whole answers in their order, and what follows them."""
@@ -152,7 +152,7 @@ class Line(Peer):
         if self.answer is None or current is None:
             return
         if self.unsaid:
-            self.say(self.unsaid.pop(0))
+            self.send(self.unsaid.pop(0))
         if not self.unsaid and not self.answer.until_end:
             self._said(self.answer, *current)
 

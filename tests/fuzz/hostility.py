@@ -160,7 +160,7 @@ async def attack(port: int, sayings: Sayings, heard: Heard) -> None:
     """Hold one conversation as a hostile client."""
     client, pieces = await connect(port), sayings.request()
     for piece in pieces:
-        client.say(piece)
+        client.send(piece)
         if sayings.random.random() < 0.3:
             await client.hear(0.0)
     match sayings.random.randrange(10):
@@ -253,7 +253,7 @@ class HostileLine(_Line):
     def _say_on(self, pieces: list[bytes], ending: int) -> None:
         """Say the next piece now and the others later, and end as it was drawn: mostly not at all."""
         if pieces:
-            self.say(pieces.pop(0))
+            self.send(pieces.pop(0))
             delay = self._sayings.random.choice((0.0, 0.0, self._sayings.random.random() * _LATE_S))
             asyncio.get_running_loop().call_later(delay, self._say_on, pieces, ending)
             return
@@ -271,7 +271,7 @@ class HonestLine(_Line):
             method, target = message.start
             body = _body(target, len(message.body))
             self.heard = message.after
-            self.say(
+            self.send(
                 b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), b"" if method == b"HEAD" else body)
             )
 
@@ -299,8 +299,8 @@ async def _ask(client: _Listener, number: int, heard: Heard) -> bool:
     method = ("GET", "HEAD", "POST")[number % 3]
     framing = b"Content-Length: %d\r\n" % len(upload) if method == "POST" else b""
     client.heard = b""
-    client.say(b"%b %b HTTP/1.1\r\nHost: a\r\n%b\r\n" % (method.encode(), target, framing))
-    client.say(upload if method == "POST" else b"")
+    client.send(b"%b %b HTTP/1.1\r\nHost: a\r\n%b\r\n" % (method.encode(), target, framing))
+    client.send(upload if method == "POST" else b"")
     answer = h11_answer(client.heard, method)
     while not isinstance(answer, Message) and await client.hear(PATIENCE_S):
         answer = h11_answer(client.heard, method)

@@ -150,7 +150,7 @@ class Stage:
         """Say what is no request."""
         if (client := _one([c for c in self.clients if not c.left and not c.unsaid], pick)) is not None:
             client.noisy = True
-            client.say(NOISE[kind % len(NOISE)])
+            client.send(NOISE[kind % len(NOISE)])
 
     async def leave(self, pick: int, how: int) -> None:
         """Let a client finish, hang up, reset, or stop reading and go on."""
@@ -183,12 +183,12 @@ class Stage:
                 line.spliced = True
             line.answer = None
             line.spend()
-            line.say(JUNK[kind % len(JUNK)])
+            line.send(JUNK[kind % len(JUNK)])
 
     async def say_stray(self, pick: int) -> None:
         """Answer where nobody asked: the sidecar must hang up, unless it has asked at that moment."""
         if (line := _one([line for line in self._open() if not line.current() and not line.spent], pick)) is not None:
-            line.say(STRAY)
+            line.send(STRAY)
             await self._until(lambda: line.ended or line.current() is not None, "a stray answer ends its connection")
             if (current := line.current()) is not None:  # it asked before it could have seen it
                 self.notes.whole[current[0].target].add((200, b"STRAY"))

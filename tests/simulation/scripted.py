@@ -86,7 +86,7 @@ class ScriptedUpstream:
     def __init__(self, script: Iterable[Step] | Play) -> None:
         self._play = script if callable(script) else _in_order(list(script))
         self.calls: list[Call] = []
-        self.standing = False  # it has one address
+        self.has_healthy_address = False  # it has one address
 
     @property
     def times_ms(self) -> list[float]:

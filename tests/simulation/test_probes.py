@@ -103,7 +103,7 @@ async def test_what_a_probe_brings_is_nobodys() -> None:
     world.later(OWN_MS, left.leave)
     await left.finish()
     await world.until_ms(1100)
-    assert (world.store.kept, left.client.answers, len(world.ports.probes)) == ({}, 0, 0)
+    assert (world.store.cached, left.client.answers, len(world.ports.probes)) == ({}, 0, 0)
     assert world.cors.lines(left.exchange.request) == ()
     assert (await world.history().finish()).client.body == b"new"
 

@@ -156,7 +156,7 @@ async def test_a_fill_begun_before_the_write_is_not_kept() -> None:
     await world.until_ms(100)
     await world.patch().finish()
     await early.finish()
-    assert world.store.kept == {}
+    assert world.store.cached == {}
     assert (await world.history().finish()).client.body == b"after"
 
 
@@ -194,7 +194,7 @@ async def test_fallbacks_and_failures_are_not_kept() -> None:
     for step in (answers(503), answers(404), answers(200, b"", Set_Cookie="a=b"), fails()):
         world = World([step])
         await world.history().finish()
-        assert world.store.kept == {}
+        assert world.store.cached == {}
 
 
 @simulated
@@ -233,7 +233,7 @@ async def test_a_fill_begun_in_doubt_is_not_kept_after_it() -> None:
     await world.patch().finish()
     await world.until_ms(1000)
     await world.history().finish()
-    assert world.store.kept == {}
+    assert world.store.cached == {}
     assert (await world.history().finish()).client.body == b"after"
 
 
@@ -244,7 +244,7 @@ async def test_every_ending_without_a_final_answer_is_in_doubt(cut: Step) -> Non
     world = World(lambda request, number: cut if request.method == "PATCH" else answers(200, b"read"))
     await world.patch().finish()
     await world.history().finish()
-    assert world.store.kept == {}
+    assert world.store.cached == {}
 
 
 @pytest.mark.parametrize("final", [answers(204, b""), answers(500), answers(422), fails(sent=False)])
@@ -254,7 +254,7 @@ async def test_a_final_answer_leaves_no_doubt(final: Step) -> None:
     world = World(lambda request, number: final if request.method == "PATCH" else answers(200, b"read"))
     await world.patch().finish()
     await world.history().finish()
-    assert len(world.store.kept) == 1
+    assert len(world.store.cached) == 1
 
 
 @simulated
@@ -265,7 +265,7 @@ async def test_a_create_of_recoverys_own_may_be_in_doubt_too() -> None:
     world = World([answers(404), fails(), answers(200, b"history")], routes=routes)
     await world.get().finish()
     await world.history().finish()
-    assert world.store.kept == {}
+    assert world.store.cached == {}
 
 
 @simulated

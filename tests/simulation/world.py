@@ -178,20 +178,20 @@ class DictStore:
 
     def __init__(self) -> None:
         self.up = True
-        self.kept: dict[bytes, CachedResponse] = {}
+        self.cached: dict[bytes, CachedResponse] = {}
 
     async def look(self, key: bytes, scope: Scope) -> Look:
-        return Look(self.kept.get(key))
+        return Look(self.cached.get(key))
 
-    async def put(self, key: bytes, kept: CachedResponse, ttl_s: float, scope: Scope, mark: Mark) -> None:
-        self.kept[key] = kept
+    async def put(self, key: bytes, cached: CachedResponse, ttl_s: float, scope: Scope, mark: Mark) -> None:
+        self.cached[key] = cached
 
     async def drop(self, key: bytes) -> None:
-        self.kept.pop(key, None)
+        self.cached.pop(key, None)
 
     def forget(self, beginning: bytes) -> None:
         """Keep nothing any more under keys that begin so."""
-        self.kept = {key: kept for key, kept in self.kept.items() if not key.startswith(beginning)}
+        self.cached = {key: cached for key, cached in self.cached.items() if not key.startswith(beginning)}
 
 
 class Visitor:

@@ -130,24 +130,24 @@ Attack = Callable[[int], Awaitable[None]]
 def attacks(on: Stage, done: asyncio.Event) -> dict[str, Attack]:
     """Return what one caller does, again and again, by name."""
 
-    async def say(data: bytes) -> None:
+    async def send(data: bytes) -> None:
         for child in on.replicas:
             async with await Client.connect(child.url, STRANGER) as client:
                 await client.ask(data)
 
     async def many_cookies(n: int) -> None:
         cookies = ";".join(f"{n * FULL_COOKIES + pair:x}" for pair in range(FULL_COOKIES))
-        await say(request("POST", "/x", b"", Cookie=cookies))
+        await send(request("POST", "/x", b"", Cookie=cookies))
 
     async def many_keys(n: int) -> None:
         body = b'{"id": "%d%b"}' % (n, b"s" * 50_000)
-        await say(request("POST", "/order", body, Idempotency_Key=f"key-{n}", Cookie=f"sid=stranger-{n}"))
+        await send(request("POST", "/order", body, Idempotency_Key=f"key-{n}", Cookie=f"sid=stranger-{n}"))
 
     async def many_reads(n: int) -> None:
-        await say(request("GET", f"/read?{n}", Cookie=f"sid=stranger-{n}"))
+        await send(request("GET", f"/read?{n}", Cookie=f"sid=stranger-{n}"))
 
     async def the_victims_keys(n: int) -> None:
-        await say(request("POST", "/pay", b"{}", Cookie="sid=stranger", Idempotency_Key=f"theirs-{n}"))
+        await send(request("POST", "/pay", b"{}", Cookie="sid=stranger", Idempotency_Key=f"theirs-{n}"))
 
     async def hang_up(n: int) -> None:
         await asyncio.wait({asyncio.ensure_future(done.wait())}, timeout=0.5)

@@ -91,7 +91,7 @@ def reports() -> list[Written]:
 
 def tell(done: threading.Event) -> Callable[[bool], None]:
     """Return what sets the event, whatever it is told."""
-    return lambda kept: done.set()
+    return lambda succeeded: done.set()
 
 
 def play(output: ScriptedOutput, reports: list[Written], *lines: bytes, fsync_s: float = 1.0) -> None:
@@ -112,7 +112,7 @@ def test_batches_are_written_in_order_and_synced_by_a_flush(reports: list[Writte
     play(output, reports, b"one\n", b"two\n", b"three\n")
     assert output.taken == b"one\ntwo\nthree\n"
     assert output.calls == ["write"] * 3 + ["sync"]
-    assert [report.kept for report in reports] == [True] * 3
+    assert [report.succeeded for report in reports] == [True] * 3
 
 
 def test_a_short_write_goes_on_at_the_first_byte_not_taken(reports: list[Written]) -> None:
@@ -140,11 +140,11 @@ def test_a_stop_gives_up_on_a_disk_that_still_refuses(reports: list[Written]) ->
     for line in (b"one\n", b"two\n"):
         writer.submit(Batch(line, 1))
     done = threading.Event()
-    writer.stop(lambda kept: done.set())
+    writer.stop(lambda succeeded: done.set())
     writer.start()
     assert done.wait(60)
     assert output.taken == b"o"
-    assert [report.kept for report in reports] == [False, False]
+    assert [report.succeeded for report in reports] == [False, False]
 
 
 def test_a_stop_is_reached_while_an_fsync_is_overdue(reports: list[Written]) -> None:
@@ -183,7 +183,7 @@ def test_an_idle_writer_still_syncs_when_it_is_due(reports: list[Written]) -> No
     writer.submit(Batch(b"one\n", 1))
     assert synced.wait(60)
     done = threading.Event()
-    writer.stop(lambda kept: done.set())
+    writer.stop(lambda succeeded: done.set())
     assert done.wait(60)
 
 
@@ -212,7 +212,7 @@ def test_checkpoints_hear_of_every_so_many_records_and_of_the_last() -> None:
     writer = TrailWriter(output, SystemClock(), 60.0, hooks)
     for seq in range(1, 5):
         writer.submit(Batch(b"line\n", 1, ChainLink(seq, b"", b"")))
-        writer.flush(lambda kept: None)
+        writer.flush(lambda succeeded: None)
     writer.stop(tell(done))
     writer.start()
     assert done.wait(60)
@@ -228,4 +228,4 @@ def test_trouble_is_told_when_it_begins_and_when_it_ends() -> None:
     writer.flush(tell(done))
     assert done.wait(60)
     assert told == [True, False]
-    writer.stop(lambda kept: None)
+    writer.stop(lambda succeeded: None)

@@ -119,7 +119,7 @@ def test_an_upstream_stands_while_one_address_has_not_failed_since_it_answered()
     two, seen = balancer(2), list[bool]()
     for index, outcome in ((0, RESET), (0, RESET), (1, RESET), (0, response())):
         two.report(index, outcome, 0.0)
-        seen.append(two.standing)
+        seen.append(two.has_healthy_address)
     assert seen == [True, True, False, True]
 
 

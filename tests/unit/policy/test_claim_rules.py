@@ -1,4 +1,4 @@
-"""What a claim's standing means for a request."""
+"""What the state of a claim means for a request."""
 
 from dataclasses import replace
 
@@ -18,7 +18,6 @@ from proxy.policy import claim_rules
 from proxy.policy.claim_rules import (
     UNKNOWN,
     Acquired,
-    AnswerWith,
     Ask,
     Claim,
     ClaimAction,
@@ -26,6 +25,7 @@ from proxy.policy.claim_rules import (
     HeldByOther,
     Misuse,
     Orphaned,
+    RespondWith,
     Settled,
     StoreUnavailable,
     TakeOver,
@@ -52,36 +52,36 @@ UNSHARED = Settled("this request", "k0", None, 5.0)
 
 
 @pytest.mark.parametrize(
-    ("standing", "route", "judgement"),
+    ("state", "route", "judgement"),
     [
         (Acquired("t"), PLAIN, Ask()),
         (StoreUnavailable(), PLAIN, Ask()),
         (HELD, PLAIN, Wait(HELD)),
-        (Settled("this request", "k0", CREATED, 5.0), PLAIN, AnswerWith(CREATED)),
+        (Settled("this request", "k0", CREATED, 5.0), PLAIN, RespondWith(CREATED)),
         (HeldByOther("another", "k0", "t0"), PLAIN, Misuse()),
         (Orphaned("another", "k0", "t0"), HONOURING, Misuse()),
         (Settled("another", "k0", CREATED, 5.0), PLAIN, Misuse()),
-        (ORPHAN, PLAIN, AnswerWith(UNKNOWN)),
+        (ORPHAN, PLAIN, RespondWith(UNKNOWN)),
         (ORPHAN, HONOURING, TakeOver(ORPHAN)),
         (ORPHAN, LOADING, TakeOver(ORPHAN)),
-        (ORPHAN._replace(key=""), HONOURING, AnswerWith(UNKNOWN)),
-        (UNSHARED, PLAIN, AnswerWith(UNKNOWN)),
-        (Settled("this request", "k0", claim_rules.TOO_LARGE, 5.0), PLAIN, AnswerWith(claim_rules.TOO_LARGE)),
+        (ORPHAN._replace(key=""), HONOURING, RespondWith(UNKNOWN)),
+        (UNSHARED, PLAIN, RespondWith(UNKNOWN)),
+        (Settled("this request", "k0", claim_rules.TOO_LARGE, 5.0), PLAIN, RespondWith(claim_rules.TOO_LARGE)),
         (Settled("this request", "k0", claim_rules.TOO_LARGE, 5.0), HONOURING, Ask("k0")),
-        (Settled("this request", "k0", claim_rules.BROKE_OFF, 0.0), PLAIN, AnswerWith(claim_rules.BROKE_OFF)),
+        (Settled("this request", "k0", claim_rules.BROKE_OFF, 0.0), PLAIN, RespondWith(claim_rules.BROKE_OFF)),
         (Settled("this request", "k0", claim_rules.BROKE_OFF, 0.0), LOADING, Ask("k0")),
         (UNSHARED, HONOURING, Ask("k0")),
         (UNSHARED, LOADING, Ask("k0")),
     ],
 )
-def test_each_standing_has_one_meaning(standing: ClaimState, route: Route, judgement: ClaimAction) -> None:
+def test_each_state_has_one_meaning(state: ClaimState, route: Route, judgement: ClaimAction) -> None:
     """What may have been done is asked again only with its own key, or where a 409 would find it."""
-    assert claim_rules.judge(CLAIM, standing, route) == judgement
+    assert claim_rules.judge(CLAIM, state, route) == judgement
 
 
 def test_who_waits_when_the_store_goes_down_judges_as_of_a_dead_owner() -> None:
     """Nobody can tell any more whether the other one is still asking."""
-    assert claim_rules.store_lost(PLAIN, HELD) == AnswerWith(UNKNOWN)
+    assert claim_rules.store_lost(PLAIN, HELD) == RespondWith(UNKNOWN)
     assert claim_rules.store_lost(HONOURING, HELD) == Ask("k0")
 
 

@@ -176,7 +176,7 @@ def test_a_fallback_can_be_read_by_the_browser() -> None:
     readable = own.readable(cors).outcome
     assert isinstance(readable, Response)
     assert readable.fields.lines[-1:] == cors
-    theirs = AnswerInstead(recovery_plan.told(response(409), response(), RecoveryKind.EXISTING))
+    theirs = AnswerInstead(recovery_plan.recovered(response(409), response(), RecoveryKind.EXISTING))
     assert theirs.readable(cors) is theirs.result
 
 

@@ -139,9 +139,9 @@ async def test_where_memory_is_scarce_answers_go_and_keys_stay_used() -> None:
     results = [state.result for state in states if isinstance(state, Settled)]
     assert len(results) == len(names)
     assert 0 < len(names) - results.count(NO_ROOM) < 5
-    kept = await local.claim(honest)
-    assert isinstance(kept, Settled)
-    assert kept.result == answer()
+    cached = await local.claim(honest)
+    assert isinstance(cached, Settled)
+    assert cached.result == answer()
 
 
 @simulated

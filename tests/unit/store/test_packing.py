@@ -48,9 +48,9 @@ def test_a_kept_answer_comes_back_with_its_marks(response: Response, arrived: fl
     """Under the stamp of the process that reads it."""
     found = unpack_cached(pack_cached(CachedResponse(response, arrived, 7), marks), 9)
     assert found is not None
-    kept, back = found
-    assert (kept.arrived, kept.stamp, back) == (arrived, 9, marks)
-    assert plain(Result(kept.response)) == plain(Result(response))
+    cached, back = found
+    assert (cached.arrived, cached.stamp, back) == (arrived, 9, marks)
+    assert plain(Result(cached.response)) == plain(Result(response))
 
 
 def test_a_stream_cannot_be_packed() -> None:
