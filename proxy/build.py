@@ -1,3 +1,3 @@
-"""Whether the hot path is compiled: this module is compiled with it, so its own file name tells."""
+"""Whether the hot path is compiled. This module is compiled with it, so its file name shows that."""
 
 COMPILED = not __file__.endswith(".py")

@@ -53,7 +53,7 @@ class AdminListener:
     def _take(self, visitor: socket.socket) -> None:
         if not self._connections.make_room(len(self._beginning)):
             with suppress(OSError):  # the client has left or reads nothing
-                visitor.send(raw_problem(503, "The admin listener has too many requests to answer; try again shortly."))
+                visitor.send(raw_problem(503, "The admin listener has too many requests; try again shortly."))
             visitor.close()
             return
         loop = asyncio.get_running_loop()

@@ -99,7 +99,7 @@ async def _drain(request: web.Request) -> web.Response:
 async def _erase(request: web.Request) -> web.Response:
     subject = request.query.get("subject")
     if not subject:
-        return problem(400, "Say whose answers to erase: DELETE /kept?subject=...")
+        return problem(400, "Name the subject whose responses to erase: DELETE /kept?subject=...")
     erased = await request.app[CONTROL].erase(subject)
     if not erased.complete:
         return problem(503, _STORE_AWAY)

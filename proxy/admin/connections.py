@@ -27,25 +27,25 @@ class AdminPhase(FastEnum):
 
     FRESH = "the first byte"
     HEAD = "the rest of a request's head"
-    ANSWERING = "its answer"
+    RESPONDING = "its response"
     KEPT = "a next request"
 
 
 FRESH: Final = AdminPhase.FRESH
 HEAD: Final = AdminPhase.HEAD
-ANSWERING: Final = AdminPhase.ANSWERING
+RESPONDING: Final = AdminPhase.RESPONDING
 KEPT: Final = AdminPhase.KEPT
 
 MOVES: Final[dict[AdminPhase, tuple[AdminPhase, ...]]] = {
     FRESH: (HEAD,),
-    HEAD: (ANSWERING,),
-    ANSWERING: (KEPT, HEAD),
-    KEPT: (HEAD, ANSWERING),  # ANSWERING: the next request was complete already
+    HEAD: (RESPONDING,),
+    RESPONDING: (KEPT, HEAD),
+    KEPT: (HEAD, RESPONDING),  # RESPONDING: the next request was complete already
 }
 
 
 class AdminConnection(web.RequestHandler):
-    """One connection. aiohttp reads and answers; this class applies timeouts and answers invalid HTTP."""
+    """One connection. aiohttp reads requests and responds; this class applies timeouts and rejects invalid HTTP."""
 
     __slots__ = ("_flow", "_more", "_others", "_transport", "address", "phase", "since")
 
@@ -78,7 +78,7 @@ class AdminConnection(web.RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if data and self.phase is ANSWERING:
+        if data and self.phase is RESPONDING:
             self._more = True
         elif data and self.phase is not HEAD:
             self._become(HEAD)
@@ -91,7 +91,7 @@ class AdminConnection(web.RequestHandler):
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        """Answer invalid HTTP without a traceback, because it is no internal error."""
+        """Respond to invalid HTTP without a traceback, because it is not an internal error."""
         if status >= 500:
             return super().handle_error(request, status, exc, message)
         _log.debug("not HTTP: %r", exc)
@@ -100,13 +100,13 @@ class AdminConnection(web.RequestHandler):
         return answer
 
     def began(self) -> None:
-        """Record that a request is complete and is being answered."""
+        """Record that a request is complete and its response is under way."""
         self._more = False
-        self._become(ANSWERING)
+        self._become(RESPONDING)
 
     def answered(self) -> None:
         """Record that its response is made; an unread rest still counts as stalled."""
-        if self.phase is ANSWERING:
+        if self.phase is RESPONDING:
             self._become(HEAD if self._more else KEPT)
 
     @property
@@ -148,8 +148,8 @@ class AdminConnection(web.RequestHandler):
             self.force_close()
 
     def _end_with(self, status: int, detail: str) -> None:
-        """Answer and close; during a response only close."""
-        if self._transport is not None and self.phase is not ANSWERING and not self._transport.is_closing():
+        """Send a response and close; during another response only close."""
+        if self._transport is not None and self.phase is not RESPONDING and not self._transport.is_closing():
             self._transport.write(raw_problem(status, detail))
         self.force_close()
 
@@ -192,7 +192,7 @@ class AdminConnections:
         `beginning`: the number of accepted connections that are not registered yet.
         """
         while len(self._open) + beginning >= self.rules.max_connections:
-            idle = [one for one in self._open if one.phase is not ANSWERING]
+            idle = [one for one in self._open if one.phase is not RESPONDING]
             if not idle:
                 return False
             held = Counter(one.address for one in idle)

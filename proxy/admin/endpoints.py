@@ -26,19 +26,19 @@ class AdminEndpoint(NamedTuple):
         return _PATTERN.sub("}", self.path)
 
 
-_SINCE = "Only records since then: ISO 8601, in UTC unless it says otherwise."
+_SINCE = "Only records from this time on: ISO 8601, in UTC by default."
 ENDPOINTS = (
-    AdminEndpoint("GET", "/healthz", "Tell that the process lives.", {200: "The event loop runs."}),
+    AdminEndpoint("GET", "/healthz", "Check that the process is alive.", {200: "The event loop runs."}),
     AdminEndpoint(
         "GET",
         "/readyz",
-        "Tell whether the sidecar takes requests. A failing backend does not make it unready.",
+        "Check whether the sidecar accepts requests. A failing backend does not make it unready.",
         {200: "It takes requests.", 503: "It is starting or draining."},
     ),
     AdminEndpoint(
         "GET",
         "/metrics",
-        "Give all metrics, in Prometheus' text format or in OpenMetrics, as `Accept` asks.",
+        "Give all metrics, in Prometheus' text format or in OpenMetrics, according to `Accept`.",
         {200: "The metrics."},
     ),
     AdminEndpoint(
@@ -76,7 +76,7 @@ ENDPOINTS = (
         "/kept",
         "Erase the cached responses, the stored idempotent responses and the restorations of a subject.",
         {
-            200: "All are erased. `cached`, `idempotent` and `restorations` say how many of each there were.",
+            200: "All are erased. `cached`, `idempotent` and `restorations` are the numbers of erased entries.",
             400: "No subject was given.",
             503: "Redis could not be reached: only what this process holds is erased. Repeat the call.",
         },

@@ -33,10 +33,10 @@ class OwnNames:
         if not asked and not required:
             return None
         if len(asked) != 1 or not names_host(asked[0].encode("utf-8", "surrogateescape")):
-            return 400, "Say in one Host field whom the request is for."
+            return 400, "Send exactly one Host field, with the name or address of this listener."
         if self.include(asked[0], dotless=path not in FOR_BROWSERS):
             return None
-        return 421, f"This listener is not {asked[0]!r}: ask it by its address, or add the name to admin.allowed_hosts."
+        return 421, f"This listener is not {asked[0]!r}: use its address, or add the name to admin.allowed_hosts."
 
     def include(self, authority: str, *, dotless: bool) -> bool:
         """Tell whether a host, perhaps with a port, is accepted; `dotless` accepts any name without a dot."""

@@ -31,7 +31,7 @@ def exported(records: Iterable[bytes], asked: Mapping[str, str], default: str) -
 
 
 def _limit(asked: Mapping[str, str]) -> int:
-    """Return the number of newest records that are wanted; 0 in a slice means all."""
+    """Return the requested number of newest records; 0 in a slice means all."""
     limit = asked.get("limit", "0")
     if not limit.isascii() or not limit.isdecimal() or len(limit) > 9:
         raise ValueError(f"limit={limit} is no number of records.")
@@ -41,7 +41,7 @@ def _limit(asked: Mapping[str, str]) -> int:
 def _query(asked: Mapping[str, str]) -> Query:
     failures = _TRUTH.get(asked.get("failures", "no").lower())
     if failures is None:
-        raise ValueError(f"failures={asked['failures']} says nothing: use true or false.")
+        raise ValueError(f"failures={asked['failures']} is not valid: use true or false.")
     return Query(
         report_id=asked.get("report_id"),
         operation=asked.get("operation"),

@@ -57,7 +57,7 @@ async def plainly(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = _translated(request, refusal)
     except Exception:
         _log.exception("admin request failed", path=request.path)
-        response = problem(500, "The admin listener failed on this request; the log says why.")
+        response = problem(500, "The admin listener failed on this request; the log has the reason.")
     response.headers["Cache-Control"] = "no-store"
     return response
 

@@ -39,7 +39,7 @@ class CheckpointKey(Protocol):
 
     @property
     def name(self) -> str:
-        """Return the key's name, which tells a wrong key from a forgery."""
+        """Return the key's name, which distinguishes a wrong key from a forgery."""
         ...
 
     def sign(self, data: bytes) -> bytes:

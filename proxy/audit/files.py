@@ -87,7 +87,7 @@ def lines(files: Iterable[Path]) -> Iterator[TrailLine]:
 
 
 def opened(file: Path) -> BinaryIO:
-    """Open a file of lines, through gzip if its name says so or it was gzipped meanwhile."""
+    """Open a file of lines, through gzip if its name ends in .gz or it was compressed meanwhile."""
     if file.suffix == ".gz":
         return cast(BinaryIO, gzip.open(file))
     try:

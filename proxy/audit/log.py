@@ -290,7 +290,7 @@ class AuditLog:
         return True
 
     async def _in_order(self, ask: Callable[[Callable[[bool], object]], None]) -> bool:
-        """Chain the waiting lines, call `ask` to queue a job behind them, and return the job's result."""
+        """Chain the waiting lines, call `submit` to queue a job behind them, and return the job's result."""
         self._chain_all()
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         ask(partial(self._on_loop, partial(_resolve, done)))

@@ -53,7 +53,7 @@ def show_stats(sums: Stats) -> None:
     console = _console()
     console.print(table)
     if sums.lost:
-        console.print(f"{sums.lost:,} more records were lost to a full queue or disk: the trail's gaps say when")
+        console.print(f"{sums.lost:,} more records were lost to a full queue or disk: the gaps in the trail show when")
 
 
 def show_rows(columns: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> None:

@@ -20,7 +20,7 @@ from proxy.policy.idempotency import IdempotencyKey
 from proxy.policy.outcome import GOOD
 from proxy.runtime.threads import in_daemon_thread
 
-WITHHELD = "withheld"  # the note that the client got 503 instead of the answer on record
+WITHHELD = "withheld"  # the note that the client got 503 instead of the recorded response
 
 
 class Ledger:

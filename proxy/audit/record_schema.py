@@ -19,14 +19,14 @@ Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
 
 OUTCOMES = {
-    "answered": "The backend's answer was given, and its status is below 400.",
-    "recovered": "The sidecar made a good answer of a failure: see `metadata.recovery`.",
-    "reused": "A cached or stored answer was given; the backend was not asked.",
-    "rejected": "The backend answered 4xx.",
-    "failed": "The backend answered 5xx.",
-    "refused": "The request itself was at fault, a limit of the sidecar was reached, or a required store is away.",
-    "truncated": "The answer broke off, and the client's connection was cut.",
-    "cancelled": "The client got no answer: it left first, or the sidecar stopped.",
+    "answered": "The backend's response was delivered, and its status is below 400.",
+    "recovered": "The sidecar turned a failure into a good response: see `metadata.recovery`.",
+    "reused": "A cached or stored response was delivered; the backend was not called.",
+    "rejected": "The backend responded with 4xx.",
+    "failed": "The backend responded with 5xx.",
+    "refused": "The request itself was at fault, a limit of the sidecar was reached, or a required store is down.",
+    "truncated": "The response broke off, and the client's connection was closed.",
+    "cancelled": "The client got no response: it left first, or the sidecar stopped.",
     **{reason.value: reason.headline + "." for reason in Reason if reason.value not in ("cancelled",)},
 }
 """The values of `outcome`: how a request ended. A failure is its error type of RFC 9209."""
@@ -34,16 +34,16 @@ OUTCOMES = {
 WHY = {
     "answered": "The attempt succeeded: there was no reason for another.",
     "network": "A retry followed: there was no connection, or it broke.",
-    "unavailable": "A retry followed: the backend answered 502 or 503.",
-    "rate_limited": "A retry followed: the backend answered 429.",
-    "timeout": "A retry followed: the attempt took longer than `attempt_timeout`, or the backend answered 504.",
-    "not_retryable": "No retry: another attempt would give the same answer, such as 404 or 500.",
+    "unavailable": "A retry followed: the backend responded with 502 or 503.",
+    "rate_limited": "A retry followed: the backend responded with 429.",
+    "timeout": "A retry followed: the attempt took longer than `attempt_timeout`, or the response was 504.",
+    "not_retryable": "No retry: another attempt would have the same result, such as 404 or 500.",
     "nobody_waits": "No retry: every client had left.",
     "switched_off": "No retry: an operator switched retries off.",
     "exhausted": "No retry: `max_retries` were made, or two after timeouts.",
     "body_not_replayable": "No retry: the request's body was larger than `replay_limit` and is gone.",
-    "sent": "No retry: the request was sent, and no route says that it may be sent again.",
-    "bad_answer": "No retry: the backend read an unsafe request and its answer was not HTTP.",
+    "sent": "No retry: the request was sent, and its route does not allow to send it again.",
+    "bad_answer": "No retry: the backend read an unsafe request, and its response was not HTTP.",
     "precondition": "No retry: the first attempt may have succeeded, and then the precondition would fail.",
     "not_idempotent": "No retry: the request was sent, and the backend does not honour idempotency keys.",
     "deadline": "No retry: wait and attempt would not fit into what is left of `total_timeout`.",
@@ -59,12 +59,12 @@ WHY = {
 ALONE = {
     "no_subject": "`coalesce` is `subject`, and the request has none.",
     "switched_off": "An operator switched coalescing off.",
-    "no_cache": "The request says `no-cache`, and the route has `no_cache_leads`.",
-    "unshareable": "The answer to an equal request could not be shared, less than 30 s ago.",
+    "no_cache": "The request has `no-cache`, and the route has `no_cache_leads`.",
+    "unshareable": "The response to an equal request could not be shared, less than 30 s ago.",
     "dry_run": "With `dry_run` nothing is shared.",
     "max_flights": "`max_flights` was reached.",
     "max_followers": "`max_followers` was reached.",
-    "replayed": "A stored answer was given.",
+    "replayed": "A stored response was delivered.",
     "method": "Requests with this method are never shared.",
     "range": "Requests with `Range` are never shared.",
     "expect": "Requests with `Expect` are never shared.",
@@ -124,7 +124,7 @@ class AttemptFields(BaseModel):
     status: int | None = None
     """Status code that came back. Absent if none did."""
     error: str | None = None
-    """Error type of RFC 9209, or `cancelled` (not of the RFC) where no client waited. Absent if an answer came."""
+    """Error type of RFC 9209, or `cancelled` (not of the RFC) if no client waited. Absent if a response arrived."""
     sent: bool
     """The request may have reached the backend. `false`: the circuit was open, or there was no connection."""
     ms: Milliseconds
@@ -141,7 +141,7 @@ class FlightFields(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     role: Literal["led", "joined", "alone"]
-    """`led`: began the flight. `joined`: got the leader's answer. `alone`: not shared, or it ended before that."""
+    """`led`: began the flight. `joined`: got the leader's response. `alone`: not shared, or it ended before that."""
     id: str | None
     """The same for all requests of one flight. It is no record's id. `null` for one that went alone."""
     followers: Annotated[int, Field(ge=0)]
@@ -158,7 +158,7 @@ class IdempotencyFields(BaseModel):
     key_hash: str
     """Salted hash of the key. Equal keys have equal hashes in one installation."""
     replayed: bool
-    """A stored answer was given."""
+    """A stored response was delivered."""
 
 
 class Metadata(BaseModel):
@@ -169,9 +169,9 @@ class Metadata(BaseModel):
     error_type: str | None = None
     """Meaning of the last attempt if it failed, such as `NetworkError`. `Cancelled`: no client waited for it."""
     recovery: str | None = None
-    """How the answer was recovered, such as `existing_session` or `stale`."""
+    """How the response was recovered, such as `existing_session` or `stale`."""
     received_status: int | None = None
-    """Status code of the answer that was recovered from. `null` if none came."""
+    """Status code of the response that was replaced. `null` if there was none."""
     no_subject: str | None = None
     """Why the route's `subject` was not found in the request."""
     alone: Alone | None = None
@@ -212,15 +212,15 @@ class RequestRecord(Line):
     status: int
     """Status code that the client got; 499 for `cancelled`. It got 503 where a note `withheld` has the same `id`."""
     success: bool
-    """The client got what it asked for, unless a note `withheld` has the same `id`."""
+    """The request succeeded, unless a note `withheld` has the same `id`."""
     outcome: Outcome
     """How it ended in one word: a value of the label `outcome` in the metrics."""
     duration_ms: Milliseconds
-    """Time from the request's head to the end of its answer in milliseconds."""
+    """Time from the request's head to the end of its response in milliseconds."""
     upstream: str
     """Name of the upstream."""
     attempts: list[AttemptFields]
-    """Attempts in their order, also those that reached no backend. Empty if it joined or a store answered it."""
+    """Attempts in their order, also those that reached no backend. Empty if it joined or got a stored response."""
     flight: FlightFields
     """The request's part in a flight."""
     idempotency: IdempotencyFields | None
@@ -232,7 +232,7 @@ class RequestRecord(Line):
     bytes_in: Bytes
     """Bytes of the request body."""
     bytes_out: Bytes
-    """Bytes of the answer's body, as sent to the client; of a withheld answer, those of the answer on record."""
+    """Bytes of the response body, as sent to the client; of a withheld response, those of the recorded one."""
     metadata: Metadata
     """What only some requests have."""
 
@@ -254,11 +254,11 @@ class RefusedMessage(Line):
     id: str
     """Id of the record."""
     correlation_id: str | None = None
-    """As in the answer. Absent where no head was read: too many connections, a head that is malformed or late."""
+    """As in the response. Absent if no head was read: too many connections, or a malformed or late head."""
     operation: Literal["bad-request"]
     """Always `bad-request`."""
     status: int
-    """Status code of the answer."""
+    """Status code of the response."""
     success: Literal[False]
     """Always `false`."""
     outcome: Literal["refused"]
@@ -301,8 +301,8 @@ class RequestNote(Line):
     id: str
     """Id of the request's record."""
     note: Literal["intent", "opening", "withheld"]
-    """`intent`: an unsafe request will be sent. `opening`: a streamed answer begins. `withheld`: the client got
-    503 instead of the answer on record."""
+    """`intent`: an unsafe request will be sent. `opening`: a streamed response begins. `withheld`: the client
+    got 503 instead of the recorded response."""
     correlation_id: str
     """As in the record."""
     operation: str
@@ -314,7 +314,7 @@ class RequestNote(Line):
     path: str
     """As in the record."""
     status: int | None
-    """Status code that the client gets. `null` before there is an answer."""
+    """Status code that the client gets. `null` before there is a response."""
 
 
 class CheckpointNote(Line):
@@ -329,7 +329,7 @@ class CheckpointNote(Line):
 
 
 class RetirementNote(Line):
-    """The oldest files are about to be removed, as `audit.keep_files` or `audit.keep_size` says."""
+    """The oldest files are about to be removed, according to `audit.keep_files` or `audit.keep_size`."""
 
     note: Literal["retired"]
     """Always `retired`."""

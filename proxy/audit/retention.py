@@ -32,7 +32,7 @@ class Retention:
     """Maintain the files of the sidecar's own rotation, not those of other tools.
 
     Before the oldest are removed, `announce` records in the trail up to which record they reach, and returns
-    whether that is durable. So the verifier can tell a retired file from a stolen one.
+    whether that is durable. So the verifier can distinguish a retired file from a stolen one.
     """
 
     def __init__(self, path: Path, rules: RetentionRules, announce: Callable[[dict[str, object]], bool]) -> None:
@@ -44,7 +44,7 @@ class Retention:
 
     def start(self) -> None:
         """Start with the work of an earlier process; the thread is a daemon, and a partial gzip file is redone."""
-        threading.Thread(target=self._run, name="audit-keeper", daemon=True).start()
+        threading.Thread(target=self._run, name="audit-retention", daemon=True).start()
         self.wake()
 
     def wake(self) -> None:

@@ -32,12 +32,12 @@ class Rounds:
             loop.call_soon(self._begin)
 
     def refuse(self) -> None:
-        """Answer all waiters with False."""
+        """Resolve all waiters with False."""
         for promise in (*self._flushing, *self._waiting):
             promise.keep(False)
 
     def close(self) -> None:
-        """Start no further flush; `refuse` answers the waiters."""
+        """Start no further flush; `refuse` resolves the waiters."""
         self._closed = True
 
     def _begin(self) -> None:
@@ -56,7 +56,7 @@ class Rounds:
 
 
 class _Promise:
-    """One waiter, which gets one answer: whether its record is durable."""
+    """One waiter, which gets one result: whether its record is durable."""
 
     __slots__ = ("_tell", "timer")
 

@@ -76,7 +76,7 @@ def compare(path: Path, last: ChainLink, claim: Checkpoint | None) -> Agreement:
         return Agreement(None, f"record {claim.seq} of the last checkpoint is not near the end of the trail")
     if found.hash != claim.head:
         return Agreement(False, f"record {claim.seq} is not the one of the last checkpoint: the trail was written anew")
-    return Agreement(True, f"the trail is as the last checkpoint says, up to record {claim.seq}")
+    return Agreement(True, f"the trail agrees with the last checkpoint, up to record {claim.seq}")
 
 
 def _record(path: Path, seq: int) -> ChainLink | None:

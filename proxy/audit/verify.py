@@ -84,7 +84,7 @@ class Proof:
 def verify(lines: Iterable[TrailLine], *, partial: bool = False, proof: Proof | None = None) -> Finding:
     """Return the first fault of a trail.
 
-    Its oldest files may be missing if a record says that they were retired, or with `partial`. Truncation at the
+    Its oldest files may be missing if a record states that they were retired, or with `partial`. Truncation at the
     end of a line and a completely rewritten trail are detected only with checkpoints, and proven only with their
     key.
     """
@@ -92,7 +92,7 @@ def verify(lines: Iterable[TrailLine], *, partial: bool = False, proof: Proof | 
 
 
 class _Walk:
-    """One pass over the lines; `last` and `count` tell how far it is good."""
+    """One pass over the lines; `last` and `count` show how far the trail is valid."""
 
     def __init__(self, lines: Iterable[TrailLine], partial: bool, proof: Proof) -> None:
         self._rest = iter(lines)
@@ -178,7 +178,7 @@ class _Walk:
     def _uncovered(self) -> str:
         first, last = self._against.met + 1, self._last.seq
         if not self._against.met:
-            return "no signed checkpoint speaks of this trail: nothing in it is proven"
+            return "no signed checkpoint covers this trail: nothing in it is proven"
         which = f"record {first} is" if first == last else f"records {first} to {last} are"
         return f"{which} behind the last signed checkpoint: they may be forged, or checkpoints may have been removed"
 
@@ -188,7 +188,7 @@ class _Walk:
         if not self._proof.keyed:
             yield "signatures, because no key was given (a trail written anew does not show)"
         if not met:
-            yield "the end, because no checkpoint speaks of it (a cut tail does not show)"
+            yield "the end, because no checkpoint covers it (a cut tail cannot be detected)"
         elif met < last:
             yield f"records {met + 1} to {last}, which no checkpoint covers"
         if self._beginning is not None and self._partial:
@@ -207,7 +207,7 @@ class _Against:
         self.met = 0  # the last record with a checkpoint
 
     def __str__(self) -> str:
-        return f"checkpoints agree up to record {self.met}" if self.met else "no checkpoint says where it should end"
+        return f"checkpoints agree up to record {self.met}" if self.met else "no checkpoint states where it should end"
 
     def judge(self, line: TrailLine, link: ChainLink, count: int) -> Finding | None:
         """Return the contradiction between this record and its checkpoint, if any."""
@@ -221,7 +221,7 @@ class _Against:
             if claim.seq < link.seq and not self.met and count == 1:
                 continue  # of a retired file
             if claim.seq < link.seq or claim.head != link.hash:
-                detail = f"not what the checkpoint in line {claim.line} says of record {claim.seq}: written anew"
+                detail = f"not what the checkpoint in line {claim.line} states for record {claim.seq}: written anew"
                 return Finding(Condition.EDITED, link, count, detail, line.file, line.number, link.seq)
             self.met = claim.seq
         return None

@@ -51,7 +51,7 @@ class Listen(Section):
     via: bool = True
     """Add a `Via` field in both directions. Some backends stop compressing when they see it."""
     forwarded: Literal["x-forwarded", "forwarded", "both", "off"] = "x-forwarded"
-    """Which fields tell the backend about the client: `X-Forwarded-*`, RFC 7239 `Forwarded`, both or none."""
+    """Which fields describe the client to the backend: `X-Forwarded-*`, RFC 7239 `Forwarded`, both or none."""
     expose: bool = True
     """Send `Cache-Status`, `Proxy-Status` and `Server-Timing` to clients. `Retry-After` does not depend on it."""
     deadline_header: OwnFieldName = "X-Request-Deadline-Ms"
@@ -77,7 +77,7 @@ class Listen(Section):
     tunnel_timeout: Timeout = 3600.0
     """Time without any byte in a tunnel (WebSocket or another upgrade)."""
     tls_certificate: OrNone[str] = None
-    """PEM file with the certificate chain. With it, the listener speaks TLS. Read again on SIGHUP."""
+    """PEM file with the certificate chain. With it, the listener uses TLS. Read again on SIGHUP."""
     tls_key: OrNone[str] = None
     """PEM file with the private key. `"none"`: the key is in `tls_certificate`."""
     tls_client_ca: OrNone[str] = None

@@ -122,8 +122,8 @@ class Attempts:
     def goes_on(self, x: Exchange, lead: Lead) -> bool:
         """Let a running attempt continue as its circuit's probe, if it can and the circuit has none.
 
-        The request is over: it is recorded, and nobody gets the result. An attempt that still waits for a
-        connection says nothing about the backend, and would delay others.
+        The request is over: it is recorded, and no caller gets the result. An attempt that still waits for a
+        connection is no evidence about the backend, and would delay others.
         """
         permit, task, sent = lead.permit, x.task, lead.sent
         if permit is None or task is None or lead.failure_counted or sent.queued or not sent.replayable:
@@ -176,7 +176,7 @@ class Attempts:
             self._cors.learn(request, outcome, self._router.scope(request))
 
     def _tell_circuit(self, lead: Lead, attempt: Attempt, permit: Permit, took_s: float, now: float) -> None:
-        """Report what an attempt says about the backend; a flight counts at most one failure."""
+        """Report an attempt's result to the circuit breaker; a flight counts at most one failure."""
         verdict = attempt.verdict
         failed = verdict in FAILURES
         if failed and (self._upstream.has_healthy_address or not tells(attempt.outcome, verdict)):

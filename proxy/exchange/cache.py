@@ -58,9 +58,9 @@ class Cache:
         return True
 
     async def end_session(self, x: Exchange, outcome: Outcome) -> None:
-        """Invalidate what the caller has read if the backend says that the session has ended.
+        """Invalidate what the caller has read if the response shows that the session has ended.
 
-        The other replicas are informed before the caller is answered.
+        The other replicas are informed before the caller gets the response.
         """
         if response_cache.ends_session(outcome):
             self._invalidations.end_session(self._owners(x), x.request.client)

@@ -74,12 +74,12 @@ class Claiming:
         return await self._follow(x, claim, await self._store.claim(claim), lead.deadline)
 
     def mint(self, x: Exchange) -> None:
-        """Mint a key for all attempts of a request without one, if its route wants it."""
+        """Mint a key for all attempts of a request without one, if its route requires one."""
         if x.key is None:
             x.key = idempotency.minted(self._route, x.request, x.subject.value, x.started_wall, self._random)
 
     async def settle(self, x: Exchange, lead: Lead, result: Result) -> None:
-        """Settle the claims of all callers of a flight before any of them is answered.
+        """Settle the claims of all callers of a flight before any of them gets the response.
 
         A cookie for an anonymous caller goes to one connection: the response is not stored, but the key stays used. The
         followers' keys are freed, because each sends its own request.
@@ -115,7 +115,7 @@ class Claiming:
             raise claim_rules.store_gone()
 
     async def _follow(self, x: Exchange, claim: Claim, state: ClaimState, until: float) -> Result | None:
-        """Wait, take over or answer, until this request may be sent (None) or another's response is available."""
+        """Wait, take over or replay, until this request may be sent (None) or another's response is available."""
         held: HeldByOther | None = None
         while True:
             lost = held is not None and isinstance(state, StoreUnavailable)

@@ -90,7 +90,7 @@ class DryRunCache(Cache):
     async def fresh(self, x: Exchange, lead: Lead) -> Result | None:
         """Note that a cached response would be used."""
         if await super().fresh(x, lead) is not None:
-            _record(x, "reuse a kept answer")
+            _record(x, "reuse a cached response")
         return None
 
 

@@ -33,7 +33,7 @@ class RequestHandler:
         task.step()
 
     async def run(self) -> None:
-        """Answer the request and write exactly one record, whatever happens."""
+        """Respond to the request and write exactly one record in every case."""
         x, p = self.exchange, self.pipeline
         x.phase = RUNNING
         try:
@@ -56,7 +56,7 @@ class RequestHandler:
             x.task = None  # the task refers to this exchange: break the reference cycle
 
     def refuse(self, refusal: Refusal) -> None:
-        """Answer with the refusal of the rest of the body, and end; do nothing if a response has begun."""
+        """Respond with the refusal of the rest of the body, and end; do nothing if a response has begun."""
         self.pipeline.leaving.refuse(self.exchange, refusal)
 
     def abandon(self, *, mid_upload: bool = False) -> None:
@@ -114,7 +114,7 @@ class RequestHandler:
         return await self.pipeline.cache.fresh(self.exchange, lead) or await self._ask(lead)
 
     async def _write(self, lead: Lead) -> Result:  # 5
-        """Send a write, unless another replica does; settle its claims before any caller is answered."""
+        """Send a write, unless another replica does; settle its claims before any caller gets the response."""
         x, p = self.exchange, self.pipeline
         p.cache.begin_write(x)
         p.claims.mint(x)

@@ -16,7 +16,7 @@ from proxy.policy.classify import Verdict
 from proxy.policy.deadline import remaining
 
 _OWN_DEADLINE = Failure(
-    Reason.RESPONSE_TIMEOUT, sent=True, detail="the client's own deadline passed before the backend answered"
+    Reason.RESPONSE_TIMEOUT, sent=True, detail="the client's own deadline passed before the backend's response"
 )
 
 
@@ -48,7 +48,7 @@ class Leaving:
             self.deserted(x, x.lead)
 
     def refuse(self, x: Exchange, refusal: Refusal) -> None:
-        """Answer with the refusal of the rest of the body, and end; do nothing if a response has begun."""
+        """Respond with the refusal of the rest of the body, and end; do nothing if a response has begun."""
         if not x.answered:
             self._responder.send_problem(x, refused(refusal))
             self.abandon(x, mid_upload=True)
@@ -66,7 +66,7 @@ class Leaving:
             x.task.cancel()
 
     def unanswered(self, x: Exchange) -> None:
-        """Record that there was no response, unless the caller's deadline passed and it was told."""
+        """Record that there was no response, unless the caller got a 504 at its own deadline."""
         if x.problem is None:
             x.result = LEFT
         _say_what_ended_it(x)
@@ -76,7 +76,7 @@ class Leaving:
         x.lead = lead
         if lead.flight is not None:
             lead.flight.when_deserted = partial(self.deserted, x, lead)
-        # a caller is answered at its own deadline; a streamed body has its own idle timeout
+        # a caller gets a response at its own deadline; a streamed body has its own idle timeout
         if x.deadline < lead.deadline and isinstance(x.request.body, bytes):
             own_s = remaining(x.deadline, self._clock.now())
             lead.own_time = asyncio.get_running_loop().call_later(own_s, self._out_of_time, x)
@@ -89,7 +89,7 @@ class Leaving:
 
 
 def _say_what_ended_it(x: Exchange) -> None:
-    """Have an attempt that was cut off, or goes on as a probe, say that its client's own deadline came first."""
+    """Note in an attempt that was cut off, or continues as a probe, that the client's own deadline passed first."""
     last = x.attempts[-1] if x.attempts else None
     if x.result is OUT_OF_TIME and last is not None and last.verdict is Verdict.CANCELLED:
         last.ended(_OWN_DEADLINE, last.ms / 1000)

@@ -76,7 +76,7 @@ Mark = tuple[bytes, ...] | None
 
 
 class Scope(NamedTuple):
-    """What a response is about, and for whom: a write to either invalidates it. `holder` is charged for it."""
+    """The subject and the owners of a response: a write to either invalidates it. `holder` is charged for it."""
 
     subject: str | None
     owners: Iterable[bytes]

@@ -50,7 +50,7 @@ class Recorder:
         self._ledger.record(x)
 
     def withheld(self) -> None:
-        """Count a client that gets 503 instead of the answer on record."""
+        """Count a client that gets 503 instead of the recorded response."""
         self._meter.withheld(self._route.operation)
 
     def finish(self, x: Exchange) -> None:

@@ -57,7 +57,7 @@ class Responder:
         return None
 
     def send_problem(self, x: Exchange, problem: Problem, retry_after_s: float | None = None) -> None:
-        """Answer with a problem of the sidecar, unless the client has left or has a response."""
+        """Respond with a problem of the sidecar, unless the client has left or has a response."""
         if x.gone or x.answered:
             return
         x.problem, x.answered = problem, problem.status
@@ -67,12 +67,12 @@ class Responder:
         self._give(x, response, more)
 
     def fail(self, x: Exchange) -> None:
-        """Answer for an internal error, which is being handled, and log it."""
+        """Respond to an internal error, which is being handled, and log it."""
         _log.exception("an exchange failed: %r", x.request)
         self.send_problem(x, problem_response.problem_of(Failure(Reason.INTERNAL, sent=True)))
 
     async def may_open(self, x: Exchange, reader: BodyReader) -> bool:
-        """Tell whether a streamed response may begin; answer with a problem if it could not be recorded in time."""
+        """Tell whether a streamed response may begin; respond with a problem if it could not be recorded in time."""
         if self._durability_gate is None or await self._durability_gate.opening(x):
             return True
         reader.close()
@@ -90,7 +90,7 @@ class Responder:
     def _give(self, x: Exchange, response: Response, more: Lines) -> None:
         """Write a complete response, after its record is on disk if required, or a refusal if that fails.
 
-        A response that already is that refusal goes out as it is: the record says the same.
+        A response that already is that refusal is sent unchanged: the record agrees with it.
         """
         durability_gate = self._durability_gate
         if durability_gate is None:
@@ -105,7 +105,7 @@ class Responder:
         durability_gate.answer(x, tell)
 
     def _withheld(self, x: Exchange) -> tuple[Response, Lines]:
-        """Return what goes out instead of an answer that was recorded and counted, and is not on disk in time."""
+        """Return the problem that replaces a recorded and counted response whose record is not on disk in time."""
         self._recorder.withheld()
         failure = problem_response.NOT_ASKED if x.untouched else problem_response.WITHHELD
         return self._own(x, problem_response.problem_of(failure))

@@ -109,7 +109,7 @@ class Exchange:
 
     @property
     def unrecorded(self) -> bool:
-        """Tell whether its answer is the sidecar's own: that the trail cannot have its record in time."""
+        """Tell whether the response is the sidecar's own problem about a record that is not on disk in time."""
         problem = self.problem
         return problem is not None and problem.error is Reason.UNRECORDED and not problem.refused
 

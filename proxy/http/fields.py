@@ -6,7 +6,7 @@ This module is not compiled: `Fields` is a subclass of dict.
 from collections.abc import Collection, Iterable, Mapping
 
 Lines = tuple[tuple[bytes, bytes], ...]
-# By whom, then: who sends them, what else they ask, whether they name nobody, whether only what a route names counts.
+# Then by sender, by other conditions, by whether they identify a caller, and by whether only named ones count.
 Read = tuple[object, bytes, bytes, bool, bool]
 
 

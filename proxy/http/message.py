@@ -183,7 +183,7 @@ def held_bytes(response: Response) -> int:
 
 
 class Failure(NamedTuple):
-    """There is no response. `sent` tells whether the request may have reached the backend, which decides about a retry.
+    """There is no response. `sent`: the request may have reached the backend, which decides whether it is retried.
 
     `partial` is the received part of a truncated response; it is relayed as truncated, never as complete.
     `telling` is False if the failure is no evidence about the backend: it had closed a pooled connection.

@@ -12,13 +12,13 @@ from proxy.http.problems import Problem, Reason
 NOT_ASKED = Failure(
     Reason.UNRECORDED,
     sent=False,
-    detail="its record could not be put on disk in time: the backend was not asked, and nothing was done",
+    detail="its record could not be written to disk in time: the backend was not called, and nothing was done",
 )
 # A response without a durable record is withheld, even if the request was executed.
 WITHHELD = Failure(
     Reason.UNRECORDED,
     sent=True,
-    detail="the answer is withheld: its record could not be put on disk in time; what was asked may have been done",
+    detail="the response is withheld: its record was not written to disk in time; the request may have been executed",
 )
 
 

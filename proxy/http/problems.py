@@ -43,7 +43,7 @@ class Reason(FastStrEnum):
         return _ROWS[self].detail
 
 
-RETRY_AFTER_S: Final = 1.0  # what a 503 says whose end nobody knows
+RETRY_AFTER_S: Final = 1.0  # for a 503 of unknown duration
 
 
 class _Row(NamedTuple):
@@ -58,7 +58,7 @@ _ROWS: Final[dict[Reason, _Row]] = {
     Reason.CIRCUIT_OPEN: _Row(
         503,
         "The circuit to the backend is open",
-        "the backend failed repeatedly and is not asked until the circuit probes it again",
+        "the backend failed repeatedly and gets no requests until the circuit probes it again",
     ),
     Reason.CONNECTION_LIMIT: _Row(
         503,
@@ -83,7 +83,7 @@ _ROWS: Final[dict[Reason, _Row]] = {
     Reason.TLS_PROTOCOL: _Row(
         502,
         "The backend and the sidecar could not agree on TLS",
-        "the backend does not speak TLS at this address, or no version that is allowed here",
+        "the backend does not use TLS at this address, or no version that is allowed here",
     ),
     Reason.TLS_CERTIFICATE: _Row(
         502,
@@ -92,23 +92,23 @@ _ROWS: Final[dict[Reason, _Row]] = {
     ),
     Reason.CONNECTION_TERMINATED: _Row(
         502,
-        "The backend closed the connection without an answer",
-        "the backend closed the connection before it answered",
+        "The backend closed the connection without a response",
+        "the backend closed the connection before it responded",
     ),
     Reason.RESPONSE_INCOMPLETE: _Row(
         502,
-        "The backend's answer broke off",
-        "the backend's answer ended before it was whole",
+        "The backend's response broke off",
+        "the backend's response ended before it was complete",
     ),
     Reason.RESPONSE_TIMEOUT: _Row(
         504,
-        "The deadline passed before the backend answered",
-        "the backend did not answer within the deadline",
+        "The deadline passed before the backend responded",
+        "the backend did not respond within the deadline",
     ),
     Reason.PROTOCOL_ERROR: _Row(
         502,
-        "The backend's answer was not HTTP",
-        "the backend's answer is not valid HTTP/1.1",
+        "The backend's response was not HTTP",
+        "the backend's response is not valid HTTP/1.1",
     ),
     Reason.REQUEST_ERROR: _Row(
         400,
@@ -117,8 +117,8 @@ _ROWS: Final[dict[Reason, _Row]] = {
     ),
     Reason.NOT_STORED: _Row(
         409,
-        "It was done before, and its answer was not kept",
-        "it was done before, and its answer was not kept; load what it made",
+        "It was done before, and its response was not stored",
+        "it was done before, and its response was not stored; load the result",
     ),
     Reason.INTERNAL: _Row(
         500,
@@ -128,12 +128,12 @@ _ROWS: Final[dict[Reason, _Row]] = {
     Reason.UNRECORDED: _Row(
         503,
         "The audit trail cannot record it",
-        "its record could not be put on disk in time; the detail says whether anything was done",
+        "its record could not be written to disk in time; the detail states whether anything was done",
     ),
     Reason.CANCELLED: _Row(
         499,
         "The client left",
-        "the client left before there was an answer",
+        "the client left before there was a response",
     ),
 }
 
@@ -142,8 +142,8 @@ class Refusal(Exception):  # noqa: N818 - a refusal is a decision of ours, not a
     """Refuse a request with a status of the sidecar's own and one sentence.
 
     `metric` is a bounded label of backstay_bad_requests_total. `closes` ends the connection after the response. `error`
-    is the problem type if the status alone does not tell it. `to_head` is set for a HEAD request: the response then has
-    no content (RFC 9110 section 9.3.2). `correlation_id` is set if the head was parsed before the refusal.
+    is the problem type if the status does not determine it. `to_head` is set for a HEAD request, whose response has no
+    content (RFC 9110 section 9.3.2). `correlation_id` is set if the head was parsed before the refusal.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class Refusal(Exception):  # noqa: N818 - a refusal is a decision of ours, not a
 
 
 class Problem(NamedTuple):
-    """One problem document, RFC 9457. `refused` is the label of the refusal that it tells of, "" for a failure."""
+    """One problem document, RFC 9457. `refused` is the label of its refusal, "" for a failure."""
 
     status: int
     error: Reason

@@ -305,7 +305,7 @@ def _request_framing(minor: int, fields: Fields, block: bytes) -> tuple[Framing,
 def _refused_coding(codings: list[bytes]) -> Refusal:
     """Return the refusal for a request's transfer codings (RFC 9112 sections 6.1 and 6.3)."""
     if b"chunked" in codings and codings[-1] != b"chunked":
-        return _malformed("a transfer coding follows chunked: nothing tells where the body ends")
+        return _malformed("a transfer coding follows chunked: the end of the body is unknown")
     return Refusal(501, "transfer_encoding", "chunked is the only transfer coding known here")
 
 

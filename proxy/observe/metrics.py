@@ -60,7 +60,7 @@ class Metrics:
     def _count_requests(self) -> None:
         self.requests = Counter("backstay_requests", "Finished requests.", ("route", "method", "status", "outcome"))
         self.request_seconds = Histogram(
-            "backstay_request_duration_seconds", "Time from a request's head to the end of its answer.", "route"
+            "backstay_request_duration_seconds", "Time from a request's head to the end of its response.", "route"
         )
         self.targets = Counter("backstay_target", "Requests by the level of their route's target.", ("route", "level"))
         self.coalesced_requests = Counter(
@@ -77,14 +77,14 @@ class Metrics:
             ("operation",),
         )
         self._recoveries = Counter(
-            "backstay_recoveries", "Failures that became a good answer, by how.", ("route", "kind")
+            "backstay_recoveries", "Failures that became a good response, by kind of recovery.", ("route", "kind")
         )
         self._bad_requests = Counter(
             "backstay_bad_requests", "Requests that were refused: malformed, or beyond a limit.", ("reason",)
         )
         self._withheld = Counter(
             "backstay_audit_withheld",
-            "Answers that are counted and recorded as given, though the client got 503: they were not on disk in time.",
+            "Responses counted and recorded as delivered, though the client got 503: their records were late.",
             ("route",),
         )
         self._handshakes = Counter(
@@ -94,7 +94,7 @@ class Metrics:
     def _count_upstreams(self) -> None:
         self.attempts = Counter(
             "backstay_upstream_attempts",
-            "Attempts to ask the upstream, by status code or failure.",
+            "Attempts at the upstream, by status code or failure.",
             ("upstream", "route", "result"),
         )
         self._upstream_seconds = Histogram("backstay_upstream_duration_seconds", "Duration of one attempt.", "upstream")
@@ -102,7 +102,9 @@ class Metrics:
             "backstay_retries", "Retries that were made, by the failure before them.", ("route", "reason")
         )
         self.denied = Counter(
-            "backstay_retries_denied", "Retries that were wanted and not made, by the reason.", ("route", "reason")
+            "backstay_retries_denied",
+            "Retries that would have followed and were denied, by reason.",
+            ("route", "reason"),
         )
         self.retried_requests = Counter(
             "backstay_retried_requests", "Requests with at least one retry, by how they ended.", ("route", "result")
@@ -194,7 +196,7 @@ class Metrics:
         self.store_errors.counts[operation,] += 1
 
     def withheld(self, route: str) -> None:
-        """Count an answer that is counted as given, and was not."""
+        """Count a response that is counted as delivered and was withheld."""
         self._withheld.counts[route,] += 1
 
     def bad_request(self, reason: str) -> None:
@@ -254,7 +256,7 @@ class Metrics:
         return [
             states,
             GaugeMetricFamily("backstay_flights", "Flights under way.", source.flights()),
-            GaugeMetricFamily("backstay_store_up", "1 while the store answers, else 0.", source.store_up()),
+            GaugeMetricFamily("backstay_store_up", "1 while the store is available, else 0.", source.store_up()),
             GaugeMetricFamily(
                 "backstay_flight_followers", "Requests that joined a flight under way.", source.followers()
             ),

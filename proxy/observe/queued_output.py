@@ -41,7 +41,7 @@ class QueuedOutput(io.RawIOBase):
     def fileno(self) -> int:
         return self._fd
 
-    def write(self, data: "memoryview | bytes") -> int:  # type: ignore[override]  # any buffer, says typeshed
+    def write(self, data: "memoryview | bytes") -> int:  # type: ignore[override]  # any buffer, as in typeshed
         """Accept all of `data` or drop all of it; return its size in either case."""
         taken = bytes(data)
         with self._changed:

@@ -77,7 +77,7 @@ class Effect(Enum):
 
     NONE = "none"  # it was not sent, or was refused
     DONE = "done"  # it succeeded, or failed in the backend after a possible partial effect
-    UNKNOWN = "in doubt"  # it was sent without a final response: the backend may still process it
+    UNKNOWN = "unknown"  # it was sent without a final response: the backend may still process it
 
 
 _NONE, _DONE, _UNKNOWN = Effect.NONE, Effect.DONE, Effect.UNKNOWN

@@ -10,7 +10,7 @@ V = TypeVar("V")
 
 
 class Holder(NamedTuple):
-    """For whom a value is held: the client's address, and what distinguishes callers of one address."""
+    """The caller who is charged for a value: the client's address, and what distinguishes callers of one address."""
 
     address: str = ""
     caller: bytes = b""

@@ -22,7 +22,7 @@ class CircuitState(Enum):
 
 
 class CircuitMode(Enum):
-    """Who decides: the breaker, an operator, or nobody (OBSERVE counts and never refuses)."""
+    """What decides: the breaker, or an operator; OBSERVE counts and never refuses."""
 
     AUTO = "auto"
     FORCED_OPEN = "open"
@@ -120,7 +120,7 @@ class CircuitBreaker:
         return permit.generation == self._generation and (permit.probe is None or permit.probe in self._leases)
 
     def give_back(self, permit: Permit) -> None:
-        """Settle a permit whose attempt says nothing about the backend."""
+        """Settle a permit whose attempt is no evidence about the backend."""
         if permit.probe is not None and permit.generation == self._generation:
             self._leases.pop(permit.probe, None)
 

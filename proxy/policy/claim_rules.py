@@ -1,6 +1,6 @@
 """Decide who may send a request under a claim, and what the other callers get. A store remembers the claims.
 
-free -> pending -> settled (kept for `keep_s`), or free again: the result is not kept, or nothing was sent
+free -> pending -> settled (stored for `keep_s`), or free again: the result is not stored, or nothing was sent
                 -> orphaned: the replica that sent it is dead, and its outcome is unknown
 """
 
@@ -67,7 +67,7 @@ class Orphaned(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """The request was sent. `result` is None if the response could not be kept or shared; `subject`, if not known."""
+    """The request was sent. `result` is None if the response could not be stored or shared; `subject`, if not known."""
 
     fingerprint: str
     key: str
@@ -102,7 +102,7 @@ class TakeOver(NamedTuple):
 
 
 class RespondWith(NamedTuple):
-    """Answer with this result."""
+    """Respond with this result."""
 
     result: Result
 
@@ -117,7 +117,7 @@ UNKNOWN = Result(
     Failure(
         Reason.RESPONSE_TIMEOUT,
         sent=True,
-        detail="outcome unknown: it was asked before, and the answer is lost; load it before you ask again",
+        detail="outcome unknown: it was sent before, and the response is lost; check the result before a retry",
     )
 )
 
@@ -125,30 +125,30 @@ TOO_LARGE = Result(
     Failure(
         Reason.NOT_STORED,
         sent=True,
-        detail="it was done before under this Idempotency-Key, and its answer was too large to keep "
-        "(replay_answer_limit); load what it made",
+        detail="it was done before under this Idempotency-Key, and its response was too large to store "
+        "(replay_answer_limit); load the result",
     )
 )
 NO_ROOM = Result(
     Failure(
         Reason.NOT_STORED,
         sent=True,
-        detail="it was done before under this Idempotency-Key, and there was no memory to keep its answer "
-        "(listen.max_memory); load what it made",
+        detail="it was done before under this Idempotency-Key, and there was no memory to store its response "
+        "(listen.max_memory); load the result",
     )
 )
 BROKE_OFF = Result(
     Failure(
         Reason.RESPONSE_INCOMPLETE,
         sent=True,
-        detail="it was done before under this Idempotency-Key, and its answer broke off; load what it made",
+        detail="it was done before under this Idempotency-Key, and its response broke off; load the result",
     )
 )
 ERASED = Result(
     Failure(
         Reason.NOT_STORED,
         sent=True,
-        detail="it was done before under this Idempotency-Key, and its answer was erased since; load what it made",
+        detail="it was done before under this Idempotency-Key, and its response was erased since; load the result",
     )
 )
 _NOT_AGAIN = (TOO_LARGE.outcome, NO_ROOM.outcome, BROKE_OFF.outcome, ERASED.outcome)

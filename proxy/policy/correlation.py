@@ -8,7 +8,7 @@ _ACCEPTED = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
 class Correlation:
-    """The correlation id of a request; `replaced` tells that the client's own was not acceptable."""
+    """The correlation id of a request; `replaced`: the client's own id was not acceptable."""
 
     __slots__ = ("id", "replaced")
 

@@ -1,4 +1,4 @@
-"""Find the credentials of a request. Missing and empty values and placeholders identify nobody."""
+"""Find the credentials of a request. Missing and empty values and placeholders identify no one."""
 
 import re
 from base64 import b64decode
@@ -42,11 +42,11 @@ class Name:
         """Take a lower-case field name, and the name of a cookie if only that one counts."""
         self.field = field
         self.cookie = cookie
-        self.names = _judge(field, cookie)  # tells whether a value identifies somebody
+        self.names = _judge(field, cookie)  # whether a value identifies a caller
         self.pairs = re.compile(rb";[ \t]*+" + re.escape(cookie) + rb"=([^;]*+)")  # in a field with ";" before it
 
     def values(self, fields: Fields) -> list[bytes]:
-        """Return the values, whether or not they identify somebody.
+        """Return the values, whether or not they identify a caller.
 
         If there are too many cookies to search, the whole field is the value.
         """
@@ -61,7 +61,7 @@ class Name:
         return found if self.field == _COOKIE and not self.cookie else [value for value in found if self.names(value)]
 
     def parts(self, fields: Fields) -> Iterator[bytes]:
-        """Yield every value that may identify somebody, each cookie by itself: more than `names` accepts.
+        """Yield every value that may identify a caller, each cookie by itself: more than `names` accepts.
 
         Of a field with many cookies the first are separate, and the rest is one value.
         """
@@ -86,7 +86,7 @@ def named(principal: tuple[str, ...]) -> tuple[Name, ...]:
 
 
 def shown(fields: Fields, names: tuple[Name, ...]) -> bool:
-    """Tell whether one of these places identifies somebody."""
+    """Tell whether one of these places identifies a caller."""
     for name in names:
         if name.field in fields:
             for value in name.values(fields) if name.cookie else fields.all(name.field):
@@ -123,7 +123,7 @@ def _holds_a_pair(word: bytes) -> bool:
 
 
 def holds_a_secret(cookies: bytes) -> bool:
-    """Tell whether a value in a Cookie field could be a session id, which nobody can guess.
+    """Tell whether a value in a Cookie field could be a session id, which cannot be guessed.
 
     A preference (`lang=en`, `theme=dark`) is common to many users. A session id is long and alternates letters and
     digits. Mistaking one for a preference is harmless: the address is used then.

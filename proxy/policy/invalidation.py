@@ -111,8 +111,8 @@ class Invalidations:
     def end_session(self, owners: Iterable[bytes], address: str) -> None:
         """Invalidate reads with no other credentials than these: the backend rejected them (401).
 
-        One common credential is not enough: with a widely shared cookie a stranger could invalidate everybody's
-        reads. Forgotten entries do not count as ended, because anybody can cause rejections. The oldest entries
+        One common credential is not enough: with a widely shared cookie any caller could invalidate all callers'
+        reads. Forgotten entries do not count as ended, because any caller can cause rejections. The oldest entries
         of the most frequent address are forgotten first.
         """
         self._counter += 1

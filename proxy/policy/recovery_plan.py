@@ -116,7 +116,7 @@ class UseStale(NamedTuple):
 
 
 class AnswerInstead(NamedTuple):
-    """Answer with this result."""
+    """Respond with this result."""
 
     result: Result
 
@@ -135,7 +135,7 @@ class AnswerInstead(NamedTuple):
 
 
 class Honest(NamedTuple):
-    """Answer with the outcome itself."""
+    """Respond with the outcome itself."""
 
 
 HONEST = Honest()

@@ -41,7 +41,7 @@ class Identity:
 class Identifier:
     """Identify the requests of one route. The roles of at most `_MEMORY` field names are cached.
 
-    `own` has the names of fields that the sidecar answers itself, as configured.
+    `own` has the names of fields that the sidecar handles itself, as configured.
     """
 
     __slots__ = ("_names", "_narrowed", "_neutral", "_roles", "_route")

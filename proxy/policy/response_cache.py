@@ -1,4 +1,4 @@
-"""Which responses are cached, for whom, and how long they may be reused (reuse, stale_if_error).
+"""Which responses are cached, for which callers, and how long they may be reused (reuse, stale_if_error).
 
 docs/caching.md has the table of rules, with the section of RFC 9111 that each follows or departs from.
 """

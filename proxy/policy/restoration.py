@@ -41,7 +41,7 @@ class HalfResult(FastStrEnum):
     CONTENT = "content"
     NOTHING = "nothing"  # no messages, or no such conversation (404)
     ERROR = "error"  # also a fallback document: it hides the messages
-    LEFT = "left"  # the client left, which says nothing about the session
+    LEFT = "left"  # the client left, which is no evidence about the session
 
 
 # Module constants: an Enum member look-up costs 0.1 µs in Python 3.11.

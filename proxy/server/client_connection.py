@@ -1,4 +1,4 @@
-"""One connection to a client: requests are read ahead, started one at a time and answered in order."""
+"""One connection to a client: requests are read ahead, started one at a time, and the responses are sent in order."""
 
 import asyncio
 from typing import cast
@@ -171,7 +171,7 @@ class ClientConnection:
             self.writer.write_now(CONTINUE)
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Answer a refused message after all responses before it, and read no further."""
+        """Respond to a refused message after all responses before it, and read no further."""
         reader = self.reader
         incoming, reader.incoming = reader.incoming, None
         reader.dropped = True
@@ -318,7 +318,7 @@ class ClientConnection:
             if self.reader.incoming is not None:
                 self._continue()
         if self.reader.queue or self.reader.state is HELD:
-            self._loop.call_soon(self._take_next)  # not inside the task that answered
+            self._loop.call_soon(self._take_next)  # not inside the task that responded
 
     def _take_next(self) -> None:
         self._next()

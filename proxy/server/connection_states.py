@@ -18,11 +18,11 @@ class ReadState(FastEnum):
 class WriteState(FastEnum):
     """What may be written to a client."""
 
-    FREE = "no request is being answered: interim answers, or what is refused on the wire"
-    RUNNING = "an exchange runs, and not a byte of its final answer is written"
-    STARTED = "an answer's head is written: what follows is its own bytes, or a cut"
-    TUNNEL = "what the backend says"
-    LINGERING = "nothing: the last answer is written, and what the client still sends is dropped"
+    FREE = "no request is under way: interim responses, or the response to a malformed request"
+    RUNNING = "an exchange runs, and no byte of its final response is written"
+    STARTED = "a response's head is written: its own bytes follow, or the connection is closed"
+    TUNNEL = "data from the backend"
+    LINGERING = "nothing: the last response is written, and further data of the client is dropped"
     CLOSED = "nothing: the connection ends"
 
 

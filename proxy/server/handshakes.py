@@ -13,7 +13,7 @@ from proxy.transport.protocols import as_protocol
 class HandshakeRules:
     """The TLS context and the timeout of a handshake in seconds.
 
-    `has_room` gets the number of pending handshakes and tells whether another connection fits.
+    `has_room` gets the number of pending handshakes and returns whether another connection fits.
     `failed` gets the reason of a failure: `limit`, `timeout` or `refused`.
     """
 

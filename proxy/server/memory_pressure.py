@@ -106,7 +106,7 @@ class Relief:
 
     def _cut(self, going: Sequence[Yielding]) -> None:
         for connection in going[:CUT_AT_ONCE]:
-            if connection.held >= LIGHT:  # its request may have been answered meanwhile
+            if connection.held >= LIGHT:  # its response may have been sent meanwhile
                 connection.give_way()
                 self._gone += 1
         if len(going) > CUT_AT_ONCE:

@@ -21,7 +21,7 @@ _COPIES: Final = 3  # of a head on its way: as it came, as lines, and as it goes
 
 
 class RequestReader:
-    """head -> body -> head -> ... ; `ReadState` tells what the next byte belongs to. Requests and refusals are queued.
+    """head -> body -> head -> ... ; `ReadState` names the part of the next byte. Requests and refusals are queued.
 
     It starts no request: the connection takes the next one from `queue`.
     """
@@ -106,7 +106,7 @@ class RequestReader:
         return held
 
     def read_no_more(self) -> None:
-        """Drop all further data; requests that are complete are still answered."""
+        """Drop all further data; complete requests still get their responses."""
         incoming, self.incoming = self.incoming, None
         self.dropped = self.dropped or bool(incoming or self.held or self._pending or self.early)
         for waiting in (self.held, self._pending, self.early):

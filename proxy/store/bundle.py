@@ -39,7 +39,7 @@ class StoreBundle(Protocol):
         ...
 
     def on_erasure_elsewhere(self, call: Callable[[str], object]) -> None:
-        """Have `call` told of each subject that another replica was told to erase."""
+        """Call `call` with each subject that another replica has erased."""
         ...
 
     async def close(self) -> None:
@@ -76,7 +76,7 @@ class MemoryBundle:
         return Erased(self._memory.erase(subject), len(self._claims.erase(subject)))
 
     def on_erasure_elsewhere(self, call: Callable[[str], object]) -> None:
-        """Do nothing: there are no others."""
+        """Do nothing: there are no other replicas."""
 
     async def close(self) -> None:
         """Do nothing: there is nothing to close."""

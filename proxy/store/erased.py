@@ -1,4 +1,4 @@
-"""What was erased of one subject, as it is told to whoever asked for it."""
+"""The numbers of erased entries of one subject, as reported to the operator."""
 
 from typing import NamedTuple
 

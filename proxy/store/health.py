@@ -1,6 +1,6 @@
 """Tell whether Redis is a working store: it responds in time, and it accepts writes.
 
-UNKNOWN --reached--> UP --a connection cannot be made, a write is refused, nothing is answered for long--> DOWN
+UNKNOWN --reached--> UP --a connection fails, a write is refused, or commands get no reply for long--> DOWN
 UNKNOWN --failed--> DOWN --reached: the listener has subscribed, and a write was carried out--> UP
 """
 
@@ -10,11 +10,11 @@ from enum import Enum
 from redis.exceptions import AuthenticationError, RedisError
 from redis.exceptions import TimeoutError as Slow
 
-COMMANDS = 3  # unanswered in a row, with no answered one between them,
+COMMANDS = 3  # without a reply, with none between them that got one,
 LIMITS = 4.0  # and for so many times as long as one may take,
 AT_MOST_S = 1.0  # but no longer than this
 
-# A Redis that says one of these answers, and yet does not do what it is told: it is full, a replica, or not ready.
+# With one of these errors Redis replies but refuses commands: it is full, a replica, or not ready.
 _REFUSES = re.compile(
     r"\b(OOM|READONLY|MISCONF|NOREPLICAS|LOADING|BUSY|NOSCRIPT|NOAUTH|NOPERM|MASTERDOWN|CLUSTERDOWN|TRYAGAIN)\b"
     r"|maxmemory|read only replica|is loading|No matching script|has no permissions"
@@ -85,7 +85,7 @@ def cure(error: BaseException, *, reached_before: bool) -> str | None:
     if "DB index" in str(error):
         return "the database number in store.url does not exist there"
     if isinstance(error, RedisError) and refuses(error):
-        return "Redis answers but refuses writes: raise its maxmemory, or name its primary in store.url"
+        return "Redis replies but refuses writes: raise its maxmemory, or name its primary in store.url"
     if reached_before:
         return None
-    return "check host, port and scheme in store.url (rediss:// where Redis speaks TLS)"
+    return "check host, port and scheme in store.url (rediss:// if Redis uses TLS)"

@@ -81,7 +81,7 @@ class LocalClaims:
     def make_room(self, most: int) -> None:
         """Reduce the responses to `most` bytes over several calls; the heaviest holders' are dropped first.
 
-        A key stays used without its answer: to forget it would let it be done twice.
+        A key stays used without its response, because forgetting it could execute it twice.
         """
         now = self._clock.now()
         for name in self._answers.make_room(most, DROPPED_AT_ONCE):

@@ -43,7 +43,7 @@ class MemoryStore:
             self._responses.drop(key)
 
     def erase(self, subject: str) -> int:
-        """Let go of every answer of a subject; return how many there were."""
+        """Drop every response of a subject; return how many there were."""
         keys = [key for key, held in self._responses.items() if held.value.subject == subject]
         for key in keys:
             self._responses.drop(key)

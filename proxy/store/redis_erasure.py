@@ -32,9 +32,9 @@ class RedisErasure:
         self._pattern = _GLOB.sub(r"\\\g<0>", self._prefix) + "*"
 
     async def erase(self, subject: str) -> tuple[set[str], set[str]]:
-        """Erase a subject's values; return the names of cached answers and of claims. Raise StoreDown.
+        """Erase a subject's values; return the names of cached responses and of claims. Raise StoreDown.
 
-        An answer is deleted. A claim keeps its name, its fingerprint and its time: the key stays used.
+        A response is deleted. A claim keeps its name, its fingerprint and its expiry: the key stays used.
         """
         await self._commands.execute("erase", "PING")  # what was settled before this call is there
         cached, claims, cursor = set[str](), set[str](), 0
@@ -55,7 +55,7 @@ class RedisErasure:
         return found, [name for name in names if isinstance(name, bytes)]
 
     def _kind(self, name: str) -> str:
-        """Return what a name is of: a claim, an outcome; "" for a cached answer."""
+        """Return the kind of a name: a claim, an outcome; "" for a cached response."""
         return name.removeprefix(self._prefix).rpartition(":")[0]
 
     def _may_hold(self, name: str) -> bool:
@@ -72,7 +72,7 @@ class RedisErasure:
         await self._all([scripts.call(scripts.ERASE, [name], value, _left_of(value)) for name, value in pairs])
 
     async def _all(self, commands: list[tuple[Any, ...]]) -> list[Any]:
-        """Return the answers to commands. Raise StoreDown where Redis refuses one for now."""
+        """Return the replies to commands. Raise StoreDown if Redis refuses one temporarily."""
         if not commands:
             return []
         pipeline = self._connection.client.pipeline(transaction=False)
@@ -80,14 +80,14 @@ class RedisErasure:
             pipeline.execute_command(*command)
         answers: list[Any] = await self._connection.run("erase", partial(pipeline.execute, raise_on_error=False))
         for answer in answers:
-            if isinstance(answer, RedisError) and "WRONGTYPE" not in str(answer):  # a stranger's list or set
+            if isinstance(answer, RedisError) and "WRONGTYPE" not in str(answer):  # a list or set of another program
                 self._connection.failed("erase", answer)
                 raise StoreDown("erase")
         return answers
 
 
 def _left_of(value: bytes) -> bytes:
-    """Return what stays of a settled claim: which request it was for, and that its answer was erased."""
+    """Return what remains of a settled claim: its request, and that its response was erased."""
     try:
         found = unpack(value)
     except Damaged:

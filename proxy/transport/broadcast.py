@@ -108,9 +108,9 @@ class Broadcast:
             self._end()
 
     def open(self) -> "BroadcastReader":
-        """Return a reader at the first byte. Raise BrokenBody if the beginning is no longer kept."""
+        """Return a reader at the first byte. Raise BrokenBody if the beginning is no longer buffered."""
         if self._base:
-            raise BrokenBody("the beginning is no longer kept")
+            raise BrokenBody("the beginning is no longer buffered")
         reader = BroadcastReader(self)
         self._readers.append(reader)
         if len(self._readers) == 2:
@@ -156,7 +156,7 @@ class Broadcast:
     def discard(self) -> None:
         """Mark the body as unread: no reader will open it."""
         if not self._readers and not self._ended and self._collector is None:
-            self.break_off("nobody reads")
+            self.break_off("no reader is left")
             self._deserted()
 
     def piece(self, index: int) -> bytes | None:
@@ -188,7 +188,7 @@ class Broadcast:
             elif not self._ended and self._collector is not None:
                 self._keep_pace()
             elif not self._ended:
-                self.break_off("nobody reads")
+                self.break_off("no reader is left")
                 self._deserted()
 
     def _keep_pace(self) -> None:

@@ -7,7 +7,7 @@ from proxy.transport.broadcast import Broadcast
 
 
 class Tunnel(Broadcast):
-    """Both directions after a 101. Data from the backend is read as a body; `say` sends to the backend.
+    """Both directions after a 101. Data from the backend is read as a body; `send` sends to the backend.
 
     Each direction ends by itself. The tunnel is closed when both have ended.
     """

@@ -19,7 +19,7 @@ class BalancedUpstream:
 
     @property
     def has_healthy_address(self) -> bool:
-        """Tell whether an address without failures is left; then a failure is not the whole upstream's."""
+        """Tell whether an address without failures is left, so that a failure is not the whole upstream's."""
         return self._balancer.has_healthy_address
 
     async def send(self, request: Request, more: Lines, timeout_s: float, interim: Interim) -> Outcome:

@@ -289,7 +289,7 @@ class HttpUpstream:
 
     @property
     def has_healthy_address(self) -> bool:
-        """Tell that no other address is left: its failure is the whole upstream's."""
+        """Return False: there is one address, so its failure is the whole upstream's."""
         return False
 
     async def send(self, request: Request, more: Lines, timeout_s: float, interim: Interim) -> Outcome:

@@ -121,7 +121,7 @@ class UpstreamConnection:
         elif self._body is not None:
             self._read_body(self._body, data)
         else:
-            self._end("the backend answered what nobody asked")
+            self._end("the backend sent a response without a request")
 
     def eof_received(self) -> bool:
         if self._tunnel is not None:
@@ -268,14 +268,14 @@ class UpstreamConnection:
             pending += data
             check_unfinished_answer(pending, 0, limit)
         except BadResponse as bad:
-            detail = f"the backend's answer is not valid HTTP/1.1: {bad}"
+            detail = f"the backend's response is not valid HTTP/1.1: {bad}"
             self._end(detail, Failure(Reason.PROTOCOL_ERROR, sent=True, detail=detail))
 
     def _pass_on(self, request: UpstreamRequest, head: ResponseHead) -> None:
         """Forward an interim response."""
         request.interims += 1
         if request.interims > MAX_INTERIMS:
-            raise BadResponse(f"more than {MAX_INTERIMS} interim answers come before the final one")
+            raise BadResponse(f"more than {MAX_INTERIMS} interim responses came before the final one")
         if not head.keep_alive:
             self._single_use = True
         request.interim(Response(head.status, head.reason, head.crossing))
@@ -309,7 +309,7 @@ class UpstreamConnection:
         """Become a tunnel; the data after the head is its first data."""
         assert self.transport is not None
         if not request.upgrade or self.state is EARLY:
-            raise BadResponse("it changes the protocol, and nobody asked for that")
+            raise BadResponse("it switches protocols without a request to do so")
         self._become(TUNNEL)
         body = self._body = ResponseBody(head, decoder(Framing.CLOSE, 0), self.pace, self.close)
         tunnel = self._tunnel = Tunnel(self.pace, self.close, self.transport)
@@ -397,7 +397,7 @@ class UpstreamConnection:
         if self.state is SENDING and behind:
             self._end("", NOT_TAKEN)
         elif (self.state is READING or self.state is EARLY) and not self.reading_paused:
-            self._end("the backend's answer stopped arriving")
+            self._end("the backend's response stalled")
 
     def close(self) -> None:
         """Close the connection at once, with its request."""

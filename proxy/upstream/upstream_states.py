@@ -8,12 +8,12 @@ from proxy.runtime.enums import FastEnum
 class UpstreamState(FastEnum):
     """The state of a backend connection and its one request."""
 
-    IDLE = "no request: whatever comes is no answer, and ends the connection"
-    ASKED = "a request is at hand, and not a byte of it is written: whatever comes is no answer to it"
-    SENDING = "the request is large, it may not be written whole, and no answer has begun"
-    WAITING = "the request is written, and no answer has begun"
-    EARLY = "an answer began before the request was written: the connection is not used again"
-    READING = "the answer's body arrives"
+    IDLE = "no request: any data is unexpected and closes the connection"
+    ASKED = "no byte of the request is written: any data is not its response"
+    SENDING = "a large request may not be written completely, and no response has begun"
+    WAITING = "the request is written, and no response has begun"
+    EARLY = "a response began before the request was written: the connection is not reused"
+    READING = "the response body arrives"
     TUNNEL = "the protocol changed: bytes both ways"
     CLOSED = "nothing is read or written any more"
 

@@ -227,7 +227,7 @@ async def test_an_answer_that_is_too_large_says_so(step: Step) -> None:
     assert (await w.create(Idempotency_Key="k1").finish()).client.body == b"onetwo"
     again = await w.create(Idempotency_Key="k1").finish()
     assert told(again)[0] == 409
-    assert "too large to keep (replay_answer_limit); load what it made" in orjson.loads(again.client.body)["detail"]
+    assert "too large to store (replay_answer_limit); load the result" in orjson.loads(again.client.body)["detail"]
     assert again.client.fields.get(b"proxy-status") == b"backstay; error=http_response_body_size"
     assert again.exchange.ending == "http_response_body_size"
     assert w.meter.counts["idempotency", "not_kept"] == 1

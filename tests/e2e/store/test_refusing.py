@@ -112,7 +112,7 @@ async def test_a_reader_notices_without_a_write_of_his_own(tmp_path: Path) -> No
         ("redis://127.0.0.1:{port}/0", "the user or the password in store.url"),
         ("redis://:wrong@127.0.0.1:{port}/0", "the user or the password in store.url"),
         ("redis://:secret@127.0.0.1:{port}/99", "the database number in store.url"),
-        ("rediss://:secret@127.0.0.1:{port}/0", "rediss:// where Redis speaks TLS"),
+        ("rediss://:secret@127.0.0.1:{port}/0", "rediss:// if Redis uses TLS"),
         ("redis://nobody.invalid:{port}/0", "check host, port and scheme in store.url"),
     ],
 )

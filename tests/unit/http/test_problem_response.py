@@ -37,9 +37,9 @@ def test_an_own_answer_is_a_problem_document() -> None:
     assert answer.status == 502
     assert orjson.loads(answer.body) == {
         "type": "urn:backstay:problem:connection_terminated",
-        "title": "The backend closed the connection without an answer",
+        "title": "The backend closed the connection without a response",
         "status": 502,
-        "detail": "the backend closed the connection before it answered",
+        "detail": "the backend closed the connection before it responded",
         "correlation_id": "mine-1",
     }
 
