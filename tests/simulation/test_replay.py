@@ -250,7 +250,7 @@ async def test_an_answer_that_broke_off_is_not_done_again() -> None:
     await w.create(Idempotency_Key="k1").finish()
     again = await w.create(Idempotency_Key="k1").finish()
     assert (again.status, len(w.upstream.calls)) == (502, 1)
-    assert "its answer broke off; load what it made" in orjson.loads(again.client.body)["detail"]
+    assert "its response broke off; load the result" in orjson.loads(again.client.body)["detail"]
 
 
 @simulated

@@ -147,7 +147,7 @@ async def test_a_stream_goes_on_for_a_newcomer_when_its_leader_leaves() -> None:
     assert (late.client.body, play.deserted) == (b"one two", False)
     late.leave()
     await finish(leader, late)
-    assert play.relay.failure == "nobody reads"
+    assert play.relay.failure == "no reader is left"
     assert play.world.at_rest()
 
 

@@ -43,7 +43,7 @@ async def test_what_was_refused_before_the_backend_says_that_nothing_was_done() 
     refused = await w.create().finish()
     said, (record,) = orjson.loads(refused.client.body), w.ledger.records
     assert (refused.status, len(w.upstream.calls)) == (503, 0)
-    assert "the backend was not asked, and nothing was done" in said["detail"]
+    assert "the backend was not called, and nothing was done" in said["detail"]
     assert record.problem is not None
     assert (record.status, record.problem.detail, record.bytes_out) == (503, said["detail"], len(refused.client.body))
     assert refused.client.fields.get(b"retry-after") == b"1"
@@ -55,12 +55,12 @@ async def test_a_withheld_answer_is_counted() -> None:
     """Its record and `requests_total` keep the answer that was withheld; a counter of its own has the 503."""
     w = world(answers(201), intents=True)
     withheld = await w.create().finish()
-    assert "may have been done" in orjson.loads(withheld.client.body)["detail"]
+    assert "may have been executed" in orjson.loads(withheld.client.body)["detail"]
     assert [record.status for record in w.ledger.records] == [201]
     assert w.meter.counts["withheld",] == 1
 
 
-@pytest.mark.parametrize(("sent", "says"), [(False, "nothing was done"), (True, "may have been done")])
+@pytest.mark.parametrize(("sent", "says"), [(False, "nothing was done"), (True, "may have been executed")])
 @simulated
 async def test_a_failure_that_is_withheld_says_whether_the_backend_was_asked(sent: bool, says: str) -> None:
     """Where nothing reached it, the client may ask again at ease."""
