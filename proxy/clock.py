@@ -22,7 +22,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock. `perf_counter`, because `loop.time()` under uvloop is only 1 ms fine."""
+    """The machine's clock. It uses `perf_counter`: `loop.time()` under uvloop has a resolution of 1 ms."""
 
     __slots__ = ()
 

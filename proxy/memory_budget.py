@@ -9,8 +9,8 @@ import structlog
 
 SHARE = 0.9  # of a container's limit, beyond which the kernel kills the process
 AGAIN = 0.95  # of the budget; below it requests are accepted again
-TIGHT = 0.5  # of the budget; beyond it connections are limited to
-PART = 0.08  # of the budget in total, and the heaviest are closed
+TIGHT = 0.5  # of the budget in use: from there on, connections may use at most PART
+PART = 0.08  # of the budget, and the heaviest connections are closed
 TRIM_EVERY = 8  # checks; returning memory takes about 5 ms
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
@@ -82,7 +82,7 @@ class MemoryBudget:
         tight = held > TIGHT * budget
         self._tight_looks = self._tight_looks + 1 if tight else 0
         if self.full or self._relieved or self._tight_looks % TRIM_EVERY == 1:
-            _give_back()  # much of it may be free already
+            _give_back()  # freed memory may not have been returned yet
         gone = self._relieve(int(PART * budget)) if tight else 0
         if gone and not self._relieved:
             log.warning("memory_tight", held=held, budget=budget, gone=gone, detail="the heaviest connections give way")

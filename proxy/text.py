@@ -2,13 +2,13 @@
 
 import re
 
-# What a terminal or a page interprets, or what changes the reading order: control characters, line and
+# Characters that a terminal or a page interprets, or that change the reading order: control characters, line and
 # paragraph separators, bidirectional controls (Unicode Standard Annex 9), zero-width and tag characters, surrogates.
 _ACTIVE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb"
     r"\U000e0000-\U000e007f]"
 )
-# Where a cell can begin for a spreadsheet that splits at another character, and what it takes for a formula there
+# The start of a cell, for any separator of a spreadsheet, and the characters that begin a formula there
 # (OWASP, CSV injection), full-width forms included.
 _FORMULA = re.compile(r"(^|[;,|\"'])(?=[ ]?[=+\-@\uff1d\uff0b\uff0d\uff20])")
 

@@ -1,7 +1,7 @@
 """Connections of the control plane: their number, their timeouts, and which one is closed for a new one.
 
-A probe without a connection gets the pod killed, so a new connection is always accepted: the one that has waited
-longest, of the address with most of them, is closed.
+Kubernetes kills a pod whose probe gets no connection, so a new connection is always accepted. In its place the
+connection that has waited longest is closed, of the address with most connections.
 """
 
 import asyncio
@@ -105,7 +105,7 @@ class AdminConnection(web.RequestHandler):
         self._become(RESPONDING)
 
     def answered(self) -> None:
-        """Record that its response is made; an unread rest still counts as stalled."""
+        """Record that its response is complete. A client that does not read it still counts as stalled."""
         if self.phase is RESPONDING:
             self._become(HEAD if self._more else KEPT)
 
@@ -156,7 +156,7 @@ class AdminConnection(web.RequestHandler):
 
 @web.middleware
 async def timed(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Notify the connection when a request is complete, and when its response is made."""
+    """Notify the connection when a request and when its response is complete."""
     connection = request.protocol
     if not isinstance(connection, AdminConnection):
         return await handler(request)

@@ -1,4 +1,4 @@
-"""The status page's figures as one JSON document, without subjects, ids or anything that needs the token."""
+"""The status page's figures as one JSON document, without subjects, ids or other data that requires the token."""
 
 from collections import Counter as Tally
 from collections.abc import Mapping, Sequence

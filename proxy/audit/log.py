@@ -229,8 +229,8 @@ class AuditLog:
     async def close(self) -> None:
         """Write and fsync the rest, and stop.
 
-        What a failing disk refuses again, or has not taken within `close_s`, is lost. It is counted, and
-        recorded as a gap if the trail has room for a line.
+        Records that the disk does not accept within `close_s` are lost. They are counted, and recorded as a gap if the
+        trail has room for a line.
         """
         if not self._waiting.is_open:
             return

@@ -162,7 +162,7 @@ class IdempotencyFields(BaseModel):
 
 
 class Metadata(BaseModel):
-    """What only some requests have. Absent members do not apply."""
+    """Members that only some requests have. Absent members do not apply."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -249,7 +249,7 @@ class RefusedMetadata(BaseModel):
 
 
 class RefusedMessage(Line):
-    """A message that was refused before it was a request. Nothing of it is repeated but its correlation id."""
+    """A message that was refused before it was a request. Only its correlation id is recorded."""
 
     id: str
     """Id of the record."""

@@ -13,7 +13,7 @@ from proxy.audit.verify import Proof
 
 _BLOCK = 2 * MAX_LINE  # bytes; room for one complete line of maximum length
 _SEARCHED = 64 * MAX_LINE  # bytes that a start searches for the record of the last checkpoint
-_LOOKS = 50  # at a checkpoint file that does not cover a growing trail yet; a checkpoint is due every second
+_LOOKS = 50  # most checks whether a checkpoint covers a growing trail; a checkpoint is due every second
 
 
 class Agreement(NamedTuple):

@@ -24,7 +24,7 @@ _FIRST_TS = re.compile(rb'[^\n]{0,80}?"ts":"([^"]{20,32})"')
 
 
 class Output(Protocol):
-    """An output for bytes. Every method except `open` and `close` raises OSError and may be retried."""
+    """An output for bytes. Any method except `open` and `close` may raise OSError and can then be retried."""
 
     def open(self) -> RecoveredEnd:
         """Open it and return where the chain continues. Raise StartError."""

@@ -183,7 +183,7 @@ class _Walk:
         return f"{which} behind the last signed checkpoint: they may be forged, or checkpoints may have been removed"
 
     def _unchecked(self) -> Iterator[str]:
-        """Yield what this walk could not prove."""
+        """Yield each property of the trail that this walk could not prove."""
         met, last = self._against.met, self._last.seq
         if not self._proof.keyed:
             yield "signatures, because no key was given (a trail written anew does not show)"

@@ -82,7 +82,7 @@ class TrailWriter:
     """Write batches in order, fsync at most every `fsync_s` seconds, and keep a batch until the disk takes it.
 
     A batch is part of the chain, so none is skipped: a failing disk blocks the queue, whose limit turns later
-    records into a gap. Only a stop during a failure gives up, on everything that is left. `end` is the last link in
+    records into a gap. Only a stop during a failure drops the remaining batches. `end` is the last link in
     the file, None if it may end with a partial line; it is final once `stop` is done.
     """
 

@@ -37,7 +37,7 @@ class RequestHandler:
         x, p = self.exchange, self.pipeline
         x.phase = RUNNING
         try:
-            p.opening.open(x)  # 3
+            p.opening.open(x)  # step 3
             streamed = p.responder.answer(x, await self._obtain() if x.deadline > x.started else OUT_OF_TIME)
             while streamed is not None:
                 streamed = await self._relay(streamed)
@@ -63,7 +63,7 @@ class RequestHandler:
         """Record that the client left; `mid_upload`: the rest of the request body will never arrive."""
         self.pipeline.leaving.abandon(self.exchange, mid_upload=mid_upload)
 
-    def _obtain(self) -> Awaitable[Result]:  # 4, 5: a plain request joins without an await
+    def _obtain(self) -> Awaitable[Result]:  # steps 4 and 5: a plain request joins without an await
         claims = self.exchange.key is not None or self.pipeline.route.store_required
         return self._claim() if claims else self._place()
 
@@ -92,7 +92,7 @@ class RequestHandler:
             place = p.joining.join(x, began)
         return await self._lead(place.flight, began)
 
-    async def _lead(self, flight: Flight | None, began: float) -> Result:  # 5 to 10
+    async def _lead(self, flight: Flight | None, began: float) -> Result:  # steps 5 to 10
         x, p, result = self.exchange, self.pipeline, LOST
         lead = p.joining.lead(x, flight, began)
         p.leaving.watch(x, lead)
@@ -110,10 +110,10 @@ class RequestHandler:
             p.joining.land(x, lead, result)
         return result
 
-    async def _read(self, lead: Lead) -> Result:  # 5
+    async def _read(self, lead: Lead) -> Result:  # step 5
         return await self.pipeline.cache.fresh(self.exchange, lead) or await self._ask(lead)
 
-    async def _write(self, lead: Lead) -> Result:  # 5
+    async def _write(self, lead: Lead) -> Result:  # step 5
         """Send a write, unless another replica does; settle its claims before any caller gets the response."""
         x, p = self.exchange, self.pipeline
         p.cache.begin_write(x)
@@ -128,7 +128,7 @@ class RequestHandler:
         await p.claims.settle(x, lead, result)
         return result
 
-    async def _ask(self, lead: Lead) -> Result:  # 6 to 9
+    async def _ask(self, lead: Lead) -> Result:  # steps 6 to 9
         x, p = self.exchange, self.pipeline
         stamp = p.cache.stamp(x) if p.route.keeps else 0
         outcome = await p.attempts.run(x, lead, x.request)
@@ -137,7 +137,7 @@ class RequestHandler:
             await p.cache.store(x, lead, result, stamp)
         return result
 
-    async def _relay(self, response: Response) -> Response | None:  # 11
+    async def _relay(self, response: Response) -> Response | None:  # step 11
         """Relay a streamed response; return the response that replaces it, if any."""
         assert not isinstance(response.body, bytes)
         x, p = self.exchange, self.pipeline

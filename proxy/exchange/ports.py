@@ -116,7 +116,7 @@ class Store(Protocol):
 
 
 class Claims(Protocol):
-    """Who sends which request. With a shared store the claims span all replicas."""
+    """Claims decide which caller sends a request. With a shared store they span all replicas."""
 
     @property
     def spans_replicas(self) -> bool:
@@ -205,7 +205,7 @@ class Tracer(Protocol):
 
 
 class DurabilityGate(Protocol):
-    """What must be on disk before a step is taken. In `batch` mode there is none, and nothing waits."""
+    """Waits until a record is on disk. In `batch` mode there is no gate, and nothing waits."""
 
     async def intent(self, exchange: "Exchange", within_s: float) -> bool:
         """Return whether an unsafe request may be sent: in `strict`, after its intent is on disk."""

@@ -42,7 +42,7 @@ class Recorder:
         x.ending = outcome.ending(x.result, x.answered, refused=refused_here, truncated=x.truncated)
         if route.target is not None:
             x.level = route.target.level(seconds)
-        if route.restoration is not None and x.identity is NO_IDENTITY:  # no earlier step needed it
+        if route.restoration is not None and x.identity is NO_IDENTITY:  # no earlier step needed the identity
             x.identity = self._identifier.identify(x.request, x.subject.value, with_key=False)
         if len(x.attempts) > 1 and retries(x.attempts):
             self._meter.retried_request(route.operation, x.succeeded)

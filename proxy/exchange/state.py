@@ -23,7 +23,7 @@ from proxy.policy.trace_context import Parent
 from proxy.runtime.eager_task import EagerTask
 from proxy.runtime.enums import FastEnum
 
-LOST: Final = Result(Failure(Reason.INTERNAL, sent=True))  # for followers if the leader's task fails with a bug
+LOST: Final = Result(Failure(Reason.INTERNAL, sent=True))  # the followers' result if the leader's task fails with a bug
 LEFT: Final = Result(Failure(Reason.CANCELLED, sent=True))
 OUT_OF_TIME: Final = Result(Failure(Reason.RESPONSE_TIMEOUT, sent=True))
 NO_IDENTITY: Final = Identity(b"", b"")
@@ -31,7 +31,7 @@ _UNNAMED: Final = Correlation("")
 
 
 class Phase(FastEnum):
-    """How far a request has come. It only goes forward."""
+    """The progress of a request, which only advances."""
 
     WAITING = "waiting"  # its head is complete, its body may still arrive
     RUNNING = "running"
@@ -115,7 +115,7 @@ class Exchange:
 
     @property
     def untouched(self) -> bool:
-        """Tell whether nothing of it was sent to the backend, nor of what it waited for."""
+        """Tell whether neither the request nor the one that it waited for was sent to the backend."""
         if any(attempt.sent for attempt in self.attempts):
             return False
         refused = self.problem is not None and self.problem.refused != ""

@@ -9,7 +9,7 @@ from proxy.http.headers import FORWARDED
 from proxy.http.problems import Reason
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 section 9.2.1
-BODILESS: Final = frozenset({204, 304})  # statuses whose message ends with its head (RFC 9112 section 6.3)
+BODILESS: Final = frozenset({204, 304})  # statuses of messages that end with the head (RFC 9112 section 6.3)
 NO_CONTENT = BODILESS | {205}  # statuses without content; a 205 is framed like any other (RFC 9110 section 15.3.6)
 IDEMPOTENT_METHODS = SAFE_METHODS | {"PUT", "DELETE"}  # RFC 9110 section 9.2.2
 
@@ -145,7 +145,7 @@ class Request:
         return isinstance(self.body, bytes)
 
     def said(self, name: bytes) -> list[bytes]:
-        """Return the values of the field `name` that the backend receives: the client's and those added about it."""
+        """Return the values of the field `name` for the backend: the client's and those that the sidecar adds."""
         values = self.fields.all(name)
         if name in FORWARDED:
             return [*values, self.peer.address.encode(), self.peer.scheme.encode(), self.authority]
@@ -183,7 +183,7 @@ def held_bytes(response: Response) -> int:
 
 
 class Failure(NamedTuple):
-    """There is no response. `sent`: the request may have reached the backend, which decides whether it is retried.
+    """A failure without a response. `sent`: the request may have reached the backend, so a retry may repeat it.
 
     `partial` is the received part of a truncated response; it is relayed as truncated, never as complete.
     `telling` is False if the failure is no evidence about the backend: it had closed a pooled connection.

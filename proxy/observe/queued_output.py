@@ -108,7 +108,7 @@ def drain_standard_streams() -> None:
 
 def as_text(raw: QueuedOutput) -> io.TextIOWrapper:
     """Return a line-buffered text stream over `raw`."""
-    # raw will do
+    # `raw` has the methods that TextIOWrapper needs
     return io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=True)  # type: ignore[arg-type]
 
 

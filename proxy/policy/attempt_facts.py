@@ -21,7 +21,7 @@ _UNFINISHED: Final = Failure(Reason.CANCELLED, sent=True)  # an attempt that is 
 class Attempt:
     """The recorded facts of one attempt. `waited_ms` is the backoff before it, `why` the decision after it.
 
-    `safe` tells whether it only reads: recovery may read during a write.
+    `safe`: it only reads. Recovery may read during a write.
     """
 
     __slots__ = ("ms", "n", "outcome", "safe", "verdict", "waited_ms", "why")
@@ -73,7 +73,7 @@ def schedule_outcome(attempts: list[Attempt]) -> Outcome:
 
 
 class Effect(Enum):
-    """What a write has done, as far as is known."""
+    """The effect of a write, as far as is known."""
 
     NONE = "none"  # it was not sent, or was refused
     DONE = "done"  # it succeeded, or failed in the backend after a possible partial effect

@@ -70,7 +70,7 @@ class Balancer:
 
     @property
     def has_healthy_address(self) -> bool:
-        """Tell whether an address is left that has not failed since its last response."""
+        """Tell whether an address has not failed since its last response."""
         return any(not address.failures for address in self._addresses)
 
     def __repr__(self) -> str:

@@ -27,7 +27,7 @@ REPLAY_S = 86_400.0  # seconds for which a final response is replayed (24 h)
 
 
 class Claim(NamedTuple):
-    """What is claimed: a client's key, or a flight's request key for all replicas.
+    """A claim on a client's key, or on a flight's request key for all replicas.
 
     `name` is a digest, so that a store does not reveal keys; `fingerprint` identifies the request; `key` is the
     Idempotency-Key for the upstream. A final response is kept for `keep_s` seconds, a flight's not at all; an orphaned

@@ -33,7 +33,7 @@ class CorsMemory:
         self._preflights = Bounded(MAX_ENTRIES, MAX_BYTES)
 
     def learn(self, request: Request, response: Response, scope: bytes) -> None:
-        """Remember what the upstream lets this Origin read; `scope` is `Router.scope`'s, empty but for preflights."""
+        """Remember the CORS lines for this Origin. `scope` is `Router.scope`'s, empty except for preflights."""
         origin = request.fields.get(b"origin")
         if origin is None or b"access-control-allow-origin" not in response.fields:
             return
@@ -45,7 +45,7 @@ class CorsMemory:
             _put(self._preflights, _preflight_key(request, scope), _among(CORS_PREFLIGHT_RESPONSE, response), request)
 
     def preflight(self, request: Request, scope: bytes) -> Response | None:
-        """Return the upstream's last response to the same preflight, without which a browser reads no fast failure."""
+        """Return the upstream's last response to the same preflight, so that a browser can read the failure."""
         known = self._preflights.get(_preflight_key(request, scope), 0.0) if scope else None
         return None if known is None else Response(204, b"", Fields(known.value), b"", Framing.NONE)
 

@@ -63,7 +63,7 @@ class Name:
     def parts(self, fields: Fields) -> Iterator[bytes]:
         """Yield every value that may identify a caller, each cookie by itself: more than `names` accepts.
 
-        Of a field with many cookies the first are separate, and the rest is one value.
+        In a field with many cookies, the first ones are separate values and the rest is one value.
         """
         for value in self.values(fields):
             if self.field == _COOKIE:

@@ -12,9 +12,9 @@ from proxy.policy.bounded import Bounded, Holder
 from proxy.policy.latest import Latest
 
 _OWNER_BYTES: Final = 128  # an owner's digest, its count and a dict entry
-_PLACES: Final = 262_144  # for marks that invalidate cached responses: 4 MiB,
-_FEW_PLACES: Final = 16_384  # for marks that matter only during a request: 256 KiB,
-_MOST_ENDED: Final = 16_384  # and credentials that a backend rejected
+_PLACES: Final = 262_144  # for marks that invalidate cached responses: 4 MiB
+_FEW_PLACES: Final = 16_384  # for marks that matter only during a request: 256 KiB
+_MOST_ENDED: Final = 16_384  # most credentials whose rejection is remembered
 
 _BY_SUBJECT, _BY_OWNER, _SUBJECTLESS = "subject", "owner", "subjectless"
 Key = tuple[str, str | bytes]

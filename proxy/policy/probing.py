@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 
 class Probes:
-    """Let at most one attempt for each circuit continue as a probe. Once closed, let none.
+    """Let at most one attempt for each circuit continue as a probe. After `close`, none may.
 
     The attempt ends by itself: its route's timeout limits it, and `close` calls its `end`.
     """

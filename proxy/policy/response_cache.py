@@ -22,7 +22,7 @@ _REVALIDATE = (b"must-revalidate", b"proxy-revalidate", b"s-maxage")  # RFC 9111
 
 
 class Keep(Enum):
-    """What to do with a new response: store it, leave the cached one, or drop the cached one."""
+    """The action for a new response: store it, leave the cached one, or drop the cached one."""
 
     STORE = "store"
     LEAVE = "leave"

@@ -102,7 +102,7 @@ class Restorations:
 
     A second status while Restoring is a retry and keeps the start time, so that several tabs restore once. `within_s`
     seconds after its last response, an unfinished restoration is NotRestored again. At most `limit` restorations in
-    `MOST_BYTES` are tracked; the oldest of the address with most are dropped first.
+    `MOST_BYTES` are tracked; the oldest of the address with the most entries are dropped first.
     """
 
     __slots__ = ("_known", "_within_s")

@@ -29,7 +29,7 @@ class Acceptor:
         self._accept = accept
         self._loop = asyncio.get_running_loop()
         self._resting: asyncio.TimerHandle | None = None
-        self._told = False  # the current shortage was logged
+        self._logged = False  # the current shortage was logged
         self._go_on()
 
     def _go_on(self) -> None:
@@ -44,16 +44,16 @@ class Acceptor:
                 if error.errno in _WANTS:
                     self._rest(error)
                 return  # the backlog is empty, or the client has left
-            self._told = False
+            self._logged = False
             visitor.setblocking(False)
             self._take(visitor)
 
     def _rest(self, error: OSError) -> None:
         self._loop.remove_reader(self._listening.fileno())
         self._resting = self._loop.call_later(REST_S, self._go_on)
-        if not self._told:
+        if not self._logged:
             _log.warning("cannot accept connections: %s", error.strerror)
-            self._told = True
+            self._logged = True
 
     def close(self) -> None:
         """Stop listening."""

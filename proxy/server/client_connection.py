@@ -116,7 +116,7 @@ class ClientConnection:
         self.writer.abort()
 
     def retire(self) -> None:
-        """Start no further request for this client; close after the current response."""
+        """Start no further request for this client. Close after the current response."""
         reader, state = self.reader, self.writer.state
         if state is TUNNEL or state is LINGERING or state is CLOSED:
             return

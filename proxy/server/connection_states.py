@@ -6,7 +6,7 @@ from proxy.runtime.enums import FastEnum
 
 
 class ReadState(FastEnum):
-    """What the next byte from a client belongs to."""
+    """The part of a message that the next byte from a client belongs to."""
 
     HEAD = "of a request's head, or before it"
     BODY = "of a request's body"
@@ -16,7 +16,7 @@ class ReadState(FastEnum):
 
 
 class WriteState(FastEnum):
-    """What may be written to a client."""
+    """The bytes that may be written to a client."""
 
     FREE = "no request is under way: interim responses, or the response to a malformed request"
     RUNNING = "an exchange runs, and no byte of its final response is written"

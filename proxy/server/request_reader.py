@@ -15,9 +15,11 @@ from proxy.server.response_writer import ResponseWriter
 from proxy.server.server_state import ServerState
 
 MAX_PIPELINED = 64
-READ_AHEAD = 16_384  # bytes of heads, as they are held; what is read beyond that waits unread
+READ_AHEAD = (
+    16_384  # bytes of heads that are read ahead, counted with their copies; further data is not read from the socket
+)
 HELD_LIMIT: Final = 65_536  # bytes that wait for a possible protocol switch or for the end of a loop iteration
-_COPIES: Final = 3  # of a head on its way: as it came, as lines, and as it goes on
+_COPIES: Final = 3  # copies of a head in memory: as received, as lines, and as forwarded
 
 
 class RequestReader:

@@ -37,7 +37,7 @@ _NO_MEMORY = "the sidecar's memory budget is used up; try again shortly"
 
 
 class ServedConnection(Yielding, Protocol):
-    """A downstream connection, as the gate sees it."""
+    """A downstream connection, as `ServerState` uses it."""
 
     def sweep(self, now: float) -> None:
         """Apply all timeouts."""
@@ -113,7 +113,7 @@ class ServerState:
     def relieve(self, most: int) -> int:
         """Make the heaviest connections release memory until all use at most `most` bytes, a few in each iteration.
 
-        Return how many did since the last call.
+        Return how many connections did since the last call.
         """
         return self._relief.relieve(self.connections, most)
 

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 
 class Erased(NamedTuple):
-    """How many values were erased, each counted once however many copies there were.
+    """The numbers of erased values. Copies of one value count once.
 
-    `complete` is False where the shared store could not be reached: what is there, and in other replicas, stays.
+    `complete` is False if the shared store was unavailable: its values, and those of other replicas, remain.
     """
 
     cached: int

@@ -1,4 +1,4 @@
-"""Tell whether Redis is a working store: it responds in time, and it accepts writes.
+"""Decide whether Redis is a working store: it responds in time, and it accepts writes.
 
 UNKNOWN --reached--> UP --a connection fails, a write is refused, or commands get no reply for long--> DOWN
 UNKNOWN --failed--> DOWN --reached: the listener has subscribed, and a write was carried out--> UP
@@ -10,9 +10,9 @@ from enum import Enum
 from redis.exceptions import AuthenticationError, RedisError
 from redis.exceptions import TimeoutError as Slow
 
-COMMANDS = 3  # without a reply, with none between them that got one,
-LIMITS = 4.0  # and for so many times as long as one may take,
-AT_MOST_S = 1.0  # but no longer than this
+COMMANDS = 3  # consecutive commands without a reply make the store DOWN,
+LIMITS = 4.0  # once this many time limits of a command have passed,
+AT_MOST_S = 1.0  # or at most this many seconds
 
 # With one of these errors Redis replies but refuses commands: it is full, a replica, or not ready.
 _REFUSES = re.compile(
@@ -22,7 +22,7 @@ _REFUSES = re.compile(
 
 
 class StoreState(Enum):
-    """What is known of the store."""
+    """Whether the store works, as far as is known."""
 
     UNKNOWN = "unknown"
     UP = "up"

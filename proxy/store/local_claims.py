@@ -21,7 +21,7 @@ from proxy.policy.recovery_plan import Result
 
 DROPPED_AT_ONCE = 500  # responses, about 2 ms
 _WITHOUT_ANSWER = 256  # bytes of a used key
-_Waiting = asyncio.Future[Settled | bool]  # True: the claim is free; False: the time is over
+_Waiting = asyncio.Future[Settled | bool]  # True: the claim is free; False: the time has run out
 
 
 class _Pending:
@@ -45,7 +45,9 @@ class LocalClaims:
         self._pending: dict[str, _Pending] = {}
         self._settled: Bounded[str, Settled] = Bounded(max_entries, max_bytes)
         self._answers: Bounded[str, None] = Bounded(max_entries, max_bytes)  # those with a response
-        self.when_forgotten: Callable[[str], None] | None = None  # called with a claim's name before its time is over
+        self.when_forgotten: Callable[[str], None] | None = (
+            None  # called with the name of a claim that is evicted early
+        )
 
     def __len__(self) -> int:
         return len(self._pending) + len(self._settled)
@@ -144,7 +146,7 @@ class LocalClaims:
             _tell(waiting, settled)
 
     def release(self, claim: Claim, mine: Acquired, *, asked: bool) -> None:
-        """Free the claim; the first waiter takes it."""
+        """Free the claim, so that the first waiter takes it."""
         for waiting in self._pending.pop(claim.name).waiting:
             _tell(waiting, True)
 

@@ -30,12 +30,12 @@ class Damaged(Exception):  # noqa: N818 - a state, which each caller handles in 
 
 
 def subject_name(subject: str) -> str:
-    """Return the digest by which a store outside this process knows what is a subject's."""
+    """Return the digest that marks a subject's values in an external store."""
     return blake2b(b"erase\0" + subject.encode("utf-8", "surrogateescape"), digest_size=20).hexdigest()
 
 
 def of_subject(subject: str | None) -> dict[str, Any]:
-    """Return how a document that is a subject's begins: `SUBJECT_BYTES` of a packed value hold it."""
+    """Return the first member of a subject's document, which lies in the first `SUBJECT_BYTES` of a packed value."""
     return {} if subject is None else {"subject": subject_name(subject)}
 
 

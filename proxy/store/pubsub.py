@@ -89,7 +89,7 @@ class ReplicaPubSub:
                 listening = True
                 await self._receive_all(pubsub)
         except StoreDown:
-            return listening  # counted where it happened
+            return listening  # already counted
         except UNREACHABLE as error:
             if not listening:
                 self._connection.failed("listen", error)
@@ -111,7 +111,7 @@ class ReplicaPubSub:
         raise Disconnected("the connection that is listened on has fallen silent")
 
     def _probe(self) -> tuple[Argument, ...]:
-        """Return a write without effect. A Redis that refuses it is not a working store."""
+        """Return a write command without effect. A Redis that refuses it is not a working store."""
         return "SET", self._connection.key("probe", self._name), "", "PX", 1000
 
     async def _catch_up(self) -> None:
@@ -151,7 +151,7 @@ class ReplicaPubSub:
             for landing in waiting:
                 _wake(landing)
 
-    # for requests
+    # used by requests
 
     async def flushed(self) -> None:
         """Wait, for at most 50 ms, until Redis has received all messages so far; return at once while it is down."""

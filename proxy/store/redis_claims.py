@@ -21,7 +21,7 @@ from proxy.store.pubsub import ReplicaPubSub
 from proxy.store.redis_connection import RedisConnection, StoreDown
 from proxy.store.scripts import CLAIM, RENEW, SETTLE, TAKE_OVER, call
 
-LEASE_S = 1.0  # seconds; an owner that does not renew within them is dead
+LEASE_S = 1.0  # seconds; an owner that does not renew in this time counts as dead
 RENEW_S = 0.25
 OUTCOME_S = 5.0  # seconds for which waiters may fetch an outcome
 
@@ -60,7 +60,7 @@ class RedisClaims:
         here.when_forgotten = self._forget
 
     def _forget(self, name: str) -> None:
-        """Free in Redis what is evicted here, so that no caller fills it beyond one process's limit."""
+        """Free evicted claims in Redis too, so that no caller exceeds the limit of one process there."""
         self._commands.fire_and_forget("DEL", self._key("claim", name))
 
     async def claim(self, claim: Claim, within_s: float = 0.0) -> ClaimState:
@@ -86,7 +86,7 @@ class RedisClaims:
         return await self._here.claim(claim)
 
     async def take_over(self, claim: Claim, orphan: Orphaned) -> ClaimState:
-        """Take over from a dead owner, with its key; return the state if another replica did so first."""
+        """Take over a dead owner's claim and key; return the claim's state if another replica did so first."""
         token, value = self._token(claim, orphan.key)
         before = _pending(orphan.fingerprint, orphan.key, orphan.token)
         command = call(TAKE_OVER, self._keys(claim), value, _ms(claim.orphaned_s), _ms(LEASE_S), before)
@@ -97,7 +97,7 @@ class RedisClaims:
         return self._mine(claim, token, value) if taken else await self.claim(claim)
 
     async def wait(self, claim: Claim, held: HeldByOther, within_s: float) -> ClaimState | None:
-        """Wait until its owner has settled it or may be dead; return its state, None if the time ran out."""
+        """Wait until the owner has settled the claim or may be dead; return its state, None if the time ran out."""
         if is_here(held.token):
             return await self._here.wait(claim, held, within_s)
         loop, landing = asyncio.get_running_loop(), self._pubsub.landing(held.token)

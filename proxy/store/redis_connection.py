@@ -124,7 +124,7 @@ class RedisConnection:
                 patience.end()
 
     def late(self, operation: str) -> None:
-        """Count a request that continued without a response; its commands count for the state."""
+        """Count a request that continued without Redis. The state depends on its commands, not on this count."""
         self._on_error(operation)
 
     def damaged(self, operation: str, damage: str) -> None:
@@ -167,7 +167,7 @@ class RedisConnection:
     async def back(self, until: float) -> bool:
         """Wait for a moment if Redis is up, else until it is, at most until the loop's time `until`; tell if it is up.
 
-        Only a short outage is waited out, not a long one or a Redis that was never reached.
+        It waits only during a short outage, not if Redis is down for long or was never reached.
         """
         loop = asyncio.get_running_loop()
         now = loop.time()
@@ -198,7 +198,7 @@ def _pool(url: str) -> BlockingConnectionPool:
         pool = BlockingConnectionPool.from_url(
             url, max_connections=CONNECTIONS, timeout=None, retry=Retry(NoBackoff(), 0), socket_connect_timeout=1.0
         )  # fmt: skip
-        pool.connection_class(**pool.connection_kwargs)  # finds an option that no connection takes, once
+        pool.connection_class(**pool.connection_kwargs)  # an invalid option raises an error here
     except (ValueError, TypeError) as error:
         raise StartError(f"the store's URL (store.url) cannot be used: {error}") from None
     return pool

@@ -1,6 +1,6 @@
-"""Erase what Redis holds of one subject. Names there are digests, so every value of ours is looked at.
+"""Erase one subject's values in Redis. Their names are digests, so every value in the namespace is read.
 
-A value of a subject begins with the subject's digest. That costs a request nothing and needs no index; the search reads
+A subject's value begins with the subject's digest, so no index is needed and requests have no cost. The search reads
 128 bytes of each value, a few hundred at a time, and other commands run in between.
 """
 
@@ -23,7 +23,7 @@ _GLOB = re.compile(r"[*?\[\]\\]")
 
 
 class RedisErasure:
-    """A search through all values in our namespace."""
+    """A search through all values in the configured namespace."""
 
     def __init__(self, connection: RedisConnection, commands: CommandQueue) -> None:
         self._connection = connection
@@ -36,7 +36,7 @@ class RedisErasure:
 
         A response is deleted. A claim keeps its name, its fingerprint and its expiry: the key stays used.
         """
-        await self._commands.execute("erase", "PING")  # what was settled before this call is there
+        await self._commands.execute("erase", "PING")  # earlier settlements in the queue are written first
         cached, claims, cursor = set[str](), set[str](), 0
         begins = b'{"subject":"%b"' % subject_name(subject).encode()
         while True:

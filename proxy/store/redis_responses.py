@@ -3,8 +3,8 @@
 Invalidation uses marks: a cached response has the marks from before its request, a write sets new ones, and a response
 with outdated marks is ignored. Marks need no clock and no message.
 
-There are at most `2 * PLACES` marks: each owner and each subject has two, by its digest, and shares them with others.
-Only if both have changed was it written, or other keys that share both.
+There are at most `2 * PLACES` marks. Each owner and each subject has two of them, chosen by its digest and shared with
+other keys. A response is outdated if both marks of a key have changed, which other keys can also cause.
 """
 
 from collections.abc import Sequence
@@ -102,7 +102,7 @@ class RedisStore:
 
 
 class MarkNames(NamedTuple):
-    """The marks of a response. A new pair of a write invalidates it; so do all marks of ended sessions together."""
+    """The marks of a response. It is outdated if both marks of a pair have changed, or all marks of ended sessions."""
 
     of_writes: list[Pair]
     of_ends: list[Pair]
@@ -118,7 +118,7 @@ def mark_names(scope: Scope) -> MarkNames:
 
 
 def _hold(before: list[str], present: list[str], writes: int) -> bool:
-    """Tell whether a response's marks are current: no pair of a write is new, nor are all of ended sessions."""
+    """Tell whether a response's marks are current: no pair has changed, and not all marks of ended sessions have."""
     if len(before) != len(present):
         return False
     changed = [_is_new(before[at : at + 2], present[at : at + 2]) for at in range(0, len(before), 2)]
@@ -151,6 +151,6 @@ def mark_of_subject(subject: str) -> Pair:
 
 
 def _places(kind: bytes, key: bytes) -> Pair:
-    """Return the key's mark in either row."""
+    """Return the key's mark in each of the two rows."""
     code = int.from_bytes(blake2b(kind + b"\0" + key, digest_size=8).digest(), "big")
     return f"mark:0:{hex(code % PLACES)[2:]}", f"mark:1:{hex((code >> 32) % PLACES)[2:]}"

@@ -24,7 +24,7 @@ _ANY = ("utf-8", "surrogateescape")
 class SharedInvalidations(Invalidations):
     """Publish every invalidation: as new marks of cached responses, and as a message for other replicas' flights.
 
-    While Redis is down nothing can be published, so after it everything that was cached or begun before is stale.
+    During an outage nothing can be published. After it, everything cached or begun before is stale.
     """
 
     __slots__ = ("_commands", "_connection", "_marks", "_name", "_now", "_pubsub", "on_drop_subject")
@@ -146,5 +146,5 @@ def _named(message: Message) -> tuple[str | None, list[bytes]]:
 
 
 def _message(what: str, subject: str | None = None, owners: Iterable[bytes] = ()) -> Message:
-    named = None if subject is None else subject.encode(*_ANY).hex()  # not every subject is Unicode
+    named = None if subject is None else subject.encode(*_ANY).hex()  # a subject may contain invalid Unicode
     return {"what": what, "subject": named, "owners": [owner.hex() for owner in owners]}

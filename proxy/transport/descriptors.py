@@ -21,7 +21,7 @@ _LACKING = {
 
 def lacking(error: OSError) -> Failure | None:
     """Return the failure if a local resource prevented the connection, else None."""
-    # name resolution and certificates read files, and their errors do not report why a file could not be opened
+    # Name resolution and certificates read files. Their errors do not state why a file could not be opened.
     silent = isinstance(error, socket.gaierror | ssl.SSLError)
     number = _why_no_socket() if silent else error.errno
     detail = None if number is None else _LACKING.get(number)

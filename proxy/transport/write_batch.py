@@ -8,7 +8,7 @@ class BatchWriter(Protocol):
     """A connection with buffered data."""
 
     def flush(self) -> None:
-        """Write the data that is buffered for the end of the loop iteration."""
+        """Write the buffered data."""
         ...
 
 

@@ -79,7 +79,7 @@ class UpstreamPool:
             self._taken += 1
             return await self._open(timeout_s)
         if self._has_room:
-            given = await self._wait(timeout_s, request)  # waiting for a connection is no failure of the backend's
+            given = await self._wait(timeout_s, request)  # waiting for a connection is no failure of the backend
         elif len(self._waiting) >= rules.queue:
             return _QUEUE_FULL
         else:
@@ -115,7 +115,7 @@ class UpstreamPool:
                 request.queued = False
 
     def _give_back(self, place: "_Place") -> None:
-        """Pass on what a waiter was given in the moment it left."""
+        """Give a connection or place to the next waiter if its waiter has just left."""
         if place in self._waiting:
             self._waiting.remove(place)
         given = place.result() if place.done() and not place.cancelled() else _NO_CONNECTION
@@ -237,7 +237,7 @@ class _Begun:
         return connection
 
     def keep_only(self, survivor: UpstreamConnection | Failure) -> None:
-        """Close every connection except `kept`, and release its transport."""
+        """Close every connection except `survivor`, and release its transport."""
         for connection in self._all:
             if connection is not survivor:
                 connection.close()
@@ -339,7 +339,7 @@ class HttpUpstream:
         return encode_head(start, self._crossing(request), more)
 
     def _crossing(self, request: Request) -> bytes:
-        """Return the client's forwarded lines and those added about it; the same fields are encoded once."""
+        """Return the client's forwarded lines and the added forwarding lines. Equal fields are encoded once."""
         fields = request.fields
         whose = (self, request.peer, request.authority, request.minor, request.replayable)
         if fields.sent is None or fields.sent[0] != whose:

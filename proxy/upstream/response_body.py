@@ -63,7 +63,7 @@ class ResponseBody:
         return Failure(Reason.RESPONSE_INCOMPLETE, sent=True, partial=partial)
 
     def wait(self, timer: asyncio.TimerHandle) -> None:
-        """Keep the timer that limits the buffering time."""
+        """Store the timer that limits the buffering time."""
         self._timer = timer
 
     def forget_timer(self) -> None:

@@ -53,7 +53,7 @@ from proxy.upstream.upstream_states import (
 )
 
 MAX_INTERIMS = 64  # interim responses (1xx) before the final one; each costs as much as a final one
-# seconds; a request on a closed connection fails within a round trip, and later than that it was read
+# seconds; a request on a closed connection fails within a round trip. After a later failure it may have been read.
 STALE_WITHIN_S = 0.1
 GATHER_S = 0.005  # seconds after its head within which a response of unknown length counts as complete
 
@@ -141,7 +141,7 @@ class UpstreamConnection:
 
     def connection_lost(self, exc: Exception | None) -> None:
         if exc is not None and self.transport is not None and self.state is not ASKED:
-            # a failed write after the reset, if it is a broken pipe
+            # a broken pipe is a write that failed after the reset
             left = Leftover(self.transport, ended=isinstance(exc, BrokenPipeError))
             self._read_rest(self._remainder or left)
         self._end("the backend reset the connection")

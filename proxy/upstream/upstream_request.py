@@ -24,7 +24,7 @@ NOT_TAKEN = Failure(Reason.RESPONSE_TIMEOUT, sent=True, detail="the backend stop
 
 
 class UpstreamRequest:
-    """What a connection knows about its request. Times are in seconds.
+    """The state of one request on a connection. Times are in seconds.
 
     `timeout_s` runs from the last byte of the request to the response head; `idle_s` limits a pause in either body.
     """
