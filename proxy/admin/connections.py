@@ -95,9 +95,9 @@ class AdminConnection(web.RequestHandler):
         if status >= 500:
             return super().handle_error(request, status, exc, message)
         _log.debug("not HTTP: %r", exc)
-        answer = problem(status, "The request is not HTTP.")
-        answer.force_close()
-        return answer
+        response = problem(status, "The request is not HTTP.")
+        response.force_close()
+        return response
 
     def began(self) -> None:
         """Record that a request is complete and its response is under way."""

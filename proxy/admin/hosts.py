@@ -29,14 +29,14 @@ class OwnNames:
         `hosts` are the values of the Host fields, `path` is the target's path. `required`: a Host field is required
         (RFC 9112 section 3.2).
         """
-        asked = _asked(hosts, target)
-        if not asked and not required:
+        authorities = _authorities(hosts, target)
+        if not authorities and not required:
             return None
-        if len(asked) != 1 or not names_host(asked[0].encode("utf-8", "surrogateescape")):
+        if len(authorities) != 1 or not names_host(authorities[0].encode("utf-8", "surrogateescape")):
             return 400, "Send exactly one Host field, with the name or address of this listener."
-        if self.include(asked[0], dotless=path not in FOR_BROWSERS):
+        if self.include(authorities[0], dotless=path not in FOR_BROWSERS):
             return None
-        return 421, f"This listener is not {asked[0]!r}: use its address, or add the name to admin.allowed_hosts."
+        return 421, f"This listener is not {authorities[0]!r}: use its address, or add the name to admin.allowed_hosts."
 
     def include(self, authority: str, *, dotless: bool) -> bool:
         """Tell whether a host, perhaps with a port, is accepted; `dotless` accepts any name without a dot."""
@@ -47,7 +47,7 @@ class OwnNames:
         return dotless and "." not in name
 
 
-def _asked(hosts: Sequence[str], target: str) -> Sequence[str]:
+def _authorities(hosts: Sequence[str], target: str) -> Sequence[str]:
     """Return every authority in a request: the Host fields and that of an absolute target."""
     absolute = _ABSOLUTE.match(target)
     return hosts if absolute is None or absolute[1] in hosts else [*hosts, absolute[1]]

@@ -30,7 +30,7 @@ class DurabilityGate:
         """Return whether an unsafe request may be sent: in `strict`, after its intent is durable."""
         return not self._strict or await self._noted(exchange, INTENT, within_s)
 
-    def answer(self, exchange: Exchange, tell: Tell) -> None:
+    def when_durable(self, exchange: Exchange, tell: Tell) -> None:
         """Call `tell` when the exchange's record is durable; with False if that takes too long."""
 
         def on_result(durable: bool) -> None:

@@ -18,7 +18,7 @@ from proxy.http.problems import Reason
 from proxy.policy import added_headers
 from proxy.policy.attempt_facts import Attempt, attempt_timeout, schedule_outcome
 from proxy.policy.breaker import Permit, Refused
-from proxy.policy.classify import FAILURES, SUCCESS, label, tells
+from proxy.policy.classify import FAILURES, SUCCESS, is_evidence, label
 from proxy.policy.deadline import remaining
 from proxy.policy.retry import (
     DONE,
@@ -168,18 +168,18 @@ class Attempts:
             self._probes.give_back(self._breaker.name)
             attempt = Attempt(0, 0.0, safe=True)
         attempt.ended(outcome, took_s)
-        self._tell_circuit(lead, attempt, permit, took_s, now)
+        self._report_to_circuit(lead, attempt, permit, took_s, now)
         self._meter.attempted(route.upstream, route.operation, label(outcome), took_s)
         if lead.probing:
             discard(outcome)
         elif b"origin" in request.fields and isinstance(outcome, Response):
             self._cors.learn(request, outcome, self._router.scope(request))
 
-    def _tell_circuit(self, lead: Lead, attempt: Attempt, permit: Permit, took_s: float, now: float) -> None:
+    def _report_to_circuit(self, lead: Lead, attempt: Attempt, permit: Permit, took_s: float, now: float) -> None:
         """Report an attempt's result to the circuit breaker; a flight counts at most one failure."""
         verdict = attempt.verdict
         failed = verdict in FAILURES
-        if failed and (self._upstream.has_healthy_address or not tells(attempt.outcome, verdict)):
+        if failed and (self._upstream.has_healthy_address or not is_evidence(attempt.outcome, verdict)):
             self._breaker.give_back(permit)
             return
         # the duration of an upload depends on the client

@@ -38,7 +38,7 @@ class RequestHandler:
         x.phase = RUNNING
         try:
             p.opening.open(x)  # step 3
-            streamed = p.responder.answer(x, await self._obtain() if x.deadline > x.started else OUT_OF_TIME)
+            streamed = p.responder.respond(x, await self._obtain() if x.deadline > x.started else OUT_OF_TIME)
             while streamed is not None:
                 streamed = await self._relay(streamed)
         except Refusal as refusal:
@@ -98,7 +98,7 @@ class RequestHandler:
         p.leaving.watch(x, lead)
         try:
             if x.request.safe:
-                result = await (self._read(lead) if p.route.keeps else self._ask(lead))
+                result = await (self._read(lead) if p.route.keeps else self._send(lead))
             else:
                 result = await self._write(lead)
         except asyncio.CancelledError:
@@ -111,7 +111,7 @@ class RequestHandler:
         return result
 
     async def _read(self, lead: Lead) -> Result:  # step 5
-        return await self.pipeline.cache.fresh(self.exchange, lead) or await self._ask(lead)
+        return await self.pipeline.cache.fresh(self.exchange, lead) or await self._send(lead)
 
     async def _write(self, lead: Lead) -> Result:  # step 5
         """Send a write, unless another replica does; settle its claims before any caller gets the response."""
@@ -120,7 +120,7 @@ class RequestHandler:
         p.claims.mint(x)
         elsewhere = await p.claims.sent_elsewhere(x, lead)
         try:
-            result = await self._ask(lead) if elsewhere is None else elsewhere
+            result = await self._send(lead) if elsewhere is None else elsewhere
         finally:
             changed = p.cache.end_write(x, effect(x.attempts) if elsewhere is None else effect_of(elsewhere.outcome))
         if changed:
@@ -128,7 +128,7 @@ class RequestHandler:
         await p.claims.settle(x, lead, result)
         return result
 
-    async def _ask(self, lead: Lead) -> Result:  # steps 6 to 9
+    async def _send(self, lead: Lead) -> Result:  # steps 6 to 9
         x, p = self.exchange, self.pipeline
         stamp = p.cache.stamp(x) if p.route.keeps else 0
         outcome = await p.attempts.run(x, lead, x.request)
@@ -145,6 +145,6 @@ class RequestHandler:
         if await p.responder.may_open(x, reader):
             if reader.lost and x.request.safe:  # too slow before its head was written: send an own request
                 x.answered, x.reader = 0, None
-                return p.responder.answer(x, await self._lead(None, p.clock.now()))
+                return p.responder.respond(x, await self._lead(None, p.clock.now()))
             await p.responder.relay(x, response, reader, began_s)
         return None

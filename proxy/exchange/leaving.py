@@ -60,7 +60,7 @@ class Leaving:
         if lead.flight is not None:
             self._joining.abandon(lead.flight)
         if self._attempts.goes_on(x, lead):
-            _say_what_ended_it(x)
+            _note_own_deadline(x)
             self._recorder.record(x)
         elif x.task is not None:
             x.task.cancel()
@@ -69,7 +69,7 @@ class Leaving:
         """Record that there was no response, unless the caller got a 504 at its own deadline."""
         if x.problem is None:
             x.result = LEFT
-        _say_what_ended_it(x)
+        _note_own_deadline(x)
 
     def watch(self, x: Exchange, lead: Lead) -> None:
         """Watch the flight's callers until it lands."""
@@ -88,7 +88,7 @@ class Leaving:
             self.abandon(x)
 
 
-def _say_what_ended_it(x: Exchange) -> None:
+def _note_own_deadline(x: Exchange) -> None:
     """Note in an attempt that was cut off, or continues as a probe, that the client's own deadline passed first."""
     last = x.attempts[-1] if x.attempts else None
     if x.result is OUT_OF_TIME and last is not None and last.verdict is Verdict.CANCELLED:

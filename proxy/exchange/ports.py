@@ -211,7 +211,7 @@ class DurabilityGate(Protocol):
         """Return whether an unsafe request may be sent: in `strict`, after its intent is on disk."""
         ...
 
-    def answer(self, exchange: "Exchange", tell: Tell) -> None:
+    def when_durable(self, exchange: "Exchange", tell: Tell) -> None:
         """Call `tell` when the exchange's record is on disk; with False if that takes too long."""
         ...
 

@@ -12,7 +12,7 @@ from proxy.http.message import (
     BodyReader,
     Failure,
     Response,
-    answer_in,
+    response_in,
 )
 from proxy.http.problems import RETRY_AFTER_S, Problem, Reason, refused
 from proxy.policy import added_headers, claim_rules
@@ -38,12 +38,12 @@ class Responder:
         self._recorder = recorder
         self._silent = silent
 
-    def answer(self, x: Exchange, result: Result) -> Response | None:
+    def respond(self, x: Exchange, result: Result) -> Response | None:
         """Write the response, or return it if it must be streamed."""
         if x.gone:
             return None
         x.result, outcome = result, result.outcome
-        response = answer_in(outcome)
+        response = response_in(outcome)
         if response is None:
             is_store = outcome == claim_rules.STORE_GONE.outcome
             problem = refused(claim_rules.store_gone()) if is_store else problem_response.problem_of(outcome)
@@ -77,7 +77,7 @@ class Responder:
             return True
         reader.close()
         x.answered = 0
-        self.answer(x, Result(problem_response.WITHHELD))
+        self.respond(x, Result(problem_response.WITHHELD))
         return False
 
     async def relay(self, x: Exchange, response: Response, reader: BodyReader, began_s: float) -> None:
@@ -102,7 +102,7 @@ class Responder:
             final = (response, more) if durable or x.unrecorded else self._withheld(x)
             x.client.write(*final)
 
-        durability_gate.answer(x, tell)
+        durability_gate.when_durable(x, tell)
 
     def _withheld(self, x: Exchange) -> tuple[Response, Lines]:
         """Return the problem that replaces a recorded and counted response whose record is not on disk in time."""
@@ -111,7 +111,7 @@ class Responder:
         return self._own(x, problem_response.problem_of(failure))
 
     def _own(self, x: Exchange, problem: Problem, retry_after_s: float | None = None) -> tuple[Response, Lines]:
-        response = problem_response.own_answer(problem, x.correlation.id, self._cors.lines(x.request))
+        response = problem_response.own_response(problem, x.correlation.id, self._cors.lines(x.request))
         if self._silent:
             return response, ()
         if retry_after_s is None and problem.status == 503:
@@ -126,7 +126,7 @@ class Responder:
         result, attempts = x.result, x.attempts
         plain = result.recovery is None and result.ttl_s is None and not self._route.explain
         if plain and len(attempts) == 1 and x.role is not JOINED:
-            return added_headers.of_plain_answer(
+            return added_headers.of_plain_response(
                 x.correlation.id, elapsed_s * 1000, attempts[0].ms, expose=self._expose
             )
         return added_headers.to_client(self._response_info(x, elapsed_s), expose=self._expose)

@@ -200,13 +200,13 @@ class Failure(NamedTuple):
 Outcome = Response | Failure
 
 
-def answer_in(outcome: Outcome) -> Response | None:
+def response_in(outcome: Outcome) -> Response | None:
     """Return the response, complete or partial, that can be relayed."""
     return outcome.partial if isinstance(outcome, Failure) else outcome
 
 
 def discard(outcome: Outcome) -> None:
     """Discard an outcome that has no recipient."""
-    response = answer_in(outcome)
+    response = response_in(outcome)
     if response is not None and not isinstance(response.body, bytes):
         response.body.discard()

@@ -29,7 +29,7 @@ def problem_of(failure: Outcome) -> Problem:
     return Problem(reason.status, reason, reason.headline, failure.detail or reason.detail)
 
 
-def own_answer(problem: Problem, correlation_id: str, cors: Lines = ()) -> Response:
+def own_response(problem: Problem, correlation_id: str, cors: Lines = ()) -> Response:
     """Return the problem as a response that a browser can read."""
     body = problem.encode(correlation_id)
     lines = ((b"Content-Type", b"application/problem+json"), (b"Content-Length", b"%d" % len(body)), *cors)

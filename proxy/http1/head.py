@@ -18,7 +18,7 @@ from proxy.http1.body import announced
 from proxy.http1.field_lines import read_lines
 
 WHOLE_LIMIT = 65_536  # bytes; a longer response is streamed
-_MOST_ANSWER_FIELDS = 256  # Envoy allows 100, HAProxy 101; each costs as much as a request's field
+_MOST_RESPONSE_FIELDS = 256  # Envoy allows 100, HAProxy 101; each costs as much as a request's field
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _TARGET: Final = re.compile(rb"[!\"$-~]+")  # visible ASCII except the fragment's "#"
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t -~\x80-\xff]*))?")
@@ -123,7 +123,7 @@ def check_unfinished(data: bytes | bytearray, start: int, limits: HeadLimits) ->
         raise _oversized(data, limits)
 
 
-def check_unfinished_answer(data: bytearray, start: int, limit: int) -> None:
+def check_unfinished_response(data: bytearray, start: int, limit: int) -> None:
     """Raise BadResponse early for what cannot become a head of at most `limit` bytes. `start`: first new byte."""
     if len(data) > limit or not b"HTTP/1.".startswith(data[:7]):
         raise BadResponse("not a response head")
@@ -343,9 +343,9 @@ def _response_head(raw: bytes, method: str) -> ResponseHead:
     if line is None:
         raise BadResponse("the status line is malformed")
     try:
-        fields = read_lines(block[:-2], _MOST_ANSWER_FIELDS)
+        fields = read_lines(block[:-2], _MOST_RESPONSE_FIELDS)
     except TooManyFieldLines:
-        raise BadResponse(f"it has more than {_MOST_ANSWER_FIELDS} fields") from None
+        raise BadResponse(f"it has more than {_MOST_RESPONSE_FIELDS} fields") from None
     except MalformedFieldLines as bad:
         raise BadResponse(str(bad) or "the response head is malformed") from None
     minor, status = line[1] == b"1", int(line[2])

@@ -8,7 +8,7 @@ from proxy.http.message import (
     Failure,
     Outcome,
     Response,
-    answer_in,
+    response_in,
 )
 from proxy.http.problems import Reason
 from proxy.policy.classify import Verdict, classify, label
@@ -68,8 +68,9 @@ def schedule_outcome(attempts: list[Attempt]) -> Outcome:
         return last
     attempts[-2].why = "circuit_open"
     before = attempts[-2].outcome
-    answer = answer_in(before)
-    return before if answer is None or answer.whole else last  # a streamed one was discarded when the retry was decided
+    response = response_in(before)
+    # A streamed response was discarded when the retry was decided.
+    return before if response is None or response.whole else last
 
 
 class Effect(Enum):

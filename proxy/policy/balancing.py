@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from proxy.http.message import Failure, Outcome
-from proxy.policy.classify import FAILURES, classify, tells
+from proxy.policy.classify import FAILURES, classify, is_evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Balancer:
     def report(self, index: int, outcome: Outcome, now: float) -> None:
         """Record the outcome of an attempt at an address."""
         verdict, address = classify(outcome), self._addresses[index]
-        if not tells(outcome, verdict):
+        if not is_evidence(outcome, verdict):
             return
         if verdict not in FAILURES:
             address.failures = 0

@@ -13,7 +13,7 @@ from proxy.http.message import (
     Lost,
     Request,
     Response,
-    answer_in,
+    response_in,
 )
 from proxy.http.problems import Reason, Refusal
 from proxy.policy.bounded import ANYBODY, Holder
@@ -214,27 +214,27 @@ def repeatable(route: Route, key: str) -> bool:
 
 def to_keep(claim: Claim, result: Result) -> bool:
     """Tell whether a key stays used: the backend's response is final, even if its body is incomplete."""
-    answer = answer_in(result.outcome)
-    if not claim.keep_s or answer is None or result.recovery is RecoveryKind.FALLBACK:
+    response = response_in(result.outcome)
+    if not claim.keep_s or response is None or result.recovery is RecoveryKind.FALLBACK:
         return False
-    return 200 <= answer.status < 500 and answer.status not in _NOT_FINAL
+    return 200 <= response.status < 500 and response.status not in _NOT_FINAL
 
 
 def stored(result: Result, limit: int) -> Result:
     """Return what is kept of a finished response: the response, or why it cannot be replayed."""
-    answer = result.outcome
-    if isinstance(answer, Failure):
-        return result if answer.partial is None else BROKE_OFF
-    return TOO_LARGE if isinstance(answer.body, bytes) and len(answer.body) > limit else result
+    response = result.outcome
+    if isinstance(response, Failure):
+        return result if response.partial is None else BROKE_OFF
+    return TOO_LARGE if isinstance(response.body, bytes) and len(response.body) > limit else result
 
 
 def collected(result: Result, body: bytes | Lost, trailers: Lines) -> Result:
     """Return what is kept of a streamed response: the complete response, or why it cannot be replayed."""
     if isinstance(body, Lost):
         return _LOST[body]
-    answer = result.outcome
-    assert isinstance(answer, Response)
-    return result._replace(outcome=answer._replace(body=body, trailers=trailers))
+    response = result.outcome
+    assert isinstance(response, Response)
+    return result._replace(outcome=response._replace(body=body, trailers=trailers))
 
 
 def may_wait(claim: Claim, result: Result) -> bool:
@@ -242,10 +242,10 @@ def may_wait(claim: Claim, result: Result) -> bool:
 
     Callers on other replicas do not wait for an event stream.
     """
-    answer = result.outcome
-    if not isinstance(answer, Response) or answer.status == 101:
+    response = result.outcome
+    if not isinstance(response, Response) or response.status == 101:
         return False
-    return claim.keep_s > 0 or not answer.fields.get(b"content-type", b"").lower().startswith(b"text/event-stream")
+    return claim.keep_s > 0 or not response.fields.get(b"content-type", b"").lower().startswith(b"text/event-stream")
 
 
 def is_lost(result: Result) -> bool:

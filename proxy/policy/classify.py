@@ -74,7 +74,7 @@ FAILURES: Final = frozenset({Verdict.NETWORK, Verdict.TIMEOUT, Verdict.UNAVAILAB
 _UNTOLD = frozenset({Verdict.REFUSED, Verdict.CANCELLED})
 
 
-def tells(outcome: Outcome, verdict: Verdict) -> bool:
+def is_evidence(outcome: Outcome, verdict: Verdict) -> bool:
     """Tell whether an outcome is evidence about the backend: not a refusal, a lost client or a stale connection."""
     return verdict not in _UNTOLD and (isinstance(outcome, Response) or outcome.telling)
 

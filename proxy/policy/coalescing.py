@@ -206,8 +206,8 @@ def alike(names: Iterable[bytes], one: Request, other: Request) -> bool:
 
 def stream_of(result: Result) -> BodyStream | None:
     """Return the streamed body, if there is one."""
-    answer = result.outcome
-    return None if not isinstance(answer, Response) or isinstance(answer.body, bytes) else answer.body
+    response = result.outcome
+    return None if not isinstance(response, Response) or isinstance(response.body, bytes) else response.body
 
 
 class Flights:

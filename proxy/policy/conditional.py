@@ -48,14 +48,14 @@ def not_modified(response: Response) -> Response:
     return Response(304, b"", Fields(lines), b"", Framing.NONE)
 
 
-def refreshed(cached: Response, answer: Response) -> Response | None:
+def refreshed(cached: Response, response: Response) -> Response | None:
     """Return a cached response with the fields of its 304; None if the 304 is about another response.
 
     Source: RFC 9111 sections 3.2 and 4.3.4.
     """
-    if not _selects(answer.fields, cached.fields):
+    if not _selects(response.fields, cached.fields):
         return None
-    new = tuple([line for line in answer.fields.lines if line[0].lower() not in NOT_UPDATED_BY_304])
+    new = tuple([line for line in response.fields.lines if line[0].lower() not in NOT_UPDATED_BY_304])
     stays = cached.fields.without(frozenset([name.lower() for name, _ in new]))
     return cached._replace(fields=Fields((*stays.lines, *new)))
 

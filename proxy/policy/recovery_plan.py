@@ -128,10 +128,10 @@ class AnswerInstead(NamedTuple):
 
     def readable(self, cors: Lines) -> Result:
         """Return the result with the CORS lines that a document of the sidecar needs."""
-        answer = self.result.outcome
-        if self.kind is not RecoveryKind.FALLBACK or not cors or not isinstance(answer, Response):
+        response = self.result.outcome
+        if self.kind is not RecoveryKind.FALLBACK or not cors or not isinstance(response, Response):
             return self.result
-        return self.result._replace(outcome=answer._replace(fields=Fields(answer.fields.lines + cors)))
+        return self.result._replace(outcome=response._replace(fields=Fields(response.fields.lines + cors)))
 
 
 class Honest(NamedTuple):
@@ -231,8 +231,8 @@ def uses(plan: Plan, found: Outcome) -> bool:
     """Tell whether the plan uses the body of the outcome that was found."""
     if not isinstance(plan, AnswerInstead) or not isinstance(found, Response):
         return False
-    answer = plan.result.outcome
-    return isinstance(answer, Response) and answer.body is found.body
+    response = plan.result.outcome
+    return isinstance(response, Response) and response.body is found.body
 
 
 def recovered(before: Outcome, response: Response, kind: RecoveryKind) -> Result:

@@ -82,49 +82,49 @@ def judge(route: Route, request: Request, result: Result, *, anonymous: bool) ->
 
     A response is cached if it is complete and successful, sets no cookie, and its fields do not forbid every reuse.
     """
-    answer = result.outcome
-    if not route.keeps or not request.safe or result.recovery is not None or not isinstance(answer, Response):
+    response = result.outcome
+    if not route.keeps or not request.safe or result.recovery is not None or not isinstance(response, Response):
         return Keep.LEAVE
-    if answer.status in _GONE:
+    if response.status in _GONE:
         return Keep.DROP
-    if not answer.whole or not 200 <= answer.status < 300 or b"set-cookie" in answer.fields:
+    if not response.whole or not 200 <= response.status < 300 or b"set-cookie" in response.fields:
         return Keep.LEAVE
-    if answer.status == 206 or b"range" in request.fields or b"no-store" in directives(request.fields):
+    if response.status == 206 or b"range" in request.fields or b"no-store" in directives(request.fields):
         return Keep.LEAVE
-    return Keep.STORE if _storable(route, answer, anonymous=anonymous) else Keep.DROP
+    return Keep.STORE if _storable(route, response, anonymous=anonymous) else Keep.DROP
 
 
 def merged(cached: CachedResponse | None, result: Result) -> Result:
     """Return a 304's result as the cached response with updated fields; return any other result unchanged."""
-    answer = result.outcome
-    if cached is None or not isinstance(answer, Response) or answer.status != 304:
+    response = result.outcome
+    if cached is None or not isinstance(response, Response) or response.status != 304:
         return result
-    fresh = conditional.refreshed(cached.response, answer)
+    fresh = conditional.refreshed(cached.response, response)
     return result if fresh is None else result._replace(outcome=fresh)
 
 
-def _storable(route: Route, answer: Response, *, anonymous: bool) -> bool:
-    names = answer.fields.tokens(b"vary") if b"vary" in answer.fields else ()
+def _storable(route: Route, response: Response, *, anonymous: bool) -> bool:
+    names = response.fields.tokens(b"vary") if b"vary" in response.fields else ()
     if b"*" in names or len(names) > MOST_VARIED:
         return False
-    said = directives(answer.fields)
+    said = directives(response.fields)
     if route.honour_no_store and b"no-store" in said:
         return False
     if anonymous and b"private" in said and b"private" not in route.ignored_directives:
         return False  # several users may share an address
-    return not _forbidden(route, answer, 0)
+    return not _forbidden(route, response, 0)
 
 
-def _forbidden(route: Route, answer: Response, age_s: int) -> bool:
+def _forbidden(route: Route, response: Response, age_s: int) -> bool:
     """Tell whether the backend forbids reuse at this age without validation (RFC 9111 section 4.2.4)."""
-    if b"cache-control" not in answer.fields:
+    if b"cache-control" not in response.fields:
         return False
     said: Directives = {
-        name: argument for name, argument in directives(answer.fields).items() if name not in route.ignored_directives
+        name: argument for name, argument in directives(response.fields).items() if name not in route.ignored_directives
     }
     if b"no-cache" in said:
         return True
-    return any(name in said for name in _REVALIDATE) and age_s >= lifetime_s(answer.fields, said)
+    return any(name in said for name in _REVALIDATE) and age_s >= lifetime_s(response.fields, said)
 
 
 def ends_session(outcome: Outcome) -> bool:
@@ -145,8 +145,8 @@ def stale(route: Route, request: Request, cached: CachedResponse, before: Outcom
     elapsed, limit_s = wall - cached.arrived, route.recovery.stale_if_error_s or 0.0
     if not 0 <= elapsed < limit_s or _forbidden(route, cached.response, cached.age_s(wall)):
         return None
-    answer = _answer(request, cached.aged(wall))
-    return recovered(before, answer, RecoveryKind.STALE)._replace(ttl_s=-ceil(elapsed - (route.reuse_s or 0.0)))
+    response = _response_for(request, cached.aged(wall))
+    return recovered(before, response, RecoveryKind.STALE)._replace(ttl_s=-ceil(elapsed - (route.reuse_s or 0.0)))
 
 
 def reread(route: Route, request: Request, cached: CachedResponse, wall: float) -> Result | None:
@@ -159,7 +159,7 @@ def reread(route: Route, request: Request, cached: CachedResponse, wall: float) 
         return None
     if b"cache-control" in request.fields and not _young_enough(request, age_s, reuse_s - elapsed):
         return None
-    return Result(_answer(request, cached.aged(wall)), ttl_s=int(reuse_s - elapsed))
+    return Result(_response_for(request, cached.aged(wall)), ttl_s=int(reuse_s - elapsed))
 
 
 def _young_enough(request: Request, age_s: int, left_s: float) -> bool:
@@ -169,5 +169,5 @@ def _young_enough(request: Request, age_s: int, left_s: float) -> bool:
     return (oldest is None or age_s <= oldest) and (least is None or left_s >= least)
 
 
-def _answer(request: Request, response: Response) -> Response:
+def _response_for(request: Request, response: Response) -> Response:
     return conditional.not_modified(response) if conditional.unchanged(request, response) else response

@@ -16,7 +16,7 @@ from proxy.exchange.handler import RequestHandler
 from proxy.exchange.ports import Client
 from proxy.http.fields import Fields, Lines
 from proxy.http.message import BODILESS, UNIX, Framing, Peer, Request, Response
-from proxy.http.problem_response import own_answer
+from proxy.http.problem_response import own_response
 from proxy.http.problems import RETRY_AFTER_S, Refusal, refused
 from proxy.http1.body import framed
 from proxy.http1.head import HeadLimits, encode_head
@@ -163,7 +163,7 @@ class ServerState:
         """Return the complete response to a refused message, which is counted and never echoed."""
         self._on_refusal(refusal, peer)
         problem = refused(refusal)
-        answer = own_answer(problem, refusal.correlation_id)
+        response = own_response(problem, refusal.correlation_id)
         more: Lines = (_CLOSE, (b"Date", self.date()))
         if refusal.correlation_id:
             more = ((b"X-Correlation-ID", refusal.correlation_id.encode("ascii")), *more)
@@ -171,9 +171,9 @@ class ServerState:
             more = ((b"Retry-After", b"%d" % RETRY_AFTER_S), *more)
         if self.rules.expose:
             more = ((b"Proxy-Status", f"backstay; error={problem.error}".encode("ascii")), *more)
-        assert isinstance(answer.body, bytes)
-        body = b"" if refusal.to_head else answer.body
-        return encode_head(_status_line(answer), answer.fields.encode(), more) + body
+        assert isinstance(response.body, bytes)
+        body = b"" if refusal.to_head else response.body
+        return encode_head(_status_line(response), response.fields.encode(), more) + body
 
     def name(self, refusal: Refusal, fields: Fields) -> None:
         """Give the refusal of a request whose head was read the id that its client sent, or a new one."""

@@ -24,11 +24,11 @@ Argument = bytes | str | int
 class _Command:
     """One command, with the future of its response; None if no caller waits."""
 
-    __slots__ = ("answer", "arguments", "size")
+    __slots__ = ("arguments", "reply", "size")
 
-    def __init__(self, arguments: tuple[Argument, ...], answer: "asyncio.Future[Any] | None") -> None:
+    def __init__(self, arguments: tuple[Argument, ...], reply: "asyncio.Future[Any] | None") -> None:
         self.arguments = arguments
-        self.answer = answer
+        self.reply = reply
         self.size = sum(len(argument) for argument in arguments if not isinstance(argument, int))
 
 
@@ -66,7 +66,7 @@ class _Queue:
 
     def put_back(self, commands: Iterable[_Command]) -> None:
         """Put the commands without a waiter back to the front, in order."""
-        for command in reversed([command for command in commands if command.answer is None]):
+        for command in reversed([command for command in commands if command.reply is None]):
             self._commands.appendleft(command)
             self.size += command.size
 
@@ -90,10 +90,10 @@ class CommandQueue:
             raise StoreDown(operation) from None
 
     def _enqueue(self, arguments: tuple[Argument, ...]) -> "asyncio.Future[Any]":
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._add(_Command(arguments, answer))
+        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._add(_Command(arguments, reply))
         self._wake()
-        return answer
+        return reply
 
     def fire_and_forget(self, *arguments: Argument) -> None:
         """Queue a command without waiting for it; it survives an outage."""
@@ -141,17 +141,17 @@ class CommandQueue:
     async def _send(self, batch: list[_Command]) -> list[_Command]:
         """Run commands; return those that Redis refuses for now. Raise StoreDown."""
         try:
-            answers = await self._connection.try_anyway("send", lambda: self._execute(batch))
+            replies = await self._connection.try_anyway("send", lambda: self._execute(batch))
         except StoreDown:
             for command in batch:
                 _give(command, StoreDown("send"))
             raise
         refused: list[_Command] = []
-        for command, answer in zip(batch, answers, strict=True):
-            if isinstance(answer, RedisError):
-                self._connection.failed("send", answer)
-                refused += [command] if refuses(answer) else []
-            _give(command, answer)
+        for command, reply in zip(batch, replies, strict=True):
+            if isinstance(reply, RedisError):
+                self._connection.failed("send", reply)
+                refused += [command] if refuses(reply) else []
+            _give(command, reply)
         return refused
 
     def _execute(self, batch: list[_Command]) -> Awaitable[list[Any]]:
@@ -166,10 +166,10 @@ class CommandQueue:
             await asyncio.wait({self._pump})
 
 
-def _give(command: _Command, answer: object) -> None:
-    if command.answer is None or command.answer.done():
+def _give(command: _Command, reply: object) -> None:
+    if command.reply is None or command.reply.done():
         return
-    if isinstance(answer, StoreDown | RedisError):
-        command.answer.set_exception(StoreDown(str(answer)))
+    if isinstance(reply, StoreDown | RedisError):
+        command.reply.set_exception(StoreDown(str(reply)))
     else:
-        command.answer.set_result(answer)
+        command.reply.set_result(reply)

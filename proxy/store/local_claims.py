@@ -20,7 +20,7 @@ from proxy.policy.claim_rules import (
 from proxy.policy.recovery_plan import Result
 
 DROPPED_AT_ONCE = 500  # responses, about 2 ms
-_WITHOUT_ANSWER = 256  # bytes of a used key
+_KEY_BYTES = 256  # bytes of a used key
 _Waiting = asyncio.Future[Settled | bool]  # True: the claim is free; False: the time has run out
 
 
@@ -44,7 +44,7 @@ class LocalClaims:
         self._count = 0
         self._pending: dict[str, _Pending] = {}
         self._settled: Bounded[str, Settled] = Bounded(max_entries, max_bytes)
-        self._answers: Bounded[str, None] = Bounded(max_entries, max_bytes)  # those with a response
+        self._with_response: Bounded[str, None] = Bounded(max_entries, max_bytes)  # those with a response
         self.when_forgotten: Callable[[str], None] | None = (
             None  # called with the name of a claim that is evicted early
         )
@@ -73,11 +73,11 @@ class LocalClaims:
             settled = _settled(claim, TOO_LARGE)
         until, size = now + claim.keep_s, _size(settled)
         for name in self._settled.put(claim.name, settled, size, until, now, claim.holder):
-            self._answers.drop(name)
+            self._with_response.drop(name)
             if self.when_forgotten is not None:
                 self.when_forgotten(name)
-        if size > _WITHOUT_ANSWER:
-            self._answers.put(claim.name, None, size, until, now, claim.holder)
+        if size > _KEY_BYTES:
+            self._with_response.put(claim.name, None, size, until, now, claim.holder)
         return settled
 
     def make_room(self, most: int) -> None:
@@ -86,11 +86,11 @@ class LocalClaims:
         A key stays used without its response, because forgetting it could execute it twice.
         """
         now = self._clock.now()
-        for name in self._answers.make_room(most, DROPPED_AT_ONCE):
+        for name in self._with_response.make_room(most, DROPPED_AT_ONCE):
             cached = self._settled.get(name, now)
             if cached is not None:
                 without = cached.value._replace(result=NO_ROOM)
-                self._settled.put(name, without, _WITHOUT_ANSWER, cached.until, now, cached.holder)
+                self._settled.put(name, without, _KEY_BYTES, cached.until, now, cached.holder)
 
     def erase(self, subject: str) -> set[str]:
         """Erase the responses and keys of a subject; return the claims' names. Each key's digest stays used."""
@@ -98,8 +98,8 @@ class LocalClaims:
         found = {name: held for name, held in self._settled.items() if held.value.subject == subject}
         for name, held in found.items():
             erased = Settled(held.value.fingerprint, "", ERASED, 0.0)
-            self._settled.put(name, erased, _WITHOUT_ANSWER, held.until, now, held.holder)
-            self._answers.drop(name)
+            self._settled.put(name, erased, _KEY_BYTES, held.until, now, held.holder)
+            self._with_response.drop(name)
         return {name for name, held in found.items() if now < held.until}
 
     def _claim(self, claim: Claim) -> ClaimState:
@@ -167,5 +167,5 @@ def _tell(waiting: _Waiting, what: Settled | bool) -> None:
 
 
 def _size(settled: Settled) -> int:
-    answer = None if settled.result is None else settled.result.outcome
-    return _WITHOUT_ANSWER + (held_bytes(answer) if isinstance(answer, Response) else 0)
+    outcome = None if settled.result is None else settled.result.outcome
+    return _KEY_BYTES + (held_bytes(outcome) if isinstance(outcome, Response) else 0)

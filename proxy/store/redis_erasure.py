@@ -78,12 +78,12 @@ class RedisErasure:
         pipeline = self._connection.client.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)
-        answers: list[Any] = await self._connection.run("erase", partial(pipeline.execute, raise_on_error=False))
-        for answer in answers:
-            if isinstance(answer, RedisError) and "WRONGTYPE" not in str(answer):  # a list or set of another program
-                self._connection.failed("erase", answer)
+        replies: list[Any] = await self._connection.run("erase", partial(pipeline.execute, raise_on_error=False))
+        for reply in replies:
+            if isinstance(reply, RedisError) and "WRONGTYPE" not in str(reply):  # a list or set of another program
+                self._connection.failed("erase", reply)
                 raise StoreDown("erase")
-        return answers
+        return replies
 
 
 def _left_of(value: bytes) -> bytes:

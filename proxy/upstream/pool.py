@@ -304,7 +304,7 @@ class HttpUpstream:
         if connection is None:
             return await self._send_afresh(request, head, timeout_s, interim)
         try:
-            outcome = await connection.ask(request, head, timeout_s, self._idle_s, interim)
+            outcome = await connection.send(request, head, timeout_s, self._idle_s, interim)
         except asyncio.CancelledError:
             connection.close()
             raise
@@ -325,7 +325,7 @@ class HttpUpstream:
             return connection
         try:
             left_s = timeout_s if until is None else max(0.001, until - now())
-            return await connection.ask(request, head, left_s, self._idle_s, interim)
+            return await connection.send(request, head, left_s, self._idle_s, interim)
         except asyncio.CancelledError:
             connection.close()
             raise

@@ -78,8 +78,8 @@ def response(head: ResponseHead, body: bytes | Broadcast, trailers: Lines = ()) 
     return Response(head.status, head.reason, head.crossing, body, head.framing, trailers)
 
 
-def switched(head: ResponseHead, tunnel: Broadcast, asked: bytes) -> Response:
+def switched(head: ResponseHead, tunnel: Broadcast, requested: bytes) -> Response:
     """Return a 101 as it is forwarded: with the backend's protocol, or the requested one if it names none."""
-    protocol = head.fields.get(b"upgrade") or asked
+    protocol = head.fields.get(b"upgrade") or requested
     fields = Fields((*head.crossing.lines, (b"Connection", b"Upgrade"), (b"Upgrade", protocol)))
     return Response(head.status, head.reason, fields, tunnel, Framing.CLOSE)

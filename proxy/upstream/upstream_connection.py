@@ -23,7 +23,7 @@ from proxy.http1.body import (
     framed,
     last_chunk,
 )
-from proxy.http1.head import ResponseHead, ResponseHeadReader, check_unfinished_answer
+from proxy.http1.head import ResponseHead, ResponseHeadReader, check_unfinished_response
 from proxy.runtime.immediate_future import ImmediateFuture
 from proxy.transport.flow_control import FlowControl
 from proxy.transport.leftover import Leftover, Remainder, remainder
@@ -40,10 +40,10 @@ from proxy.upstream.upstream_request import (
     UpstreamRequest,
 )
 from proxy.upstream.upstream_states import (
-    ASKED,
     CLOSED,
     EARLY,
     IDLE,
+    QUEUED,
     READING,
     SENDING,
     TUNNEL,
@@ -77,7 +77,7 @@ class Owner(Protocol):
 class UpstreamConnection:
     """One connection. `UpstreamState` is its state, and `UPSTREAM_MOVES` has the allowed transitions.
 
-    It carries one request at a time. `ask` returns at the response head (streamed) or with the complete response. A
+    It carries one request at a time. `send` returns at the response head (streamed) or with the complete response. A
     streamed body continues into its relay, and the connection then returns to the pool or closes.
     """
 
@@ -93,7 +93,7 @@ class UpstreamConnection:
         self.used = False  # at least one response was read on it
         self.reading_paused = False
         self._request: UpstreamRequest | None = None
-        self._asked = b""  # written at the end of the loop iteration
+        self._unsent_head = b""  # written at the end of the loop iteration
         self._upload: asyncio.Task[None] | None = None
         self._remainder: Remainder | None = None  # of a TLS connection, after an upload
         self.alarm = DeadlineTimer(self._loop, self._ring)  # for the response head
@@ -140,7 +140,7 @@ class UpstreamConnection:
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if exc is not None and self.transport is not None and self.state is not ASKED:
+        if exc is not None and self.transport is not None and self.state is not QUEUED:
             # a broken pipe is a write that failed after the reset
             left = Leftover(self.transport, ended=isinstance(exc, BrokenPipeError))
             self._read_rest(self._remainder or left)
@@ -171,16 +171,16 @@ class UpstreamConnection:
             self._tunnel.backend_full(False)
         self._flow.resume()
 
-    def ask(
+    def send(
         self, request: Request, head: bytes, timeout_s: float, idle_s: float, interim: Interim
     ) -> ImmediateFuture[Outcome]:
         """Send the request; the outcome arrives at most `timeout_s` seconds after its last byte was sent.
 
         A body without progress for `idle_s` seconds ends the request. Cancelling the waiter closes the connection.
         """
-        self._become(ASKED)
-        answer: ImmediateFuture[Outcome] = ImmediateFuture(loop=self._loop)
-        self._request = UpstreamRequest(request, answer, interim, timeout_s, idle_s)
+        self._become(QUEUED)
+        future: ImmediateFuture[Outcome] = ImmediateFuture(loop=self._loop)
+        self._request = UpstreamRequest(request, future, interim, timeout_s, idle_s)
         if b"authorization" in request.fields:
             self._single_use = self._single_use or are_personal(request.fields, b"authorization")
         self.moved_at = self._pool.tick
@@ -191,19 +191,19 @@ class UpstreamConnection:
             self.alarm.set(timeout_s)
         else:
             self.alarm.put_off()
-        self._asked = head
+        self._unsent_head = head
         self._pool.outgoing.add(self)
-        return answer
+        return future
 
     def flush(self) -> None:
         """Write the request at the end of the loop iteration. If that fails, no byte of it was sent."""
         request, transport = self._request, self.transport
-        if self.state is not ASKED or request is None or transport is None or transport.is_closing():
+        if self.state is not QUEUED or request is None or transport is None or transport.is_closing():
             return
         if request.large:
             self._remainder = self._remainder or remainder(transport)
-        asked, self._asked = self._asked, b""
-        transport.write(asked)
+        head_bytes, self._unsent_head = self._unsent_head, b""
+        transport.write(head_bytes)
         if transport.is_closing():
             return
         if request.stream is not None:
@@ -218,7 +218,7 @@ class UpstreamConnection:
         request = self._request
         if request is not None and self._body is not None:
             self._stream(self._body)  # the head was in time; idle timeouts apply to the rest
-        elif request is not None and not request.answer.done():
+        elif request is not None and not request.future.done():
             self._end("", LATE)
 
     async def _send_body(self, request: UpstreamRequest, stream: BodyStream) -> None:
@@ -254,7 +254,7 @@ class UpstreamConnection:
                 start = len(pending)
                 pending += data
                 if pending.find(b"\r\n\r\n", max(0, start - 3)) < 0:
-                    check_unfinished_answer(pending, start, limit)
+                    check_unfinished_response(pending, start, limit)
                     return
                 data = bytes(pending)
                 pending.clear()
@@ -266,7 +266,7 @@ class UpstreamConnection:
                     return
                 self._pass_on(request, head)
             pending += data
-            check_unfinished_answer(pending, 0, limit)
+            check_unfinished_response(pending, 0, limit)
         except BadResponse as bad:
             detail = f"the backend's response is not valid HTTP/1.1: {bad}"
             self._end(detail, Failure(Reason.PROTOCOL_ERROR, sent=True, detail=detail))
@@ -424,7 +424,7 @@ class UpstreamConnection:
 
     def _failure(self) -> Failure:
         """Return the failure of a request without a response when its connection ends now."""
-        if self.state is ASKED:
+        if self.state is QUEUED:
             return UNSENT
         if self._pending:
             return Failure(Reason.RESPONSE_INCOMPLETE, sent=True)

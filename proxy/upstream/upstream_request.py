@@ -30,9 +30,9 @@ class UpstreamRequest:
     """
 
     __slots__ = (
-        "answer",
         "at_once",
         "framing",
+        "future",
         "idle_s",
         "interim",
         "interims",
@@ -44,10 +44,10 @@ class UpstreamRequest:
     )
 
     def __init__(
-        self, request: Request, answer: ImmediateFuture[Outcome], interim: Interim, timeout_s: float, idle_s: float
+        self, request: Request, future: ImmediateFuture[Outcome], interim: Interim, timeout_s: float, idle_s: float
     ) -> None:
         body = request.body
-        self.answer = answer
+        self.future = future
         self.at_once = True  # False: the caller of `finish` has more to do afterwards
         self.interim = interim
         self.interims = 0  # interim responses so far
@@ -65,14 +65,14 @@ class UpstreamRequest:
 
     def settle(self, outcome: Outcome) -> None:
         """Resolve the outcome in the next loop iteration, unless it is resolved already."""
-        if not self.answer.done():
-            self.answer.set_result(outcome)
+        if not self.future.done():
+            self.future.set_result(outcome)
 
     def finish(self, outcome: Outcome) -> None:
         """Resolve the outcome. The waiter runs before this returns unless `at_once` is False."""
-        if self.answer.done():
+        if self.future.done():
             return
         if self.at_once:
-            self.answer.resolve_now(outcome)
+            self.future.resolve_now(outcome)
         else:
-            self.answer.set_result(outcome)
+            self.future.set_result(outcome)

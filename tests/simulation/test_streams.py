@@ -165,7 +165,7 @@ async def test_a_stream_has_no_more_followers_than_any_flight() -> None:
     assert play.world.roles() == (1, 1, 1)
 
 
-class SlowWitness:
+class SlowGate:
     """A trail on a slow disk: the second exchange's note is there only after a second."""
 
     def __init__(self, world: World) -> None:
@@ -175,7 +175,7 @@ class SlowWitness:
     async def intent(self, exchange: object, within_s: float) -> bool:
         return True
 
-    def answer(self, exchange: object, tell: object) -> None:
+    def when_durable(self, exchange: object, tell: object) -> None:
         assert callable(tell)
         tell(True)
 
@@ -194,7 +194,7 @@ async def test_who_was_too_slow_before_its_first_byte_asks_for_itself() -> None:
     """
     play = Streaming()
     world = play.world
-    world.ports = replace(world.ports, durability_gate=SlowWitness(world))
+    world.ports = replace(world.ports, durability_gate=SlowGate(world))
     leader, follower = world.get(), world.get()
     for number in range(18):
         await play.at(200 + number, b"x" * (WINDOW // 16))

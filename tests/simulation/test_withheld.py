@@ -22,7 +22,7 @@ class FullDisk:
     async def intent(self, exchange: object, within_s: float) -> bool:
         return self._intents
 
-    def answer(self, exchange: object, tell: Tell) -> None:
+    def when_durable(self, exchange: object, tell: Tell) -> None:
         tell(False)
 
     async def opening(self, exchange: object) -> bool:

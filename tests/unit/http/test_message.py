@@ -9,8 +9,8 @@ from proxy.http.message import (
     Peer,
     Request,
     Response,
-    answer_in,
     discard,
+    response_in,
 )
 from proxy.http.problems import Reason
 
@@ -108,9 +108,9 @@ def test_the_client_is_the_peer_unless_trusted_proxies_say_otherwise() -> None:
 def test_what_of_an_outcome_can_be_relayed() -> None:
     """An answer, or the part of one that broke off; a plain failure has neither."""
     answer = Response(200, b"OK", NO_FIELDS, b"half", Framing.LENGTH)
-    assert answer_in(answer) is answer
-    assert answer_in(Failure(Reason.RESPONSE_INCOMPLETE, sent=True, partial=answer)) is answer
-    assert answer_in(Failure(Reason.CONNECTION_REFUSED, sent=False)) is None
+    assert response_in(answer) is answer
+    assert response_in(Failure(Reason.RESPONSE_INCOMPLETE, sent=True, partial=answer)) is answer
+    assert response_in(Failure(Reason.CONNECTION_REFUSED, sent=False)) is None
 
 
 def test_an_outcome_that_nobody_gets_is_let_go() -> None:

@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from proxy.http.message import Failure
-from proxy.http.problem_response import own_answer, problem_of, retry_after_s
+from proxy.http.problem_response import own_response, problem_of, retry_after_s
 from proxy.http.problems import Reason
 from tests.unit.policy.samples import OPEN, RESET, response
 
@@ -27,7 +27,7 @@ def test_a_failures_own_detail_goes_first() -> None:
 def test_an_own_answer_is_a_problem_document() -> None:
     """RFC 9457: media type, length, the five members, and the CORS lines that let a browser read it."""
     cors = ((b"Access-Control-Allow-Origin", b"https://app.example"),)
-    answer = own_answer(problem_of(RESET), "mine-1", cors)
+    answer = own_response(problem_of(RESET), "mine-1", cors)
     assert isinstance(answer.body, bytes)
     assert answer.fields.lines == (
         (b"Content-Type", b"application/problem+json"),

@@ -151,7 +151,7 @@ async def test_what_is_counted_as_kept_goes_with_its_key() -> None:
     local = local_claims(clock, max_entries=2)
     for name in ("a", "b", "c", "d"):
         await settle(local, name)
-    assert len(local._answers) == len(local) == 2
+    assert len(local._with_response) == len(local) == 2
     await clock.sleep(61.0)
     await settle(local, "e")
-    assert len(local._answers) == len(local) == 1
+    assert len(local._with_response) == len(local) == 1

@@ -73,11 +73,11 @@ def play(pool: Pool, sock: socket.socket, exc: Exception, outcomes: list[Outcome
     connection = UpstreamConnection(pool)
     connection.connection_made(Transport(sock))
     request = Request("GET", b"/", Fields(()), Peer("10.0.0.1", 1))
-    answer = connection.ask(request, b"GET / HTTP/1.1\r\n\r\n", 60.0, 60.0, no_interim)
+    future = connection.send(request, b"GET / HTTP/1.1\r\n\r\n", 60.0, 60.0, no_interim)
     connection.flush()
 
     async def wait() -> None:
-        outcomes.append(await answer)
+        outcomes.append(await future)
         pool.seen.append("went on")
 
     EagerTask(wait(), asyncio.get_running_loop()).step()
