@@ -71,7 +71,7 @@ class Sidecar:
         # a system call for each id costs 14 µs; ids must be unique, not secret
         random = random or Random(SystemRandom().getrandbits(128))  # noqa: S311 - ids, not secrets
         self._random = random
-        name = f"{random.getrandbits(32):08x}"  # this process, in flight and record ids
+        name = f"{random.getrandbits(32):08x}"  # names this process in the ids of flights and records
         self.metrics = Metrics()
         trail = audit_trail(settings, name, self._clock, self.metrics.audit_written)
         self.audit, self._ledger = trail.log, trail.ledger

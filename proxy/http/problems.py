@@ -138,7 +138,7 @@ _ROWS: Final[dict[Reason, _Row]] = {
 }
 
 
-class Refusal(Exception):  # noqa: N818 - a refusal is a decision of ours, not an error
+class Refusal(Exception):  # noqa: N818 - a refusal is a decision of the sidecar, not an error
     """Refuse a request with a status of the sidecar's own and one sentence.
 
     `metric` is a bounded label of backstay_bad_requests_total. `closes` ends the connection after the response. `error`

@@ -113,7 +113,7 @@ def as_text(raw: QueuedOutput) -> io.TextIOWrapper:
 
 
 def _write_all(fd: int, data: bytes) -> bool:
-    """Write all of it, however long that takes; return False if the descriptor refuses."""
+    """Write all of `data`, however long that takes; return False if the descriptor refuses."""
     rest = memoryview(data)
     while rest:
         try:

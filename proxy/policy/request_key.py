@@ -134,7 +134,7 @@ class Identifier:
         elif b"idempotency-key" in fields or narrow:
             what = b"\n".join(
                 (what, fields.get(b"idempotency-key") or b"", request.hops, b"")
-            )  # no valid number of lines
+            )  # three more lines: any other key has an even number
         digest = blake2b(body, digest_size=32).digest() if body else b""
         # trailers are forwarded too; their length differs from a digest's, so neither is mistaken for the other
         if request.trailers:

@@ -44,7 +44,7 @@ class SharedInvalidations(Invalidations):
         self._name = name
         self._now = now
         self._marks = count(1)
-        self.on_drop_subject: Callable[[str], None] | None = None  # another replica erases the subject
+        self.on_drop_subject: Callable[[str], None] | None = None  # called with a subject that another replica erases
         pubsub.on_message = self._received
         pubsub.on_reconnect = self._start_over
 

@@ -95,9 +95,9 @@ def _telling(errors: list[Exception]) -> Exception:
 
     Without IPv6 a machine has no route to `::1`, which does not explain why 127.0.0.1 refused.
     """
-    ours = [error for error in errors if isinstance(error, OSError) and is_certain(error)]
-    theirs = [error for error in errors if not isinstance(error, OSError) or lacking(error) is None]
-    return (ours or theirs or errors)[0]
+    local = [error for error in errors if isinstance(error, OSError) and is_certain(error)]
+    of_backend = [error for error in errors if not isinstance(error, OSError) or lacking(error) is None]
+    return (local or of_backend or errors)[0]
 
 
 def interleaved(found: list[tuple[int, str]]) -> list[str]:

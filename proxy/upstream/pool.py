@@ -153,14 +153,14 @@ class UpstreamPool:
 
     def _unconnected(self, error: OSError) -> Failure:
         """Return the failure for a connection error; log a local shortage from time to time."""
-        ours = lacking(error)
-        if ours is None:
+        shortage = lacking(error)
+        if shortage is None:
             return _of_the_backend(error)
         if self.tick >= self._complains_at:
             self._complains_at = self.tick + COMPLAINS_EVERY_S
             where = self.address.path or self.address.authority.decode("ascii")
-            _log.warning("no connection to %s: %s", where, ours.detail)
-        return ours
+            _log.warning("no connection to %s: %s", where, shortage.detail)
+        return shortage
 
     def _let_next_dial(self) -> None:
         """Let the next waiter open a connection, while fewer than `DIALS` are being opened."""
