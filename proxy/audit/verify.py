@@ -219,7 +219,7 @@ class _Against:
                 detail = f"it does not follow record {claim.seq} of the checkpoint in line {claim.line}"
                 return Finding(Condition.EDITED, link, count, detail, line.file, line.number, link.seq)
             if claim.seq < link.seq and not self.met and count == 1:
-                continue  # of a retired file
+                continue  # the checkpoint is about a retired file
             if claim.seq < link.seq or claim.head != link.hash:
                 detail = f"not what the checkpoint in line {claim.line} states for record {claim.seq}: written anew"
                 return Finding(Condition.EDITED, link, count, detail, line.file, line.number, link.seq)

@@ -207,7 +207,7 @@ def _must_not_repeat(request: RetryRequest, outcome: Outcome) -> str | None:
     if not request.resend:
         return "sent"
     if isinstance(outcome, Failure) and outcome.reason is _BAD_ANSWER and request.method not in SAFE_METHODS:
-        return "bad_answer"  # the backend read the request and sent no HTTP: a retry would do both again
+        return "bad_answer"  # the backend read the request and sent no HTTP: a retry could execute it twice
     if request.honours_idempotency:
         return None
     if request.conditional and _is_lost(outcome):

@@ -126,7 +126,7 @@ class LocalClaims:
             flushed = await waiting
         finally:
             timer.cancel()
-        if flushed is True:  # taken only now: the waiter that was woken may have left
+        if flushed is True:  # the claim is taken only now, because the woken waiter may have left
             return self._claim(claim)
         return None if flushed is False else flushed
 
