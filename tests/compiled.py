@@ -1,4 +1,4 @@
-"""A copy of the source with the compiled wheel laid over it: `python -m tests.compiled PLACE` makes it.
+"""Make a copy of the source with the compiled wheel laid over it: `python -m tests.compiled PLACE`.
 
 `python -m pytest --compiled` in that folder runs tests on the compiled modules, and refuses to run on others.
 """

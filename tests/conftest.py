@@ -1,4 +1,4 @@
-"""What makes every test independent of the machine: no clock in hypothesis, time limits that hold, default signals.
+"""Make every test independent of the machine: no clock in hypothesis, firm time limits, default signals.
 
 Each immediate result of a test run is proven to be the last thing that its caller does (`tests/tail_position.py`).
 

@@ -1,4 +1,4 @@
-"""TCP ports for programs that cannot be asked which one they took: each is given to one run of the tests only."""
+"""TCP ports for programs that cannot report their own: each is given to only one run of the tests."""
 
 import random
 import socket

@@ -1,4 +1,4 @@
-"""Whether anything follows a call: in its caller, in the caller's caller, and so on up to the event loop.
+"""Find whether any code follows a call: in its caller, in the caller's caller, and so on up to the event loop.
 
 `ImmediateFuture.resolve_now` runs the waiter before it returns. By then the connection may carry the next request, or
 be closed, so no caller may touch its state afterwards. This module proves that for each call of a test run: it reads,

@@ -16,7 +16,7 @@ PIECE: Final = 48  # overhead of a piece in bytes, which counts towards a reader
 PREFIX = 65_536  # bytes at the beginning of a body that are kept for late readers,
 PREFIX_PIECES: Final = 4096  # in at most this many pieces
 PATIENCE_S = 0.25  # readers wait this many seconds for slower ones,
-PATIENCE_SHARE = 0.2  # plus this share of the time that there have been several
+PATIENCE_SHARE = 0.2  # plus this share of the time since a second reader joined
 
 
 class Collector:

@@ -1,4 +1,4 @@
-"""Backstay beside its peers, in one run: `python -m tests.benchmarks` (see docs/performance.md)."""
+"""Measure Backstay and its peers in one run: `python -m tests.benchmarks` (see docs/performance.md)."""
 
 import argparse
 import shlex

@@ -1,4 +1,4 @@
-"""What the audit trail costs, in figures: `python -m tests.benchmarks.audit [sink | request | read [RECORDS]]`."""
+"""Measure the cost of the audit trail: `python -m tests.benchmarks.audit [sink | request | read [RECORDS]]`."""
 
 import asyncio
 import gc

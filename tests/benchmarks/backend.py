@@ -1,4 +1,4 @@
-"""The backend that everybody stands before: `python -m tests.benchmarks.backend PORT`, a process of its own.
+"""The backend of all measurements, in its own process: `python -m tests.benchmarks.backend PORT`.
 
 It must never be what is measured: a small GET is told by its first and last bytes and answered without being parsed.
 Everything else (a split head, a body) goes to a parser.

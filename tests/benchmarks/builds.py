@@ -1,4 +1,4 @@
-"""The package as users install it: an environment for each build, made of a wheel and checked before it is measured."""
+"""The package as users install it: an environment for each build, made from a wheel and checked before measuring."""
 
 import argparse
 import os

@@ -1,4 +1,4 @@
-"""Fifty and three hundred who ask the same at once: `python -m tests.benchmarks.coalescing [--rounds 3]`.
+"""Measure 50 and 300 concurrent equal requests: `python -m tests.benchmarks.coalescing [--rounds 3]`.
 
 Plays seven cases against Backstay, nginx and Varnish in one run, and prints what reached the backend and what the
 clients saw. Exits with 1 if Backstay misses a promise: one call a case (one for each user, one ladder after resets),

@@ -1,4 +1,4 @@
-"""Many connections, one request on each: `python -m tests.benchmarks.crowd PORT COUNT AT_ONCE`.
+"""Open many connections with one request each: `python -m tests.benchmarks.crowd PORT COUNT AT_ONCE`.
 
 Opens COUNT connections, never more than AT_ONCE of them unanswered, and says how it went. They stay open until a line
 comes on standard input; then it says how many still are.

@@ -1,4 +1,4 @@
-"""What was measured, and what may be said of it. This file computes; it measures nothing."""
+"""Compute statistics of measurements, and the conclusions that they allow. This module measures nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What one request costs inside the process: `python -m tests.benchmarks.hot_path [ROUNDS]`, for each build.
+"""Measure the cost of one request in the process, for each build: `python -m tests.benchmarks.hot_path [ROUNDS]`.
 
 No sockets, no load generator: stubs hand whole segments to the data plane of a real sidecar, audit file and metrics
 included: plain requests, a browser's, and ones of which no head is like the one before. Three lanes take turns in one

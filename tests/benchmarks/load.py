@@ -1,4 +1,4 @@
-"""The load, on the core that it shares with the backend. Numbers go on from run to run: no target ever comes twice."""
+"""The load generator, on the core of the backend. Numbers increase across runs: no target is requested twice."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""Where it runs: two cores, one for the proxy alone, and what a reader must know of the rest."""
+"""The machine of a measurement: two cores, one for the proxy alone, and other facts that readers need."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""What is measured, one function a measurement: peers take turns within each round, so that a disturbance meets all."""
+"""The measurements, one function each. Peers take turns within each round, so that a disturbance affects all."""
 
 from collections.abc import Callable, Sequence
 from math import nan

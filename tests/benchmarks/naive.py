@@ -1,4 +1,4 @@
-"""The proxy that one writes in twenty lines of aiohttp: `python -m tests.benchmarks.naive PORT BACKEND`."""
+"""A proxy in twenty lines of aiohttp: `python -m tests.benchmarks.naive PORT BACKEND`."""
 
 import logging
 import sys

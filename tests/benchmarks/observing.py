@@ -1,4 +1,4 @@
-"""What being watched costs: `python -m tests.benchmarks.observing [ROUNDS]`, beside a sidecar that counts nothing.
+"""Measure the cost of metrics and traces: `python -m tests.benchmarks.observing [ROUNDS]`.
 
 It wants `wrk`, and makes both builds for the run. Two kinds of load: plain requests, and restorations with traces,
 which are the dearest there are. Both sidecars of a build stand before one upstream and take turns, because others use

@@ -1,4 +1,4 @@
-"""A steady rate, whatever comes back: `python -m tests.benchmarks.open_loop PORT RATE SECONDS FIRST_NUMBER`.
+"""Send at a steady rate: `python -m tests.benchmarks.open_loop PORT RATE SECONDS FIRST_NUMBER`.
 
 Each request has its time, and its latency counts from there, not from when it could be sent: a stall delays all that
 were meant to be sent in it, and all of them say so. `select` because its timeouts are microseconds; epoll's, and with

@@ -1,4 +1,4 @@
-"""Who is compared, and how each is started: one core, access log, request id, kept-alive connections to the backend.
+"""The compared proxies and how each is started: one core, access log, request id, keep-alive connections.
 
 Their configurations stand in `configs/` as their own users would write them. Nothing is installed here: a peer that is
 missing is left out by name.

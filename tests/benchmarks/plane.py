@@ -1,4 +1,4 @@
-"""The data plane of a real sidecar without sockets: stubs hand over whole segments, so that our own work counts."""
+"""The data plane of a real sidecar without sockets: stubs pass whole segments, so that only its own work counts."""
 
 import asyncio
 from collections import deque

@@ -1,4 +1,4 @@
-"""The picture of docs/performance.md: Matplotlib draws it as SVG, its letters as paths, readable in light and dark."""
+"""The chart of docs/performance.md: an SVG by Matplotlib with letters as paths, readable in light and dark."""
 
 from pathlib import Path
 from typing import Any

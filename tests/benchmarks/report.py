@@ -1,4 +1,4 @@
-"""What is printed, and what docs/performance.md shows: Markdown, from figures alone."""
+"""Format the printed report and the tables of docs/performance.md as Markdown, from figures alone."""
 
 from collections.abc import Iterable, Sequence
 

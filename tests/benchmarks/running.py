@@ -1,4 +1,4 @@
-"""A process that is measured: started on its core, waited for, accounted for, and ended by its id."""
+"""A measured process: started on its core, awaited, measured, and ended by its id."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""10,000 clients that send one byte every ten seconds, beside normal traffic: what do they cost, and how do they end?
+"""Measure 10,000 clients that send one byte every ten seconds, beside normal traffic.
 
 `python -m tests.benchmarks.slow_clients [--slow 10000]` prints one table, and exits with 1 if a promise is broken:
 normal traffic's p99 at most doubles, memory stays under 200 MiB, every slow client gets its 408 at its time.

@@ -1,4 +1,4 @@
-"""Hours of load in front of one sidecar: does its memory stay where it was?"""
+"""Run hours of load against one sidecar and check that its memory stays constant."""
 
 from statistics import median
 from time import perf_counter

@@ -1,4 +1,4 @@
-"""The backend on the one core, the peers that take part on the other, and what every measurement is told."""
+"""The setup of a measurement: the backend on one core, the peers on the other, and the settings for all."""
 
 import shutil
 import sys

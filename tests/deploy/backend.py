@@ -1,4 +1,4 @@
-"""A backend as bad as one may be: it answers, slowly where asked, and at SIGTERM it is gone at once. Run it: PORT"""
+"""The worst allowed backend: it responds slowly on request, and exits at SIGTERM at once. Run it: PORT"""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""Both Helms, for every test that renders."""
+"""Both versions of Helm, for every test that renders the chart."""
 
 import pytest
 

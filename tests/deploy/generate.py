@@ -1,4 +1,4 @@
-"""Derived, not written by hand: the chart's schema and its README's table (`python -m tests.deploy.generate`)."""
+"""Generate the chart's schema and its README's table: `python -m tests.deploy.generate`."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""A pod, played with processes: the rendered containers, probed, hooked and ended in the order of a kubelet."""
+"""Simulate a pod with processes: the rendered containers are probed, hooked and ended in a kubelet's order."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""A Service with clients, and a Deployment that is rolled: every request that fails is told with its reason."""
+"""A Service with clients, and a Deployment that is rolled out: each failed request is reported with its reason."""
 
 import asyncio
 from asyncio import StreamReader, StreamWriter

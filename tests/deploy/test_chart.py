@@ -1,4 +1,4 @@
-"""The chart, rendered by real Helms and held against the schemas of Kubernetes; asserted on structure, not on text."""
+"""The chart, rendered by real Helms and validated against Kubernetes' schemas. Asserts structure, not text."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the linters of images and manifests find: nothing, except what is listed here with its reason."""
+"""Linters of images and manifests find nothing except the findings listed here with a reason."""
 
 import json
 import subprocess

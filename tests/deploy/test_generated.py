@@ -1,4 +1,4 @@
-"""What is derived from the values and the settings is what stands in the chart."""
+"""The generated files of the chart agree with the values and the settings."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The image, built and run as its user, where there is a builder: buildah, over a base that debootstrap makes."""
+"""The image, built and run as its user where there is a builder: buildah, over a base made by debootstrap."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The component, for those who use neither the chart nor the command: rendered by the real kustomize."""
+"""The Kustomize component, rendered by the real kustomize."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""The image's lock: what pyproject.toml asks for, exactly, hashed, and from nowhere in particular."""
+"""The image's lock file has exactly the requirements of pyproject.toml, with hashes and without an index URL."""
 
 import re
 import runpy

@@ -1,4 +1,4 @@
-"""The command that renews the digests of the base images, with a registry's client that answers from a table."""
+"""The command that renews the digests of the base images, with a registry client that reads a table."""
 
 import os
 import subprocess

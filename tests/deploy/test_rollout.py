@@ -1,4 +1,4 @@
-"""A rollout loses nothing: ten of them under load, with the rendered pod in a kubelet's order."""
+"""A rollout loses no request: ten rollouts under load, with the rendered pod in a kubelet's order."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Real programs for the tests, each fetched once into a cache. What cannot be had is named, and its tests skipped."""
+"""Real programs for the tests, fetched once into a cache. A missing program is named, and its tests are skipped."""
 
 import fcntl
 import json

@@ -1,4 +1,4 @@
-"""What users set: value sets that must render, and mistakes with a piece of the answer each must get."""
+"""Sets of chart values that must render, and mistakes with a part of the expected error."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the tests of one file share: a backend that follows their scripts, in the file's own event loop."""
+"""The fixtures of one test file: a scripted backend in the file's own event loop."""
 
 from collections.abc import AsyncIterator
 

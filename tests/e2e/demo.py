@@ -1,4 +1,4 @@
-"""`backstay demo --serve` as tests run it, and what it says of its promises."""
+"""Run `backstay demo --serve` for tests, and read its promises."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""A backend that answers before it has read the upload, and closes: `python -m tests.e2e.early_answers [count]`.
+"""A backend that responds before it has read the upload, and closes: `python -m tests.e2e.early_answers [count]`.
 
 For each size, `count` clients (100) send all of their upload before they read. It prints how many got the answer whole.
 """

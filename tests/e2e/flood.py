@@ -1,4 +1,4 @@
-"""Bodies far larger than memory should see, on blocking sockets: a gibibyte passes in seconds, or slowly on purpose."""
+"""Bodies far larger than the memory limit, on blocking sockets: 1 GiB passes in seconds, or slowly on purpose."""
 
 import io
 import socket

@@ -1,4 +1,4 @@
-"""Both ends of the wire, byte for byte: a client that sends what it is told, and a backend that follows a script."""
+"""Both ends of a connection, byte for byte: a client that sends given bytes, and a scripted backend."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""Run `backstay` as a user does: a process of its own that says where it listens, and what it leaves behind."""
+"""Run `backstay` as a user does, in its own process, and read its addresses, output and files."""
 
 import asyncio
 import os

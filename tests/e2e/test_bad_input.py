@@ -1,4 +1,4 @@
-"""What must not go on: malformed requests, unreadable configurations, and a start that cannot succeed."""
+"""Malformed requests, unreadable configurations, and a start that cannot succeed are refused."""
 
 import asyncio
 import socket

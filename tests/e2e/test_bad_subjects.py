@@ -1,4 +1,4 @@
-"""What a route cannot use as it would: each is a clear problem, or passes plainly with its reason on record."""
+"""Unusable subjects get a clear problem document, or plain forwarding with the reason in the record."""
 
 from collections.abc import AsyncIterator
 

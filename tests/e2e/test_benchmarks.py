@@ -1,4 +1,4 @@
-"""The benchmark's own instruments: are its backend, its loads and its accounts what they say they are?"""
+"""The benchmark's instruments work: its backend, its loads and its accounting."""
 
 import asyncio
 import os

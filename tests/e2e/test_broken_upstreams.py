@@ -1,4 +1,4 @@
-"""A backend that dies in mid-body: the client sees a broken transfer, or a whole answer of a second attempt."""
+"""A backend that dies during a body: the client sees a truncated transfer, or a second attempt's whole response."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

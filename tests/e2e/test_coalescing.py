@@ -1,4 +1,4 @@
-"""Who shares an answer with whom: every tab of one user, and never two users."""
+"""All tabs of one user share a response, and two users never do."""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The compiled build held against the source. It runs where the modules are compiled: `python -m tests.compiled`."""
+"""The compiled build behaves as the source does. It needs compiled modules: `python -m tests.compiled`."""
 
 import shutil
 from pathlib import Path

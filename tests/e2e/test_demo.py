@@ -1,4 +1,4 @@
-"""`backstay demo` as a user runs it: five failure modes, every promise kept, and a playground left running."""
+"""`backstay demo` as a user runs it: five failure modes, every promise kept, and `--serve`."""
 
 import re
 import signal

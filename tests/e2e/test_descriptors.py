@@ -1,4 +1,4 @@
-"""Out of file descriptors: the healthy backend is not blamed, nothing spins, and it ends with the want."""
+"""Without free file descriptors the healthy backend is not blamed, nothing spins, and the sidecar recovers."""
 
 import asyncio
 import os

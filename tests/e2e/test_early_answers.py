@@ -1,4 +1,4 @@
-"""An answer that comes before the upload's end reaches its client, every time, and is no failure of the backend."""
+"""A response before the upload's end reaches its client every time, and is no failure of the backend."""
 
 import ssl
 from pathlib import Path

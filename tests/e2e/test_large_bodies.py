@@ -1,4 +1,4 @@
-"""Bodies that do not fit: they pass through, and memory stays flat however slowly they are taken."""
+"""Bodies larger than memory are relayed, and memory stays constant however slowly they are read."""
 
 import asyncio
 import socket

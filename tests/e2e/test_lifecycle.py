@@ -1,4 +1,4 @@
-"""A sidecar's life: ready, reloaded, drained, stopped; what it says of itself, and the trail it leaves."""
+"""The life of a sidecar: ready, reloaded, drained, stopped; its output, and its trail."""
 
 import asyncio
 import signal

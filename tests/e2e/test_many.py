@@ -1,4 +1,4 @@
-"""Five thousand at once: everybody is served, and afterwards nothing is left of them."""
+"""Five thousand concurrent clients are served, and nothing of them is left afterwards."""
 
 import asyncio
 import resource

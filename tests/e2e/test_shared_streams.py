@@ -1,4 +1,4 @@
-"""One large answer for many: one call, flat memory, and nobody waits for the one who hardly reads."""
+"""One large response for many clients: one call, constant memory, and no client waits for a very slow reader."""
 
 import asyncio
 import selectors

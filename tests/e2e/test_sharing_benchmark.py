@@ -1,4 +1,4 @@
-"""The benchmark of sharing tells who shares from who does not: a sidecar keeps its promises, no proxy misses them."""
+"""The sharing benchmark distinguishes proxies that share responses from those that do not."""
 
 import asyncio
 from collections import Counter

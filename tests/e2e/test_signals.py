@@ -1,4 +1,4 @@
-"""What a signal does in each phase of the process's life: none is lost, and none kills what should live."""
+"""Each signal in each phase of the process: none is lost, and none kills a process that should run."""
 
 import asyncio
 import errno

@@ -1,4 +1,4 @@
-"""A sidecar whose standard streams are unread, full or closed serves, and ends, like any other."""
+"""A sidecar whose standard streams are unread, full or closed serves and exits normally."""
 
 import asyncio
 import os

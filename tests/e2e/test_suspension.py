@@ -1,4 +1,4 @@
-"""A process that is suspended and goes on, as a debugger or a frozen cgroup makes it."""
+"""A process that is suspended and continues, as by a debugger or a frozen cgroup."""
 
 import asyncio
 import signal

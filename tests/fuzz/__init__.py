@@ -1,4 +1,4 @@
-"""Fuzzing: bytes of any kind against every reader of bytes, held against second opinions and invariants.
+"""Fuzzing: any bytes for every parser, checked against other implementations and invariants.
 
 `python -m tests.fuzz --seconds 300` runs every target for five minutes.
 """

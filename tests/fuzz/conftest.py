@@ -1,4 +1,4 @@
-"""What was opened for all plays is closed after them."""
+"""Close what was opened for all tests."""
 
 from collections.abc import Iterator
 

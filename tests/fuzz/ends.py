@@ -1,4 +1,4 @@
-"""Both ends of hostile connections: what each has said, heard, and still to say."""
+"""Both ends of hostile connections: what each has sent, received, and has still to send."""
 
 import asyncio
 import socket

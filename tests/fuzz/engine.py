@@ -1,4 +1,4 @@
-"""Runs one target in this process: with atheris, guided by coverage, or with inputs of our own making."""
+"""Run one target in this process: with atheris, guided by coverage, or with generated inputs."""
 
 import itertools
 import sys

@@ -1,4 +1,4 @@
-"""What hostile clients and a hostile backend say and do over real sockets, and an honest pair beside them.
+"""The acts of hostile clients and a hostile backend over real sockets, beside an honest pair.
 
 The hostile pair has an upstream of its own. So whatever the honest pair does not get as it was said came from the
 sidecar, and not from a backend that answered where nobody asked.

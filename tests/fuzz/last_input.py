@@ -1,4 +1,4 @@
-"""The input that is being checked, in a file: it outlives a process that crashes or hangs."""
+"""The current input in a file, which survives a crash or a hang of the process."""
 
 import mmap
 import struct

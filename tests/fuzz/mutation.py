@@ -1,4 +1,4 @@
-"""Makes inputs out of inputs, from a seed: the same seed makes the same inputs on every machine."""
+"""Mutate inputs from a seed: the same seed gives the same inputs on every machine."""
 
 from collections.abc import Callable, Hashable, Iterator
 from random import Random

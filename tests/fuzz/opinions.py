@@ -1,4 +1,4 @@
-"""Second opinions on HTTP/1.1: llhttp (httptools) and h11, each asked for the first message in some bytes."""
+"""Other implementations of HTTP/1.1: llhttp (httptools) and h11 parse the first message in some bytes."""
 
 from typing import Any, NamedTuple
 

@@ -1,4 +1,4 @@
-"""Hostile peers: clients and a backend around one sidecar, who may do anything at any time, and what must hold then.
+"""Hostile peers: clients and a backend around one sidecar that may do anything at any time, and the invariants.
 
 A `Stage` is one play of it. What anybody hears is tagged with the target that it answers, so it shows whose it is.
 """

@@ -1,4 +1,4 @@
-"""What hostile peers say: requests and answers in pieces, tagged with their target, and what is neither."""
+"""The messages of hostile peers: requests and responses in pieces, tagged with their target, and other bytes."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What a fuzz target is: a check of any bytes, words that its inputs are made of, and inputs to begin from."""
+"""A fuzz target: a check of any bytes, words for its inputs, and first inputs."""
 
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Hostile peers as a state machine: clients and a backend do anything at any time, and what must hold does.
+"""Hostile peers as a state machine: clients and a backend do anything at any time, and the invariants hold.
 
 Every request gets exactly one answer or one visible cut, nobody hears another's bytes, every exchange leaves one
 record, and nothing is left behind. `python -m tests.fuzz peers` plays on for longer.

@@ -1,4 +1,4 @@
-"""A short fuzz of a running sidecar on both legs, and what its judge must see."""
+"""A short fuzz run against both legs of a sidecar, and the faults that its judge must find."""
 
 from pathlib import Path
 

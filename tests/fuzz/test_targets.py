@@ -1,4 +1,4 @@
-"""A short run of every fuzz target: bounded by the number of inputs, and the same inputs every time."""
+"""A short run of every fuzz target: bounded by the number of inputs, with the same inputs every time."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Which functions of the product work along bytes or text from outside, and which of those a run enters.
+"""Find the functions of the product that iterate over bytes or text from outside, and those that a run enters.
 
 A function counts if it looks through a text (it calls a method such as `split`, `replace`, `find`, `join`, `loads`, or
 one of a pattern), or if it has a loop and takes a parameter that may hold what somebody else wrote: bytes, text,

@@ -1,4 +1,4 @@
-"""One function that takes bytes or text from outside, and what stands around the text that grows in its input."""
+"""One function that takes bytes or text from outside, and the fixed text around the growing input."""
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass

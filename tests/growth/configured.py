@@ -1,4 +1,4 @@
-"""What operators write: configuration, variables, manifests. Not strangers, but a start must not take hours either."""
+"""Input by operators: configuration, variables, manifests. It is trusted, but a start must not take hours."""
 
 from collections.abc import Callable
 from contextlib import redirect_stdout, suppress

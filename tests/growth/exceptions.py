@@ -1,4 +1,4 @@
-"""Byte-facing functions that no case walks, and why: a whole room or one function, one line each."""
+"""Byte-facing functions without a case, with the reason: a whole package or one function, one line each."""
 
 EXCEPTIONS = {
     "demo": "the demonstration talks to a backend, a sidecar and clients of its own",

@@ -1,4 +1,4 @@
-"""The wire's functions and the policies', as cases, and with them all cases that there are."""
+"""The cases of the parsers and the policies, and the list of all cases."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Inputs that grow: what fills them, and what stands around the filling."""
+"""Growing inputs: their repeated part, and the fixed parts around it."""
 
 from typing import NamedTuple
 

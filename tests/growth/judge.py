@@ -1,4 +1,4 @@
-"""Judge every function and every message: its worst input, what that costs, and how the cost grows."""
+"""Judge every function and every message: its worst input, the cost, and how the cost grows."""
 
 from functools import partial
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""How the work of a function grows with its input, told so that neither a slow nor a busy machine changes it.
+"""Measure how the work of a function grows with its input, independently of the machine's speed and load.
 
 Two measures. Lines of Python executed are counted, and the same everywhere. What C code does (patterns, copies) is
 taken as the processor time of this thread: the least of several runs, at two sizes 16 apart, and compared by ratio.

@@ -1,4 +1,4 @@
-"""Whole messages: a sidecar on real sockets between a client that sends one request and a backend that answers it.
+"""Whole messages: a sidecar on real sockets between a client with one request and a backend with one response.
 
 What a message costs is the processor time of the event loop's thread from its first byte to its answer's last. The
 client and the backend run there too; what they do is small and linear.

@@ -1,4 +1,4 @@
-"""What reads and writes single records, and what shows them: to a person, to a spreadsheet, in the control plane."""
+"""Functions that read and write single records, or format them for a terminal, a spreadsheet or the control plane."""
 
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout, suppress

@@ -1,4 +1,4 @@
-"""What a Redis answers and other replicas say, and what is sent there."""
+"""Functions that parse replies of Redis and messages of other replicas, or produce those sent there."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What reads whole files: trails, rotated or not, their ends, their checkpoints, their keys."""
+"""Functions that read whole files: trails, rotated or not, their ends, their checkpoints, their keys."""
 
 import gzip
 from contextlib import redirect_stderr, redirect_stdout, suppress

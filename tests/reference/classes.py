@@ -1,4 +1,4 @@
-"""The page on classes: how those of `proxy/exchange/` are made of each other, and why some have many attributes."""
+"""The page on classes: the composition of those in `proxy/exchange/`, and the reasons for wide classes."""
 
 import ast
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The page of the command line, made from the commands themselves."""
+"""The page of the command line, made from the commands."""
 
 import re
 from collections.abc import Iterator

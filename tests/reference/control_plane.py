@@ -1,4 +1,4 @@
-"""The page of the control plane's endpoints, made from the table that the application is made from."""
+"""The page of the control plane's endpoints, made from the application's own table."""
 
 from collections.abc import Iterator
 

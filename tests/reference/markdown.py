@@ -1,4 +1,4 @@
-"""The pieces that every generated page is made of."""
+"""The elements of every generated page."""
 
 from collections.abc import Iterable, Sequence
 

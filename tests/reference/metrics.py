@@ -1,4 +1,4 @@
-"""The page of all metrics, made from what a scrape of a new sidecar shows."""
+"""The page of all metrics, made from a scrape of a new sidecar."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""What the built pages need beside the pages: files of the repository that they link to, and the diagrams' script.
+"""Additions to the built site: files of the repository that pages link to, and the diagrams' script.
 
 MkDocs calls these functions by their names.
 """

@@ -1,4 +1,4 @@
-"""What the source says that no object shows: every refusal, and the words that a method is given."""
+"""Facts that only the source has: every refusal, and the strings that a method is called with."""
 
 import ast
 from collections.abc import Iterator

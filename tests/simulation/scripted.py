@@ -1,4 +1,4 @@
-"""A backend that follows a script: it answers, fails or hangs after virtual delays, and remembers each call."""
+"""A scripted backend: it responds, fails or hangs after virtual delays, and records each call."""
 
 import asyncio
 from collections.abc import Callable, Iterable

@@ -1,4 +1,4 @@
-"""Generated pairs of callers: two who differ in anything but neutral fields share nothing, and learn nothing.
+"""Generated pairs of callers: two that differ in anything but neutral fields share no response and no information.
 
 `python -m tests.simulation.strangers --pairs 1000000` makes so many. Each pair meets the policies; every fiftieth asks
 a whole sidecar, at the same moment. Who a caller is, the generator knows: it chose the values.

@@ -1,4 +1,4 @@
-"""Many callers, one question: who shares, who waits, who leaves, and what each is told."""
+"""Many callers with equal requests: which share, which wait, which leave, and the response of each."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What is kept is the right thing (RFC 9111): for whom, for how long, and for which form of a question."""
+"""Cached responses (RFC 9111): for which caller, for how long, and for which variant of a request."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""A dead backend under 200 requests a second for a virtual minute: what it is spared, and how it comes back."""
+"""A dead backend under 200 requests a second for a virtual minute: the calls it gets, and how the circuit recovers."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A backend that hangs is seen though every client leaves early: one attempt a circuit goes on, and counts."""
+"""A hanging backend is noticed even if every client leaves early: one attempt for each circuit continues."""
 
 from collections.abc import Callable
 from dataclasses import replace

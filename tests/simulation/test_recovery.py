@@ -1,4 +1,4 @@
-"""A better answer than the one that came: the existing session, the created one, a stale one, the fallback."""
+"""Responses that replace a failure: the existing session, a created one, a stale one, the fallback."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Idempotency keys that the sidecar remembers, for backends that do not: conversations about one key."""
+"""Idempotency keys that the sidecar stores for backends that do not: sequences of requests with one key."""
 
 from dataclasses import replace
 

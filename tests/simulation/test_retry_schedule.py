@@ -1,4 +1,4 @@
-"""One request and its retries: which calls, when, and what the client is told."""
+"""One request and its retries: which calls, when, and the client's response."""
 
 from dataclasses import replace
 from random import Random

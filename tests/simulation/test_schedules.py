@@ -1,4 +1,4 @@
-"""Whatever comes in whatever order: what holds after any schedule of readers, writers, failures and departures."""
+"""Invariants under any schedule of readers, writers, failures and departures."""
 
 import asyncio
 from collections import Counter

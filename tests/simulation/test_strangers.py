@@ -1,4 +1,4 @@
-"""Callers whom nothing names: conversations of visitors with a backend that gives each a session."""
+"""Anonymous callers: sequences of requests to a backend that gives each caller a session."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""Answers that come piece by piece, with real relays: who joins while they stream, and who is too late."""
+"""Streamed responses with real relays: which requests join while they stream, and which are too late."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Routes that ask for more than the default: no-store honoured, reloads that lead, sessions that end."""
+"""Routes that are stricter than the default: no-store honoured, reloads that lead, sessions that end."""
 
 from dataclasses import replace
 

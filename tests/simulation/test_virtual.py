@@ -1,4 +1,4 @@
-"""The virtual loop: hours pass in no time, and a conversation that cannot go on says so."""
+"""The virtual loop: hours pass in no time, and a test that cannot continue fails."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""An answer that the trail could not have in time is withheld: client, record and figures say the same of it."""
+"""A response whose record is not durable in time is withheld: client, record and figures agree."""
 
 from collections.abc import Callable
 from dataclasses import replace

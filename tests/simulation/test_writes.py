@@ -1,4 +1,4 @@
-"""Read your writes, and kept answers: whoever asks after a write was answered never sees what was before it.
+"""Read your writes: a request after a write's response never gets a response from before the write.
 
 A write that was refused, or never sent, changed nothing: it takes nothing away from anybody.
 """

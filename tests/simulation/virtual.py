@@ -1,4 +1,4 @@
-"""An event loop whose clock jumps to the next timer when nothing is ready: nobody ever really waits."""
+"""An event loop whose clock jumps to the next timer when no callback is ready, so that nothing waits."""
 
 import asyncio
 import functools

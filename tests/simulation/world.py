@@ -1,4 +1,4 @@
-"""A sidecar without sockets: the real page and policies between a scripted backend and recording clients."""
+"""A sidecar without sockets: the real handler and policies between a scripted backend and recording clients."""
 
 import asyncio
 from collections import Counter

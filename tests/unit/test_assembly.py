@@ -1,4 +1,4 @@
-"""What requests share once it is built from the settings, and what of it a reload changes."""
+"""The shared objects that are built from the settings, and those that a reload changes."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

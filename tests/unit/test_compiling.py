@@ -1,4 +1,4 @@
-"""What setup.py compiles, held against what the compiler cannot do: told at once, and not by a build of minutes."""
+"""The modules that setup.py compiles, checked against the compiler's limits without a build."""
 
 import ast
 import importlib

@@ -1,4 +1,4 @@
-"""What tests/conftest.py promises of every test, shown by a run of its own."""
+"""The promises of tests/conftest.py for every test, verified by a separate run."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The growth test leaves nothing out: every byte-facing function is entered by a case, or is excepted with a reason."""
+"""The growth test is complete: every byte-facing function has a case, or an exception with a reason."""
 
 import ast
 import asyncio

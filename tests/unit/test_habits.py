@@ -1,4 +1,4 @@
-"""The habits that a machine can check: scripts, what the check calls, one version, locks, and pages that name files."""
+"""Habits that a machine can check: scripts, what the check calls, one version, locks, and pages that name files."""
 
 import ast
 import os

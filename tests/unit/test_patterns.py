@@ -1,4 +1,4 @@
-"""Every pattern of the product matches in linear time: a static check over all of them."""
+"""Every regular expression of the product matches in linear time: a static check."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Ports that are reserved: no two are equal, in one process or in two."""
+"""Reserved ports: no two are equal, in one process or in two."""
 
 import socket
 import subprocess

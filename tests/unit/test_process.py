@@ -1,4 +1,4 @@
-"""What holds up the end of the process does so for a bounded time only."""
+"""Whatever delays the end of the process does so only for a bounded time."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The phases of signal handling, without a signal: what waits, what is called, what is ignored."""
+"""The phases of signal handling, without a signal: which wait, which are handled, which are ignored."""
 
 import asyncio
 import os

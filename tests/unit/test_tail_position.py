@@ -1,4 +1,4 @@
-"""The proof that nothing follows an immediate result: what it lets pass, and what it finds."""
+"""The check that nothing follows an immediate result: what it accepts, and what it finds."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""Text of strangers, for a screen, a JSON line and a spreadsheet."""
+"""Untrusted text for a terminal, a JSON line and a spreadsheet."""
 
 import unicodedata
 

@@ -1,4 +1,4 @@
-"""Bytes on both sides of a sidecar: a scripted client and a scripted backend, so that a test reads as a conversation.
+"""Bytes on both sides of a sidecar: a scripted client and a scripted backend.
 
 Every line that a test says is cut as the test's lane wants it: `whole` in one segment, `split` at each boundary where a
 parser could be caught out.

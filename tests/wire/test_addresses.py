@@ -1,4 +1,4 @@
-"""Several addresses of one backend, and connections that had gone stale: what is judged by itself, and what counts."""
+"""Several addresses of one backend, and stale connections: each address is judged by itself."""
 
 import socket
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""HTTP as clients and backends meet it every day, through a real sidecar process: framing, order, waiting, leaving."""
+"""Everyday HTTP through a real sidecar process: framing, order, waiting, leaving."""
 
 import asyncio
 from collections.abc import AsyncIterator

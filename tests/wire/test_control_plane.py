@@ -1,4 +1,4 @@
-"""The control plane is guarded like the data plane: who keeps it waiting, asks oddly or comes by another name."""
+"""The control plane has the data plane's protections: against slow clients, invalid requests and other host names."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""What crosses unchanged: targets, field lines and bodies, both ways."""
+"""Targets, field lines and bodies are forwarded unchanged, both ways."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""SIGTERM's way out: nothing that was accepted is lost, nothing waits for ever."""
+"""The drain after SIGTERM: no accepted request is lost, and nothing waits forever."""
 
 import asyncio
 import resource

@@ -1,4 +1,4 @@
-"""Every exchange ends: with its answer, or with a cut that the client sees, and with one record that is true."""
+"""Every exchange ends with a response or a visible truncation, and with one true record."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the backend is told of the client, and whom the sidecar believes (RFC 7239, RFC 9110 section 7.6.3)."""
+"""What the backend learns about the client, and whom the sidecar trusts (RFC 7239, RFC 9110 section 7.6.3)."""
 
 import asyncio
 from ipaddress import ip_network

@@ -1,4 +1,4 @@
-"""Field lines cross byte for byte, framing is each leg's own, and what is not whole never looks whole."""
+"""Field lines are forwarded byte for byte, each leg has its own framing, and a partial message never looks complete."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""TLS handshakes: they count as connections before they are done, and end in time. A connection is judged at once."""
+"""TLS handshakes count as connections from their start, and end in time."""
 
 import asyncio
 import errno

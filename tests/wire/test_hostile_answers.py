@@ -1,4 +1,4 @@
-"""Answers that are not HTTP, or that say two things: the client gets a 502 of ours, and not one byte of them."""
+"""Invalid or ambiguous responses: the client gets the sidecar's 502, and no byte of them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Requests that smuggle, and requests that are not requests: each is refused, and nothing of it goes on."""
+"""Smuggled and malformed requests are refused, and no byte of them is forwarded."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Expect and the 1xx: who answers 100 depends on who keeps the body; other interim answers are passed on."""
+"""Expect and 1xx: 100 is sent by the one that reads the body; other interim responses are forwarded."""
 
 from tests.wire.conftest import Start
 from tests.wire.kit import Wire

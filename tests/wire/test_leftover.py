@@ -1,4 +1,4 @@
-"""What a backend said over TLS before it reset the connection, and the loop did not read, is read all the same."""
+"""Data that a backend sent over TLS before a reset is read, even if the loop had not read it."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""What ends leaves nothing behind that only the garbage collector finds: it looks seldom, and buffers are large."""
+"""A finished exchange leaves no reference cycle: the garbage collector runs rarely, and buffers are large."""
 
 import asyncio
 import gc

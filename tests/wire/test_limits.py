@@ -1,4 +1,4 @@
-"""Who keeps the sidecar waiting, and who asks for too much: each ends at its own limit."""
+"""Clients that are slow or send too much are stopped, each at its own limit."""
 
 import orjson
 import pytest

@@ -1,4 +1,4 @@
-"""Answers without content (RFC 9110 section 6.4.1): no byte of a body stands between two answers of a connection."""
+"""Responses without content (RFC 9110 section 6.4.1): no body byte follows them on a connection."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The backend's connections: which are used again, which never, and how many there may be."""
+"""Connections to the backend: which are reused, which never, and how many there may be."""
 
 import asyncio
 import errno

@@ -1,4 +1,4 @@
-"""Whatever is legal crosses unchanged; whatever is said at all, nothing crashes and nothing is left behind."""
+"""Any legal message is forwarded unchanged; any bytes at all crash nothing and leave nothing behind."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""What a reload reads may hang, and stops nobody; what it takes away is gone, and does not come back with its past."""
+"""A reload may hang without stopping requests; a removed route takes its cached responses with it."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Answers that are given again (idempotency = "replay"), however they came over the wire."""
+"""Replayed responses (idempotency = "replay"), in every framing."""
 
 from tests.wire.conftest import Start
 from tests.wire.kit import until

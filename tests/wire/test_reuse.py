@@ -1,4 +1,4 @@
-"""A backend's connection that may still say something carries no other request (RFC 9112 section 9.3)."""
+"""A backend connection on which data may still arrive carries no other request (RFC 9112 section 9.3)."""
 
 import pytest
 

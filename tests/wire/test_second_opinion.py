@@ -1,4 +1,4 @@
-"""llhttp, asked for its opinion: what our reader of heads takes, llhttp takes, and both read the same."""
+"""llhttp as a second opinion: every head that the parser accepts, llhttp accepts with the same result."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""One answer, several callers: who comes in time reads a stream from its first byte; strangers share nothing."""
+"""One response for several callers: those in time read a stream from its first byte; different users share nothing."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""SIGTERM under load: every request that was accepted is answered, and the process ends well and in time."""
+"""SIGTERM under load: every accepted request gets a response, and the process exits cleanly in time."""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""What the RFCs say in passing; each test names its section. RFC 9110 is HTTP's meaning, RFC 9112 its wire format."""
+"""Details of the RFCs; each test names its section. RFC 9110 has HTTP's semantics, RFC 9112 its wire format."""
 
 import pytest
 

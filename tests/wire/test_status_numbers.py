@@ -1,4 +1,4 @@
-"""What is an answer by its number: 200 to 999 pass on as they came, all else is a bad one (RFC 9110 section 15)."""
+"""Statuses: 200 to 999 are forwarded, all others are invalid (RFC 9110 section 15)."""
 
 import pytest
 

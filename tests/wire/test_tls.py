@@ -1,4 +1,4 @@
-"""TLS on either leg, with certificates that change while it runs."""
+"""TLS on either leg, with certificates that change at run time."""
 
 import asyncio
 import ssl

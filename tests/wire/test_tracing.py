@@ -1,4 +1,4 @@
-"""W3C Trace Context, level 2, on the wire: what a backend is told, with tracing on and off."""
+"""W3C Trace Context, level 2, on the wire: what a backend receives, with tracing on and off."""
 
 from collections.abc import Sequence
 from random import Random

@@ -1,4 +1,4 @@
-"""A client authority that a reload finds gone from its file: nobody whom it vouched for is served any more."""
+"""After a reload removed a client authority, no client with its certificate is served."""
 
 import asyncio
 import socket

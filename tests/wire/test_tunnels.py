@@ -1,4 +1,4 @@
-"""Upgrades: a 101 makes a tunnel of bytes, anything else is an answer as usual."""
+"""Upgrades: a 101 starts a tunnel of bytes, any other response is an ordinary one."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What mitmproxy does not do by itself: a request id."""
+"""Add a request id, which mitmproxy does not do itself."""
 
 from typing import Any
 from uuid import uuid4

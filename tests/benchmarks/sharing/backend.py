@@ -1,4 +1,4 @@
-"""A backend that answers each case as it is told, late, and takes down who reached it."""
+"""A backend that sends the response of each case after a delay, and records the requests that it received."""
 
 import asyncio
 import re

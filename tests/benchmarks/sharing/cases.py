@@ -1,4 +1,4 @@
-"""The questions that many ask at once: what the backend answers to each, and what Backstay promises of it."""
+"""The cases of concurrent equal requests: the backend's response, and what Backstay promises for each."""
 
 from typing import NamedTuple
 

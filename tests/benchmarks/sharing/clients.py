@@ -1,4 +1,4 @@
-"""Many clients that ask one question at the same moment, and what became of each."""
+"""Many clients that send one request at the same moment, and the result of each."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""The proxies that are compared, each a real process in a folder of its own: Backstay, and what Debian has of others.
+"""The compared proxies, each a real process in its own folder: Backstay, and those that Debian packages.
 
 Each is set so that it shares as much as it can, and keeps nothing that the backend did not allow to be kept: with
 `proxy_cache_valid` nginx would share a 500 too, and give it to whoever asks later. nginx lets its callers wait for

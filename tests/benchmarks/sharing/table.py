@@ -1,4 +1,4 @@
-"""What the rounds say together: one row for each case and proxy, and what Backstay's rows miss of its promises.
+"""Summarise the rounds: one row for each case and proxy, and which promises Backstay's rows miss.
 
 Counts are the worst round's and times the median one's, but whether followers came in time the best one says.
 """

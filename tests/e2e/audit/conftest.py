@@ -1,4 +1,4 @@
-"""What the audit tests share: one backend, and a folder of its own for each trail."""
+"""The fixtures of the audit tests: one backend, and a folder for each trail."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A backend, a sidecar process and clients for the audit tests, all of which outlive a kill -9 of the sidecar."""
+"""A backend, a sidecar process and clients for the audit tests, all of which survive a kill -9 of the sidecar."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""The programs that read and rotate such files in the world, at work on a trail while it is being written."""
+"""Common programs that read and rotate log files, at work on a trail that is being written."""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""The promises of the modes table, shown by the system calls themselves and by kill -9 under load.
+"""The promises of the durability modes, verified by system calls and by kill -9 under load.
 
 BACKSTAY_KILLS sets how often each mode's sidecar is killed; the default keeps the suite short.
 """

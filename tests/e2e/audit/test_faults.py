@@ -1,4 +1,4 @@
-"""A full disk, a deleted file, a read-only and a slow disk: no crash, no blocked loop, recovery without a restart."""
+"""A full disk, a deleted file, a read-only and a slow disk: no crash, no blocked loop, recovery without restart."""
 
 import asyncio
 import subprocess

@@ -1,4 +1,4 @@
-"""A backend that nobody here wrote, aiohttp's, behind a sidecar that runs as a process of its own."""
+"""An independent backend, aiohttp's, behind a sidecar in its own process."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Clients that nobody here wrote ask as they always do, and find nothing strange."""
+"""Independent HTTP clients work through the sidecar as without it."""
 
 import asyncio
 import http.client

@@ -1,4 +1,4 @@
-"""What one caller can do to fill memory or to hold the loop, each with the rate at which it is done here."""
+"""The attacks of one caller that fill memory or hold the loop, each with its rate."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""The backend of the measurement: small, large, slow and endless answers, by the path's first segment."""
+"""The backend of the measurement: small, large, slow and endless responses, chosen by the first path segment."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""The honest client: it asks at a steady rate, whatever comes back, and takes the time of each answer.
+"""The honest client: it sends requests at a steady rate and measures the time of each response.
 
 Its backend answers at once, in the same process: what attacks do to a backend is not measured here.
 """

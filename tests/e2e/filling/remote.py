@@ -1,4 +1,4 @@
-"""A part of the measurement in a process of its own, on a core of its own, that does what it is told."""
+"""A part of the measurement in its own process on its own core, controlled by commands."""
 
 import asyncio
 import os

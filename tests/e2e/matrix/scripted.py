@@ -1,4 +1,4 @@
-"""A backend on a real socket that plays a script: one line an attempt, and it remembers when each arrived."""
+"""A scripted backend on a real socket: one entry for each attempt, whose arrival time it records."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""A page on another origin, in a real browser, reads what the sidecar says itself."""
+"""A page of another origin, in a real browser, can read the sidecar's own responses."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The seed document's error matrix over real sockets, row by row: what is sent again, when, and what a client gets."""
+"""The seed document's error matrix over real sockets: which requests are retried, when, and the client's response."""
 
 from typing import Any, NamedTuple
 

@@ -1,4 +1,4 @@
-"""What a user gets when the backend fails, over real sockets: fallback, stale answers, creation of what is missing."""
+"""Recovery from backend failures over real sockets: fallback, stale responses, creation of missing sessions."""
 
 import asyncio
 import json

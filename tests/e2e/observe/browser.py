@@ -1,4 +1,4 @@
-"""A real browser, spoken to in its own protocol (CDP): open a page, ask it things, see what it asked for."""
+"""A real browser, controlled through its protocol (CDP): open a page, evaluate scripts, list its requests."""
 
 import asyncio
 import base64

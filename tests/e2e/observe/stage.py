@@ -1,4 +1,4 @@
-"""What is watched: a demo backend, a sidecar that knows its routes, and users who restore their sessions."""
+"""The setup of the observation tests: a demo backend, a sidecar with its routes, and users who restore sessions."""
 
 import asyncio
 from collections.abc import AsyncIterator

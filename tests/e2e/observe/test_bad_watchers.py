@@ -1,4 +1,4 @@
-"""Whoever asks oddly, too early or for too much gets an honest answer, and costs nobody anything."""
+"""Odd, early or excessive requests to the control plane get a correct response and affect no other client."""
 
 import asyncio
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""The demo watched in a real browser, from the lines that it prints: an outage comes and goes on the screen."""
+"""The demo's status page in a real browser, at the printed address: an outage begins and ends on the screen."""
 
 import re
 import signal

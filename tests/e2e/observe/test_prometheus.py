@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes as documented, tells the tour's own figures, and calls somebody in an outage."""
+"""A real Prometheus scrapes as documented, has the tour's own figures, and alerts in an outage."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""Rules and dashboards name what really exists: promtool checks the rules, a live sidecar every metric in them."""
+"""Alerting rules and dashboards use existing names: checked by promtool and against a live sidecar's metrics."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""The status page in a real browser: what happens to the sidecar happens on the screen, and nothing goes elsewhere."""
+"""The status page in a real browser shows the sidecar's state, and loads nothing from other hosts."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Traces as a real OTLP collector receives them: a retried, coalesced request, and a collector that is not there."""
+"""Traces as a real OTLP collector receives them: a retried, coalesced request, and a missing collector."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""A backend without a unique index: every create makes a session, unless its idempotency key has made one before."""
+"""A backend without a unique index: every create makes a session, unless its idempotency key made one before."""
 
 import asyncio
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Keyed payments through two replicas and a real Redis, while one caller attacks all of them: none is made twice.
+"""Keyed payments through two replicas and a real Redis, while one caller attacks them: none is executed twice.
 
 `python -m tests.e2e.store.payments --count 10000` pays and repeats so many, and prints what was seen.
 """

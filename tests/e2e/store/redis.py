@@ -1,4 +1,4 @@
-"""A real Redis of the test's own, which can be stopped in every way that Redis stops."""
+"""A real Redis for one test, which can be stopped in every way."""
 
 import asyncio
 import shutil

@@ -1,4 +1,4 @@
-"""Keys and subjects as clients get them wrong: a clear problem, or a plain pass and the reason on record."""
+"""Invalid keys and subjects: a clear problem document, or plain forwarding with the reason in the record."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What was claimed is not asked twice because the link to Redis blinked."""
+"""A claimed request is not sent twice after a short outage of the connection to Redis."""
 
 import asyncio
 from collections.abc import AsyncIterator

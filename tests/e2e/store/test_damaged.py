@@ -1,4 +1,4 @@
-"""What is damaged in Redis is not used, and counted: a kept answer is asked for anew, a key's claim stays used."""
+"""Damaged values in Redis are counted and not used: a response is fetched again, a key's claim stays used."""
 
 from contextlib import AsyncExitStack
 from pathlib import Path

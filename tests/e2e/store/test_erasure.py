@@ -1,4 +1,4 @@
-"""A user's data is erased: in Redis, in the memory of each replica, and the answer says how much of it there was."""
+"""A user's data is erased in Redis and in each replica's memory, and the response has the numbers."""
 
 import asyncio
 from collections.abc import AsyncIterator

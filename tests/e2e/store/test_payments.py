@@ -1,4 +1,4 @@
-"""Keyed requests are done once, whatever one caller does meanwhile to the store that all share."""
+"""Keyed requests are executed once, whatever one caller does to the shared store."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A Redis that answers and does not do what it is told is no working store: what cannot be made old is not read."""
+"""A Redis that replies and refuses commands is not working: responses that cannot be invalidated are not read."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path

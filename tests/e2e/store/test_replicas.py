@@ -1,4 +1,4 @@
-"""Two sidecars, one Redis, one backend: a create is one call, whoever dies, and a write is seen by both."""
+"""Two sidecars, one Redis, one backend: a create is one call even if a replica dies, and both see a write."""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,4 @@
-"""A store that is not there is no reason not to start, unless a route says that it requires it."""
+"""The sidecar starts without its store, unless a route requires the store."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Every fuzz target by its name: one for each kind of bytes that a stranger can send, or leave lying about."""
+"""Every fuzz target by name: one for each kind of bytes that another party can send or store."""
 
 from tests.fuzz.targets import admin, bodies, configuration, fields, heads, peers, policies, routing, trails
 

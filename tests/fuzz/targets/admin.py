@@ -1,4 +1,4 @@
-"""The admin listener: any bytes get an answer or an end, and nothing changes without the token."""
+"""The admin listener: any bytes get a response or an end, and nothing changes without the token."""
 
 import asyncio
 import re

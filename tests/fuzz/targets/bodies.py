@@ -1,4 +1,4 @@
-"""Bodies and trailers: the same however they are cut, the same for others, and what is passed on is read as it was."""
+"""Bodies and trailers: equal however they are segmented, equal to other parsers' results, and forwarded unchanged."""
 
 from collections.abc import Hashable, Iterator
 from random import Random

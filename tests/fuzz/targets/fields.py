@@ -1,4 +1,4 @@
-"""Field lines: read as others read them, kept byte for byte, and changed only where they are meant to be."""
+"""Field lines: parsed as other parsers do, kept byte for byte, and changed only on purpose."""
 
 from collections.abc import Hashable
 

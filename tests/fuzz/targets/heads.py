@@ -1,4 +1,4 @@
-"""Heads of requests and answers: read as others read them, and passed on as one message for everybody."""
+"""Heads of requests and responses: parsed as other parsers do, and forwarded as one unambiguous message."""
 
 from collections.abc import Hashable
 

@@ -1,4 +1,4 @@
-"""Hostile peers, whose acts are read from bytes: three bytes an act."""
+"""Hostile peers, whose acts are decoded from bytes: three bytes for each act."""
 
 from collections.abc import Hashable
 

@@ -1,4 +1,4 @@
-"""What policies read in field values: whatever stands there, a policy answers or refuses, and what it says is sound."""
+"""Policies that parse field values: any value is accepted or refused, and the result is valid."""
 
 import math
 import re

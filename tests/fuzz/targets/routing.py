@@ -1,4 +1,4 @@
-"""Targets and subjects: which route and which subject a stranger's bytes name, and what is made of them."""
+"""Targets and subjects: the route and the subject of any bytes, and the results that depend on them."""
 
 from collections.abc import Hashable
 from random import Random

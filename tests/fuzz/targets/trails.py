@@ -1,4 +1,4 @@
-"""Trails and checkpoints of any bytes: readers end with what they found, and only a whole chain is called whole."""
+"""Trails and checkpoints of any bytes: readers end, and only an intact chain counts as whole."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""What HTTP/1.1 is made of: words that inputs are put together from."""
+"""The elements of HTTP/1.1 messages that inputs are built from."""
 
 HTTP = (
     b"\r\n", b"\r\n\r\n", b"\n", b"\r", b": ", b":", b" ", b"\t", b"\0", b"\x0b", b"\x7f", b"\xe9", b",", b";", b'"',

@@ -1,4 +1,4 @@
-"""One sidecar that stands ready, and a client of its admin listener that knows no token."""
+"""A ready sidecar, and a client of its admin listener without a token."""
 
 from collections.abc import AsyncIterator
 

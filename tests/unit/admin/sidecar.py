@@ -1,4 +1,4 @@
-"""A control plane over real circuits and metrics, whose actions are written down instead of done."""
+"""A control plane over real circuits and metrics, whose actions are recorded instead of executed."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""The admin listener: everybody may look, only the bearer of the token may change or export anything."""
+"""The admin listener: every client may read, only the bearer of the token may change or export."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""The table of endpoints is what the application answers at."""
+"""The table of endpoints agrees with the application's routes."""
 
 import pytest
 from aiohttp import ClientSession

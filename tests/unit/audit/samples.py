@@ -1,4 +1,4 @@
-"""Records and trails for the tests to begin from."""
+"""Sample records and trails for the tests."""
 
 from collections.abc import Iterator
 from io import BytesIO

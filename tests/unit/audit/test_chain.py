@@ -1,4 +1,4 @@
-"""The framing: what is sealed can be checked from its own bytes, and nothing else passes."""
+"""The framing: a line can be verified from its own bytes, and no other bytes pass."""
 
 import orjson
 import pytest

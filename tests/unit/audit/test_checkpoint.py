@@ -1,4 +1,4 @@
-"""Checkpoints: a cut tail and a trail made anew are found, and no forger without the key can hide them."""
+"""Checkpoints detect a truncated and a rewritten trail, which no forger without the key can hide."""
 
 import subprocess
 from pathlib import Path

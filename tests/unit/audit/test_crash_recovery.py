@@ -1,4 +1,4 @@
-"""Start-up: the chain goes on from the last whole record, whatever a crash left behind it."""
+"""Start after a crash: the chain continues after the last complete record."""
 
 import gzip
 import os

@@ -1,4 +1,4 @@
-"""No forged trail is called whole: every forgery beside every kind of checkpoints, through the command itself."""
+"""No forged trail passes as whole: every forgery with every kind of checkpoints, through the command itself."""
 
 from pathlib import Path
 

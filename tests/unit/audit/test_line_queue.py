@@ -1,4 +1,4 @@
-"""The queue of lines counts what waits and what the writer holds, and comes back to nothing."""
+"""The queue of lines counts waiting and handed lines, and returns to zero."""
 
 from proxy.audit.chain import ChainLink
 from proxy.audit.line_queue import LineQueue

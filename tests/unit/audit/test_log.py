@@ -1,4 +1,4 @@
-"""The audit log: every appended record is on file, on its way or counted as lost, whatever the disk does."""
+"""The audit log: every appended record is written, queued or counted as lost, whatever the disk does."""
 
 import asyncio
 import errno

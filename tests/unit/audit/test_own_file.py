@@ -1,4 +1,4 @@
-"""Files of the trail: no links are followed, no other owner is accepted, nobody else reads them."""
+"""Files of the trail: no links are followed, no other owner is accepted, and the files are private."""
 
 import os
 from collections.abc import Callable

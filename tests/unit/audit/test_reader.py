@@ -1,4 +1,4 @@
-"""Reading: which files are a trail, which records are wanted, and what they add up to."""
+"""The reader: which files belong to a trail, which records match, and their sums."""
 
 import gzip
 from pathlib import Path

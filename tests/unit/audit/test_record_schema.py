@@ -1,4 +1,4 @@
-"""What the sidecar writes into its trail is what the models, the schema and the reference say."""
+"""The sidecar's records agree with the models, the schema and the reference."""
 
 import ast
 import json

@@ -1,4 +1,4 @@
-"""What may be written down: by allow-list, salted, bounded."""
+"""Recorded values are allow-listed, salted and bounded."""
 
 from pathlib import Path
 

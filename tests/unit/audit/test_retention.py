@@ -1,4 +1,4 @@
-"""Old files: gzipped without a moment in which a record is in neither file, and retired only once the trail says so."""
+"""Rotated files: gzipped so that each record is always in one file, and removed only after the trail records it."""
 
 import gzip
 from collections.abc import Callable

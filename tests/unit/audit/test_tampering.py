@@ -1,4 +1,4 @@
-"""A forger at work: every byte of a short trail, thousands of a longer one, every line moved, doubled or removed."""
+"""Tampering: every byte of a short trail, thousands of a longer one, every line moved, repeated or removed."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path

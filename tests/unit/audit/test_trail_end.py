@@ -1,4 +1,4 @@
-"""The end of a trail against its last checkpoint: at a start, and for a verifier who reads while it grows."""
+"""The end of a trail and its last checkpoint: at a start, and for a verifier while the trail grows."""
 
 import fcntl
 from pathlib import Path

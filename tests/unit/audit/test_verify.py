@@ -1,4 +1,4 @@
-"""The verifier: every change of a trail is found, told apart, and its place named."""
+"""The verifier finds, distinguishes and locates every change of a trail."""
 
 import pytest
 from hypothesis import given

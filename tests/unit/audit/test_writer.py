@@ -1,4 +1,4 @@
-"""The writer's thread: whole batches in order, short writes finished, failures outlasted."""
+"""The writer's thread: whole batches in order, short writes completed, failures survived."""
 
 import errno
 import threading

@@ -1,4 +1,4 @@
-"""What is measured is what its name says, or nothing is measured."""
+"""A measured build is the one that its name says, or the measurement is refused."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The benchmark's arithmetic: medians, ratios of paired rounds, and what may not be concluded."""
+"""The benchmark's arithmetic: medians, ratios of paired rounds, and which conclusions are refused."""
 
 from math import nan
 

@@ -1,4 +1,4 @@
-"""The report on the hot path can be made: every lane answers, and calls are told by room."""
+"""The report on the hot path: every lane responds, and calls are counted by package."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a benchmark prints, from figures that were made up."""
+"""The output of a benchmark, from invented figures."""
 
 from math import nan
 from pathlib import Path

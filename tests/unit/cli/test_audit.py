@@ -1,4 +1,4 @@
-"""`backstay audit` as a person or a script uses it."""
+"""`backstay audit`, as a user or a script calls it."""
 
 import csv
 import os

@@ -1,4 +1,4 @@
-"""What an operator or a container types, against a real admin listener: exit status, one line, no traceback."""
+"""Commands against a real admin listener: exit status, one line, no traceback."""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""What `backstay run` does not load: each module costs every pod memory and time to ready."""
+"""Modules that `backstay run` must not load, because each costs every pod memory and startup time."""
 
 import subprocess
 import sys

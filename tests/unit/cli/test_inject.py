@@ -1,4 +1,4 @@
-"""What a platform engineer types: manifests in and out, and nothing at all where something is wrong."""
+"""`backstay inject`: manifests in and out, and no output if something is wrong."""
 
 import io
 from pathlib import Path

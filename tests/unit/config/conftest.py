@@ -1,4 +1,4 @@
-"""A folder to write configurations in, and a way to load them that no real environment disturbs."""
+"""A folder for configurations, and a loader that ignores the real environment."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

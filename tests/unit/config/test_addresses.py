@@ -1,4 +1,4 @@
-"""Addresses to listen on and to call."""
+"""Addresses to listen on and to connect to."""
 
 import pytest
 

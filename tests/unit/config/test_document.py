@@ -1,4 +1,4 @@
-"""Where a key was written."""
+"""The origin of each key: line, variable or option."""
 
 from proxy.config.document import Document
 

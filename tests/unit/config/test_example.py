@@ -1,4 +1,4 @@
-"""`config.example.toml` names every setting, and tells the truth about each default."""
+"""`config.example.toml` names every setting with its true default."""
 
 import re
 import tomllib

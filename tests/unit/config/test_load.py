@@ -1,4 +1,4 @@
-"""Who wins, and that nothing which can be written makes loading fail in any way but its own."""
+"""The order of precedence, and that loading fails only with its own errors."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every kind of mistake, and the exact line that says it."""
+"""Every kind of mistake, and the exact line that reports it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The JSON Schema of the configuration says what `backstay check` says, and describes every setting."""
+"""The JSON Schema of the configuration agrees with `backstay check`, and describes every setting."""
 
 import tomllib
 from typing import Any

@@ -1,4 +1,4 @@
-"""What loading completes: routes from `[defaults]`, the pass-through, and every circuit."""
+"""Completed settings: routes from `[defaults]`, the pass-through, and every circuit."""
 
 from proxy.config.settings import Breaker
 from tests.unit.config.conftest import Load

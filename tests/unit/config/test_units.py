@@ -1,4 +1,4 @@
-"""Durations and sizes, as a person writes them."""
+"""Durations and sizes, as users write them."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""A backend that does its work in no time, on a free port, and a client that opens a connection per request."""
+"""A backend without delays on a free port, and a client that opens a connection for each request."""
 
 from collections.abc import AsyncIterator
 

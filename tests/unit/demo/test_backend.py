@@ -1,4 +1,4 @@
-"""The demo backend over real sockets: sessions, counting, and misbehaving on command."""
+"""The demo backend over real sockets: sessions, counting, and faults on command."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""The tour's browser reports what a user would see, and asks exactly as often as it is told."""
+"""The tour's browser reports what a user would see, and never repeats a request."""
 
 from proxy.clock import SystemClock
 from proxy.demo.backend import Backend

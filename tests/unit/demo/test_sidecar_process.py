@@ -1,4 +1,4 @@
-"""Starting and stopping the sidecar's process, with a few lines of Python in its place."""
+"""Start and stop the sidecar's process, with a few lines of Python in its place."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""The tour's judgement: without a sidecar its promises break, and a broken promise is an exit status of 1."""
+"""The tour's verdict: without a sidecar its promises break, and a broken promise gives the exit status 1."""
 
 import io
 import re

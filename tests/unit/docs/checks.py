@@ -1,4 +1,4 @@
-"""How each kind of fenced block is checked: by what would read it."""
+"""Check each kind of fenced block with the program that reads it."""
 
 import ast
 import configparser

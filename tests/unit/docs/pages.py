@@ -1,4 +1,4 @@
-"""The pages of the project, taken apart: headings, links and fenced blocks."""
+"""Parse the project's pages: headings, links and fenced blocks."""
 
 import re
 from collections.abc import Iterator

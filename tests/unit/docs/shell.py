@@ -1,4 +1,4 @@
-"""What stands in a shell block, held against the commands, the modules and the files that there are."""
+"""Check shell blocks against the existing commands, modules and files."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""The checks of the pages can fail: each of these blocks has a mistake that a page could have."""
+"""The checks of the pages can fail: each of these blocks has a typical mistake."""
 
 from pathlib import Path
 

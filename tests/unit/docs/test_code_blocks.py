@@ -1,4 +1,4 @@
-"""Every fenced block of the pages is checked: a reader may copy it."""
+"""Every fenced block of the pages is checked, because a reader may copy it."""
 
 from pathlib import Path
 

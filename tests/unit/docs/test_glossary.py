@@ -1,4 +1,4 @@
-"""The glossary has every term of the policies and of the pages, and says each in one sentence."""
+"""The glossary defines every term of the policies and of the pages in one sentence."""
 
 import ast
 import re

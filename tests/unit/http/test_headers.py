@@ -1,4 +1,4 @@
-"""Every list of header field names stands in `proxy/http/headers.py`, and nowhere else."""
+"""Every list of header field names is in `proxy/http/headers.py`, and in no other module."""
 
 import ast
 from collections.abc import Collection, Iterator

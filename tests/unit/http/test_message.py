@@ -1,4 +1,4 @@
-"""The values that cross: field lines as they came, and requests, responses and failures."""
+"""The values that are forwarded: field lines as received, and requests, responses and failures."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The sidecar's own answers: every failure has words, and a browser can read them."""
+"""The sidecar's own responses: every failure has a problem document that a browser can read."""
 
 import orjson
 import pytest

@@ -1,4 +1,4 @@
-"""What compiled code takes at its word: a slice of bytes that ends before it begins raises SystemError there.
+"""Checks of slices as in compiled code: a slice of bytes that ends before it begins raises SystemError there.
 
 The modules that read bytes are run here with every slice checked as the compiler's own code would take it, so that a
 plain build shows it too.

@@ -1,4 +1,4 @@
-"""Chunked bodies (RFC 9112 section 7.1): the same bytes come out however they are cut, and nothing is free of cost."""
+"""Chunked bodies (RFC 9112 section 7.1): the same result however they are segmented, and bounded cost."""
 
 import pytest
 from hypothesis import given

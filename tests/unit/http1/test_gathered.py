@@ -1,4 +1,4 @@
-"""What is gathered in pieces takes memory by its bytes, not by its pieces."""
+"""Bytes gathered in pieces take memory by their size, not by the number of pieces."""
 
 import tracemalloc
 

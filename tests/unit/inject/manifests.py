@@ -1,4 +1,4 @@
-"""Ten manifests, shaped as people write them: each with a wanted workload, in a style that must survive."""
+"""Ten manifests as users write them: each with a workload to inject, in a style that must survive."""
 
 DEPLOYMENT = """\
 # The shop's backend

@@ -1,4 +1,4 @@
-"""Manifests of another shape than Kubernetes has: one sentence that names the object, and nothing is changed."""
+"""Manifests of a wrong shape: one sentence that names the object, and no change."""
 
 import copy
 from collections.abc import Callable, Iterator

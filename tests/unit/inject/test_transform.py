@@ -1,4 +1,4 @@
-"""Manifests with the sidecar: valid, the same when done twice, and back again with every comment."""
+"""Injected manifests: valid, unchanged by a second run, and restored with every comment."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""One JSON object a line, whoever speaks; and an outage does not fill a disk."""
+"""One JSON object a line for every logger; an outage does not fill a disk."""
 
 import json
 import logging

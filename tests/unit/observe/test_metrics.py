@@ -1,4 +1,4 @@
-"""Every name, type and label of the exposition is a promise; counting never fails, whatever it is handed."""
+"""Every name, type and label of the exposition is a contract; counting never fails."""
 
 from collections.abc import Iterable
 

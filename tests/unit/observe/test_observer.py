@@ -1,4 +1,4 @@
-"""Every finished exchange is looked at before its record: restorations, missed targets, traces of the figures."""
+"""Every finished exchange is observed before its record: restorations, missed targets, exemplars."""
 
 import logging
 from dataclasses import replace

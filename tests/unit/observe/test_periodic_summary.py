@@ -1,4 +1,4 @@
-"""The session metrics stand in the log once a minute."""
+"""The session metrics are logged once a minute."""
 
 from structlog.testing import capture_logs
 

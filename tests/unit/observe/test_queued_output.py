@@ -1,4 +1,4 @@
-"""What is written to a stream that nobody reads blocks nobody, and what is lost is counted and told."""
+"""Output to a stream without a reader blocks no request, and lost lines are counted and reported."""
 
 import os
 import threading

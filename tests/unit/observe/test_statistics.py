@@ -1,4 +1,4 @@
-"""The seed's session metrics, from the same integers that Prometheus reads."""
+"""The seed document's session metrics, computed from the counters of Prometheus."""
 
 import pytest
 

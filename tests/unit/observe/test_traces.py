@@ -1,4 +1,4 @@
-"""Traces are exported if somebody says where to; a missing extra is told and stops nothing."""
+"""Traces are exported if an endpoint is set; a missing extra is logged and stops nothing."""
 
 import sys
 from random import Random

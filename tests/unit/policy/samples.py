@@ -1,4 +1,4 @@
-"""Routes, requests and outcomes for the tests to begin from."""
+"""Sample routes, requests and outcomes for the tests."""
 
 from collections.abc import Callable
 from typing import Any

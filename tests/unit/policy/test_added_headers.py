@@ -1,4 +1,4 @@
-"""What is said beside a message, byte for byte: RFC 9211, RFC 9209 and Server-Timing."""
+"""The added header fields, byte for byte: RFC 9211, RFC 9209 and Server-Timing."""
 
 from typing import Any
 

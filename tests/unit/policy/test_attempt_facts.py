@@ -1,4 +1,4 @@
-"""One upstream call: what is told of it, what a ladder of them brought, and how long the next may take."""
+"""One upstream attempt: its facts, the outcome of a retry schedule, and the next attempt's timeout."""
 
 import pytest
 

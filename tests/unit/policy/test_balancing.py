@@ -1,4 +1,4 @@
-"""Which of an upstream's addresses is asked, and how long one that fails is passed over."""
+"""Which of an upstream's addresses is chosen, and how long a failed one is ejected."""
 
 import pytest
 

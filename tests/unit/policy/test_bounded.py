@@ -1,4 +1,4 @@
-"""What is held within bounds, and who gives way: the caller who holds most, never those who hold little."""
+"""Bounded maps evict values of the caller who holds most, never those of callers who hold little."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""The circuit breaker: its table of transitions, generations, probe permits, modes, and a model it is held against."""
+"""The circuit breaker: its transitions, generations, probe permits and modes, compared with a model."""
 
 from dataclasses import dataclass, field
 from math import inf

@@ -1,4 +1,4 @@
-"""Cache-Control, as strangers write it."""
+"""Cache-Control in every form that backends and clients write."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The seed's error matrix: what each outcome means, in one place."""
+"""The seed document's error matrix: the meaning of each outcome."""
 
 import pytest
 

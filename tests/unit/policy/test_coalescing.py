@@ -1,4 +1,4 @@
-"""Who leads, who follows, who goes alone, and what a flight's end means for each."""
+"""Which requests lead, follow or go alone, and the effect of a flight's end on each."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""RFC 9110 section 13 and RFC 9111 section 4.3, for answers that are kept."""
+"""RFC 9110 section 13 and RFC 9111 section 4.3, for cached responses."""
 
 import pytest
 

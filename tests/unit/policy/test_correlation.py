@@ -1,4 +1,4 @@
-"""Which correlation ids are accepted, and what takes the place of the others."""
+"""Which correlation ids are accepted, and what replaces the others."""
 
 import re
 from random import Random

@@ -1,4 +1,4 @@
-"""What the upstream last let an Origin read, or what is configured."""
+"""The CORS fields that the upstream last sent to an Origin, or the configured ones."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What of a request names somebody, and what only looks as if it did."""
+"""Which parts of a request identify its caller, and which only look as if they did."""
 
 import secrets
 import uuid

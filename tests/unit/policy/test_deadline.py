@@ -1,4 +1,4 @@
-"""One instant, and what a caller may say about it."""
+"""One deadline, and the caller's influence on it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The client's key byte for byte, or one of ours in the form the upstream wants."""
+"""The client's key byte for byte, or a generated key in the configured form."""
 
 import re
 from random import Random

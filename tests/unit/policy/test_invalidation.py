@@ -1,4 +1,4 @@
-"""What a write makes old, what it leaves alone, and that a bounded memory is never wrong."""
+"""Which cached responses a write invalidates, and that the bounded memory never misses one."""
 
 import tracemalloc
 

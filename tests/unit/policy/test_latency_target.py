@@ -1,4 +1,4 @@
-"""The seed's performance targets: a limit itself still belongs to the better level."""
+"""The seed document's performance targets: a limit itself belongs to the better level."""
 
 import pytest
 

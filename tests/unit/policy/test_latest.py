@@ -1,4 +1,4 @@
-"""The latest number of each key: never less than the truth, in memory of a fixed size."""
+"""The latest number of each key: never less than the true one, in memory of a fixed size."""
 
 from hypothesis import given
 from hypothesis import strategies as st

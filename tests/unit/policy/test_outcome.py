@@ -1,4 +1,4 @@
-"""How an exchange ended, in one word."""
+"""The outcome of an exchange as one bounded value."""
 
 import pytest
 

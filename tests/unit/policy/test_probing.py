@@ -1,4 +1,4 @@
-"""How many attempts go on after their last caller left: one a circuit, none once it is closed."""
+"""How many attempts continue after their last caller left: one for each circuit, none after a close."""
 
 from proxy.policy.probing import Probes
 

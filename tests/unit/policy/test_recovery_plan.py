@@ -1,4 +1,4 @@
-"""What is planned when the answer is not the one hoped for."""
+"""The planned recovery for each failed or unwanted response."""
 
 import orjson
 import pytest

@@ -1,4 +1,4 @@
-"""Who asks, and what is the same question."""
+"""The identity of a caller, and which requests have equal keys."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Kept answers: which, how long, who may read them, and how old they say they are."""
+"""Cached responses: which, how long, for which callers, and their age."""
 
 from typing import Any
 

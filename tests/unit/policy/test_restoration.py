@@ -1,4 +1,4 @@
-"""Status, then history, of one subject and principal is a restoration; a fallback is never an empty conversation."""
+"""A restoration is status, then history, of one subject and principal; a fallback is never an empty conversation."""
 
 import gzip
 

@@ -1,4 +1,4 @@
-"""Whether to ask again, and when: the three ladders, what may be repeated, and the limits on both."""
+"""Whether and when to retry: the three schedules, what may be repeated, and the limits."""
 
 import time
 from random import Random

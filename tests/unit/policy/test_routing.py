@@ -1,4 +1,4 @@
-"""Which route a request falls under, and the business key it carries."""
+"""The route and the subject of a request."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""Spans take the caller's trace and decision, and name each attempt to the upstream."""
+"""Spans follow the caller's trace and sampling decision, and identify each attempt."""
 
 from random import Random
 

@@ -1,4 +1,4 @@
-"""W3C Trace Context, level 2: which span a request comes from, and which fields go on. Sections are the document's."""
+"""W3C Trace Context, level 2: the parent of a request, and the forwarded fields. Sections are the document's."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""A task that begins at once and goes on with its answer: what asyncio's own does later, and what it does alike."""
+"""The eager task: which steps asyncio's own task takes later, and which are equal."""
 
 import asyncio
 from collections.abc import Awaitable, Coroutine

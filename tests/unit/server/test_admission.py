@@ -1,4 +1,4 @@
-"""What a turn of the loop does: how many requests it begins, and when answers are written."""
+"""One loop iteration: how many requests it starts, and when responses are written."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The tables of moves: complete, without dead ends but the last state, and nothing else can be done."""
+"""The tables of transitions: complete, without dead ends except the last state, and exclusive."""
 
 from typing import Any
 

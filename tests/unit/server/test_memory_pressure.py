@@ -1,4 +1,4 @@
-"""Who gives way where memory is scarce: whoever caused it, and nobody else."""
+"""Scarce memory closes the connections that use most of it, and no others."""
 
 from collections import Counter
 from itertools import pairwise

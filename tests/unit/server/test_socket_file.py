@@ -1,4 +1,4 @@
-"""A Unix socket's file is taken from no living process, removed by whoever made it, and has the mode asked for."""
+"""A Unix socket's file is taken from no living process, removed by its creator, and has the configured mode."""
 
 import os
 import socket

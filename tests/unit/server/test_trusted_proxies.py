@@ -1,4 +1,4 @@
-"""What is remembered of addresses that a client names is bounded."""
+"""The memory for addresses that clients name is bounded."""
 
 from ipaddress import ip_network
 

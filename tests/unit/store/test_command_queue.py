@@ -1,4 +1,4 @@
-"""The line to Redis while Redis is away: what is remembered, and who is told."""
+"""The queue of commands during an outage of Redis: which commands are kept, and which callers get an error."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""When Redis counts as a working store: it answers in time, and it accepts writes. Commands and time count, not one."""
+"""When Redis counts as a working store: it responds in time and accepts writes; commands and time decide."""
 
 import ssl
 

@@ -1,4 +1,4 @@
-"""Claims in this process: bounded, and never lost or doubled. Conversations about them are in tests/simulation."""
+"""Claims in this process: bounded, and never lost or doubled. Sequences of requests are in tests/simulation."""
 
 from proxy.http.fields import Fields
 from proxy.http.message import Response

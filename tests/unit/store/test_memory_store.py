@@ -1,4 +1,4 @@
-"""Kept answers in memory: within their time and their bounds."""
+"""Cached responses in memory: within their time and their bounds."""
 
 from proxy.exchange.ports import Scope
 from proxy.http.fields import Fields

@@ -1,4 +1,4 @@
-"""What goes to a store comes back the same, whatever bytes it has; what another version packed does not."""
+"""Packed values are unpacked unchanged, whatever their bytes; those of another version are not."""
 
 from typing import Any
 

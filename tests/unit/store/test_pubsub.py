@@ -1,4 +1,4 @@
-"""Words of other replicas that cannot be read: they may have told of any write."""
+"""Unreadable messages of other replicas: they may have been about any write."""
 
 import orjson
 import pytest

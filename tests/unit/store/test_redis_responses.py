@@ -1,4 +1,4 @@
-"""Marks in Redis: few of them, whatever is written, and an answer holds as long as none of its own has changed."""
+"""Marks in Redis: a bounded number, and a response stays current until one of its own marks has changed."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""One sender and many readers: the fastest sets the pace, the slow are waited for a little, the stuck are cut."""
+"""One sender and many readers: the fastest sets the pace, slow ones delay it a little, stuck ones are cut off."""
 
 import asyncio
 from collections import deque

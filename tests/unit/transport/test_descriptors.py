@@ -1,4 +1,4 @@
-"""What of ours can be used up: it is told apart from what a backend does, and it is as much as it can be."""
+"""Exhausted local resources are distinguished from backend failures, and limits are raised as far as possible."""
 
 import errno
 import resource

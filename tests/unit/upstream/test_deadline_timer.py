@@ -1,4 +1,4 @@
-"""The timer of a connection's deadlines, on a loop whose clock the test moves."""
+"""The timer of a connection's deadlines, on a loop whose clock the test controls."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A backend's answer that is read after a reset: the connection is put away first, and then the waiter runs."""
+"""A response that is read after a reset: the connection is closed first, and then the waiter runs."""
 
 import asyncio
 import socket
