@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from proxy.audit.checkpoint import CheckpointKey, CheckpointRules
 from proxy.audit.log import LogRules
 from proxy.audit.redaction import Redaction
-from proxy.audit.retention import RetentionRules
+from proxy.audit.retention_rules import RetentionRules
 from proxy.audit.trail_file import RotationRules
 from proxy.clock import Clock
 from proxy.config.field_types import Section
@@ -106,7 +106,7 @@ def rotation(**changes: Any) -> RotationRules:
     return replace(RotationRules(None, None), **changes)
 
 
-def retention(**changes: Any) -> RetentionRules:
+def retention_rules(**changes: Any) -> RetentionRules:
     """Return the default rules of rotated files but these."""
     return replace(log_rules().keeping, **changes)
 

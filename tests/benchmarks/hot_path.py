@@ -25,7 +25,7 @@ import uvloop
 import proxy
 from proxy.build import COMPILED
 from tests.benchmarks import builds
-from tests.benchmarks.plane import LOADS, Client, Lane, Plane, Questions, bare
+from tests.benchmarks.plane import LOADS, Client, Lane, Plane, Requests, bare
 
 CONNECTIONS = 32
 REQUESTS = 3_000  # in a round
@@ -83,7 +83,7 @@ def room_of(file: str) -> str:
 
 async def count_calls(make: Lane, load: bytes) -> Calls:
     """Count the calls of requests that follow one another on one connection."""
-    questions, calls = Questions(), Calls()
+    questions, calls = Requests(), Calls()
     clients = [Client(make, load, questions)]
     await questions.ask(clients, 50)  # connections are made, caches are warm
     sys.setprofile(calls.note)
@@ -102,7 +102,7 @@ def lanes(plane: Plane) -> dict[str, Lane]:
 
 async def best_us(made: dict[str, Lane], load: bytes, rounds: int) -> dict[str, float]:
     """Return each lane's CPU microseconds a request, the best of so many rounds in turn."""
-    questions = Questions()
+    questions = Requests()
     clients = {name: [Client(make, load, questions) for _ in range(CONNECTIONS)] for name, make in made.items()}
     best = dict.fromkeys(made, float("inf"))
     for of_lane in clients.values():

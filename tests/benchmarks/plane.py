@@ -94,7 +94,7 @@ class Backend(Wire):
 class Client(Wire):
     """One client's end: it asks the next question as soon as it has an answer, until all are asked."""
 
-    def __init__(self, make: Lane, load: bytes, questions: "Questions") -> None:
+    def __init__(self, make: Lane, load: bytes, questions: "Requests") -> None:
         self._load = load
         self._questions = questions
         super().__init__(make())
@@ -110,7 +110,7 @@ class Client(Wire):
         self.ask()
 
 
-class Questions:
+class Requests:
     """How many are still to be asked and to be answered. Every number is asked once: equal ones would be shared."""
 
     def __init__(self) -> None:
@@ -164,7 +164,7 @@ class Plane:
             server_state.rules,
             server_state.limits,
             server_state.trusted,
-            self._errand,
+            self._stub_exchange,
             server_state._on_refusal,
             server_state._clock,
             server_state._random,
@@ -180,8 +180,8 @@ class Plane:
         """Return a connection whose requests are only carried there and back: both legs, and no policy."""
         return cast(asyncio.Protocol, ClientConnection(self._errands))
 
-    def _errand(self, request: Request, client: ports.Client) -> RequestHandler:
-        return cast(RequestHandler, Errand(request, client, self._route, self._upstream))
+    def _stub_exchange(self, request: Request, client: ports.Client) -> RequestHandler:
+        return cast(RequestHandler, StubExchange(request, client, self._route, self._upstream))
 
 
 def _give_up(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -191,7 +191,7 @@ def _give_up(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         task.cancel()
 
 
-class Errand:
+class StubExchange:
     """What is left of an exchange if nothing is decided: ask the backend, hand the answer over."""
 
     TO_UPSTREAM: Lines = ((b"X-Correlation-ID", b"session-load-0f1e2d3c-1700000000"),)

@@ -101,11 +101,11 @@ async def test_a_hundred_principals_never_share_and_each_shares_with_itself(
     people = [MARKS[mark](number) for number in range(PRINCIPALS)]
     before, joined, released = len(origin.asked(target)), await _joined(child), asyncio.Event()
 
-    async def tell_who_asks(call: Call) -> bytes:
+    async def echo_caller(call: Call) -> bytes:
         await released.wait()
         return answer(_name({name: values[0] for name, values in call.headers.items()}).encode())
 
-    origin.on(target, tell_who_asks)
+    origin.on(target, echo_caller)
 
     asking = asyncio.gather(*(_ask_as(child, who, method, target) for who in chain(people, people)))
     await child.until(lambda m: m.total("backstay_coalesced_total", role="joined") == joined + PRINCIPALS)

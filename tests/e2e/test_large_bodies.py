@@ -109,12 +109,12 @@ async def test_a_backend_that_does_not_read_stops_its_client(tmp_path: Path, fra
     stuck, arrived = threading.Event(), list[Received]()
 
     def upload(url: str, look: Callable[[], None]) -> bytes:
-        def look_and_let_go() -> None:
+        def look_and_close() -> None:
             look()
             stuck.set()
 
         with connect(url) as client:
-            send(client, "POST /big HTTP/1.1\r\nHost: a", framing, MORE_THAN_KERNELS_BUFFER, nothing, look_and_let_go)
+            send(client, "POST /big HTTP/1.1\r\nHost: a", framing, MORE_THAN_KERNELS_BUFFER, nothing, look_and_close)
             return client.recv(MIB)
 
     async with between(tmp_path, taking(arrived, lambda: stuck.wait(PATIENCE))) as (url, memory):

@@ -107,7 +107,7 @@ def _on_a_route(path: bytes) -> bytes:
     return b"GET %b HTTP/1.1\r\nHost: a\r\nX-Request-Deadline-Ms: 100\r\nCache-Control: max-age=1\r\n\r\n" % path
 
 
-class Heard:
+class Received:
     """What the clients count."""
 
     def __init__(self) -> None:
@@ -136,7 +136,7 @@ class _Listener(Peer):
         self._news.set()
         return super().eof_received()
 
-    async def hear(self, patience_s: float) -> bool:
+    async def receive(self, patience_s: float) -> bool:
         """Wait for more; tell whether anything came."""
         if self.ended:
             return False
@@ -156,13 +156,13 @@ async def connect(port: int) -> _Listener:
     return client
 
 
-async def attack(port: int, sayings: Sayings, heard: Heard) -> None:
+async def attack(port: int, sayings: Sayings, heard: Received) -> None:
     """Hold one conversation as a hostile client."""
     client, pieces = await connect(port), sayings.request()
     for piece in pieces:
         client.send(piece)
         if sayings.random.random() < 0.3:
-            await client.hear(0.0)
+            await client.receive(0.0)
     match sayings.random.randrange(10):
         case 0:
             client.reset()
@@ -173,14 +173,14 @@ async def attack(port: int, sayings: Sayings, heard: Heard) -> None:
             await _clock.sleep(QUIET_S)
         case 3:
             client.finish()
-    while not client.left and await client.hear(QUIET_S):
+    while not client.left and await client.receive(QUIET_S):
         pass
     heard.said += 1
     _note(client.heard, b"".join(pieces), sayings, heard)
     (client.reset if sayings.random.random() < 0.5 else client.close)()
 
 
-def _note(answer: bytes, said: bytes, sayings: Sayings, heard: Heard) -> None:
+def _note(answer: bytes, said: bytes, sayings: Sayings, heard: Received) -> None:
     """Count the first final answer. What a client hears begins with an answer, whatever it said."""
     while answer:
         status = _STATUS.match(answer)
@@ -281,7 +281,7 @@ def _body(target: bytes, asked: int) -> bytes:
     return b"%d" % asked + tagged(target, LARGE if target.endswith(b"0") else SMALL)
 
 
-async def be_honest(port: int, heard: Heard, over: Callable[[], bool]) -> None:
+async def be_honest(port: int, heard: Received, over: Callable[[], bool]) -> None:
     """Ask one request after another until it is over: each is answered with its own body."""
     number = 0
     while not over():
@@ -294,7 +294,7 @@ async def be_honest(port: int, heard: Heard, over: Callable[[], bool]) -> None:
         await _clock.sleep(_PAUSE_S)
 
 
-async def _ask(client: _Listener, number: int, heard: Heard) -> bool:
+async def _ask(client: _Listener, number: int, heard: Received) -> bool:
     target, upload = b"/honest/%d" % number, b"x" * (number % 7 * 100)
     method = ("GET", "HEAD", "POST")[number % 3]
     framing = b"Content-Length: %d\r\n" % len(upload) if method == "POST" else b""
@@ -302,7 +302,7 @@ async def _ask(client: _Listener, number: int, heard: Heard) -> bool:
     client.send(b"%b %b HTTP/1.1\r\nHost: a\r\n%b\r\n" % (method.encode(), target, framing))
     client.send(upload if method == "POST" else b"")
     answer = h11_answer(client.heard, method)
-    while not isinstance(answer, Message) and await client.hear(PATIENCE_S):
+    while not isinstance(answer, Message) and await client.receive(PATIENCE_S):
         answer = h11_answer(client.heard, method)
     body = b"" if method == "HEAD" else _body(target, len(upload) if method == "POST" else 0)
     if not isinstance(answer, Message) or (answer.start, answer.body) != ((b"200",), body):

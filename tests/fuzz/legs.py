@@ -23,7 +23,7 @@ from proxy.audit.files import lines, trails
 from proxy.clock import SystemClock
 from proxy.demo.sidecar_process import COMMAND
 from tests.e2e.sidecar import Child, Scrape, environment, sidecar
-from tests.fuzz.hostility import PATIENCE_S, Backend, Heard, HonestLine, HostileLine, Sayings, attack, be_honest
+from tests.fuzz.hostility import PATIENCE_S, Backend, HonestLine, HostileLine, Received, Sayings, attack, be_honest
 
 MOST_MEMORY = 200 << 20  # bytes, resident
 _CALLERS = 16
@@ -90,7 +90,7 @@ idempotency = "replay"
 class Figures:
     """What was counted, by whom."""
 
-    heard: Heard
+    heard: Received
     finished: int = 0  # by the metrics
     refused: int = 0
     trail: int = 0  # lines about requests
@@ -150,7 +150,7 @@ def problems(figures: Figures) -> list[str]:
 
 async def play(folder: Path, seed: str, command: Sequence[str], over: Callable[[int], bool]) -> Figures:
     """Fuzz a sidecar whose files are in `folder` until it is `over`, which is told the number of conversations."""
-    loop, heard, sayings = asyncio.get_running_loop(), Heard(), Sayings(seed)
+    loop, heard, sayings = asyncio.get_running_loop(), Received(), Sayings(seed)
     backend, figures = Backend(sayings), Figures(heard)
     hostile = await loop.create_server(lambda: HostileLine(backend), "127.0.0.1", 0)
     honest = await loop.create_server(lambda: HonestLine(backend), "127.0.0.1", 0)

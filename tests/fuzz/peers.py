@@ -21,7 +21,7 @@ from proxy.config.load import load
 from proxy.policy.breaker import CircuitState
 from tests.fuzz.ends import Client, Line, Notes, Peer
 from tests.fuzz.opinions import Message, h11_request
-from tests.fuzz.scripts import ANSWERS, JUNK, NOISE, REQUESTS, STRAY, Request
+from tests.fuzz.scripts import ANSWERS, JUNK, NOISE, REQUESTS, UNREQUESTED, Request
 
 P = TypeVar("P", bound=Peer)
 PATIENCE_S = 30.0  # for what must come; nothing is slow by itself
@@ -185,10 +185,10 @@ class Stage:
             line.spend()
             line.send(JUNK[kind % len(JUNK)])
 
-    async def say_stray(self, pick: int) -> None:
+    async def send_unrequested(self, pick: int) -> None:
         """Answer where nobody asked: the sidecar must hang up, unless it has asked at that moment."""
         if (line := _one([line for line in self._open() if not line.current() and not line.spent], pick)) is not None:
-            line.send(STRAY)
+            line.send(UNREQUESTED)
             await self._until(lambda: line.ended or line.current() is not None, "a stray answer ends its connection")
             if (current := line.current()) is not None:  # it asked before it could have seen it
                 self.notes.whole[current[0].target].add((200, b"STRAY"))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 SMALL, LARGE = 5, 70_000  # bytes of a body: one that is kept, and one that is relayed
-STRAY = b"HTTP/1.1 200 OK\r\nX-For: /stray\r\nContent-Length: 5\r\n\r\nSTRAY"
+UNREQUESTED = b"HTTP/1.1 200 OK\r\nX-For: /stray\r\nContent-Length: 5\r\n\r\nSTRAY"
 NOISE = (
     b"\0noise\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\nHost: a\n\n", b"GET / HTTP/2.0\r\nHost: a\r\n\r\n",
     b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", b"\r\n\r\n\r\n",
@@ -136,19 +136,19 @@ def _hinted(to: Request) -> Answer:
     return answer._replace(pieces=(b"HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n", *answer.pieces))
 
 
-def _with_stray(size: int, status: int = 200) -> Callable[[Request], Answer]:
+def _with_unrequested(size: int, status: int = 200) -> Callable[[Request], Answer]:
     """Return answers that say more than they may: another answer, or a body where none belongs."""
 
     def answer(to: Request) -> Answer:
         plain = _plain(status, size)(to) if status == 200 else _empty(status)(to)
-        return plain._replace(pieces=(*plain.pieces[:-1], plain.pieces[-1] + STRAY), last=True)
+        return plain._replace(pieces=(*plain.pieces[:-1], plain.pieces[-1] + UNREQUESTED), last=True)
 
     return answer
 
 
 ANSWERS: tuple[Callable[[Request], Answer], ...] = (
     _plain(200, SMALL), _plain(200, LARGE), _plain(503, SMALL), _plain(413, SMALL, b"Connection: close\r\n", last=True),
-    _chunked(b""), _chunked(b"X-Sum: 5\r\n"), _until_end, _empty(204), _empty(304), _hinted, _with_stray(SMALL),
-    _with_stray(LARGE), _with_stray(0, 204), _with_stray(0, 304), _plain(200, SMALL, b"Connection: close\r\n",
-    last=True),
+    _chunked(b""), _chunked(b"X-Sum: 5\r\n"), _until_end, _empty(204), _empty(304), _hinted, _with_unrequested(SMALL),
+    _with_unrequested(LARGE), _with_unrequested(0, 204), _with_unrequested(0, 304),
+    _plain(200, SMALL, b"Connection: close\r\n", last=True),
 )  # fmt: skip

@@ -68,8 +68,8 @@ class Peers(RuleBasedStateMachine):
         self._do(self.stage.say_junk(who, kind), settled=settled)
 
     @rule(who=who)
-    def say_stray(self, who: int) -> None:
-        self._do(self.stage.say_stray(who), settled=True)
+    def send_unrequested(self, who: int) -> None:
+        self._do(self.stage.send_unrequested(who), settled=True)
 
     @rule(who=who, how=st.integers(0, 1), settled=settled)
     def hang_up(self, who: int, how: int, settled: bool) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from proxy.build import COMPILED
 from proxy.demo.sidecar_process import COMMAND
-from tests.fuzz.hostility import Heard
+from tests.fuzz.hostility import Received
 from tests.fuzz.legs import Figures, play, problems
 
 CONVERSATIONS = 150
@@ -37,7 +37,7 @@ async def test_a_sidecar_that_dies_is_a_finding(tmp_path: Path) -> None:
 
 def fine() -> Figures:
     """Return figures that are as they must be."""
-    heard = Heard()
+    heard = Received()
     heard.answers[200] += 5
     heard.honest = 2
     return Figures(heard, 7, 3, 10, 3, 2, "no", 50 << 20, [40 << 20], 0, "whole: 10 records")

@@ -175,7 +175,7 @@ def _recovered(data: bytes) -> None:
     filled({"a": [text]}, {"id": text}, text)
 
 
-def _kept_answer(data: bytes) -> None:
+def _cached_response(data: bytes) -> None:
     answer = _answered(data)._replace(body=data)
     request = Request("GET", b"/", answer.fields, _PEER)
     response_cache.may_read(_ROUTE, request)
@@ -209,7 +209,7 @@ def _cors(data: bytes) -> None:
     memory.lines(request)
 
 
-def _sealed(data: bytes) -> None:
+def _chained(data: bytes) -> None:
     """Have a read and a write of whoever sends this made old."""
     request, invalidations = _asked(data), Invalidations()
     owners, subject = tuple(_WIDE.owners(request)), request.target.decode(TEXT)
@@ -292,12 +292,12 @@ POLICIES = (
     Case("idempotency.accepted", _key, (Around(), Around(b'"', b'"'))),
     Case(
         "response_cache.may_read, judge, varied, reread; retry.retry_after; cache_control; conditional; own_request",
-        _kept_answer,
+        _cached_response,
         IN_ANSWERS,
     ),
     Case("conditional.unchanged", _conditional, (Around(), Around(b'"', b'"'))),
     Case("cors.CorsMemory.learn, preflight, lines", _cors),
-    Case("invalidation.Invalidations", _sealed, IN_FIELDS),
+    Case("invalidation.Invalidations", _chained, IN_FIELDS),
     Case("claim_rules.of_key", _claimed),
     Case("recovery_plan.plan, fill_path, filled", _recovered),
     Case("restoration.found", _history, (Around(), Around(b'{"messages":['), Around(b"[", b"]"))),

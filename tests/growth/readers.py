@@ -39,7 +39,7 @@ def line_of(data: bytes) -> TrailLine:
     return TrailLine(Path("audit.jsonl"), 1, data)
 
 
-def sealed(data: bytes, **more: object) -> bytes:
+def chained(data: bytes, **more: object) -> bytes:
     """Return the first line of a trail, with the input in its record."""
     text = data.decode(TEXT)
     return Chain().append(
@@ -68,7 +68,7 @@ def _escaped(data: bytes) -> None:
 
 
 def _one_record(data: bytes) -> None:
-    line = sealed(data)
+    line = chained(data)
     str(verify([line_of(line), line_of(line[:-1])]))
     parse_link(line)
     record = parse(line_of(line))
@@ -80,7 +80,7 @@ def _one_record(data: bytes) -> None:
 
 
 def _shown(data: bytes) -> None:
-    record = parse(line_of(sealed(data)))
+    record = parse(line_of(chained(data)))
     assert record is not None
     rows = [(data.decode(TEXT),)]
     write_rows_csv(("a",), rows, StringIO())
@@ -108,7 +108,7 @@ def _queried(said: str) -> Callable[[bytes], object]:
 
 
 def _exported(data: bytes) -> object:
-    return exported([sealed(data)], {"report_id": data.decode(TEXT), "format": "csv"}, "json")
+    return exported([chained(data)], {"report_id": data.decode(TEXT), "format": "csv"}, "json")
 
 
 def _restorations(data: bytes) -> None:

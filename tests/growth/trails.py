@@ -23,7 +23,7 @@ from proxy.errors import StartError
 from tests.growth.case import TEXT, Case, in_file
 from tests.growth.inputs import Around
 from tests.growth.readers import line_of
-from tests.settings import retention, rotation
+from tests.settings import retention_rules, rotation
 
 _KEY = HmacKey(b"k" * 32)
 _PUT_ASIDE = ".20261123T153700.123456Z"
@@ -73,7 +73,7 @@ def _began_again(path: Path) -> None:
     for compressed in (path.with_name(path.name + ".1.gz"), path):
         last = last_link(compressed) or GENESIS
         compare(path, last, checkpoint.Checkpoint(1, b"", "", signed=True, foreign=False, line=1))
-    Retention(path, retention(compress=False, max_files=0), lambda note: False).tidy()
+    Retention(path, retention_rules(compress=False, max_files=0), lambda note: False).tidy()
     for beside in path.parent.glob("*.torn"):
         beside.unlink()
 

@@ -333,7 +333,7 @@ def check_caller(each: Seen) -> None:
             assert told.touched >= each.late_touch, f"{act} was given {told} that was kept, {each.late_touch} had come"
 
 
-def check_strangers(seen: list[Seen]) -> None:
+def check_anonymous(seen: list[Seen]) -> None:
     """A cookie that is set for somebody without credentials is set for him alone."""
     strangers = [each.visitor.client.fields for each in seen if each.act.user in STRANGERS]
     cookies = Counter(fields.get(b"set-cookie") for fields in strangers if b"set-cookie" in fields)
@@ -404,13 +404,13 @@ async def test_any_schedule(day: tuple[list[Act], list[Behaviour]], eager: bool)
     await play.run(who_comes)
     for each in play.seen:
         check_caller(each)
-    check_strangers(play.seen)
+    check_anonymous(play.seen)
     check_world(world, play.seen)
     check_flights(world.ledger.records)
     check_loop()
 
 
-def check_kept(seen: list[Seen]) -> None:
+def check_cached(seen: list[Seen]) -> None:
     """Whoever comes within two seconds of an answer to the same question is given that one: nobody took it away."""
     filled: dict[tuple[str, str, str], list[float]] = {}
     for each in seen:
@@ -436,7 +436,7 @@ async def test_refused_writes_take_nothing_away(day: tuple[list[Act], list[Behav
     )
     play = Play(world, backend)
     await play.run(who_comes)
-    check_kept(play.seen)
+    check_cached(play.seen)
     for each in play.seen:
         check_caller(each)
     check_world(world, play.seen)

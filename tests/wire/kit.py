@@ -171,7 +171,7 @@ class Line:
         self.heard += data
         return data
 
-    async def hears(self, data: bytes) -> None:
+    async def receives(self, data: bytes) -> None:
         """Check the next bytes."""
         assert await self.exactly(len(data)) == data
 

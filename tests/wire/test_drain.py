@@ -46,7 +46,7 @@ async def test_an_upload_in_flight_finishes(start: Start) -> None:
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection("127.0.0.1", port)
     await client.send_problem(b"56789")
-    await backend.hears(b"0123456789")
+    await backend.receives(b"0123456789")
     await backend.send_problem(HI)
     assert (await client.message()).body == b"hi"
     await soon(stopping)

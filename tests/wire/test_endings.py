@@ -26,7 +26,7 @@ async def uploading(wire: Wire) -> tuple[Line, Line]:
     await client.send_problem(CHUNKED)
     backend = await wire.backend.connection()
     await backend.head()
-    await backend.hears(b"4\r\nabcd\r\n")
+    await backend.receives(b"4\r\nabcd\r\n")
     return client, backend
 
 
@@ -74,10 +74,10 @@ async def test_a_stalled_upload_does_not_cut_an_answer_that_goes_on(start: Start
     await client.head()
     for n in range(1, 4):
         await backend.send_problem(b"2\r\nhi\r\n")
-        await client.hears(b"2\r\nhi\r\n")
+        await client.receives(b"2\r\nhi\r\n")
         wire.let_pass(15.0 * n)
     await backend.send_problem(b"0\r\n\r\n")
-    await client.hears(b"0\r\n\r\n")
+    await client.receives(b"0\r\n\r\n")
 
 
 async def test_a_backend_that_reads_no_upload_is_given_up(start: Start) -> None:
@@ -169,7 +169,7 @@ async def test_a_client_that_leaves_in_mid_answer_is_recorded_with_what_it_was_s
     client, backend, _ = await wire.asked(GET)
     await backend.send_problem(OK + b"Content-Length: 100000\r\n\r\npart")
     await client.head()
-    await client.hears(b"part")
+    await client.receives(b"part")
     client.close()
     assert await backend.ending() in ("fin", "reset")
     assert await ended(wire) == {"operation": "passthrough", "status": 200, "outcome": "cancelled", "bytes_out": 4}

@@ -231,7 +231,7 @@ async def test_an_end_by_close_that_is_a_reset_is_passed_on_as_one(wire: Wire) -
     await backend.head()
     await backend.send_problem(OK + b"Content-Type: text/event-stream\r\n\r\ndata: 1\n\n")
     assert (await client.head()).status == 200
-    await client.hears(b"data: 1\n\n")
+    await client.receives(b"data: 1\n\n")
     backend.reset()
     assert await client.ending() == "reset"
 
@@ -243,7 +243,7 @@ async def test_a_client_that_breaks_off_its_upload_is_not_taken_at_its_word(star
     await client.send_problem(b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nabcdef\r\n")
     backend = await wire.backend.connection()
     await backend.head()
-    await backend.hears(b"6\r\nabcdef\r\n")
+    await backend.receives(b"6\r\nabcdef\r\n")
     client.close()
     assert await backend.ending() in ("fin", "reset")
     assert not backend.heard.endswith(b"0\r\n\r\n")

@@ -16,7 +16,7 @@ async def test_a_body_that_is_kept_is_asked_for_by_the_sidecar(start: Start) -> 
     wire = await start(more=RESENDS)
     client = await wire.client()
     await client.send_problem(PUT + b"Content-Length: 4\r\n\r\n")
-    await client.hears(CONTINUE)
+    await client.receives(CONTINUE)
     assert wire.backend.lines == []
     await client.send_problem(b"body")
     backend = await wire.backend.connection()
@@ -35,9 +35,9 @@ async def test_a_body_that_is_streamed_is_asked_for_by_the_backend(start: Start)
     assert (await backend.head()).get(b"expect") == b"100-continue"
     assert client.heard == b""
     await backend.send_problem(CONTINUE)
-    await client.hears(CONTINUE)
+    await client.receives(CONTINUE)
     await client.send_problem(b"body")
-    await backend.hears(b"body")
+    await backend.receives(b"body")
     await backend.send_problem(HI)
     assert (await client.message()).body == b"hi"
 
@@ -63,7 +63,7 @@ async def test_a_client_that_does_not_wait_is_not_made_to(start: Start) -> None:
     backend = await wire.backend.connection()
     assert (await backend.message()).body == b"body"
     await backend.send_problem(HI)
-    await client.hears(CONTINUE)
+    await client.receives(CONTINUE)
     assert (await client.message()).body == b"hi"
 
 
@@ -77,7 +77,7 @@ async def test_the_100_waits_for_its_turn(start: Start) -> None:
     assert client.heard == b""
     await backend.send_problem(HI)
     assert (await client.message()).body == b"hi"
-    await client.hears(CONTINUE)
+    await client.receives(CONTINUE)
 
 
 async def test_early_hints_reach_the_client_that_asked(wire: Wire) -> None:

@@ -8,7 +8,7 @@ from tests.wire.kit import Line, Wire
 
 OK = b"HTTP/1.1 200 OK\r\n"
 HI = OK + b"Content-Length: 2\r\n\r\nhi"
-STRAY = OK + b"Content-Length: 4\r\nSet-Cookie: sid=other\r\n\r\nEVIL"
+UNREQUESTED = OK + b"Content-Length: 4\r\nSet-Cookie: sid=other\r\n\r\nEVIL"
 NEXT = b"PUT /mine HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
 
 ANNOUNCED: dict[str, tuple[bytes, bytes]] = {
@@ -50,7 +50,7 @@ async def goes_elsewhere(wire: Wire, client: Line) -> None:
     assert b"EVIL" not in client.heard
 
 
-@pytest.mark.parametrize("stray", [STRAY, b"HTTP/1.1 103 Early Hints\r\n\r\n", b"\r\n", b"0\r\n\r\n"])
+@pytest.mark.parametrize("stray", [UNREQUESTED, b"HTTP/1.1 103 Early Hints\r\n\r\n", b"\r\n", b"0\r\n\r\n"])
 async def test_what_comes_when_nobody_asked_ends_the_connection(wire: Wire, stray: bytes) -> None:
     """An idle connection has nothing to say, an interim answer included."""
     client, backend, _ = await wire.asked(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -73,7 +73,7 @@ async def test_what_comes_before_the_request_is_written_is_no_answer_to_it(
         if gone:
             connection.eof_received()
         else:
-            connection.data_received(STRAY)
+            connection.data_received(UNREQUESTED)
         connection.flush()
 
     client, backend, _ = await wire.asked(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -93,12 +93,12 @@ async def test_an_answer_before_the_upload_s_end_ends_the_connection(start: Star
     await client.send_problem(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\nabcd")
     backend = await wire.backend.connection()
     await backend.head()
-    await backend.hears(b"abcd")
+    await backend.receives(b"abcd")
     await backend.send_problem(OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n")
     await client.head()
     if finishes:
         await client.send_problem(b"efgh")
-        await backend.hears(b"efgh")
+        await backend.receives(b"efgh")
     await backend.send_problem(b"0\r\n\r\n")
     assert await client.chunks() == b"2\r\nhi\r\n0\r\n\r\n"
     assert await backend.ending() in ("fin", "reset")

@@ -13,14 +13,14 @@ async def test_a_newcomer_reads_a_stream_from_its_beginning(wire: Wire) -> None:
     first, backend, _ = await wire.asked(ASKED)
     await backend.send_problem(HEAD + b"3\r\none\r\n")
     assert (await first.head()).status == 200
-    await first.hears(b"3\r\none\r\n")
+    await first.receives(b"3\r\none\r\n")
     second = await wire.client()
     await second.send_problem(ASKED)
     await second.head()
-    await second.hears(b"3\r\none\r\n")
+    await second.receives(b"3\r\none\r\n")
     await backend.send_problem(b"3\r\ntwo\r\n0\r\n\r\n")
     for client in (first, second):
-        await client.hears(b"3\r\ntwo\r\n0\r\n\r\n")
+        await client.receives(b"3\r\ntwo\r\n0\r\n\r\n")
     assert len(wire.backend.lines) == 1
     await until(lambda: wire.counted('backstay_coalesced_total{role="joined",route="passthrough"} 1.0'))
 
@@ -36,7 +36,7 @@ async def test_a_stream_outlives_its_first_client(wire: Wire) -> None:
     first.close()
     await until(lambda: wire.sidecar.running == 1)
     await backend.send_problem(b"3\r\ntwo\r\n")
-    await second.hears(b"3\r\none\r\n3\r\ntwo\r\n")
+    await second.receives(b"3\r\none\r\n3\r\ntwo\r\n")
     second.close()
     assert await backend.ending() in ("fin", "reset")
 

@@ -81,8 +81,8 @@ async def test_an_upgrade_with_an_empty_body_is_an_upgrade(wire: Wire) -> None:
         b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhi"
     )
     assert (await client.head()).status == 101
-    await client.hears(b"hi")
-    await backend.hears(b"early")
+    await client.receives(b"hi")
+    await backend.receives(b"early")
 
 
 async def test_an_upgrade_with_an_empty_body_may_be_refused(wire: Wire) -> None:
@@ -112,9 +112,9 @@ async def test_the_backend_is_asked_for_a_body_that_is_sent_once(start: Start, r
     assert asked.get(b"expect") == b"100-continue"
     assert client.heard == b""
     await backend.send_problem(CONTINUE)
-    await client.hears(CONTINUE)
+    await client.receives(CONTINUE)
     await client.send_problem(b"body")
-    await backend.hears(b"body")
+    await backend.receives(b"body")
     await backend.send_problem(HI)
     assert (await client.message()).body == b"hi"
 
@@ -144,7 +144,7 @@ async def test_a_body_that_is_kept_is_asked_for_at_once(start: Start, why: str) 
     wire = await start(more=route)
     client = await wire.client()
     await client.send_problem(method.encode() + UPLOAD)
-    await client.hears(CONTINUE)
+    await client.receives(CONTINUE)
     await client.send_problem(b"body")
     backend = await wire.backend.connection()
     asked = await backend.message()
@@ -258,9 +258,9 @@ async def test_a_media_type_has_no_case(wire: Wire) -> None:
     client, backend, _ = await wire.asked(b"GET /x HTTP/1.1\r\n" + HOST + b"\r\n")
     await backend.send_problem(OK + b"Content-Type: Text/Event-Stream\r\nContent-Length: 18\r\n\r\ndata: 1\n\n")
     assert (await client.head()).status == 200
-    await client.hears(b"data: 1\n\n")
+    await client.receives(b"data: 1\n\n")
     await backend.send_problem(b"data: 2\n\n")
-    await client.hears(b"data: 2\n\n")
+    await client.receives(b"data: 2\n\n")
 
 
 @pytest.mark.parametrize(

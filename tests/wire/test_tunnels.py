@@ -34,9 +34,9 @@ async def test_bytes_cross_both_ways(wire: Wire) -> None:
     """Nothing is read into them."""
     client, backend = await switched(wire)
     await client.send_problem(FRAME)
-    await backend.hears(FRAME)
+    await backend.receives(FRAME)
     await backend.send_problem(FRAME * 2)
-    await client.hears(FRAME * 2)
+    await client.receives(FRAME * 2)
 
 
 async def test_early_data_crosses_both_ways(wire: Wire) -> None:
@@ -47,8 +47,8 @@ async def test_early_data_crosses_both_ways(wire: Wire) -> None:
     await backend.head()
     await backend.send_problem(SWITCH + FRAME)
     await client.head()
-    await client.hears(FRAME)
-    await backend.hears(FRAME)
+    await client.receives(FRAME)
+    await backend.receives(FRAME)
 
 
 async def test_the_client_may_hang_up_its_half(wire: Wire) -> None:
@@ -57,7 +57,7 @@ async def test_the_client_may_hang_up_its_half(wire: Wire) -> None:
     client.finish()
     assert await backend.rest() == b""
     await backend.send_problem(b"last words")
-    await client.hears(b"last words")
+    await client.receives(b"last words")
     backend.close()
     assert await client.ending() == "fin"
     await until(lambda: not wire.sidecar.server_state.connections)
@@ -69,7 +69,7 @@ async def test_the_backend_may_hang_up_its_half(wire: Wire) -> None:
     backend.finish()
     assert await client.rest() == b""
     await client.send_problem(b"last words")
-    await backend.hears(b"last words")
+    await backend.receives(b"last words")
     client.close()
     assert await backend.ending() == "fin"
     await until(lambda: not wire.sidecar.server_state.connections)
@@ -105,7 +105,7 @@ async def test_its_own_idle_time_ends_it(start: Start) -> None:
     client, backend = await switched(wire)
     wire.let_pass(500.0)
     await backend.send_problem(FRAME)
-    await client.hears(FRAME)
+    await client.receives(FRAME)
     wire.let_pass(1000.0)
     wire.let_pass(1700.0)
     assert await client.ending() == "reset"
@@ -146,7 +146,7 @@ async def test_other_protocols_are_tunnelled_too(wire: Wire) -> None:
     await backend.send_problem(SWITCH.replace(b"websocket", b"speak/2"))
     assert (await client.head()).get(b"upgrade") == b"speak/2"
     await client.send_problem(FRAME)
-    await backend.hears(FRAME)
+    await backend.receives(FRAME)
 
 
 async def test_without_connection_upgrade_it_is_no_upgrade(wire: Wire) -> None:
@@ -162,7 +162,7 @@ async def test_a_drain_leaves_it_be_until_its_time_is_over(wire: Wire) -> None:
     stopping = asyncio.get_running_loop().create_task(wire.sidecar.stop(delay_s=0.0))
     await until(lambda: wire.sidecar.server_state.draining)
     await client.send_problem(FRAME)
-    await backend.hears(FRAME)
+    await backend.receives(FRAME)
     clock.go_on(61.0)
     assert await client.ending() == "reset"
     assert await backend.ending() in ("fin", "reset")

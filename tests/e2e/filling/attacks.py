@@ -11,7 +11,7 @@ SECRET = "0a1b2c3d4e5f6071"  # begins a cookie that names somebody
 SESSION = "GET /api/sessions/{} HTTP/1.1\r\nHost: app.example\r\n{}\r\n"
 
 
-class Asked(NamedTuple):
+class RequestAttack(NamedTuple):
     """Requests, each answered before the next is sent on its connection, `rate` a second in all.
 
     `answer` names what as much harmless traffic is answered with.
@@ -33,7 +33,7 @@ class Held(NamedTuple):
     answer: str = "small"
 
 
-Attack = Asked | Held
+Attack = RequestAttack | Held
 
 
 def get(path: str, **headers: str) -> bytes:
@@ -46,20 +46,20 @@ def post(path: str, body: bytes, **headers: str) -> bytes:
     return request("POST", path, body, **headers)
 
 
-def stranger(n: int) -> str:
+def other_caller(n: int) -> str:
     """Return a cookie that names one caller of many."""
     return f"sid={SECRET}{n:08x}"
 
 
-def harmless(attack: Attack) -> Asked:
+def harmless(attack: Attack) -> RequestAttack:
     """Return as many requests as an attack sends, of as many bytes and answered with as many, that fill nothing."""
     body = b"x" * max(0, len(attack.made(0)) - 150)
-    return Asked(attack.rate, lambda n: post(f"/{attack.answer}/plain", body, Cookie=f"sid={SECRET}9"))
+    return RequestAttack(attack.rate, lambda n: post(f"/{attack.answer}/plain", body, Cookie=f"sid={SECRET}9"))
 
 
 def creation(n: int) -> bytes:
     """Return a request whose subject is long."""
-    return post("/api/sessions", b'{"reportId":"%d%b"}' % (n, b"s" * BIG), Cookie=stranger(n))
+    return post("/api/sessions", b'{"reportId":"%d%b"}' % (n, b"s" * BIG), Cookie=other_caller(n))
 
 
 def preflight(n: int) -> bytes:
@@ -83,21 +83,21 @@ def pipelined(n: int) -> bytes:
 
 
 ATTACKS: Mapping[str, Attack] = {
-    "many callers": Asked(60, lambda n: get(f"/large/{n}", Cookie=stranger(n)), 16, "large"),
-    "large kept answers": Asked(60, lambda n: get(f"/large/{n}", Cookie=stranger(0)), answer="large"),
-    "long cookies": Asked(60, lambda n: get(f"/api/sessions/{n}", Cookie=f"sid={n:x}{'c' * BIG}")),
-    "many cookies": Asked(40, lambda n: post("/x", b"", Cookie=";".join(f"{n:x}{i:x}=1" for i in range(6000)))),
-    "long field names": Asked(60, lambda n: get("/api/sessions/1", **{f"X{n}{'a' * BIG}": "1"})),
-    "new field names": Asked(60, many_names),
-    "subjects": Asked(60, creation),
-    "restorations": Asked(100, lambda n: get(f"/api/sessions/{n}{'r' * 240}", Cookie=stranger(n))),
-    "origins": Asked(60, lambda n: get("/x", Origin=f"http://{n}{'o' * BIG}")),
-    "preflights": Asked(60, preflight),
-    "keys": Asked(
-        60, lambda n: post("/order", b'{"id":%d}' % n, Cookie=stranger(n), Idempotency_Key=f"k{n}"), answer="large"
+    "many callers": RequestAttack(60, lambda n: get(f"/large/{n}", Cookie=other_caller(n)), 16, "large"),
+    "large kept answers": RequestAttack(60, lambda n: get(f"/large/{n}", Cookie=other_caller(0)), answer="large"),
+    "long cookies": RequestAttack(60, lambda n: get(f"/api/sessions/{n}", Cookie=f"sid={n:x}{'c' * BIG}")),
+    "many cookies": RequestAttack(40, lambda n: post("/x", b"", Cookie=";".join(f"{n:x}{i:x}=1" for i in range(6000)))),
+    "long field names": RequestAttack(60, lambda n: get("/api/sessions/1", **{f"X{n}{'a' * BIG}": "1"})),
+    "new field names": RequestAttack(60, many_names),
+    "subjects": RequestAttack(60, creation),
+    "restorations": RequestAttack(100, lambda n: get(f"/api/sessions/{n}{'r' * 240}", Cookie=other_caller(n))),
+    "origins": RequestAttack(60, lambda n: get("/x", Origin=f"http://{n}{'o' * BIG}")),
+    "preflights": RequestAttack(60, preflight),
+    "keys": RequestAttack(
+        60, lambda n: post("/order", b'{"id":%d}' % n, Cookie=other_caller(n), Idempotency_Key=f"k{n}"), answer="large"
     ),
-    "long paths": Asked(100, lambda n: get(f"/x/{n}{'/p' * (PATH // 2)}", X_Correlation_ID=f"{n:0128}")),
-    "chunks of a byte": Asked(
+    "long paths": RequestAttack(100, lambda n: get(f"/x/{n}{'/p' * (PATH // 2)}", X_Correlation_ID=f"{n:0128}")),
+    "chunks of a byte": RequestAttack(
         40, lambda n: request("POST", "/x", b"1\r\na\r\n" * 9000 + b"0\r\n\r\n", Transfer_Encoding="chunked")
     ),
     "unfinished heads": Held(200, 1500, lambda n: get(f"/{n}", X_Long="h" * BIG)[:-2]),

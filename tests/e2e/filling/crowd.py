@@ -6,7 +6,7 @@ from itertools import count
 from urllib.parse import urlsplit
 
 from proxy.clock import SystemClock
-from tests.e2e.filling.attacks import ATTACKS, Asked, Held, harmless
+from tests.e2e.filling.attacks import ATTACKS, Held, RequestAttack, harmless
 from tests.e2e.filling.remote import Handle
 from tests.e2e.raw import BROKEN, Client
 
@@ -39,18 +39,20 @@ class Crowd:
         for name in names:
             attack = ATTACKS[name] if what == "attack" else harmless(ATTACKS[name])
             attack = attack._replace(rate=attack.rate * share)
-            self._begin(self._ask(url, name, attack) if isinstance(attack, Asked) else self._hold(url, name, attack))
+            self._begin(
+                self._ask(url, name, attack) if isinstance(attack, RequestAttack) else self._hold(url, name, attack)
+            )
         return {}
 
     def _begin(self, doing: Coroutine[None, None, None]) -> None:
         self._tasks.append(asyncio.ensure_future(doing))
 
-    async def _ask(self, url: str, name: str, attack: Asked) -> None:
+    async def _ask(self, url: str, name: str, attack: RequestAttack) -> None:
         """Send requests when they are due, on some connections: none faster than it is answered."""
         due = _ticks(attack.rate)
         await asyncio.gather(*[self._ask_on(url, name, attack, due) for _ in range(CONNECTIONS)])
 
-    async def _ask_on(self, url: str, name: str, attack: Asked, due: Iterator[float]) -> None:
+    async def _ask_on(self, url: str, name: str, attack: RequestAttack, due: Iterator[float]) -> None:
         client, loop, numbers = None, asyncio.get_running_loop(), _numbers[name]
         for at in due:
             await _clock.sleep(max(0.0, at - loop.time()))

@@ -9,7 +9,7 @@ from proxy.admin.admin_listener import AdminListener, start_admin
 from tests.fuzz.target import Target
 from tests.settings import admin_settings
 from tests.unit.admin.sidecar import TOKEN, Sidecar
-from tests.unit.audit.samples import sealed
+from tests.unit.audit.samples import chained
 
 PATIENCE_S = 30.0
 WORDS = (
@@ -32,7 +32,7 @@ class Scene:
         self.listener: AdminListener = self.runner.run(self._start())
 
     async def _start(self) -> AdminListener:
-        self.sidecar.newest.extend(sealed(2))
+        self.sidecar.newest.extend(chained(2))
         return await start_admin(self.sidecar.control(), admin_settings())
 
     def ask(self, data: bytes, *, ends: bool) -> bytes:

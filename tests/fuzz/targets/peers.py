@@ -24,7 +24,7 @@ async def act(stage: Stage, what: int, pick: int, how: int) -> None:
         case 6:
             await stage.answer_on(pick)
         case 7:
-            await stage.say_stray(pick)
+            await stage.send_unrequested(pick)
         case 8:
             await stage.leave(pick, how)
         case 9:

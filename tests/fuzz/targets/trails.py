@@ -28,14 +28,14 @@ from proxy.audit.reader import Query, records, stats
 from proxy.audit.verify import Condition, verify
 from proxy.errors import StartError
 from tests.fuzz.target import Target
-from tests.unit.audit.samples import fields, sealed
+from tests.unit.audit.samples import chained, fields
 
 _TEMPORARY = tempfile.TemporaryDirectory(prefix="fuzz-trails-")
 FOLDER = Path(_TEMPORARY.name)
 FILE, CHECKPOINTS = FOLDER / "audit.jsonl", FOLDER / "audit.jsonl.checkpoints"
 KEY = HmacKey(b"k" * 32)
 _CHAINED = frozenset({"v", "seq", "prev", "hash"})
-WHOLE = b"".join(sealed(3))
+WHOLE = b"".join(chained(3))
 WORDS = (
     b"\n", b"{", b"}", b'"', b",", b":", b"null", b"true", b"[]", b"{}", b"1e308", b"-1", b"18446744073709551615",
     b'"v":1',

@@ -21,12 +21,12 @@ from proxy.audit.checkpoint import (
     checkpoint_line,
 )
 from proxy.cli.audit import app
-from tests.unit.audit.samples import fields, sealed
+from tests.unit.audit.samples import chained, fields
 
 Files = dict[str, list[bytes]]
 Verdict = tuple[int, str]
 OLD, NEW = "audit.jsonl.20261123T153700.123456Z", "audit.jsonl"
-HONEST = sealed(60)
+HONEST = chained(60)
 COVERED = (10, 20, 30, 40, 50, 60)  # the records that the checkpoints speak of
 KEY = b"k" * 32
 SECRET, FORGERS, NEIGHBOURS = HmacKey(KEY), HmacKey(b"f" * 32), HmacKey(b"n" * 32)
@@ -60,7 +60,7 @@ def retired(through: int, head: bytes) -> list[bytes]:
     """Return a trail that begins late and says that everything before was retired."""
     chain = Chain(head, through)
     note = chain.append({"ts": TS, "note": "retired", "files": 1, "through": through, "head": head.decode()})
-    return [note, *sealed(20, chain)]
+    return [note, *chained(20, chain)]
 
 
 def neighbour() -> list[bytes]:
@@ -92,9 +92,9 @@ FORGED: dict[str, Callable[[], Files]] = {
     "the tail cut": lambda: in_two(HONEST[:45]),
     "the tail cut behind a checkpoint": lambda: in_two(HONEST[:50]),
     "cut, and continued as after a restart": lambda: in_two(
-        [*HONEST[:45], *sealed(15, Chain(links(HONEST)[44].hash, 45))]
+        [*HONEST[:45], *chained(15, Chain(links(HONEST)[44].hash, 45))]
     ),
-    "a new chain behind the end": lambda: in_two([*HONEST, *sealed(15)]),
+    "a new chain behind the end": lambda: in_two([*HONEST, *chained(15)]),
     "written anew from the start": lambda: in_two(anew(1)),
     "written anew from record 51": lambda: in_two(anew(51)),
     "a retirement forged": lambda: {NEW: retired(30, links(HONEST)[29].hash)},

@@ -34,7 +34,7 @@ def fields(number: int = 1, **changes: object) -> dict[str, object]:
     } | changes
 
 
-def sealed(count: int, chain: Chain | None = None) -> list[bytes]:
+def chained(count: int, chain: Chain | None = None) -> list[bytes]:
     """Return the lines of a whole trail, or of its next `count` records."""
     chain = chain or Chain()
     return [chain.append(fields(number)) for number in range(1, count + 1)]

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.audit.chain import GENESIS, Chain, parse_link, timestamp
-from tests.unit.audit.samples import fields, sealed
+from tests.unit.audit.samples import chained, fields
 
 json_values = st.recursive(
     st.none()
@@ -52,7 +52,7 @@ def test_what_json_cannot_say_moves_nothing() -> None:
     chain = Chain()
     with pytest.raises(TypeError):
         chain.append({"id": object()})
-    assert chain.append(fields(1)) == sealed(1)[0]
+    assert chain.append(fields(1)) == chained(1)[0]
 
 
 def test_gaps_and_torn_lines_are_records_themselves() -> None:
@@ -73,7 +73,7 @@ def test_what_is_no_line_is_not_unsealed(junk: bytes) -> None:
 
 def test_a_line_without_its_newline_is_not_whole() -> None:
     """The newline is part of the line: without it the write did not finish."""
-    assert parse_link(sealed(1)[0].removesuffix(b"\n")) is None
+    assert parse_link(chained(1)[0].removesuffix(b"\n")) is None
 
 
 @pytest.mark.parametrize(

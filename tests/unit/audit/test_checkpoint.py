@@ -21,9 +21,9 @@ from proxy.audit.checkpoint import (
 from proxy.audit.files import NoTrailError, TrailError
 from proxy.audit.verify import Condition, Finding, Proof, verify
 from tests.settings import checkpoint_rules
-from tests.unit.audit.samples import as_lines, fields, sealed
+from tests.unit.audit.samples import as_lines, chained, fields
 
-TRAIL = sealed(8)
+TRAIL = chained(8)
 LINKS = [link for line in TRAIL if (link := parse_link(line))]
 SECRET = HmacKey(b"k" * 32)
 TS = "2026-11-23T15:37:00.000000Z"
@@ -33,7 +33,7 @@ TS = "2026-11-23T15:37:00.000000Z"
 def file(tmp_path: Path) -> Path:
     """Return a file with checkpoints of records 3 and 6, signed."""
     path = tmp_path / "audit.jsonl.checkpoints"
-    path.write_bytes(chained(LINKS[2], LINKS[5]))
+    path.write_bytes(checkpoints_of(LINKS[2], LINKS[5]))
     return path
 
 
@@ -42,7 +42,7 @@ def judge(lines: list[bytes], file: Path, *keys: CheckpointKey) -> Finding:
     return verify(as_lines(b"".join(lines)), proof=Proof(read(file, keys), keyed=bool(keys)))
 
 
-def chained(*links: ChainLink, key: CheckpointKey = SECRET) -> bytes:
+def checkpoints_of(*links: ChainLink, key: CheckpointKey = SECRET) -> bytes:
     """Return a file of checkpoints of these records, each of which continues the one before."""
     position, file = NO_CHECKPOINT, b""
     for link in links:
@@ -110,7 +110,7 @@ def test_every_byte_of_a_checkpoint_matters(file: Path) -> None:
 
 def test_a_trail_that_was_cut_and_went_on_is_found(file: Path) -> None:
     """The next life's checkpoints go back in number: what the earlier ones signed is gone."""
-    file.write_bytes(chained(LINKS[5], LINKS[3]))
+    file.write_bytes(checkpoints_of(LINKS[5], LINKS[3]))
     assert judge(TRAIL, file, SECRET).condition is Condition.EDITED
 
 
@@ -123,7 +123,7 @@ def test_a_checkpoint_cut_off_by_a_crash_is_passed(file: Path) -> None:
 @pytest.mark.parametrize("removed", [1, 2])
 def test_a_removed_checkpoint_is_found(file: Path, removed: int) -> None:
     """The lines are chained: one in the middle is missed. The first may have been moved away with its file."""
-    lines = chained(*LINKS[:4]).splitlines(keepends=True)
+    lines = checkpoints_of(*LINKS[:4]).splitlines(keepends=True)
     file.write_bytes(b"".join(lines[:removed] + lines[removed + 1 :]))
     for keys in ((), (SECRET,)):
         finding = judge(TRAIL[:4], file, *keys)
@@ -162,12 +162,12 @@ def test_a_restart_continues_the_chain_behind_the_last_whole_checkpoint(file: Pa
 def test_retired_files_need_no_checkpoint(file: Path) -> None:
     """The trail says up to where its oldest files went; checkpoints of those records are passed."""
     chain = Chain(LINKS[3].hash, 4)
-    rest = sealed(2, chain)
+    rest = chained(2, chain)
     note = chain.append({"ts": TS, "note": "retired", "through": 4, "head": LINKS[3].hash.decode(), "files": 1})
     ends = [link for line in (rest[1], note) if (link := parse_link(line))]
-    file.write_bytes(chained(LINKS[2], *ends))
+    file.write_bytes(checkpoints_of(LINKS[2], *ends))
     assert judge([*rest, note], file, SECRET).condition is Condition.WHOLE
-    file.write_bytes(chained(LINKS[2], ends[0]))
+    file.write_bytes(checkpoints_of(LINKS[2], ends[0]))
     assert judge(rest, file, SECRET).condition is Condition.MISSING
     assert judge([*rest, note], file, SECRET).condition is Condition.MISSING  # anybody may have written the note
     assert judge([*rest, note], file).condition is Condition.WHOLE

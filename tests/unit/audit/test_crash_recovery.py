@@ -9,9 +9,9 @@ import pytest
 from proxy.audit.chain import GENESIS, START, parse_link
 from proxy.audit.crash_recovery import RecoveredEnd, recover, recover_rotated
 from proxy.errors import StartError
-from tests.unit.audit.samples import sealed
+from tests.unit.audit.samples import chained
 
-TRAIL = sealed(3)
+TRAIL = chained(3)
 
 
 def recovered(path: Path) -> RecoveredEnd:
@@ -90,7 +90,7 @@ def test_a_file_that_is_no_trail_is_refused_untouched(path: Path, content: bytes
 def test_a_trail_of_a_newer_version_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Going on in an older format would leave a trail that neither version can read."""
     monkeypatch.setattr("proxy.audit.chain.VERSION", 2)
-    path.write_bytes(sealed(1)[0])
+    path.write_bytes(chained(1)[0])
     with pytest.raises(StartError, match="written by a newer version"):
         recovered(path)
 

@@ -11,7 +11,7 @@ from proxy.audit.chain import Chain
 from proxy.audit.export import COLUMNS, write_csv, write_json, write_rows_json, write_stats_json
 from proxy.audit.files import Record, TrailLine, parse
 from proxy.audit.reader import stats
-from tests.unit.audit.samples import as_lines, fields, sealed
+from tests.unit.audit.samples import as_lines, chained, fields
 
 
 def found(*wanted: dict[str, object]) -> list[Record]:
@@ -32,7 +32,7 @@ def test_json_is_the_trail_byte_for_byte() -> None:
     """What is exported whole can be verified like the trail itself."""
     out = BytesIO()
     assert write_json(found(fields(1), fields(2)), out) == 2
-    assert out.getvalue() == b"".join(sealed(2))
+    assert out.getvalue() == b"".join(chained(2))
 
 
 def test_csv_has_fixed_columns() -> None:

@@ -20,7 +20,7 @@ from tests.unit.audit.forgery import (
     retired,
     verdicts,
 )
-from tests.unit.audit.samples import as_lines, sealed
+from tests.unit.audit.samples import as_lines, chained
 
 PAGE = Path(__file__).parents[3] / "docs/audit-integrity.md"
 Table = dict[str, dict[str, Verdict]]
@@ -91,4 +91,4 @@ def test_a_trail_that_begins_behind_a_checkpoint_must_continue_it(tmp_path: Path
     marks = checkpoints(HONEST, SECRET, (10,))
     (tmp_path / "checkpoints").write_bytes(b"".join(marks))
     proof = Proof(read(tmp_path / "checkpoints", [SECRET]), keyed=True)
-    assert verify(as_lines(b"".join(sealed(5, chain))), partial=True, proof=proof).condition is Condition.EDITED
+    assert verify(as_lines(b"".join(chained(5, chain))), partial=True, proof=proof).condition is Condition.EDITED

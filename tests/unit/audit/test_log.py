@@ -19,8 +19,8 @@ from proxy.audit.trail_file import RotationRules, TrailFile
 from proxy.audit.verify import Condition, verify
 from proxy.clock import SystemClock
 from proxy.errors import StartError
-from tests.settings import log_rules, retention, rotation
-from tests.unit.audit.samples import fields, sealed
+from tests.settings import log_rules, retention_rules, rotation
+from tests.unit.audit.samples import chained, fields
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def mode(path: Path) -> int:
 
 def tear(path: Path) -> None:
     """Leave two whole records, and 50 bytes of a third."""
-    whole = sealed(3)
+    whole = chained(3)
     path.write_bytes(b"".join(whole[:2]) + whole[2][:50])
 
 
@@ -78,7 +78,7 @@ async def test_appended_records_are_on_file_after_a_flush(path: Path) -> None:
         log.append(fields(number))
     assert (log.records, log.queued) == (0, 3)
     await log.flush()
-    assert content(path) == b"".join(sealed(3))
+    assert content(path) == b"".join(chained(3))
     assert (log.records, log.gaps, log.queued) == (3, 0, 0)
     assert mode(path) == 0o600
     await log.close()
@@ -91,7 +91,7 @@ async def test_a_record_needs_no_flush(path: Path) -> None:
     await log.start()
     log.append(fields(1))
     await asyncio.wait_for(wrote.wait(), 60)
-    assert content(path) == sealed(1)[0]
+    assert content(path) == chained(1)[0]
     await log.close()
 
 
@@ -354,7 +354,7 @@ async def test_standard_output_is_a_sink(capfd: pytest.CaptureFixture[str]) -> N
     log.append(fields(1))
     await log.flush()
     await log.close()
-    assert capfd.readouterr().out.encode() == sealed(1)[0]
+    assert capfd.readouterr().out.encode() == chained(1)[0]
 
 
 async def test_the_newest_entries_stay_at_hand(path: Path) -> None:
@@ -486,7 +486,7 @@ async def test_our_own_rotation_carries_the_chain(path: Path, rules: RotationRul
 
 async def test_retired_files_leave_a_trail_that_says_so(path: Path) -> None:
     """Three files stay, the note says what went, and the verifier calls the rest whole without being told."""
-    rules = log_rules(rotation=rotation(size=1_000), keeping=retention(max_files=3))
+    rules = log_rules(rotation=rotation(size=1_000), keeping=retention_rules(max_files=3))
     log = AuditLog(path, clock=SystemClock(), rules=rules)
     await log.start()
     for number in range(20):

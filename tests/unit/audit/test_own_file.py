@@ -10,7 +10,7 @@ from proxy.audit.own_file import NotOwnError, open_own
 from proxy.audit.retention import Retention
 from proxy.audit.trail_file import TrailFile
 from proxy.errors import StartError
-from tests.settings import retention, rotation
+from tests.settings import retention_rules, rotation
 
 FLAGS = os.O_RDWR | os.O_CREAT
 
@@ -82,6 +82,6 @@ def test_a_link_that_looks_like_a_rotated_file_is_left_alone(tmp_path: Path) -> 
     secret.write_bytes(b"s3cret")
     link = tmp_path / "a.jsonl.20261123T153700.123456Z"
     link.symlink_to(secret)
-    Retention(trail, retention(max_files=1), lambda fields: True).tidy()
+    Retention(trail, retention_rules(max_files=1), lambda fields: True).tidy()
     assert link.is_symlink()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.jsonl", link.name, "secret"]

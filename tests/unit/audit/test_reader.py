@@ -16,7 +16,7 @@ from proxy.audit.files import (
     trails,
 )
 from proxy.audit.reader import Query, Stats, records, stats, tail
-from tests.unit.audit.samples import as_lines, fields, sealed
+from tests.unit.audit.samples import as_lines, chained, fields
 
 
 def found(path: Path) -> list[int]:
@@ -45,7 +45,7 @@ def sums(*wanted: dict[str, object]) -> Stats:
 @pytest.fixture
 def rotated(tmp_path: Path) -> Path:
     """Return a trail of six records: four in rotated files, one of them gzipped, and the two newest."""
-    trail = sealed(6)
+    trail = chained(6)
     with gzip.open(tmp_path / "audit.jsonl-20261121.gz", "wb") as old:
         old.write(b"".join(trail[:2]))
     (tmp_path / "audit.jsonl.1").write_bytes(b"".join(trail[2:4]))
@@ -67,14 +67,14 @@ def test_a_rotated_file_can_be_read_alone(rotated: Path) -> None:
 
 def test_a_folder_is_read_trail_by_trail(rotated: Path) -> None:
     """Two sidecars may write into one folder: each chain stays on its own."""
-    rotated.with_name("other.jsonl").write_bytes(sealed(1)[0])
+    rotated.with_name("other.jsonl").write_bytes(chained(1)[0])
     assert found(rotated.parent) == [1, 2, 3, 4, 5, 6, 1]
 
 
 def test_a_file_half_way_through_gzip_counts_once(rotated: Path) -> None:
     """While gzip still has both, the plain file is read."""
     with gzip.open(rotated.with_name("audit.jsonl.1.gz"), "wb") as half:
-        half.write(sealed(3)[2])
+        half.write(chained(3)[2])
     assert found(rotated) == [1, 2, 3, 4, 5, 6]
 
 
@@ -103,7 +103,7 @@ def test_an_endless_line_comes_in_pieces(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_damaged_line_is_handed_over_and_passed(rotated: Path) -> None:
     """One bad line hides none of the others."""
-    rotated.write_bytes(b"[1]\n{}\nnot json\n" + sealed(1)[0])
+    rotated.write_bytes(b"[1]\n{}\nnot json\n" + chained(1)[0])
     damaged: list[TrailLine] = []
     (trail,) = trails(rotated.parent)
     assert [number_of(record) for record in records(trail, damaged.append)] == [1, 1, 2, 3, 4]
@@ -166,7 +166,7 @@ def test_statistics_of_nothing() -> None:
 
 def test_a_tail_shows_the_last_and_then_what_comes(tmp_path: Path) -> None:
     """The newest two, then each finished line as the file grows; an unfinished one waits for its end."""
-    trail, file = sealed(5), tmp_path / "audit.jsonl"
+    trail, file = chained(5), tmp_path / "audit.jsonl"
     file.write_bytes(b"".join(trail[:3]))
     additions = iter([trail[3][:40], trail[3][40:], trail[4]])
 
@@ -180,7 +180,7 @@ def test_a_tail_shows_the_last_and_then_what_comes(tmp_path: Path) -> None:
 
 def test_a_tail_goes_through_rotations(tmp_path: Path) -> None:
     """Two rotations between two looks, one of them gzipped: nothing is left out and nothing comes twice."""
-    trail, file = sealed(6), tmp_path / "audit.jsonl"
+    trail, file = chained(6), tmp_path / "audit.jsonl"
     file.write_bytes(trail[0])
 
     def rotate_twice() -> None:
@@ -232,7 +232,7 @@ def test_an_endless_line_is_passed_by_a_tail_once(tmp_path: Path, monkeypatch: p
     """A line without an end is read in pieces: what follows it is shown, and what was read is not read again."""
     monkeypatch.setattr("proxy.audit.reader.MAX_LINE", 1_000)
     file = tmp_path / "audit.jsonl"
-    lines_ = sealed(2)
+    lines_ = chained(2)
     file.write_bytes(lines_[0] + b"x" * 5_500)
     follow = tail(trails(file)[0], Query(), 10, lambda: None)
     assert [record.line.data for record in next(follow)] == [lines_[0]]

@@ -26,7 +26,7 @@ PROXY = Path(proxy.__file__).parent
 POLICIES = sorted(file for room in ("policy", "exchange") for file in (PROXY / room).glob("*.py"))
 
 
-def sealed(document: dict[str, Any]) -> dict[str, Any]:
+def chained(document: dict[str, Any]) -> dict[str, Any]:
     """Return a line with everything that a line has."""
     line: dict[str, Any] = orjson.loads(Chain().append(document))
     return line
@@ -45,7 +45,7 @@ LINES = {
 @pytest.mark.parametrize("name", LINES)
 def test_a_line_is_valid(name: str) -> None:
     """Both for pydantic and for any other reader of the schema."""
-    line = sealed(LINES[name])
+    line = chained(LINES[name])
     LINE.validate_json(orjson.dumps(line))
     assert [error.message for error in VALIDATOR.iter_errors(line)] == []
 
@@ -62,7 +62,7 @@ def test_a_line_is_valid(name: str) -> None:
     ],
 )
 def test_what_no_line_has_is_refused(changes: dict[str, object]) -> None:
-    line = sealed(LINES["request"] | changes)
+    line = chained(LINES["request"] | changes)
     with pytest.raises(ValidationError):
         LINE.validate_json(orjson.dumps(line))
     assert list(VALIDATOR.iter_errors(line))

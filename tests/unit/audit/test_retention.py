@@ -9,10 +9,10 @@ import pytest
 from proxy.audit.files import lines, put_aside, trails
 from proxy.audit.retention import Retention, RetentionRules
 from proxy.audit.verify import Condition, verify
-from tests.settings import retention
-from tests.unit.audit.samples import sealed
+from tests.settings import retention_rules
+from tests.unit.audit.samples import chained
 
-TRAIL = sealed(8)
+TRAIL = chained(8)
 ASIDE = [f"audit.jsonl.20261123T15370{second}.000000Z" for second in range(3)]
 
 
@@ -27,21 +27,21 @@ def path(tmp_path: Path) -> Path:
 
 
 def names(path: Path) -> list[str]:
-    """Return what is left of the files put aside, without the trail's name."""
+    """Return the names of the rotated files, without the trail's name."""
     return [file.name.removeprefix("audit.jsonl.20261123T1537") for file in put_aside(path)]
 
 
-def keeper(
+def retention(
     path: Path, rules: RetentionRules, announce: Callable[[dict[str, object]], bool] = lambda note: True
 ) -> Retention:
-    """Return a keeper that is not started: its tests do the work themselves."""
+    """Return a retention that is not started: the tests call it."""
     return Retention(path, rules, announce)
 
 
 def test_files_put_aside_are_gzipped_and_the_trail_stays_whole(path: Path) -> None:
     """Same lines, mode 0600, and nothing of another tool is touched."""
     path.with_name("audit.jsonl.1").unlink()
-    keeper(path, retention()).tidy()
+    retention(path, retention_rules()).tidy()
     assert names(path) == ["00.000000Z.gz", "01.000000Z.gz", "02.000000Z.gz"]
     assert put_aside(path)[0].stat().st_mode & 0o777 == 0o600
     (trail,) = trails(path)
@@ -51,7 +51,7 @@ def test_files_put_aside_are_gzipped_and_the_trail_stays_whole(path: Path) -> No
 def test_half_a_gzip_of_an_earlier_life_is_made_anew(path: Path) -> None:
     """A crash while zipping left a part: the plain file is still there, and is zipped from its beginning."""
     path.with_name(f"{ASIDE[0]}.gz.part").write_bytes(b"half")
-    keeper(path, retention()).tidy()
+    retention(path, retention_rules()).tidy()
     assert gzip.decompress(put_aside(path)[0].read_bytes()) == b"".join(TRAIL[:2])
     assert not path.with_name(f"{ASIDE[0]}.gz.part").exists()
 
@@ -59,14 +59,14 @@ def test_half_a_gzip_of_an_earlier_life_is_made_anew(path: Path) -> None:
 @pytest.mark.parametrize(
     ("rules", "left"),
     [
-        (retention(compress=False, max_files=2), ["01.000000Z", "02.000000Z"]),
-        (retention(compress=False, max_bytes=len(b"".join(TRAIL[:3]))), ["02.000000Z"]),
-        (retention(compress=False, max_files=3, max_bytes=1 << 20), ["00.000000Z", "01.000000Z", "02.000000Z"]),
+        (retention_rules(compress=False, max_files=2), ["01.000000Z", "02.000000Z"]),
+        (retention_rules(compress=False, max_bytes=len(b"".join(TRAIL[:3]))), ["02.000000Z"]),
+        (retention_rules(compress=False, max_files=3, max_bytes=1 << 20), ["00.000000Z", "01.000000Z", "02.000000Z"]),
     ],
 )
 def test_the_oldest_files_go_first(path: Path, rules: RetentionRules, left: list[str]) -> None:
     """By count and by size, whichever is stricter."""
-    keeper(path, rules).tidy()
+    retention(path, rules).tidy()
     assert names(path) == left
     assert path.with_name("audit.jsonl.1").exists()
 
@@ -79,7 +79,7 @@ def test_a_file_goes_only_after_the_trail_says_so(path: Path) -> None:
         notes.append(note)
         return False
 
-    keeper(path, retention(compress=False, max_files=1), refuse).tidy()
+    retention(path, retention_rules(compress=False, max_files=1), refuse).tidy()
     assert len(names(path)) == 3
     head = TRAIL[3].rsplit(b'"hash":"', 1)[1][:64].decode()
     assert notes == [{"note": "retired", "files": 2, "through": 4, "head": head}]

@@ -10,9 +10,9 @@ from proxy.audit.chain import Chain, parse_link
 from proxy.audit.checkpoint import Checkpoint, HmacKey, checkpoint_line, read
 from proxy.audit.files import TrailLine
 from proxy.audit.verify import Condition, Proof, verify
-from tests.unit.audit.samples import fields, sealed
+from tests.unit.audit.samples import chained, fields
 
-SHORT, LONG = sealed(20), sealed(1_000)
+SHORT, LONG = chained(20), chained(1_000)
 KEY = HmacKey(b"k" * 32)
 
 

@@ -25,10 +25,10 @@ from proxy.audit.trail_end import compare, is_written, last_link, live_proof
 from proxy.audit.verify import Condition, verify
 from proxy.clock import SystemClock
 from tests.settings import checkpoint_rules, log_rules
-from tests.unit.audit.samples import fields, sealed
+from tests.unit.audit.samples import chained, fields
 
 KEY = HmacKey(b"k" * 32)
-TRAIL = sealed(60)
+TRAIL = chained(60)
 LINKS = [link for line in TRAIL if (link := parse_link(line))]
 TS = "2026-11-29T15:37:00.000000Z"
 

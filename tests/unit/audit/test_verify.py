@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from proxy.audit.chain import Chain
 from proxy.audit.verify import Condition, Finding, verify
-from tests.unit.audit.samples import as_lines, fields, sealed
+from tests.unit.audit.samples import as_lines, chained, fields
 
-TRAIL = sealed(5)
+TRAIL = chained(5)
 BYTES = b"".join(TRAIL)
 indexes = st.integers(0, len(TRAIL) - 1)
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from proxy.audit.chain import Chain, parse_link
 from proxy.audit.checkpoint import checkpoint_line, read_key
 from proxy.cli.audit import app
-from tests.unit.audit.samples import fields, sealed
+from tests.unit.audit.samples import chained, fields
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def test_verify_says_whole_or_names_the_first_bad_record(trail: Path) -> None:
 
 def test_verify_of_retired_files_needs_to_be_told(trail: Path) -> None:
     """A trail that begins late is missing records, unless that was meant."""
-    trail.write_bytes(b"".join(sealed(4)[2:]))
+    trail.write_bytes(b"".join(chained(4)[2:]))
     assert audit("verify", trail).exit_code == 12
     assert audit("verify", trail, "--partial").exit_code == 0
 

@@ -38,12 +38,12 @@ async def test_every_run_has_a_token_of_its_own(tmp_path: Path) -> None:
         command = python(BEFORE + READY + UNTIL_TERM)
         sidecar = await DemoSidecar.start(tmp_path / run, "http://127.0.0.1:1", command=command)
         await sidecar.stop()
-        assert kept_token(tmp_path / run) == (sidecar.token, 0o600)
+        assert stored_token(tmp_path / run) == (sidecar.token, 0o600)
         tokens.add(sidecar.token)
     assert len(tokens) == 2
 
 
-def kept_token(folder: Path) -> tuple[str, int]:
+def stored_token(folder: Path) -> tuple[str, int]:
     """Return what the file that the configuration names holds, and who may read it."""
     file = Path(tomllib.loads((folder / "backstay.toml").read_text())["admin"]["token_file"])
     return file.read_text(), file.stat().st_mode & 0o777

@@ -52,11 +52,11 @@ def test_nobody_reads_and_nobody_waits(pipe: tuple[int, int]) -> None:
     reading, writing = pipe
     full, told, heard = filled(writing), threading.Event(), list[int]()
 
-    def hear(lines: int) -> None:
+    def receive(lines: int) -> None:
         heard.append(lines)
         told.set()
 
-    raw = QueuedOutput(writing, limit=1000, on_recovery=hear)
+    raw = QueuedOutput(writing, limit=1000, on_recovery=receive)
     for _ in range(30):
         assert raw.write(b"a line of 50 bytes" + b"." * 31 + b"\n") == 50
     assert raw.dropped == 10

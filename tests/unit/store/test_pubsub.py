@@ -10,7 +10,7 @@ from proxy.store.redis_connection import RedisConnection
 from proxy.store.shared_invalidations import SharedInvalidations, _message
 
 
-class Heard:
+class Received:
     """A listener and its seals, without a Redis."""
 
     def __init__(self) -> None:
@@ -19,7 +19,7 @@ class Heard:
         self.bus = ReplicaPubSub(link, CommandQueue(link), "us", SystemClock())
         self.invalidations = SharedInvalidations(link, CommandQueue(link), self.bus, "us", SystemClock().now)
 
-    def hear(self, data: bytes) -> None:
+    def receive(self, data: bytes) -> None:
         self.bus._received({"type": "message", "channel": self.bus.invalidation_channel.encode(), "data": data})
 
 
@@ -28,9 +28,9 @@ WORD = {"from": "them", **_message("seal", "subject", [b"owner"])}
 
 async def test_a_word_is_heard() -> None:
     """What it makes old is old, and all else is not."""
-    heard = Heard()
+    heard = Received()
     before = heard.invalidations.stamp()
-    heard.hear(orjson.dumps(WORD))
+    heard.receive(orjson.dumps(WORD))
     assert heard.errors == []
     assert not heard.invalidations.fresh(before, "subject", [b"owner"])
     assert heard.invalidations.fresh(before, "another", [b"owner"])
@@ -48,15 +48,15 @@ async def test_a_word_is_heard() -> None:
 )  # fmt: skip
 async def test_a_damaged_word_makes_everything_old(data: bytes) -> None:
     """Before, it ended the listener with a traceback in the log, and the connection was made anew."""
-    heard = Heard()
+    heard = Received()
     before = heard.invalidations.stamp()
-    heard.hear(data)
+    heard.receive(data)
     assert heard.errors == ["news"]
     assert not heard.invalidations.fresh(before, "another", [b"nobody"])
 
 
 async def test_a_damaged_token_wakes_nobody() -> None:
     """Tokens are ASCII."""
-    heard = Heard()
+    heard = Received()
     heard.bus._received({"type": "message", "channel": heard.bus.landed_channel.encode(), "data": b"\xff"})
     assert heard.errors == []
