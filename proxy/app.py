@@ -260,7 +260,9 @@ class Sidecar:
         except StartError as error:
             self._refuse_reload([str(error)])
         except TimeoutError:
-            text = f"{reading.doing} could not be read within {RELOAD_WITHIN_S:g} s: see whether its files can be read"
+            text = (
+                f"{reading.doing} could not be read within {RELOAD_WITHIN_S:g} s: check whether its files are readable"
+            )
             self._refuse_reload([text])
         else:
             if self.server_state.draining:

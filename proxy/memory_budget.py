@@ -85,7 +85,9 @@ class MemoryBudget:
             _give_back()  # freed memory may not have been returned yet
         gone = self._relieve(int(PART * budget)) if tight else 0
         if gone and not self._relieved:
-            log.warning("memory_tight", held=held, budget=budget, gone=gone, detail="the heaviest connections give way")
+            log.warning(
+                "memory_tight", held=held, budget=budget, gone=gone, detail="the heaviest connections are closed"
+            )
         self._relieved = gone > 0
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from proxy.audit.checkpoint import CheckpointKey, CheckpointRules
 from proxy.audit.log import LogRules
 from proxy.audit.redaction import Redaction
-from proxy.audit.retention_rules import RetentionRules
+from proxy.audit.retention import RetentionRules
 from proxy.audit.trail_file import RotationRules
 from proxy.clock import Clock
 from proxy.config.field_types import Section

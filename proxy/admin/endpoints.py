@@ -33,7 +33,7 @@ ENDPOINTS = (
         "GET",
         "/readyz",
         "Check whether the sidecar accepts requests. A failing backend does not make it unready.",
-        {200: "It takes requests.", 503: "It is starting or draining."},
+        {200: "It accepts requests.", 503: "It is starting or draining."},
     ),
     AdminEndpoint(
         "GET",

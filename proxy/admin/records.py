@@ -34,7 +34,7 @@ def _limit(asked: Mapping[str, str]) -> int:
     """Return the requested number of newest records; 0 in a slice means all."""
     limit = asked.get("limit", "0")
     if not limit.isascii() or not limit.isdecimal() or len(limit) > 9:
-        raise ValueError(f"limit={limit} is no number of records.")
+        raise ValueError(f"limit={limit} is not a number of records.")
     return int(limit)
 
 

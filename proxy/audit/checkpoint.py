@@ -233,7 +233,7 @@ def read(file: Path, keys: Sequence[CheckpointKey] = ()) -> Iterator[Checkpoint]
                     position = Position.after(line, claim.n)
                     yield claim
     except FileNotFoundError:
-        raise NoTrailError(f"{file}: no such file: there are no checkpoints to hold the trail against") from None
+        raise NoTrailError(f"{file}: no such file: there are no checkpoints to verify the trail against") from None
     except OSError as error:
         raise TrailError(f"{file}: {error.strerror}") from error
 

@@ -34,7 +34,7 @@ def open_own(path: str | os.PathLike[str], flags: int, mode: int = PRIVATE) -> i
 def _check(fd: int, mode: int) -> None:
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
-        raise NotOwnError(errno.EINVAL, "is no regular file: remove it, or name another one")
+        raise NotOwnError(errno.EINVAL, "is not a regular file: remove it, or name another one")
     if status.st_uid != os.geteuid():
         detail = f"belongs to user {status.st_uid}, not to user {os.geteuid()} that runs this: change its owner"
         raise NotOwnError(errno.EACCES, detail)

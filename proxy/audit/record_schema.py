@@ -41,7 +41,7 @@ WHY = {
     "nobody_waits": "No retry: every client had left.",
     "switched_off": "No retry: an operator switched retries off.",
     "exhausted": "No retry: `max_retries` were made, or two after timeouts.",
-    "body_not_replayable": "No retry: the request's body was larger than `replay_limit` and is gone.",
+    "body_not_replayable": "No retry: the request's body was larger than `replay_limit` and was not kept.",
     "sent": "No retry: the request was sent, and its route does not allow to send it again.",
     "bad_answer": "No retry: the backend read an unsafe request, and its response was not HTTP.",
     "precondition": "No retry: the first attempt may have succeeded, and then the precondition would fail.",
@@ -50,8 +50,8 @@ WHY = {
     "circuit_open": "No retry: the circuit would refuse it.",
     "budget": "No retry: the share of requests that may be retries is used up.",
     "dry_run": "With `dry_run` a request is sent once.",
-    "client_deadline": "The client's own deadline came first, and ended its wait.",
-    "probe": "The client left, and the attempt went on alone as a probe of its circuit.",
+    "client_deadline": "The client's own deadline passed first and ended its wait.",
+    "probe": "The client left, and the attempt continued as a probe of its circuit.",
     "unfinished": "The attempt was cut off before it ended.",
 }
 """The values of `attempts[].why`: what was decided after an attempt."""

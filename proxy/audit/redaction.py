@@ -135,7 +135,7 @@ def read_salt(file: Path) -> bytes:
     try:
         salt = file.read_bytes()
     except OSError as error:
-        raise StartError(f"audit salt {file}: {error.strerror}: let the sidecar read it") from error
+        raise StartError(f"audit salt {file}: {error.strerror}: make it readable for the sidecar") from error
     if len(salt) < _MIN_SALT_BYTES:
         raise StartError(f"audit salt {file}: {len(salt)} bytes can be guessed: delete it, and a new one is made")
     return salt[:64]

@@ -145,7 +145,7 @@ class _Walk:
             detail = f"record {link.seq} comes later: {line.file} line {line.number}"
             return self._finding(Condition.REORDERED, first, before.seq + 1, detail)
         if link.seq < expected:
-            detail = f"it has stood before, or belongs before; expected record {expected}"
+            detail = f"it occurred before, or belongs before; expected record {expected}"
             return self._finding(Condition.REORDERED, line, link.seq, detail)
         if _comes_later(range(expected, link.seq), self._rest):
             detail = f"expected record {expected}, which comes later"

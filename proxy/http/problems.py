@@ -117,8 +117,8 @@ _ROWS: Final[dict[Reason, _Row]] = {
     ),
     Reason.NOT_STORED: _Row(
         409,
-        "It was done before, and its response was not stored",
-        "it was done before, and its response was not stored; load the result",
+        "The request was executed before, and its response was not stored",
+        "the request was executed before, and its response was not stored; load the result",
     ),
     Reason.INTERNAL: _Row(
         500,

@@ -194,7 +194,7 @@ def _request_line(line: bytes, limits: HeadLimits) -> tuple[str, bytes, int]:
     if _TARGET.fullmatch(target) is None:
         raise _malformed("the request target has a fragment, or bytes that no target may have")
     if method == "CONNECT":
-        raise Refusal(501, "method", "this is no tunnelling proxy: CONNECT is not offered")
+        raise Refusal(501, "method", "CONNECT is not supported: this is not a tunnelling proxy")
     return method, target, minor
 
 
@@ -213,7 +213,7 @@ def _refused_line(line: bytes) -> Refusal:
     words = line.split(b" ")
     if len(words) != 3 or not all(words) or _VERSION.fullmatch(words[2]) is None:
         return _malformed("the request line is not a method, a target and a version, with one space between them")
-    return Refusal(505, "version", "only HTTP/1.1 and HTTP/1.0 are spoken here")
+    return Refusal(505, "version", "only HTTP/1.1 and HTTP/1.0 are supported")
 
 
 def _parsed(block: bytes, minor: int, limits: HeadLimits) -> ParsedFields:
@@ -245,7 +245,7 @@ def _expecting(minor: int, fields: Fields) -> Fields:
     if not minor:
         return fields.without((b"expect",))
     if any(expectation != b"100-continue" for expectation in fields.tokens(b"expect")):
-        raise Refusal(417, "expectation", "100-continue is the only expectation known here")
+        raise Refusal(417, "expectation", "100-continue is the only supported expectation")
     return fields
 
 
@@ -293,7 +293,7 @@ def _request_framing(minor: int, fields: Fields, block: bytes) -> tuple[Framing,
     chunked, lengths = b"transfer-encoding" in fields, fields.all(b"content-length")
     if chunked:
         if not minor:
-            raise _malformed("HTTP/1.0 knows no Transfer-Encoding")
+            raise _malformed("HTTP/1.0 has no Transfer-Encoding")
         if not _plainly_chunked(fields, block):
             raise _refused_coding(fields.tokens(b"transfer-encoding"))
         if lengths:
@@ -306,7 +306,7 @@ def _refused_coding(codings: list[bytes]) -> Refusal:
     """Return the refusal for a request's transfer codings (RFC 9112 sections 6.1 and 6.3)."""
     if b"chunked" in codings and codings[-1] != b"chunked":
         return _malformed("a transfer coding follows chunked: the end of the body is unknown")
-    return Refusal(501, "transfer_encoding", "chunked is the only transfer coding known here")
+    return Refusal(501, "transfer_encoding", "chunked is the only supported transfer coding")
 
 
 def _plainly_chunked(fields: Fields, block: bytes) -> bool:
@@ -353,7 +353,7 @@ def _response_head(raw: bytes, method: str) -> ResponseHead:
         fields = _one_length(fields)
     framing, length = _response_framing(status, method, fields, block)
     if not minor and b"transfer-encoding" in fields:
-        raise BadResponse("HTTP/1.0 knows no Transfer-Encoding")
+        raise BadResponse("HTTP/1.0 has no Transfer-Encoding")
     connection = listed(fields)
     keep_alive = b"close" not in connection and (minor > 0 or b"keep-alive" in connection)
     if framing is Framing.CLOSE or (framing is Framing.NONE and announced(fields)):

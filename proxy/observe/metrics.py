@@ -69,11 +69,11 @@ class Metrics:
             ("route", "role"),
         )
         self._idempotency = Counter(
-            "backstay_idempotency", "What was done about idempotency keys.", ("route", "result")
+            "backstay_idempotency", "Idempotency keys, by how they were handled.", ("route", "result")
         )
         self.store_errors = Counter(
             "backstay_store_errors",
-            "Commands that the store did not carry out; the requests went on without it.",
+            "Commands that the store did not carry out; the requests continued without it.",
             ("operation",),
         )
         self._recoveries = Counter(

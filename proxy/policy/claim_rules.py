@@ -117,7 +117,7 @@ UNKNOWN = Result(
     Failure(
         Reason.RESPONSE_TIMEOUT,
         sent=True,
-        detail="outcome unknown: it was sent before, and the response is lost; check the result before a retry",
+        detail="outcome unknown: the request was sent before, and the response is lost; check the result first",
     )
 )
 
@@ -125,7 +125,7 @@ TOO_LARGE = Result(
     Failure(
         Reason.NOT_STORED,
         sent=True,
-        detail="it was done before under this Idempotency-Key, and its response was too large to store "
+        detail="the request was executed before with this Idempotency-Key, and its response was too large to store "
         "(replay_answer_limit); load the result",
     )
 )
@@ -133,7 +133,7 @@ NO_ROOM = Result(
     Failure(
         Reason.NOT_STORED,
         sent=True,
-        detail="it was done before under this Idempotency-Key, and there was no memory to store its response "
+        detail="the request was executed before with this Idempotency-Key, and there was no memory for its response "
         "(listen.max_memory); load the result",
     )
 )
@@ -141,14 +141,15 @@ BROKE_OFF = Result(
     Failure(
         Reason.RESPONSE_INCOMPLETE,
         sent=True,
-        detail="it was done before under this Idempotency-Key, and its response broke off; load the result",
+        detail="the request was executed before with this Idempotency-Key, and its response broke off; load the result",
     )
 )
 ERASED = Result(
     Failure(
         Reason.NOT_STORED,
         sent=True,
-        detail="it was done before under this Idempotency-Key, and its response was erased since; load the result",
+        detail="the request was executed before with this Idempotency-Key, and its response was erased; "
+        "load the result",
     )
 )
 _NOT_AGAIN = (TOO_LARGE.outcome, NO_ROOM.outcome, BROKE_OFF.outcome, ERASED.outcome)

@@ -68,7 +68,7 @@ class SocketFile:
         except FileNotFoundError:
             return
         if not stat.S_ISSOCK(found.st_mode):
-            raise StartError(f"{self._refused()}: the file is no socket: remove it, or set another address")
+            raise StartError(f"{self._refused()}: the file is not a socket: remove it, or set another address")
         if not _is_dead(self._path):
             raise StartError(f"{self._refused()}: another process listens there: stop it, or set another address")
         self._path.unlink()

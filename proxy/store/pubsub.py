@@ -108,7 +108,7 @@ class ReplicaPubSub:
             await pubsub.ping()
             with suppress(StoreDown):  # the connection has counted it
                 await self._commands.execute("probe", *self._probe())
-        raise Disconnected("the connection that is listened on has fallen silent")
+        raise Disconnected("the connection of the subscription sends no data")
 
     def _probe(self) -> tuple[Argument, ...]:
         """Return a write command without effect. A Redis that refuses it is not a working store."""

@@ -247,7 +247,7 @@ class _Begun:
 
 _Place = asyncio.Future[UpstreamConnection | Failure | None]
 _NO_CONNECTION = Failure(
-    Reason.CONNECTION_LIMIT, sent=False, detail="no connection came free in time", retry_after_s=1.0
+    Reason.CONNECTION_LIMIT, sent=False, detail="no connection became free in time", retry_after_s=1.0
 )
 _QUEUE_FULL = _NO_CONNECTION._replace(detail="the queue for a connection is full")
 

@@ -396,4 +396,4 @@ async def test_audit_can_be_limited_to_the_newest(client: ClientSession, sidecar
     async with client.get("/audit?limit=2", headers=BEARER) as response:
         assert [record["seq"] for record in await response.json()] == [3, 4]
     async with client.get("/audit?limit=-2", headers=BEARER) as response:
-        assert (await problem(response))["detail"] == "limit=-2 is no number of records."
+        assert (await problem(response))["detail"] == "limit=-2 is not a number of records."

@@ -177,7 +177,7 @@ def test_retired_files_need_no_checkpoint(file: Path) -> None:
 
 def test_without_a_checkpoint_file_there_is_nothing_to_hold_it_against(tmp_path: Path) -> None:
     """Whoever asks for a proof is told that there is none."""
-    with pytest.raises(NoTrailError, match="no checkpoints to hold the trail against"):
+    with pytest.raises(NoTrailError, match="no checkpoints to verify the trail against"):
         judge(TRAIL, tmp_path / "none", SECRET)
 
 

@@ -62,7 +62,7 @@ def test_an_honest_trail_is_whole(kind: str, with_key: Table) -> None:
     status, said = with_key[kind]["intact"]
     assert (status, said[:18]) == (0, "whole: 60 records,")
     assert [how for how, (status, _) in with_key[kind].items() if status == 0] == ["intact"]
-    assert "no checkpoints to hold the trail against" in with_key[kind]["taken away"][1]
+    assert "no checkpoints to verify the trail against" in with_key[kind]["taken away"][1]
 
 
 def test_the_page_shows_every_verdict(with_key: Table, without_key: Table) -> None:

@@ -39,7 +39,7 @@ def pipe(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("make", "said"),
-    [(symbolic, "symbolic link"), (dangling, "symbolic link"), (hard, "second name"), (pipe, "no regular file")],
+    [(symbolic, "symbolic link"), (dangling, "symbolic link"), (hard, "second name"), (pipe, "not a regular file")],
 )
 def test_what_is_not_our_own_is_refused(tmp_path: Path, make: Callable[[Path], None], said: str) -> None:
     """The error names the cure, at the trail itself and at the files beside it."""
@@ -50,7 +50,9 @@ def test_what_is_not_our_own_is_refused(tmp_path: Path, make: Callable[[Path], N
         (tmp_path / name).unlink(missing_ok=True)
         (tmp_path / "elsewhere").unlink(missing_ok=True)
         make(tmp_path / name)
-        with pytest.raises(StartError, match=r"a symbolic link: name the|second name|neither a file|no regular file"):
+        with pytest.raises(
+            StartError, match=r"a symbolic link: name the|second name|neither a file|not a regular file"
+        ):
             TrailFile(tmp_path / "a.jsonl", rotation()).open()
         (tmp_path / name).unlink()
     assert not (tmp_path / "nowhere").exists()

@@ -82,7 +82,7 @@ def test_what_is_no_socket_is_nobodys_to_remove(path: Path, tmp_path: Path, kind
         path.symlink_to(tmp_path / "target")
     else:
         path.write_text("precious")
-    assert "the file is no socket: remove it, or set another address" in refusal(path)
+    assert "the file is not a socket: remove it, or set another address" in refusal(path)
     assert os.path.lexists(path)
 
 
