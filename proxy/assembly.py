@@ -158,8 +158,8 @@ class Assembly:
     def _upstream(self, route: Route, pools: Sequence[UpstreamPool], settings: Settings) -> Upstream:
         """Return a route's upstream. Routes share its pools and balancer, and have their own settings."""
         forwarding = Forwarding(settings.listen.via, settings.listen.forwarded)
-        said = frozenset[bytes]() if settings.dry_run else OWN_FIELDS | {_deadline_field(settings)}
-        each = [HttpUpstream(pool, forwarding, said, route.settings.idle_timeout) for pool in pools]
+        own = frozenset[bytes]() if settings.dry_run else OWN_FIELDS | {_deadline_field(settings)}
+        each = [HttpUpstream(pool, forwarding, own, route.settings.idle_timeout) for pool in pools]
         if len(each) == 1:
             return each[0]
         return BalancedUpstream(each, self._balancer(route.upstream, tuple(pool.address for pool in pools)))

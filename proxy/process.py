@@ -86,7 +86,7 @@ class Process:
         sidecar, self._stage = self._sidecar, ProcessStage.SERVING
         print(f"backstay ready: proxy {sidecar.url} admin {sidecar.admin_url}", flush=True)  # noqa: T201 - the contract's line
         log.info("ready", proxy=sidecar.url, admin=sidecar.admin_url)
-        sidecar.audit.tell_agreement()
+        sidecar.audit.log_agreement()
         if self._few_files is not None:
             log.warning("few_open_files", detail=self._few_files)
         if self._reload_wanted:

@@ -14,41 +14,41 @@ PARAMETERS = ("report_id", "operation", "correlation_id", "failures", "since", "
 _TRUTH = {"": True, "1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
-def exported(records: Iterable[bytes], asked: Mapping[str, str], default: str) -> tuple[bytes, str]:
+def exported(records: Iterable[bytes], parameters: Mapping[str, str], default: str) -> tuple[bytes, str]:
     """Return the selected records (each as JSON, oldest first) and their content type.
 
     `default` is the format if the query names none. Raise ValueError with one sentence for an unknown parameter or
     value: a typing error must not look like a result.
     """
-    if unknown := asked.keys() - set(PARAMETERS):
+    if unknown := parameters.keys() - set(PARAMETERS):
         raise ValueError(f"There is no parameter {min(unknown)!r}: use {', '.join(PARAMETERS)}.")
-    form = asked.get("format", default)
+    form = parameters.get("format", default)
     if form not in {"json", "csv"}:
         raise ValueError(f"There is no format {form!r}: use json or csv.")
-    query = _query(asked)
-    found = [record for record in map(orjson.loads, records) if query.matches(record)][-_limit(asked) :]
+    query = _query(parameters)
+    found = [record for record in map(orjson.loads, records) if query.matches(record)][-_limit(parameters) :]
     return (_csv(found), "text/csv") if form == "csv" else (orjson.dumps(found), "application/json")
 
 
-def _limit(asked: Mapping[str, str]) -> int:
+def _limit(parameters: Mapping[str, str]) -> int:
     """Return the requested number of newest records; 0 in a slice means all."""
-    limit = asked.get("limit", "0")
+    limit = parameters.get("limit", "0")
     if not limit.isascii() or not limit.isdecimal() or len(limit) > 9:
         raise ValueError(f"limit={limit} is not a number of records.")
     return int(limit)
 
 
-def _query(asked: Mapping[str, str]) -> Query:
-    failures = _TRUTH.get(asked.get("failures", "no").lower())
+def _query(parameters: Mapping[str, str]) -> Query:
+    failures = _TRUTH.get(parameters.get("failures", "no").lower())
     if failures is None:
-        raise ValueError(f"failures={asked['failures']} is not valid: use true or false.")
+        raise ValueError(f"failures={parameters['failures']} is not valid: use true or false.")
     return Query(
-        report_id=asked.get("report_id"),
-        operation=asked.get("operation"),
-        correlation_id=asked.get("correlation_id"),
+        report_id=parameters.get("report_id"),
+        operation=parameters.get("operation"),
+        correlation_id=parameters.get("correlation_id"),
         failures=failures,
-        since=asked.get("since"),
-        until=asked.get("until"),
+        since=parameters.get("since"),
+        until=parameters.get("until"),
     )
 
 

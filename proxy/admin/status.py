@@ -98,13 +98,13 @@ async def _events(request: web.Request) -> web.StreamResponse:
         await response.prepare(request)
         viewer.keep_little(BUFFER)
         with suppress(ConnectionError):  # the viewer left
-            await _tell(response, viewer, request.app)
+            await _send_figures(response, viewer, request.app)
     finally:
         viewers.leave(viewer)
     return response
 
 
-async def _tell(response: web.StreamResponse, viewer: AdminConnection, app: web.Application) -> None:
+async def _send_figures(response: web.StreamResponse, viewer: AdminConnection, app: web.Application) -> None:
     """Send figures, none to a viewer that is behind; disconnect one that does not catch up."""
     stopping = app[VIEWERS].stopping
     while not stopping.is_set():

@@ -5,7 +5,7 @@ import asyncio
 from proxy.audit.log import AuditLog
 from proxy.audit.record import WITHHELD, Ledger
 from proxy.clock import Clock
-from proxy.exchange.ports import Tell
+from proxy.exchange.ports import OnDurable
 from proxy.exchange.state import Exchange
 
 INTENT, OPENING = "intent", "opening"
@@ -30,13 +30,13 @@ class DurabilityGate:
         """Return whether an unsafe request may be sent: in `strict`, after its intent is durable."""
         return not self._strict or await self._noted(exchange, INTENT, within_s)
 
-    def when_durable(self, exchange: Exchange, tell: Tell) -> None:
-        """Call `tell` when the exchange's record is durable; with False if that takes too long."""
+    def when_durable(self, exchange: Exchange, on_durable: OnDurable) -> None:
+        """Call `on_durable` when the exchange's record is durable; with False if that takes too long."""
 
         def on_result(durable: bool) -> None:
             if not durable and not exchange.unrecorded:
                 self._note(exchange, WITHHELD)
-            tell(durable)
+            on_durable(durable)
 
         self._log.when_durable(on_result)
 

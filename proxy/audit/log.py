@@ -174,11 +174,11 @@ class AuditLog:
         except TrailError as error:
             return Agreement(None, str(error))
 
-    def tell_agreement(self) -> None:
+    def log_agreement(self) -> None:
         """Log the comparison with the last checkpoint; a contradiction is also written to the trail."""
         if self._agreement is not None:
-            tell = log.error if self._agreement.agrees is False else log.info
-            tell("audit_trail_against_checkpoint", agrees=self._agreement.agrees, detail=self._agreement.detail)
+            report = log.error if self._agreement.agrees is False else log.info
+            report("audit_trail_against_checkpoint", agrees=self._agreement.agrees, detail=self._agreement.detail)
 
     def append(self, fields: dict[str, object]) -> None:
         """Append a record; one that cannot be written as JSON is counted as lost."""
@@ -205,16 +205,18 @@ class AuditLog:
         self._arm()
         return True
 
-    def when_durable(self, tell: Callable[[bool], None], within_s: float | None = None) -> None:
-        """Call `tell` on the loop once all appended lines are durable, or with False if that takes too long.
+    def when_durable(self, on_result: Callable[[bool], None], within_s: float | None = None) -> None:
+        """Call `on_result` on the loop once all appended lines are durable, or with False if that takes too long.
 
         The limit is `within_s` (default: `max_wait_s`); the call is immediate while the disk refuses or a
         record is lost. Waiters share an fsync: those that arrive during one share the next.
         """
         if self._unrecorded or self._failing or not self._waiting.is_open:
-            tell(False)
+            on_result(False)
             return
-        self._rounds.add(tell, self._rules.max_wait_s if within_s is None else min(within_s, self._rules.max_wait_s))
+        self._rounds.add(
+            on_result, self._rules.max_wait_s if within_s is None else min(within_s, self._rules.max_wait_s)
+        )
 
     def reopen(self) -> None:
         """Switch to the file at the path now, without waiting for a record."""

@@ -69,8 +69,12 @@ class Query:
 
     def needles(self) -> tuple[bytes, ...]:
         """Return byte strings that every matching line contains, because lines have one canonical form."""
-        asked = (("subject", self.report_id), ("operation", self.operation), ("correlation_id", self.correlation_id))
-        texts = tuple(b'"%b":%b' % (name.encode(), orjson.dumps(value)) for name, value in asked if value is not None)
+        filters = (
+            ("subject", self.report_id),
+            ("operation", self.operation),
+            ("correlation_id", self.correlation_id),
+        )
+        texts = tuple(b'"%b":%b' % (name.encode(), orjson.dumps(value)) for name, value in filters if value is not None)
         return (*texts, b'"success":false') if self.failures else texts
 
     def matches(self, fields: dict[str, object]) -> bool:

@@ -21,10 +21,10 @@ class Rounds:
         self._under_way = False
         self._closed = False
 
-    def add(self, tell: Callable[[bool], None], wait_s: float) -> None:
-        """Call `tell` on the loop with the result of the next flush, or with False after `wait_s` seconds."""
+    def add(self, on_result: Callable[[bool], None], wait_s: float) -> None:
+        """Call `on_result` on the loop with the result of the next flush, or with False after `wait_s` seconds."""
         loop = asyncio.get_running_loop()
-        promise = _Promise(tell)
+        promise = _Promise(on_result)
         promise.timer = loop.call_later(wait_s, promise.keep, False)
         self._waiting.append(promise)
         if not self._under_way:
@@ -45,7 +45,7 @@ class Rounds:
             return
         loop = asyncio.get_running_loop()
         self._flushing, self._waiting = self._waiting, []
-        self._flush(lambda durable: _tell(loop, self._end, durable))
+        self._flush(lambda durable: _call_on_loop(loop, self._end, durable))
 
     def _end(self, durable: bool) -> None:
         for promise in self._flushing:
@@ -58,20 +58,20 @@ class Rounds:
 class _Promise:
     """One waiter, which gets one result: whether its record is durable."""
 
-    __slots__ = ("_tell", "timer")
+    __slots__ = ("_on_result", "timer")
 
-    def __init__(self, tell: Callable[[bool], None]) -> None:
-        self._tell: Callable[[bool], None] | None = tell
+    def __init__(self, on_result: Callable[[bool], None]) -> None:
+        self._on_result: Callable[[bool], None] | None = on_result
         self.timer: asyncio.TimerHandle | None = None
 
     def keep(self, durable: bool) -> None:
-        tell, self._tell = self._tell, None
-        if tell is not None:
+        on_result, self._on_result = self._on_result, None
+        if on_result is not None:
             if self.timer is not None:
                 self.timer.cancel()
-            tell(durable)
+            on_result(durable)
 
 
-def _tell(loop: asyncio.AbstractEventLoop, on_loop: Callable[[bool], None], durable: bool) -> None:
+def _call_on_loop(loop: asyncio.AbstractEventLoop, on_loop: Callable[[bool], None], durable: bool) -> None:
     with suppress(RuntimeError):  # the loop is closed: there are no waiters
         loop.call_soon_threadsafe(on_loop, durable)

@@ -162,8 +162,8 @@ class _Walk:
         against, proof = self._against, self._proof
         if self._unexcused and self._beginning is not None:
             line, before = self._beginning
-            said = f"; record {self._excused_by} calls them retired, and no signed checkpoint covers it"
-            detail = _absent(1, before.seq) + (said if self._excused_by else "")
+            excuse = f"; record {self._excused_by} calls them retired, and no signed checkpoint covers it"
+            detail = _absent(1, before.seq) + (excuse if self._excused_by else "")
             return self._finding(Condition.MISSING, line, before.seq + 1, detail)
         cut = against.cut(self._last, self._count)
         if cut is not None:

@@ -99,7 +99,7 @@ class TrailWriter:
         self._report_due: float | None = None
         self._unsynced: list[Batch] = []
         self._unsynced_size = 0
-        self._doubtful = False  # an fsync failed: the kernel may have dropped the data and does not report it again
+        self._sync_failed = False  # an fsync failed: the kernel may have dropped the data and does not report it again
         self._failing = False
         self._given_up = False
 
@@ -199,13 +199,13 @@ class TrailWriter:
             with suppress(OSError):
                 self._sync_now()
             self._output.reopen()
-            if self._doubtful:
+            if self._sync_failed:
                 self._write_again()
 
     def _finish(self) -> bool:
         """Fsync, with one retry; return False if written or queued data is lost."""
         synced = self._keep_trying(self._sync_now)
-        if self._doubtful:
+        if self._sync_failed:
             self.end = None
         self._report_durable()
         return synced and not self._given_up
@@ -217,11 +217,11 @@ class TrailWriter:
     def _sync_now(self) -> None:
         if self._sync_due is None:
             return
-        if self._doubtful:
+        if self._sync_failed:
             self._write_again()
-        self._doubtful = True
+        self._sync_failed = True
         self._output.sync()
-        self._doubtful = False
+        self._sync_failed = False
         self._durable = self._unsynced[-1].last
         self._unsynced.clear()
         self._unsynced_size = 0

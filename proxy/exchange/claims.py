@@ -99,16 +99,16 @@ class Claiming:
 
     def release_unsettled(self, x: Exchange) -> None:
         """Release claims of the request that were not settled."""
-        self._release(x.held, asked=any(attempt.sent for attempt in x.attempts))
+        self._release(x.held, sent=any(attempt.sent for attempt in x.attempts))
 
-    def release_flight(self, flight: Flight, *, asked: bool) -> None:
+    def release_flight(self, flight: Flight, *, sent: bool) -> None:
         """Release unsettled claims of a flight's followers."""
-        self._release(flight.held, asked=asked)
+        self._release(flight.held, sent=sent)
 
-    def _release(self, held: list[tuple[Claim, Acquired]], *, asked: bool) -> None:
+    def _release(self, held: list[tuple[Claim, Acquired]], *, sent: bool) -> None:
         """Release claims: at once if nothing was sent, otherwise when their leases expire."""
         while held:
-            self._store.release(*held.pop(), asked=asked)
+            self._store.release(*held.pop(), sent=sent)
 
     def _require_store(self) -> None:
         if self._route.store_required and not self._responses.up:

@@ -108,7 +108,7 @@ class RequestHandler:
             raise
         finally:
             if flight is not None and flight.held:
-                p.claims.release_flight(flight, asked=result is LOST)
+                p.claims.release_flight(flight, sent=result is LOST)
             p.joining.land(x, lead, result)
         return result
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from proxy.exchange.state import Exchange
 
 
-Tell = Callable[[bool], None]
+OnDurable = Callable[[bool], None]
 Interim = Callable[[Response], None]
 
 
@@ -147,7 +147,7 @@ class Claims(Protocol):
         """Do the same in the background."""
         ...
 
-    def release(self, claim: Claim, mine: Acquired, *, asked: bool) -> None:
+    def release(self, claim: Claim, mine: Acquired, *, sent: bool) -> None:
         """Release a claim: at once, or if the request was sent when its lease expires. Never waits."""
         ...
 
@@ -211,8 +211,8 @@ class DurabilityGate(Protocol):
         """Return whether an unsafe request may be sent: in `strict`, after its intent is on disk."""
         ...
 
-    def when_durable(self, exchange: "Exchange", tell: Tell) -> None:
-        """Call `tell` when the exchange's record is on disk; with False if that takes too long."""
+    def when_durable(self, exchange: "Exchange", on_durable: OnDurable) -> None:
+        """Call `on_durable` when the exchange's record is on disk; with False if that takes too long."""
         ...
 
     async def opening(self, exchange: "Exchange") -> bool:

@@ -98,11 +98,11 @@ class Responder:
             return
         self._recorder.record(x)
 
-        def tell(durable: bool) -> None:
+        def on_durable(durable: bool) -> None:
             final = (response, more) if durable or x.unrecorded else self._withheld(x)
             x.client.write(*final)
 
-        durability_gate.when_durable(x, tell)
+        durability_gate.when_durable(x, on_durable)
 
     def _withheld(self, x: Exchange) -> tuple[Response, Lines]:
         """Return the problem that replaces a recorded and counted response whose record is not on disk in time."""

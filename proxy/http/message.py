@@ -144,7 +144,7 @@ class Request:
         """Tell whether the body is complete, so that a second attempt can send it again."""
         return isinstance(self.body, bytes)
 
-    def said(self, name: bytes) -> list[bytes]:
+    def forwarded_values(self, name: bytes) -> list[bytes]:
         """Return the values of the field `name` for the backend: the client's and those that the sidecar adds."""
         values = self.fields.all(name)
         if name in FORWARDED:
@@ -186,7 +186,7 @@ class Failure(NamedTuple):
     """A failure without a response. `sent`: the request may have reached the backend, so a retry may repeat it.
 
     `partial` is the received part of a truncated response; it is relayed as truncated, never as complete.
-    `telling` is False if the failure is no evidence about the backend: it had closed a pooled connection.
+    `evidence` is False if the failure is no evidence about the backend: it had closed a pooled connection.
     """
 
     reason: Reason
@@ -194,7 +194,7 @@ class Failure(NamedTuple):
     detail: str = ""
     partial: Response | None = None
     retry_after_s: float | None = None
-    telling: bool = True
+    evidence: bool = True
 
 
 Outcome = Response | Failure

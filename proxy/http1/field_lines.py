@@ -60,8 +60,8 @@ def read_lines(block: bytes, most: int | None = None) -> Fields:
 
 def _refuse_long_lists(fields: Fields) -> None:
     for name in fields.keys() & LIMITED_LISTS:
-        said = fields.all(name)
-        if sum([value.count(b",") for value in said]) >= _MOST_MEMBERS or sum(map(len, said)) > _LONGEST_LIST:
+        values = fields.all(name)
+        if sum([value.count(b",") for value in values]) >= _MOST_MEMBERS or sum(map(len, values)) > _LONGEST_LIST:
             limits = f"{_MOST_MEMBERS} members or {_LONGEST_LIST} bytes"
             raise MalformedFieldLines(f"the field {name.decode()} has more than {limits}")
 

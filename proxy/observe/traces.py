@@ -13,8 +13,8 @@ _log = structlog.get_logger("backstay.tracing")
 
 def start_tracing(environment: Mapping[str, str], random: Random) -> Tracer | None:
     """Return the tracer, None if it was not requested or the extra is not installed."""
-    asked = any(environment.get(name) for name in ENDPOINTS)
-    if not asked or environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
+    requested = any(environment.get(name) for name in ENDPOINTS)
+    if not requested or environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return None
     try:
         from proxy.observe.tracing import Tracing

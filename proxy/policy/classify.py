@@ -71,12 +71,12 @@ def classify(outcome: Outcome) -> Verdict:
 
 # they open a circuit and eject an address
 FAILURES: Final = frozenset({Verdict.NETWORK, Verdict.TIMEOUT, Verdict.UNAVAILABLE})
-_UNTOLD = frozenset({Verdict.REFUSED, Verdict.CANCELLED})
+_NO_EVIDENCE = frozenset({Verdict.REFUSED, Verdict.CANCELLED})
 
 
 def is_evidence(outcome: Outcome, verdict: Verdict) -> bool:
     """Tell whether an outcome is evidence about the backend: not a refusal, a lost client or a stale connection."""
-    return verdict not in _UNTOLD and (isinstance(outcome, Response) or outcome.telling)
+    return verdict not in _NO_EVIDENCE and (isinstance(outcome, Response) or outcome.evidence)
 
 
 def label(outcome: Outcome) -> str:

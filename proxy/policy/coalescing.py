@@ -71,10 +71,10 @@ class Flight:
         "stamp", "streaming", "strict", "subject", "until", "when_deserted",
     )  # fmt: skip
 
-    def __init__(self, id_: str, asked: Identity, subject: str | None, safe: bool, stamp: int) -> None:
+    def __init__(self, id_: str, identity: Identity, subject: str | None, safe: bool, stamp: int) -> None:
         self.id = id_
-        self.key = asked.key
-        self.anonymous = asked.anonymous  # nothing identifies its callers: a Set-Cookie goes to one of them
+        self.key = identity.key
+        self.anonymous = identity.anonymous  # nothing identifies its callers: a Set-Cookie goes to one of them
         self.subject = subject
         self.safe = safe
         self.stamp = stamp
@@ -201,7 +201,7 @@ def varied_by(result: Result | None) -> tuple[bytes, ...]:
 
 def alike(names: Iterable[bytes], one: Request, other: Request) -> bool:
     """Tell whether two requests have equal values of these fields."""
-    return all(one.said(name) == other.said(name) for name in names)
+    return all(one.forwarded_values(name) == other.forwarded_values(name) for name in names)
 
 
 def stream_of(result: Result) -> BodyStream | None:
@@ -228,10 +228,10 @@ class Flights:
         return len(self._open)
 
     def join(
-        self, route: Route, request: Request, subject: str | None, asked: Identity, owners: Owners, now: float
+        self, route: Route, request: Request, subject: str | None, identity: Identity, owners: Owners, now: float
     ) -> Joined | Overflow:
         """Return the request's place. A flight that a write has closed is left to its callers and replaced."""
-        key = asked.key
+        key = identity.key
         if self._apart and self._is_apart(key, now):
             return Joined(ALONE, reason="unshareable")
         found = self._open.get(key)
@@ -244,7 +244,7 @@ class Flights:
             return self._beyond(route, request, "max_flights")
         self._count += 1
         flight_id, stamp = f"{self._name}-{hex(self._count)[2:]}", self.invalidations.stamp()
-        flight = Flight(flight_id, asked, subject, request.safe, stamp)
+        flight = Flight(flight_id, identity, subject, request.safe, stamp)
         flight.strict, flight.until = route.honour_no_store, now + route.total_timeout_s
         self._open[key] = flight
         return Joined(LED, flight)

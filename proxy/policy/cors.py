@@ -69,9 +69,9 @@ def _preflight_key(request: Request, scope: bytes) -> bytes:
     """Return a digest of a preflight's request, host and credentials."""
     fields, certificate = request.fields, request.peer.certificate or ""
     shown = (certificate.encode(), *fields.all(b"authorization"), b"", *fields.all(b"cookie"))
-    asked = (scope, request.authority, *(fields.get(name) or b"" for name in CORS_PREFLIGHT_REQUEST), *shown)
+    parts = (scope, request.authority, *(fields.get(name) or b"" for name in CORS_PREFLIGHT_REQUEST), *shown)
     digest = blake2b(digest_size=20)
-    for part in asked:
+    for part in parts:
         digest.update(b"%d:%b" % (len(part), part))
     return digest.digest()
 

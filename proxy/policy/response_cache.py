@@ -62,7 +62,7 @@ def varied(response: Response, request: Request) -> bytes:
         return b""
     digest = blake2b(digest_size=16)
     for name in sorted(set(response.fields.tokens(b"vary"))):
-        for part in (name, *request.said(name)):
+        for part in (name, *request.forwarded_values(name)):
             digest.update(b"%d:" % len(part))
             digest.update(part)
         digest.update(b";")
@@ -73,8 +73,8 @@ def may_read(route: Route, request: Request) -> bool:
     """Tell whether a cached response may serve the request: not if it is a reload."""
     if route.reuse_s is None or not request.safe:
         return False
-    said = directives(request.fields)
-    return _RELOADS.isdisjoint(said) and seconds(said, b"max-age") != 0 and b"pragma" not in request.fields
+    given = directives(request.fields)
+    return _RELOADS.isdisjoint(given) and seconds(given, b"max-age") != 0 and b"pragma" not in request.fields
 
 
 def judge(route: Route, request: Request, result: Result, *, anonymous: bool) -> Keep:
@@ -107,10 +107,10 @@ def _storable(route: Route, response: Response, *, anonymous: bool) -> bool:
     names = response.fields.tokens(b"vary") if b"vary" in response.fields else ()
     if b"*" in names or len(names) > MOST_VARIED:
         return False
-    said = directives(response.fields)
-    if route.honour_no_store and b"no-store" in said:
+    given = directives(response.fields)
+    if route.honour_no_store and b"no-store" in given:
         return False
-    if anonymous and b"private" in said and b"private" not in route.ignored_directives:
+    if anonymous and b"private" in given and b"private" not in route.ignored_directives:
         return False  # several users may share an address
     return not _forbidden(route, response, 0)
 
@@ -119,12 +119,12 @@ def _forbidden(route: Route, response: Response, age_s: int) -> bool:
     """Tell whether the backend forbids reuse at this age without validation (RFC 9111 section 4.2.4)."""
     if b"cache-control" not in response.fields:
         return False
-    said: Directives = {
+    given: Directives = {
         name: argument for name, argument in directives(response.fields).items() if name not in route.ignored_directives
     }
-    if b"no-cache" in said:
+    if b"no-cache" in given:
         return True
-    return any(name in said for name in _REVALIDATE) and age_s >= lifetime_s(response.fields, said)
+    return any(name in given for name in _REVALIDATE) and age_s >= lifetime_s(response.fields, given)
 
 
 def ends_session(outcome: Outcome) -> bool:
@@ -164,8 +164,8 @@ def reread(route: Route, request: Request, cached: CachedResponse, wall: float) 
 
 def _young_enough(request: Request, age_s: int, left_s: float) -> bool:
     """Tell whether the age satisfies the request (RFC 9111 sections 5.2.1.1 and 5.2.1.3)."""
-    said = directives(request.fields)
-    oldest, least = seconds(said, b"max-age"), seconds(said, b"min-fresh")
+    given = directives(request.fields)
+    oldest, least = seconds(given, b"max-age"), seconds(given, b"min-fresh")
     return (oldest is None or age_s <= oldest) and (least is None or left_s >= least)
 
 

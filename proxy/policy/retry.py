@@ -191,10 +191,10 @@ class RetryPolicy:
         doubled = float(1 << min(attempt - 1, _DOUBLINGS))
         nominal = min(rules.max_delay, rules.initial_delay * schedule.first * doubled)
         spread = (_JITTER if rules.jitter else 0.0) * self._random.uniform(-1, 1)
-        asked = retry_after(outcome, wall)
-        if asked is not None and asked >= nominal:
-            return asked * (1 + abs(spread))  # never earlier than Retry-After
-        return max(nominal * (1 + spread), asked or 0.0)
+        requested = retry_after(outcome, wall)
+        if requested is not None and requested >= nominal:
+            return requested * (1 + abs(spread))  # never earlier than Retry-After
+        return max(nominal * (1 + spread), requested or 0.0)
 
 
 def _must_not_repeat(request: RetryRequest, outcome: Outcome) -> str | None:

@@ -121,7 +121,7 @@ class LocalClaims:
         loop = asyncio.get_running_loop()
         waiting: _Waiting = loop.create_future()
         pending.waiting.append(waiting)
-        timer = loop.call_later(within_s, _tell, waiting, False)
+        timer = loop.call_later(within_s, _resolve, waiting, False)
         try:
             flushed = await waiting
         finally:
@@ -143,12 +143,12 @@ class LocalClaims:
         pending = self._pending.pop(claim.name)
         settled = self.remember(claim, result) if keep else _settled(claim, result)
         for waiting in pending.waiting:
-            _tell(waiting, settled)
+            _resolve(waiting, settled)
 
-    def release(self, claim: Claim, mine: Acquired, *, asked: bool) -> None:
+    def release(self, claim: Claim, mine: Acquired, *, sent: bool) -> None:
         """Free the claim, so that the first waiter takes it."""
         for waiting in self._pending.pop(claim.name).waiting:
-            _tell(waiting, True)
+            _resolve(waiting, True)
 
 
 def is_here(token: str) -> bool:
@@ -161,7 +161,7 @@ def _settled(claim: Claim, result: Result | None) -> Settled:
     return Settled(claim.fingerprint, claim.key, result if whole else None, 0.0, claim.subject)
 
 
-def _tell(waiting: _Waiting, what: Settled | bool) -> None:
+def _resolve(waiting: _Waiting, what: Settled | bool) -> None:
     if not waiting.done():
         waiting.set_result(what)
 

@@ -154,13 +154,13 @@ class RedisClaims:
         self._pubsub.landed(mine.token)
         return command
 
-    def release(self, claim: Claim, mine: Acquired, *, asked: bool) -> None:
+    def release(self, claim: Claim, mine: Acquired, *, sent: bool) -> None:
         """Free the claim in the background, or let its lease expire if the request was sent."""
         if is_here(mine.token):
-            self._here.release(claim, mine, asked=asked)
+            self._here.release(claim, mine, sent=sent)
             return
         value = self._give_up(mine)
-        if not asked:
+        if not sent:
             self._commands.fire_and_forget(*self._settling(claim, mine.token, value))
 
     async def _outcome(self, held: HeldByOther) -> Settled | None:
@@ -258,8 +258,8 @@ def _settled(claim: Claim, result: Result | None) -> bytes:
     packed = (result and pack_result(result)) or b""
     if len(packed) > MAX_VALUE:
         packed = pack_result(TOO_LARGE) or b""
-    said = {"settled": True, "fingerprint": claim.fingerprint, "key": claim.key}
-    return pack({**of_subject(claim.subject), **said}, packed)
+    document = {"settled": True, "fingerprint": claim.fingerprint, "key": claim.key}
+    return pack({**of_subject(claim.subject), **document}, packed)
 
 
 def claim_state(value: bytes, lease_ms: int, ttl_ms: int) -> ClaimState:
@@ -267,10 +267,10 @@ def claim_state(value: bytes, lease_ms: int, ttl_ms: int) -> ClaimState:
     found = unpack(value)
     if found is None:
         return StoreUnavailable()
-    said, packed = found
+    document, packed = found
     try:
-        settled, fingerprint, key = said["settled"], str(said["fingerprint"]), str(said["key"])
-        token = "" if settled else str(said["token"])
+        settled, fingerprint, key = document["settled"], str(document["fingerprint"]), str(document["key"])
+        token = "" if settled else str(document["token"])
     except KeyError as missing:
         raise Damaged(f"it has no {missing}") from None
     if settled:

@@ -52,7 +52,7 @@ class SharedInvalidations(Invalidations):
         """Close the flights that a beginning write may invalidate, in all replicas. Cached responses stay."""
         owners = list(owners)
         super().begin(subject, owners)
-        self._tell([], _message("begin", subject, owners))
+        self._publish([], _message("begin", subject, owners))
 
     def invalidate(self, subject: str | None, owners: Iterable[bytes]) -> None:
         """Invalidate what a write has changed, in all replicas."""
@@ -62,38 +62,35 @@ class SharedInvalidations(Invalidations):
             marks = [mark_of_owner(owner) for owner in owners]
         else:
             marks = [mark_of_subject(subject), *(mark_of_subjectless(owner) for owner in owners)]
-        self._tell(marks, _message("seal", subject, owners))
+        self._publish(marks, _message("seal", subject, owners))
 
     def drop_owners(self, owners: Iterable[bytes]) -> None:
         """Invalidate all reads of these owners, in all replicas."""
         owners = list(owners)
         super().drop_owners(owners)
-        self._tell([mark_of_owner(owner) for owner in owners], _message("drop_owners", None, owners))
+        self._publish([mark_of_owner(owner) for owner in owners], _message("drop_owners", None, owners))
 
     def end_session(self, owners: Iterable[bytes], address: str) -> None:
         """Invalidate reads with no other credentials than these, in all replicas."""
         owners = list(owners)
         super().end_session(owners, address)
         marks = [mark_of_ended(owner) for owner in owners]
-        self._tell(marks, {**_message("end_session", None, owners), "address": address})
+        self._publish(marks, {**_message("end_session", None, owners), "address": address})
 
     def drop_subject(self, subject: str) -> None:
         """Invalidate all reads of the subject, in all replicas."""
         super().drop_subject(subject)
-        self._tell([mark_of_subject(subject)], _message("drop_subject", subject))
+        self._publish([mark_of_subject(subject)], _message("drop_subject", subject))
 
     def mark_uncertain(self, for_s: float, subject: str | None, owners: Iterable[bytes], now: float) -> None:
         """Cache nothing for `for_s` seconds that a write may still change, in all replicas."""
         owners = list(owners)
         super().mark_uncertain(for_s, subject, owners, now)
-        self._tell([], {**_message("doubt", subject, owners), "for_s": for_s})
-
-    def _tell(self, marks: list[Pair], message: Message) -> None:
-        if self._connection.up:
-            self._publish(marks, message)
+        self._publish([], {**_message("doubt", subject, owners), "for_s": for_s})
 
     def _publish(self, marks: list[Pair], message: Message) -> None:
-        self._commands.fire_and_forget(*self._command(marks, message))
+        if self._connection.up:
+            self._commands.fire_and_forget(*self._command(marks, message))
 
     def _command(self, marks: list[Pair], message: Message) -> tuple[Argument, ...]:
         """Return the command that sets the marks and publishes the message atomically."""

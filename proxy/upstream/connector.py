@@ -75,7 +75,7 @@ class Connector:
         attempts = [partial(self._reach, make, host) for host in hosts]
         winner, _, errors = await staggered_race(attempts, HEAD_START_S)
         if winner is None:
-            raise _telling([error for error in errors if error is not None])
+            raise _most_informative([error for error in errors if error is not None])
         return cast(P, winner)
 
     async def _reach(self, make: Callable[[], P], host: str) -> P:
@@ -90,7 +90,7 @@ class Connector:
         return cast(P, protocol)
 
 
-def _telling(errors: list[Exception]) -> Exception:
+def _most_informative(errors: list[Exception]) -> Exception:
     """Return the most informative error: a local shortage, then a backend error, then an unreachable network.
 
     Without IPv6 a machine has no route to `::1`, which does not explain why 127.0.0.1 refused.

@@ -13,7 +13,7 @@ from proxy.http.problems import Reason
 from proxy.runtime.immediate_future import ImmediateFuture
 
 STALE: Final = Failure(
-    Reason.CONNECTION_TERMINATED, sent=True, detail="a pooled connection was closed before it was used", telling=False
+    Reason.CONNECTION_TERMINATED, sent=True, detail="a pooled connection was closed before it was used", evidence=False
 )
 UNSENT: Final = Failure(
     Reason.CONNECTION_TERMINATED, sent=False, detail="the connection ended before the request was written"

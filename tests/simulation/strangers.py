@@ -171,26 +171,26 @@ class Meeting:
         strangers = not are_one(one, other, self.principal)
         reads = [caller.request("GET", "/read") for caller in (one, other)]
         writes = [caller.request("POST", "/write", b'{"id":"r1"}') for caller in (one, other)]
-        asked = [self._reads.identify(request, None) for request in reads]
+        sent = [self._reads.identify(request, None) for request in reads]
         written = [self._writes.identify(request, "r1") for request in writes]
-        assert (asked[0].principal == asked[1].principal) is not strangers, (self.principal, one, other)
-        assert [each.anonymous for each in asked] == [not is_named(c, self.principal) for c in (one, other)], (
+        assert (sent[0].principal == sent[1].principal) is not strangers, (self.principal, one, other)
+        assert [each.anonymous for each in sent] == [not is_named(c, self.principal) for c in (one, other)], (
             one,
             other,
         )
-        self._check_flights(reads, asked, self.read, self._reads, apart=strangers or one.said() != other.said())
+        self._check_flights(reads, sent, self.read, self._reads, apart=strangers or one.said() != other.said())
         self._check_flights(writes, written, self.write, self._writes, apart=strangers)
         if strangers:
             self._check_keys(writes, written, (one, other))
         return strangers
 
     def _check_flights(
-        self, requests: list[Request], asked: list[Identity], route: Route, identifier: Identifier, *, apart: bool
+        self, requests: list[Request], sent: list[Identity], route: Route, identifier: Identifier, *, apart: bool
     ) -> None:
         flights = Flights(Invalidations())
         places = [
             flights.join(route, request, None, identity, identifier.owners, 0.0)
-            for request, identity in zip(requests, asked, strict=True)
+            for request, identity in zip(requests, sent, strict=True)
         ]
         roles = [place.role for place in places if isinstance(place, Joined)]
         assert roles == [Role.LED, Role.LED if apart else Role.JOINED], (self.principal, requests)

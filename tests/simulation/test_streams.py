@@ -175,9 +175,9 @@ class SlowGate:
     async def intent(self, exchange: object, within_s: float) -> bool:
         return True
 
-    def when_durable(self, exchange: object, tell: object) -> None:
-        assert callable(tell)
-        tell(True)
+    def when_durable(self, exchange: object, on_durable: object) -> None:
+        assert callable(on_durable)
+        on_durable(True)
 
     async def opening(self, exchange: object) -> bool:
         self._notes += 1

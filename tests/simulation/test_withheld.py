@@ -10,7 +10,7 @@ from tests.simulation.scripted import Step, answers, fails
 from tests.simulation.virtual import simulated
 from tests.simulation.world import CREATE, World
 
-Tell = Callable[[bool], None]
+OnDurable = Callable[[bool], None]
 
 
 class FullDisk:
@@ -22,8 +22,8 @@ class FullDisk:
     async def intent(self, exchange: object, within_s: float) -> bool:
         return self._intents
 
-    def when_durable(self, exchange: object, tell: Tell) -> None:
-        tell(False)
+    def when_durable(self, exchange: object, on_durable: OnDurable) -> None:
+        on_durable(False)
 
     async def opening(self, exchange: object) -> bool:
         return False

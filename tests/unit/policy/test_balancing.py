@@ -87,7 +87,7 @@ def test_a_single_address_is_always_asked() -> None:
 UNTOLD = [
     Failure(Reason.CONNECTION_LIMIT, sent=False),
     Failure(Reason.CANCELLED, sent=True),
-    Failure(Reason.CONNECTION_TERMINATED, sent=True, telling=False),
+    Failure(Reason.CONNECTION_TERMINATED, sent=True, evidence=False),
 ]
 
 

@@ -27,10 +27,10 @@ async def test_who_waits_for_a_command_that_gives_way_is_told(line: CommandQueue
 
 async def test_questions_are_bounded_like_errands(line: CommandQueue) -> None:
     """A slow Redis is asked more than it answers: the oldest questions are told that it is down."""
-    asked = [line._enqueue((b"GET", bytes(1000))) for _ in range(MOST_QUEUED + 10)]
+    sent = [line._enqueue((b"GET", bytes(1000))) for _ in range(MOST_QUEUED + 10)]
     assert len(line._queue) == MOST_QUEUED
-    assert [answer.done() for answer in asked[:11]] == [True] * 10 + [False]
-    for answer in asked[:10]:
+    assert [answer.done() for answer in sent[:11]] == [True] * 10 + [False]
+    for answer in sent[:10]:
         assert isinstance(answer.exception(), StoreDown)
     line._queue.take_batch()
     await line.close()
