@@ -65,4 +65,4 @@ async def test_a_large_answer_is_relayed_and_not_kept(start: Start) -> None:
     await client.send_problem(ASKED)
     again = await client.message()
     assert (again.status, again.get(b"content-type")) == (409, b"application/problem+json")
-    assert b"too large to keep" in again.body
+    assert b"too large to store" in again.body

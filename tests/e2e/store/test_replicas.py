@@ -256,7 +256,7 @@ async def test_an_answer_in_pieces_is_replayed_through_the_other_replica(tmp_pat
             if status == 201:
                 assert (again.body, again.header("idempotent-replayed")) == (first.body, "true")
             else:
-                assert "too large to keep" in orjson.loads(again.body)["detail"]
+                assert "too large to store" in orjson.loads(again.body)["detail"]
         assert stage.backend.calls == 2
 
 
