@@ -47,7 +47,7 @@ class Build(NamedTuple):
         """Return what keeps the checkout's `proxy` off the path, also where the program is started in its folder."""
         return {"PYTHONPATH": str(self.place / "instruments"), "PYTHONSAFEPATH": "1"}
 
-    def is_evidence(self, *command: str) -> str:
+    def output_of(self, *command: str) -> str:
         """Return what one of its programs prints. Raises BuildError if it fails."""
         return _output((self.program(command[0]), *command[1:]), cwd=self.place, env=self.environment())
 
@@ -115,10 +115,10 @@ def _install(kind: str, wheel: Path, place: Path) -> Build:
 
 def check(build: Build) -> None:
     """Raise BuildError unless the build says of itself what its name says, and runs from its own folder."""
-    said = build.is_evidence("backstay", "--version").strip()
+    said = build.output_of("backstay", "--version").strip()
     if (MARK in said) is not (build.kind == COMPILED):
         raise BuildError(f"the {build.kind} build is not {build.kind}: `backstay --version` says {said!r}")
-    found = Path(build.is_evidence("python", "-c", "import proxy; print(proxy.__file__)").strip())
+    found = Path(build.output_of("python", "-c", "import proxy; print(proxy.__file__)").strip())
     if not found.resolve().is_relative_to(build.place.resolve()):
         raise BuildError(f"the {build.kind} build is shadowed: `import proxy` finds {found}, not {build.place}")
 

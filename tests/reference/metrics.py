@@ -104,7 +104,7 @@ def _values() -> dict[str, str]:
         "upstream": "names of the configured upstreams",
         "version": "version of Backstay",
         "reason backstay_bad_requests": codes(sorted({refusal.reason for refusal in refusals()})),
-        "result backstay_idempotency": codes(words_given("exchange", "_note")),
+        "result backstay_idempotency": codes(words_given("exchange", "_count")),
         "outcome backstay_restorations": codes(OUTCOMES.values()),
         "result backstay_retried_requests": codes(("succeeded", "failed")),
         "reason backstay_retries": codes(sorted(CAUSES)),

@@ -75,4 +75,5 @@ def words_given(room: str, *methods: str) -> list[str]:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in methods:
                 given = ast.walk(node.args[0]) if node.args else ()
                 words |= {str(each.value) for each in given if isinstance(each, ast.Constant)}
+    assert words, f"proxy/{room} has no call of {methods}: was a method renamed?"
     return sorted(filter(str.isidentifier, words))

@@ -142,7 +142,7 @@ def at_once(*asked: dict[str, Any]) -> Play:
 
 async def without_store(stage: Stage) -> None:
     """Ask while the store is down."""
-    stage.bundle.kept.up = False  # type: ignore[misc]
+    stage.bundle.responses.up = False  # type: ignore[misc]
     await stage.told()
 
 

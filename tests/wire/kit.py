@@ -133,7 +133,7 @@ class Line:
         self._split = split
         self.heard = b""  # all of it, also what no test has asked for
 
-    async def send_problem(self, data: bytes) -> None:
+    async def send(self, data: bytes) -> None:
         """Send bytes, in one segment or in many. Who is hung up on says no more: that is for the test to hear."""
         for piece in cuts(data) if self._split else [data]:
             if self._writer.is_closing():
@@ -357,7 +357,7 @@ class Wire:
     async def asked(self, request: bytes, address: str = "127.0.0.1") -> tuple[Line, Line, Answer]:
         """Say a request without a body as a new client; return both lines, and the head that reached the backend."""
         client = await self.client(address)
-        await client.send_problem(request)
+        await client.send(request)
         backend = await self.backend.connection()
         return client, backend, await backend.head()
 

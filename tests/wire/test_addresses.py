@@ -41,7 +41,7 @@ async def test_an_address_that_refuses_costs_neither_an_attempt_nor_the_circuit(
     for asking in (GET % 1, POST, GET % 2, POST):
         client, backend, asked = await wire.asked(asking)
         assert asked.get(b"x-attempt-count") is None
-        await backend.send_problem(HI)
+        await backend.send(HI)
         assert (await client.message()).status == 200
         backend.close()
     assert wire.counted(CLOSED)
@@ -52,9 +52,9 @@ async def test_an_upload_goes_on_to_the_address_that_answers(start: Start, dead:
     wire = await start(upstream=ONE)
     await put_before(wire, dead)
     client, backend, _ = await wire.asked(UPLOAD)
-    await client.send_problem(b"x" * 100_000)
+    await client.send(b"x" * 100_000)
     assert await backend.exactly(100_000) == b"x" * 100_000
-    await backend.send_problem(HI)
+    await backend.send(HI)
     assert (await client.message()).status == 200
 
 
@@ -68,10 +68,10 @@ async def test_an_address_that_answers_503_is_judged_by_itself(start: Start) -> 
     await put_before(wire, [f"http://127.0.0.1:{other.port}"])
     for backend, closed in ((other, True), (wire.backend, False)):
         client = await wire.client()
-        await client.send_problem(GET % 1)
+        await client.send(GET % 1)
         line = await backend.connection()
         await line.head()
-        await line.send_problem(DOWN)
+        await line.send(DOWN)
         assert (await client.message()).status == 503
         assert wire.counted(CLOSED) is closed
     await other.close()
@@ -83,7 +83,7 @@ async def test_the_circuit_opens_when_no_address_is_left(start: Start, dead: lis
     upstream = wire.sidecar.settings.upstreams["backend"].model_copy(update={"url": tuple(dead)})
     await wire.sidecar.reload(lambda: wire.sidecar.settings.model_copy(update={"upstreams": {"backend": upstream}}))
     client = await wire.client()
-    await client.send_problem(GET % 1)
+    await client.send(GET % 1)
     answer = await client.message()
     assert (answer.status, answer.get(b"proxy-status")) == (502, b"backstay; error=connection_refused")
     assert not wire.counted(CLOSED)
@@ -93,9 +93,9 @@ async def test_a_kept_connection_that_was_stale_is_no_failure(start: Start) -> N
     """The backend closes an idle connection as a write goes out on it: the client's 502 is nobody's failure."""
     wire = await start(upstream=ONE)
     client, backend, _ = await wire.asked(GET % 1)
-    await backend.send_problem(HI)
+    await backend.send(HI)
     await client.message()
-    await client.send_problem(POST)
+    await client.send(POST)
     await backend.head()
     backend.close()
     assert (await client.message()).status == 502

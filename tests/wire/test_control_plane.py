@@ -46,7 +46,7 @@ class Plane:
     async def ask(self, request: bytes, address: str = HERE) -> int:
         """Return the status of the answer to a request on a connection of its own."""
         client = await self.client(address)
-        await client.send_problem(request)
+        await client.send(request)
         return (await client.head()).status
 
     async def holding(self, count: int, said: bytes = b"", address: str = HERE) -> list[Line]:
@@ -55,7 +55,7 @@ class Plane:
         for number in range(count):
             lines.append(await self.client(address))
             await until(lambda number=number: self.open > min(number, self.most - 1))  # type: ignore[misc]
-            await lines[-1].send_problem(said)
+            await lines[-1].send(said)
         return lines
 
     @property
@@ -190,9 +190,9 @@ async def test_what_is_no_http_is_a_400_and_no_error_of_ours(
     plane = await begin()
     client = await plane.client()
     if first:
-        await client.send_problem(first)
+        await client.send(first)
         assert (await client.message()).status == 200
-    await client.send_problem(said)
+    await client.send(said)
     answer = await client.message()
     assert (answer.status, answer.get(b"content-type")) == (400, b"application/problem+json")
     assert not caplog.records
@@ -223,13 +223,13 @@ async def test_a_slow_head_is_told_so(begin: Begin) -> None:
     """The time runs from its first byte, also on a connection that was answered before."""
     plane = await begin(head_timeout=10.0)
     client = await plane.client()
-    await client.send_problem(ALIVE)
+    await client.send(ALIVE)
     assert (await client.message()).status == 200
     plane.let_pass(20.0)
-    await client.send_problem(b"GET /healthz HTTP/1.1\r\nHo")
+    await client.send(b"GET /healthz HTTP/1.1\r\nHo")
     await until(lambda: [one.phase.name for one in plane.listener._connections._open] == ["HEAD"])
     plane.let_pass(29.0)
-    await client.send_problem(b"st: ")
+    await client.send(b"st: ")
     plane.let_pass(31.0)
     assert (await client.message()).status == 408
     assert await client.rest() == b""
@@ -239,7 +239,7 @@ async def test_a_kept_connection_is_closed_without_a_word(begin: Begin) -> None:
     """Between two requests a scraper may wait longer than for a head."""
     plane = await begin(head_timeout=10.0, keepalive_timeout=75.0)
     client = await plane.client()
-    await client.send_problem(ALIVE)
+    await client.send(ALIVE)
     assert (await client.message()).status == 200
     plane.let_pass(70.0)
     assert plane.open == 1
@@ -251,7 +251,7 @@ async def test_a_body_that_never_comes_holds_nothing(begin: Begin) -> None:
     """No path reads one: the answer comes at once, and the connection ends in the time of a head."""
     plane = await begin(head_timeout=10.0, keepalive_timeout=75.0)
     client = await plane.client()
-    await client.send_problem(b"POST /drain HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nab")
+    await client.send(b"POST /drain HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nab")
     assert (await client.message()).status == 401
     assert await client.rest() == b""
 
@@ -263,7 +263,7 @@ async def test_who_takes_nothing_of_an_answer_is_cut(begin: Begin) -> None:
     plane = await begin(sidecar, idle_timeout=10.0)
     client = await plane.client(buffer=4096)
     client.stop_reading()
-    await client.send_problem(request(b"localhost", b"/audit", b"Authorization: Bearer %b\r\n" % TOKEN.encode()))
+    await client.send(request(b"localhost", b"/audit", b"Authorization: Bearer %b\r\n" % TOKEN.encode()))
     await until(lambda: any(one.unwritten for one in plane.listener._connections._open))
     plane.let_pass(1.0)
     plane.let_pass(9.0)
@@ -289,10 +289,10 @@ async def test_the_address_that_has_most_gives_way(begin: Begin) -> None:
     """A scraper's kept connection outlives any number of strangers'."""
     plane = await begin(max_connections=4, max_viewers=1)
     scraper = await plane.client(ELSEWHERE)
-    await scraper.send_problem(ALIVE)
+    await scraper.send(ALIVE)
     assert (await scraper.message()).status == 200
     await plane.holding(20, b"GET / HTTP/1.1\r\nX: ")
-    await scraper.send_problem(ALIVE)
+    await scraper.send(ALIVE)
     assert (await scraper.message()).status == 200
 
 
@@ -312,7 +312,7 @@ async def test_viewers_of_one_address_do_not_lock_out_the_others(begin: Begin) -
     watching = []
     for _ in range(2):
         watching.append(await plane.client())
-        await watching[-1].send_problem(WATCH)
+        await watching[-1].send(WATCH)
         assert (await watching[-1].head()).status == 200
     assert await plane.ask(WATCH, ELSEWHERE) == 200
     assert await watching[0].ending() in ("fin", "reset")
@@ -336,7 +336,7 @@ async def test_a_viewer_that_reads_nothing_holds_a_bounded_number_of_bytes_and_i
     plane = await begin(idle_timeout=10.0)
     client = await plane.client(buffer=4096)
     client.stop_reading()
-    await client.send_problem(WATCH)
+    await client.send(WATCH)
     await until(lambda: any(one.unwritten > status.BUFFER for one in plane.listener._connections._open))
     before = max(one.unwritten for one in plane.listener._connections._open)
     for _ in range(1_000):

@@ -18,5 +18,5 @@ async def test_a_target_crosses_byte_for_byte(wire: Wire, target: bytes) -> None
     client, backend, asked = await wire.asked(b"GET " + target + b" HTTP/1.1\r\nHost: shop.example\r\n\r\n")
     assert asked.start == b"GET " + target + b" HTTP/1.1"
     assert asked.get(b"host") == b"shop.example"
-    await backend.send_problem(OK)
+    await backend.send(OK)
     assert (await client.message()).body == b"hi"

@@ -21,11 +21,11 @@ async def test_every_answer_says_close_and_the_connection_ends(start: Start) -> 
     stopping = asyncio.get_running_loop().create_task(wire.sidecar.stop(delay_s=0.1))
     await until(lambda: wire.sidecar.server_state.draining)
     newcomer = await wire.client()
-    await newcomer.send_problem(GET.replace(b"/x", b"/y"))
+    await newcomer.send(GET.replace(b"/x", b"/y"))
     other = await wire.backend.connection()
     await other.head()
     for line, asker in ((backend, client), (other, newcomer)):
-        await line.send_problem(HI)
+        await line.send(HI)
         answer = await asker.message()
         assert (answer.body, answer.get(b"connection")) == (b"hi", b"close")
         assert await asker.rest() == b""
@@ -37,7 +37,7 @@ async def test_an_upload_in_flight_finishes(start: Start) -> None:
     """Its last byte, its answer and its record all come, though nobody new is let in."""
     wire = await start(defaults='replay_limit = "4"')
     client = await wire.client()
-    await client.send_problem(b"PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n01234")
+    await client.send(b"PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n01234")
     backend = await wire.backend.connection()
     await backend.head()
     port = wire.port
@@ -45,9 +45,9 @@ async def test_an_upload_in_flight_finishes(start: Start) -> None:
     await until(lambda: wire.sidecar.server_state.keepalive_s < 1.0)
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection("127.0.0.1", port)
-    await client.send_problem(b"56789")
+    await client.send(b"56789")
     await backend.receives(b"0123456789")
-    await backend.send_problem(HI)
+    await backend.send(HI)
     assert (await client.message()).body == b"hi"
     await soon(stopping)
 
@@ -55,7 +55,7 @@ async def test_an_upload_in_flight_finishes(start: Start) -> None:
 async def test_an_idle_connection_is_closed(wire: Wire) -> None:
     """Nobody waits for a keep-alive time to pass."""
     client, backend, _ = await wire.asked(GET)
-    await backend.send_problem(HI)
+    await backend.send(HI)
     await client.message()
     stopping = asyncio.get_running_loop().create_task(wire.sidecar.stop(delay_s=0.0))
     assert await client.rest() == b""
@@ -66,7 +66,7 @@ async def test_streams_are_cut_at_the_deadline(start: Start) -> None:
     """What has no end of its own gets one when `drain_timeout` is over."""
     wire = await start()
     stream, backend, _ = await wire.asked(GET)
-    await backend.send_problem(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")
+    await backend.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")
     await stream.head()
     clock = wire.set_clock()
     stopping = asyncio.get_running_loop().create_task(wire.sidecar.stop(delay_s=0.0))
@@ -98,13 +98,13 @@ async def test_what_a_probe_brings_goes_nowhere(wire: Wire) -> None:
     client, backend, _ = await wire.asked(GET)
     client.close()
     await until(lambda: wire.sidecar.running == 0)
-    await backend.send_problem(HI)
+    await backend.send(HI)
     await until(lambda: len(wire.sidecar._assembly.probes) == 0)
     assert wire.counted('backstay_upstream_attempts_total{result="200",route="passthrough",upstream="backend"} 1.0')
     other = await wire.client()
-    await other.send_problem(GET)
+    await other.send(GET)
     assert (await backend.head()).start == b"GET /x HTTP/1.1"
-    await backend.send_problem(HI.replace(b"hi", b"ho"))
+    await backend.send(HI.replace(b"hi", b"ho"))
     assert (await other.message()).body == b"ho"
 
 
@@ -118,6 +118,6 @@ async def test_a_drain_needs_no_file_descriptor(wire: Wire) -> None:
         await until(lambda: not wire.sidecar._listener._doors)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    await backend.say(HI)
+    await backend.send(HI)
     assert (await client.message()).body == b"hi"
     await soon(stopping)

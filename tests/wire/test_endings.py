@@ -23,7 +23,7 @@ async def ended(wire: Wire) -> dict[str, object]:
 async def uploading(wire: Wire) -> tuple[Line, Line]:
     """Begin an upload that is relayed; return the client's line and the backend's."""
     client = await wire.client()
-    await client.send_problem(CHUNKED)
+    await client.send(CHUNKED)
     backend = await wire.backend.connection()
     await backend.head()
     await backend.receives(b"4\r\nabcd\r\n")
@@ -37,11 +37,11 @@ async def test_no_refusal_stands_inside_an_answer(start: Start, framing: bytes, 
     wire = await start(defaults=f"{STREAMED}\nmax_body = 1000")
     client, backend = await uploading(wire)
     said = b"r" * 500
-    await backend.send_problem(OK + framing + (said if b"Length" in framing else b"1f4\r\n" + said + b"\r\n"))
+    await backend.send(OK + framing + (said if b"Length" in framing else b"1f4\r\n" + said + b"\r\n"))
     heard = await client.head()
     while client.heard.count(b"r") < 500 + b"".join([heard.start, *heard.lines]).count(b"r"):
         await client.some()
-    await client.send_problem(bad)
+    await client.send(bad)
     assert await client.ending() in ("fin", "reset")
     assert client.heard.count(b"HTTP/1.1 ") == 1
     assert not client.heard.endswith(b"0\r\n\r\n")
@@ -55,7 +55,7 @@ async def test_a_bad_upload_is_refused_where_no_answer_has_begun(start: Start, b
     wire = await start(defaults=f'{STREAMED}\nmax_body = 1000\nidle_timeout = "20s"')
     client, backend = await uploading(wire)
     if bad:
-        await client.send_problem(bad)
+        await client.send(bad)
     else:
         wire.let_pass(21.0)
     assert (await client.message()).status == status
@@ -70,13 +70,13 @@ async def test_a_stalled_upload_does_not_cut_an_answer_that_goes_on(start: Start
     """Who has its answer need not send the rest; as long as the answer moves, it is not cut."""
     wire = await start(defaults=f'{STREAMED}\nidle_timeout = "20s"')
     client, backend = await uploading(wire)
-    await backend.send_problem(OK + b"Transfer-Encoding: chunked\r\n\r\n")
+    await backend.send(OK + b"Transfer-Encoding: chunked\r\n\r\n")
     await client.head()
     for n in range(1, 4):
-        await backend.send_problem(b"2\r\nhi\r\n")
+        await backend.send(b"2\r\nhi\r\n")
         await client.receives(b"2\r\nhi\r\n")
         wire.let_pass(15.0 * n)
-    await backend.send_problem(b"0\r\n\r\n")
+    await backend.send(b"0\r\n\r\n")
     await client.receives(b"0\r\n\r\n")
 
 
@@ -110,14 +110,12 @@ async def test_a_route_s_own_idle_time_holds_for_answers(start: Start, path: byt
     )
     wire = await start(defaults='idle_timeout = "20s"', more=routes)
     client, backend, _ = await wire.asked(GET.replace(b"/x", path))
-    await backend.send_problem(
-        OK + b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n:\n\n\r\n"
-    )
+    await backend.send(OK + b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n:\n\n\r\n")
     await client.head()
     await client.exactly(8)
     wire.let_pass(6.0)
     wire.let_pass(30.0)
-    await backend.send_problem(b"0\r\n\r\n")
+    await backend.send(b"0\r\n\r\n")
     assert (await client.rest_or_cut()).endswith(b"0\r\n\r\n") is lives
 
 
@@ -128,7 +126,7 @@ async def test_the_listener_s_idle_time_holds_where_no_route_says_another(
     """A body that stops: before, `listen.idle_timeout` was for answers alone."""
     wire = await start(listen='idle_timeout = "20s"', defaults=settings)
     client = await wire.client()
-    await client.send_problem(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nab")
+    await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nab")
     await until(lambda: bool(wire.sidecar.server_state.connections))
     wire.let_pass(21.0)
     if not ends:
@@ -157,7 +155,7 @@ async def test_a_client_that_takes_nothing_is_cut_and_the_record_says_so(start: 
 async def test_a_client_that_leaves_in_a_body_that_is_kept_leaves_a_record(wire: Wire) -> None:
     """Nobody was asked yet: 499 all the same."""
     client = await wire.client()
-    await client.send_problem(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nab")
+    await client.send(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nab")
     await until(lambda: bool(wire.sidecar.server_state.connections))
     client.close()
     await until(lambda: bool(wire.records))
@@ -167,7 +165,7 @@ async def test_a_client_that_leaves_in_a_body_that_is_kept_leaves_a_record(wire:
 async def test_a_client_that_leaves_in_mid_answer_is_recorded_with_what_it_was_sent(wire: Wire) -> None:
     """Before, the record said that nothing had gone out."""
     client, backend, _ = await wire.asked(GET)
-    await backend.send_problem(OK + b"Content-Length: 100000\r\n\r\npart")
+    await backend.send(OK + b"Content-Length: 100000\r\n\r\npart")
     await client.head()
     await client.receives(b"part")
     client.close()
@@ -182,7 +180,7 @@ LAST = [GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"), b"GET /x HTT
 async def test_nothing_is_asked_after_the_last_request(wire: Wire, first: bytes) -> None:
     """What a client sends after it said that it closes is dropped (RFC 9112 section 9.6), and its answer arrives."""
     client, backend, _ = await wire.asked(first + GET.replace(b"/x", b"/smuggled"))
-    await backend.send_problem(HI)
+    await backend.send(HI)
     assert (await client.message()).body == b"hi"
     client.say_at_once(GET.replace(b"/x", b"/smuggled"))
     assert await client.rest() == b""
@@ -193,9 +191,9 @@ async def test_nothing_is_asked_after_the_last_request(wire: Wire, first: bytes)
 async def test_what_follows_a_refused_body_is_no_request(wire: Wire) -> None:
     """The refusal waits for the answers before it; before, what came meanwhile was read as requests."""
     client, backend, _ = await wire.asked(GET)
-    await client.send_problem(b"POST /y HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n")
-    await client.send_problem(GET.replace(b"/x", b"/smuggled"))
-    await backend.send_problem(HI)
+    await client.send(b"POST /y HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n")
+    await client.send(GET.replace(b"/x", b"/smuggled"))
+    await backend.send(HI)
     assert (await client.message()).body == b"hi"
     assert (await client.message()).status == 400
     assert await client.rest() == b""

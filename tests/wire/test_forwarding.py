@@ -96,7 +96,7 @@ async def test_a_peer_of_a_unix_socket_has_no_address_and_can_be_trusted(
     here = f"{tmp_path}/here.sock"
     wire = await start(listen=f'forwarded = "both"\ntrusted_proxies = {trusted}', address=f"unix:{here}")
     client = Line(*(await soon(asyncio.open_unix_connection(here))), split=False)
-    await client.send_problem(PROXIED)
+    await client.send(PROXIED)
     asked = await (await wire.backend.connection()).head()
     assert asked.get(b"x-forwarded-for") == addresses
     assert asked.get(b"forwarded") == elements
@@ -148,10 +148,10 @@ async def test_both_legs_may_be_sockets_in_the_file_system(tmp_path: Path) -> No
     sidecar = Sidecar(load(config, environ={}))
     await sidecar.start()
     client = Line(*(await soon(asyncio.open_unix_connection(here))), split=False)
-    await client.send_problem(b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    await client.send(b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
     backend = await soon(arrived.get())
     assert (await backend.head()).get(b"host") == b"a"
-    await backend.send_problem(HI)
+    await backend.send(HI)
     assert (await client.message()).body == b"hi"
     for line in (client, backend):
         line.close()
@@ -166,9 +166,9 @@ async def share(wire: Wire, one: bytes, two: bytes) -> bool:
     """Tell whether two requests at once are one question: whether one joins the other, or the backend hears of both."""
     first, backend, _ = await wire.asked(one)
     second = await wire.client()
-    await second.send_problem(two)
+    await second.send(two)
     await until(lambda: _joined(wire) or len(wire.backend.lines) == 2)
-    await backend.send_problem(HI)
+    await backend.send(HI)
     assert (await first.message()).body == b"hi"
     if _joined(wire):
         assert (await second.message()).body == b"hi"

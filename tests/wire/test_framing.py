@@ -31,9 +31,7 @@ async def test_answer_lines_cross_in_order_and_nothing_is_invented(wire: Wire) -
     """Five Set-Cookie lines arrive as five, the reason and the Date are the backend's, and there is no Server."""
     lines = [*ODD_LINES, b"Date: today", *(b"Set-Cookie: c%d=%d; Path=/" % (n, n) for n in range(5))]
     client, backend, _ = await wire.asked(GET + b"\r\n")
-    await backend.send_problem(
-        b"HTTP/1.1 207 Sch\xf6n so\r\n" + b"\r\n".join(lines) + b"\r\nContent-Length: 2\r\n\r\nhi"
-    )
+    await backend.send(b"HTTP/1.1 207 Sch\xf6n so\r\n" + b"\r\n".join(lines) + b"\r\nContent-Length: 2\r\n\r\nhi")
     answer = await client.message()
     assert answer.start == b"HTTP/1.1 207 Sch\xf6n so"
     assert answer.lines[: len(lines) + 1] == [*lines, b"Content-Length: 2"]
@@ -43,7 +41,7 @@ async def test_answer_lines_cross_in_order_and_nothing_is_invented(wire: Wire) -
 async def test_a_date_is_added_only_where_there_is_none(wire: Wire) -> None:
     """RFC 9110 section 6.6.1: a recipient with a clock adds what the origin left out."""
     client, backend, _ = await wire.asked(GET + b"\r\n")
-    await backend.send_problem(HI)
+    await backend.send(HI)
     assert (await client.message()).get(b"date") is not None
 
 
@@ -61,7 +59,7 @@ async def test_hop_by_hop_fields_stay_and_protected_ones_cannot_be_stripped(wire
     assert asked.get(b"content-type") == b"x/y"
     for name in (b"connection", b"x-hop", b"x-other", b"keep-alive", b"te", b"proxy-connection"):
         assert asked.get(name) is None
-    await backend.send_problem(
+    await backend.send(
         OK + b"Connection: X-Hop, Set-Cookie\r\nX-Hop: 1\r\nSet-Cookie: a=1\r\nKeep-Alive: timeout=5\r\n"
         b"Content-Length: 2\r\n\r\nhi"
     )
@@ -111,12 +109,12 @@ CHUNKS = b"3\r\nabc\r\n2;ext=1\r\nde\r\n0\r\nX-Sum: 5\r\nContent-Length: 7\r\nX-
 async def test_chunks_stay_chunks_and_trailers_cross(wire: Wire) -> None:
     """Extensions end here, and so do trailers that would frame or route (RFC 9110 section 6.5.1)."""
     client = await wire.client()
-    await client.send_problem(b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKS)
+    await client.send(b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKS)
     backend = await wire.backend.connection()
     asked = await backend.message()
     assert asked.get(b"content-length") is None
     assert asked.body == b"5\r\nabcde\r\n0\r\nX-Sum: 5\r\n\r\n"
-    await backend.send_problem(OK + b"Transfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n" + CHUNKS)
+    await backend.send(OK + b"Transfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n" + CHUNKS)
     answer = await client.message()
     assert answer.get(b"content-length") is None
     assert answer.body.endswith(b"0\r\nX-Sum: 5\r\n\r\n")
@@ -127,14 +125,12 @@ async def test_chunks_stay_chunks_and_trailers_cross(wire: Wire) -> None:
 async def test_an_old_client_gets_no_chunks(wire: Wire, body: bytes) -> None:
     """HTTP/1.0 knows none; a body that is whole here gets a length, and no connection is kept unless it was asked."""
     client = await wire.client()
-    await client.send_problem(b"GET /x HTTP/1.0\r\n\r\n")
+    await client.send(b"GET /x HTTP/1.0\r\n\r\n")
     backend = await wire.backend.connection()
     asked = await backend.head()
     assert asked.start == b"GET /x HTTP/1.1"
     assert asked.get(b"host") == b"127.0.0.1:%d" % wire.backend.port
-    await backend.send_problem(
-        OK + b"Transfer-Encoding: chunked\r\n\r\n" + (b"5\r\nsmall\r\n" if body else b"") + b"0\r\n\r\n"
-    )
+    await backend.send(OK + b"Transfer-Encoding: chunked\r\n\r\n" + (b"5\r\nsmall\r\n" if body else b"") + b"0\r\n\r\n")
     answer = await client.message()
     assert answer.get(b"transfer-encoding") is None
     assert answer.body == body
@@ -144,20 +140,20 @@ async def test_an_old_client_gets_no_chunks(wire: Wire, body: bytes) -> None:
 async def test_an_old_client_that_asks_for_it_keeps_its_connection(wire: Wire) -> None:
     """`Connection: keep-alive` of HTTP/1.0 is answered with the same."""
     client, backend, _ = await wire.asked(b"GET /x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
-    await backend.send_problem(HI)
+    await backend.send(HI)
     assert (await client.message()).get(b"connection") == b"keep-alive"
-    await client.send_problem(b"GET /y HTTP/1.0\r\n\r\n")
+    await client.send(b"GET /y HTTP/1.0\r\n\r\n")
     assert (await backend.head()).start == b"GET /y HTTP/1.1"
 
 
 async def test_an_old_backend_s_answer_ends_with_its_connection(wire: Wire) -> None:
     """HTTP/1.0 without a length: the body is what comes until the end, and the connection is not used again."""
     client, backend, _ = await wire.asked(GET + b"\r\n")
-    await backend.send_problem(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nhello")
+    await backend.send(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nhello")
     backend.finish()
     answer = await client.message()
     assert answer.body in (b"hello", b"5\r\nhello\r\n0\r\n\r\n")
-    await client.send_problem(GET + b"\r\n")
+    await client.send(GET + b"\r\n")
     assert (await (await wire.backend.connection()).head()).start == b"GET /x HTTP/1.1"
 
 
@@ -177,27 +173,27 @@ async def test_what_has_no_body_gets_none(wire: Wire, method: bytes, said: bytes
     The backend's connection goes on, unless a body was announced.
     """
     client, backend, _ = await wire.asked(method + b" /x HTTP/1.1\r\nHost: a\r\n\r\n")
-    await backend.send_problem(said)
+    await backend.send(said)
     answer = await client.message(to_head=True)
     assert answer.all(b"content-length") == length
-    await client.send_problem(GET + b"\r\n")
+    await client.send(GET + b"\r\n")
     if b": 999" in said or b"chunked" in said:
         backend = await wire.backend.connection()
     assert (await backend.head()).start == b"GET /x HTTP/1.1"
-    await backend.send_problem(HI)
+    await backend.send(HI)
     assert (await client.message()).body == b"hi"
 
 
 async def test_an_encoding_is_nobody_s_business(wire: Wire) -> None:
     """Compressed bodies cross as they are, both ways, even if they are not what they say."""
     client = await wire.client()
-    await client.send_problem(
+    await client.send(
         b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n\x1f\x8b\x00z"
     )
     backend = await wire.backend.connection()
     asked = await backend.message()
     assert (asked.get(b"content-encoding"), asked.body) == (b"gzip", b"\x1f\x8b\x00z")
-    await backend.send_problem(OK + b"Content-Encoding: br\r\nContent-Length: 3\r\n\r\nnot")
+    await backend.send(OK + b"Content-Encoding: br\r\nContent-Length: 3\r\n\r\nnot")
     answer = await client.message()
     assert (answer.get(b"content-encoding"), answer.body) == (b"br", b"not")
 
@@ -216,7 +212,7 @@ async def test_an_encoding_is_nobody_s_business(wire: Wire) -> None:
 async def test_what_breaks_off_never_looks_whole(wire: Wire, begun: bytes, how: str) -> None:
     """The client sees the connection end before the length, or before the last chunk."""
     client, backend, _ = await wire.asked(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
-    await backend.send_problem(begun)
+    await backend.send(begun)
     getattr(backend, how)()
     assert await client.ending() in ("fin", "reset")
     assert not client.heard.endswith(b"0\r\n\r\n")
@@ -226,10 +222,10 @@ async def test_what_breaks_off_never_looks_whole(wire: Wire, begun: bytes, how: 
 async def test_an_end_by_close_that_is_a_reset_is_passed_on_as_one(wire: Wire) -> None:
     """Where the end of the connection is the end of the body, a clean end would lie."""
     client = await wire.client()
-    await client.send_problem(b"GET /x HTTP/1.0\r\n\r\n")
+    await client.send(b"GET /x HTTP/1.0\r\n\r\n")
     backend = await wire.backend.connection()
     await backend.head()
-    await backend.send_problem(OK + b"Content-Type: text/event-stream\r\n\r\ndata: 1\n\n")
+    await backend.send(OK + b"Content-Type: text/event-stream\r\n\r\ndata: 1\n\n")
     assert (await client.head()).status == 200
     await client.receives(b"data: 1\n\n")
     backend.reset()
@@ -240,7 +236,7 @@ async def test_a_client_that_breaks_off_its_upload_is_not_taken_at_its_word(star
     """The backend sees a cut connection, never a clean end, of a body that was streamed to it."""
     wire = await start(defaults='replay_limit = "4"')
     client = await wire.client()
-    await client.send_problem(b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nabcdef\r\n")
+    await client.send(b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nabcdef\r\n")
     backend = await wire.backend.connection()
     await backend.head()
     await backend.receives(b"6\r\nabcdef\r\n")

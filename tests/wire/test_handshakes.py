@@ -42,10 +42,10 @@ class Scene:
 
     async def is_served(self, client: Line) -> None:
         """Check that a client that has shaken hands gets an answer."""
-        await client.send_problem(GET)
+        await client.send(GET)
         line = await self.backend.connection()
         await line.head()
-        await line.send_problem(HI)
+        await line.send(HI)
         assert (await client.message()).body == b"hi"
 
     @property
@@ -110,7 +110,7 @@ async def test_a_handshake_that_is_not_done_in_time_ends(begin: Begin, hello: by
     """The time of a head is the time of a handshake, too, whatever part of it has come."""
     scene = await begin('head_timeout = "50ms"')
     client = await scene.silent()
-    await client.send_problem(hello)
+    await client.send(hello)
     assert await client.ending() in ("fin", "reset")
     await until(lambda: not scene.shaking)
     assert scene.failed("timeout")
@@ -121,7 +121,7 @@ async def test_what_is_no_handshake_is_refused(begin: Begin) -> None:
     """Plain HTTP on a TLS port ends, is counted, and leaves nothing behind."""
     scene = await begin("")
     client = await scene.silent()
-    await client.send_problem(GET)
+    await client.send(GET)
     assert await client.ending() in ("fin", "reset")
     await until(lambda: not scene.shaking)
     assert scene.failed("refused")

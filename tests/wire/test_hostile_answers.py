@@ -79,7 +79,7 @@ HOSTILE: dict[str, bytes] = {
 async def test_it_is_a_502_and_not_one_byte_of_it_goes_on(wire: Wire, name: str) -> None:
     """The client gets our problem document, on a connection that goes on; the backend's is not used again."""
     client, backend, _ = await wire.asked(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
-    await backend.send_problem(HOSTILE[name])
+    await backend.send(HOSTILE[name])
     if name.endswith("cut_off"):
         backend.finish()
     answer = await client.message()
@@ -88,17 +88,17 @@ async def test_it_is_a_502_and_not_one_byte_of_it_goes_on(wire: Wire, name: str)
     assert b"hostile" not in client.heard
     assert await backend.ending() in ("fin", "reset")
 
-    await client.send_problem(b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n")
+    await client.send(b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n")
     again = await wire.backend.connection()
     assert (await again.head()).start == b"GET /next HTTP/1.1"
-    await again.send_problem(OK + b"Content-Length: 2\r\n\r\nhi")
+    await again.send(OK + b"Content-Length: 2\r\n\r\nhi")
     assert (await client.message()).body == b"hi"
 
 
 async def test_a_bad_head_after_an_interim_one_fails_at_once(wire: Wire) -> None:
     """RFC 9112 section 2.2: what ends in LF alone never becomes a head, and nobody waits for the deadline."""
     client, backend, _ = await wire.asked(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-    await backend.send_problem(b"HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 200 OK\nX-Mark: hostile\n\n")
+    await backend.send(b"HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 200 OK\nX-Mark: hostile\n\n")
     assert (await client.head()).status == 103
     assert (await client.message()).status == 502
     assert b"hostile" not in client.heard
@@ -120,7 +120,7 @@ BROKEN_BODIES: dict[str, bytes] = {
 async def test_a_broken_chunk_never_ends_well(wire: Wire, name: str) -> None:
     """The client may get what was whole; it gets no last chunk, and nothing of what was broken."""
     client, backend, _ = await wire.asked(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
-    await backend.send_problem(OK + b"Transfer-Encoding: chunked\r\n\r\n" + BROKEN_BODIES[name])
+    await backend.send(OK + b"Transfer-Encoding: chunked\r\n\r\n" + BROKEN_BODIES[name])
     assert await client.ending() in ("fin", "reset")
     assert b"\r\n0\r\n" not in client.heard
     assert b"hostile" not in client.heard
@@ -130,12 +130,12 @@ async def test_an_answer_to_no_question_is_thrown_away(wire: Wire) -> None:
     """Bytes after a whole answer are not taken for the answer to the next request."""
     client, backend, _ = await wire.asked(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
     stray = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nhostile"
-    await backend.send_problem(OK + b"Content-Length: 2\r\n\r\nhi" + stray)
+    await backend.send(OK + b"Content-Length: 2\r\n\r\nhi" + stray)
     assert (await client.message()).body == b"hi"
     assert await backend.ending() in ("fin", "reset")
-    await client.send_problem(b"GET /b HTTP/1.1\r\nHost: a\r\n\r\n")
+    await client.send(b"GET /b HTTP/1.1\r\nHost: a\r\n\r\n")
     again = await wire.backend.connection()
     await again.head()
-    await again.send_problem(OK + b"Content-Length: 5\r\n\r\nright")
+    await again.send(OK + b"Content-Length: 5\r\n\r\nright")
     assert (await client.message()).body == b"right"
     assert b"hostile" not in client.heard

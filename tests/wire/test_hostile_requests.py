@@ -159,7 +159,7 @@ async def test_it_is_refused_and_nothing_of_it_goes_on(wire: Wire, name: str) ->
     """The answer is ours, the connection ends, and neither the request nor what follows it reaches the backend."""
     status, hostile = HOSTILE[name]
     client = await wire.client()
-    await client.send_problem(hostile + SMUGGLED)
+    await client.send(hostile + SMUGGLED)
     answer = await client.message()
     assert answer.status == status, answer
     assert answer.get(b"content-type") == b"application/problem+json"
@@ -174,7 +174,7 @@ async def test_it_is_refused_and_nothing_of_it_goes_on(wire: Wire, name: str) ->
 async def test_it_is_counted_by_its_reason_and_not_as_a_request(wire: Wire) -> None:
     """What was refused on the wire stands in backstay_bad_requests_total, not in backstay_requests_total."""
     client = await wire.client()
-    await client.send_problem(GET + END)
+    await client.send(GET + END)
     assert (await client.message()).status == 400
     shown = exposition(wire.sidecar)
     assert 'backstay_bad_requests_total{reason="host"} 1' in shown
@@ -184,7 +184,7 @@ async def test_it_is_counted_by_its_reason_and_not_as_a_request(wire: Wire) -> N
 async def test_what_came_before_it_is_answered_first(wire: Wire) -> None:
     """A good request is answered, then the bad one that was pipelined behind it, then the connection ends."""
     client, backend, _ = await wire.asked(GET + HOST + END + GET + END + SMUGGLED)
-    await backend.send_problem(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+    await backend.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
     assert (await client.message()).body == b"hi"
     assert (await client.message()).status == 400
     assert await client.rest() == b""
@@ -197,7 +197,7 @@ async def test_a_body_over_its_route_s_limit_is_refused(start: Start, framing: b
     wire = await start(defaults='max_body = "5"')
     client = await wire.client()
     body = b"6\r\nabcdef\r\n0\r\n\r\n" if b"chunked" in framing else b"abcdef"
-    await client.send_problem(POST + HOST + b"X-Correlation-ID: mine-1\r\n" + framing + END + body)
+    await client.send(POST + HOST + b"X-Correlation-ID: mine-1\r\n" + framing + END + body)
     refused = await client.message()
     assert (refused.status, refused.get(b"x-correlation-id")) == (413, b"mine-1")
     assert await client.rest() == b""

@@ -15,14 +15,14 @@ async def test_a_body_that_is_kept_is_asked_for_by_the_sidecar(start: Start) -> 
     """The client gets its 100 before the backend hears of the request, and the backend sees no Expect."""
     wire = await start(more=RESENDS)
     client = await wire.client()
-    await client.send_problem(PUT + b"Content-Length: 4\r\n\r\n")
+    await client.send(PUT + b"Content-Length: 4\r\n\r\n")
     await client.receives(CONTINUE)
     assert wire.backend.lines == []
-    await client.send_problem(b"body")
+    await client.send(b"body")
     backend = await wire.backend.connection()
     asked = await backend.message()
     assert (asked.get(b"expect"), asked.body) == (None, b"body")
-    await backend.send_problem(HI)
+    await backend.send(HI)
     assert (await client.message()).body == b"hi"
 
 
@@ -30,15 +30,15 @@ async def test_a_body_that_is_streamed_is_asked_for_by_the_backend(start: Start)
     """Expect goes upstream, and the 100 that comes back is the backend's own."""
     wire = await start(defaults='replay_limit = "3"')
     client = await wire.client()
-    await client.send_problem(POST + b"Content-Length: 4\r\n\r\n")
+    await client.send(POST + b"Content-Length: 4\r\n\r\n")
     backend = await wire.backend.connection()
     assert (await backend.head()).get(b"expect") == b"100-continue"
     assert client.heard == b""
-    await backend.send_problem(CONTINUE)
+    await backend.send(CONTINUE)
     await client.receives(CONTINUE)
-    await client.send_problem(b"body")
+    await client.send(b"body")
     await backend.receives(b"body")
-    await backend.send_problem(HI)
+    await backend.send(HI)
     assert (await client.message()).body == b"hi"
 
 
@@ -46,10 +46,10 @@ async def test_a_refused_upload_is_never_sent(start: Start) -> None:
     """The backend's final answer comes instead of its 100, and the connection ends with it."""
     wire = await start(defaults='replay_limit = "3"')
     client = await wire.client()
-    await client.send_problem(POST + b"Content-Length: 4\r\n\r\n")
+    await client.send(POST + b"Content-Length: 4\r\n\r\n")
     backend = await wire.backend.connection()
     await backend.head()
-    await backend.send_problem(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno")
+    await backend.send(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno")
     answer = await client.message()
     assert (answer.status, answer.get(b"connection")) == (401, b"close")
     assert await client.rest() == b""
@@ -59,10 +59,10 @@ async def test_a_client_that_does_not_wait_is_not_made_to(start: Start) -> None:
     """The body may come with the head; the 100 is said all the same, before the answer."""
     wire = await start(more=RESENDS)
     client = await wire.client()
-    await client.send_problem(PUT + b"Content-Length: 4\r\n\r\nbody")
+    await client.send(PUT + b"Content-Length: 4\r\n\r\nbody")
     backend = await wire.backend.connection()
     assert (await backend.message()).body == b"body"
-    await backend.send_problem(HI)
+    await backend.send(HI)
     await client.receives(CONTINUE)
     assert (await client.message()).body == b"hi"
 
@@ -71,11 +71,11 @@ async def test_the_100_waits_for_its_turn(start: Start) -> None:
     """In a pipeline it comes after the answers to what was asked before."""
     wire = await start(more=RESENDS)
     client = await wire.client()
-    await client.send_problem(b"GET /first HTTP/1.1\r\nHost: a\r\n\r\n" + PUT + b"Content-Length: 4\r\n\r\n")
+    await client.send(b"GET /first HTTP/1.1\r\nHost: a\r\n\r\n" + PUT + b"Content-Length: 4\r\n\r\n")
     backend = await wire.backend.connection()
     await backend.head()
     assert client.heard == b""
-    await backend.send_problem(HI)
+    await backend.send(HI)
     assert (await client.message()).body == b"hi"
     await client.receives(CONTINUE)
 
@@ -83,20 +83,18 @@ async def test_the_100_waits_for_its_turn(start: Start) -> None:
 async def test_early_hints_reach_the_client_that_asked(wire: Wire) -> None:
     """Every interim answer crosses with its fields, in order, before the final one."""
     client, backend, _ = await wire.asked(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
-    await backend.send_problem(
-        b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\nLink: </b>\r\n\r\n"
-    )
+    await backend.send(b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\nLink: </b>\r\n\r\n")
     assert (await client.head()).status == 102
     hints = await client.head()
     assert (hints.start, hints.lines) == (b"HTTP/1.1 103 Early Hints", [b"Link: </a>", b"Link: </b>"])
-    await backend.send_problem(HI)
+    await backend.send(HI)
     assert (await client.message()).body == b"hi"
 
 
 async def test_an_old_client_gets_no_interim_answer(wire: Wire) -> None:
     """HTTP/1.0 knows none (RFC 9110 section 15.2)."""
     client, backend, _ = await wire.asked(b"GET /x HTTP/1.0\r\n\r\n")
-    await backend.send_problem(b"HTTP/1.1 103 Early Hints\r\n\r\n" + HI)
+    await backend.send(b"HTTP/1.1 103 Early Hints\r\n\r\n" + HI)
     assert (await client.message()).status == 200
 
 
@@ -104,10 +102,10 @@ async def test_followers_get_the_answer_only(wire: Wire) -> None:
     """Interim answers go to the leader's client alone."""
     leader, backend, _ = await wire.asked(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
     follower = await wire.client()
-    await follower.send_problem(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\nGET")
-    await backend.send_problem(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+    await follower.send(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\nGET")
+    await backend.send(b"HTTP/1.1 103 Early Hints\r\n\r\n")
     assert (await leader.head()).status == 103
-    await backend.send_problem(HI)
+    await backend.send(HI)
     assert (await leader.message()).status == 200
     assert (await follower.message()).status == 200
     assert len(wire.backend.lines) == 1
@@ -115,6 +113,6 @@ async def test_followers_get_the_answer_only(wire: Wire) -> None:
 
 async def test_a_backend_may_not_go_on_with_interim_answers_for_ever(wire: Wire) -> None:
     client, backend, _ = await wire.asked(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-    await backend.send_problem(b"HTTP/1.1 102 Processing\r\n\r\n" * 65 + HI)
+    await backend.send(b"HTTP/1.1 102 Processing\r\n\r\n" * 65 + HI)
     assert {(await client.head()).status for _ in range(64)} == {102}
     assert (await client.message()).status == 502

@@ -53,14 +53,14 @@ def give_all_up(wire: Wire) -> None:
 async def begun(wire: Wire, what: str) -> tuple[Line, Line | None]:
     """Have it begin, as far as the backend if it comes so far."""
     client = await wire.client()
-    await client.send_problem(SAID[what])
+    await client.send(SAID[what])
     if what.startswith("an unfinished"):
         await until(lambda: any(connection.held > 0 for connection in wire.sidecar.server_state.connections))
         return client, None
     backend = await wire.backend.connection()
     await backend.head()
     if what in ANSWERS:
-        await backend.send_problem(ANSWERS[what])
+        await backend.send(ANSWERS[what])
         await client.head()
     return client, backend
 
@@ -80,7 +80,7 @@ async def test_a_connection_that_ends_leaves_nothing_to_the_collector(wire: Wire
             give_all_up(wire)
         client.close() if how == "closed" else client.reset()
         if what == "a write" and backend is not None:  # it runs to its end
-            await backend.send_problem(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+            await backend.send(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
         if what == "a tunnel" and backend is not None:
             backend.close()
         await until(lambda: not wire.sidecar.server_state.connections)
@@ -96,7 +96,7 @@ async def test_connections_that_end_well_leave_nothing_either(wire: Wire) -> Non
     gc.disable()
     try:
         client, backend, _ = await wire.asked(SAID["a request"][:-2] + b"Connection: close\r\n\r\n")
-        await backend.send_problem(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi")
+        await backend.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi")
         assert (await client.message()).status == 200
         client.close()
         await until(lambda: not wire.sidecar.server_state.connections)

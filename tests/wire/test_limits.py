@@ -20,10 +20,10 @@ async def test_a_slow_head_gets_408_at_its_time(start: Start) -> None:
     """The clock runs from the head's first byte, however many more come."""
     wire = await start(listen='head_timeout = "10s"')
     client = await wire.client()
-    await client.send_problem(b"GET / HTT")
+    await client.send(b"GET / HTT")
     await until(lambda: bool(wire.sidecar.server_state.connections))
     wire.let_pass(9.0)
-    await client.send_problem(b"P/1.1\r\nX-")
+    await client.send(b"P/1.1\r\nX-")
     assert client.heard == b""
     wire.let_pass(10.5)
     assert (await client.message()).status == 408
@@ -35,7 +35,7 @@ async def test_a_slow_body_gets_408_at_its_time(start: Start) -> None:
     """The clock runs from the body's last byte: a slow upload that goes on is none of our business."""
     wire = await start(defaults='idle_timeout = "20s"')
     client = await wire.client()
-    await client.send_problem(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nab")
+    await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nab")
     await until(lambda: bool(wire.sidecar.server_state.connections))
     wire.let_pass(19.0)
     assert client.heard == b""
@@ -52,11 +52,11 @@ async def test_an_idle_connection_is_closed_without_a_word(start: Start, said: b
     """Nothing was asked, or all was answered: there is nothing to say."""
     wire = await start(listen='keepalive_timeout = "30s"')
     client = await wire.client()
-    await client.send_problem(said)
+    await client.send(said)
     if said == GET:
         backend = await wire.backend.connection()
         await backend.head()
-        await backend.send_problem(HI)
+        await backend.send(HI)
         await client.message()
     await until(lambda: bool(wire.sidecar.server_state.connections))
     wire.let_pass(29.0)
@@ -126,7 +126,7 @@ async def test_answers_that_nobody_reads_are_not_piled_up(wire: Wire) -> None:
 async def test_pipelined_requests_are_answered_in_order(wire: Wire) -> None:
     """Many at once, one after the other to the backend, each answer in its place."""
     client = await wire.client()
-    await client.send_problem(b"".join(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % n for n in range(100)))
+    await client.send(b"".join(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % n for n in range(100)))
     backend = await wire.backend.connection()
     for n in range(100):
         assert (await backend.head()).start == b"GET /%d HTTP/1.1" % n
@@ -188,15 +188,15 @@ async def test_a_client_that_leaves_is_noticed_at_once(wire: Wire, stage: str) -
     await until(lambda: len(wire.sidecar.audit.newest) == 1)
     client = await wire.client()
     if stage == "in_upload":
-        await client.send_problem(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nabc")
+        await client.send(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nabc")
     else:
-        await client.send_problem(GET)
+        await client.send(GET)
     backend = await wire.backend.connection()
     await backend.head()
     if stage == "in_head":
-        await backend.send_problem(b"HTTP/1.1 200 O")
+        await backend.send(b"HTTP/1.1 200 O")
     if stage == "in_body":
-        await backend.send_problem(OK + b"Content-Type: text/event-stream\r\n\r\ndata: 1\n\n")
+        await backend.send(OK + b"Content-Type: text/event-stream\r\n\r\ndata: 1\n\n")
         await client.head()
     client.close()
     assert await backend.ending() in ("fin", "reset")
@@ -213,7 +213,7 @@ async def test_too_many_connections_are_told_so(start: Start) -> None:
     other = await wire.client()
     assert (await other.message()).status == 503
     assert await other.rest() == b""
-    await backend.send_problem(HI)
+    await backend.send(HI)
     assert (await client.message()).body == b"hi"
 
 
@@ -232,10 +232,10 @@ async def test_so_many_are_told_that_there_is_no_room(start: Start, monkeypatch:
 async def test_an_early_answer_to_an_upload_ends_the_connection(wire: Wire) -> None:
     """It arrives whole although the client is still sending."""
     client = await wire.client()
-    await client.send_problem(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\nabc")
+    await client.send(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\nabc")
     backend = await wire.backend.connection()
     await backend.head()
-    await backend.send_problem(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
+    await backend.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
     answer = await client.message()
     assert (answer.status, answer.get(b"connection"), answer.body) == (413, b"close", b"no")
     client.say_at_once(b"x" * 100_000)
@@ -245,16 +245,16 @@ async def test_an_early_answer_to_an_upload_ends_the_connection(wire: Wire) -> N
 async def test_events_pass_one_by_one(wire: Wire) -> None:
     """Each is delivered when it comes, for as long as they come; a heartbeat keeps the stream alive."""
     client, backend, _ = await wire.asked(GET.replace(b"\r\n\r\n", b"\r\nAccept: text/event-stream\r\n\r\n"))
-    await backend.send_problem(OK + b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+    await backend.send(OK + b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
     await client.head()
     for n in range(5):
         event = b"data: %d\n\n" % n if n % 2 else b":\n\n"
-        await backend.send_problem(b"%x\r\n%b\r\n" % (len(event), event))
+        await backend.send(b"%x\r\n%b\r\n" % (len(event), event))
         heard = b""
         while not heard.endswith(b"\n\n\r\n"):
             heard += await client.some()
         wire.let_pass(50.0 * (n + 1))
-    await backend.send_problem(b"0\r\n\r\n")
+    await backend.send(b"0\r\n\r\n")
     assert (await client.some()).endswith(b"0\r\n\r\n")
 
 
@@ -262,9 +262,7 @@ async def test_a_stream_that_falls_silent_is_cut(start: Start) -> None:
     """Without a heartbeat the idle time ends it, and the client sees that it was not the end."""
     wire = await start(defaults='idle_timeout = "20s"')
     client, backend, _ = await wire.asked(GET)
-    await backend.send_problem(
-        OK + b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n:\n\n\r\n"
-    )
+    await backend.send(OK + b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n:\n\n\r\n")
     await client.head()
     await client.exactly(8)
     wire.let_pass(21.0)
@@ -314,7 +312,7 @@ async def test_answers_that_are_there_at_once_do_not_pile_up(start: Start, monke
     monkeypatch.setattr(ResponseWriter, "flush", noted)
     wire = await start(more=KEPT)
     client, backend, _ = await wire.asked(GET)
-    await backend.send_problem(OK + b"Content-Length: %d\r\n\r\n" % size + bytes(size))
+    await backend.send(OK + b"Content-Length: %d\r\n\r\n" % size + bytes(size))
     await client.message()
     client.say_at_once(GET * count)
     for _ in range(count):
@@ -327,11 +325,11 @@ async def test_a_used_up_memory_budget_refuses_requests(start: Start) -> None:
     """503 on a connection that was open and on a new one, before the pod would be killed; then all is as before."""
     wire = await start(listen='max_memory = "1000GiB"')
     client, backend, _ = await wire.asked(GET)
-    await backend.send_problem(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+    await backend.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
     assert (await client.message()).status == 200
     wire.sidecar._memory = MemoryBudget(1, lambda: None)
     wire.let_pass(0.0)
-    await client.send_problem(GET.replace(b"\r\n\r\n", b"\r\nX-Correlation-ID: mine-1\r\n\r\n"))
+    await client.send(GET.replace(b"\r\n\r\n", b"\r\nX-Correlation-ID: mine-1\r\n\r\n"))
     told = await client.message()
     assert (told.get(b"x-correlation-id"), orjson.loads(told.body)["correlation_id"]) == (b"mine-1", "mine-1")
     assert [orjson.loads(line).get("correlation_id") for line in wire.sidecar.audit.newest][-1] == "mine-1"
@@ -341,8 +339,8 @@ async def test_a_used_up_memory_budget_refuses_requests(start: Start) -> None:
     wire.sidecar._memory = MemoryBudget(None, lambda: None)
     wire.let_pass(0.0)
     again = await wire.client()
-    await again.send_problem(GET)
-    await backend.send_problem(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+    await again.send(GET)
+    await backend.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
     assert (await again.message()).status == 200
     assert len(wire.backend.lines) == 1
 
@@ -360,7 +358,7 @@ async def test_where_memory_is_scarce_the_heaviest_connections_give_way(start: S
     light, backend, _ = await wire.asked(GET)
     heavy = [await wire.client() for _ in range(8)]
     for client in heavy:
-        await client.send_problem(UNFINISHED[kind])
+        await client.send(UNFINISHED[kind])
     server_state = wire.sidecar.server_state
     await until(lambda: sum(connection.held >= 50_000 for connection in server_state.connections) == len(heavy))
     wire.sidecar._memory = MemoryBudget(2_000_000, lambda: None, server_state.relieve, lambda: 1_300_000)
@@ -368,7 +366,7 @@ async def test_where_memory_is_scarce_the_heaviest_connections_give_way(start: S
     refused = wire.counted('backstay_bad_requests_total{reason="max_memory"}')
     assert refused
     assert sum(connection.held for connection in server_state.connections) <= 200_000
-    await backend.send_problem(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+    await backend.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
     assert (await light.message()).status == 200
 
 
@@ -380,11 +378,11 @@ async def test_where_memory_is_scarce_fewer_answers_are_kept(start: Start) -> No
     assert isinstance(wire.sidecar._bundle, MemoryBundle)
     kept = wire.sidecar._bundle._memory
     for number in range(4):
-        await client.send_problem(b"GET /kept/%d HTTP/1.1\r\nHost: a\r\n\r\n" % number)
+        await client.send(b"GET /kept/%d HTTP/1.1\r\nHost: a\r\n\r\n" % number)
         await until(lambda: bool(wire.backend.lines))
         (backend,) = wire.backend.lines
         await backend.head()
-        await backend.send_problem(b"HTTP/1.1 200 OK\r\nContent-Length: 30000\r\n\r\n" + bytes(30_000))
+        await backend.send(b"HTTP/1.1 200 OK\r\nContent-Length: 30000\r\n\r\n" + bytes(30_000))
         assert (await client.message()).status == 200
     await until(lambda: kept._responses.size > 120_000)
     wire.sidecar._memory = MemoryBudget(1_400_000, lambda: None, wire.sidecar._relieve, lambda: 1_000_000)
@@ -397,7 +395,7 @@ async def test_a_connection_that_was_answered_holds_nothing(wire: Wire) -> None:
     client, backend, _ = await wire.asked(GET[:-2] + b"X-Long: " + b"h" * 50_000 + b"\r\n\r\n")
     (connection,) = wire.sidecar.server_state.connections
     assert connection.held > 50_000
-    await backend.send_problem(HI)
+    await backend.send(HI)
     assert (await client.message()).status == 200
     assert connection.held == 0
 

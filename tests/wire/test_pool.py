@@ -28,10 +28,10 @@ HI = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 async def test_a_connection_is_used_again(wire: Wire) -> None:
     """One after the other, on one connection."""
     client, backend, _ = await wire.asked(GET % 1)
-    await backend.send_problem(HI)
+    await backend.send(HI)
     await client.message()
     _just_used(wire)
-    await client.send_problem(POST)
+    await client.send(POST)
     assert (await backend.head()).start.startswith(b"POST")
     assert len(wire.backend.lines) == 1
 
@@ -40,10 +40,10 @@ async def test_a_connection_is_used_again(wire: Wire) -> None:
 async def test_a_connection_that_died_unseen_is_replaced_for_safe_requests(wire: Wire, request_: bytes) -> None:
     """The backend hangs up on the next request without a byte: a safe one goes out again and costs no retry."""
     client, backend, _ = await wire.asked(GET % 1)
-    await backend.send_problem(HI)
+    await backend.send(HI)
     await client.message()
     _just_used(wire)
-    await client.send_problem(request_)
+    await client.send(request_)
     await backend.head()
     _just_taken(wire)
     backend.close()
@@ -52,7 +52,7 @@ async def test_a_connection_that_died_unseen_is_replaced_for_safe_requests(wire:
         return
     again = await wire.backend.connection()
     assert (await again.head()).start == b"GET /2 HTTP/1.1"
-    await again.send_problem(HI)
+    await again.send(HI)
     assert (await client.message()).get(b"server-timing") is not None
     attempts = wire.records[-1]["attempts"]
     assert isinstance(attempts, list)
@@ -62,9 +62,9 @@ async def test_a_connection_that_died_unseen_is_replaced_for_safe_requests(wire:
 async def test_a_connection_that_died_over_the_request_is_not_replaced(wire: Wire) -> None:
     """Who hangs up long after he was asked has read the question: that was an attempt, and another is a retry."""
     client, backend, _ = await wire.asked(GET % 1)
-    await backend.send_problem(HI)
+    await backend.send(HI)
     await client.message()
-    await client.send_problem(GET % 2)
+    await client.send(GET % 2)
     await backend.head()
     next(iter(_pool(wire)._all)).taken_at -= 1.0
     backend.close()
@@ -76,10 +76,10 @@ async def test_a_dead_connection_tells_of_those_that_were_idle_for_longer(wire: 
     """They are not tried one by one, with every retry replaced once: that would double a flight's calls."""
     pairs = [(await wire.asked(GET % number))[:2] for number in range(3)]
     for client, backend in pairs:
-        await backend.send_problem(HI)
+        await backend.send(HI)
         await client.message()
     (client, newest), older = pairs[-1], [backend for _, backend in pairs[:-1]]
-    await client.send_problem(GET % 3)
+    await client.send(GET % 3)
     await newest.head()
     _just_taken(wire)
     newest.close()
@@ -109,10 +109,10 @@ async def test_unsafe_requests_trust_only_a_fresh_connection(start: Start) -> No
     """One that was idle for a while may be closing: a POST gets a new one, a GET does not mind."""
     wire = await start()
     client, backend, _ = await wire.asked(GET % 1)
-    await backend.send_problem(HI)
+    await backend.send(HI)
     await client.message()
     _pool(wire)._idle[0].idle_since -= 2.0
-    await client.send_problem(POST)
+    await client.send(POST)
     fresh = await wire.backend.connection()
     assert (await fresh.head()).start.startswith(b"POST")
 
@@ -121,7 +121,7 @@ async def test_unsafe_requests_trust_only_a_fresh_connection(start: Start) -> No
 async def test_credentials_of_a_connection_are_never_shared(wire: Wire, scheme: bytes) -> None:
     """A connection that carried NTLM or Negotiate authenticates whoever speaks next on it: nobody does."""
     client, backend, _ = await wire.asked(b"GET /1 HTTP/1.1\r\nHost: a\r\nAuthorization: " + scheme + b"\r\n\r\n")
-    await backend.send_problem(HI)
+    await backend.send(HI)
     await client.message()
     assert await backend.ending() in ("fin", "reset")
 
@@ -129,7 +129,7 @@ async def test_credentials_of_a_connection_are_never_shared(wire: Wire, scheme: 
 async def test_a_challenge_for_a_connection_is_not_shared_either(wire: Wire) -> None:
     """`WWW-Authenticate: NTLM` begins such an authentication."""
     client, backend, _ = await wire.asked(GET % 1)
-    await backend.send_problem(
+    await backend.send(
         b"HTTP/1.1 401 No\r\nWWW-Authenticate: Basic\r\nWWW-Authenticate: NTLM\r\nContent-Length: 0\r\n\r\n"
     )
     await client.message()
@@ -141,11 +141,11 @@ async def test_the_pool_is_bounded_and_those_beyond_stand_in_line(start: Start) 
     wire = await start(upstream='max_connections = 1\nqueue_timeout = "5s"')
     first, backend, _ = await wire.asked(GET % 1)
     second = await wire.client()
-    await second.send_problem(GET % 2)
-    await backend.send_problem(HI)
+    await second.send(GET % 2)
+    await backend.send(HI)
     assert (await first.message()).body == b"hi"
     assert (await backend.head()).start == b"GET /2 HTTP/1.1"
-    await backend.send_problem(HI)
+    await backend.send(HI)
     assert (await second.message()).body == b"hi"
     assert len(wire.backend.lines) == 1
 
@@ -156,7 +156,7 @@ async def test_a_line_that_is_full_or_too_slow_is_a_503(start: Start, limits: st
     wire = await start(upstream=f"max_connections = 1\n{limits}")
     _, _, _ = await wire.asked(GET % 1)
     second = await wire.client()
-    await second.send_problem(POST)
+    await second.send(POST)
     answer = await second.message()
     assert (answer.status, answer.get(b"proxy-status")) == (503, b"backstay; error=connection_limit_reached")
     assert len(wire.backend.lines) == 1
@@ -167,17 +167,17 @@ async def test_who_leaves_the_line_leaves_no_gap(start: Start) -> None:
     wire = await start(upstream='max_connections = 1\nqueue_timeout = "5s"')
     first, backend, _ = await wire.asked(GET % 1)
     second, third = await wire.client(), await wire.client()
-    await second.send_problem(GET % 2)
+    await second.send(GET % 2)
     await until(lambda: wire.sidecar.server_state.begun == 2)
-    await third.send_problem(GET % 3)
+    await third.send(GET % 3)
     await until(lambda: wire.sidecar.server_state.begun == 3)
     second.close()
     await until(lambda: wire.sidecar.running == 2)
-    await backend.send_problem(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi")
+    await backend.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi")
     assert (await first.message()).body == b"hi"
     again = await wire.backend.connection()
     assert (await again.head()).start == b"GET /3 HTTP/1.1"
-    await again.send_problem(HI)
+    await again.send(HI)
     assert (await third.message()).body == b"hi"
 
 
@@ -185,7 +185,7 @@ async def test_an_old_connection_is_given_up(wire: Wire) -> None:
     """So that a name whose addresses changed is resolved again, however busy the pool is."""
     client, backend, _ = await wire.asked(GET % 1)
     wire.let_pass(61.0)
-    await backend.send_problem(HI)
+    await backend.send(HI)
     await client.message()
     assert await backend.ending() in ("fin", "reset")
 
@@ -267,7 +267,7 @@ async def test_out_of_descriptors_is_no_failure_of_the_backends(url: str, caplog
 async def test_a_pool_that_a_reload_retired_still_ends_what_fell_silent(wire: Wire) -> None:
     """An answer that stopped in its middle is cut after its idle time, whichever pool its connection came from."""
     client, backend, _ = await wire.asked(GET % 1)
-    await backend.send_problem(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\npart")
+    await backend.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\npart")
     await client.head()
     table = wire.sidecar.settings.upstreams["backend"].model_copy(update={"max_idle": 1})
     changed = wire.sidecar.settings.model_copy(update={"upstreams": {"backend": table}})

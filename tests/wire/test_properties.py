@@ -114,13 +114,13 @@ def test_whatever_is_legal_crosses_unchanged(
         wire = world.wire
         client = await wire.client()
         request = encoded(method + b" " + target + b" HTTP/1.1\r\nHost: a", asked, upload, upload_pieces)
-        await client.send_problem(request)
+        await client.send(request)
         backend = await wire.backend.connection()
         heard = await backend.message()
         assert heard.start == method + b" " + target + b" HTTP/1.1"
         assert heard.lines[1 : 1 + len(asked)] == [name + b": " + value for name, value in asked]
         assert (heard.body if upload_pieces is None else decoded(heard.body)) == upload
-        await backend.send_problem(encoded(b"HTTP/1.1 %d So" % status, answered, download, download_pieces))
+        await backend.send(encoded(b"HTTP/1.1 %d So" % status, answered, download, download_pieces))
         answer = await client.message()
         assert answer.start == b"HTTP/1.1 %d So" % status
         assert answer.lines[: len(answered)] == [name + b": " + value for name, value in answered]
@@ -168,7 +168,7 @@ def test_no_answer_leaves_anything_behind(world: World, caplog: pytest.LogCaptur
 
     async def conversation() -> None:
         client = await world.wire.client()
-        await client.send_problem(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         backend = await world.wire.backend.connection()
         await backend.head()
         backend.say_at_once(said)

@@ -39,11 +39,11 @@ def again(tmp_path: Path) -> Callable[..., Settings]:
 
 async def asked(wire: Wire, client: Line, body: bytes | None) -> bytes:
     """Ask on a client's connection; `body` is what the backend says, None where it must not be asked."""
-    await client.send_problem(GET)
+    await client.send(GET)
     if body is not None:
         backend = wire.backend.lines[-1] if wire.backend.lines else await wire.backend.connection()
         await backend.head()
-        await backend.send_problem(OK + body)
+        await backend.send(OK + body)
     return (await client.message()).body
 
 
@@ -154,12 +154,12 @@ async def test_an_answer_that_comes_after_its_route_has_gone_is_not_given_out(
     """It is kept when it arrives, for the route that asked; that is another one by the time it is back."""
     wire = await start(more=ROUTE)
     client = await wire.client()
-    await client.send_problem(GET)
+    await client.send(GET)
     backend = await wire.backend.connection()
     await backend.head()
     without = again(ROUTE, "")
     await wire.sidecar.reload(lambda: without)
-    await backend.send_problem(OK + b"v1")
+    await backend.send(OK + b"v1")
     assert (await client.message()).body == b"v1"
     back = again("[defaults]", ROUTE + "[defaults]")
     await wire.sidecar.reload(lambda: back)
@@ -172,18 +172,18 @@ async def test_a_flight_is_not_joined_by_a_route_that_asks_another_backend(
     """What the old backend answers is given to those who asked it."""
     wire = await start(more=ROUTE)
     clients = [await wire.client() for _ in range(2)]
-    await clients[0].send_problem(GET)
+    await clients[0].send(GET)
     backend = await wire.backend.connection()
     await backend.head()
     other = await Backend(split=False).start()
     moved = again(f":{wire.backend.port}", f":{other.port}")
     await wire.sidecar.reload(lambda: moved)
-    await clients[1].send_problem(GET)
+    await clients[1].send(GET)
     asked_now = await other.connection()
     await asked_now.head()
-    await asked_now.send_problem(OK + b"v2")
+    await asked_now.send(OK + b"v2")
     assert (await clients[1].message()).body == b"v2"
-    await backend.send_problem(OK + b"v1")
+    await backend.send(OK + b"v1")
     assert (await clients[0].message()).body == b"v1"
     await other.close()
 
@@ -202,9 +202,9 @@ async def test_a_removed_route_takes_its_circuit_its_figures_and_its_preflights_
     wire = await start(more=CIRCUIT)
     sidecar, client = wire.sidecar, await wire.client()
     assert await asked(wire, client, b"v1") == b"v1"
-    await client.send_problem(PREFLIGHT)
+    await client.send(PREFLIGHT)
     await wire.backend.lines[-1].head()
-    await wire.backend.lines[-1].send_problem(GRANTED)
+    await wire.backend.lines[-1].send(GRANTED)
     assert (await client.message()).status == 204
     before = sidecar._ports.wiring["session-load"]
     before.breaker.force(type(before.breaker.mode).FORCED_OPEN, 0.0)

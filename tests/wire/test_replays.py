@@ -20,15 +20,15 @@ async def test_a_chunked_answer_is_replayed(start: Start) -> None:
     """Piece by piece, with trailers; the repetition has it whole, and the backend hears nothing of it."""
     wire = await start(more=REPLAY)
     client = await wire.client()
-    await client.send_problem(ASKED)
+    await client.send(ASKED)
     backend = await wire.backend.connection()
     await backend.message()
-    await backend.send_problem(HEAD + b"3\r\none\r\n")
+    await backend.send(HEAD + b"3\r\none\r\n")
     await client.head()
     await client.receives(b"3\r\none\r\n")
-    await backend.send_problem(b"3\r\ntwo\r\n0\r\nChecksum: 1\r\n\r\n")
+    await backend.send(b"3\r\ntwo\r\n0\r\nChecksum: 1\r\n\r\n")
     await client.receives(b"3\r\ntwo\r\n0\r\nChecksum: 1\r\n\r\n")
-    await client.send_problem(ASKED)
+    await client.send(ASKED)
     again = await client.message()
     assert (again.status, again.get(b"idempotent-replayed")) == (201, b"true")
     assert again.body == b"6\r\nonetwo\r\n0\r\nChecksum: 1\r\n\r\n"
@@ -39,16 +39,16 @@ async def test_an_answer_whose_client_left_is_replayed(start: Start) -> None:
     """The connection broke in the middle of the answer, which is why the client comes again with its key."""
     wire = await start(more=REPLAY)
     first = await wire.client()
-    await first.send_problem(ASKED)
+    await first.send(ASKED)
     backend = await wire.backend.connection()
     await backend.message()
-    await backend.send_problem(HEAD + b"3\r\none\r\n")
+    await backend.send(HEAD + b"3\r\none\r\n")
     await first.head()
     first.close()
     await until(lambda: wire.sidecar.running == 0)
-    await backend.send_problem(b"3\r\ntwo\r\n0\r\n\r\n")
+    await backend.send(b"3\r\ntwo\r\n0\r\n\r\n")
     second = await wire.client()
-    await second.send_problem(ASKED)
+    await second.send(ASKED)
     assert (await second.message()).body == b"6\r\nonetwo\r\n0\r\n\r\n"
 
 
@@ -56,13 +56,13 @@ async def test_a_large_answer_is_relayed_and_not_kept(start: Start) -> None:
     """Its length says that it is too large: the client has it, and its repetition is told why it has not."""
     wire = await start(more=REPLAY)
     client = await wire.client()
-    await client.send_problem(ASKED)
+    await client.send(ASKED)
     backend = await wire.backend.connection()
     await backend.message()
-    await backend.send_problem(b"HTTP/1.1 201 Created\r\nContent-Length: 100000\r\n\r\n")
+    await backend.send(b"HTTP/1.1 201 Created\r\nContent-Length: 100000\r\n\r\n")
     backend.say_at_once(bytes(100_000))
     assert len((await client.message()).body) == 100_000
-    await client.send_problem(ASKED)
+    await client.send(ASKED)
     again = await client.message()
     assert (again.status, again.get(b"content-type")) == (409, b"application/problem+json")
     assert b"too large to store" in again.body

@@ -32,7 +32,7 @@ async def test_what_may_be_followed_by_more_ends_its_connection(wire: Wire, name
     """The answer crosses, and the next request goes out on another connection, whatever still comes on the first."""
     method, answer = ANNOUNCED[name]
     client, backend, _ = await wire.asked(method + b" /x HTTP/1.1\r\nHost: a\r\n\r\n")
-    await backend.send_problem(answer)
+    await backend.send(answer)
     if answer.startswith(b"HTTP/1.1 103"):
         assert (await client.head()).status == 103
     assert (await client.message(to_head=method == b"HEAD")).body in (b"", b"hi", b"2\r\nhi\r\n0\r\n\r\n")
@@ -42,10 +42,10 @@ async def test_what_may_be_followed_by_more_ends_its_connection(wire: Wire, name
 
 async def goes_elsewhere(wire: Wire, client: Line) -> None:
     """Check that the client's next request is answered, and by a connection that is new."""
-    await client.send_problem(NEXT)
+    await client.send(NEXT)
     fresh = await wire.backend.connection()
     assert (await fresh.head()).start.startswith(b"PUT /mine")
-    await fresh.send_problem(OK + b"Content-Length: 5\r\n\r\nright")
+    await fresh.send(OK + b"Content-Length: 5\r\n\r\nright")
     assert (await client.message()).body == b"right"
     assert b"EVIL" not in client.heard
 
@@ -54,9 +54,9 @@ async def goes_elsewhere(wire: Wire, client: Line) -> None:
 async def test_what_comes_when_nobody_asked_ends_the_connection(wire: Wire, stray: bytes) -> None:
     """An idle connection has nothing to say, an interim answer included."""
     client, backend, _ = await wire.asked(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
-    await backend.send_problem(HI)
+    await backend.send(HI)
     await client.message()
-    await backend.send_problem(stray)
+    await backend.send(stray)
     assert await backend.ending() in ("fin", "reset")
     await goes_elsewhere(wire, client)
 
@@ -77,7 +77,7 @@ async def test_what_comes_before_the_request_is_written_is_no_answer_to_it(
         connection.flush()
 
     client, backend, _ = await wire.asked(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
-    await backend.send_problem(HI)
+    await backend.send(HI)
     await client.message()
     monkeypatch.setattr(UpstreamConnection, "flush", too_late)
     await goes_elsewhere(wire, client)
@@ -90,16 +90,16 @@ async def test_an_answer_before_the_upload_s_end_ends_the_connection(start: Star
     """It is not used again, though the client may send the rest while the answer's body still comes."""
     wire = await start(defaults='replay_limit = "3"')
     client = await wire.client()
-    await client.send_problem(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\nabcd")
+    await client.send(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\nabcd")
     backend = await wire.backend.connection()
     await backend.head()
     await backend.receives(b"abcd")
-    await backend.send_problem(OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n")
+    await backend.send(OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n")
     await client.head()
     if finishes:
-        await client.send_problem(b"efgh")
+        await client.send(b"efgh")
         await backend.receives(b"efgh")
-    await backend.send_problem(b"0\r\n\r\n")
+    await backend.send(b"0\r\n\r\n")
     assert await client.chunks() == b"2\r\nhi\r\n0\r\n\r\n"
     assert await backend.ending() in ("fin", "reset")
     await goes_elsewhere(wire, await wire.client())
@@ -110,13 +110,13 @@ async def test_an_answer_before_the_upload_s_end_ends_the_connection(start: Star
 async def test_a_refused_upload_ends_the_connection(wire: Wire, size: int, status: int, again: bool) -> None:
     """All of it is written, but whether the backend read it nobody knows: where it did not, a reset follows."""
     client = await wire.client()
-    await client.send_problem(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
+    await client.send(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
     backend = await wire.backend.connection()
     await backend.message()
-    await backend.send_problem(b"HTTP/1.1 %d So\r\nContent-Length: 2\r\n\r\nhi" % status)
+    await backend.send(b"HTTP/1.1 %d So\r\nContent-Length: 2\r\n\r\nhi" % status)
     assert (await client.message()).body == b"hi"
     if again:
-        await client.send_problem(NEXT)
+        await client.send(NEXT)
         assert (await backend.head()).start.startswith(b"PUT /mine")
     else:
         assert await backend.ending() in ("fin", "reset")

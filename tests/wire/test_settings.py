@@ -25,11 +25,11 @@ async def test_a_limit_of_a_head(start: Start, setting: str, status: int) -> Non
     """A head that is fine by default is refused."""
     wire = await start()
     client, backend, _ = await wire.asked(GET)
-    await backend.say(OK)
+    await backend.send(OK)
     assert (await client.message()).status == 200
     limited = await start(listen=setting)
     refused = await limited.client()
-    await refused.say(GET)
+    await refused.send(GET)
     assert (await refused.message()).status == status
 
 
@@ -38,13 +38,13 @@ async def test_the_idle_time_of_an_upstream(start: Start, setting: str, used_aga
     """A connection to the backend is used again within it, and closed after it."""
     wire = await start(upstream=f'idle_timeout = "{setting}"')
     client, backend, _ = await wire.asked(GET)
-    await backend.say(OK)
+    await backend.send(OK)
     await client.message()
     wire.let_pass(10.0)
     if used_again:
-        await client.say(GET)
+        await client.send(GET)
         assert (await backend.head()).start.startswith(b"GET")
-        await backend.say(OK)
+        await backend.send(OK)
         assert (await client.message()).status == 200
     else:
         assert await backend.ending() == "fin"
@@ -55,12 +55,12 @@ async def test_the_idle_connections_of_an_upstream(start: Start, setting: str, k
     """So many are kept; another is closed after its answer."""
     wire = await start(upstream=setting)
     client, backend, _ = await wire.asked(GET)
-    await backend.say(OK)
+    await backend.send(OK)
     await client.message()
     if kept:
-        await client.say(GET)
+        await client.send(GET)
         assert (await backend.head()).start.startswith(b"GET")
-        await backend.say(OK)
+        await backend.send(OK)
         await client.message()
     else:
         assert await backend.ending() == "fin"
@@ -94,7 +94,7 @@ async def test_the_delay_of_a_drain(start: Start) -> None:
     await until(lambda: wire.sidecar.server_state.draining)
     clock.go_on(3500.0)
     client, backend, _ = await wire.asked(GET)
-    await backend.say(OK)
+    await backend.send(OK)
     assert (await client.message()).status == 200
     clock.go_on(3600.0)
     await stopping

@@ -18,7 +18,7 @@ async def test_a_method_is_the_backends_business(wire: Wire, method: bytes) -> N
     """RFC 9110 section 9.1: any token is a method. It is counted as OTHER, sent as it came, and answered."""
     client, backend, asked = await wire.asked(method + b" /x HTTP/1.1\r\n" + HOST + b"\r\n")
     assert asked.start == method + b" /x HTTP/1.1"
-    await backend.send_problem(HI)
+    await backend.send(HI)
     assert (await client.message()).body == b"hi"
     await until(lambda: wire.counted('backstay_requests_total{method="OTHER"'))
 
@@ -29,7 +29,7 @@ async def test_an_unknown_method_is_neither_shared_nor_repeated(wire: Wire) -> N
     second, other, _ = await wire.asked(b"FROB /x HTTP/1.1\r\n" + HOST + b"\r\n")
     backend.close()
     assert (await first.message()).status == 502
-    await other.send_problem(HI)
+    await other.send(HI)
     assert (await second.message()).body == b"hi"
     assert len(wire.backend.lines) == 2
 
@@ -39,7 +39,7 @@ async def test_a_later_minor_version_is_served_as_1_1(wire: Wire, version: bytes
     """RFC 9110 section 2.5: as the highest minor version that is known here; the connection is kept."""
     client, backend, asked = await wire.asked(b"GET /x HTTP/" + version + b"\r\n" + HOST + b"\r\n")
     assert asked.start == b"GET /x HTTP/1.1"
-    await backend.send_problem(HI)
+    await backend.send(HI)
     answer = await client.message()
     assert (answer.start, answer.get(b"connection")) == (b"HTTP/1.1 200 OK", None)
 
@@ -77,9 +77,7 @@ async def test_an_upgrade_with_an_empty_body_is_an_upgrade(wire: Wire) -> None:
     )
     assert (asked.get(b"connection"), asked.get(b"upgrade")) == (b"Upgrade", b"websocket")
     assert asked.get(b"content-length") == b"0"
-    await backend.send_problem(
-        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhi"
-    )
+    await backend.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhi")
     assert (await client.head()).status == 101
     await client.receives(b"hi")
     await backend.receives(b"early")
@@ -91,7 +89,7 @@ async def test_an_upgrade_with_an_empty_body_may_be_refused(wire: Wire) -> None:
         b"GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n"
         b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n"
     )
-    await backend.send_problem(HI)
+    await backend.send(HI)
     assert (await client.message()).body == b"hi"
     assert (await backend.head()).start == b"GET /next HTTP/1.1"
 
@@ -111,18 +109,18 @@ async def test_the_backend_is_asked_for_a_body_that_is_sent_once(start: Start, r
     client, backend, asked = await wire.asked(b"POST" + UPLOAD)
     assert asked.get(b"expect") == b"100-continue"
     assert client.heard == b""
-    await backend.send_problem(CONTINUE)
+    await backend.send(CONTINUE)
     await client.receives(CONTINUE)
-    await client.send_problem(b"body")
+    await client.send(b"body")
     await backend.receives(b"body")
-    await backend.send_problem(HI)
+    await backend.send(HI)
     assert (await client.message()).body == b"hi"
 
 
 async def test_the_backend_may_refuse_a_body_before_it_is_sent(wire: Wire) -> None:
     """RFC 9110 section 10.1.1: its final answer comes instead of a 100, and the body is never sent."""
     client, backend, _ = await wire.asked(b"POST" + UPLOAD)
-    await backend.send_problem(b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 2\r\n\r\nno")
+    await backend.send(b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 2\r\n\r\nno")
     answer = await client.message()
     assert (answer.status, answer.body, answer.get(b"connection")) == (417, b"no", b"close")
     assert await client.rest() == b""
@@ -143,9 +141,9 @@ async def test_a_body_that_is_kept_is_asked_for_at_once(start: Start, why: str) 
     method, route = KEPT[why]
     wire = await start(more=route)
     client = await wire.client()
-    await client.send_problem(method.encode() + UPLOAD)
+    await client.send(method.encode() + UPLOAD)
     await client.receives(CONTINUE)
-    await client.send_problem(b"body")
+    await client.send(b"body")
     backend = await wire.backend.connection()
     asked = await backend.message()
     assert (asked.get(b"expect"), asked.body) == (None, b"body")
@@ -155,11 +153,11 @@ async def test_an_old_clients_expectation_is_ignored(start: Start) -> None:
     """RFC 9110 section 10.1.1: an HTTP/1.0 client gets no 100, and the backend is not told to send one."""
     wire = await start(defaults='replay_limit = "3"')
     client = await wire.client()
-    await client.send_problem(b"POST /x HTTP/1.0\r\nHost: a\r\nExpect: the-unexpected\r\nContent-Length: 4\r\n\r\nbody")
+    await client.send(b"POST /x HTTP/1.0\r\nHost: a\r\nExpect: the-unexpected\r\nContent-Length: 4\r\n\r\nbody")
     backend = await wire.backend.connection()
     asked = await backend.message()
     assert (asked.get(b"expect"), asked.body) == (None, b"body")
-    await backend.send_problem(CONTINUE + HI)
+    await backend.send(CONTINUE + HI)
     assert (await client.message()).status == 200
 
 
@@ -172,10 +170,10 @@ async def test_equal_lengths_of_an_answer_are_one(wire: Wire, method: bytes, len
     """RFC 9110 section 8.6: the client is told one valid length. The backend's connection goes on after such a body."""
     client, backend, _ = await wire.asked(method + b" /x HTTP/1.1\r\n" + HOST + b"\r\n")
     body = b"hi" if method == b"GET" else b""
-    await backend.send_problem(OK + b"X-A: b\r\n" + lengths + b"\r\n" + body)
+    await backend.send(OK + b"X-A: b\r\n" + lengths + b"\r\n" + body)
     answer = await client.message(to_head=method == b"HEAD")
     assert (answer.status, answer.all(b"content-length"), answer.body) == (200, [b"2"], body)
-    await client.send_problem(b"GET /y HTTP/1.1\r\n" + HOST + b"\r\n")
+    await client.send(b"GET /y HTTP/1.1\r\n" + HOST + b"\r\n")
     if method == b"HEAD":
         backend = await wire.backend.connection()
     assert (await backend.head()).start == b"GET /y HTTP/1.1"
@@ -185,10 +183,10 @@ async def test_zeros_before_a_chunk_size_count_for_nothing(wire: Wire) -> None:
     """RFC 9112 section 7.1: a chunk size is any number of hexadecimal digits. Both legs read it so."""
     chunks = b"0" * 40 + b"2\r\nhi\r\n" + b"0" * 40 + b"\r\n\r\n"
     client = await wire.client()
-    await client.send_problem(b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks)
+    await client.send(b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks)
     backend = await wire.backend.connection()
     assert (await backend.message()).body == b"2\r\nhi\r\n0\r\n\r\n"
-    await backend.send_problem(OK + b"Transfer-Encoding: chunked\r\n\r\n" + chunks)
+    await backend.send(OK + b"Transfer-Encoding: chunked\r\n\r\n" + chunks)
     answer = await client.message()
     assert answer.body.endswith(b"0\r\n\r\n")
     assert b"hi" in answer.body
@@ -198,7 +196,7 @@ async def test_zeros_before_a_chunk_size_count_for_nothing(wire: Wire) -> None:
 async def test_a_refused_head_has_no_content(wire: Wire, wrong: bytes) -> None:
     """RFC 9110 section 9.3.2: not even where the request itself is refused. What a GET would get has a length."""
     client = await wire.client()
-    await client.send_problem(b"HEAD /x HTTP/1.1\r\n" + wrong + b"\r\n")
+    await client.send(b"HEAD /x HTTP/1.1\r\n" + wrong + b"\r\n")
     answer = await client.head()
     assert 400 <= answer.status < 500
     assert int(answer.get(b"content-length") or 0) > 0
@@ -222,9 +220,7 @@ async def test_two_keys_are_refused(start: Start, route: str, second: bytes) -> 
     """RFC 9651 section 3.3: an item is one line. The refusal leaves the connection open."""
     wire = await start(more=route)
     client = await wire.client()
-    await client.send_problem(
-        b"POST /x HTTP/1.1\r\nHost: a\r\nIdempotency-Key: k1\r\nIdempotency-Key: " + second + b"\r\n\r\n"
-    )
+    await client.send(b"POST /x HTTP/1.1\r\nHost: a\r\nIdempotency-Key: k1\r\nIdempotency-Key: " + second + b"\r\n\r\n")
     answer = await client.message()
     assert (answer.status, answer.get(b"connection")) == (400, None)
     assert b"Idempotency-Key" in answer.body
@@ -247,7 +243,7 @@ async def test_fields_with_underscores_can_be_refused(start: Start) -> None:
     """Nothing reaches the backend; the refusal names the setting."""
     wire = await start(listen='underscores = "refuse"')
     client = await wire.client()
-    await client.send_problem(UNDERSCORED)
+    await client.send(UNDERSCORED)
     answer = await client.message()
     assert (answer.status, b"listen.underscores" in answer.body) == (400, True)
     assert wire.counted('backstay_bad_requests_total{reason="underscore"} 1.0')
@@ -256,10 +252,10 @@ async def test_fields_with_underscores_can_be_refused(start: Start) -> None:
 async def test_a_media_type_has_no_case(wire: Wire) -> None:
     """RFC 9110 section 8.3.1: events pass one by one, however their type is spelt, also where the length is known."""
     client, backend, _ = await wire.asked(b"GET /x HTTP/1.1\r\n" + HOST + b"\r\n")
-    await backend.send_problem(OK + b"Content-Type: Text/Event-Stream\r\nContent-Length: 18\r\n\r\ndata: 1\n\n")
+    await backend.send(OK + b"Content-Type: Text/Event-Stream\r\nContent-Length: 18\r\n\r\ndata: 1\n\n")
     assert (await client.head()).status == 200
     await client.receives(b"data: 1\n\n")
-    await backend.send_problem(b"data: 2\n\n")
+    await backend.send(b"data: 2\n\n")
     await client.receives(b"data: 2\n\n")
 
 
@@ -270,6 +266,6 @@ async def test_a_media_type_has_no_case(wire: Wire) -> None:
 async def test_a_205_is_framed_like_any_other_answer(wire: Wire, framing: bytes) -> None:
     """RFC 9112 section 6.3 counts it not among those that end with their head; without its framing a client waits."""
     client, backend, _ = await wire.asked(b"GET /x HTTP/1.1\r\n" + HOST + b"\r\n")
-    await backend.send_problem(b"HTTP/1.1 205 R\r\n" + framing)
+    await backend.send(b"HTTP/1.1 205 R\r\n" + framing)
     answer = await client.message()
     assert (answer.status, answer.body) == (205, framing.partition(b"\r\n\r\n")[2])

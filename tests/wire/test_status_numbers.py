@@ -35,7 +35,7 @@ async def test_a_number_above_599_is_an_answer(start: Start, asking: bytes, stat
     """It goes to the client with its reason and body, is asked for once, and is no failure of the backend's."""
     wire = await start(more=KEYED, upstream="breaker = { failure_threshold = 1 }")
     client, backend, _ = await wire.asked(asking)
-    await backend.send_problem(b"HTTP/1.1 %d Own Number\r\nX-Own: 1\r\nContent-Length: 2\r\n\r\nhi" % status)
+    await backend.send(b"HTTP/1.1 %d Own Number\r\nX-Own: 1\r\nContent-Length: 2\r\n\r\nhi" % status)
     answer = await client.message()
     assert (answer.start, answer.get(b"x-own"), answer.body) == (b"HTTP/1.1 %d Own Number" % status, b"1", b"hi")
     assert attempts(wire) == 1
@@ -47,13 +47,13 @@ async def test_it_is_shared_and_not_kept(start: Start) -> None:
     wire = await start(more=KEYED)
     first, backend, _ = await wire.asked(LOAD)
     second = await wire.client()
-    await second.send_problem(LOAD)
+    await second.send(LOAD)
     await until(lambda: wire.counted('backstay_coalesced_total{role="joined",route="load"} 1.0'))
-    await backend.send_problem(b"HTTP/1.1 600 Own\r\nContent-Length: 2\r\n\r\nhi")
+    await backend.send(b"HTTP/1.1 600 Own\r\nContent-Length: 2\r\n\r\nhi")
     assert [(await client.message()).status for client in (first, second)] == [600, 600]
-    await first.send_problem(LOAD)
+    await first.send(LOAD)
     await backend.head()
-    await backend.send_problem(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+    await backend.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
     assert (await first.message()).status == 200
 
 
@@ -62,7 +62,7 @@ async def test_any_other_number_is_a_bad_answer_and_a_write_is_sent_once(start: 
     """The backend has read the request and answers no HTTP: a key makes no second time of it any better."""
     wire = await start(more=KEYED)
     client, backend, _ = await wire.asked(CREATE)
-    await backend.send_problem(b"HTTP/1.1 " + line + b"\r\nContent-Length: 0\r\n\r\n")
+    await backend.send(b"HTTP/1.1 " + line + b"\r\nContent-Length: 0\r\n\r\n")
     answer = await client.message()
     assert (answer.status, answer.get(b"proxy-status")) == (502, b"backstay; error=http_protocol_error")
     assert attempts(wire) == 1

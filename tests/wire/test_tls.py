@@ -64,7 +64,7 @@ async def test_the_listener_speaks_tls_and_shows_a_renewed_certificate(tmp_path:
     writer.write(GET)
     line = await backend.connection()
     assert (await line.head()).get(b"x-forwarded-proto") == b"https"
-    await line.send_problem(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+    await line.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
     assert (await soon(reader.read())).endswith(b"\r\n\r\nhi")
     writer.close()
 

@@ -43,7 +43,7 @@ def parent(version: bytes = b"00", flags: bytes = b"01", more: bytes = b"") -> b
 async def asked(wire: Wire, lines: bytes) -> Answer:
     """Return what the backend hears of a request with these lines."""
     client, backend, heard = await wire.asked(b"GET /x HTTP/1.1\r\nHost: a\r\n" + lines + b"\r\n")
-    await backend.send_problem(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+    await backend.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
     assert (await client.message()).body == b"hi"
     return heard
 
@@ -129,7 +129,7 @@ async def test_a_method_of_the_clients_own_names_no_span(monkeypatch: pytest.Mon
     monkeypatch.setattr("proxy.app.start_tracing", lambda _, random: Tracing(1.0, random, Keeping()))
     wire = await start()
     client, backend, _ = await wire.asked(b"FROB /x HTTP/1.1\r\nHost: a\r\n\r\n")
-    await backend.send_problem(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+    await backend.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
     assert (await client.message()).status == 200
     await wire.sidecar.stop(delay_s=0.0)
     assert [span.name for span in kept] == ["HTTP", "HTTP"]

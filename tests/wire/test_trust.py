@@ -63,7 +63,7 @@ class Guarded:
         """Tell whether somebody who comes anew is served."""
         try:
             line = await self.connect(name)
-            await line.send_problem(GET)
+            await line.send(GET)
             answering = asyncio.get_running_loop().create_task(answer_one(self.backend))
             said = await line.some()
         except (ssl.SSLError, ConnectionError):
@@ -85,7 +85,7 @@ async def answer_one(backend: Backend) -> None:
     """Answer the next request that comes on a connection of its own."""
     line = await backend.arrival()
     await line.head()
-    await line.send_problem(LAST)
+    await line.send(LAST)
     line.close()
 
 
@@ -164,25 +164,25 @@ async def test_a_handshake_that_a_reload_overtakes_is_not_let_in(guarded: Guarde
 async def test_kept_connections_end_with_what_is_under_way(guarded: Guarded) -> None:
     """An idle one at once; a busy one with its answer, and what was asked behind that is not begun."""
     idle, busy, uploading = [await guarded.connect("ada") for _ in range(3)]
-    await idle.send_problem(GET)
+    await idle.send(GET)
     first = await guarded.backend.connection()
     await first.head()
-    await first.send_problem(OK)
+    await first.send(OK)
     await idle.message()
-    await busy.send_problem(GET + GET)
+    await busy.send(GET + GET)
     assert (await first.head()).start == b"GET /x HTTP/1.1"
-    await uploading.send_problem(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n" + bytes(100_000))
+    await uploading.send(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n" + bytes(100_000))
     second = await guarded.backend.connection()
     await second.head()
     await guarded.reload("bob")
     assert await idle.ending() == "fin"
-    await first.send_problem(OK)
+    await first.send(OK)
     answer = await busy.message()
     assert (answer.status, answer.get(b"connection")) == (200, b"close")
     assert await busy.ending() == "fin"
-    await uploading.send_problem(bytes(100_000) + GET)
+    await uploading.send(bytes(100_000) + GET)
     await second.exactly(200_000)
-    await second.send_problem(OK)
+    await second.send(OK)
     answer = await uploading.message()
     assert (answer.status, answer.get(b"connection")) == (200, b"close")
     assert await uploading.ending() in ("fin", "reset")  # what follows the upload is not read
@@ -193,15 +193,15 @@ async def test_kept_connections_end_with_what_is_under_way(guarded: Guarded) -> 
 async def test_what_would_go_on_for_ever_is_cut(guarded: Guarded) -> None:
     """A stream, and a tunnel, have as long as a drain gives them (listen.drain_timeout, here a second)."""
     lines = [await guarded.connect("ada") for _ in range(2)]
-    await lines[0].send_problem(GET)
+    await lines[0].send(GET)
     stream = await guarded.backend.connection()
     await stream.head()
-    await stream.send_problem(STREAM)
+    await stream.send(STREAM)
     await lines[0].head()
-    await lines[1].send_problem(GET.replace(b"\r\n\r\n", b"\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n"))
+    await lines[1].send(GET.replace(b"\r\n\r\n", b"\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n"))
     tunnel = await guarded.backend.connection()
     await tunnel.head()
-    await tunnel.send_problem(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n")
+    await tunnel.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n")
     await lines[1].head()
     await guarded.reload("bob")
     for line in lines:
@@ -218,16 +218,16 @@ async def test_connections_outlive_a_reload_that_takes_no_authority_away(guarded
     """Certificates are renewed every hour, and clients should not notice."""
     await guarded.reload("bob")
     line = await guarded.connect("bob")
-    await line.send_problem(GET)
+    await line.send(GET)
     backend = await guarded.backend.connection()
     await backend.head()
-    await backend.send_problem(OK)
+    await backend.send(OK)
     await line.message()
     issue(guarded.own.parent, "sidecar", "own.pem")
     await guarded.reload("bob", "ada")
-    await line.send_problem(GET)
+    await line.send(GET)
     await backend.head()
-    await backend.send_problem(LAST)
+    await backend.send(LAST)
     assert (await line.message()).status == 200
     line.close()
     assert await guarded.serves("ada")

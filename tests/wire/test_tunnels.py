@@ -23,7 +23,7 @@ async def switched(wire: Wire) -> tuple[Line, Line]:
     """Return both ends of a tunnel."""
     client, backend, asked = await wire.asked(ASK)
     assert (asked.get(b"connection"), asked.get(b"upgrade")) == (b"Upgrade", b"websocket")
-    await backend.send_problem(SWITCH)
+    await backend.send(SWITCH)
     answer = await client.head()
     assert (answer.status, answer.get(b"connection"), answer.get(b"upgrade")) == (101, b"Upgrade", b"websocket")
     assert answer.get(b"sec-websocket-accept") == b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
@@ -33,19 +33,19 @@ async def switched(wire: Wire) -> tuple[Line, Line]:
 async def test_bytes_cross_both_ways(wire: Wire) -> None:
     """Nothing is read into them."""
     client, backend = await switched(wire)
-    await client.send_problem(FRAME)
+    await client.send(FRAME)
     await backend.receives(FRAME)
-    await backend.send_problem(FRAME * 2)
+    await backend.send(FRAME * 2)
     await client.receives(FRAME * 2)
 
 
 async def test_early_data_crosses_both_ways(wire: Wire) -> None:
     """What the client said before the 101, and what the backend said right with it, is not lost."""
     client = await wire.client()
-    await client.send_problem(ASK + FRAME)
+    await client.send(ASK + FRAME)
     backend = await wire.backend.connection()
     await backend.head()
-    await backend.send_problem(SWITCH + FRAME)
+    await backend.send(SWITCH + FRAME)
     await client.head()
     await client.receives(FRAME)
     await backend.receives(FRAME)
@@ -56,7 +56,7 @@ async def test_the_client_may_hang_up_its_half(wire: Wire) -> None:
     client, backend = await switched(wire)
     client.finish()
     assert await backend.rest() == b""
-    await backend.send_problem(b"last words")
+    await backend.send(b"last words")
     await client.receives(b"last words")
     backend.close()
     assert await client.ending() == "fin"
@@ -68,7 +68,7 @@ async def test_the_backend_may_hang_up_its_half(wire: Wire) -> None:
     client, backend = await switched(wire)
     backend.finish()
     assert await client.rest() == b""
-    await client.send_problem(b"last words")
+    await client.send(b"last words")
     await backend.receives(b"last words")
     client.close()
     assert await backend.ending() == "fin"
@@ -104,7 +104,7 @@ async def test_its_own_idle_time_ends_it(start: Start) -> None:
     wire = await start(listen='tunnel_timeout = "10m"')
     client, backend = await switched(wire)
     wire.let_pass(500.0)
-    await backend.send_problem(FRAME)
+    await backend.send(FRAME)
     await client.receives(FRAME)
     wire.let_pass(1000.0)
     wire.let_pass(1700.0)
@@ -115,13 +115,13 @@ async def test_its_own_idle_time_ends_it(start: Start) -> None:
 async def test_an_answer_that_is_not_101_is_relayed_as_usual(wire: Wire) -> None:
     """The connection goes on, with what the client had said already as its next request."""
     client = await wire.client()
-    await client.send_problem(ASK + b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n")
+    await client.send(ASK + b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n")
     backend = await wire.backend.connection()
     await backend.head()
-    await backend.send_problem(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
+    await backend.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
     assert (await client.message()).body == b"no"
     assert (await backend.head()).start == b"GET /next HTTP/1.1"
-    await backend.send_problem(HI)
+    await backend.send(HI)
     assert (await client.message()).body == b"hi"
 
 
@@ -129,7 +129,7 @@ async def test_an_answer_that_is_not_101_is_relayed_as_usual(wire: Wire) -> None
 async def test_http_2_in_clear_text_is_not_taken_up(wire: Wire, protocol: bytes) -> None:
     """The offer is dropped with its settings, and the request is one as any other, its body included."""
     client = await wire.client()
-    await client.send_problem(
+    await client.send(
         b"POST /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: " + protocol + b"\r\n"
         b"HTTP2-Settings: AAMAAABk\r\nContent-Length: 4\r\n\r\nbody"
     )
@@ -143,9 +143,9 @@ async def test_other_protocols_are_tunnelled_too(wire: Wire) -> None:
     """A tunnel asks not what is in it."""
     client, backend, asked = await wire.asked(ASK.replace(b"websocket", b"speak/2, h2c"))
     assert asked.get(b"upgrade") == b"speak/2"
-    await backend.send_problem(SWITCH.replace(b"websocket", b"speak/2"))
+    await backend.send(SWITCH.replace(b"websocket", b"speak/2"))
     assert (await client.head()).get(b"upgrade") == b"speak/2"
-    await client.send_problem(FRAME)
+    await client.send(FRAME)
     await backend.receives(FRAME)
 
 
@@ -161,7 +161,7 @@ async def test_a_drain_leaves_it_be_until_its_time_is_over(wire: Wire) -> None:
     clock = wire.set_clock()
     stopping = asyncio.get_running_loop().create_task(wire.sidecar.stop(delay_s=0.0))
     await until(lambda: wire.sidecar.server_state.draining)
-    await client.send_problem(FRAME)
+    await client.send(FRAME)
     await backend.receives(FRAME)
     clock.go_on(61.0)
     assert await client.ending() == "reset"
