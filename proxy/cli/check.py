@@ -4,7 +4,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from proxy.config.load import load
+from proxy.cli.named_files import unusable_files
+from proxy.config.doubts import SAFE_METHODS, doubts
+from proxy.config.load import WrittenSettings, load_written
+from proxy.config.objections import ConfigError, ConfigProblem, dotted
 from proxy.config.routes import Passthrough, RouteTable
 from proxy.config.settings import Settings
 from proxy.config.units import format_duration
@@ -12,17 +15,29 @@ from proxy.config.units import format_duration
 HEADINGS = (
     "#", "operation", "method", "template", "upstream", "circuit", "subject", "coalesce", "idempotency", "timeouts"
 )  # fmt: skip
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-def check(file: Path) -> int:
-    """Print the routes of a configuration. Raises `ConfigError` with every problem."""
-    rows = list(routing_table(load(file)))
+def check(file: Path, *, files: bool = True) -> int:
+    """Print the routes of a configuration, and on standard error what cannot be meant.
+
+    With `files`, also open every file that it names. Raises `ConfigError` with every problem.
+    """
+    written = load_written(file)
+    if files and (problems := list(_of_files(written))):
+        raise ConfigError(problems)
+    for doubt in doubts(*written):
+        print(f"warning: {doubt}", file=sys.stderr)
+    rows = list(routing_table(written.settings))
     if sys.stdout.isatty():
         _print_table(rows)
     else:
         _print_aligned(rows)
     return 0
+
+
+def _of_files(written: WrittenSettings) -> Iterator[ConfigProblem]:
+    for keys, message, cure in unusable_files(written.settings):
+        yield ConfigProblem(dotted(keys), message, cure, written.document.where(keys))
 
 
 def routing_table(settings: Settings) -> Iterator[tuple[str, ...]]:
@@ -31,7 +46,7 @@ def routing_table(settings: Settings) -> Iterator[tuple[str, ...]]:
     If two templates match one path, the template whose first differing segment is a literal comes first, as in routing.
     """
     for order, route in enumerate(sorted(settings.routes, key=_placeholders), 1):
-        coalesce = route.coalesce or ("identical" if route.template.method in _SAFE else "off")
+        coalesce = route.coalesce or ("identical" if route.template.method in SAFE_METHODS else "off")
         yield (str(order), route.operation, *route.template, *_policies(route, coalesce))
     rest = settings.passthrough
     policies = _policies(rest, rest.coalesce or "identical if safe")

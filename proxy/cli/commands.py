@@ -87,11 +87,17 @@ def run(
 
 
 @app.command()
-def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="The configuration, in TOML.")]) -> int:
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The configuration, in TOML.")],
+    files: Annotated[
+        bool,
+        typer.Option("--files/--no-files", help="Also open every file that the configuration names."),
+    ] = True,
+) -> int:
     """Print every problem of a configuration, or its routes in matching order."""
     from proxy.cli.check import check
 
-    return check(file)
+    return check(file, files=files)
 
 
 class Described(StrEnum):

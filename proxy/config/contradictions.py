@@ -1,14 +1,14 @@
 """Rules for settings that contradict each other. A rule applies only if each setting that it reads is valid itself."""
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from proxy.config.addresses import Address, Tcp, parse_address, parse_upstream
 from proxy.config.document import Document
 from proxy.config.objections import ConfigProblem, Keys, dotted
 from proxy.config.routes import RouteSettings, RouteTable
-from proxy.config.settings import Settings
+from proxy.config.settings import Listen, Settings, UpstreamTable
 from proxy.config.shape import nearest, shown
 from proxy.config.templates import Template, parse_request
 from proxy.config.units import format_duration
@@ -20,7 +20,14 @@ _EMPTY_DOCUMENTS: tuple[object, ...] = (
     [],
     "",
 )  # equal to no content, so such a body may be dropped
-_BRACED = re.compile(r"\{([^{}]*)\}")
+_PEM = "/etc/backstay/tls.crt"  # an example
+_EVERY = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
+_ANSWERS_TO = {
+    "0.0.0.0": ("127.0.0.1", "localhost"),  # noqa: S104 - compared, not bound
+    "::": ("::1", "localhost"),
+    "127.0.0.1": ("localhost",),
+    "localhost": ("127.0.0.1",),
+}  # the other names of a listener of this host
 
 
 class Contradiction(NamedTuple):
@@ -205,6 +212,80 @@ def _room_beside_viewers(reader: RuleReader) -> Iterator[Contradiction]:
         )
 
 
+def _listener_speaks_tls(reader: RuleReader) -> Iterator[Contradiction]:
+    listen = reader.settings.listen
+    if listen.tls_certificate is None and not reader.is_refused(("listen", "tls_certificate")):
+        for name in _named(listen, "tls_key", "tls_client_ca"):
+            message = "without tls_certificate the listener speaks no TLS, and everybody could connect"
+            yield Contradiction(("listen", name), message, f'write tls_certificate = "{_PEM}" too, or remove {name}')
+
+
+def _upstreams_speak_tls(reader: RuleReader) -> Iterator[Contradiction]:
+    for name, upstream in reader.settings.upstreams.items():
+        at: Keys = ("upstreams", name)
+        plain = next((url for url in upstream.url if not url.startswith("https:")), "")
+        for key in _named(upstream, "tls_ca", "tls_certificate", "tls_key") if plain else ():
+            secure = plain.replace("http://", "https://", 1)
+            cure = f'write url = "{secure}"' if secure != plain else f"remove {key}"
+            yield Contradiction((*at, key), f"connections to {plain} are not encrypted and do not use it", cure)
+        if not plain and upstream.tls_certificate is None:
+            for key in _named(upstream, "tls_key"):
+                message = "a key alone proves nothing to the backend: its certificate is missing"
+                yield Contradiction((*at, key), message, f'write tls_certificate = "{_PEM}" too, or remove {key}')
+
+
+def _named(table: Listen | UpstreamTable, *names: str) -> tuple[str, ...]:
+    return tuple(name for name in names if getattr(table, name) is not None)
+
+
+def _two_listeners(reader: RuleReader) -> Iterator[Contradiction]:
+    listen, admin = reader.settings.listen.address, reader.settings.admin.address
+    if reader.is_refused(("listen", "address")):
+        return
+    if _clash(parse_address(listen), parse_address(admin)):
+        cure = f'write address = "{_another(admin)}"'
+        yield Contradiction(("admin", "address"), f'"{admin}" and listen.address "{listen}" are the same place', cure)
+
+
+def _no_loop(reader: RuleReader) -> Iterator[Contradiction]:
+    """Refuse an upstream that is one of the sidecar's own listeners: each request would be sent round and round."""
+    settings = reader.settings
+    own = {"listen.address": settings.listen.address, "admin.address": settings.admin.address}
+    for name, upstream in settings.upstreams.items():
+        keys: Keys = ("upstreams", name, "url")
+        for url in upstream.url if not reader.is_refused(keys) else ():
+            for key, address in own.items():
+                if _reaches(parse_upstream(url), parse_address(address)):
+                    message = f'"{url}" is the sidecar itself ({key} is "{address}")'
+                    yield Contradiction(keys, message, "write the backend's own address")
+
+
+def _clash(one: Address, other: Address) -> bool:
+    """Tell whether two listeners of this machine cannot both be opened, as far as their text shows it."""
+    if not isinstance(one, Tcp) or not isinstance(other, Tcp):
+        return one == other
+    if one.port != other.port or not one.port:  # port 0 is any free one
+        return False
+    hosts = {one.host, other.host}
+    return len(hosts) == 1 or (bool(hosts & _EVERY) and (":" in one.host) == (":" in other.host))
+
+
+def _reaches(upstream: Address, listening: Address) -> bool:
+    """Tell whether a connection to `upstream` arrives at the sidecar's own listener, as far as the text shows it."""
+    if not isinstance(upstream, Tcp) or not isinstance(listening, Tcp) or not listening.port:
+        return upstream == listening
+    answers = {listening.host, *_ANSWERS_TO.get(listening.host, ())}
+    return upstream.port == listening.port and upstream.host in answers
+
+
+def _another(address: str) -> str:
+    """Return an address like this one that differs from it."""
+    if address.startswith("unix:"):
+        return f"{address}-admin"
+    host, _, port = address.rpartition(":")
+    return f"{host}:{9901 if port != '9901' else 9902}"
+
+
 def _some_upstream(reader: RuleReader) -> Iterator[Contradiction]:
     if not reader.settings.upstreams:
         cure = 'write [upstreams.sessions] with url = "http://127.0.0.1:8000", or give --upstream URL'
@@ -257,6 +338,10 @@ def _used_circuits(reader: RuleReader) -> Iterator[Contradiction]:
 
 
 DOCUMENT_RULES: tuple[Callable[[RuleReader], Iterator[Contradiction]], ...] = (
+    _listener_speaks_tls,
+    _upstreams_speak_tls,
+    _two_listeners,
+    _no_loop,
     _one_token,
     _room_beside_viewers,
     _some_upstream,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -40,6 +40,20 @@ def load(
     `overrides` maps dotted keys, such as `listen.address`, to values. The key `upstream` sets the URL of the first
     upstream, named `default` if there is none. Raises `ConfigError` with every problem.
     """
+    return load_written(path, overrides, environ).settings
+
+
+class WrittenSettings(NamedTuple):
+    """Settings, and the document that they were read from, which knows where each was written."""
+
+    settings: Settings
+    document: Document
+
+
+def load_written(
+    path: Path | None, overrides: Mapping[str, object] = NOTHING, environ: Mapping[str, str] = os.environ
+) -> WrittenSettings:
+    """Return the settings as `load` does, with the document that says where each was written."""
     document = _read(path)
     problems = list(lay_environment(document, environ))
     _lay_overrides(document, overrides)
@@ -52,7 +66,7 @@ def load(
     problems += islice(RuleReader(settings, document, refused).problems(), _MOST_PROBLEMS + 1)
     if problems:
         raise ConfigError(_first(problems))
-    return settings
+    return WrittenSettings(settings, document)
 
 
 def _first(problems: list[ConfigProblem]) -> list[ConfigProblem]:

@@ -13,7 +13,7 @@ from proxy.config.routes import RouteTable
 from proxy.config.settings import Admin, Settings, StoreTable
 from tests.unit.config.conftest import Load, Problems
 
-FILE = '[listen]\naddress = "file:1"\n[upstreams.sessions]\nurl = "http://file:1"\n'
+FILE = '[listen]\naddress = "file:1"\n[upstreams.sessions]\nurl = "http://file:8000"\n'
 
 
 def test_the_command_line_beats_the_environment_beats_the_file_beats_the_default(loaded: Load) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from proxy.config.load import load, read_token
 from proxy.config.objections import ConfigError
-from tests.unit.config.conftest import Problems
+from tests.unit.config.conftest import Load, Problems
 
 UPSTREAM = '[upstreams.sessions]\nurl = "http://b:1"\n'
 ROUTE = UPSTREAM + '[[routes]]\noperation = "a"\nmatch = "POST /a/{id}"\n'
@@ -76,6 +76,59 @@ VALUES = [
     (
         UPSTREAM + '[admin]\ntoken = "t"\ntoken_file = "f"',
         "config.toml:5: admin.token_file: token is set too, and only one can apply; remove token",
+    ),
+    *(
+        (
+            UPSTREAM + f'[listen]\n{key} = "x.pem"',
+            f"config.toml:4: listen.{key}: without tls_certificate the listener speaks no TLS, and everybody could "
+            f'connect; write tls_certificate = "/etc/backstay/tls.crt" too, or remove {key}',
+        )
+        for key in ("tls_key", "tls_client_ca")
+    ),
+    *(
+        (
+            UPSTREAM + f'{key} = "x.pem"',
+            f"config.toml:3: upstreams.sessions.{key}: connections to http://b:1 are not encrypted and do not use it; "
+            'write url = "https://b:1"',
+        )
+        for key in ("tls_ca", "tls_certificate", "tls_key")
+    ),
+    (
+        '[upstreams.a]\nurl = "unix:/run/a"\ntls_ca = "x.pem"',
+        "config.toml:3: upstreams.a.tls_ca: connections to unix:/run/a are not encrypted and do not use it; "
+        "remove tls_ca",
+    ),
+    (
+        '[upstreams.a]\nurl = "https://b"\ntls_key = "x.pem"',
+        "config.toml:3: upstreams.a.tls_key: a key alone proves nothing to the backend: its certificate is missing; "
+        'write tls_certificate = "/etc/backstay/tls.crt" too, or remove tls_key',
+    ),
+    *(
+        (
+            UPSTREAM + f'[listen]\naddress = "{listen}"\n[admin]\naddress = "{admin}"',
+            f'config.toml:6: admin.address: "{admin}" and listen.address "{listen}" are the same place; '
+            f'write address = "{instead}"',
+        )
+        for listen, admin, instead in (
+            ("127.0.0.1:8080", "127.0.0.1:8080", "127.0.0.1:9901"),
+            ("0.0.0.0:9901", "127.0.0.1:9901", "127.0.0.1:9902"),
+            ("10.0.0.5:80", "0.0.0.0:80", "0.0.0.0:9901"),
+            ("[::]:80", "[::1]:80", "[::1]:9901"),
+            ("unix:/run/a", "unix:/run/a", "unix:/run/a-admin"),
+        )
+    ),
+    *(
+        (
+            f'[listen]\naddress = "{listen}"\n[admin]\naddress = "{admin}"\n[upstreams.a]\nurl = "{url}"',
+            f'config.toml:6: upstreams.a.url: "{url}" is the sidecar itself ({own}); write the backend\'s own address',
+        )
+        for listen, admin, url, own in (
+            ("0.0.0.0:80", "127.0.0.1:9", "http://127.0.0.1", 'listen.address is "0.0.0.0:80"'),
+            ("127.0.0.1:81", "127.0.0.1:9", "http://localhost:81", 'listen.address is "127.0.0.1:81"'),
+            ("[::]:81", "127.0.0.1:9", "http://[::1]:81", 'listen.address is "[::]:81"'),
+            ("0.0.0.0:81", "127.0.0.1:9", "https://127.0.0.1:9", 'admin.address is "127.0.0.1:9"'),
+            ("unix:/run/a", "127.0.0.1:9", "unix:/run/a", 'listen.address is "unix:/run/a"'),
+        )
     ),
     (UPSTREAM + '[audit]\npath = ""', 'config.toml:4: audit.path: it is empty; write path = "audit.jsonl"'),
     (
@@ -379,3 +432,19 @@ def test_a_token_is_read_alike_from_everywhere(tmp_path: Path) -> None:
     file.write_text("\n")
     with pytest.raises(ConfigError, match="it is empty; write the token into the file"):
         read_token(load(None, upstream, {"BACKSTAY_ADMIN__TOKEN_FILE": str(file)}).admin)
+
+
+@pytest.mark.parametrize(
+    ("listen", "admin", "url"),
+    [
+        ("127.0.0.1:0", "127.0.0.1:0", "http://127.0.0.1:1"),
+        ("127.0.0.1:80", "[::1]:80", "http://10.0.0.5:80"),
+        ("0.0.0.0:80", "[::]:80", "http://b:80"),
+        ("10.0.0.5:80", "127.0.0.1:80", "http://10.0.0.6:80"),
+        ("unix:/run/a", "unix:/run/b", "unix:/run/c"),
+    ],
+)
+def test_different_places_are_no_contradiction(loaded: Load, listen: str, admin: str, url: str) -> None:
+    """A free port, another family, another address of this machine: both listeners open, and no request loops."""
+    text = f'[listen]\naddress = "{listen}"\n[admin]\naddress = "{admin}"\n[upstreams.a]\nurl = "{url}"'
+    assert loaded(text).listen.address == listen

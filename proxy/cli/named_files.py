@@ -1,0 +1,104 @@
+"""Open every file that a configuration names, so that `check` finds what a start would find."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from proxy.audit.checkpoint import read_key
+from proxy.audit.files import TrailError
+from proxy.config.contradictions import Contradiction
+from proxy.config.load import read_token
+from proxy.config.objections import ConfigError, Keys
+from proxy.config.settings import Audit, Listen, Settings, UpstreamTable
+from proxy.errors import StartError
+from proxy.transport.tls import TlsFiles, client_context, server_context
+
+
+def unusable_files(settings: Settings) -> Iterator[Contradiction]:
+    """Yield the key of each file or folder that cannot be used, and why. Nothing is created or changed."""
+    try:
+        read_token(settings.admin)
+    except ConfigError as error:
+        for problem in error.problems:
+            cure = problem.cure or "name a file that this user can read"
+            yield Contradiction(("admin", "token_file"), f"{settings.admin.token_file} {problem.message}", cure)
+    yield from _certificates(("listen",), settings.listen)
+    for name, upstream in settings.upstreams.items():
+        if any(url.startswith("https:") for url in upstream.url):
+            yield from _certificates(("upstreams", name), upstream)
+    yield from _trail(settings.audit)
+    yield from _sockets(settings)
+
+
+def _certificates(at: Keys, named: Listen | UpstreamTable) -> Iterator[Contradiction]:
+    authorities = "tls_client_ca" if isinstance(named, Listen) else "tls_ca"
+    unreadable = [
+        Contradiction((*at, key), problem, "name a PEM file that this user can read")
+        for key in ("tls_certificate", "tls_key", authorities)
+        if (path := getattr(named, key)) is not None and (problem := _unreadable(path))
+    ]
+    if unreadable:
+        yield from unreadable
+        return
+    make = server_context if isinstance(named, Listen) else client_context
+    try:
+        make(TlsFiles(named.tls_certificate, named.tls_key, getattr(named, authorities)))
+    except StartError as error:
+        yield Contradiction((*at, "tls_certificate"), str(error), "name a certificate and its own key, both in PEM")
+
+
+def _trail(audit: Audit) -> Iterator[Contradiction]:
+    if audit.checkpoint_key_file is not None:
+        try:
+            read_key(Path(audit.checkpoint_key_file)).sign(b"")  # a public key cannot
+        except TrailError as error:
+            yield Contradiction(("audit", "checkpoint_key_file"), str(error), "name the file of a key that signs")
+    told: set[str] = set()
+    for key, file in _written_files(audit):
+        if (problem := _unwritable(file)) and problem not in told:  # the three mostly share one folder
+            told.add(problem)
+            yield Contradiction(("audit", key), problem, f"put that right, or write another {key}")
+
+
+def _written_files(audit: Audit) -> Iterator[tuple[str, Path]]:
+    """Yield the files that the trail consists of; what would stand beside standard output is not written."""
+    for key, file in (("path", audit.path), ("checkpoints", audit.checkpoints), ("salt_file", audit.salt_file)):
+        if file is not None and not (audit.path == "-" and (key == "path" or "{path}" in file)):
+            yield key, Path(file.replace("{path}", audit.path))
+
+
+def _sockets(settings: Settings) -> Iterator[Contradiction]:
+    for table, address in (("listen", settings.listen.address), ("admin", settings.admin.address)):
+        path = Path(address.removeprefix("unix:"))
+        if address.startswith("unix:") and (problem := _no_folder(path.parent)):
+            yield Contradiction((table, "address"), problem, "make the folder, or write another address")
+
+
+def _unreadable(path: str) -> str:
+    """Return why a file cannot be read, "" if it can."""
+    try:
+        with Path(path).open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}"
+    return ""
+
+
+def _unwritable(path: Path) -> str:
+    """Return why a file cannot be written, "" if it can; a file that does not exist yet is not created."""
+    if path.is_symlink():
+        return f"{path} is a symbolic link: name the file itself"
+    if not path.exists():
+        return _no_folder(path.parent)
+    if path.is_char_device():
+        return ""
+    if not path.is_file():
+        return f"{path} is no regular file"
+    return "" if os.access(path, os.R_OK | os.W_OK) else f"{path} cannot be written by this user"
+
+
+def _no_folder(folder: Path) -> str:
+    """Return why no file can be made in a folder, "" if one can."""
+    if not folder.is_dir():
+        return f"there is no folder {folder}"
+    return "" if os.access(folder, os.W_OK | os.X_OK) else f"the folder {folder} cannot be written by this user"

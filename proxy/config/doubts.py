@@ -1,0 +1,48 @@
+"""Settings that are valid, but have no effect where they stand, so that something else was meant. They are warnings."""
+
+from collections.abc import Iterator
+
+from proxy.config.contradictions import Contradiction
+from proxy.config.document import Document
+from proxy.config.objections import ConfigProblem, Keys, dotted
+from proxy.config.routes import RouteSettings, RouteTable
+from proxy.config.settings import Settings
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_PLAIN = RouteSettings()
+
+
+def doubts(settings: Settings, document: Document) -> Iterator[ConfigProblem]:
+    """Yield a warning for each setting that cannot be meant as it is written."""
+    for found in (*_unused_upstreams(settings), *_idle_settings(settings, document)):
+        yield ConfigProblem(dotted(found.keys), found.message, found.cure, document.where(found.keys))
+
+
+def _unused_upstreams(settings: Settings) -> Iterator[Contradiction]:
+    used = {settings.passthrough.upstream, *(route.upstream for route in settings.routes)}
+    for name in settings.upstreams.keys() - used:
+        yield Contradiction(
+            ("upstreams", name), "no route leads there", f'write upstream = "{name}" into a route, or remove it'
+        )
+
+
+def _idle_settings(settings: Settings, document: Document) -> Iterator[Contradiction]:
+    for index, route in enumerate(settings.routes):
+        at: Keys = ("routes", index)
+
+        # what is inherited was not meant for this route
+        for key in _without_effect(route) & set(document.names(*at)):
+            methods = route.match.partition("/")[0].strip()
+            yield Contradiction(
+                (*at, key), f"it has no effect on {methods}", "remove it, or see whether match is meant"
+            )
+        if route.restoration is not None and route.subject is None:
+            message = "without a subject it is unknown which session a request restores, and none is followed"
+            yield Contradiction((*at, "restoration"), message, 'write subject = "path:report_id" too, or remove it')
+
+
+def _without_effect(route: RouteTable) -> set[str]:
+    """Return the settings that are switched on, and that no method of the route uses."""
+    safe = route.template.method in SAFE_METHODS
+    unused = {"idempotency", "upstream_honours_idempotency"} if safe else {"reuse", "stale_if_error"}
+    return {key for key in unused if getattr(route, key) != getattr(_PLAIN, key)}
