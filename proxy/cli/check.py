@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from proxy.cli.named_files import unusable_files
+from proxy.cli.route_explanation import explain
 from proxy.config.doubts import SAFE_METHODS, doubts
 from proxy.config.load import WrittenSettings, load_written
 from proxy.config.objections import ConfigError, ConfigProblem, dotted
 from proxy.config.routes import Passthrough, RouteTable
 from proxy.config.settings import Settings
+from proxy.config.templates import ANY
 from proxy.config.units import format_duration
 
 HEADINGS = (
@@ -17,16 +19,20 @@ HEADINGS = (
 )  # fmt: skip
 
 
-def check(file: Path, *, files: bool = True) -> int:
+def check(file: Path, *, files: bool = True, request: str | None = None) -> int:
     """Print the routes of a configuration, and on standard error what cannot be meant.
 
-    With `files`, also open every file that it names. Raises `ConfigError` with every problem.
+    With `files`, also open every file that it names. With a `request` such as `GET /api/x`, print in place of the
+    routes what holds for it. Raises `ConfigError` with every problem.
     """
     written = load_written(file)
     if files and (problems := list(_of_files(written))):
         raise ConfigError(problems)
     for doubt in doubts(*written):
         print(f"warning: {doubt}", file=sys.stderr)
+    if request is not None:
+        print(*explain(written, request), sep="\n")
+        return 0
     rows = list(routing_table(written.settings))
     if sys.stdout.isatty():
         _print_table(rows)
@@ -46,15 +52,24 @@ def routing_table(settings: Settings) -> Iterator[tuple[str, ...]]:
     If two templates match one path, the template whose first differing segment is a literal comes first, as in routing.
     """
     for order, route in enumerate(sorted(settings.routes, key=_placeholders), 1):
-        coalesce = route.coalesce or ("identical" if route.template.method in SAFE_METHODS else "off")
+        coalesce = route.coalesce or _default_coalesce(route.template.methods)
         yield (str(order), route.operation, *route.template, *_policies(route, coalesce))
     rest = settings.passthrough
     policies = _policies(rest, rest.coalesce or "identical if safe")
     yield (str(len(settings.routes) + 1), rest.operation, "any", "all others", *policies)
 
 
-def _placeholders(route: RouteTable) -> tuple[bool, ...]:
-    return tuple(segment.startswith("{") for segment in route.template.path.split("/"))
+def _placeholders(route: RouteTable) -> tuple[int, ...]:
+    """Return 0 for a literal segment, 1 for a name, 2 for a rest: in this order they win over each other."""
+    segments = route.template.path.split("/")
+    return tuple(2 * segment.endswith("...}") or int(segment.startswith("{")) for segment in segments)
+
+
+def _default_coalesce(methods: tuple[str, ...]) -> str:
+    safe = SAFE_METHODS & set(methods)
+    if not safe and ANY not in methods:
+        return "off"
+    return "identical" if len(safe) == len(methods) else "identical if safe"
 
 
 def _policies(route: RouteTable | Passthrough, coalesce: str) -> tuple[str, ...]:

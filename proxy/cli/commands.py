@@ -93,11 +93,15 @@ def check(
         bool,
         typer.Option("--files/--no-files", help="Also open every file that the configuration names."),
     ] = True,
+    request: Annotated[
+        str | None,
+        typer.Option("--explain", metavar="'METHOD PATH'", help="Which route answers this request, and its settings."),
+    ] = None,
 ) -> int:
     """Print every problem of a configuration, or its routes in matching order."""
     from proxy.cli.check import check
 
-    return check(file, files=files)
+    return check(file, files=files, request=request)
 
 
 class Described(StrEnum):

@@ -132,6 +132,9 @@ def _placeholders(route: RouteTable, template: Template, keys: Keys) -> Iterator
         if name == "subject" and name not in known:
             cure = 'write subject = "body:/reportId" too'
             yield Contradiction(keys, "{subject} has no value: the route names no subject", cure)
+        elif name == route.template.rest:
+            message = f"{{{name}...}} is several segments, and {{{name}}} here would be one"
+            yield Contradiction(keys, message, "write {subject}, or another name")
         elif name not in known:
             message = f"{{{name}}} is neither {{subject}} nor a name in match"
             yield Contradiction(keys, message, f"write {{{nearest(name, known) or 'subject'}}}")
@@ -318,7 +321,7 @@ def _distinct_matches(reader: RuleReader) -> Iterator[Contradiction]:
     for index, route in enumerate(reader.settings.routes):
         keys: Keys = ("routes", index, "match")
         if not reader.is_refused(keys):
-            first = seen.setdefault(route.template.shape, index)
+            first = min(seen.setdefault(shape, index) for shape in route.template.shapes)
             if first != index:
                 message = f'"{route.match}" matches the same requests as routes[{first}]'
                 yield Contradiction(keys, message, "remove one of the two")

@@ -7,6 +7,7 @@ from proxy.config.document import Document
 from proxy.config.objections import ConfigProblem, Keys, dotted
 from proxy.config.routes import RouteSettings, RouteTable
 from proxy.config.settings import Settings
+from proxy.config.templates import ANY
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _PLAIN = RouteSettings()
@@ -32,9 +33,8 @@ def _idle_settings(settings: Settings, document: Document) -> Iterator[Contradic
 
         # what is inherited was not meant for this route
         for key in _without_effect(route) & set(document.names(*at)):
-            methods = route.match.partition("/")[0].strip()
             yield Contradiction(
-                (*at, key), f"it has no effect on {methods}", "remove it, or see whether match is meant"
+                (*at, key), f"it has no effect on {route.template.method}", "remove it, or see whether match is meant"
             )
         if route.restoration is not None and route.subject is None:
             message = "without a subject it is unknown which session a request restores, and none is followed"
@@ -43,6 +43,10 @@ def _idle_settings(settings: Settings, document: Document) -> Iterator[Contradic
 
 def _without_effect(route: RouteTable) -> set[str]:
     """Return the settings that are switched on, and that no method of the route uses."""
-    safe = route.template.method in SAFE_METHODS
-    unused = {"idempotency", "upstream_honours_idempotency"} if safe else {"reuse", "stale_if_error"}
+    methods = set(route.template.methods)
+    unused = set[str]()
+    if methods <= SAFE_METHODS:
+        unused = {"idempotency", "upstream_honours_idempotency"}
+    elif not methods & (SAFE_METHODS | {ANY}):
+        unused = {"reuse", "stale_if_error"}
     return {key for key in unused if getattr(route, key) != getattr(_PLAIN, key)}

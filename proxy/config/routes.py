@@ -160,7 +160,7 @@ class RouteTable(RouteSettings):
     operation: Operation
     """Name of the operation in records, metrics and correlation ids."""
     match: Match
-    """Method and path template, such as `GET /api/sessions/{report_id}`."""
+    """Methods and path template, such as `GET /api/sessions/{report_id}` or `ANY /api/{rest...}`."""
     upstream: str
     """Name of the upstream. Default: the first."""
     subject: OrNone[Subject] = None

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 import orjson
 
 from proxy.config.routes import Retry, RouteSettings
+from proxy.config.templates import ANY
 from proxy.http.message import Request
 from proxy.policy.latency_target import Target
 from proxy.policy.recovery_plan import RecoveryRules
@@ -48,7 +49,7 @@ class Route:
 
     settings: RouteSettings
     operation: str
-    method: str
+    method: str  # `GET`, `GET, POST` or `ANY`
     template: str
     upstream: str
     circuit: str
@@ -94,15 +95,24 @@ class Match:
         self.names = names
 
 
-class _Node:
-    """One path segment of the tree: literal children, and a child for any segment."""
+class _Leaf(NamedTuple):
+    """A route, the names in its template, and whether the last of them is the rest of the path."""
 
-    __slots__ = ("literals", "routes", "wildcard")
+    route: Route
+    names: tuple[str, ...]
+    rest: bool
+
+
+class _Node:
+    """One path segment of the tree: literal children, a child for any segment, and routes for any rest of a path."""
+
+    __slots__ = ("literals", "rests", "routes", "wildcard")
 
     def __init__(self) -> None:
         self.literals: dict[bytes, _Node] = {}
         self.wildcard: _Node | None = None
-        self.routes: dict[str, tuple[Route, tuple[str, ...]]] = {}
+        self.routes: dict[str, _Leaf] = {}  # by method
+        self.rests: dict[str, _Leaf] = {}
 
 
 _NO_NAMES: Mapping[str, str] = {}
@@ -111,8 +121,8 @@ _NO_NAMES: Mapping[str, str] = {}
 class Router:
     """Match a request in time linear in its path, regardless of the number of routes.
 
-    A literal segment wins over a `{name}`. Segments are compared as raw bytes: an unusually encoded path matches the
-    catch-all.
+    At each segment a literal wins over a `{name}`, and that over a `{rest...}`. Segments are compared as raw bytes: an
+    unusually encoded path matches the catch-all.
     """
 
     def __init__(self, routes: Sequence[Route], catch_all: Route) -> None:
@@ -123,30 +133,36 @@ class Router:
             self._add(route)
 
     def _add(self, route: Route) -> None:
-        node, names = self._root, []
+        node, names, rest = self._root, [], False
         for segment in route.template.encode().split(b"/")[1:]:
-            if segment.startswith(b"{"):
+            if segment.endswith(b"...}"):
+                names.append(segment[1:-4].decode())
+                rest = True
+            elif segment.startswith(b"{"):
                 names.append(segment[1:-1].decode())
                 node.wildcard = node.wildcard or _Node()
                 node = node.wildcard
             else:
                 node = node.literals.setdefault(segment, _Node())
-        node.routes[route.method] = (route, tuple(names))
+        leaves, leaf = node.rests if rest else node.routes, _Leaf(route, tuple(names), rest)
+        for method in route.method.split(", "):
+            leaves[method] = leaf
 
     def scope(self, request: Request) -> bytes:
         """Return what a preflight requests: method and operation, or path without a route; b"" for other requests."""
         wanted = request.fields.get(b"access-control-request-method") if request.method == "OPTIONS" else None
         if wanted is None:
             return b""
-        route = self._find(request.path, wanted.decode("latin-1")).route
+        route = self.find(request.path, wanted.decode("latin-1")).route
         where = request.path if route is self._catch_all.route else route.operation.encode()
         return wanted + b" " + where
 
     def match(self, request: Request) -> Match:
         """Return the request's route, or the catch-all."""
-        return self._find(request.path, request.method)
+        return self.find(request.path, request.method)
 
-    def _find(self, path: bytes, method: str) -> Match:
+    def find(self, path: bytes, method: str) -> Match:
+        """Return the route of a path as it came and a method, or the catch-all."""
         segments = path.split(b"/")
         values: list[bytes] = []
         found = _straight(self._root, segments, values, method)
@@ -155,17 +171,18 @@ class Router:
             found = _walk(self._root, segments, 1, values, method)
         if found is None:
             return self._catch_all
-        route, names = found
+        route, names, rest = found
         if not names:
             return Match(route, _NO_NAMES)
+        if rest:  # as it came: once decoded, a slash within a segment would be one between segments
+            raw = values.pop().decode("utf-8", "surrogateescape")
+            return Match(route, {**dict(zip(names, map(_decoded, values), strict=False)), names[-1]: raw})
         if len(names) == 1:
             return Match(route, {names[0]: _decoded(values[0])})
         return Match(route, dict(zip(names, map(_decoded, values), strict=True)))
 
 
-def _straight(
-    node: _Node, segments: list[bytes], values: list[bytes], method: str
-) -> tuple[Route, tuple[str, ...]] | None:
+def _straight(node: _Node, segments: list[bytes], values: list[bytes], method: str) -> _Leaf | None:
     """Descend by the best match at each segment: if it reaches a route, no other path leads to a better one."""
     for segment in segments[1:]:
         after = node.literals.get(segment)
@@ -175,14 +192,16 @@ def _straight(
                 return None
             values.append(segment)
         node = after
-    return node.routes.get(method)
+    return node.routes.get(method)  # a route for ANY method may have a rival on another path: `_walk` finds it
 
 
-def _walk(
-    node: _Node, segments: list[bytes], depth: int, values: list[bytes], method: str
-) -> tuple[Route, tuple[str, ...]] | None:
+def _of_method(leaves: dict[str, _Leaf], method: str) -> _Leaf | None:
+    return leaves.get(method) or leaves.get(ANY)
+
+
+def _walk(node: _Node, segments: list[bytes], depth: int, values: list[bytes], method: str) -> _Leaf | None:
     if depth == len(segments):
-        return node.routes.get(method)
+        return _of_method(node.routes, method)
     segment = segments[depth]
     literal = node.literals.get(segment)
     if literal is not None and (found := _walk(literal, segments, depth + 1, values, method)):
@@ -192,7 +211,10 @@ def _walk(
         if found := _walk(node.wildcard, segments, depth + 1, values, method):
             return found
         values.pop()
-    return None
+    found = _of_method(node.rests, method)
+    if found is not None:
+        values.append(b"/".join(segments[depth:]))
+    return found
 
 
 _PERCENT = b"%"[0]  # `bytes in bytes` tries it as a number first and raises an exception internally
@@ -231,7 +253,7 @@ def subject_of(match: Match, request: Request) -> Subject:
     if rule is None:
         return NO_SUBJECT
     if rule.source == "path":
-        return Subject(match.names[rule.name])
+        return _present(match.names[rule.name], rule)  # a rest may be empty
     if rule.source == "header":
         value = request.fields.get(rule.name.lower().encode())
         return _present(value.decode("latin-1") if value else None, rule)

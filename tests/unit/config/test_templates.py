@@ -11,15 +11,76 @@ def test_a_template_is_a_method_and_a_path_with_names() -> None:
     template = parse_template("GET /a/{x}/b/{y}")
     assert template == ("GET", "/a/{x}/b/{y}")
     assert template.names == ("x", "y")
-    assert template.shape == parse_template("GET /a/{other}/b/{names}").shape
+    assert template.shapes == parse_template("GET /a/{other}/b/{names}").shapes
+
+
+def test_a_rest_is_a_name_that_comes_last() -> None:
+    """`{rest...}` stands for every further segment, and is told from one of a single segment."""
+    template = parse_template("GET /a/{x}/{rest...}")
+    assert (template.names, template.rest) == (("x", "rest"), "rest")
+    assert template.shapes != parse_template("GET /a/{x}/{rest}").shapes
+
+
+@pytest.mark.parametrize("text", ["GET, POST /a", "GET,POST /a", "GET , POST, GET /a"])
+def test_a_route_may_name_several_methods(text: str) -> None:
+    """They are a list with commas, in the order in which they were written."""
+    template = parse_template(text)
+    assert template == ("GET, POST", "/a")
+    assert template.shapes == ("GET /a", "POST /a")
+    assert parse_template("ANY /a").methods == ("ANY",)
+
+
+@pytest.mark.parametrize(
+    ("text", "cure"),
+    [
+        ("GET /a/*", '"GET /a/{rest...}"'),
+        ("GET /a/**", '"GET /a/{rest...}"'),
+        ("GET /a*", '"GET /{rest...}"'),
+        ("GET /a/*path", '"GET /a/{path...}"'),
+        ("GET /*/b", '"GET /{name}/b"'),
+        ("GET /*/*", '"GET /{name}/{rest...}"'),
+        ("GET /a/:id", '"GET /a/{id}"'),
+        ("GET /a/:id?", '"GET /a/{id}"'),
+        ("GET /a/:id*", '"GET /a/{id...}"'),
+        ("GET /:id/{id}", '"GET /{id2}/{id}"'),
+        ("GET /:id/*/x/*", '"GET /{id}/{name}/x/{rest...}"'),
+        ("GET /a/<id>", '"GET /a/{id}"'),
+        ("GET /a/<int:id>", '"GET /a/{id}"'),
+        ("GET /a/<path:p>", '"GET /a/{p...}"'),
+        ("GET /a/{id:int}", '"GET /a/{id}"'),
+        ("GET /a/{p:path}", '"GET /a/{p...}"'),
+        ("GET /a/{*p}", '"GET /a/{p...}"'),
+        ("GET /a/{p+}", '"GET /a/{p...}"'),
+        ("GET, POST /a/:id", '"GET, POST /a/{id}"'),
+    ],
+)
+def test_what_other_routers_write_is_refused_with_what_is_written_here(text: str, cure: str) -> None:
+    """As a literal segment it would match nothing that anybody sends, in silence."""
+    with pytest.raises(Objection) as refused:
+        parse_template(text)
+    assert refused.value.cure == cure
+    parse_template(cure.strip('"'))
+
+
+@pytest.mark.parametrize("text", ["POST /a/x:batchGet", "GET /a/b<c", "GET /~user", "GET /$metadata"])
+def test_a_literal_segment_may_have_such_characters_elsewhere(text: str) -> None:
+    """A custom verb behind a colon is a literal, as it always was."""
+    assert parse_template(text).names == ()
 
 
 @pytest.mark.parametrize(
     ("text", "message", "cure"),
     [
         ("/a", '"/a" is not a method and a path', '"GET /api/sessions/{report_id}"'),
-        ("get /a", '"get" is not one of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS', '"GET /a"'),
-        ("PSOT /a", '"PSOT" is not one of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS', '"POST /a"'),
+        ("get /a", '"get" is not one of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, ANY', '"GET /a"'),
+        ("PSOT /a", '"PSOT" is not one of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, ANY', '"POST /a"'),
+        ("* /a", '"*" is not one of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, ANY', '"ANY /a"'),
+        ("GET,post /a", '"post" is not one of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, ANY', '"GET, POST /a"'),
+        ("GET|POST /a", '"GET|POST" is not a list of methods', '"GET, POST /a"'),
+        ("GET POST /a", '"GET POST /a" has no comma between its methods', '"GET, POST /a"'),
+        ("GET /{x...}/a", "{x...} is the rest of a path, and can only be its last segment", '"GET /{x}/a"'),
+        ("GET /a{x...}", "{x...} is the rest of a path, and can only be its last segment", '"GET /a{x}"'),
+        ("GET /{x}/{x...}", '"/{x}/{x...}" names {x} twice', '"GET /{other_x}/{x...}"'),
         ("GET a", '"a" does not begin with a slash', '"GET /a"'),
         ("GET /{x}/{x}", '"/{x}/{x}" names {x} twice', '"GET /{other_x}/{x}"'),
         ("GET /{x", '"/{x" has a brace that is not a name in braces', '"GET /api/sessions/{report_id}"'),
@@ -46,3 +107,14 @@ def test_a_wrong_template_is_refused_with_a_cure(text: str, message: str, cure: 
 def test_a_request_of_the_sidecars_own_may_have_names_anywhere() -> None:
     """What is asked, other than what is matched, can have a query and a name within a segment."""
     assert parse_request("GET /sessions.v1?report={subject}&again={subject}").names == ("subject", "subject")
+
+
+@pytest.mark.parametrize(
+    ("text", "cure"),
+    [("ANY /a", '"GET /a"'), ("GET, POST /a", '"GET /a"'), ("GET /a/{x...}", '"GET /api/sessions/{report_id}"')],
+)
+def test_a_request_of_the_sidecars_own_is_one_request(text: str, cure: str) -> None:
+    """It has one method, and names that each stand for one segment."""
+    with pytest.raises(Objection) as refused:
+        parse_request(text)
+    assert refused.value.cure == cure

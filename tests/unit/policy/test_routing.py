@@ -17,7 +17,7 @@ CATCH_ALL = route(operation="passthrough", method="*", template="*")
 
 def routed(*templates: str) -> Router:
     """Return a router whose routes are called after their templates."""
-    pairs = (template.partition(" ")[::2] for template in templates)
+    pairs = (template.rpartition(" ")[::2] for template in templates)
     return Router([route(operation=f"{m} {path}", method=m, template=path) for m, path in pairs], CATCH_ALL)
 
 
@@ -105,6 +105,52 @@ def test_going_back_forgets_what_did_not_match() -> None:
     router = routed("GET /{a}/x/{b}/end", "GET /lit/{c}/{d}/other")
     assert router.match(request("GET", "/lit/x/1/end")).names == {"a": "lit", "b": "1"}
     assert router.match(request("GET", "/lit/x/1/other")).names == {"c": "x", "d": "1"}
+
+
+RESTS = routed(
+    "GET /api/{rest...}",
+    "GET /api/{id}",
+    "GET /api/{id}/x",
+    "POST /api/{id}/{rest...}",
+    "ANY /archive/{rest...}",
+    "GET, HEAD /archive/{id}",
+    "ANY /archive/{id}",
+    "PUT /archive/current",
+)
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "operation", "names"),
+    [
+        ("GET", "/api/1", "GET /api/{id}", {"id": "1"}),
+        ("GET", "/api/1/x", "GET /api/{id}/x", {"id": "1"}),
+        ("GET", "/api/1/y", "GET /api/{rest...}", {"rest": "1/y"}),
+        ("GET", "/api/1/x/z", "GET /api/{rest...}", {"rest": "1/x/z"}),
+        ("GET", "/api/", "GET /api/{rest...}", {"rest": ""}),
+        ("GET", "/api//x", "GET /api/{rest...}", {"rest": "/x"}),
+        ("GET", "/api/a%2Fb/c%20d", "GET /api/{rest...}", {"rest": "a%2Fb/c%20d"}),
+        ("GET", "/api", "passthrough", {}),
+        ("POST", "/api/a%20b/c/d", "POST /api/{id}/{rest...}", {"id": "a b", "rest": "c/d"}),
+        ("POST", "/api/1", "passthrough", {}),
+        ("BREW", "/archive/1/2", "ANY /archive/{rest...}", {"rest": "1/2"}),
+        ("HEAD", "/archive/1", "GET, HEAD /archive/{id}", {"id": "1"}),
+        ("DELETE", "/archive/1", "ANY /archive/{id}", {"id": "1"}),
+        ("PUT", "/archive/current", "PUT /archive/current", {}),
+        ("GET", "/archive/current", "GET, HEAD /archive/{id}", {"id": "current"}),
+        ("POST", "/archive/current/x", "ANY /archive/{rest...}", {"rest": "current/x"}),
+    ],
+)
+def test_a_rest_and_any_method_come_last(method: str, target: str, operation: str, names: dict[str, str]) -> None:
+    """A literal wins over a name, a name over a rest, a method over ANY; a rest is given as it came, undecoded."""
+    match = RESTS.match(request(method, target))
+    assert (match.route.operation, match.names) == (operation, names)
+
+
+def test_an_empty_rest_is_no_subject() -> None:
+    """Requests without a rest are about nothing in particular, not all about the same thing."""
+    router = Router([route(template="/api/{rest...}", subject=SubjectRule("path", "rest"))], CATCH_ALL)
+    asked = request("GET", "/api/")
+    assert subject_of(router.match(asked), asked) == Subject(None, "path:rest is missing")
 
 
 def test_two_thousand_routes_match_as_fast_as_two() -> None:

@@ -1,0 +1,146 @@
+"""`backstay check --explain "GET /api/x"`: the route that answers it, its rivals, and where each setting is from."""
+
+import json
+from collections.abc import Iterator, Mapping
+from itertools import zip_longest
+from typing import Any, NamedTuple
+
+from proxy.config.document import Document
+from proxy.config.load import WrittenSettings
+from proxy.config.objections import ConfigError, ConfigProblem, Keys, dotted
+from proxy.config.routes import PASSED_ON, RouteTable
+from proxy.config.schema import configuration_schema
+from proxy.config.settings import Settings
+from proxy.config.shape import Place, place
+from proxy.config.units import format_duration
+from proxy.policy import route_compiler
+from proxy.policy.routing import Route, Router
+
+_SAID_ABOVE = frozenset({"operation", "match", "upstream", "circuit"})
+_HEADINGS = ("setting", "value", "from")
+
+
+class Setting(NamedTuple):
+    """One setting of a route: its name, its value as TOML writes it, and the file, variable or option that said so."""
+
+    name: str
+    value: str
+    origin: str
+
+
+def explain(written: WrittenSettings, asked: str) -> Iterator[str]:
+    """Yield the lines that answer for one request, such as `GET /api/x`. Raises ConfigError for what is no request."""
+    method, path = _request(asked)
+    settings, document = written
+    routes, catch_all = route_compiler.routes(settings), route_compiler.passthrough(settings)
+    found = Router(routes, catch_all).find(path.encode(), method).route
+    at = None if found is catch_all else routes.index(found)
+    yield f"{method} {path}"
+    yield f"  route     {_named(found, document, at)}"
+    yield f"  upstream  {found.upstream} ({', '.join(settings.upstreams[found.upstream].url)}), circuit {found.circuit}"
+    yield from (f"  not       {line}" for line in _others(routes, found, catch_all, (method, path)))
+    yield ""
+    yield from _aligned([_HEADINGS, *_settings_of(settings, document, at)])
+
+
+def _request(asked: str) -> tuple[str, str]:
+    text = asked if " " in asked else f"GET {asked}"
+    method, _, target = text.partition(" ")
+    _, scheme, rest = target.partition("://")
+    path = f"/{rest.partition('/')[2]}" if scheme else target
+    path = path.partition("?")[0].partition("#")[0]
+    if not method.isalpha() or not path.startswith("/"):
+        cure = 'write --explain "GET /api/sessions/val_1"'
+        raise ConfigError([ConfigProblem("", f'"{asked}" is not a method and a path', cure, "--explain")])
+    return method, path
+
+
+def _named(route: Route, document: Document, at: int | None) -> str:
+    if at is None:
+        return f"{route.operation}: no route matches"
+    return f'{route.operation}: "{route.method} {route.template}" ({document.where(("routes", at, "match"))})'
+
+
+def _others(routes: tuple[Route, ...], found: Route, catch_all: Route, request: tuple[str, str]) -> Iterator[str]:
+    """Yield each other route that matches the path too, and why it is not chosen."""
+    method, path = request
+    for route in routes:
+        if route is found:
+            continue
+        router = Router([route], catch_all)
+        named = f'{route.operation}: "{route.method} {route.template}"'
+        if router.find(path.encode(), method).route is route:
+            yield f"{named}: {_why(found, route)}"
+        elif any(router.find(path.encode(), other).route is route for other in route.method.split(", ")):
+            yield f"{named}: it is not for {method}"
+
+
+def _why(winner: Route, loser: Route) -> str:
+    """Return the first difference between two templates that match one path: it decides."""
+    pairs = zip_longest(winner.template.split("/"), loser.template.split("/"), fillvalue="the end of the path")
+    for won, lost in pairs:
+        if won != lost and not (_is_name(won) and _is_name(lost)):
+            return f"{won or 'an empty segment'} wins over {lost or 'an empty segment'}"
+    return f"{winner.method} wins over {loser.method}"
+
+
+def _is_name(segment: str) -> bool:
+    return segment.startswith("{") and not segment.endswith("...}")
+
+
+def _settings_of(settings: Settings, document: Document, at: int | None) -> Iterator[Setting]:
+    if at is None:
+        yield Setting("total_timeout", json.dumps(format_duration(settings.passthrough.total_timeout)), "built in")
+        yield from _leaves(document, None, {name: name in PASSED_ON for name in RouteTable.model_fields})
+    else:
+        inherits = {name: name not in ("subject", *_SAID_ABOVE) for name in RouteTable.model_fields}
+        yield from _leaves(document, ("routes", at), inherits)
+
+
+def _leaves(document: Document, at: Keys | None, inherits: Mapping[str, bool]) -> Iterator[Setting]:
+    """Yield the settings of a route, or those that the pass-through takes from `[defaults]`."""
+    defaults = configuration_schema()["$defs"]
+    for name, inherited in inherits.items():
+        if name in _SAID_ABOVE or (at is None and not inherited):
+            continue
+        where = place(("defaults", name) if inherited else ("routes", 0, name))
+        schema = defaults["RouteTable"]["properties"][name]
+        # A table with defaults of its own is shown key by key; a document or an optional table is one value.
+        keys = tuple(where.fields) if where is not None and name in ("retry", "target") else ()
+        if not keys or _written(document, at, (name,), inherited=inherited)[0] == "none":
+            yield _setting(document, at, (name,), _default(schema), inherited=inherited)
+            continue
+        table = defaults[_model(where)]["properties"]
+        for key in keys:
+            yield _setting(document, at, (name, key), _default(table[key]), inherited=inherited)
+
+
+def _model(where: Place | None) -> str:
+    assert where is not None
+    return str(where.type.__name__)
+
+
+def _setting(document: Document, at: Keys | None, keys: Keys, default: str, *, inherited: bool) -> Setting:
+    value, origin = _written(document, at, keys, inherited=inherited)
+    return Setting(dotted(keys), default if origin == "default" else json.dumps(value, default=str), origin)
+
+
+def _written(document: Document, at: Keys | None, keys: Keys, *, inherited: bool) -> tuple[Any, str]:
+    """Return what was written for a setting and where: in the route, or in `[defaults]`."""
+    for table in ((at,) if at else ()) + ((("defaults",),) if inherited else ()):
+        if document.has((*table, *keys)):
+            note = " [defaults]" if table == ("defaults",) else ""
+            return document.get(*table, *keys), document.where((*table, *keys)) + note
+    return None, "default"
+
+
+def _default(schema: Mapping[str, Any]) -> str:
+    if "default" in schema:
+        return json.dumps(schema["default"])
+    return str(schema["description"]).partition("Default: ")[2].rstrip(".").replace("`", "") or "none"
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
