@@ -69,19 +69,21 @@ def restoration_view(subject: str, known: Sequence[Restoration], now: float) -> 
 
 def _routes(control: ControlPlane) -> list[dict[str, object]]:
     good: Tally[str] = Tally()
+    finished: Tally[str] = Tally()
     for (operation, _, _, outcome), count in control.metrics.requests.counts.items():
+        finished[str(operation)] += count
         good[str(operation)] += count if str(outcome) in GOOD else 0
-    return [_route(route, good[route.operation], control.metrics.request_seconds.series) for route in control.routes()]
+    durations = control.metrics.request_seconds.series
+    return [
+        {**_route(route, durations), "count": finished[route.operation], "succeeded": good[route.operation]}
+        for route in control.routes()
+    ]
 
 
-def _route(route: Route, good: int, durations: Mapping[str, Series]) -> dict[str, object]:
-    distribution = _distribution(durations[route.operation])
-    return {
-        "name": route.operation,
-        "succeeded": good,
-        "target": None if route.target is None else list(route.target),
-        **distribution,
-    }
+def _route(route: Route, durations: Mapping[str, Series]) -> dict[str, object]:
+    """Return a route's name, target and durations, which are fewer than its requests: an event stream has none."""
+    target = None if route.target is None else list(route.target)
+    return {"name": route.operation, "target": target, **_distribution(durations[route.operation])}
 
 
 def _distribution(series: Series) -> dict[str, object]:

@@ -169,12 +169,18 @@ class Summary(NamedTuple):
 class _Tally:
     total: int = 0
     successes: int = 0
+    timed: int = 0
     sum_ms: float = 0.0
     durations: Counter[float] = field(default_factory=Counter)
 
-    def add(self, success: bool, ms: float) -> None:
+    def add(self, success: bool, ms: float | None) -> None:
         self.total += 1
         self.successes += success
+        if ms is not None:
+            self._time(ms)
+
+    def _time(self, ms: float) -> None:
+        self.timed += 1
         self.sum_ms += ms
         self.durations[float(f"{ms:.3g}")] += (
             1  # at most 900 values a decade: bounded memory, with an error of half a per cent
@@ -183,16 +189,17 @@ class _Tally:
     def include(self, other: "_Tally") -> None:
         self.total += other.total
         self.successes += other.successes
+        self.timed += other.timed
         self.sum_ms += other.sum_ms
         self.durations.update(other.durations)
 
     def summary(self, operation: str) -> Summary:
-        rate, mean = self.successes / self.total, self.sum_ms / self.total
+        rate, mean = self.successes / self.total, self.sum_ms / (self.timed or 1)
         return Summary(operation, self.total, round(rate, 4), round(mean, 3), self._p95())
 
     def _p95(self) -> float:
         """Return the smallest duration that at least 95 % do not exceed."""
-        wanted = -(-self.total * 95 // 100)
+        wanted = -(-self.timed * 95 // 100)
         for ms in sorted(self.durations):
             wanted -= self.durations[ms]
             if wanted <= 0:
@@ -209,6 +216,16 @@ class Stats:
     lost: int
 
 
+def _wait_ms(metadata: object, duration_ms: float) -> float | None:
+    """Return how long a client waited: for the head of a streamed answer, and None for what has no duration."""
+    if not isinstance(metadata, dict):
+        return duration_ms
+    head_ms = metadata.get("head_ms")
+    if metadata.get("endless") is True:
+        return None
+    return head_ms if isinstance(head_ms, float | int) else duration_ms
+
+
 def stats(found: Iterable[Record]) -> Stats:
     """Sum up records by operation."""
     by_operation: defaultdict[str, _Tally] = defaultdict(_Tally)
@@ -216,7 +233,7 @@ def stats(found: Iterable[Record]) -> Stats:
     for _, fields in found:
         success, ms = fields.get("success"), fields.get("duration_ms")
         if isinstance(success, bool) and isinstance(ms, float | int):
-            by_operation[str(fields.get("operation"))].add(success, ms)
+            by_operation[str(fields.get("operation"))].add(success, _wait_ms(fields.get("metadata"), ms))
         elif isinstance(gap := fields.get("gap"), int):
             lost += gap
     everything = _Tally()

@@ -184,6 +184,10 @@ class Metadata(BaseModel):
     """State of the session restoration that the request was part of."""
     restoration_ms: Milliseconds | None = None
     """Duration of that restoration so far, in milliseconds; whole in the record of the history."""
+    head_ms: Milliseconds | None = None
+    """Of a streamed answer: time to its head, in milliseconds. Targets and statistics take it for the duration."""
+    endless: bool | None = None
+    """A tunnel or server-sent events: no target and no statistic counts its duration."""
     would: list[str] | None = None
     """With `dry_run`: what would have been done."""
     detail: str | None = None

@@ -147,7 +147,7 @@ class RouteSettings(Section):
     circuit: OrNone[Label] = None
     """A circuit of this name instead of the upstream's own."""
     target: OrNone[TargetTable] = TargetTable()
-    """How fast the operation should be, response included; the default is 500 ms, 1 s, 2 s. `"none"`: no target."""
+    """How soon the response, or the head of a stream, should come; default 500 ms, 1 s, 2 s. `"none"`: no target."""
     max_flights: Count = 10_000
     """Shared upstream requests under way at once. Beyond, reads are not shared, and writes by subject get 503."""
     max_followers: Count = 1_000

@@ -125,13 +125,13 @@ def _translated(segments: list[str]) -> Iterator[str]:
         found = rest or name
         last = position == len(segments) and name is None
         word = next((group for group in found.groups() if group), "") if found else ""
-        fresh = _unused(word if word[:1].isalpha() else ("rest" if last else "name"), used)
+        fresh = _unused(word if word[:1].isalpha() else ("rest" if last else "name"), position - 1, used)
         yield f"{{{fresh}...}}" if last else f"{{{fresh}}}"
 
 
-def _unused(name: str, used: set[str]) -> str:
-    """Return the name, or with a number where it is taken, and take it."""
-    fresh = next(word for n in range(1, len(used) + 2) if (word := name if n == 1 else f"{name}{n}") not in used)
+def _unused(name: str, position: int, used: set[str]) -> str:
+    """Return the name, or with the position of its segment where it is taken, and take it."""
+    fresh = name if name not in used else f"{name}{position}"
     used.add(fresh)
     return fresh
 

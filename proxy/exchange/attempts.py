@@ -20,6 +20,7 @@ from proxy.policy.attempt_facts import Attempt, attempt_timeout, schedule_outcom
 from proxy.policy.breaker import Permit, Refused
 from proxy.policy.classify import FAILURES, SUCCESS, is_evidence, label
 from proxy.policy.deadline import remaining
+from proxy.policy.latency_target import is_endless
 from proxy.policy.retry import (
     DONE,
     Again,
@@ -184,6 +185,8 @@ class Attempts:
             return
         # the duration of an upload depends on the client
         held_s = took_s if isinstance(lead.sent.body, bytes) else None
+        if self._breaker.rules.slow_call is not None and _is_endless(attempt.outcome):
+            held_s = None
         self._breaker.report(permit, verdict, now, took_s=held_s, counted=not lead.failure_counted)
         lead.failure_counted = lead.failure_counted or failed
 
@@ -194,3 +197,7 @@ class Attempts:
             self._route.retry, self._retry_request(x, request), attempt.outcome, number, remaining(lead.deadline, now),
             self._budget, now, self._clock.wall(), wanted=wanted, refused_s=self._breaker.refuses_for(now),
         )  # fmt: skip
+
+
+def _is_endless(outcome: Outcome) -> bool:
+    return isinstance(outcome, Response) and is_endless(outcome)

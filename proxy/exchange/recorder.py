@@ -40,13 +40,16 @@ class Recorder:
             self._meter.bad_request(x.problem.refused)
         x.status = x.answered or LEFT_STATUS
         x.ending = outcome.ending(x.result, x.answered, refused=refused_here, truncated=x.truncated)
-        if route.target is not None:
-            x.level = route.target.level(seconds)
+        if route.target is not None and not x.endless:
+            x.level = route.target.level(x.wait_s)
         if route.restoration is not None and x.identity is NO_IDENTITY:  # no earlier step needed the identity
             x.identity = self._identifier.identify(x.request, x.subject.value, with_key=False)
         if len(x.attempts) > 1 and retries(x.attempts):
             self._meter.retried_request(route.operation, x.succeeded)
-        self._meter.finished(route.operation, x.request.method, x.status, x.ending, seconds, x.level)
+        if x.head_s is not None:
+            self._meter.streamed(route.operation, seconds - x.head_s)
+        wait_s = None if x.endless else x.wait_s
+        self._meter.finished(route.operation, x.request.method, x.status, x.ending, wait_s, x.level)
         self._ledger.record(x)
 
     def withheld(self) -> None:

@@ -17,6 +17,7 @@ from proxy.http.message import (
 from proxy.http.problems import RETRY_AFTER_S, Problem, Reason, refused
 from proxy.policy import added_headers, claim_rules
 from proxy.policy.coalescing import JOINED
+from proxy.policy.latency_target import is_endless
 from proxy.policy.recovery_plan import Result
 from proxy.policy.routing import Route
 
@@ -82,6 +83,7 @@ class Responder:
 
     async def relay(self, x: Exchange, response: Response, reader: BodyReader, began_s: float) -> None:
         """Relay a streamed response; `began_s` is the client's wait for its head in seconds."""
+        x.head_s, x.endless = began_s, is_endless(response)
         try:
             x.bytes_out = await x.client.relay(response, reader, self._beside(x, began_s))
         except BrokenBody:

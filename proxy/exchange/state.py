@@ -51,9 +51,10 @@ class Exchange:
 
     __slots__ = (
         "alone_because", "answered", "attempts", "bytes_in", "bytes_out", "client", "correlation", "deadline",
-        "duration_s", "ending", "flight", "gone", "held", "identity", "key", "lead", "level", "match", "parent",
-        "phase", "problem", "reader", "record_id", "request", "restoration", "result", "role", "route", "span",
-        "started", "started_wall", "status", "subject", "task", "trace_id", "truncated", "would",
+        "duration_s", "ending", "endless", "flight", "gone", "head_s", "held", "identity", "key", "lead",
+        "level", "match", "parent", "phase", "problem", "reader", "record_id", "request", "restoration",
+        "result", "role", "route", "span", "started", "started_wall", "status", "subject", "task", "trace_id",
+        "truncated", "would",
     )  # fmt: skip
 
     def __init__(self, request: Request, client: Client, match: Match) -> None:
@@ -93,6 +94,8 @@ class Exchange:
         self.answered = 0  # the status that was sent; 0: none
         self.bytes_out = 0
         self.truncated = False
+        self.head_s: float | None = None  # of a streamed response: the client's wait for its head, in seconds
+        self.endless = False  # a tunnel or server-sent events: it has no duration that could be slow
         # recorder
         self.duration_s = 0.0
         self.status = 0  # the status that the client got, 499 if it left
@@ -101,6 +104,11 @@ class Exchange:
         self.level = ""  # the target level of its duration, "" for a route without a target
         self.restoration: Restoration | None = None  # from the observer
         self.would: list[str] | None = None  # in a dry run: the noted decisions
+
+    @property
+    def wait_s(self) -> float:
+        """Return the client's wait in seconds: for the head of a streamed response, for the whole of any other."""
+        return self.duration_s if self.head_s is None else self.head_s
 
     @property
     def succeeded(self) -> bool:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, Exemplar, HistogramMetricFamily
@@ -11,6 +12,8 @@ Row = tuple[str, float] | tuple[str, float, Exemplar]
 
 BOUNDS_S: Final[Sequence[float]] = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """1-2-5 steps: among them the seed document's 200 ms, 500 ms, 1 s and 2 s, so that a target is an exact bucket."""
+STREAM_BOUNDS_S: Final[Sequence[float]] = (0.1, 1.0, 10.0, 60.0, 300.0, 1_800.0, 7_200.0, 28_800.0)
+"""Up to a working day: a page holds a tunnel or an event stream for as long as it is open."""
 
 
 class Counter:
@@ -54,21 +57,22 @@ class Series:
     A bucket may have one exemplar: the trace of the newest request in it.
     """
 
-    __slots__ = ("buckets", "exemplars", "total_s")
+    __slots__ = ("_bounds", "buckets", "exemplars", "total_s")
 
-    def __init__(self) -> None:
-        self.buckets = [0] * (len(BOUNDS_S) + 1)
+    def __init__(self, bounds: Sequence[float] = BOUNDS_S) -> None:
+        self._bounds = bounds
+        self.buckets = [0] * (len(bounds) + 1)
         self.total_s = 0.0
         self.exemplars: dict[int, tuple[float, str, float]] = {}
 
     def observe(self, seconds: float) -> None:
         """Count one duration; an upper bound belongs to its bucket (`le`)."""
-        self.buckets[_bucket(seconds)] += 1
+        self.buckets[_bucket(seconds, self._bounds)] += 1
         self.total_s += seconds
 
     def exemplify(self, seconds: float, trace_id: str, wall: float) -> None:
         """Set the exemplar of an observed duration, with its wall time."""
-        self.exemplars[_bucket(seconds)] = seconds, trace_id, wall
+        self.exemplars[_bucket(seconds, self._bounds)] = seconds, trace_id, wall
 
     @property
     def count(self) -> int:
@@ -78,7 +82,7 @@ class Series:
     def cumulative(self) -> list[Row]:
         """Return (upper bound, cumulative count, exemplar or None) for the exposition."""
         running, rows = 0, list[Row]()
-        for n, (bound, count) in enumerate(zip((*map(str, BOUNDS_S), "+Inf"), self.buckets, strict=True)):
+        for n, (bound, count) in enumerate(zip((*map(str, self._bounds), "+Inf"), self.buckets, strict=True)):
             running += count
             if n in self.exemplars:
                 seconds, trace_id, wall = self.exemplars[n]
@@ -88,10 +92,10 @@ class Series:
         return rows
 
 
-def _bucket(seconds: float) -> int:
+def _bucket(seconds: float, bounds: Sequence[float]) -> int:
     """Return the index of the duration's bucket by linear search: it is mostly one of the first."""
     number = 0
-    for bound in BOUNDS_S:
+    for bound in bounds:
         if seconds <= bound:
             return number
         number += 1
@@ -103,11 +107,11 @@ class Histogram:
 
     __slots__ = ("_help", "_labels", "_name", "series")
 
-    def __init__(self, name: str, help_text: str, label: str | None = None) -> None:
+    def __init__(self, name: str, help_text: str, label: str | None = None, bounds: Sequence[float] = BOUNDS_S) -> None:
         self._name = name
         self._help = help_text
         self._labels = [label] if label else []
-        self.series: defaultdict[str, Series] = defaultdict(Series)
+        self.series: defaultdict[str, Series] = defaultdict(partial(Series, bounds))
         if label is None:
             self.declare("")
 

@@ -10,7 +10,7 @@ from prometheus_client.exposition import choose_encoder
 
 from proxy import __version__
 from proxy.build import COMPILED
-from proxy.observe.instruments import Counter, Histogram
+from proxy.observe.instruments import STREAM_BOUNDS_S, Counter, Histogram
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 ROLES = ("led", "joined", "alone")
@@ -43,10 +43,10 @@ class Metrics:
     """
 
     __slots__ = (
-        "_bad_requests", "_handshakes", "_idempotency", "_recoveries", "_rejections", "_there", "_upstream_seconds",
-        "_withheld", "_write_seconds", "attempts", "coalesced_requests", "denied", "request_seconds", "requests",
-        "restoration_seconds", "restorations", "retried_requests", "retries", "sources", "store_errors", "targets",
-        "transitions",
+        "_bad_requests", "_handshakes", "_idempotency", "_recoveries", "_rejections", "_stream_seconds",
+        "_there", "_upstream_seconds", "_withheld", "_write_seconds", "attempts", "coalesced_requests",
+        "denied", "request_seconds", "requests", "restoration_seconds", "restorations", "retried_requests",
+        "retries", "sources", "store_errors", "targets", "transitions",
     )  # fmt: skip
 
     def __init__(self, routes: Iterable[str] = (), circuits: Iterable[str] = (), upstreams: Iterable[str] = ()) -> None:
@@ -60,8 +60,14 @@ class Metrics:
     def _count_requests(self) -> None:
         self.requests = Counter("backstay_requests", "Finished requests.", ("route", "method", "status", "outcome"))
         self.request_seconds = Histogram(
-            "backstay_request_duration_seconds", "Time from a request's head to the end of its response.", "route"
+            "backstay_request_duration_seconds",
+            "Time from a request's head to its response or a stream's head. Tunnels and event streams are not timed.",
+            "route",
         )
+        self._stream_seconds = Histogram(
+            "backstay_stream_seconds", "Time from the head of a streamed response or a tunnel to its end.", "route",
+            STREAM_BOUNDS_S,
+        )  # fmt: skip
         self.targets = Counter("backstay_target", "Requests by the level of their route's target.", ("route", "level"))
         self.coalesced_requests = Counter(
             "backstay_coalesced",
@@ -129,6 +135,7 @@ class Metrics:
         """Start the known series at 0, also after a reload."""
         for route in routes:
             self.request_seconds.declare(route)
+            self._stream_seconds.declare(route)
             for role in ROLES:
                 self.coalesced_requests.declare(route, role)
         for circuit in circuits:
@@ -207,10 +214,15 @@ class Metrics:
         """Count a failed TLS handshake of a client: `limit`, `timeout` or `refused`."""
         self._handshakes.counts[reason,] += 1
 
-    def finished(self, route: str, method: str, status: int, outcome: str, seconds: float, level: str) -> None:
-        """Count a finished request; `level` is "" on a route without a target."""
+    def streamed(self, route: str, seconds: float) -> None:
+        """Observe the time of a streamed response or a tunnel, from its head to its end."""
+        self._stream_seconds.series[route].observe(seconds)
+
+    def finished(self, route: str, method: str, status: int, outcome: str, wait_s: float | None, level: str) -> None:
+        """Count a finished request; `level` is "" without a target, `wait_s` None for an endless response."""
         self.requests.counts[route, method if method in METHODS else "OTHER", status, outcome] += 1
-        self.request_seconds.series[route].observe(seconds)
+        if wait_s is not None:
+            self.request_seconds.series[route].observe(wait_s)
         if level:
             self.targets.counts[route, level] += 1
 
@@ -237,8 +249,8 @@ class Metrics:
     @property
     def _instruments(self) -> tuple[Counter | Histogram, ...]:
         return (
-            self.requests, self.request_seconds, self.targets, self.coalesced_requests, self._idempotency,
-            self._recoveries, self._bad_requests, self._withheld, self._handshakes, self.attempts,
+            self.requests, self.request_seconds, self._stream_seconds, self.targets, self.coalesced_requests,
+            self._idempotency, self._recoveries, self._bad_requests, self._withheld, self._handshakes, self.attempts,
             self._upstream_seconds, self.retries, self.denied, self.retried_requests, self._rejections,
             self.transitions, self.restorations, self.restoration_seconds, self._write_seconds, self.store_errors,
         )  # fmt: skip

@@ -40,12 +40,12 @@ class Observer:
 
     def record(self, exchange: Exchange) -> None:
         """Observe a finished exchange and pass it on. Never waits, never raises."""
-        route, seconds = exchange.route, exchange.duration_s
+        route, seconds, endless = exchange.route, exchange.wait_s, exchange.endless
         if route.restoration is not None and exchange.subject.value is not None:
             self._follow(exchange, HALVES[route.restoration], exchange.subject.value)
-        if exchange.trace_id is not None:
+        if exchange.trace_id is not None and not endless:
             self._metrics.traced(route.operation, seconds, exchange.trace_id, exchange.started_wall + seconds)
-        if route.target is not None:
+        if route.target is not None and not endless:
             self._targets.hold(route.operation, route.target, seconds, exchange.correlation.id)
         self._ledger.record(exchange)
         if self._tracer is not None:
@@ -53,7 +53,7 @@ class Observer:
 
     def _follow(self, x: Exchange, half: Half, subject: str) -> None:
         what = found(half, x.result, x.answered, succeeded=x.succeeded)
-        step = Step(half, what, x.started, x.started + x.duration_s, x.correlation.id, x.request.client)
+        step = Step(half, what, x.started, x.started + x.wait_s, x.correlation.id, x.request.client)
         who = hash(x.identity.principal)  # keyed for each process: no credential is kept in memory
         x.restoration = restoration = self.restorations.take(subject, who, step)
         if restoration is not None and restoration.finished:

@@ -3,6 +3,7 @@
 from typing import Final, NamedTuple
 
 from proxy.config.routes import TargetTable
+from proxy.http.message import Response
 from proxy.runtime.enums import FastStrEnum
 
 
@@ -15,7 +16,15 @@ class Level(FastStrEnum):
     CRITICAL = "critical"
 
 
+_SWITCHING_PROTOCOLS: Final = 101
 _IDEAL: Final = Level.IDEAL  # module constant: an Enum member look-up costs 0.1 µs in Python 3.11
+
+
+def is_endless(response: Response) -> bool:
+    """Tell whether a response ends when somebody leaves: a tunnel or server-sent events. None of it is ever slow."""
+    if response.status == _SWITCHING_PROTOCOLS:
+        return True
+    return response.fields.get(b"content-type", b"")[:17].lower() == b"text/event-stream"
 
 
 class Target(NamedTuple):

@@ -107,3 +107,19 @@ async def test_fifty_followers_of_a_failure_count_once() -> None:
     world = World([fails(after_s=0.01)], rules=breaker_settings(jitter=0.0))
     await finish(*[world.get("same") for _ in range(50)])
     assert (world.breaker.failures, len(world.upstream.calls)) == (1, 1 + retry_settings().max_retries)
+
+
+@simulated
+async def test_event_streams_are_no_slow_calls() -> None:
+    """Their heads come with their first event: a quiet stream says nothing about the backend. A slow page does."""
+    slow = breaker_settings(slow_call=1.0, slow_call_window=4)
+    events = World([answers(after_s=1.5, content_type="text/event-stream")])
+    events.breaker.rules = slow
+    for number in range(4):
+        await events.get(f"r{number}").finish()
+    assert events.transitions == []
+    pages = World([answers(after_s=1.5)])
+    pages.breaker.rules = slow
+    for number in range(4):
+        await pages.get(f"r{number}").finish()
+    assert pages.transitions == ["OPEN"]

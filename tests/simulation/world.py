@@ -147,7 +147,10 @@ class RecordingMeter:
     def withheld(self, route: str) -> None:
         self._count("withheld")
 
-    def finished(self, route: str, method: str, status: int, outcome: str, seconds: float, level: str) -> None:
+    def streamed(self, route: str, seconds: float) -> None:
+        self._count("streamed")
+
+    def finished(self, route: str, method: str, status: int, outcome: str, wait_s: float | None, level: str) -> None:
         self._count("finished", outcome)
 
 

@@ -159,6 +159,15 @@ def test_statistics_by_operation_and_over_everything() -> None:
     assert result.lost == 7
 
 
+def test_statistics_take_a_stream_by_its_head() -> None:
+    """What streamed for a minute took as long as its head; a tunnel counts, and has no time at all."""
+    streamed = fields(duration_ms=60_000.0, metadata={"head_ms": 200.0})
+    tunnel = fields(duration_ms=3_600_000.0, metadata={"head_ms": 900.0, "endless": True})
+    result = sums(fields(duration_ms=100.0), streamed, tunnel)
+    assert [tuple(row) for row in result.operations] == [("session-create", 3, 1.0, 150.0, 200.0)]
+    assert [tuple(row) for row in sums(tunnel).operations] == [("session-create", 1, 1.0, 0.0, 0.0)]
+
+
 def test_statistics_of_nothing() -> None:
     """No record, no rows, no division by zero."""
     assert sums() == Stats(None, (), 0)

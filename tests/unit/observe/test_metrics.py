@@ -13,6 +13,7 @@ from proxy.observe.metrics import METHODS, Metrics, Sources, encode
 CONTRACT = {
     "backstay_requests_total": ("counter", {"route", "method", "status", "outcome"}),
     "backstay_request_duration_seconds": ("histogram", {"route"}),
+    "backstay_stream_seconds": ("histogram", {"route"}),
     "backstay_upstream_attempts_total": ("counter", {"upstream", "route", "result"}),
     "backstay_upstream_duration_seconds": ("histogram", {"upstream"}),
     "backstay_coalesced_total": ("counter", {"route", "role"}),
@@ -82,6 +83,7 @@ def one_of_everything() -> Metrics:
     metrics.bad_request("bad_host")
     metrics.withheld("history")
     metrics.handshake_failed("timeout")
+    metrics.streamed("history", 3_600.0)
     metrics.finished("history", "GET", 200, "answered", 0.3, "acceptable")
     metrics.restored("restored", 0.6)
     metrics.audit_written(0.004)
@@ -161,6 +163,18 @@ def test_methods_are_bounded(method: str, label: str) -> None:
     metrics.finished("history", method, 200, "answered", 0.1, "ideal")
     labels = {"route": "history", "method": label, "status": "200", "outcome": "answered"}
     assert value(metrics, "backstay_requests_total", **labels) == 1
+
+
+def test_what_has_no_duration_is_counted_and_not_timed() -> None:
+    """An event stream is a request like any other, and never a slow one; its life has buckets up to hours."""
+    metrics = Metrics(["events"])
+    metrics.streamed("events", 5_000.0)
+    metrics.finished("events", "GET", 200, "answered", None, "")
+    counted = {"route": "events", "method": "GET", "status": "200", "outcome": "answered"}
+    assert value(metrics, "backstay_requests_total", **counted) == 1
+    assert value(metrics, "backstay_request_duration_seconds_count", route="events") == 0
+    assert value(metrics, "backstay_stream_seconds_bucket", route="events", le="1800.0") == 0
+    assert value(metrics, "backstay_stream_seconds_bucket", route="events", le="7200.0") == 1
 
 
 @pytest.mark.parametrize("bound", BOUNDS_S)

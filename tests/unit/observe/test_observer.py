@@ -8,6 +8,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from structlog.testing import capture_logs
 
 from proxy.exchange.state import Exchange
+from proxy.http.fields import Fields
+from proxy.http.message import Framing, Response
 from proxy.observe.logging import Throttle
 from proxy.observe.metrics import Metrics, encode
 from proxy.observe.observer import Observer
@@ -15,6 +17,7 @@ from proxy.observe.target_log import TargetLog
 from proxy.policy.latency_target import Target
 from proxy.policy.restoration import RestorationState
 from proxy.policy.routing import Coalesce
+from proxy.transport.broadcast import Broadcast
 from tests.simulation.scripted import Play, Step, answers, fails
 from tests.simulation.virtual import WALL, simulated
 from tests.simulation.world import HISTORY, LOAD, Visitor, World
@@ -152,3 +155,61 @@ def test_an_outage_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> No
             now = hundredth / 100
             log.hold("history", Target(0.5, 1.0, 2.0), 3.0, "id")
     assert [event.get("suppressed", 0) for event in said] == [0, 999]
+
+
+def streaming(content_type: bytes, status: int = 200) -> tuple[Watched, Broadcast]:
+    """Return a world whose first answer has its head after 900 ms, and a body that ends when the relay does."""
+    relay = Broadcast(lambda paused: None, lambda: None)
+    response = Response(status, b"", Fields(((b"Content-Type", content_type),)), relay, Framing.CHUNKED)
+    world = Watched([Step(response, 0.9)])
+    world.ports = replace(world.ports, meter=world.metrics)
+    return world, relay
+
+
+async def ended(world: Watched, relay: Broadcast) -> Exchange:
+    """Let a request of the status stream for a minute; return its exchange."""
+    visitor = world.status(traceparent=f"00-{TRACE}-00f067aa0ba902b7-01")
+    await world.until_ms(60_900)
+    relay.finish()
+    return (await visitor.finish()).exchange
+
+
+def timed(world: Watched) -> tuple[float, float]:
+    """Return the seconds that requests and streams were observed to take."""
+    families = {family.name: family for family in world.metrics.collect()}
+    names = ("backstay_request_duration_seconds", "backstay_stream_seconds")
+    sums = [sum(s.value for s in families[name].samples if s.name == f"{name}_sum") for name in names]
+    return round(sums[0], 3), round(sums[1], 3)
+
+
+@simulated
+async def test_a_streamed_answer_is_timed_to_its_head() -> None:
+    """A download of a minute that began after 900 ms kept within the limit of 1 s; its life is told apart."""
+    world, relay = streaming(b"text/csv")
+    with capture_logs() as logs:
+        exchange = await ended(world, relay)
+    assert (exchange.level, round(exchange.wait_s, 3), round(exchange.duration_s, 3)) == ("slow", 0.9, 60.9)
+    assert timed(world) == (0.9, 60.0)
+    assert [log["took_ms"] for log in logs if log["event"] == "target"] == [900.0]
+    assert exchange.restoration is not None
+    assert round(exchange.restoration.seconds, 3) == 0.9
+
+
+@pytest.mark.parametrize(
+    ("status", "content_type"), [(200, b"text/event-stream"), (200, b"Text/Event-Stream; charset=utf-8"), (101, b"")]
+)
+def test_a_tunnel_and_an_event_stream_are_never_slow(status: int, content_type: bytes) -> None:
+    """Their heads came late, and their bodies lasted: no target, no latency, no exemplar, no line in the log."""
+
+    @simulated
+    async def play() -> None:
+        world, relay = streaming(content_type, status)
+        with capture_logs() as logs:
+            exchange = await ended(world, relay)
+        assert (exchange.level, exchange.endless) == ("", True)
+        assert timed(world) == (0.0, 60.0)
+        assert not world.metrics.targets.counts
+        assert not [log for log in logs if log["event"] == "target"]
+        assert TRACE.encode() not in encode(world.metrics.collect(), "application/openmetrics-text")[0]
+
+    play()
