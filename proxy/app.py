@@ -23,6 +23,7 @@ from proxy.http.problems import Refusal
 from proxy.http1.head import HeadLimits
 from proxy.loaded import Loaded, Loader
 from proxy.memory_budget import MemoryBudget, budget_of
+from proxy.observe.failure_log import FailureLog
 from proxy.observe.logging import Throttle
 from proxy.observe.metrics import Metrics, Sources
 from proxy.observe.observer import Observer
@@ -30,7 +31,7 @@ from proxy.observe.periodic_summary import PeriodicSummary
 from proxy.observe.statistics import Statistics
 from proxy.observe.target_log import TargetLog
 from proxy.observe.traces import start_tracing
-from proxy.policy.breaker import CircuitBreaker, CircuitState
+from proxy.policy.breaker import CircuitBreaker, CircuitMode, CircuitState
 from proxy.policy.coalescing import Flights
 from proxy.policy.retry import RetryPolicy
 from proxy.runtime.threads import in_daemon_thread
@@ -45,6 +46,7 @@ from proxy.store.erased import Erased
 from proxy.transport.tls import trusts_all
 
 TARGETS_EVERY_S = 10.0  # an operation's missed targets are logged at most this often
+FAILURES_EVERY_S = 10.0  # likewise a kind of failure of an operation
 DRAIN_STEP_S = 0.02  # the interval at which a drain checks whether it is done
 SWEEP_S = 0.25  # the coarse clock of all connections
 SUSPENDED_S = 1.0  # delay of a sweep that shows a suspended process
@@ -79,7 +81,8 @@ class Sidecar:
         self._minutely = PeriodicSummary(self._statistics)
         targets = TargetLog(Throttle(TARGETS_EVERY_S, self._clock.now))
         self._tracer = start_tracing(os.environ, random)
-        self._observer = Observer(self._ledger, self.metrics, targets, self._tracer)
+        failures = FailureLog(Throttle(FAILURES_EVERY_S, self._clock.now))
+        self._observer = Observer(self._ledger, self.metrics, targets, failures, self._tracer)
         self._bundle = open_store(settings.store, name, self._clock, self.metrics.store_failed)
         self._flights = Flights(self._bundle.invalidations, name)
         self._retry = RetryPolicy(random)
@@ -244,7 +247,9 @@ class Sidecar:
     def _on_transition(self, breaker: CircuitBreaker, state: CircuitState, now: float) -> None:
         self.metrics.transitioned(breaker.name, state.name.lower())
         self._ledger.circuit(breaker, self._clock.wall())
-        log.warning("circuit", circuit=breaker.name, to=state.name, failures=breaker.failures)
+        cause = "an operator" if breaker.mode is CircuitMode.FORCED_OPEN else breaker.cause
+        opened = {"cause": cause} if state is CircuitState.OPEN else {}
+        log.warning("circuit", circuit=breaker.name, to=state.name, failures=breaker.failures, **opened)
 
     async def reload(self, load_again: Callable[[], Settings]) -> None:
         """Apply new settings for routes, upstreams, policies and the admin token, and the TLS files of both legs.

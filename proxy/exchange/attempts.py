@@ -168,7 +168,8 @@ class Attempts:
         if lead.probing:
             self._probes.give_back(self._breaker.name)
             attempt = Attempt(0, 0.0, safe=True)
-        attempt.ended(outcome, took_s)
+        if attempt.ended(outcome, took_s) is not SUCCESS:
+            attempt.address = self._upstream.last_address
         self._report_to_circuit(lead, attempt, permit, took_s, now)
         self._meter.attempted(route.upstream, route.operation, label(outcome), took_s)
         if lead.probing:
@@ -187,6 +188,8 @@ class Attempts:
         held_s = took_s if isinstance(lead.sent.body, bytes) else None
         if self._breaker.rules.slow_call is not None and _is_endless(attempt.outcome):
             held_s = None
+        if failed:
+            self._breaker.cause = f"{label(attempt.outcome)} at {attempt.address}"
         self._breaker.report(permit, verdict, now, took_s=held_s, counted=not lead.failure_counted)
         lead.failure_counted = lead.failure_counted or failed
 

@@ -64,6 +64,11 @@ class Upstream(Protocol):
         """Tell whether an address without failures is left; then a failure is not the whole upstream's."""
         ...
 
+    @property
+    def last_address(self) -> str:
+        """Return the address of the outcome that `send` returned last, for logs; read it before the next await."""
+        ...
+
     async def send(self, request: Request, more: Lines, timeout_s: float, interim: Interim) -> Outcome:
         """Return the outcome at most `timeout_s` seconds after the request's last byte was received and sent.
 

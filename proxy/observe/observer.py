@@ -2,9 +2,11 @@
 
 from proxy.exchange.ports import Ledger, Tracer
 from proxy.exchange.state import Exchange
+from proxy.observe.failure_log import FailureLog
 from proxy.observe.metrics import Metrics
 from proxy.observe.target_log import TargetLog
 from proxy.policy.latency_target import Target
+from proxy.policy.outcome import ANSWERED
 from proxy.policy.restoration import (
     Half,
     Restoration,
@@ -26,15 +28,18 @@ OUTCOMES = {
 
 
 class Observer:
-    """Follow restorations, log missed targets and set exemplars, then pass the exchange to the ledger."""
+    """Follow restorations, log failures and missed targets, set exemplars, then pass the exchange to the ledger."""
 
-    __slots__ = ("_ledger", "_metrics", "_targets", "_tracer", "restorations")
+    __slots__ = ("_failures", "_ledger", "_metrics", "_targets", "_tracer", "restorations")
 
-    def __init__(self, ledger: Ledger, metrics: Metrics, targets: TargetLog, tracer: Tracer | None = None) -> None:
+    def __init__(
+        self, ledger: Ledger, metrics: Metrics, targets: TargetLog, failures: FailureLog, tracer: Tracer | None = None
+    ) -> None:
         """Take the ledger that writes the record."""
         self._ledger = ledger
         self._metrics = metrics
         self._targets = targets
+        self._failures = failures
         self._tracer = tracer
         self.restorations = Restorations()
 
@@ -47,6 +52,8 @@ class Observer:
             self._metrics.traced(route.operation, seconds, exchange.trace_id, exchange.started_wall + seconds)
         if route.target is not None and not endless:
             self._targets.hold(route.operation, route.target, seconds, exchange.correlation.id)
+        if exchange.ending is not ANSWERED or len(exchange.attempts) > 1:
+            self._failures.report(exchange)
         self._ledger.record(exchange)
         if self._tracer is not None:
             self._tracer.end(exchange)

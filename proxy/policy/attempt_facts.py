@@ -21,14 +21,15 @@ _UNFINISHED: Final = Failure(Reason.CANCELLED, sent=True)  # an attempt that is 
 class Attempt:
     """The recorded facts of one attempt. `waited_ms` is the backoff before it, `why` the decision after it.
 
-    `safe`: it only reads. Recovery may read during a write.
+    `safe`: it only reads. Recovery may read during a write. `address`: of the backend, if the attempt failed.
     """
 
-    __slots__ = ("ms", "n", "outcome", "safe", "verdict", "waited_ms", "why")
+    __slots__ = ("address", "ms", "n", "outcome", "safe", "verdict", "waited_ms", "why")
 
     def __init__(self, n: int, waited_s: float, safe: bool = False) -> None:
         self.n = n
         self.safe = safe
+        self.address = ""
         self.waited_ms = waited_s * 1000
         self.ms = 0.0
         self.outcome: Outcome = _UNFINISHED

@@ -63,8 +63,8 @@ class CircuitBreaker:
     """
 
     __slots__ = (
-        "_generation", "_leases", "_on_transition", "_permit", "_probe_at", "_probes", "_random", "_slow", "failures",
-        "mode", "name", "opened_at", "rules", "state", "successes",
+        "_leases", "_on_transition", "_permit", "_probe_at", "_probes", "_random", "_slow", "cause",
+        "failures", "mode", "name", "opened_at", "rules", "state", "successes",
     )  # fmt: skip
 
     def __init__(
@@ -79,10 +79,10 @@ class CircuitBreaker:
         self.state = CircuitState.CLOSED
         self.mode = CircuitMode.AUTO
         self.failures = 0
+        self.cause = ""  # the newest failure, for logs: the error and its address
         self.successes = 0
         self.opened_at: float | None = None
-        self._generation = 0
-        self._permit = Permit(0)  # of this generation, shared by all attempts that are no probes
+        self._permit = Permit(0)  # of this generation; shared by all attempts that are no probes
         self._leases: dict[int, float] = {}  # probe number -> expiry
         self._probes = 0
         self._probe_at = 0.0
@@ -113,15 +113,15 @@ class CircuitBreaker:
             return self._permit if self.mode is CircuitMode.OBSERVE else Refused(1.0)
         self._probes += 1
         self._leases[self._probes] = now + LEASE_S
-        return Permit(self._generation, self._probes)
+        return Permit(self._permit.generation, self._probes)
 
     def counts(self, permit: Permit) -> bool:
         """Tell whether a report under this permit is still counted."""
-        return permit.generation == self._generation and (permit.probe is None or permit.probe in self._leases)
+        return permit.generation == self._permit.generation and (permit.probe is None or permit.probe in self._leases)
 
     def give_back(self, permit: Permit) -> None:
         """Settle a permit whose attempt is no evidence about the backend."""
-        if permit.probe is not None and permit.generation == self._generation:
+        if permit.probe is not None and permit.generation == self._permit.generation:
             self._leases.pop(permit.probe, None)
 
     def report(
@@ -131,7 +131,7 @@ class CircuitBreaker:
 
         `took_s` is None if the call's duration did not depend on the backend alone: slow_call ignores it.
         """
-        if permit.generation != self._generation:
+        if permit.generation != self._permit.generation:
             return
         if permit.probe is not None and self._leases.pop(permit.probe, None) is None:
             return  # its lease has expired: another attempt probes
@@ -157,6 +157,7 @@ class CircuitBreaker:
             self._slow.popleft()
         full = len(self._slow) == window
         if self.state is CircuitState.CLOSED and full and sum(self._slow) >= self.rules.slow_call_rate * window:
+            self.cause = "slow calls"
             self._trip(now)
 
     def _failed(self, now: float, *, counted: bool) -> None:
@@ -179,8 +180,7 @@ class CircuitBreaker:
 
     def _enter(self, state: CircuitState, now: float) -> None:
         self.state = state
-        self._generation += 1
-        self._permit = Permit(self._generation)
+        self._permit = Permit(self._permit.generation + 1)
         self._leases = {}
         self._slow.clear()
         self.successes = 0

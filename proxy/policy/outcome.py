@@ -20,7 +20,7 @@ class RequestOutcome(FastStrEnum):
     CANCELLED = "cancelled"  # the client left first
 
 
-_ANSWERED: Final = RequestOutcome.ANSWERED
+ANSWERED: Final = RequestOutcome.ANSWERED
 GOOD: Final = frozenset({RequestOutcome.ANSWERED, RequestOutcome.RECOVERED, RequestOutcome.REUSED})
 """The client got a successful response, recovered ones included."""
 
@@ -41,5 +41,5 @@ def ending(result: Result, status: int, *, refused: bool, truncated: bool) -> st
     if result.ttl_s is not None:
         return RequestOutcome.REUSED
     if status < 400:
-        return _ANSWERED
+        return ANSWERED
     return RequestOutcome.REJECTED if status < 500 else RequestOutcome.FAILED

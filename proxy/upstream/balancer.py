@@ -16,6 +16,7 @@ class BalancedUpstream:
     def __init__(self, addresses: Sequence[HttpUpstream], balancer: Balancer) -> None:
         self._addresses = tuple(addresses)
         self._balancer = balancer
+        self.last_address = ""  # the address of the outcome that was returned last
 
     @property
     def has_healthy_address(self) -> bool:
@@ -33,4 +34,5 @@ class BalancedUpstream:
             self._balancer.report(index, outcome, now())
             timeout_s = until - now()
             if timeout_s <= 0 or not self._balancer.passes_on(outcome, request.tried):
+                self.last_address = self._addresses[index].last_address
                 return outcome

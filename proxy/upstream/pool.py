@@ -37,6 +37,7 @@ class UpstreamPool:
         """Take an address and the TLS context for its connections."""
         assert (tls is not None) is address.secure
         self.address = address
+        self.where = address.path or address.authority.decode("ascii")  # for logs
         self.rules = rules
         self.outgoing = WriteBatch()
         self.tick = 0.0  # coarse time in seconds, updated by `sweep`
@@ -158,8 +159,7 @@ class UpstreamPool:
             return _of_the_backend(error)
         if self.tick >= self._complains_at:
             self._complains_at = self.tick + COMPLAINS_EVERY_S
-            where = self.address.path or self.address.authority.decode("ascii")
-            _log.warning("no connection to %s: %s", where, shortage.detail)
+            _log.warning("no connection to %s: %s", self.where, shortage.detail)
         return shortage
 
     def _let_next_dial(self) -> None:
@@ -291,6 +291,11 @@ class HttpUpstream:
     def has_healthy_address(self) -> bool:
         """Return False: there is one address, so its failure is the whole upstream's."""
         return False
+
+    @property
+    def last_address(self) -> str:
+        """Return the only address."""
+        return self._pool.where
 
     async def send(self, request: Request, more: Lines, timeout_s: float, interim: Interim) -> Outcome:
         """Return the response or the failure. Repeat a safe request once if its pooled connection was dead.

@@ -87,6 +87,7 @@ class ScriptedUpstream:
         self._play = script if callable(script) else _in_order(list(script))
         self.calls: list[Call] = []
         self.has_healthy_address = False  # it has one address
+        self.last_address = "10.0.0.7:8000"
 
     @property
     def times_ms(self) -> list[float]:

@@ -15,6 +15,7 @@ from proxy.config.shape import Place
 from proxy.exchange.handler_factory import HandlerFactory
 from proxy.http.fields import Fields
 from proxy.http.message import Peer, Request
+from proxy.observe.failure_log import FailureLog
 from proxy.observe.logging import Throttle
 from proxy.observe.metrics import Metrics, encode
 from proxy.observe.observer import Observer
@@ -50,7 +51,8 @@ class Stage:
         self._ledger = RecordingLedger()
         self._visitors: list[Visitor] = []
         self._transitions: list[tuple[str, str, float]] = []
-        observer = Observer(self._ledger, self._metrics, TargetLog(Throttle(10.0, self.clock.now)))
+        throttle = Throttle(10.0, self.clock.now)
+        observer = Observer(self._ledger, self._metrics, TargetLog(throttle), FailureLog(throttle))
         assembly = Assembly(
             Flights(self.bundle.invalidations), RetryPolicy(Random(7)), self.bundle, self._metrics, observer,
             self.clock, Random(7), self._on_transition,

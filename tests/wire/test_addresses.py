@@ -4,6 +4,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.wire.conftest import Start
 from tests.wire.kit import Backend, Wire
@@ -45,6 +46,25 @@ async def test_an_address_that_refuses_costs_neither_an_attempt_nor_the_circuit(
         assert (await client.message()).status == 200
         backend.close()
     assert wire.counted(CLOSED)
+
+
+async def test_a_circuit_that_opens_says_why_and_where(start: Start, dead: list[str]) -> None:
+    """The log names the last error with the address that it came from, of one address as of several."""
+    wire = await start(upstream=ONE)
+    upstream = wire.sidecar.settings.upstreams["backend"]
+    changed = {"backend": upstream.model_copy(update={"url": tuple(dead)})}
+    await wire.sidecar.reload(lambda: wire.sidecar.settings.model_copy(update={"upstreams": changed}))
+    with capture_logs() as logs:
+        client = await wire.client()
+        await client.send(POST)
+        assert (await client.message()).status == 502
+    (opened,) = [log for log in logs if log["event"] == "circuit"]
+    assert opened["to"] == "OPEN"
+    error, _, address = opened["cause"].partition(" at ")
+    assert error == "connection_refused"
+    assert f"http://{address}" in dead
+    (failure,) = [log for log in logs if log["event"] == "failure" and log["error"] == error]
+    assert failure["address"] == address
 
 
 async def test_an_upload_goes_on_to_the_address_that_answers(start: Start, dead: list[str]) -> None:

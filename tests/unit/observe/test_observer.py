@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 from proxy.exchange.state import Exchange
 from proxy.http.fields import Fields
 from proxy.http.message import Framing, Response
+from proxy.observe.failure_log import FailureLog
 from proxy.observe.logging import Throttle
 from proxy.observe.metrics import Metrics, encode
 from proxy.observe.observer import Observer
@@ -37,7 +38,8 @@ class Watched(World):
         super().__init__(script, ROUTES)
         self.metrics = Metrics()
         targets = TargetLog(Throttle(10.0, self.clock.now))
-        self.observer = Observer(self.ledger, self.metrics, targets)
+        failures = FailureLog(Throttle(10.0, self.clock.now))
+        self.observer = Observer(self.ledger, self.metrics, targets, failures)
         self.ports = replace(self.ports, ledger=self.observer)
 
     async def restore(self, report: str = "r1", **fields: str) -> Exchange:
