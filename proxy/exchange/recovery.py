@@ -7,6 +7,7 @@ from proxy.exchange.state import Exchange, Lead
 from proxy.http.message import Outcome, discard
 from proxy.policy import idempotency, recovery_plan
 from proxy.policy.attempt_facts import effect
+from proxy.policy.cors import exposing
 from proxy.policy.recovery_plan import (
     AnswerInstead,
     Create,
@@ -22,12 +23,13 @@ from proxy.policy.routing import Route
 class Recovery:
     """Recover from failures. Its own requests join no flight and are not recovered."""
 
-    __slots__ = ("_attempts", "_cache", "_cors", "_meter", "_random", "_route", "_router")
+    __slots__ = ("_attempts", "_cache", "_cors", "_meter", "_random", "_route", "_router", "_wired")
 
     def __init__(self, route: Route, wiring: Wiring, ports: Ports, attempts: Attempts, cache: Cache) -> None:
         self._route = route
         self._cors = wiring.cors
         self._router = ports.router
+        self._wired = ports.wired
         self._meter = ports.meter
         self._random = ports.random
         self._attempts = attempts
@@ -51,11 +53,19 @@ class Recovery:
             return Result(outcome)
         discard(outcome)
         self._meter.recovered(self._route.operation, recovered.kind)
-        return recovered.readable(self._cors.lines(x.request))
+        return recovered.readable(exposing(self._cors.lines(x.request)))
 
     def _preflight(self, x: Exchange, outcome: Outcome) -> AnswerInstead | None:
-        learnt = self._cors.preflight(x.request, self._router.scope(x.request))
-        return recovery_plan.preflight(outcome, learnt)
+        """Answer a preflight in an outage: as the upstream did before, else by `cors` of the route that it requests."""
+        request, scope = x.request, self._router.scope(x.request)
+        if not scope:
+            return None
+        wanted = scope.partition(b" ")[0].decode("latin-1")
+        known = self._cors.preflight(request, scope)
+        if known is None:
+            route = self._router.find(request.path, wanted).route
+            known = self._wired(route).cors.configured_preflight(request, wanted)
+        return recovery_plan.preflight(outcome, known)
 
     async def _create(self, x: Exchange, lead: Lead, plan: Create, before: Outcome) -> Plan:
         route, attempts, first = self._route, self._attempts, len(x.attempts)

@@ -17,6 +17,7 @@ from proxy.http.message import (
 from proxy.http.problems import RETRY_AFTER_S, Problem, Reason, refused
 from proxy.policy import added_headers, claim_rules
 from proxy.policy.coalescing import JOINED
+from proxy.policy.cors import exposing
 from proxy.policy.latency_target import is_endless
 from proxy.policy.recovery_plan import Result
 from proxy.policy.routing import Route
@@ -113,11 +114,13 @@ class Responder:
         return self._own(x, problem_response.problem_of(failure))
 
     def _own(self, x: Exchange, problem: Problem, retry_after_s: float | None = None) -> tuple[Response, Lines]:
-        response = problem_response.own_response(problem, x.correlation.id, self._cors.lines(x.request))
+        cors = exposing(self._cors.lines(x.request))
         if self._silent:
-            return response, ()
+            return problem_response.own_response(problem, x.correlation.id, cors), ()
         if retry_after_s is None and problem.status == 503:
             retry_after_s = RETRY_AFTER_S
+        seconds = None if retry_after_s is None else problem_response.whole_seconds(retry_after_s)
+        response = problem_response.own_response(problem, x.correlation.id, cors, seconds)
         response_info = self._response_info(x, x.duration_s)._replace(error=problem.error, retry_after_s=retry_after_s)
         return response, added_headers.to_client(response_info, expose=self._expose)
 

@@ -92,6 +92,8 @@ NOT_UPDATED_BY_304: Final = frozenset(b"content-length content-encoding content-
 CORS_RESPONSE: Final = frozenset(
     b"access-control-allow-origin access-control-allow-credentials access-control-expose-headers vary".split()
 )
+# The sidecar's own fields that a page of another origin may read on the sidecar's own responses.
+EXPOSED: Final = b"Retry-After, X-Correlation-ID, Cache-Status, Proxy-Status, Server-Timing, X-Backstay-Explain"
 # The response to a preflight (Fetch standard, "CORS-preflight request").
 CORS_PREFLIGHT_RESPONSE: Final = CORS_RESPONSE | {
     b"access-control-allow-methods",

@@ -1,5 +1,7 @@
 """The sidecar's own responses, as problem documents (RFC 9457)."""
 
+from math import ceil
+
 from proxy.http.fields import Fields, Lines
 from proxy.http.message import (
     Failure,
@@ -29,11 +31,16 @@ def problem_of(failure: Outcome) -> Problem:
     return Problem(reason.status, reason, reason.headline, failure.detail or reason.detail)
 
 
-def own_response(problem: Problem, correlation_id: str, cors: Lines = ()) -> Response:
-    """Return the problem as a response that a browser can read."""
-    body = problem.encode(correlation_id)
+def own_response(problem: Problem, correlation_id: str, cors: Lines = (), retry_after: int | None = None) -> Response:
+    """Return the problem as a response that a browser can read; `retry_after` is in seconds."""
+    body = problem.encode(correlation_id, retry_after)
     lines = ((b"Content-Type", b"application/problem+json"), (b"Content-Length", b"%d" % len(body)), *cors)
     return Response(problem.status, b"", Fields(lines), body, Framing.LENGTH)
+
+
+def whole_seconds(retry_after_s: float) -> int:
+    """Return the value of `Retry-After` (RFC 9110 section 10.2.3): rounded up, and at least 1."""
+    return max(1, ceil(retry_after_s))
 
 
 def retry_after_s(failure: Outcome) -> float | None:

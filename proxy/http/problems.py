@@ -168,17 +168,16 @@ class Problem(NamedTuple):
     detail: str
     refused: str = ""
 
-    def encode(self, correlation_id: str) -> bytes:
-        """Return the application/problem+json body."""
-        return orjson.dumps(
-            {
-                "type": f"urn:backstay:problem:{self.error}",
-                "title": self.title,
-                "status": self.status,
-                "detail": self.detail,
-                "correlation_id": correlation_id,
-            }
-        )
+    def encode(self, correlation_id: str, retry_after: int | None = None) -> bytes:
+        """Return the application/problem+json body; `retry_after` is the value of `Retry-After`, in seconds."""
+        members = {
+            "type": f"urn:backstay:problem:{self.error}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "correlation_id": correlation_id,
+        }
+        return orjson.dumps(members if retry_after is None else {**members, "retry_after": retry_after})
 
 
 # The titles of refusals. The detail is written where the decision is made: it names the fault or the limit.

@@ -4,11 +4,11 @@ Cache-Status is RFC 9211, Proxy-Status RFC 9209, Server-Timing the W3C's.
 """
 
 from collections.abc import Sequence
-from math import ceil
 from typing import NamedTuple
 
 from proxy.http.fields import Lines
 from proxy.http.message import Request
+from proxy.http.problem_response import whole_seconds
 from proxy.http.problems import Reason
 from proxy.policy.attempt_facts import Attempt, retries
 from proxy.policy.coalescing import Role
@@ -87,7 +87,7 @@ def to_client(response_info: ResponseInfo, *, expose: bool) -> Lines:
     """Return the lines to add to this caller's response."""
     lines: list[tuple[bytes, bytes]] = [(b"X-Correlation-ID", response_info.correlation_id.encode("ascii"))]
     if response_info.retry_after_s is not None:
-        lines.append((b"Retry-After", b"%d" % max(1, ceil(response_info.retry_after_s))))
+        lines.append((b"Retry-After", b"%d" % whole_seconds(response_info.retry_after_s)))
     if response_info.explanation is not None:
         lines.append((b"X-Backstay-Explain", response_info.explanation.encode("ascii", "replace")))
     if response_info.replayed:

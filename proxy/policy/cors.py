@@ -1,15 +1,17 @@
-"""Make the sidecar's own responses readable for browsers: CORS fields that the upstream last sent to the Origin."""
+"""Make the sidecar's own responses readable for browsers: CORS fields that the upstream sent, or configured ones."""
 
 from hashlib import blake2b
 from math import inf
+from typing import Final
 
 from proxy.http.fields import Fields, Lines
-from proxy.http.headers import CORS_PREFLIGHT_REQUEST, CORS_PREFLIGHT_RESPONSE, CORS_RESPONSE
+from proxy.http.headers import CORS_PREFLIGHT_REQUEST, CORS_PREFLIGHT_RESPONSE, CORS_RESPONSE, EXPOSED
 from proxy.http.message import Framing, Request, Response
 from proxy.policy.bounded import Bounded, Holder
 
 MAX_ENTRIES = 1024  # in each of the two maps
 MAX_BYTES = 1_048_576
+_EXPOSE: Final = b"access-control-expose-headers"
 
 
 class CorsMemory:
@@ -49,16 +51,47 @@ class CorsMemory:
         known = self._preflights.get(_preflight_key(request, scope), 0.0) if scope else None
         return None if known is None else Response(204, b"", Fields(known.value), b"", Framing.NONE)
 
+    def configured_preflight(self, request: Request, method: str) -> Response | None:
+        """Return a response that allows a configured origin its request, None for any other origin.
+
+        What the backend would allow is unknown, so browsers must not cache the response: its max age is 0.
+        """
+        origin = request.fields.get(b"origin")
+        if origin is None or not self._allows(origin):
+            return None
+        names = b", ".join(request.fields.all(b"access-control-request-headers"))
+        wanted = ((b"Access-Control-Allow-Headers", names),) if names else ()
+        lines = (
+            *self._configured(origin), (b"Access-Control-Allow-Methods", method.encode("latin-1")), *wanted,
+            (b"Access-Control-Max-Age", b"0"),
+        )  # fmt: skip
+        return Response(204, b"", Fields(lines), b"", Framing.NONE)
+
+    def _allows(self, origin: bytes) -> bool:
+        return origin in self._allowed or b"*" in self._allowed
+
+    def _configured(self, origin: bytes) -> Lines:
+        lines = ((b"Access-Control-Allow-Origin", origin), (b"Vary", b"Origin"))
+        return (*lines, (b"Access-Control-Allow-Credentials", b"true")) if self._credentials else lines
+
     def lines(self, request: Request) -> Lines:
         """Return the CORS lines for a response of the sidecar."""
         origin = request.fields.get(b"origin")
         if origin is None:
             return ()
-        if origin in self._allowed or b"*" in self._allowed:
-            lines = ((b"Access-Control-Allow-Origin", origin), (b"Vary", b"Origin"))
-            return (*lines, (b"Access-Control-Allow-Credentials", b"true")) if self._credentials else lines
+        if self._allows(origin):
+            return self._configured(origin)
         known = self._by_origin.get(_place(request, origin), 0.0)
         return () if known is None else known.value
+
+
+def exposing(lines: Lines) -> Lines:
+    """Return the CORS lines of a response of the sidecar, with its own fields among those that a script may read."""
+    if not lines:
+        return ()
+    exposed = [value for name, value in lines if name.lower() == _EXPOSE]
+    others = tuple([line for line in lines if line[0].lower() != _EXPOSE])
+    return (*others, (b"Access-Control-Expose-Headers", b", ".join((*exposed, EXPOSED))))
 
 
 def _among(names: frozenset[bytes], response: Response) -> Lines:

@@ -220,11 +220,11 @@ def after_load_again(before: Outcome, found: Outcome) -> AnswerInstead | Honest:
     )
 
 
-def preflight(outcome: Outcome, learnt: Response | None) -> AnswerInstead | None:
-    """Return, in an outage, the upstream's last response to the same preflight."""
-    if learnt is None or classify(outcome) not in OUTAGE or _is_unwanted(outcome):
+def preflight(outcome: Outcome, known: Response | None) -> AnswerInstead | None:
+    """Return, in an outage, a known response to the preflight: the upstream's last one, or the configured one."""
+    if known is None or classify(outcome) not in OUTAGE or _is_unwanted(outcome):
         return None
-    return AnswerInstead(recovered(outcome, learnt, RecoveryKind.PREFLIGHT))
+    return AnswerInstead(recovered(outcome, known, RecoveryKind.PREFLIGHT))
 
 
 def uses(plan: Plan, found: Outcome) -> bool:

@@ -18,6 +18,7 @@ EXCEPTIONS = {
     "cli.run.run": "the words of one command line",
     "exchange.claims.Claiming._settle_when_whole.<locals>.settle": "one step a claim: each caller has one at the most",
     "exchange.dry_run.DryRunJoining.join": "joins a flight, and looks at no byte",
+    "exchange.recovery.Recovery._preflight": "splits a method from the name of an operation",
     "exchange.handler.RequestHandler._follow": "one step a flight that it follows: at most a few elections",
     "memory_budget.resident": "one line that the kernel writes",
     "observe.instruments.Counter.keep_only": "one step a series, whose number is bounded, at a reload and a scrape",

@@ -39,7 +39,7 @@ from proxy.policy.claim_rules import of_key
 from proxy.policy.coalescing import alike, varied_by
 from proxy.policy.conditional import not_modified, refreshed, unchanged
 from proxy.policy.correlation import correlate
-from proxy.policy.cors import CorsMemory
+from proxy.policy.cors import CorsMemory, exposing
 from proxy.policy.credentials import USUAL, Name
 from proxy.policy.deadline import callers_budget
 from proxy.policy.invalidation import Invalidations
@@ -206,7 +206,8 @@ def _cors(data: bytes) -> None:
     told = Fields(((b"Access-Control-Allow-Origin", data), (b"Vary", data), (b"X-A", data)))
     memory.learn(request, Response(204, b"", told, b""), data)
     memory.preflight(request, data)
-    memory.lines(request)
+    CorsMemory(("*",)).configured_preflight(request, "GET")
+    exposing(memory.lines(request))
 
 
 def _chained(data: bytes) -> None:

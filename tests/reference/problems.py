@@ -13,7 +13,7 @@ _UNTOLD = {Reason.CANCELLED, Reason.REQUEST_ERROR}  # nobody is left to be told;
 _INTRODUCTION = """\
 Every answer that the sidecar makes itself is `application/problem+json` (RFC 9457) with `type`, `title`, `status`,
 `detail` and `correlation_id`, and has `Proxy-Status: backstay; error=...` (RFC 9209). The `type` is
-`urn:backstay:problem:` and that error."""
+`urn:backstay:problem:` and that error. `retry_after` has the seconds of `Retry-After`, where there is one."""
 _FAILURES = """\
 The backend gave no answer, or the sidecar did not ask it. The `detail` is the usual one; where more is known, it says
 more. `outcome` in the [audit record](audit-record.md) and in the [metrics](metrics.md) is the error."""

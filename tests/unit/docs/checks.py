@@ -63,7 +63,7 @@ def _check_document(document: dict[str, Any]) -> None:
     kind = str(document.get("type", ""))
     if kind.startswith(_TYPE):
         assert kind.removeprefix(_TYPE) in set(map(str, Reason)), kind
-        assert document.keys() == {"type", "title", "status", "detail", "correlation_id"}
+        assert document.keys() - {"retry_after"} == {"type", "title", "status", "detail", "correlation_id"}
     if {"correlation_id", "operation", "outcome"} <= document.keys():
         chained = {"v", "seq", "prev", "hash"}
         fields = {name: value for name, value in document.items() if name not in chained}

@@ -58,6 +58,7 @@ def test_a_problem_is_an_rfc_9457_document() -> None:
         "detail": 'say "when"',
         "correlation_id": "mine-1",
     }
+    assert orjson.loads(problem.encode("mine-1", 28))["retry_after"] == 28
 
 
 @pytest.mark.parametrize("status", sorted({*TITLES} - {503}))

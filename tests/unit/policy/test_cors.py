@@ -3,8 +3,9 @@
 import pytest
 
 from proxy.http.fields import Fields
+from proxy.http.headers import EXPOSED
 from proxy.http.message import Framing, Peer, Response
-from proxy.policy.cors import CorsMemory
+from proxy.policy.cors import CorsMemory, exposing
 from tests.unit.policy.samples import lines, request, response
 
 APP = "https://app.example"
@@ -160,3 +161,33 @@ def test_a_refused_preflight_is_not_remembered() -> None:
     asked = request("OPTIONS", Origin=APP)
     memory.learn(asked, granting(403), b"POST create")
     assert memory.preflight(asked, b"POST create") is None
+
+
+def test_configured_origins_need_no_learnt_preflight() -> None:
+    """What is asked for is allowed, for this once: a browser must not remember what the backend never said."""
+    memory = CorsMemory((APP,), credentials=True)
+    asked = request("OPTIONS", Origin=APP, Access_Control_Request_Headers="x-a, content-type")
+    answer = memory.configured_preflight(asked, "PATCH")
+    assert answer is not None
+    assert (answer.status, answer.fields.lines) == (
+        204,
+        (
+            (b"Access-Control-Allow-Origin", APP.encode()),
+            (b"Vary", b"Origin"),
+            (b"Access-Control-Allow-Credentials", b"true"),
+            (b"Access-Control-Allow-Methods", b"PATCH"),
+            (b"Access-Control-Allow-Headers", b"x-a, content-type"),
+            (b"Access-Control-Max-Age", b"0"),
+        ),
+    )
+    assert memory.configured_preflight(request("OPTIONS", Origin="https://evil.example"), "PATCH") is None
+    assert memory.configured_preflight(request("OPTIONS"), "PATCH") is None
+    assert CorsMemory().configured_preflight(asked, "PATCH") is None
+
+
+def test_the_sidecars_own_fields_can_be_read_by_scripts() -> None:
+    """They are added to what the backend exposes; an answer that nobody may read exposes nothing."""
+    assert exposing(()) == ()
+    assert exposing(ALLOWED) == (*ALLOWED, (b"Access-Control-Expose-Headers", EXPOSED))
+    learnt = (*ALLOWED, (b"access-control-expose-headers", b"ETag"))
+    assert exposing(learnt) == (*ALLOWED, (b"Access-Control-Expose-Headers", b"ETag, " + EXPOSED))
