@@ -3,11 +3,13 @@
 import re
 from typing import NamedTuple
 
+from proxy.config import meant
 from proxy.config.objections import Objection
 from proxy.http.authority import names_host
 
 _HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>\d{1,5})", re.ASCII)
 _URL = re.compile(r"(?P<scheme>https?)://(?P<authority>[^/?#]*)(?P<rest>[/?#].*)?", re.ASCII)
+_EXAMPLE = "0.0.0.0:8080"  # shown in messages
 _NAME = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>\d{1,5}))?", re.ASCII)
 
 
@@ -33,8 +35,17 @@ def parse_address(text: object) -> Address:
         return Unix(text.removeprefix("unix:"))
     match = _HOST_PORT.fullmatch(text) if isinstance(text, str) else None
     if match is None or not names_host(match[0].encode()):
-        raise Objection(f'"{text}" is not an address', '"0.0.0.0:8080" or "unix:/run/backstay.sock"')
+        whole = completed(text, _EXAMPLE) if isinstance(text, str) else None
+        cure = f'"{_EXAMPLE}" or "unix:/run/backstay.sock"' if whole is None else f'"{whole}"'
+        raise Objection(f'"{text}" is not an address', cure)
     return Tcp(match["host"].strip("[]"), int(match["port"]))
+
+
+def completed(text: str, usual: str) -> str | None:
+    """Return the address that a text most likely means; what the text lacks is as in `usual`. `None` if unknown."""
+    whole = meant.address(text, usual)
+    fits = whole is not None and _HOST_PORT.fullmatch(whole) is not None and names_host(whole.encode())
+    return whole if fits else None
 
 
 def parse_upstream(url: str) -> Address:
@@ -44,7 +55,10 @@ def parse_upstream(url: str) -> Address:
     match = _URL.fullmatch(url)
     name = _NAME.fullmatch(match["authority"]) if match is not None and is_host(match["authority"]) else None
     if match is None or name is None:
-        raise Objection(f'"{url}" is not the URL of an upstream', '"http://127.0.0.1:8000" or "unix:/run/app.sock"')
+        whole = meant.url(url)
+        fits = whole is not None and is_host(whole.partition("://")[2])
+        cure = f'"{whole}"' if fits else '"http://127.0.0.1:8000" or "unix:/run/app.sock"'
+        raise Objection(f'"{url}" is not the URL of an upstream', cure)
     scheme = match["scheme"]
     if match["rest"] not in (None, "/"):
         raise Objection(

@@ -6,10 +6,12 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from proxy.config import meant
+from proxy.config.addresses import completed
 from proxy.config.document import Document
 from proxy.config.objections import ConfigProblem, Keys, dotted
 from proxy.config.routes import RouteTable
-from proxy.config.shape import Place, cut, nearest, options, place, shown
+from proxy.config.shape import ROOT, Place, cut, nearest, options, place, shown
 
 _SECRET = frozenset({"token"})
 _UNSAID = frozenset({"default_factory_not_called"})  # always a consequence of another error
@@ -50,44 +52,96 @@ def _message_and_cure(details: ErrorDetails, keys: Keys) -> tuple[str, str]:
     if details["loc"][-1] == "[key]":
         return context["message"], f"write [{keys[0]}.sessions]"
     if details["type"] == "objection":
-        return context["message"], _write(keys, context["cure"])
+        off = where is not None and where.optional and str(details["input"]).strip().lower() in meant.OFF
+        address = _address(details["input"], where) if keys[-1] == "address" else None
+        return context["message"], _write(keys, '"none"' if off else address or context["cure"])
     if details["type"] == "extra_forbidden":
-        return _unknown(keys)
+        return _unknown(keys, details["input"])
     if details["type"] == "literal_error" and where is not None:
         return _choice(details["input"], keys, options(where.type))
     value = "the value" if keys[-1] in _SECRET else shown(details["input"])
     sentence = _SENTENCES.get(details["type"])
-    meant = _meant(details["input"], where) if details["type"] in _OF_ANOTHER_TYPE else None
-    cure = _example(keys, where) if meant is None else _write(keys, shown(meant))
+    convertible = details["type"] in _OF_ANOTHER_TYPE and keys[-1] not in _SECRET
+    converted = _meant(details["input"], where, keys[-1]) if convertible else None
+    cure = _example(keys, where) if converted is None else _write(keys, converted)
     return sentence(value, context) if sentence else details["msg"], cure
 
 
-def _meant(value: object, where: Place | None) -> object:
-    """Return the value of the expected type that a value most likely means; `None` if unknown."""
+def _meant(value: object, where: Place | None, key: object) -> str | None:
+    """Return, in TOML, the value of the expected type that a value most likely means; `None` if unknown."""
+    if isinstance(value, list) and len(value) == 1 and where is not None and where.type is str:
+        value = value[0]
     if where is None or isinstance(value, dict | list):
         return None
     text = str(value).strip()
+    found: object = None
     if where.type is bool:
-        return _TRUTH.get(text.lower())
-    if where.type is int and text.isascii() and text.isdecimal() and len(text) < 10:
-        return int(text)
-    return [part.strip() for part in text.split(",")] if where.is_list and isinstance(value, str) else None
+        found = _TRUTH.get(text.lower())
+    elif where.type is int:
+        whole = text.removesuffix(".0")
+        found = int(whole) if whole.isascii() and whole.isdecimal() and len(whole) < 10 else None
+    elif where.type is float:
+        found = meant.share(value)
+    elif where.type is str:
+        return _address(value, where) if key == "address" else shown(text)
+    elif key == "url":
+        found = meant.url(text)
+    elif where.is_list and isinstance(value, str):
+        found = [part.strip() for part in text.split(",")]
+    elif where.is_table and key in _FIRST_KEY and value is not False:
+        return f"{{ {_FIRST_KEY[key]} = {shown(value)}{', body = { }' if key == 'fallback' else ''} }}"
+    elif where.is_table and value is False:
+        return "{ max_retries = 0 }" if key == "retry" else '"none"'
+    return None if found is None else shown(found)
 
 
-def _unknown(keys: Keys) -> tuple[str, str]:
+def _address(value: object, where: Place | None) -> str | None:
+    """Return, in TOML, the address that a value most likely means; what it lacks is as in the setting's default."""
+    whole = completed(str(value), _usual(where))
+    return None if whole is None else shown(whole)
+
+
+def _usual(where: Place | None) -> str:
+    return "" if where is None or where.field is None else str(where.field.get_default())
+
+
+def _unknown(keys: Keys, value: object) -> tuple[str, str]:
     if keys[0] == "defaults" and len(keys) == 2 and keys[1] in RouteTable.model_fields:
         return "it belongs to each route", "write it into [[routes]]"
+    key, tables = str(keys[-1]), [part for part in keys[:-1] if isinstance(part, str)]
+    table = "breaker" if "breaker" in tables else tables[0] if tables else ""
+    if key in _PARTS_OF_ADDRESS and (where := place((table, "address"))) is not None:
+        return (
+            "there is no such setting",
+            f"write address = {_address(value, where) or shown(_usual(where))}",
+        )
+    if (said := meant.foreign(table, key, value)) is not None:
+        return said[0] or "there is no such setting", said[1]
     above = place(keys[:-1])
-    near = nearest(keys[-1], above.fields) if above else None
-    return "there is no such setting", f"write {near}" if near else "remove it"
+    near = nearest(key, above.fields, _ALIKE) if above else None
+    if near is not None:
+        return "there is no such setting", f"write {near}"
+    others = list(meant.tables_with(key, ROOT)) if len(key) > 2 else []
+    if len(others) == 1 and others[0]:
+        return "there is no such setting here", f"write it into [{'.'.join(others[0])}]"
+    return "there is no such setting", "remove it"
 
 
 def _choice(value: object, keys: Keys, words: tuple[str, ...]) -> tuple[str, str]:
-    near = nearest(str(value).strip().lower(), words) or words[0]
+    if isinstance(value, bool):
+        near = next((word for word in words if (word == "off") is not value), words[0])
+    else:
+        near = nearest(str(value).strip().lower(), words) or words[0]
     return f"{shown(value)} is not one of {', '.join(words)}", _write(keys, shown(near))
 
 
-_OF_ANOTHER_TYPE = frozenset({"bool_type", "int_type", "tuple_type"})
+_PARTS_OF_ADDRESS = frozenset({"port", "host", "bind"})  # settings of other programs
+_ALIKE = 0.75  # least similarity of a key to the setting that it means; with less, an equal ending would be enough
+_OF_ANOTHER_TYPE = frozenset(
+    {"bool_type", "int_type", "float_type", "string_type", "tuple_type", "model_type", "less_than_equal"}
+)
+# A table of which one setting was written in its place.
+_FIRST_KEY: dict[object, str] = {"retry": "max_retries", "target": "ideal", "fallback": "status"}
 _TRUTH = {
     "true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False,
 }  # fmt: skip

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from string import ascii_letters, ascii_lowercase, digits
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import (
@@ -19,6 +20,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
+from proxy.config import meant
 from proxy.config.addresses import is_host, parse_address, parse_upstream
 from proxy.config.objections import Objection
 from proxy.config.templates import parse_request, parse_template
@@ -71,13 +73,25 @@ def _checked(read: Callable[[str], object]) -> Callable[[str], str]:
     return objecting(check)
 
 
-def _matching(pattern: re.Pattern[str], what: str, cure: str) -> Callable[[str], str]:
+def _matching(
+    pattern: re.Pattern[str], what: str, cure: str, mean: Callable[[str], str | None] = lambda text: None
+) -> Callable[[str], str]:
+    """Return a validator of a text; `mean` returns what another text was meant to be, if that can be told."""
+
     def check(text: str) -> str:
         if not pattern.fullmatch(text):
-            raise Objection(f'"{text}" is not {what}', cure)
+            said = mean(text)
+            fits = said is not None and pattern.fullmatch(said) is not None
+            raise Objection(f'"{text}" is not {what}', f'"{said}"' if fits else cure)
         return text
 
     return objecting(check)
+
+
+def _redis(text: str) -> str | None:
+    """Return the URL of a Redis of which only host and port are written; of a bare word nobody can tell."""
+    whole = meant.url(text, "redis") if ":" in text and "//" not in text else None
+    return None if whole is None else f"{whole}/0"
 
 
 def _urls(value: object) -> object:
@@ -171,7 +185,10 @@ UpstreamUrls = Annotated[
     WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}, "minItems": 1, "format": "URL or list"}),
 ]
 StoreUrl = Annotated[
-    str, AfterValidator(_matching(_STORE, "the URL of a store", '"memory://" or "redis://host:6379/0"'))
+    str,
+    AfterValidator(
+        _matching(_STORE, "the URL of a store", '"memory://" or "redis://host:6379/0"', lambda text: _redis(text))
+    ),
 ]
 TrustedProxy = Annotated[
     IPv4Network | IPv6Network | Literal["unix"],
@@ -180,18 +197,39 @@ TrustedProxy = Annotated[
 ]
 FileMode = Annotated[str, AfterValidator(objecting(_mode))]
 Label = Annotated[
-    str, AfterValidator(_matching(_LABEL, "a name of letters, digits, _ and -, 64 at most", '"sessions"'))
+    str,
+    AfterValidator(
+        _matching(
+            _LABEL,
+            "a name of letters, digits, _ and -, 64 at most",
+            '"sessions"',
+            lambda text: meant.name(text, ascii_letters + digits + "_-"),
+        )
+    ),
 ]
 FieldName = Annotated[str, AfterValidator(_matching(_TOKEN, "a header field's name", '"X-Request-Deadline-Ms"'))]
 OwnFieldName = Annotated[FieldName, AfterValidator(objecting(_not_taken))]
 RecordedHeader = Annotated[FieldName, AfterValidator(objecting(_no_credential))]
 Operation = Annotated[
-    str, AfterValidator(_matching(_OPERATION, "a name of a-z, 0-9 and -, 64 at most", '"session-create"'))
+    str,
+    AfterValidator(
+        _matching(
+            _OPERATION,
+            "a name of a-z, 0-9 and -, 64 at most",
+            '"session-create"',
+            lambda text: meant.name(text.lower(), ascii_lowercase + digits + "-"),
+        )
+    ),
 ]
 Subject = Annotated[
     str,
     AfterValidator(
-        _matching(_SUBJECT, "a place", '"body:/reportId", "path:report_id", "query:reportId" or "header:X-Report-Id"')
+        _matching(
+            _SUBJECT,
+            "a place",
+            '"body:/reportId", "path:report_id", "query:reportId" or "header:X-Report-Id"',
+            meant.subject,
+        )
     ),
 ]
 Match = Annotated[str, AfterValidator(_checked(parse_template))]

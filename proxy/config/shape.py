@@ -34,6 +34,11 @@ class Place(NamedTuple):
         return _is_section(self.type) or get_origin(self.type) is dict
 
     @property
+    def optional(self) -> bool:
+        """Tell whether the value may be `"none"`."""
+        return self.field is not None and type(None) in get_args(self.field.annotation)
+
+    @property
     def is_list(self) -> bool:
         """Tell whether the value is a TOML array."""
         return get_origin(self.type) is tuple
@@ -64,10 +69,10 @@ def options(kind: Any) -> tuple[str, ...]:
     return get_args(kind) if get_origin(kind) is Literal else ()
 
 
-def nearest(word: object, words: Iterable[str]) -> str | None:
-    """Return the most similar one of `words`; `None` if none is similar."""
+def nearest(word: object, words: Iterable[str], alike: float = 0.6) -> str | None:
+    """Return the most similar one of `words`; `None` if none reaches the similarity `alike`, from 0 to 1."""
     text = str(word)
-    near = get_close_matches(text, list(words), n=1) if len(text) <= _LONGEST_WORD else []
+    near = get_close_matches(text, list(words), 1, alike) if len(text) <= _LONGEST_WORD else []
     return near[0] if near else None
 
 

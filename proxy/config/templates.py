@@ -76,7 +76,7 @@ def _split(text: object, known: tuple[str, ...]) -> tuple[list[str], str]:
     written = _METHODS.match(text) if isinstance(text, str) else None
     if written is None or not isinstance(text, str):
         raise Objection(f'"{text}" is not a method and a path', _FORM)
-    methods, path = re.split(r"\s*[,|]\s*", written[0]), text[written.end() + 1 :]
+    methods, path = [part.strip() for part in written[0].replace("|", ",").split(",")], text[written.end() + 1 :]
     meant = [_nearest_method(method, known) for method in methods]
     wrong = next((method for method in methods if method not in known), None)
     if wrong is not None or "|" in written[0]:
@@ -148,7 +148,7 @@ def _refuse_odd_path(method: str, path: str) -> None:
     seen: set[str] = set()
     for name in Template(method, path).names:
         if name in seen:
-            cure = re.sub(rf"\{{{name}(?=[}}.])", f"{{other_{name}", path, count=1)
+            cure = path.replace(f"{{{name}}}", f"{{other_{name}}}", 1)
             raise Objection(f'"{path}" names {{{name}}} twice', f'"{method} {cure}"')
         seen.add(name)
     for segment in path.split("/"):

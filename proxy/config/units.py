@@ -4,6 +4,8 @@ import json
 import math
 import re
 
+from proxy.config.meant import parts_of_duration
+from proxy.config.meant import size as meant_size
 from proxy.config.objections import Objection
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -17,11 +19,13 @@ _QUANTITY = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-z]*)", re.AS
 
 def parse_duration(value: object) -> float:
     """Return the seconds of `"500ms"`, `"2s"`, `"10m"`, `"24h"` or `"7d"`. Raises `Objection`."""
-    if _is_number(value):
-        raise Objection(f"{value} has no unit", f'"{value}ms" or "{value}s"')
-    number, unit = _split(value, "a duration", _DURATIONS)
+    if _is_number(value) or (isinstance(value, str) and value.strip().isdecimal()):
+        bare = str(value).strip()
+        raise Objection(f"{bare} has no unit", f'"{bare}ms" or "{bare}s"')
+    cure = _meant_duration(value) or _DURATIONS
+    number, unit = _split(value, "a duration", cure)
     if unit not in _SECONDS:
-        raise Objection(f'"{value}" is not a duration', _DURATIONS)
+        raise Objection(f'"{value}" is not a duration', cure)
     # Division keeps 300 ms at 0.3; multiplication by 0.001 would give 0.30000000000000004.
     return number / 1000 if unit == "ms" else number * _SECONDS[unit]
 
@@ -43,10 +47,12 @@ def parse_size(value: object) -> int:
     """Return the bytes of `"64KiB"`, `"1MiB"`, `"1GiB"` or a plain integer. Raises `Objection`."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
-    number, unit = _split(value, "a size", _SIZES)
+    meant = meant_size(value) if isinstance(value, str) else None
+    cure = f'"{meant}"' if meant else _SIZES
+    number, unit = _split(value, "a size", cure)
     size = number * _BYTES.get(unit or "B", math.nan)
     if not size.is_integer():
-        raise Objection(f'"{value}" is not a size', _SIZES)
+        raise Objection(f'"{value}" is not a size', cure)
     return int(size)
 
 
@@ -64,6 +70,12 @@ def format_size(size: int) -> str:
     """Return the shortest integer form that parses to the same size, such as `"64KiB"` or `"1GiB"`."""
     unit = next((unit for unit in ("GiB", "MiB", "KiB") if size and not size % _BYTES[unit]), "B")
     return f"{size // _BYTES[unit]}{unit}"
+
+
+def _meant_duration(value: object) -> str | None:
+    parts = parts_of_duration(value) if isinstance(value, str) else []
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    return f'"{format_duration(round(seconds, 6))}"' if parts and math.isfinite(seconds) else None
 
 
 def _is_number(value: object) -> bool:

@@ -10,6 +10,7 @@ EXCEPTIONS = {
     "cli.check.check": "one step a route, on an operator's call",
     "cli.named_files": "one step a file that the operator's own configuration names",
     "cli.route_explanation": "one step a route and a setting, for one request that an operator types",
+    "config.meant": "one pass over one value of the operator's own configuration",
     "config.doubts": "one step a route of the operator's own configuration",
     "cli.circuits.circuits": "the words of one command line",
     "cli.circuits._send": "the response of the operator's own sidecar: a row a circuit",

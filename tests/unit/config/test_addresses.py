@@ -21,11 +21,27 @@ def test_an_address_is_a_host_and_port_or_a_socket(text: str, address: Address) 
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["8080", ":8080", "host:", "::1:80", "host:65536", "http://h:1", "unix:run", "h:1 ", "", "[:::]:80", "[a.b]:80"],
+    ("text", "meant"),
+    [
+        ("9000", "0.0.0.0:9000"),
+        (":9000", "0.0.0.0:9000"),
+        ("host", "host:8080"),
+        ("http://h:1", "h:1"),
+        ("[::1]", "[::1]:8080"),
+    ],
+)
+def test_what_is_nearly_an_address_is_refused_with_what_was_meant(text: str, meant: str) -> None:
+    """A missing host or port, and a URL: the cure is the address with what was written in it."""
+    with pytest.raises(Objection, match="is not an address") as refused:
+        parse_address(text)
+    assert refused.value.cure == f'"{meant}"'
+
+
+@pytest.mark.parametrize(
+    "text", ["host:", "::1:80", "host:65536", "unix:run", "h:1 ", "", "[:::]:80", "[a.b]:80", "a" * 5_000]
 )
 def test_what_is_no_address_is_refused(text: str) -> None:
-    """A missing host or port, a port too high, bare IPv6 and a URL are refused with two examples."""
+    """A port too high, bare IPv6 and other texts that say too little are refused with two examples."""
     with pytest.raises(Objection, match="is not an address") as refused:
         parse_address(text)
     assert refused.value.cure == '"0.0.0.0:8080" or "unix:/run/backstay.sock"'
@@ -52,7 +68,9 @@ def test_an_upstream_is_an_origin(url: str, address: Address) -> None:
     ("url", "message", "cure"),
     [
         ("http://b/api", '"http://b/api" has a path, but request targets are forwarded unchanged', '"http://b"'),
-        ("b:80", '"b:80" is not the URL of an upstream', '"http://127.0.0.1:8000" or "unix:/run/app.sock"'),
+        ("b:80", '"b:80" is not the URL of an upstream', '"http://b:80"'),
+        ("8001", '"8001" is not the URL of an upstream', '"http://127.0.0.1:8001"'),
+        ("HTTPS://b", '"HTTPS://b" is not the URL of an upstream', '"https://b"'),
         ("http://", '"http://" is not the URL of an upstream', '"http://127.0.0.1:8000" or "unix:/run/app.sock"'),
         (
             "http://[1.2.3.4]:80",

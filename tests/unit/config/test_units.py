@@ -22,7 +22,11 @@ def test_a_duration_is_seconds(text: str, seconds: float) -> None:
     [
         (2, "2 has no unit", '"2ms" or "2s"'),
         (0.5, "0.5 has no unit", '"0.5ms" or "0.5s"'),
-        ("2", '"2" is not a duration', '"2s" (or "500ms", "10m", "24h")'),
+        ("2", "2 has no unit", '"2ms" or "2s"'),
+        ("5 Seconds", '"5 Seconds" is not a duration', '"5s"'),
+        ("500msec", '"500msec" is not a duration', '"500ms"'),
+        ("1h30m", '"1h30m" is not a duration', '"90m"'),
+        ("5 fortnights", '"5 fortnights" is not a duration', '"2s" (or "500ms", "10m", "24h")'),
         ("2 weeks", '"2 weeks" is not a duration', '"2s" (or "500ms", "10m", "24h")'),
         ("-1s", '"-1s" is not a duration', '"2s" (or "500ms", "10m", "24h")'),
         ("", '"" is not a duration', '"2s" (or "500ms", "10m", "24h")'),

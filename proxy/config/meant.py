@@ -1,0 +1,155 @@
+"""What a text that cannot be read was most likely meant to say, so that the cure is that and no example."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+_PLACE = re.compile(
+    r"(?:[a-z]++://)?(?P<host>\[[0-9a-f:.]++\]|[a-z0-9._-]++)?(?::(?P<port>\d{1,5}))?/?", re.ASCII | re.IGNORECASE
+)
+_LONGEST_NAME = 64
+_PERCENT = 10  # a share from here on is one of a hundred
+_LONGEST = 100  # characters of a duration or of an address that are looked at
+_PART = re.compile(r"(\d++(?:\.\d++)?)\s*+([a-z]++)\s*+", re.ASCII | re.IGNORECASE)
+_SHARE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*+(%?)", re.ASCII)
+_DURATION_WORDS: Final[Mapping[str, str]] = {
+    word: unit
+    for unit, words in {
+        "ms": "ms msec msecs millis millisecond milliseconds",
+        "s": "s sec secs second seconds",
+        "m": "m min mins minute minutes",
+        "h": "h hr hrs hour hours",
+        "d": "d day days",
+    }.items()
+    for word in words.split()
+}
+_SIZE_WORDS: Final[Mapping[str, str]] = {
+    **{letter: f"{letter.upper()}iB" for letter in "kmg"},
+    **{f"{letter}ib": f"{letter.upper()}iB" for letter in "kmg"},
+    **{f"{letter}b": f"{letter.upper()}B" for letter in "kmg"},
+    **dict.fromkeys(("b", "byte", "bytes"), "B"),
+}
+_SOURCES = ("path", "body", "query", "header")
+OFF = frozenset({"", "off", "no", "none", "never", "null", "nil", "false", "disabled"})
+"""Words for what is switched off. Optional settings say `"none"`."""
+
+
+def parts_of_duration(text: str) -> list[tuple[str, str]]:
+    """Return the numbers and units of `5 sec` or `1h30m`; of what is none of these, an empty list."""
+    found, at, text = list[tuple[str, str]](), 0, text.strip()
+    while (part := _PART.match(text, at)) is not None:
+        found.append((part[1], _DURATION_WORDS.get(part[2].lower(), "")))
+        at = part.end()
+    return found if at == len(text) and all(unit for _, unit in found) else []
+
+
+def size(text: str) -> str | None:
+    """Return the size as it is written here: `64k` is `64KiB`, `10 mb` is `10MB`."""
+    found = _PART.fullmatch(text.strip())
+    unit = _SIZE_WORDS.get(found[2].lower()) if found else None
+    return f"{found[1]}{unit}" if found and unit else None
+
+
+def address(text: str, usual: str) -> str | None:
+    """Return the address of a listener: `:80`, `80`, a URL or a host alone; what it lacks is as in `usual`."""
+    host, port = _place(text)
+    if not host and not port:
+        return None
+    usual_host, _, usual_port = usual.rpartition(":")
+    return f"{host or usual_host}:{port or usual_port}"
+
+
+def url(text: str, scheme: str = "http") -> str | None:
+    """Return the URL of a backend: a host, a port or both, or a URL with another scheme."""
+    host, port = _place(text)
+    if not host and not port:
+        return None
+    said = "https" if text.lower().startswith("https:") else scheme
+    return f"{said}://{host or '127.0.0.1'}" + (f":{port}" if port else "")
+
+
+def _place(text: str) -> tuple[str, str]:
+    """Return the host and the port that a text names, each empty if it is not there. Digits alone are a port."""
+    found = _PLACE.fullmatch(text) if len(text) <= _LONGEST else None
+    if found is None:
+        return "", ""
+    host, port = found["host"] or "", found["port"] or ""
+    return ("", host) if host.isdecimal() and len(host) <= 5 and not port else (host, port)
+
+
+def subject(text: str) -> str | None:
+    """Return where the business key is: `{id}`, `body.reportId`, `$.a.b` or `header/X-Id` as written here."""
+    plain = text.strip().replace("{", "").replace("}", "")
+    if plain.startswith("$"):
+        plain = "body:" + plain.removeprefix("$").lstrip(".")
+    separator = next((char for char in plain if char in ":./"), ":")
+    source, _, name = plain.partition(separator)
+    if source.lower() in _SOURCES and name:
+        source = source.lower()
+        pointer = "/" + name.strip("/").replace(".", "/") if source == "body" else name
+        return f"{source}:{pointer}"
+    return f"path:{plain}" if plain.isidentifier() and text != plain else None
+
+
+def name(text: str, allowed: str) -> str | None:
+    """Return a name of the `allowed` characters, with a hyphen for each run of others; None if nothing is left."""
+    words = "".join(char if char in allowed else " " for char in text).split()
+    return "-".join(words).strip("-")[:_LONGEST_NAME] or None
+
+
+def share(value: object) -> float | None:
+    """Return the share from 0 to 1 that `20%`, `"0.2"` or 20 says."""
+    found = _SHARE.fullmatch(str(value).strip())
+    if isinstance(value, bool) or found is None:
+        return None
+    number = float(found[1])
+    number = number / 100 if found[2] or number >= _PERCENT else number
+    return number if number <= 1 else None
+
+
+# What other proxies call a setting, by the table that it was written into: the sentence, and what to write.
+_FOREIGN: Final[Mapping[tuple[str, str], tuple[str, str]]] = {
+    **dict.fromkeys(
+        (("upstreams", word) for word in ("tls_verify", "verify", "ssl_verify", "insecure", "tls_insecure")),
+        ("a backend's certificate is always verified", 'write tls_ca = "/etc/backstay/ca.pem" to trust its authority'),
+    ),
+    ("upstreams", "timeout"): (
+        "an upstream has no time for a response",
+        "write total_timeout into a route or [defaults]",
+    ),
+    ("routes", "timeout"): ("", "write total_timeout"),
+    ("routes", "method"): ("", 'write match = "GET /api/sessions", with the method in it'),
+    ("routes", "methods"): ("", 'write match = "GET, HEAD /api/sessions", with the methods in it'),
+    ("routes", "path"): ("", 'write match = "GET /api/sessions", with the path in it'),
+    ("routes", "name"): ("", "write operation"),
+    ("breaker", "threshold"): ("", "write failure_threshold"),
+    ("breaker", "timeout"): ("", "write reset_timeout"),
+    ("audit", "file"): ("", "write path"),
+    ("", "server"): ("", "write [listen]"),
+    ("", "upstream"): ("", "write [upstreams.sessions]"),
+    ("", "route"): ("", "write [[routes]]"),
+    ("", "logging"): ("", "write [log]"),
+}
+_RETRIES: Final = frozenset({"retries", "retry_count", "attempts", "max_attempts"})
+
+
+def foreign(table: str, key: str, value: object) -> tuple[str, str] | None:
+    """Return what to say of a key that other programs have; the sentence is empty where the key is only unknown."""
+    if key in _RETRIES and table in ("routes", "defaults", "upstreams"):
+        count = value if isinstance(value, int) and not isinstance(value, bool) else 3
+        where = " in a route or [defaults]" if table == "upstreams" else ""
+        return "", f"write retry = {{ max_retries = {count} }}{where}"
+    table = "routes" if table == "defaults" else "breaker" if table == "circuits" else table
+    return _FOREIGN.get((table, key))
+
+
+def tables_with(key: str, within: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield each table below the place `within` that has this key; a route's tables stand for those of `defaults`."""
+    for field in within.fields:
+        below = within.below(field)
+        if field == key:
+            yield path
+        if below is not None and field != "routes":
+            inner = below if below.fields else below.below("NAME") if below.is_table else None
+            if inner is not None and inner.fields:
+                yield from tables_with(key, inner, (*path, field) if below.fields else (*path, field, "NAME"))
