@@ -16,7 +16,8 @@ CONTROL = web.AppKey("control", ControlPlane)
 NAMES: web.AppKey[OwnNames | None] = web.AppKey("names")
 
 NO_TOKEN = "This needs an admin token and none is configured: set admin.token or BACKSTAY_ADMIN__TOKEN."  # noqa: S105 - a sentence about tokens
-WRONG_TOKEN = "This needs the admin token: send `Authorization: Bearer <token>`."  # noqa: S105 - a sentence about tokens
+MISSING_TOKEN = "This needs the admin token: send `Authorization: Bearer <token>`."  # noqa: S105 - a sentence
+WRONG_TOKEN = "The admin token that was sent is not the configured one."  # noqa: S105 - a sentence about tokens
 
 _log = structlog.get_logger(__name__)
 
@@ -91,7 +92,7 @@ def guarded(handler: Handler) -> Handler:
         if not token:
             return problem(403, NO_TOKEN)
         if not _bears(request.headers.get("Authorization", ""), token):
-            refusal = problem(401, WRONG_TOKEN)
+            refusal = problem(401, WRONG_TOKEN if "Authorization" in request.headers else MISSING_TOKEN)
             refusal.headers["WWW-Authenticate"] = "Bearer"
             return refusal
         return await handler(request)

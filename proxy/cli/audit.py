@@ -44,7 +44,9 @@ from proxy.audit.verify import verify as check
 from proxy.clock import SystemClock
 from proxy.text import escaped
 
-app = typer.Typer(no_args_is_help=True, help="Read the audit trail: query, stats, export, verify, tail, sql.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Read the audit trail: query, stats, export, verify, tail, sql."
+)
 
 _POLL_S = 0.2
 _AGO = re.compile(r"(\d{1,9})([smhd])")
@@ -68,6 +70,7 @@ class ExportFormat(StrEnum):
 
 
 PathArg = Annotated[Path, typer.Argument(metavar="PATH", help="The audit file, with its rotated files, or a folder.")]
+TRAIL = Path("audit.jsonl")  # the default of audit.path
 ReportId = Annotated[str | None, typer.Option("--report-id", help="Only this report (the record's subject).")]
 Operation = Annotated[str | None, typer.Option("--operation", help="Only this operation (the route's name).")]
 CorrelationId = Annotated[str | None, typer.Option("--correlation-id", help="Only this correlation id.")]
@@ -81,7 +84,7 @@ Printed = Annotated[Format | None, typer.Option("--format", help="Default: table
 
 @app.command()
 def query(
-    path: PathArg,
+    path: PathArg = TRAIL,
     report_id: ReportId = None,
     operation: Operation = None,
     correlation_id: CorrelationId = None,
@@ -98,7 +101,7 @@ def query(
 
 @app.command()
 def stats(
-    path: PathArg,
+    path: PathArg = TRAIL,
     report_id: ReportId = None,
     operation: Operation = None,
     correlation_id: CorrelationId = None,
@@ -117,7 +120,7 @@ def stats(
 
 @app.command()
 def export(
-    path: PathArg,
+    path: PathArg = TRAIL,
     report_id: ReportId = None,
     operation: Operation = None,
     correlation_id: CorrelationId = None,
@@ -135,7 +138,7 @@ def export(
 
 @app.command()
 def verify(
-    path: PathArg,
+    path: PathArg = TRAIL,
     partial: Annotated[bool, typer.Option("--partial", help="Accept that the oldest files are elsewhere.")] = False,
     key: Annotated[
         list[Path] | None,
@@ -169,7 +172,7 @@ def verify(
 
 @app.command()
 def tail(
-    path: PathArg,
+    path: PathArg = TRAIL,
     count: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many of the newest records.")] = 10,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Print new records until interrupted.")] = False,
     report_id: ReportId = None,
@@ -191,10 +194,10 @@ def tail(
 @app.command()
 def sql(
     statement: Annotated[str, typer.Argument(metavar="STATEMENT", help="SQL over the view audit, one row a line.")],
-    path: PathArg = Path("audit.jsonl"),
+    path: PathArg = TRAIL,
     format_: Printed = None,
 ) -> None:
-    """Query a trail in SQL, through DuckDB (the extra backstay[analytics]).
+    """Query a trail in SQL, through DuckDB (the extra `analytics`).
 
     The columns of the view `audit` are the record's fields: ts is a TIMESTAMP in UTC, attempts a list of structs,
     flight and idempotency are structs, metadata is JSON. A line about the trail has gap, torn or note set, and no

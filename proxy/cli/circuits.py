@@ -76,6 +76,8 @@ def _call(admin: str, method: str, path: str, token: str | None = None, *, show:
         response = _send(admin, method, path, (token or os.environ.get(TOKEN_VARIABLE, "")).strip())
     except _NoResponse as error:
         return _refuse(str(error), FAILED)
+    if response.status == 401:
+        return _refuse(f"{response.detail} Give --token, or set {TOKEN_VARIABLE}.", WRONG)
     if response.status >= 400:
         return _refuse(response.detail, FAILED if response.status >= 500 else WRONG)
     show(response.document)

@@ -11,7 +11,6 @@ from proxy import __version__
 from proxy.cli.main import FAILED, MISTAKEN
 
 app = typer.Typer(
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="A sidecar in front of a session backend: it coalesces, retries, recovers and audits every request.",
 )
@@ -70,7 +69,8 @@ def _root(
 
 @app.command()
 def run(
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help="The configuration, in TOML.")] = None,
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="The configuration, in TOML.")] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="The configuration, as an option.")] = None,
     listen: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The address for clients.")] = None,
     upstream: Annotated[
         str | None, typer.Option(metavar="URL", help="The backend's URL. No file is needed with it.")
@@ -78,17 +78,21 @@ def run(
     admin: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="The admin listener.")] = None,
 ) -> int:
     """Run the sidecar."""
+    if file is not None and config is not None:
+        raise typer.BadParameter("give the configuration once: FILE, or --config FILE")
+    if file == Path("-") or config == Path("-"):
+        raise typer.BadParameter("standard input cannot be read again at a reload: give the configuration as a file")
     from proxy.cli.import_blocker import without
 
     with without("rich"):  # structlog imports rich for coloured tracebacks, which the log never has: saves 3 MiB
         from proxy.cli.run import run
 
-    return run(config, listen, upstream, admin)
+    return run(file or config, listen, upstream, admin)
 
 
 @app.command()
 def check(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The configuration, in TOML.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The configuration, in TOML; - is standard input.")],
     files: Annotated[
         bool,
         typer.Option("--files/--no-files", help="Also open every file that the configuration names."),

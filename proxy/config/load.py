@@ -1,6 +1,7 @@
 """Loads the settings: command line over environment over file over defaults. Reports every problem at once."""
 
 import os
+import sys
 import tomllib
 from collections.abc import Mapping
 from itertools import islice
@@ -28,6 +29,7 @@ _STAND_INS: Mapping[str | int, object] = MappingProxyType(
         "allow_origins": [],
     }
 )
+STANDARD_INPUT = Path("-")
 _MOST_PROBLEMS = 100  # reported at most: each is compared with every possible setting
 _ROUNDS = 4  # of validation without refused values: a refused table can hide another invalid value
 
@@ -96,7 +98,8 @@ def _read(path: Path | None) -> Document:
     if path is None:
         return Document()
     try:
-        return Document(path.read_bytes().decode("utf-8"), str(path))
+        read = sys.stdin.buffer.read if path == STANDARD_INPUT else path.read_bytes
+        return Document(read().decode("utf-8"), str(path))
     except tomllib.TOMLDecodeError as error:
         complaint, line = split_toml_error(error)
         where = f"{path}:{line}" if line else str(path)

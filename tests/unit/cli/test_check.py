@@ -1,5 +1,6 @@
 """`backstay check`, and the command line around it."""
 
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,76 @@ def test_the_version_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     """`--version` needs no command."""
     assert backstay(monkeypatch, "--version") == 0
     assert capsys.readouterr().out.startswith("backstay ")
+
+
+def test_standard_input_is_a_file_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """`check -` reads what another program writes; mistakes name the line."""
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(FILE.encode() + b"zzz = 1\n")))
+    assert backstay(monkeypatch, "check", "-") == 2
+    assert capsys.readouterr().err == "-:14: routes[1].zzz: there is no such setting; remove it\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["run", "a.toml", "--config", "b.toml"], "give the configuration once"), (["run", "-"], "cannot be read again")],
+)
+def test_a_configuration_is_one_file(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`run FILE` is `run --config FILE`; both, or what a reload cannot read again, are a mistake."""
+    monkeypatch.setattr("proxy.signals.SIGNALS.install", lambda: None)
+    assert backstay(monkeypatch, *arguments) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["c.toml"], ["--config", "c.toml"], []])
+def test_run_takes_a_file_with_or_without_the_options_name(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file that is named is the one that is read."""
+    given: list[object] = []
+
+    def run(*said: object) -> int:
+        given.extend(said)
+        return 0
+
+    monkeypatch.setattr("proxy.cli.run.run", run)
+    monkeypatch.setattr("proxy.signals.SIGNALS.install", lambda: None)
+    assert backstay(monkeypatch, "run", *arguments, "--listen", "127.0.0.1:1") == 0
+    assert given == [Path("c.toml") if arguments else None, "127.0.0.1:1", None, None]
+
+
+@pytest.mark.parametrize("command", ["query", "stats", "export", "verify", "tail"])
+def test_every_reader_of_the_trail_has_a_default_path(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is the default of `audit.path`."""
+    monkeypatch.chdir(tmp_path)
+    assert backstay(monkeypatch, "audit", command) == 2
+    assert "audit.jsonl" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_at_the_root(
+    shell: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A shell that asks for the commands gets them."""
+    monkeypatch.setenv("_BACKSTAY_COMPLETE", f"complete_{shell}")
+    monkeypatch.setenv("_TYPER_COMPLETE_ARGS", "backstay che")
+    monkeypatch.setenv("COMP_WORDS", "backstay che")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    monkeypatch.setenv("_TYPER_COMPLETE_FISH_ACTION", "get-args")
+    backstay(monkeypatch)
+    assert "check" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [["audit", "sql"], ["circuits"], ["inject"], ["audit", "verify"]])
+def test_help_says_all_of_its_text(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What stands in brackets is no markup: nothing of a docstring is lost."""
+    monkeypatch.setenv("COLUMNS", "500")
+    assert backstay(monkeypatch, *command, "--help") == 0
+    shown = capsys.readouterr().out
+    assert "the extra backstay." not in shown
+    assert command != ["audit", "sql"] or "the extra `analytics`" in shown

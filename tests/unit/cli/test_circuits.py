@@ -96,9 +96,17 @@ async def test_the_token_comes_from_the_environment(
 
 
 async def test_without_a_token_the_line_says_what_is_missing(admin: str, capsys: Captured) -> None:
-    """Exit 2 and one line."""
+    """Exit 2 and one line, which names the option."""
     assert await asyncio.to_thread(drain, admin, None) == 2
-    assert capsys.readouterr().err.startswith("backstay: This needs the admin token")
+    said = capsys.readouterr().err
+    assert said.startswith("backstay: This needs the admin token")
+    assert said.endswith(f"Give --token, or set {TOKEN_VARIABLE}.\n")
+
+
+async def test_a_wrong_token_is_told_from_a_missing_one(admin: str, capsys: Captured) -> None:
+    """Who gave one does not look for the option again, but for the right token."""
+    assert await asyncio.to_thread(drain, admin, "wrong") == 2
+    assert capsys.readouterr().err.startswith("backstay: The admin token that was sent is not the configured one.")
 
 
 def test_a_process_is_told_to_drain_without_a_token(capsys: Captured) -> None:

@@ -9,6 +9,7 @@ import pytest
 import uvloop
 
 from proxy import process
+from proxy.cli.audit import TRAIL
 from proxy.cli.commands import DEFAULT_ADMIN
 from proxy.config.field_types import Section
 from proxy.config.routes import (
@@ -212,3 +213,4 @@ def test_the_log_is_as_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_literal_of_the_command_line_is_the_default() -> None:
     """It is written out there, because importing the models takes longer than most commands."""
     assert Admin().address == DEFAULT_ADMIN
+    assert Audit().path == str(TRAIL)
