@@ -217,7 +217,7 @@ class Stats:
 
 
 def _wait_ms(metadata: object, duration_ms: float) -> float | None:
-    """Return how long a client waited: for the head of a streamed answer, and None for what has no duration."""
+    """Return the client's wait: for the head of a streamed response, None for a tunnel or an event stream."""
     if not isinstance(metadata, dict):
         return duration_ms
     head_ms = metadata.get("head_ms")

@@ -185,9 +185,9 @@ class Metadata(BaseModel):
     restoration_ms: Milliseconds | None = None
     """Duration of that restoration so far, in milliseconds; whole in the record of the history."""
     head_ms: Milliseconds | None = None
-    """Of a streamed answer: time to its head, in milliseconds. Targets and statistics take it for the duration."""
+    """Of a streamed response: time to its head, in milliseconds. Targets and statistics use it as the duration."""
     endless: bool | None = None
-    """A tunnel or server-sent events: no target and no statistic counts its duration."""
+    """A tunnel or server-sent events: targets and statistics ignore its duration."""
     would: list[str] | None = None
     """With `dry_run`: what would have been done."""
     detail: str | None = None

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from proxy.cli.named_files import unusable_files
 from proxy.cli.route_explanation import explain
-from proxy.config.doubts import SAFE_METHODS, doubts
+from proxy.config.doubts import doubts
 from proxy.config.load import WrittenSettings, load_written
 from proxy.config.objections import ConfigError, ConfigProblem, dotted
 from proxy.config.routes import Passthrough, RouteTable
 from proxy.config.settings import Settings
 from proxy.config.templates import ANY
 from proxy.config.units import format_duration
+from proxy.http.message import SAFE_METHODS
 
 HEADINGS = (
     "#", "operation", "method", "template", "upstream", "circuit", "subject", "coalesce", "idempotency", "timeouts"
@@ -20,13 +21,13 @@ HEADINGS = (
 
 
 def check(file: Path, *, files: bool = True, request: str | None = None) -> int:
-    """Print the routes of a configuration, and on standard error what cannot be meant.
+    """Print the routes of a configuration, and on standard error a warning for each setting without effect.
 
-    With `files`, also open every file that it names. With a `request` such as `GET /api/x`, print in place of the
-    routes what holds for it. Raises `ConfigError` with every problem.
+    `files`: open every file that the configuration names. `request`: explain this request, such as `GET /api/x`,
+    instead. Raises `ConfigError` with every problem.
     """
     written = load_written(file)
-    if files and (problems := list(_of_files(written))):
+    if files and (problems := list(_file_problems(written))):
         raise ConfigError(problems)
     for doubt in doubts(*written):
         print(f"warning: {doubt}", file=sys.stderr)
@@ -41,7 +42,7 @@ def check(file: Path, *, files: bool = True, request: str | None = None) -> int:
     return 0
 
 
-def _of_files(written: WrittenSettings) -> Iterator[ConfigProblem]:
+def _file_problems(written: WrittenSettings) -> Iterator[ConfigProblem]:
     for keys, message, cure in unusable_files(written.settings):
         yield ConfigProblem(dotted(keys), message, cure, written.document.where(keys))
 
@@ -60,7 +61,7 @@ def routing_table(settings: Settings) -> Iterator[tuple[str, ...]]:
 
 
 def _placeholders(route: RouteTable) -> tuple[int, ...]:
-    """Return 0 for a literal segment, 1 for a name, 2 for a rest: in this order they win over each other."""
+    """Return the precedence of each segment: 0 for a literal, 1 for a name, 2 for a rest."""
     segments = route.template.path.split("/")
     return tuple(2 * segment.endswith("...}") or int(segment.startswith("{")) for segment in segments)
 

@@ -99,7 +99,7 @@ def check(
     ] = True,
     request: Annotated[
         str | None,
-        typer.Option("--explain", metavar="'METHOD PATH'", help="Which route answers this request, and its settings."),
+        typer.Option("--explain", metavar="'METHOD PATH'", help="Print the route of this request, and its settings."),
     ] = None,
 ) -> int:
     """Print every problem of a configuration, or its routes in matching order."""

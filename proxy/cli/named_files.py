@@ -1,4 +1,4 @@
-"""Open every file that a configuration names, so that `check` finds what a start would find."""
+"""Opens every file that a configuration names, so that `check` finds the errors of a start."""
 
 import os
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ def _certificates(at: Keys, named: Listen | UpstreamTable) -> Iterator[Contradic
     try:
         make(TlsFiles(named.tls_certificate, named.tls_key, getattr(named, authorities)))
     except StartError as error:
-        yield Contradiction((*at, "tls_certificate"), str(error), "name a certificate and its own key, both in PEM")
+        yield Contradiction((*at, "tls_certificate"), str(error), "name a certificate and its key, both in PEM")
 
 
 def _trail(audit: Audit) -> Iterator[Contradiction]:
@@ -53,15 +53,15 @@ def _trail(audit: Audit) -> Iterator[Contradiction]:
             read_key(Path(audit.checkpoint_key_file)).sign(b"")  # a public key cannot
         except TrailError as error:
             yield Contradiction(("audit", "checkpoint_key_file"), str(error), "name the file of a key that signs")
-    told: set[str] = set()
+    reported: set[str] = set()
     for key, file in _written_files(audit):
-        if (problem := _unwritable(file)) and problem not in told:  # the three mostly share one folder
-            told.add(problem)
-            yield Contradiction(("audit", key), problem, f"put that right, or write another {key}")
+        if (problem := _unwritable(file)) and problem not in reported:  # the three mostly share one folder
+            reported.add(problem)
+            yield Contradiction(("audit", key), problem, f"correct that, or write another {key}")
 
 
 def _written_files(audit: Audit) -> Iterator[tuple[str, Path]]:
-    """Yield the files that the trail consists of; what would stand beside standard output is not written."""
+    """Yield the files of the trail. A trail on standard output has none beside it."""
     for key, file in (("path", audit.path), ("checkpoints", audit.checkpoints), ("salt_file", audit.salt_file)):
         if file is not None and not (audit.path == "-" and (key == "path" or "{path}" in file)):
             yield key, Path(file.replace("{path}", audit.path))
@@ -71,7 +71,7 @@ def _sockets(settings: Settings) -> Iterator[Contradiction]:
     for table, address in (("listen", settings.listen.address), ("admin", settings.admin.address)):
         path = Path(address.removeprefix("unix:"))
         if address.startswith("unix:") and (problem := _no_folder(path.parent)):
-            yield Contradiction((table, "address"), problem, "make the folder, or write another address")
+            yield Contradiction((table, "address"), problem, "create the folder, or write another address")
 
 
 def _unreadable(path: str) -> str:
@@ -93,12 +93,12 @@ def _unwritable(path: Path) -> str:
     if path.is_char_device():
         return ""
     if not path.is_file():
-        return f"{path} is no regular file"
+        return f"{path} is not a regular file"
     return "" if os.access(path, os.R_OK | os.W_OK) else f"{path} cannot be written by this user"
 
 
 def _no_folder(folder: Path) -> str:
-    """Return why no file can be made in a folder, "" if one can."""
+    """Return why no file can be created in a folder, "" if one can."""
     if not folder.is_dir():
-        return f"there is no folder {folder}"
+        return f"the folder {folder} does not exist"
     return "" if os.access(folder, os.W_OK | os.X_OK) else f"the folder {folder} cannot be written by this user"

@@ -1,4 +1,4 @@
-"""`backstay check --explain "GET /api/x"`: the route that answers it, its rivals, and where each setting is from."""
+"""`backstay check --explain "GET /api/x"`: print its route, the other routes that match, and each setting's origin."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -16,21 +16,21 @@ from proxy.config.units import format_duration
 from proxy.policy import route_compiler
 from proxy.policy.routing import Route, Router
 
-_SAID_ABOVE = frozenset({"operation", "match", "upstream", "circuit"})
+_SHOWN_ABOVE = frozenset({"operation", "match", "upstream", "circuit"})
 _HEADINGS = ("setting", "value", "from")
 
 
 class Setting(NamedTuple):
-    """One setting of a route: its name, its value as TOML writes it, and the file, variable or option that said so."""
+    """One setting of a route: its name, its value in TOML, and its origin: file, variable, option or default."""
 
     name: str
     value: str
     origin: str
 
 
-def explain(written: WrittenSettings, asked: str) -> Iterator[str]:
-    """Yield the lines that answer for one request, such as `GET /api/x`. Raises ConfigError for what is no request."""
-    method, path = _request(asked)
+def explain(written: WrittenSettings, request: str) -> Iterator[str]:
+    """Yield the lines about one request, such as `GET /api/x`. Raises `ConfigError` if the text is not a request."""
+    method, path = _request(request)
     settings, document = written
     routes, catch_all = route_compiler.routes(settings), route_compiler.passthrough(settings)
     found = Router(routes, catch_all).find(path.encode(), method).route
@@ -43,15 +43,15 @@ def explain(written: WrittenSettings, asked: str) -> Iterator[str]:
     yield from _aligned([_HEADINGS, *_settings_of(settings, document, at)])
 
 
-def _request(asked: str) -> tuple[str, str]:
-    text = asked if " " in asked else f"GET {asked}"
+def _request(request: str) -> tuple[str, str]:
+    text = request if " " in request else f"GET {request}"
     method, _, target = text.partition(" ")
-    _, scheme, rest = target.partition("://")
+    _, scheme, rest = ("", "", "") if target.startswith("/") else target.partition("://")
     path = f"/{rest.partition('/')[2]}" if scheme else target
     path = path.partition("?")[0].partition("#")[0]
     if not method.isalpha() or not path.startswith("/"):
         cure = 'write --explain "GET /api/sessions/val_1"'
-        raise ConfigError([ConfigProblem("", f'"{asked}" is not a method and a path', cure, "--explain")])
+        raise ConfigError([ConfigProblem("", f'"{request}" is not a method and a path', cure, "--explain")])
     return method, path
 
 
@@ -76,7 +76,7 @@ def _others(routes: tuple[Route, ...], found: Route, catch_all: Route, request: 
 
 
 def _why(winner: Route, loser: Route) -> str:
-    """Return the first difference between two templates that match one path: it decides."""
+    """Return the first difference between two templates that match one path."""
     pairs = zip_longest(winner.template.split("/"), loser.template.split("/"), fillvalue="the end of the path")
     for won, lost in pairs:
         if won != lost and not (_is_name(won) and _is_name(lost)):
@@ -93,15 +93,15 @@ def _settings_of(settings: Settings, document: Document, at: int | None) -> Iter
         yield Setting("total_timeout", json.dumps(format_duration(settings.passthrough.total_timeout)), "built in")
         yield from _leaves(document, None, {name: name in PASSED_ON for name in RouteTable.model_fields})
     else:
-        inherits = {name: name not in ("subject", *_SAID_ABOVE) for name in RouteTable.model_fields}
+        inherits = {name: name not in ("subject", *_SHOWN_ABOVE) for name in RouteTable.model_fields}
         yield from _leaves(document, ("routes", at), inherits)
 
 
 def _leaves(document: Document, at: Keys | None, inherits: Mapping[str, bool]) -> Iterator[Setting]:
-    """Yield the settings of a route, or those that the pass-through takes from `[defaults]`."""
+    """Yield the settings of a route, or what the pass-through has from `[defaults]`."""
     defaults = configuration_schema()["$defs"]
     for name, inherited in inherits.items():
-        if name in _SAID_ABOVE or (at is None and not inherited):
+        if name in _SHOWN_ABOVE or (at is None and not inherited):
             continue
         where = place(("defaults", name) if inherited else ("routes", 0, name))
         schema = defaults["RouteTable"]["properties"][name]
@@ -126,7 +126,7 @@ def _setting(document: Document, at: Keys | None, keys: Keys, default: str, *, i
 
 
 def _written(document: Document, at: Keys | None, keys: Keys, *, inherited: bool) -> tuple[Any, str]:
-    """Return what was written for a setting and where: in the route, or in `[defaults]`."""
+    """Return the written value of a setting and its origin: the route's table, or `[defaults]`."""
     for table in ((at,) if at else ()) + ((("defaults",),) if inherited else ()):
         if document.has((*table, *keys)):
             note = " [defaults]" if table == ("defaults",) else ""

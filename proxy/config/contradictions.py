@@ -219,7 +219,7 @@ def _listener_speaks_tls(reader: RuleReader) -> Iterator[Contradiction]:
     listen = reader.settings.listen
     if listen.tls_certificate is None and not reader.is_refused(("listen", "tls_certificate")):
         for name in _named(listen, "tls_key", "tls_client_ca"):
-            message = "without tls_certificate the listener speaks no TLS, and everybody could connect"
+            message = "without tls_certificate the listener does not use TLS, so every client is accepted in plain text"
             yield Contradiction(("listen", name), message, f'write tls_certificate = "{_PEM}" too, or remove {name}')
 
 
@@ -233,7 +233,7 @@ def _upstreams_speak_tls(reader: RuleReader) -> Iterator[Contradiction]:
             yield Contradiction((*at, key), f"connections to {plain} are not encrypted and do not use it", cure)
         if not plain and upstream.tls_certificate is None:
             for key in _named(upstream, "tls_key"):
-                message = "a key alone proves nothing to the backend: its certificate is missing"
+                message = "the key has no effect without its certificate"
                 yield Contradiction((*at, key), message, f'write tls_certificate = "{_PEM}" too, or remove {key}')
 
 
@@ -245,13 +245,13 @@ def _two_listeners(reader: RuleReader) -> Iterator[Contradiction]:
     listen, admin = reader.settings.listen.address, reader.settings.admin.address
     if reader.is_refused(("listen", "address")):
         return
-    if _clash(parse_address(listen), parse_address(admin)):
+    if _conflict(parse_address(listen), parse_address(admin)):
         cure = f'write address = "{_another(admin)}"'
-        yield Contradiction(("admin", "address"), f'"{admin}" and listen.address "{listen}" are the same place', cure)
+        yield Contradiction(("admin", "address"), f'"{admin}" and listen.address "{listen}" are the same address', cure)
 
 
 def _no_loop(reader: RuleReader) -> Iterator[Contradiction]:
-    """Refuse an upstream that is one of the sidecar's own listeners: each request would be sent round and round."""
+    """Refuse an upstream that is a listener of the sidecar: it would forward each request to itself without end."""
     settings = reader.settings
     own = {"listen.address": settings.listen.address, "admin.address": settings.admin.address}
     for name, upstream in settings.upstreams.items():
@@ -263,8 +263,8 @@ def _no_loop(reader: RuleReader) -> Iterator[Contradiction]:
                     yield Contradiction(keys, message, "write the backend's own address")
 
 
-def _clash(one: Address, other: Address) -> bool:
-    """Tell whether two listeners of this machine cannot both be opened, as far as their text shows it."""
+def _conflict(one: Address, other: Address) -> bool:
+    """Tell whether two listeners cannot both be opened, judged by their text."""
     if not isinstance(one, Tcp) or not isinstance(other, Tcp):
         return one == other
     if one.port != other.port or not one.port:  # port 0 is any free one
@@ -274,7 +274,7 @@ def _clash(one: Address, other: Address) -> bool:
 
 
 def _reaches(upstream: Address, listening: Address) -> bool:
-    """Tell whether a connection to `upstream` arrives at the sidecar's own listener, as far as the text shows it."""
+    """Tell whether a connection to `upstream` reaches the listener, judged by the text."""
     if not isinstance(upstream, Tcp) or not isinstance(listening, Tcp) or not listening.port:
         return upstream == listening
     answers = {listening.host, *_ANSWERS_TO.get(listening.host, ())}
@@ -282,7 +282,7 @@ def _reaches(upstream: Address, listening: Address) -> bool:
 
 
 def _another(address: str) -> str:
-    """Return an address like this one that differs from it."""
+    """Return a different address of the same kind."""
     if address.startswith("unix:"):
         return f"{address}-admin"
     host, _, port = address.rpartition(":")

@@ -1,4 +1,4 @@
-"""Settings that are valid, but have no effect where they stand, so that something else was meant. They are warnings."""
+"""Warnings for valid settings that have no effect, and so are probably mistakes."""
 
 from collections.abc import Iterator
 
@@ -8,41 +8,40 @@ from proxy.config.objections import ConfigProblem, Keys, dotted
 from proxy.config.routes import RouteSettings, RouteTable
 from proxy.config.settings import Settings
 from proxy.config.templates import ANY
+from proxy.http.message import SAFE_METHODS
 
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _PLAIN = RouteSettings()
 
 
 def doubts(settings: Settings, document: Document) -> Iterator[ConfigProblem]:
-    """Yield a warning for each setting that cannot be meant as it is written."""
+    """Yield a warning for each setting without effect."""
     for found in (*_unused_upstreams(settings), *_idle_settings(settings, document)):
         yield ConfigProblem(dotted(found.keys), found.message, found.cure, document.where(found.keys))
 
 
 def _unused_upstreams(settings: Settings) -> Iterator[Contradiction]:
     used = {settings.passthrough.upstream, *(route.upstream for route in settings.routes)}
-    for name in settings.upstreams.keys() - used:
-        yield Contradiction(
-            ("upstreams", name), "no route leads there", f'write upstream = "{name}" into a route, or remove it'
-        )
+    for name in settings.upstreams:
+        if name not in used:
+            cure = f'write upstream = "{name}" into a route, or remove it'
+            yield Contradiction(("upstreams", name), "no route uses it", cure)
 
 
 def _idle_settings(settings: Settings, document: Document) -> Iterator[Contradiction]:
     for index, route in enumerate(settings.routes):
         at: Keys = ("routes", index)
-
-        # what is inherited was not meant for this route
-        for key in _without_effect(route) & set(document.names(*at)):
+        # only what the route's own table sets: [defaults] applies to reads and writes alike
+        for key in sorted(_without_effect(route) & set(document.names(*at))):
             yield Contradiction(
-                (*at, key), f"it has no effect on {route.template.method}", "remove it, or see whether match is meant"
+                (*at, key), f"it has no effect on {route.template.method}", "remove it, or correct match"
             )
         if route.restoration is not None and route.subject is None:
-            message = "without a subject it is unknown which session a request restores, and none is followed"
+            message = "without a subject the session of a request is unknown, so no restoration is recorded"
             yield Contradiction((*at, "restoration"), message, 'write subject = "path:report_id" too, or remove it')
 
 
 def _without_effect(route: RouteTable) -> set[str]:
-    """Return the settings that are switched on, and that no method of the route uses."""
+    """Return the settings that differ from the default and that no method of the route uses."""
     methods = set(route.template.methods)
     unused = set[str]()
     if methods <= SAFE_METHODS:

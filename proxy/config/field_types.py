@@ -76,20 +76,20 @@ def _checked(read: Callable[[str], object]) -> Callable[[str], str]:
 def _matching(
     pattern: re.Pattern[str], what: str, cure: str, mean: Callable[[str], str | None] = lambda text: None
 ) -> Callable[[str], str]:
-    """Return a validator of a text; `mean` returns what another text was meant to be, if that can be told."""
+    """Return a validator of a text; `mean` returns what an invalid text most likely means, `None` if unknown."""
 
     def check(text: str) -> str:
         if not pattern.fullmatch(text):
-            said = mean(text)
-            fits = said is not None and pattern.fullmatch(said) is not None
-            raise Objection(f'"{text}" is not {what}', f'"{said}"' if fits else cure)
+            instead = mean(text)
+            fits = instead is not None and pattern.fullmatch(instead) is not None
+            raise Objection(f'"{text}" is not {what}', f'"{instead}"' if fits else cure)
         return text
 
     return objecting(check)
 
 
 def _redis(text: str) -> str | None:
-    """Return the URL of a Redis of which only host and port are written; of a bare word nobody can tell."""
+    """Return the URL of a Redis from its host and port; `None` for a bare word, which may mean anything."""
     whole = meant.url(text, "redis") if ":" in text and "//" not in text else None
     return None if whole is None else f"{whole}/0"
 
@@ -186,9 +186,7 @@ UpstreamUrls = Annotated[
 ]
 StoreUrl = Annotated[
     str,
-    AfterValidator(
-        _matching(_STORE, "the URL of a store", '"memory://" or "redis://host:6379/0"', lambda text: _redis(text))
-    ),
+    AfterValidator(_matching(_STORE, "the URL of a store", '"memory://" or "redis://host:6379/0"', _redis)),
 ]
 TrustedProxy = Annotated[
     IPv4Network | IPv6Network | Literal["unix"],

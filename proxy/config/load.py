@@ -46,7 +46,7 @@ def load(
 
 
 class WrittenSettings(NamedTuple):
-    """Settings, and the document that they were read from, which knows where each was written."""
+    """Settings, and their document, which has the origin of each."""
 
     settings: Settings
     document: Document
@@ -55,7 +55,7 @@ class WrittenSettings(NamedTuple):
 def load_written(
     path: Path | None, overrides: Mapping[str, object] = NOTHING, environ: Mapping[str, str] = os.environ
 ) -> WrittenSettings:
-    """Return the settings as `load` does, with the document that says where each was written."""
+    """Return the settings as `load` does, with their document."""
     document = _read(path)
     problems = list(lay_environment(document, environ))
     _lay_overrides(document, overrides)

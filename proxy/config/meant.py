@@ -1,4 +1,4 @@
-"""What a text that cannot be read was most likely meant to say, so that the cure is that and no example."""
+"""What an invalid text most likely means, so that the cure is this value instead of an example."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -8,8 +8,8 @@ _PLACE = re.compile(
     r"(?:[a-z]++://)?(?P<host>\[[0-9a-f:.]++\]|[a-z0-9._-]++)?(?::(?P<port>\d{1,5}))?/?", re.ASCII | re.IGNORECASE
 )
 _LONGEST_NAME = 64
-_PERCENT = 10  # a share from here on is one of a hundred
-_LONGEST = 100  # characters of a duration or of an address that are looked at
+_PERCENT = 10  # a number from here on is a percentage
+_LONGEST = 100  # characters of an address; a longer text is not parsed
 _PART = re.compile(r"(\d++(?:\.\d++)?)\s*+([a-z]++)\s*+", re.ASCII | re.IGNORECASE)
 _SHARE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*+(%?)", re.ASCII)
 _DURATION_WORDS: Final[Mapping[str, str]] = {
@@ -31,11 +31,11 @@ _SIZE_WORDS: Final[Mapping[str, str]] = {
 }
 _SOURCES = ("path", "body", "query", "header")
 OFF = frozenset({"", "off", "no", "none", "never", "null", "nil", "false", "disabled"})
-"""Words for what is switched off. Optional settings say `"none"`."""
+"""Words that switch something off. The word of an optional setting is `"none"`."""
 
 
 def parts_of_duration(text: str) -> list[tuple[str, str]]:
-    """Return the numbers and units of `5 sec` or `1h30m`; of what is none of these, an empty list."""
+    """Return the numbers and units of a duration such as `5 sec` or `1h30m`; an empty list for any other text."""
     found, at, text = list[tuple[str, str]](), 0, text.strip()
     while (part := _PART.match(text, at)) is not None:
         found.append((part[1], _DURATION_WORDS.get(part[2].lower(), "")))
@@ -44,7 +44,7 @@ def parts_of_duration(text: str) -> list[tuple[str, str]]:
 
 
 def size(text: str) -> str | None:
-    """Return the size as it is written here: `64k` is `64KiB`, `10 mb` is `10MB`."""
+    """Return the size in the configuration's notation: `64k` is `64KiB`, `10 mb` is `10MB`."""
     found = _PART.fullmatch(text.strip())
     unit = _SIZE_WORDS.get(found[2].lower()) if found else None
     return f"{found[1]}{unit}" if found and unit else None
@@ -64,12 +64,12 @@ def url(text: str, scheme: str = "http") -> str | None:
     host, port = _place(text)
     if not host and not port:
         return None
-    said = "https" if text.lower().startswith("https:") else scheme
-    return f"{said}://{host or '127.0.0.1'}" + (f":{port}" if port else "")
+    chosen = "https" if text.lower().startswith("https:") else scheme
+    return f"{chosen}://{host or '127.0.0.1'}" + (f":{port}" if port else "")
 
 
 def _place(text: str) -> tuple[str, str]:
-    """Return the host and the port that a text names, each empty if it is not there. Digits alone are a port."""
+    """Return the host and the port of a text, each empty if missing. Digits alone are a port."""
     found = _PLACE.fullmatch(text) if len(text) <= _LONGEST else None
     if found is None:
         return "", ""
@@ -78,7 +78,7 @@ def _place(text: str) -> tuple[str, str]:
 
 
 def subject(text: str) -> str | None:
-    """Return where the business key is: `{id}`, `body.reportId`, `$.a.b` or `header/X-Id` as written here."""
+    """Return the place of the business key that `{id}`, `body.reportId`, `$.a.b` or `header/X-Id` means."""
     plain = text.strip().replace("{", "").replace("}", "")
     if plain.startswith("$"):
         plain = "body:" + plain.removeprefix("$").lstrip(".")
@@ -92,13 +92,13 @@ def subject(text: str) -> str | None:
 
 
 def name(text: str, allowed: str) -> str | None:
-    """Return a name of the `allowed` characters, with a hyphen for each run of others; None if nothing is left."""
+    """Return the text with a hyphen for each run of characters that are not `allowed`; `None` if nothing is left."""
     words = "".join(char if char in allowed else " " for char in text).split()
     return "-".join(words).strip("-")[:_LONGEST_NAME] or None
 
 
 def share(value: object) -> float | None:
-    """Return the share from 0 to 1 that `20%`, `"0.2"` or 20 says."""
+    """Return the share from 0 to 1 that `20%`, `"0.2"` or 20 means."""
     found = _SHARE.fullmatch(str(value).strip())
     if isinstance(value, bool) or found is None:
         return None
@@ -107,14 +107,14 @@ def share(value: object) -> float | None:
     return number if number <= 1 else None
 
 
-# What other proxies call a setting, by the table that it was written into: the sentence, and what to write.
+# Settings of other proxies, by table and name: the message, which may be empty, and the cure.
 _FOREIGN: Final[Mapping[tuple[str, str], tuple[str, str]]] = {
     **dict.fromkeys(
         (("upstreams", word) for word in ("tls_verify", "verify", "ssl_verify", "insecure", "tls_insecure")),
         ("a backend's certificate is always verified", 'write tls_ca = "/etc/backstay/ca.pem" to trust its authority'),
     ),
     ("upstreams", "timeout"): (
-        "an upstream has no time for a response",
+        "an upstream has no timeout for responses",
         "write total_timeout into a route or [defaults]",
     ),
     ("routes", "timeout"): ("", "write total_timeout"),
@@ -134,7 +134,7 @@ _RETRIES: Final = frozenset({"retries", "retry_count", "attempts", "max_attempts
 
 
 def foreign(table: str, key: str, value: object) -> tuple[str, str] | None:
-    """Return what to say of a key that other programs have; the sentence is empty where the key is only unknown."""
+    """Return message and cure for a setting of other programs. The message is empty if the setting is only unknown."""
     if key in _RETRIES and table in ("routes", "defaults", "upstreams"):
         count = value if isinstance(value, int) and not isinstance(value, bool) else 3
         where = " in a route or [defaults]" if table == "upstreams" else ""
@@ -144,7 +144,7 @@ def foreign(table: str, key: str, value: object) -> tuple[str, str] | None:
 
 
 def tables_with(key: str, within: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Yield each table below the place `within` that has this key; a route's tables stand for those of `defaults`."""
+    """Yield the path of each table below `within` that has this key. The tables of routes are left out."""
     for field in within.fields:
         below = within.below(field)
         if field == key:

@@ -139,7 +139,7 @@ class RouteSettings(Section):
     host: Host = "preserve"
     """`preserve` the client's `Host`, send the `upstream`'s, or send this name."""
     cors: OrNone[Cors] = None
-    """CORS fields of the sidecar's own answers, also to preflights. `"none"`: those that the backend last sent."""
+    """CORS fields of the sidecar's own responses, also to preflights. `"none"`: those that the backend last sent."""
     store_required: bool = False
     """Answer 503 while the store is down, and do not start without it. `false`: go on without it."""
     explain: bool = False

@@ -241,7 +241,7 @@ class Settings(Section):
     defaults: RouteSettings = RouteSettings()
     """Settings of every route that does not set them itself."""
     routes: Many[RouteTable] = ()
-    """The operations, one table each. A literal segment wins over a `{name}`, and that over a `{rest...}`."""
+    """The operations, one table each. A literal segment wins over a `{name}`, a `{name}` over a `{rest...}`."""
     dry_run: bool = False
     """Observe, count and audit what would be done, and only forward."""
     _own_budgets: frozenset[str] = PrivateAttr(default=frozenset())

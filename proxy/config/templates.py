@@ -13,7 +13,7 @@ _METHODS = re.compile(r"[^\s,|/]+(\s*[,|]\s*[^\s,|/]+)*(?= )")
 _NAME = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}", re.ASCII)
 _REST = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\.\.\.\}", re.ASCII)
 _FORM = '"GET /api/sessions/{report_id}"'
-# How other routers write a name or a rest, by whole segments: Express, Flask, FastAPI and Starlette, ASP.NET, Rails.
+# Segments that are a name or a rest in other routers: Express, Flask, FastAPI, Starlette, ASP.NET, Rails.
 _FOREIGN_RESTS = re.compile(r":(\w+)[*+]|<path:(\w+)>|\{(\w+):path\}|\{\*{1,2}(\w+)\}|\{(\w+)[*+]\}|\*(\w+)", re.ASCII)
 _FOREIGN_NAMES = re.compile(r":(\w+)\??|<(?:\w+:)?(\w+)>|\{(\w+)(?::[^{}]*|\?)\}", re.ASCII)
 
@@ -31,7 +31,7 @@ class Template(NamedTuple):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Return the names in braces, in order; that of a rest is the last."""
+        """Return the names in braces, in order; the name of a rest is the last."""
         rest = self.rest
         return (*_NAME.findall(self.path), *((rest,) if rest else ()))
 
@@ -66,7 +66,7 @@ def parse_request(text: object) -> Template:
     """
     methods, path = _split(text, METHODS)
     if len(methods) > 1:
-        raise Objection(f'"{text}" names several methods, and one request has one', f'"{methods[0]} {path}"')
+        raise Objection(f'"{text}" names several methods, but a request has one', f'"{methods[0]} {path}"')
     _refuse_what_is_no_path(path, path)
     return Template(methods[0], path)
 
@@ -77,11 +77,11 @@ def _split(text: object, known: tuple[str, ...]) -> tuple[list[str], str]:
     if written is None or not isinstance(text, str):
         raise Objection(f'"{text}" is not a method and a path', _FORM)
     methods, path = [part.strip() for part in written[0].replace("|", ",").split(",")], text[written.end() + 1 :]
-    meant = [_nearest_method(method, known) for method in methods]
+    nearest = [_nearest_method(method, known) for method in methods]
     wrong = next((method for method in methods if method not in known), None)
     if wrong is not None or "|" in written[0]:
         message = f'"{wrong}" is not one of {", ".join(known)}' if wrong else f'"{written[0]}" is not a list of methods'
-        raise Objection(message, f'"{", ".join(dict.fromkeys(meant))} {path}"')
+        raise Objection(message, f'"{", ".join(dict.fromkeys(nearest))} {path}"')
     if (word := path.partition(" ")[0]) in known:
         raise Objection(
             f'"{text}" has no comma between its methods', f'"{written[0]}, {word}{path.removeprefix(word)}"'
@@ -105,7 +105,7 @@ def _refuse_what_is_no_path(text: str, path: str) -> None:
 
 
 def _refuse_foreign(template: Template) -> None:
-    """Refuse what other routers mean by a name or a rest: here it would be a literal segment that nobody sends."""
+    """Refuse the name or the rest of another router's syntax, which would be a literal segment here."""
     segments = template.path.partition("?")[0].split("/")
     here = list(_translated(segments))
     if here != segments:
@@ -130,7 +130,7 @@ def _translated(segments: list[str]) -> Iterator[str]:
 
 
 def _unused(name: str, position: int, used: set[str]) -> str:
-    """Return the name, or with the position of its segment where it is taken, and take it."""
+    """Return the name, with the position of its segment if it is in use, and add it to `used`."""
     fresh = name if name not in used else f"{name}{position}"
     used.add(fresh)
     return fresh
@@ -140,7 +140,7 @@ def _refuse_odd_rest(template: Template) -> None:
     rest = template.rest
     if rest is not None and not template.path.endswith(f"/{{{rest}...}}"):
         path = template.path.replace("...}", "}")
-        message = f"{{{rest}...}} is the rest of a path, and can only be its last segment"
+        message = f"{{{rest}...}} is the rest of a path, so it must be the last segment"
         raise Objection(message, f'"{template.method} {path}"')
 
 

@@ -95,7 +95,7 @@ class Exchange:
         self.bytes_out = 0
         self.truncated = False
         self.head_s: float | None = None  # of a streamed response: the client's wait for its head, in seconds
-        self.endless = False  # a tunnel or server-sent events: it has no duration that could be slow
+        self.endless = False  # a tunnel or server-sent events
         # recorder
         self.duration_s = 0.0
         self.status = 0  # the status that the client got, 499 if it left

@@ -13,7 +13,7 @@ Row = tuple[str, float] | tuple[str, float, Exemplar]
 BOUNDS_S: Final[Sequence[float]] = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """1-2-5 steps: among them the seed document's 200 ms, 500 ms, 1 s and 2 s, so that a target is an exact bucket."""
 STREAM_BOUNDS_S: Final[Sequence[float]] = (0.1, 1.0, 10.0, 60.0, 300.0, 1_800.0, 7_200.0, 28_800.0)
-"""Up to a working day: a page holds a tunnel or an event stream for as long as it is open."""
+"""Up to a working day: an open page keeps its tunnel or event stream."""
 
 
 class Counter:

@@ -21,7 +21,7 @@ _IDEAL: Final = Level.IDEAL  # module constant: an Enum member look-up costs 0.1
 
 
 def is_endless(response: Response) -> bool:
-    """Tell whether a response ends when somebody leaves: a tunnel or server-sent events. None of it is ever slow."""
+    """Tell whether a response is a tunnel or server-sent events. Its duration is no latency."""
     if response.status == _SWITCHING_PROTOCOLS:
         return True
     return response.fields.get(b"content-type", b"")[:17].lower() == b"text/event-stream"

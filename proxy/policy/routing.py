@@ -96,7 +96,7 @@ class Match:
 
 
 class _Leaf(NamedTuple):
-    """A route, the names in its template, and whether the last of them is the rest of the path."""
+    """A route, the names in its template, and whether the last name is the rest of the path."""
 
     route: Route
     names: tuple[str, ...]
@@ -104,7 +104,7 @@ class _Leaf(NamedTuple):
 
 
 class _Node:
-    """One path segment of the tree: literal children, a child for any segment, and routes for any rest of a path."""
+    """One path segment of the tree: literal children, a child for any segment, and the routes of a rest."""
 
     __slots__ = ("literals", "rests", "routes", "wildcard")
 
@@ -121,8 +121,8 @@ _NO_NAMES: Mapping[str, str] = {}
 class Router:
     """Match a request in time linear in its path, regardless of the number of routes.
 
-    At each segment a literal wins over a `{name}`, and that over a `{rest...}`. Segments are compared as raw bytes: an
-    unusually encoded path matches the catch-all.
+    At each segment a literal wins over a `{name}`, and a `{name}` over a `{rest...}`. Segments are compared as raw
+    bytes: an unusually encoded path matches the catch-all.
     """
 
     def __init__(self, routes: Sequence[Route], catch_all: Route) -> None:
@@ -162,7 +162,7 @@ class Router:
         return self.find(request.path, request.method)
 
     def find(self, path: bytes, method: str) -> Match:
-        """Return the route of a path as it came and a method, or the catch-all."""
+        """Return the route of an undecoded path and a method, or the catch-all."""
         segments = path.split(b"/")
         values: list[bytes] = []
         found = _straight(self._root, segments, values, method)
@@ -174,7 +174,7 @@ class Router:
         route, names, rest = found
         if not names:
             return Match(route, _NO_NAMES)
-        if rest:  # as it came: once decoded, a slash within a segment would be one between segments
+        if rest:  # not decoded: a decoded %2F would look like a slash between segments
             raw = values.pop().decode("utf-8", "surrogateescape")
             return Match(route, {**dict(zip(names, map(_decoded, values), strict=False)), names[-1]: raw})
         if len(names) == 1:
@@ -192,7 +192,7 @@ def _straight(node: _Node, segments: list[bytes], values: list[bytes], method: s
                 return None
             values.append(segment)
         node = after
-    return node.routes.get(method)  # a route for ANY method may have a rival on another path: `_walk` finds it
+    return _of_method(node.routes, method)
 
 
 def _of_method(leaves: dict[str, _Leaf], method: str) -> _Leaf | None:

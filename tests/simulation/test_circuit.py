@@ -111,7 +111,7 @@ async def test_fifty_followers_of_a_failure_count_once() -> None:
 
 @simulated
 async def test_event_streams_are_no_slow_calls() -> None:
-    """Their heads come with their first event: a quiet stream says nothing about the backend. A slow page does."""
+    """The head of an event stream comes with its first event, so its time is no evidence. A slow page is evidence."""
     slow = breaker_settings(slow_call=1.0, slow_call_window=4)
     events = World([answers(after_s=1.5, content_type="text/event-stream")])
     events.breaker.rules = slow

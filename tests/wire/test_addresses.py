@@ -49,7 +49,7 @@ async def test_an_address_that_refuses_costs_neither_an_attempt_nor_the_circuit(
 
 
 async def test_a_circuit_that_opens_says_why_and_where(start: Start, dead: list[str]) -> None:
-    """The log names the last error with the address that it came from, of one address as of several."""
+    """The log names the last error with its address, for one address and for several."""
     wire = await start(upstream=ONE)
     upstream = wire.sidecar.settings.upstreams["backend"]
     changed = {"backend": upstream.model_copy(update={"url": tuple(dead)})}

@@ -1,4 +1,4 @@
-"""A page of another origin and the sidecar's own answers: it may ask, and a script may read what it is told."""
+"""Pages of another origin: their preflights are answered in an outage, and scripts can read the sidecar's responses."""
 
 import orjson
 import pytest
@@ -22,7 +22,7 @@ OPEN = 'breaker = { failure_threshold = 1, reset_timeout = "1h" }'
 
 
 async def with_an_open_circuit(wire: Wire) -> None:
-    """Let the backend end one request without an answer, so that its circuit opens."""
+    """Let the backend close one request without a response, so that its circuit opens."""
     client, backend, _ = await wire.asked(b"DELETE /x HTTP/1.1\r\nHost: a\r\n\r\n")
     backend.close()
     assert (await client.message()).status == 502
@@ -30,7 +30,7 @@ async def with_an_open_circuit(wire: Wire) -> None:
 
 @pytest.mark.parametrize("where", [{"defaults": CORS}, {"more": ROUTE}], ids=["defaults", "the route alone"])
 async def test_a_preflight_is_answered_though_nothing_was_learnt(start: Start, where: dict[str, str]) -> None:
-    """The backend has been away since the start. The browser may send its request, and reads why it fails."""
+    """The backend was never reachable. The browser may send its request, and a script reads why it fails."""
     wire = await start(upstream=OPEN, **where)
     await with_an_open_circuit(wire)
     client = await wire.client()
@@ -50,7 +50,7 @@ async def test_a_preflight_is_answered_though_nothing_was_learnt(start: Start, w
 
 
 async def test_a_preflight_of_another_route_or_origin_is_not_allowed(start: Start) -> None:
-    """Only the route that says so lets a page in, and only that page."""
+    """Only the configured route allows the page, and only a configured origin."""
     wire = await start(upstream=OPEN, more=ROUTE)
     await with_an_open_circuit(wire)
     client = await wire.client()
@@ -61,7 +61,7 @@ async def test_a_preflight_of_another_route_or_origin_is_not_allowed(start: Star
 
 
 async def test_the_backends_own_word_comes_before_what_is_configured(start: Start) -> None:
-    """While it answers, every preflight is its own to answer, also with a refusal."""
+    """While the backend responds, it answers every preflight, also with a refusal."""
     wire = await start(defaults=CORS)
     client, backend, _ = await wire.asked(PREFLIGHT % b"1")
     await backend.send(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")

@@ -160,7 +160,7 @@ def test_statistics_by_operation_and_over_everything() -> None:
 
 
 def test_statistics_take_a_stream_by_its_head() -> None:
-    """What streamed for a minute took as long as its head; a tunnel counts, and has no time at all."""
+    """The duration of a streamed response is the time to its head; a tunnel is counted without a duration."""
     streamed = fields(duration_ms=60_000.0, metadata={"head_ms": 200.0})
     tunnel = fields(duration_ms=3_600_000.0, metadata={"head_ms": 900.0, "endless": True})
     result = sums(fields(duration_ms=100.0), streamed, tunnel)

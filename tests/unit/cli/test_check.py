@@ -111,7 +111,7 @@ def test_the_version_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 
 
 def test_standard_input_is_a_file_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """`check -` reads what another program writes; mistakes name the line."""
+    """`check -` reads the output of another program; mistakes name the line."""
     monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(FILE.encode() + b"zzz = 1\n")))
     assert backstay(monkeypatch, "check", "-") == 2
     assert capsys.readouterr().err == "-:14: routes[1].zzz: there is no such setting; remove it\n"
@@ -124,7 +124,7 @@ def test_standard_input_is_a_file_too(monkeypatch: pytest.MonkeyPatch, capsys: p
 def test_a_configuration_is_one_file(
     arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`run FILE` is `run --config FILE`; both, or what a reload cannot read again, are a mistake."""
+    """`run FILE` is `run --config FILE`; both together, or standard input, are a usage error."""
     monkeypatch.setattr("proxy.signals.SIGNALS.install", lambda: None)
     assert backstay(monkeypatch, *arguments) == 2
     assert said in capsys.readouterr().err
@@ -134,7 +134,7 @@ def test_a_configuration_is_one_file(
 def test_run_takes_a_file_with_or_without_the_options_name(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file that is named is the one that is read."""
+    """The command reads the named file."""
     given: list[object] = []
 
     def run(*said: object) -> int:
@@ -161,7 +161,7 @@ def test_every_reader_of_the_trail_has_a_default_path(
 def test_completion_is_at_the_root(
     shell: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A shell that asks for the commands gets them."""
+    """A shell gets the commands for its completion."""
     monkeypatch.setenv("_BACKSTAY_COMPLETE", f"complete_{shell}")
     monkeypatch.setenv("_TYPER_COMPLETE_ARGS", "backstay che")
     monkeypatch.setenv("COMP_WORDS", "backstay che")
@@ -175,7 +175,7 @@ def test_completion_is_at_the_root(
 def test_help_says_all_of_its_text(
     command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What stands in brackets is no markup: nothing of a docstring is lost."""
+    """Text in brackets is not markup: the help has the whole docstring."""
     monkeypatch.setenv("COLUMNS", "500")
     assert backstay(monkeypatch, *command, "--help") == 0
     shown = capsys.readouterr().out

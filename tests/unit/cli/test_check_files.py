@@ -1,4 +1,4 @@
-"""`backstay check` opens what the configuration names, and warns of what cannot be meant."""
+"""`backstay check` opens the files of a configuration, and warns of settings without effect."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -31,13 +31,13 @@ FILES = [
     ),
     ("[admin]\ntoken_file = 'gone'\n" + UPSTREAM, "c.toml:2: admin.token_file: gone cannot be read"),
     ("[admin]\ntoken_file = 'c.toml/x'\n" + UPSTREAM, "c.toml:2: admin.token_file: c.toml/x cannot be read"),
-    ("[audit]\npath = 'none/a.jsonl'\n" + UPSTREAM, "c.toml:2: audit.path: there is no folder none"),
-    ("[audit]\npath = '.'\n" + UPSTREAM, "c.toml:2: audit.path: . is no regular file"),
-    ("[audit]\nsalt_file = 'none/salt'\n" + UPSTREAM, "c.toml:2: audit.salt_file: there is no folder none"),
-    ("[audit]\ncheckpoints = 'none/c'\n" + UPSTREAM, "c.toml:2: audit.checkpoints: there is no folder none"),
+    ("[audit]\npath = 'none/a.jsonl'\n" + UPSTREAM, "c.toml:2: audit.path: the folder none does not exist"),
+    ("[audit]\npath = '.'\n" + UPSTREAM, "c.toml:2: audit.path: . is not a regular file"),
+    ("[audit]\nsalt_file = 'none/salt'\n" + UPSTREAM, "c.toml:2: audit.salt_file: the folder none does not exist"),
+    ("[audit]\ncheckpoints = 'none/c'\n" + UPSTREAM, "c.toml:2: audit.checkpoints: the folder none does not exist"),
     ("[audit]\ncheckpoint_key_file = 'gone'\n" + UPSTREAM, "c.toml:2: audit.checkpoint_key_file: gone: the key cannot"),
-    ("[listen]\naddress = 'unix:/none/s'\n" + UPSTREAM, "c.toml:2: listen.address: there is no folder /none"),
-    ("[admin]\naddress = 'unix:/none/s'\n" + UPSTREAM, "c.toml:2: admin.address: there is no folder /none"),
+    ("[listen]\naddress = 'unix:/none/s'\n" + UPSTREAM, "c.toml:2: listen.address: the folder /none does not exist"),
+    ("[admin]\naddress = 'unix:/none/s'\n" + UPSTREAM, "c.toml:2: admin.address: the folder /none does not exist"),
     *(
         (f"[upstreams.a]\nurl = 'https://b'\n{more}{key} = 'none.pem'\n", f"upstreams.a.{key}: none.pem cannot be read")
         for key, more in (("tls_ca", ""), ("tls_certificate", ""), ("tls_key", "tls_certificate = 'c.toml'\n"))
@@ -47,7 +47,7 @@ FILES = [
 
 @pytest.mark.parametrize(("text", "said"), FILES)
 def test_each_file_that_is_named_is_opened(check: Check, text: str, said: str) -> None:
-    """What a start would find, `check` finds: one line with the key, exit 2. Nothing is created."""
+    """`check` finds the errors of a start: one line with the key, exit status 2. It creates nothing."""
     status, lines = check(text)
     assert status == 2
     assert [line for line in lines if said in line] == lines
@@ -55,19 +55,19 @@ def test_each_file_that_is_named_is_opened(check: Check, text: str, said: str) -
 
 
 def test_a_file_that_is_no_certificate_is_refused(check: Check) -> None:
-    """Readable is not enough: the file is loaded as a start would load it."""
+    """A readable file is loaded as a start loads it."""
     status, lines = check("[listen]\ntls_certificate = 'c.toml'\n" + UPSTREAM)
     assert status == 2
     assert lines[0].startswith("c.toml:2: listen.tls_certificate: cannot use the TLS files c.toml: ")
 
 
 def test_the_files_of_another_machine_are_left_alone(check: Check) -> None:
-    """`--no-files` checks a configuration where its files are not."""
+    """`--no-files` checks a configuration on a machine without its files."""
     assert check("[admin]\ntoken_file = '/none/token'\n" + UPSTREAM, "--no-files") == (0, [])
 
 
 def test_what_is_there_is_no_problem(check: Check, tmp_path: Path) -> None:
-    """A token, a key and a folder that can be used say nothing; a trail on standard output needs no folder."""
+    """Usable files and folders cause no warning; a trail on standard output needs no folder."""
     (tmp_path / "secret").write_text("s" * 40)
     files = "[admin]\ntoken_file = 'secret'\n[audit]\ncheckpoint_key_file = 'secret'\n"
     assert check(files + UPSTREAM) == (0, [])
@@ -76,7 +76,7 @@ def test_what_is_there_is_no_problem(check: Check, tmp_path: Path) -> None:
 
 ROUTE = UPSTREAM + "[[routes]]\noperation = 'a'\n"
 DOUBTS = [
-    (UPSTREAM + "[upstreams.b]\nurl = 'http://c'\n", "c.toml:3: upstreams.b: no route leads there"),
+    (UPSTREAM + "[upstreams.b]\nurl = 'http://c'\n", "c.toml:3: upstreams.b: no route uses it"),
     (ROUTE + "match = 'POST /a'\nreuse = '2s'\n", "c.toml:6: routes[0].reuse: it has no effect on POST"),
     (
         ROUTE + "match = 'PUT /a'\nstale_if_error = '2s'\n",
@@ -96,6 +96,6 @@ def test_what_cannot_be_meant_is_a_warning(check: Check, text: str, said: str) -
 
 
 def test_what_is_inherited_or_switched_off_is_no_doubt(check: Check) -> None:
-    """`[defaults]` holds for reads and writes; what does nothing for one of them was not written for it."""
+    """`[defaults]` applies to reads and writes, so an inherited setting without effect causes no warning."""
     assert check(ROUTE + "match = 'POST /a'\nreuse = 'none'\n") == (0, [])
     assert check(ROUTE + "match = 'POST /a'\n[defaults]\nreuse = '2s'\nidempotency = 'inject'\n") == (0, [])

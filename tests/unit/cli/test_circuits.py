@@ -104,7 +104,7 @@ async def test_without_a_token_the_line_says_what_is_missing(admin: str, capsys:
 
 
 async def test_a_wrong_token_is_told_from_a_missing_one(admin: str, capsys: Captured) -> None:
-    """Who gave one does not look for the option again, but for the right token."""
+    """With a wrong token the message does not ask for a token, but says that it is wrong."""
     assert await asyncio.to_thread(drain, admin, "wrong") == 2
     assert capsys.readouterr().err.startswith("backstay: The admin token that was sent is not the configured one.")
 

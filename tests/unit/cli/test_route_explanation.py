@@ -1,4 +1,4 @@
-"""`backstay check --explain`: the route of one request, its rivals, and where each of its settings is from."""
+"""`backstay check --explain`: the route of a request, the other routes that match, and each setting's origin."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -53,7 +53,7 @@ def explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Explained:
 
 
 def test_the_route_is_named_with_those_that_lose(explained: Explained) -> None:
-    """Every other route of the path says what it loses by."""
+    """Each other route that matches the path has the reason why it is not chosen."""
     assert explained("GET /api/sessions/current?x=1")[0] == [
         "GET /api/sessions/current",
         '  route     current: "GET /api/sessions/current" (c.toml:17)',
@@ -67,6 +67,7 @@ def test_the_route_is_named_with_those_that_lose(explained: Explained) -> None:
         "  upstream  archive (http://c, http://d), circuit archive",
         '  not       load: "GET, HEAD /api/sessions/{id}": it is not for PUT',
     ]
+    assert explained("/api/sessions/1?back=https://x/y")[0][0] == "GET /api/sessions/1"
     assert explained("/none")[0][1] == "  route     passthrough: no route matches"
 
 
@@ -87,7 +88,7 @@ def test_each_setting_says_where_it_is_from(explained: Explained) -> None:
 
 
 def test_the_pass_through_has_what_it_takes_from_the_defaults(explained: Explained) -> None:
-    """Limits come from `[defaults]`, its timeout does not, and recovery has no row: it never takes part in it."""
+    """Its limits come from `[defaults]`, its timeout does not. Recovery has no row, because it does not apply."""
     _, table = explained("/none")
     assert (table["total_timeout"], table["max_body"]) == ('"30s" built in', '"1MiB" c.toml:7 [defaults]')
     assert "fallback" not in table
@@ -95,7 +96,7 @@ def test_the_pass_through_has_what_it_takes_from_the_defaults(explained: Explain
 
 @pytest.mark.parametrize("asked", ["", "api", "GET", "GET api", "G3T /api"])
 def test_what_is_no_request_is_refused(explained: Explained, asked: str) -> None:
-    """One line that says how a request is written."""
+    """The error shows the form of a request."""
     with pytest.raises(ConfigError, match="is not a method and a path; write --explain"):
         explained(asked)
 
@@ -103,7 +104,7 @@ def test_what_is_no_request_is_refused(explained: Explained, asked: str) -> None
 def test_it_is_an_option_of_check(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """It takes the place of the table of routes."""
+    """It replaces the table of routes."""
     (tmp_path / "c.toml").write_text(FILE)
     assert backstay(monkeypatch, "check", str(tmp_path / "c.toml"), "--explain", "GET /api/sessions/1") == 0
     assert capsys.readouterr().out.startswith("GET /api/sessions/1\n  route     load: ")

@@ -31,7 +31,7 @@ def test_an_address_is_a_host_and_port_or_a_socket(text: str, address: Address) 
     ],
 )
 def test_what_is_nearly_an_address_is_refused_with_what_was_meant(text: str, meant: str) -> None:
-    """A missing host or port, and a URL: the cure is the address with what was written in it."""
+    """A missing host or port, and a URL: the cure contains the written part."""
     with pytest.raises(Objection, match="is not an address") as refused:
         parse_address(text)
     assert refused.value.cure == f'"{meant}"'
@@ -41,7 +41,7 @@ def test_what_is_nearly_an_address_is_refused_with_what_was_meant(text: str, mea
     "text", ["host:", "::1:80", "host:65536", "unix:run", "h:1 ", "", "[:::]:80", "[a.b]:80", "a" * 5_000]
 )
 def test_what_is_no_address_is_refused(text: str) -> None:
-    """A port too high, bare IPv6 and other texts that say too little are refused with two examples."""
+    """A port too high, bare IPv6 and other texts are refused with two examples."""
     with pytest.raises(Objection, match="is not an address") as refused:
         parse_address(text)
     assert refused.value.cure == '"0.0.0.0:8080" or "unix:/run/backstay.sock"'

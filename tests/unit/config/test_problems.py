@@ -79,8 +79,8 @@ VALUES = [
     *(
         (
             UPSTREAM + f'[listen]\n{key} = "x.pem"',
-            f"config.toml:4: listen.{key}: without tls_certificate the listener speaks no TLS, and everybody could "
-            f'connect; write tls_certificate = "/etc/backstay/tls.crt" too, or remove {key}',
+            f"config.toml:4: listen.{key}: without tls_certificate the listener does not use TLS, so every client "
+            f'is accepted in plain text; write tls_certificate = "/etc/backstay/tls.crt" too, or remove {key}',
         )
         for key in ("tls_key", "tls_client_ca")
     ),
@@ -99,13 +99,13 @@ VALUES = [
     ),
     (
         '[upstreams.a]\nurl = "https://b"\ntls_key = "x.pem"',
-        "config.toml:3: upstreams.a.tls_key: a key alone proves nothing to the backend: its certificate is missing; "
+        "config.toml:3: upstreams.a.tls_key: the key has no effect without its certificate; "
         'write tls_certificate = "/etc/backstay/tls.crt" too, or remove tls_key',
     ),
     *(
         (
             UPSTREAM + f'[listen]\naddress = "{listen}"\n[admin]\naddress = "{admin}"',
-            f'config.toml:6: admin.address: "{admin}" and listen.address "{listen}" are the same place; '
+            f'config.toml:6: admin.address: "{admin}" and listen.address "{listen}" are the same address; '
             f'write address = "{instead}"',
         )
         for listen, admin, instead in (
@@ -501,6 +501,6 @@ MEANT = [
 
 @pytest.mark.parametrize(("text", "cure"), MEANT)
 def test_the_cure_says_what_was_written_as_it_is_written_here(problems: Problems, text: str, cure: str) -> None:
-    """Never a default in place of the value that was written, and never the name of another setting."""
+    """It is never the default instead of the written value, nor the name of an unrelated setting."""
     (line,) = problems(text)
     assert line.endswith(f"; {cure}")

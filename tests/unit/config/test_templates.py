@@ -15,7 +15,7 @@ def test_a_template_is_a_method_and_a_path_with_names() -> None:
 
 
 def test_a_rest_is_a_name_that_comes_last() -> None:
-    """`{rest...}` stands for every further segment, and is told from one of a single segment."""
+    """`{rest...}` stands for every further segment, `{name}` for one."""
     template = parse_template("GET /a/{x}/{rest...}")
     assert (template.names, template.rest) == (("x", "rest"), "rest")
     assert template.shapes != parse_template("GET /a/{x}/{rest}").shapes
@@ -23,7 +23,7 @@ def test_a_rest_is_a_name_that_comes_last() -> None:
 
 @pytest.mark.parametrize("text", ["GET, POST /a", "GET,POST /a", "GET , POST, GET /a"])
 def test_a_route_may_name_several_methods(text: str) -> None:
-    """They are a list with commas, in the order in which they were written."""
+    """They are a list with commas, in the written order."""
     template = parse_template(text)
     assert template == ("GET, POST", "/a")
     assert template.shapes == ("GET /a", "POST /a")
@@ -56,7 +56,7 @@ def test_a_route_may_name_several_methods(text: str) -> None:
     ],
 )
 def test_what_other_routers_write_is_refused_with_what_is_written_here(text: str, cure: str) -> None:
-    """As a literal segment it would match nothing that anybody sends, in silence."""
+    """As a literal segment it would match no request, without an error."""
     with pytest.raises(Objection) as refused:
         parse_template(text)
     assert refused.value.cure == cure
@@ -65,7 +65,7 @@ def test_what_other_routers_write_is_refused_with_what_is_written_here(text: str
 
 @pytest.mark.parametrize("text", ["POST /a/x:batchGet", "GET /a/b<c", "GET /~user", "GET /$metadata"])
 def test_a_literal_segment_may_have_such_characters_elsewhere(text: str) -> None:
-    """A custom verb behind a colon is a literal, as it always was."""
+    """A custom verb after a colon is a literal, as before."""
     assert parse_template(text).names == ()
 
 
@@ -79,8 +79,8 @@ def test_a_literal_segment_may_have_such_characters_elsewhere(text: str) -> None
         ("GET,post /a", '"post" is not one of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, ANY', '"GET, POST /a"'),
         ("GET|POST /a", '"GET|POST" is not a list of methods', '"GET, POST /a"'),
         ("GET POST /a", '"GET POST /a" has no comma between its methods', '"GET, POST /a"'),
-        ("GET /{x...}/a", "{x...} is the rest of a path, and can only be its last segment", '"GET /{x}/a"'),
-        ("GET /a{x...}", "{x...} is the rest of a path, and can only be its last segment", '"GET /a{x}"'),
+        ("GET /{x...}/a", "{x...} is the rest of a path, so it must be the last segment", '"GET /{x}/a"'),
+        ("GET /a{x...}", "{x...} is the rest of a path, so it must be the last segment", '"GET /a{x}"'),
         ("GET /{x}/{x...}", '"/{x}/{x...}" names {x} twice', '"GET /{other_x}/{x...}"'),
         ("GET a", '"a" does not begin with a slash', '"GET /a"'),
         ("GET /{x}/{x}", '"/{x}/{x}" names {x} twice', '"GET /{other_x}/{x}"'),
@@ -115,7 +115,7 @@ def test_a_request_of_the_sidecars_own_may_have_names_anywhere() -> None:
     [("ANY /a", '"GET /a"'), ("GET, POST /a", '"GET /a"'), ("GET /a/{x...}", '"GET /api/sessions/{report_id}"')],
 )
 def test_a_request_of_the_sidecars_own_is_one_request(text: str, cure: str) -> None:
-    """It has one method, and names that each stand for one segment."""
+    """It has one method, and each name stands for one segment."""
     with pytest.raises(Objection) as refused:
         parse_request(text)
     assert refused.value.cure == cure

@@ -10,13 +10,14 @@ from markdown_it.token import Token
 
 from proxy.audit.chain import Chain
 from proxy.audit.line_queue import LineQueue
-from proxy.audit.log import AuditLog, LogRules
+from proxy.audit.log import AuditLog
 from proxy.audit.trail_file import Output
 from proxy.config.shape import place
 from proxy.http.problems import Reason
 from proxy.observe.metrics import Metrics
 from tests.reference.command_line import all_commands
 from tests.reference.metrics import is_documented, name_of
+from tests.settings import log_rules
 from tests.unit.docs.pages import DOCS, PAGES, ROOT, blocks, named, tokens
 
 METRIC = re.compile(r"backstay_[a-z0-9_]+")
@@ -125,6 +126,7 @@ def test_the_diagram_of_the_audit_queue_has_the_names_of_the_code() -> None:
 
 
 def test_the_diagram_of_the_audit_queue_has_the_times_of_the_code() -> None:
-    page, rules = (DOCS / "audit.md").read_text(encoding="utf-8"), LogRules()
+    """The times are the defaults of the log."""
+    page, rules = (DOCS / "audit.md").read_text(encoding="utf-8"), log_rules()
     at_most = f"(within {rules.fsync_s:g} s)", f"after {rules.close_s:g} s where"
     assert [time for time in (f"(after {rules.batch_s * 1000:g} ms)", *at_most) if time not in page] == []

@@ -1,4 +1,4 @@
-"""What fails is in the log: which operation, how, where, for whom, and how many more were held back."""
+"""Failures in the log: operation, error, address, correlation id, and the number of suppressed lines."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -40,7 +40,7 @@ async def test_a_failure_names_all_that_is_needed_to_find_it() -> None:
 
 @simulated
 async def test_a_kind_of_failure_is_told_once_in_ten_seconds() -> None:
-    """Each error of each operation has its line, and the next one says how many were held back."""
+    """Each error of each operation has a line. The next line has the number of suppressed ones."""
     world = Watched(lambda request, number: fails(Reason.PROTOCOL_ERROR) if b"r2" in request.target else answers(500))
     with capture_logs() as logs:
         for _ in range(3):
@@ -57,7 +57,7 @@ async def test_a_kind_of_failure_is_told_once_in_ten_seconds() -> None:
 
 @simulated
 async def test_what_a_retry_made_good_is_told_too() -> None:
-    """The client saw nothing of it; the backend failed all the same."""
+    """The client did not notice, but the backend failed."""
     world = Watched([fails(), answers()])
     with capture_logs() as logs:
         await world.get("r1").finish()
@@ -66,7 +66,7 @@ async def test_what_a_retry_made_good_is_told_too() -> None:
 
 @simulated
 async def test_what_an_open_circuit_refuses_is_told() -> None:
-    """Its requests are failures that nobody would find in the backend's own log."""
+    """The backend's own log has no line about a refused request."""
     world = Watched([fails()])
     for number in range(5):
         await world.get(f"r{number}").finish()
@@ -90,7 +90,7 @@ async def test_a_broken_stream_is_told() -> None:
 
 @simulated
 async def test_what_did_not_fail_is_not_told() -> None:
-    """A success, a 404 and a client that left are no failures of anybody."""
+    """A success, a 404 and a client that left are no failures."""
     world = Watched([answers(), answers(404), answers(after_s=1.0)])
     with capture_logs() as logs:
         await world.get("r1").finish()

@@ -166,7 +166,7 @@ def test_methods_are_bounded(method: str, label: str) -> None:
 
 
 def test_what_has_no_duration_is_counted_and_not_timed() -> None:
-    """An event stream is a request like any other, and never a slow one; its life has buckets up to hours."""
+    """An event stream is counted as a request and has no duration; its stream time has buckets up to hours."""
     metrics = Metrics(["events"])
     metrics.streamed("events", 5_000.0)
     metrics.finished("events", "GET", 200, "answered", None, "")

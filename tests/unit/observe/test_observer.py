@@ -160,7 +160,7 @@ def test_an_outage_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> No
 
 
 def streaming(content_type: bytes, status: int = 200) -> tuple[Watched, Broadcast]:
-    """Return a world whose first answer has its head after 900 ms, and a body that ends when the relay does."""
+    """Return a world whose first response has its head after 900 ms, and a body that ends when the relay does."""
     relay = Broadcast(lambda paused: None, lambda: None)
     response = Response(status, b"", Fields(((b"Content-Type", content_type),)), relay, Framing.CHUNKED)
     world = Watched([Step(response, 0.9)])
@@ -186,7 +186,7 @@ def timed(world: Watched) -> tuple[float, float]:
 
 @simulated
 async def test_a_streamed_answer_is_timed_to_its_head() -> None:
-    """A download of a minute that began after 900 ms kept within the limit of 1 s; its life is told apart."""
+    """A download of a minute that began after 900 ms meets the limit of 1 s; its stream time is counted separately."""
     world, relay = streaming(b"text/csv")
     with capture_logs() as logs:
         exchange = await ended(world, relay)
@@ -201,7 +201,7 @@ async def test_a_streamed_answer_is_timed_to_its_head() -> None:
     ("status", "content_type"), [(200, b"text/event-stream"), (200, b"Text/Event-Stream; charset=utf-8"), (101, b"")]
 )
 def test_a_tunnel_and_an_event_stream_are_never_slow(status: int, content_type: bytes) -> None:
-    """Their heads came late, and their bodies lasted: no target, no latency, no exemplar, no line in the log."""
+    """A late head and a long body change nothing: no target, no latency, no exemplar, no line in the log."""
 
     @simulated
     async def play() -> None:

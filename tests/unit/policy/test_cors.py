@@ -164,7 +164,7 @@ def test_a_refused_preflight_is_not_remembered() -> None:
 
 
 def test_configured_origins_need_no_learnt_preflight() -> None:
-    """What is asked for is allowed, for this once: a browser must not remember what the backend never said."""
+    """The requested method and fields are allowed once: a browser must not cache what the backend never allowed."""
     memory = CorsMemory((APP,), credentials=True)
     asked = request("OPTIONS", Origin=APP, Access_Control_Request_Headers="x-a, content-type")
     answer = memory.configured_preflight(asked, "PATCH")
@@ -186,7 +186,7 @@ def test_configured_origins_need_no_learnt_preflight() -> None:
 
 
 def test_the_sidecars_own_fields_can_be_read_by_scripts() -> None:
-    """They are added to what the backend exposes; an answer that nobody may read exposes nothing."""
+    """They are added to the fields that the backend exposes; a response without CORS fields exposes nothing."""
     assert exposing(()) == ()
     assert exposing(ALLOWED) == (*ALLOWED, (b"Access-Control-Expose-Headers", EXPOSED))
     learnt = (*ALLOWED, (b"access-control-expose-headers", b"ETag"))

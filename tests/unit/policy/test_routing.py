@@ -141,13 +141,13 @@ RESTS = routed(
     ],
 )
 def test_a_rest_and_any_method_come_last(method: str, target: str, operation: str, names: dict[str, str]) -> None:
-    """A literal wins over a name, a name over a rest, a method over ANY; a rest is given as it came, undecoded."""
+    """A literal wins over a name, a name over a rest, a method over ANY; a rest is not decoded."""
     match = RESTS.match(request(method, target))
     assert (match.route.operation, match.names) == (operation, names)
 
 
 def test_an_empty_rest_is_no_subject() -> None:
-    """Requests without a rest are about nothing in particular, not all about the same thing."""
+    """Requests with an empty rest have no subject, instead of one common subject."""
     router = Router([route(template="/api/{rest...}", subject=SubjectRule("path", "rest"))], CATCH_ALL)
     asked = request("GET", "/api/")
     assert subject_of(router.match(asked), asked) == Subject(None, "path:rest is missing")
