@@ -35,21 +35,23 @@ class Recorder:
             x.role = ALONE
             self._meter.coalesced(self._route.operation, ALONE)
         route, seconds = self._route, x.duration_s or self.stop_the_clock(x)
-        refused_here = x.problem is not None and x.problem.refused != ""
-        if x.problem is not None and refused_here:
-            self._meter.bad_request(x.problem.refused)
+        refused_here = False
+        if (problem := x.problem) is not None and problem.refused:
+            refused_here = True
+            self._meter.bad_request(problem.refused)
         x.status = x.answered or LEFT_STATUS
         x.ending = outcome.ending(x.result, x.answered, refused=refused_here, truncated=x.truncated)
+        x.wait_s = wait_s = seconds if x.head_s is None else x.head_s
         if route.target is not None and not x.endless:
-            x.level = route.target.level(x.wait_s)
+            x.level = route.target.level(wait_s)
         if route.restoration is not None and x.identity is NO_IDENTITY:  # no earlier step needed the identity
             x.identity = self._identifier.identify(x.request, x.subject.value, with_key=False)
         if len(x.attempts) > 1 and retries(x.attempts):
             self._meter.retried_request(route.operation, x.succeeded)
         if x.head_s is not None:
             self._meter.streamed(route.operation, seconds - x.head_s)
-        wait_s = None if x.endless else x.wait_s
-        self._meter.finished(route.operation, x.request.method, x.status, x.ending, wait_s, x.level)
+        timed_s = None if x.endless else wait_s
+        self._meter.finished(route.operation, x.request.method, x.status, x.ending, timed_s, x.level)
         self._ledger.record(x)
 
     def withheld(self) -> None:

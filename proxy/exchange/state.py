@@ -54,7 +54,7 @@ class Exchange:
         "duration_s", "ending", "endless", "flight", "gone", "head_s", "held", "identity", "key", "lead",
         "level", "match", "parent", "phase", "problem", "reader", "record_id", "request", "restoration",
         "result", "role", "route", "span", "started", "started_wall", "status", "subject", "task", "trace_id",
-        "truncated", "would",
+        "truncated", "wait_s", "would",
     )  # fmt: skip
 
     def __init__(self, request: Request, client: Client, match: Match) -> None:
@@ -98,17 +98,13 @@ class Exchange:
         self.endless = False  # a tunnel or server-sent events
         # recorder
         self.duration_s = 0.0
+        self.wait_s = 0.0  # the client's wait: for the head of a streamed response, for the whole of any other
         self.status = 0  # the status that the client got, 499 if it left
         self.record_id = ""  # from the ledger
         self.ending = ""  # the bounded outcome
         self.level = ""  # the target level of its duration, "" for a route without a target
         self.restoration: Restoration | None = None  # from the observer
         self.would: list[str] | None = None  # in a dry run: the noted decisions
-
-    @property
-    def wait_s(self) -> float:
-        """Return the client's wait in seconds: for the head of a streamed response, for the whole of any other."""
-        return self.duration_s if self.head_s is None else self.head_s
 
     @property
     def succeeded(self) -> bool:

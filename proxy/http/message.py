@@ -86,6 +86,11 @@ class Framing(Enum):
     CLOSE = "close"
 
 
+# module constants: an Enum member look-up costs 0.1 µs in Python 3.11
+NO_BODY: Final = Framing.NONE
+BY_LENGTH: Final = Framing.LENGTH
+BY_CHUNKS: Final = Framing.CHUNKED
+
 UNIX = "unix"  # the address of every client of a Unix socket, which has no other
 
 

@@ -1,5 +1,6 @@
 """Integer counters, converted to Prometheus families only for a scrape."""
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from functools import partial
@@ -67,12 +68,12 @@ class Series:
 
     def observe(self, seconds: float) -> None:
         """Count one duration; an upper bound belongs to its bucket (`le`)."""
-        self.buckets[_bucket(seconds, self._bounds)] += 1
+        self.buckets[bisect_left(self._bounds, seconds)] += 1
         self.total_s += seconds
 
     def exemplify(self, seconds: float, trace_id: str, wall: float) -> None:
         """Set the exemplar of an observed duration, with its wall time."""
-        self.exemplars[_bucket(seconds, self._bounds)] = seconds, trace_id, wall
+        self.exemplars[bisect_left(self._bounds, seconds)] = seconds, trace_id, wall
 
     @property
     def count(self) -> int:
@@ -90,16 +91,6 @@ class Series:
             else:
                 rows.append((bound, float(running)))
         return rows
-
-
-def _bucket(seconds: float, bounds: Sequence[float]) -> int:
-    """Return the index of the duration's bucket by linear search: it is mostly one of the first."""
-    number = 0
-    for bound in bounds:
-        if seconds <= bound:
-            return number
-        number += 1
-    return number
 
 
 class Histogram:

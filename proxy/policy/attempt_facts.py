@@ -11,7 +11,7 @@ from proxy.http.message import (
     response_in,
 )
 from proxy.http.problems import Reason
-from proxy.policy.classify import Verdict, classify, label
+from proxy.policy.classify import CANCELLED, Verdict, classify, label
 from proxy.policy.retry import CAUSES
 from proxy.policy.routing import Route
 
@@ -33,7 +33,7 @@ class Attempt:
         self.waited_ms = waited_s * 1000
         self.ms = 0.0
         self.outcome: Outcome = _UNFINISHED
-        self.verdict = Verdict.CANCELLED
+        self.verdict: Verdict = CANCELLED
         self.why = "unfinished"
 
     def ended(self, outcome: Outcome, seconds: float = 0.0) -> Verdict:

@@ -7,7 +7,7 @@ from math import inf
 from typing import Final, NamedTuple
 
 from proxy.config.settings import Breaker
-from proxy.policy.classify import FAILURES, Verdict
+from proxy.policy.classify import FAILURES, SUCCESS, Verdict
 from proxy.runtime.random import RandomSource
 
 LEASE_S: Final = 60.0  # a probe permit that was not settled expires after this many seconds
@@ -131,11 +131,12 @@ class CircuitBreaker:
 
         `took_s` is None if the call's duration did not depend on the backend alone: slow_call ignores it.
         """
-        if permit.generation != self._permit.generation:
+        if permit is not self._permit and not self._ends_probe(permit):
             return
-        if permit.probe is not None and self._leases.pop(permit.probe, None) is None:
-            return  # its lease has expired: another attempt probes
         slow_s, closed = self.rules.slow_call, self.state is _CLOSED
+        if verdict is SUCCESS and closed and slow_s is None:  # the usual case
+            self.failures = 0
+            return
         slow = slow_s is not None and took_s is not None and took_s > slow_s
         if verdict in FAILURES or (not closed and self._fails_probe(verdict, slow=slow)):
             self._failed(now, counted=counted)
@@ -145,6 +146,12 @@ class CircuitBreaker:
                 self._succeeded(now)
         if slow_s is not None and took_s is not None and verdict not in _NEUTRAL:
             self._watch_slowness(slow, now)
+
+    def _ends_probe(self, permit: Permit) -> bool:
+        """Take back a probe's permit; return False for another generation, or if the lease expired: another probes."""
+        if permit.probe is None or permit.generation != self._permit.generation:
+            return False
+        return self._leases.pop(permit.probe, None) is not None
 
     def _fails_probe(self, verdict: Verdict, *, slow: bool) -> bool:
         return self.state is CircuitState.HALF_OPEN and (slow or verdict is Verdict.RATE_LIMITED)

@@ -31,7 +31,9 @@ class Verdict(FastEnum):
         return self.value or None
 
 
-SUCCESS: Final = Verdict.SUCCESS  # module constant: an Enum member look-up costs 0.1 µs in Python 3.11
+# module constants: an Enum member look-up costs 0.1 µs in Python 3.11
+SUCCESS: Final = Verdict.SUCCESS
+CANCELLED: Final = Verdict.CANCELLED
 _BY_STATUS: Final = {
     400: Verdict.INVALID,
     404: Verdict.MISSING,

@@ -211,7 +211,7 @@ def _walk(node: _Node, segments: list[bytes], depth: int, values: list[bytes], m
         if found := _walk(node.wildcard, segments, depth + 1, values, method):
             return found
         values.pop()
-    found = _of_method(node.rests, method)
+    found = _of_method(node.rests, method) if node.rests else None
     if found is not None:
         values.append(b"/".join(segments[depth:]))
     return found

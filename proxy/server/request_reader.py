@@ -6,7 +6,7 @@ from typing import Final
 from proxy.errors import IllegalMove
 from proxy.exchange.handler import RequestHandler
 from proxy.exchange.ports import Client
-from proxy.http.message import LINE_BYTES, Framing, Peer, Request
+from proxy.http.message import LINE_BYTES, NO_BODY, Peer, Request
 from proxy.http.problems import Refusal
 from proxy.http1.head import RequestHead, RequestHeadReader, check_unfinished
 from proxy.server.connection_states import BODY, HEAD, HELD, OVER, READING_MOVES, ReadState
@@ -162,8 +162,9 @@ class RequestReader:
         )  # fmt: skip
         handler = self._server.open(request, client)
         self.switching = bool(parsed.upgrade)
-        if parsed.framing is Framing.NONE:
-            self._expect_another(request)
+        if parsed.framing is NO_BODY:
+            if not parsed.keep_alive:
+                self._expect_another(request)
             self.queue.append(handler)
             return
         self.since = self._server.tick

@@ -15,7 +15,7 @@ from proxy.config.settings import Listen
 from proxy.exchange.handler import RequestHandler
 from proxy.exchange.ports import Client
 from proxy.http.fields import Fields, Lines
-from proxy.http.message import BODILESS, UNIX, Framing, Peer, Request, Response
+from proxy.http.message import BODILESS, BY_CHUNKS, BY_LENGTH, NO_BODY, UNIX, Peer, Request, Response
 from proxy.http.problem_response import own_response, whole_seconds
 from proxy.http.problems import RETRY_AFTER_S, Refusal, refused
 from proxy.http1.body import framed
@@ -219,11 +219,11 @@ def whole_body(response: Response, request: Request) -> tuple[Lines, bytes]:
     """Return a complete response body in a framing that this client reads, and the field for a changed framing."""
     body, framing = response.body, response.framing
     assert isinstance(body, bytes)
-    if request.method == "HEAD" or framing is Framing.NONE or response.status in BODILESS:
+    if request.method == "HEAD" or framing is NO_BODY or response.status in BODILESS:
         return (), b""
-    if framing is Framing.CHUNKED and request.minor:
+    if framing is BY_CHUNKS and request.minor:
         return ((b"Transfer-Encoding", b"chunked"),), framed(body, framing, response.trailers)
-    return () if framing is Framing.LENGTH else ((b"Content-Length", b"%d" % len(body)),), body
+    return () if framing is BY_LENGTH else ((b"Content-Length", b"%d" % len(body)),), body
 
 
 def cut(transport: Transport, *, plain_end_would_lie: bool) -> None:

@@ -10,8 +10,8 @@ from proxy.exchange.ports import Interim
 from proxy.http.fields import Lines, encoded
 from proxy.http.headers import HOP_BY_HOP, hop_only
 from proxy.http.message import (
+    BY_CHUNKS,
     Failure,
-    Framing,
     Outcome,
     Request,
 )
@@ -338,7 +338,7 @@ class HttpUpstream:
     def _head(self, request: Request, more: Lines) -> bytes:
         if request.upgrade:
             more = (*more, (b"Connection", b"Upgrade"), (b"Upgrade", request.upgrade))
-        if request.framing is Framing.CHUNKED:
+        if request.framing is BY_CHUNKS:
             more = (*more, (b"Transfer-Encoding", b"chunked"))
         start = b"%b %b HTTP/1.1" % (request.method.encode("ascii"), request.target)
         return encode_head(start, self._crossing(request), more)

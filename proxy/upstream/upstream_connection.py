@@ -8,6 +8,8 @@ from proxy.exchange.ports import Interim
 from proxy.http.fields import Lines
 from proxy.http.headers import trailers_that_cross
 from proxy.http.message import (
+    BY_CHUNKS,
+    NO_BODY,
     BodyStream,
     Failure,
     Framing,
@@ -186,7 +188,7 @@ class UpstreamConnection:
         self.moved_at = self._pool.tick
         body = request.body
         if isinstance(body, bytes):
-            if body or request.framing is Framing.CHUNKED:
+            if body or request.framing is BY_CHUNKS:
                 head += framed(body, request.framing, request.trailers)
             self.alarm.set(timeout_s)
         else:
@@ -292,8 +294,9 @@ class UpstreamConnection:
             return
         if b"www-authenticate" in head.fields:
             self._single_use = self._single_use or are_personal(head.fields, b"www-authenticate")
-        if head.bounded and (len(rest) == head.length or head.framing is Framing.NONE):
-            self._finish(head, b"" if head.framing is Framing.NONE else rest, surplus=len(rest) > head.length)
+        size = len(rest)
+        if head.bounded and (size == head.length or head.framing is NO_BODY):
+            self._finish(head, b"" if head.framing is NO_BODY else rest, surplus=size > head.length)
             return
         if self.state is WAITING:
             self._become(READING)
