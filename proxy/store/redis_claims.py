@@ -94,7 +94,7 @@ class RedisClaims:
             taken = await self._taking("take_over", claim, value, command)
         except StoreDown:
             return StoreUnavailable()
-        return self._mine(claim, token, value) if taken else await self.claim(claim)
+        return self._mine(claim, token, value) if taken else await self._claim_after(orphan, claim)
 
     async def wait(self, claim: Claim, held: HeldByOther, within_s: float) -> ClaimState | None:
         """Wait until the owner has settled the claim or may be dead; return its state, None if the time ran out."""
@@ -118,7 +118,7 @@ class RedisClaims:
         if outcome is not None:
             return outcome
         left_s = within_s - (loop.time() - began)
-        return await self.claim(claim, left_s) if left_s > 0 else None
+        return await self._claim_after(held, claim, left_s) if left_s > 0 else None
 
     async def settle(self, claim: Claim, mine: Acquired, result: Result | None, *, keep: bool) -> None:
         """Give the result to all waiters; keep it for later requests, or free the claim."""
@@ -163,7 +163,18 @@ class RedisClaims:
         if not sent:
             self._commands.fire_and_forget(*self._settling(claim, mine.token, value))
 
-    async def _outcome(self, held: HeldByOther) -> Settled | None:
+    async def _claim_after(self, owner: HeldByOther | Orphaned, claim: Claim, within_s: float = 0.0) -> ClaimState:
+        """Take the claim unless its owner has settled it in the meantime; return the owner's outcome in that case.
+
+        A settled flight is free, so taking its claim would send the request a second time.
+        """
+        state = await self.claim(claim, within_s)
+        if isinstance(state, Acquired) and (outcome := await self._outcome(owner)) is not None:
+            self.release(claim, state, sent=False)
+            return outcome
+        return state
+
+    async def _outcome(self, held: HeldByOther | Orphaned) -> Settled | None:
         try:
             packed = await self._commands.execute("outcome", "GET", self._key("outcome", held.token))
         except StoreDown:
