@@ -87,7 +87,7 @@ ENDPOINTS = (
         "GET",
         "/audit",
         "Give the newest audit records that pass every filter, oldest first.",
-        {200: "JSON list or CSV.", 400: "A parameter or its value does not exist."},
+        {200: "JSON list or CSV.", 400: "A parameter or its value does not exist, or a time is none."},
         guarded=True,
         parameters={
             "report_id": "Only records with this subject.",

@@ -7,6 +7,7 @@ import orjson
 
 from proxy.admin.control import Record
 from proxy.audit.export import COLUMNS, csv_header, csv_row, row
+from proxy.audit.instants import instant
 from proxy.audit.reader import Query
 
 PARAMETERS = ("report_id", "operation", "correlation_id", "failures", "since", "until", "format", "limit")
@@ -47,9 +48,18 @@ def _query(parameters: Mapping[str, str]) -> Query:
         operation=parameters.get("operation"),
         correlation_id=parameters.get("correlation_id"),
         failures=failures,
-        since=parameters.get("since"),
-        until=parameters.get("until"),
+        since=_instant(parameters, "since"),
+        until=_instant(parameters, "until"),
     )
+
+
+def _instant(asked: Mapping[str, str], name: str) -> str | None:
+    if name not in asked:
+        return None
+    try:
+        return instant(asked[name])
+    except ValueError as error:
+        raise ValueError(f"{name}={error}.") from None
 
 
 def _csv(found: Iterable[Record]) -> bytes:

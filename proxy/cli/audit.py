@@ -1,12 +1,10 @@
 """`backstay audit`: query, export and verify the audit trail. The rules are in proxy/audit; this module prints."""
 
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from enum import StrEnum
 from io import TextIOWrapper
 from pathlib import Path
@@ -15,7 +13,6 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from proxy.audit.chain import timestamp
 from proxy.audit.checkpoint import CheckpointKey, read, read_key
 from proxy.audit.export import (
     write_csv,
@@ -34,6 +31,7 @@ from proxy.audit.files import (
     lines,
     trails,
 )
+from proxy.audit.instants import instant_or_age
 from proxy.audit.own_file import open_own
 from proxy.audit.reader import Query, Stats, records
 from proxy.audit.reader import stats as sum_up
@@ -49,8 +47,6 @@ app = typer.Typer(
 )
 
 _POLL_S = 0.2
-_AGO = re.compile(r"(\d{1,9})([smhd])")
-_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 class Format(StrEnum):
@@ -280,16 +276,11 @@ def _query(
 
 
 def _moment(option: str, text: str | None, now: float) -> str | None:
-    """Return a time in the format of the records, from ISO 8601 or from an age such as 10m."""
-    if text is None:
-        return None
-    if ago := _AGO.fullmatch(text):
-        return timestamp(max(0.0, now - int(ago[1]) * _UNITS[ago[2]]))
+    """Return an instant as the records write it, from ISO 8601 or from a time ago such as 10m."""
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        _refuse(2, f"{option} {text!r} is not a time: write 2026-11-23T15:00:00Z, or 10m for ten minutes ago")
-    return timestamp((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+        return None if text is None else instant_or_age(text, now)
+    except ValueError as error:
+        _refuse(2, f"{option} {error}")
 
 
 def _found(path: Path, wanted: Query) -> Iterator[Record]:

@@ -11,6 +11,7 @@ import orjson
 import pytest
 from aiohttp import ClientResponse, ClientSession
 from prometheus_client.parser import text_string_to_metric_families
+from yarl import URL
 
 from proxy.admin.admin_listener import start_admin
 from proxy.errors import StartError
@@ -397,3 +398,35 @@ async def test_audit_can_be_limited_to_the_newest(client: ClientSession, sidecar
         assert [record["seq"] for record in await response.json()] == [3, 4]
     async with client.get("/audit?limit=-2", headers=BEARER) as response:
         assert (await problem(response))["detail"] == "limit=-2 is not a number of records."
+
+
+@pytest.mark.parametrize(
+    ("query", "seqs"),
+    [
+        ("since=2026-11-30T12:00:01Z", [1, 2]),
+        ("since=2026-11-30T14:00:01%2B02:00", [1, 2]),
+        ("since=2026-11-30T07:00:01-05:00", [1, 2]),
+        ("since=2026-11-30T12:00:01", [1, 2]),
+        ("since=2026-11-30T12:00:00.5Z", [1, 2]),
+        ("since=2026-11-30", [0, 1, 2]),
+        ("until=2026-11-30", []),
+        ("until=2026-11-30T07:00:02-05:00", [0, 1]),
+        ("since=2026-11-30T12:00:01Z&until=2026-11-30T14:00:02%2B02:00", [1]),
+    ],
+)
+async def test_audit_compares_instants(client: ClientSession, sidecar: Sidecar, query: str, seqs: list[int]) -> None:
+    """The same instant selects the same records, whatever its offset."""
+    stamps = [f"2026-11-30T12:00:0{n}.000000Z" for n in range(3)]
+    sidecar.newest += [orjson.dumps({"seq": n, "ts": ts}) for n, ts in enumerate(stamps)]
+    async with client.get(URL(f"/audit?{query}", encoded=True), headers=BEARER) as response:
+        assert [record["seq"] for record in await response.json()] == seqs
+
+
+@pytest.mark.parametrize("name", ["since", "until"])
+@pytest.mark.parametrize("text", ["", "garbage", "2026-13-45", "1764504000", "2026-11-30T12:00:00+02:00"])
+async def test_audit_refuses_what_is_no_time(client: ClientSession, name: str, text: str) -> None:
+    """A typing error must not look like a result. A + that is not escaped is a space in a query."""
+    async with client.get(URL(f"/audit?{name}={text}", encoded=True), headers=BEARER) as response:
+        detail = (await problem(response))["detail"]
+    assert (response.status, detail.startswith(f"{name}='")) == (400, True)
+    assert "write 2026-11-23T15:00:00Z" in detail

@@ -55,6 +55,8 @@ def seqs(result: Result) -> list[int]:
         (("--since", "2026-11-23T15:37:02Z", "--until", "2026-11-23T15:37:03Z"), [2]),
         (("--since", "2026-11-23T17:37:03+02:00"), [3, 4]),
         (("--since", "2026-11-23"), [1, 2, 3, 4]),
+        (("--until", "9999-12-31T23:00:00-05:00"), [1, 2, 3, 4]),
+        (("--since", "0999-01-01"), [1, 2, 3, 4]),
     ],
 )
 def test_query_filters(trail: Path, filters: tuple[str, ...], wanted: list[int]) -> None:
@@ -104,11 +106,15 @@ def test_a_path_without_a_trail_is_one_line(tmp_path: Path, command: str) -> Non
     assert result.stderr == f"backstay audit: {tmp_path}/nothing.jsonl: no such file or folder\n"
 
 
-def test_a_time_that_is_none_is_one_line(trail: Path) -> None:
+@pytest.mark.parametrize("command", ["query", "stats", "export", "tail"])
+@pytest.mark.parametrize("option", ["--since", "--until"])
+@pytest.mark.parametrize("text", ["yesterday", "2026-11-23+02:00", "2026-13-45", ""])
+def test_a_time_that_is_none_is_one_line(trail: Path, command: str, option: str, text: str) -> None:
     """What was typed wrong: exit 2, with an example."""
-    result = audit("query", trail, "--since", "yesterday")
+    result = audit(command, trail, option, text)
     assert result.exit_code == 2
-    assert result.stderr.startswith("backstay audit: --since 'yesterday' is not a time: write 2026-")
+    assert result.stderr.startswith(f"backstay audit: {option} {text!r} is not a time: write 2026-")
+    assert result.stderr.rstrip().endswith("or 10m for ten minutes ago")
     assert result.stderr.count("\n") == 1
 
 
