@@ -21,7 +21,7 @@ WHOLE_LIMIT = 65_536  # bytes; a longer response is streamed
 _MOST_RESPONSE_FIELDS = 256  # Envoy allows 100, HAProxy 101; each costs as much as a request's field
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _TARGET: Final = re.compile(rb"[!\"$-~]+")  # visible ASCII except the fragment's "#"
-_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t -~\x80-\xff]*))?")
+_STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: ([\t -~\x80-\xff]*))?")
 _CHUNKED_LINE = re.compile(rb"^transfer-encoding: *chunked *\r?$", re.IGNORECASE | re.MULTILINE)
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _TOKEN_START = frozenset(_TOKEN)
@@ -348,7 +348,7 @@ def _response_head(raw: bytes, method: str) -> ResponseHead:
         raise BadResponse(f"it has more than {_MOST_RESPONSE_FIELDS} fields") from None
     except MalformedFieldLines as bad:
         raise BadResponse(str(bad) or "the response head is malformed") from None
-    minor, status = line[1] == b"1", int(line[2])
+    minor, status = line[1] != b"0", int(line[2])  # 1.2 is read as 1.1 (RFC 9110 section 2.5)
     if b"content-length" in fields:
         fields = _one_length(fields)
     framing, length = _response_framing(status, method, fields, block)

@@ -44,6 +44,23 @@ async def test_a_later_minor_version_is_served_as_1_1(wire: Wire, version: bytes
     assert (answer.start, answer.get(b"connection")) == (b"HTTP/1.1 200 OK", None)
 
 
+@pytest.mark.parametrize("minor", range(2, 10))
+async def test_a_later_minor_version_of_an_answer_is_read_as_1_1(wire: Wire, minor: int) -> None:
+    """RFC 9110 section 2.5: interim, final, whole and chunked; the connection is kept, and the client is told 1.1."""
+    version = b"HTTP/1.%d" % minor
+    client, backend, _ = await wire.asked(b"GET /x HTTP/1.1\r\n" + HOST + b"\r\n")
+    early = version + b" 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    await backend.say(early + version + b" 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+    assert (await client.head()).start == b"HTTP/1.1 103 Early Hints"
+    assert (await client.message()).start == b"HTTP/1.1 200 OK"
+    await client.say(b"GET /y HTTP/1.1\r\n" + HOST + b"\r\n")
+    await backend.head()
+    await backend.say(version + b" 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n")
+    answer = await client.message()
+    assert (answer.start, b"hi" in answer.body) == (b"HTTP/1.1 200 OK", True)
+    assert len(wire.backend.lines) == 1
+
+
 @pytest.mark.parametrize(
     ("target", "sent"),
     [
