@@ -20,11 +20,11 @@ def instant(text: str) -> str:
     An instant before year 1 or after year 9999 in UTC is the first or last one. Raise ValueError with the cure.
     """
     if _ISO.fullmatch(text) is None:  # datetime takes any character between date and time, so an offset for a time
-        raise ValueError(f"{text[:64]!r} is no time: {_CURE}")
+        raise ValueError(f"{text[:64]!r} is not a time: {_CURE}")
     try:
         moment = datetime.fromisoformat(text.upper())
     except ValueError:
-        raise ValueError(f"{text!r} is no time: {_CURE}") from None
+        raise ValueError(f"{text!r} is not a time: {_CURE}") from None
     return _in_utc(moment).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 

@@ -3,9 +3,10 @@
 import re
 from ipaddress import AddressValueError, IPv6Address
 
+from proxy.http.numbers import saturated
+
 _NAME = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=-]*(?:%[0-9A-Fa-f]{2}[A-Za-z0-9._~!$&'()*+,;=-]*)*")
 _ADDRESS = re.compile(rb"[0-9A-Fa-f:.]{2,45}")  # characters of an IPv6 address; a zone identifier is refused
-_PORT_DIGITS = 5
 _PORT_LIMIT = 65_535
 
 
@@ -23,7 +24,8 @@ def names_host(authority: bytes) -> bool:
 
 def _is_port(port: bytes) -> bool:
     """Tell whether `port` is a port number or empty (RFC 3986 section 3.2.3)."""
-    return not port or (port.isdigit() and len(port) <= _PORT_DIGITS and int(port) <= _PORT_LIMIT)
+    number = saturated(port)
+    return not port or (number is not None and number <= _PORT_LIMIT)
 
 
 def _is_ipv6(address: bytes) -> bool:

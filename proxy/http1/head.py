@@ -15,6 +15,7 @@ from proxy.http.headers import NOT_FROM_UPSTREAM, NOT_FROM_UPSTREAM_BODILESS, UP
 from proxy.http.message import Framing
 from proxy.http.problems import Refusal
 from proxy.http1.body import announced
+from proxy.http1.content_length import body_length, made_one, without_zeros
 from proxy.http1.field_lines import read_lines
 
 WHOLE_LIMIT = 65_536  # bytes; a longer response is streamed
@@ -227,6 +228,8 @@ def _parsed(block: bytes, minor: int, limits: HeadLimits) -> ParsedFields:
         fields = _without_underscores(fields, limits.underscores)
     host = _host(minor, fields)
     framing, length = _request_framing(minor, fields, block)
+    if framing is Framing.LENGTH:
+        fields = without_zeros(fields)
     if b"expect" in fields:
         fields = _expecting(minor, fields)
     connection = listed(fields)
@@ -299,7 +302,7 @@ def _request_framing(minor: int, fields: Fields, block: bytes) -> tuple[Framing,
         if lengths:
             raise _malformed("both Content-Length and Transfer-Encoding")
         return Framing.CHUNKED, 0
-    return (Framing.LENGTH, _length(lengths)) if lengths else (Framing.NONE, 0)
+    return (Framing.LENGTH, body_length(lengths)) if lengths else (Framing.NONE, 0)
 
 
 def _refused_coding(codings: list[bytes]) -> Refusal:
@@ -312,12 +315,6 @@ def _refused_coding(codings: list[bytes]) -> Refusal:
 def _plainly_chunked(fields: Fields, block: bytes) -> bool:
     """Tell whether "chunked" is the only coding and has no tab beside it, on which parsers differ."""
     return not fields.repeats(b"transfer-encoding") and _CHUNKED_LINE.search(block) is not None
-
-
-def _length(values: list[bytes]) -> int:
-    if len(values) > 1 or not values[0].isdigit() or len(values[0]) > 18:
-        raise _malformed("Content-Length must be one number")
-    return int(values[0])
 
 
 class ResponseHeadReader:
@@ -350,7 +347,7 @@ def _response_head(raw: bytes, method: str) -> ResponseHead:
         raise BadResponse(str(bad) or "the response head is malformed") from None
     minor, status = line[1] != b"0", int(line[2])  # 1.2 is read as 1.1 (RFC 9110 section 2.5)
     if b"content-length" in fields:
-        fields = _one_length(fields)
+        fields = without_zeros(made_one(fields))
     framing, length = _response_framing(status, method, fields, block)
     if not minor and b"transfer-encoding" in fields:
         raise BadResponse("HTTP/1.0 has no Transfer-Encoding")
@@ -368,15 +365,6 @@ def _response_head(raw: bytes, method: str) -> ResponseHead:
     )  # fmt: skip
 
 
-def _one_length(fields: Fields) -> Fields:
-    """Return the fields with one Content-Length if a backend repeated the same value (RFC 9110 section 8.6)."""
-    value = fields[b"content-length"]
-    if value.isdigit() and not fields.repeats(b"content-length"):
-        return fields
-    members = [member.strip(b" \t") for line in fields.all(b"content-length") for member in line.split(b",")]
-    return fields.with_line(b"Content-Length", members[0]) if len(set(members)) == 1 else fields
-
-
 def _response_framing(status: int, method: str, fields: Fields, block: bytes) -> tuple[Framing, int]:
     """Return framing and length (RFC 9112 section 6.3). Content-Length must be valid even without a body."""
     chunked, lengths = b"transfer-encoding" in fields, fields.all(b"content-length")
@@ -386,7 +374,7 @@ def _response_framing(status: int, method: str, fields: Fields, block: bytes) ->
         if lengths:
             raise BadResponse("both Content-Length and Transfer-Encoding")
     try:
-        length = _length(lengths) if lengths else 0
+        length = body_length(lengths) if lengths else 0
     except Refusal as refusal:
         raise BadResponse(refusal.detail) from None
     if method == "HEAD" or status < 200 or status in (204, 304):

@@ -1,6 +1,7 @@
 """Parse Cache-Control and compute the freshness lifetime (RFC 9111 sections 4.2.1 and 5.2)."""
 
 from proxy.http.fields import Fields
+from proxy.http.numbers import saturated
 from proxy.policy.dates import unix_seconds
 
 Directives = dict[bytes, bytes]
@@ -26,11 +27,9 @@ def _members(value: bytes) -> list[bytes]:
 
 
 def seconds(directives: Directives, name: bytes) -> int | None:
-    """Return a directive's seconds, None if it is absent, 0 if they are invalid (section 4.2.1)."""
+    """Return a directive's seconds (at most 2**31, section 1.2.2), None if it is absent, 0 if invalid (4.2.1)."""
     argument = directives.get(name)
-    if argument is None:
-        return None
-    return int(argument) if argument.isdigit() and len(argument) < 11 else 0
+    return None if argument is None else saturated(argument) or 0
 
 
 def lifetime_s(fields: Fields, directives: Directives) -> float:

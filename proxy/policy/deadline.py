@@ -1,5 +1,7 @@
 """One deadline covers joining, waiting, backoff and attempts, up to the response head."""
 
+from proxy.http.numbers import saturated
+
 Deadline = float  # monotonic seconds; a class would cost 0.2 µs for each comparison
 
 
@@ -9,7 +11,6 @@ def remaining(deadline: Deadline, now: float) -> float:
 
 
 def callers_budget(value: bytes | None) -> float | None:
-    """Return the caller's budget in seconds, from milliseconds; None if it is absent or not a number."""
-    if value is None or not value.isdigit() or len(value) > 9:
-        return None
-    return int(value) / 1000
+    """Return the caller's budget in seconds, from milliseconds, at most 24 days; None if it is absent or no number."""
+    ms = None if value is None else saturated(value)
+    return None if ms is None else ms / 1000

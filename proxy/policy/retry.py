@@ -12,6 +12,7 @@ from proxy.http.message import (
     Request,
     Response,
 )
+from proxy.http.numbers import saturated
 from proxy.http.problems import Reason
 from proxy.policy.classify import Verdict, classify
 from proxy.policy.dates import unix_seconds
@@ -238,11 +239,11 @@ def sent_once(route: Route, request: Request) -> bool:
 
 
 def retry_after(outcome: Outcome, wall: float) -> float | None:
-    """Return the seconds of Retry-After in either form; None if it is absent, invalid or past."""
+    """Return the seconds of Retry-After in either form, at most 2**31; None if it is absent, invalid or past."""
     value = outcome.fields.get(b"retry-after") if isinstance(outcome, Response) else None
-    if value is None or len(value) > _LONGEST_DATE:
+    if value is None:
         return None
-    if value.isdigit():
-        return float(value) if len(value) < 10 else None
-    at = unix_seconds(value)
+    if (delay_s := saturated(value)) is not None:
+        return float(delay_s)
+    at = unix_seconds(value) if len(value) <= _LONGEST_DATE else None
     return at - wall if at is not None and at > wall else None

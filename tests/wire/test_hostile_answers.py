@@ -14,6 +14,7 @@ HOSTILE: dict[str, bytes] = {
     "chunked_and_length": OK + MARK + b"Transfer-Encoding: chunked\r\nContent-Length: 7\r\n" + END + b"0\r\n\r\n",
     "two_lengths": OK + MARK + b"Content-Length: 7\r\nContent-Length: 8\r\n" + END + BODY,
     "list_of_lengths": OK + MARK + b"Content-Length: 7, 8\r\n" + END + BODY,
+    "two_lengths_with_zeros": OK + MARK + b"Content-Length: 007\r\nContent-Length: 8\r\n" + END + BODY,
     "list_of_odd_lengths": OK + MARK + b"Content-Length: 7, 07\r\n" + END + BODY,
     "list_of_half_lengths": OK + MARK + b"Content-Length: 7,\r\n" + END + BODY,
     "list_of_words": OK + MARK + b"Content-Length: a, a\r\n" + END + BODY,

@@ -17,6 +17,7 @@ HOSTILE: dict[str, tuple[int, bytes]] = {
     "length_and_chunked": (400, POST + HOST + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n" + END),
     "chunked_and_length": (400, POST + HOST + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n" + END),
     "two_lengths": (400, POST + HOST + b"Content-Length: 3\r\nContent-Length: 4\r\n" + END),
+    "two_lengths_with_zeros": (400, POST + HOST + b"Content-Length: 003\r\nContent-Length: 4\r\n" + END),
     "two_equal_lengths": (400, POST + HOST + b"Content-Length: 3\r\nContent-Length: 3\r\n" + END),
     "list_of_lengths": (400, POST + HOST + b"Content-Length: 3, 3\r\n" + END),
     "signed_length": (400, POST + HOST + b"Content-Length: +3\r\n" + END),

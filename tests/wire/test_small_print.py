@@ -61,6 +61,20 @@ async def test_a_later_minor_version_of_an_answer_is_read_as_1_1(wire: Wire, min
     assert len(wire.backend.lines) == 1
 
 
+@pytest.mark.parametrize("zeros", [1, 17, 18, 40, 5_000])
+async def test_a_length_may_have_leading_zeros(wire: Wire, zeros: int) -> None:
+    """RFC 9110 section 8.6: 1*DIGIT. What goes on has none, for a reader that limits digits or thinks of octal."""
+    length = b"Content-Length: " + b"0" * zeros + b"10\r\n\r\n"
+    client = await wire.client()
+    await client.say(b"POST /x HTTP/1.1\r\n" + HOST + length + b"0123456789")
+    backend = await wire.backend.connection()
+    asked = await backend.message()
+    assert (asked.get(b"content-length"), asked.body) == (b"10", b"0123456789")
+    await backend.say(OK + length + b"9876543210")
+    answer = await client.message()
+    assert (answer.get(b"content-length"), answer.body) == (b"10", b"9876543210")
+
+
 @pytest.mark.parametrize(
     ("target", "sent"),
     [

@@ -34,10 +34,20 @@ def test_several_lines_are_one_list() -> None:
 
 @pytest.mark.parametrize(
     ("argument", "told"),
-    [(b"5", 5), (b"", 0), (b"-1", 0), (b"1.5", 0), (b"9" * 10, 9_999_999_999), (b"9" * 11, 0), ("²".encode(), 0)],
+    [
+        (b"5", 5),
+        (b"", 0),
+        (b"-1", 0),
+        (b"1.5", 0),
+        (b"9" * 9, 999_999_999),
+        (b"9" * 11, 2**31),
+        (b"9" * 5_000, 2**31),
+        (b"0" * 5_000 + b"5", 5),
+        ("²".encode(), 0),
+    ],
 )
 def test_what_is_no_number_is_nothing(argument: bytes, told: int) -> None:
-    """RFC 9111 section 4.2.1: invalid freshness information counts as stale."""
+    """RFC 9111: invalid freshness information counts as stale (4.2.1), a number that is too large as 2**31 (1.2.2)."""
     assert seconds({b"max-age": argument}, b"max-age") == told
     assert seconds({b"max-age": argument}, b"s-maxage") is None
 

@@ -159,7 +159,15 @@ def test_a_route_may_set_a_directive_aside(said: str) -> None:
 
 @pytest.mark.parametrize(
     ("wanted", "given"),
-    [("max-age=10", True), ("max-age=9", False), ("min-fresh=50", True), ("min-fresh=51", False), ("max-age=x", False)],
+    [
+        ("max-age=10", True),
+        ("max-age=9", False),
+        ("min-fresh=50", True),
+        ("min-fresh=51", False),
+        ("max-age=x", False),
+        (f"max-age={'9' * 5_000}", True),
+        (f"min-fresh={'9' * 5_000}", False),
+    ],
 )
 def test_a_request_may_want_a_younger_one(wanted: str, given: bool) -> None:
     """RFC 9111 sections 5.2.1.1 and 5.2.1.3."""

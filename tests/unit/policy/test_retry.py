@@ -150,7 +150,11 @@ def test_jitter_uses_its_whole_range() -> None:
         ("-1", None),
         ("1.5", None),
         ("soon", None),
-        ("9" * 10, None),
+        ("9" * 9, 999_999_999.0),
+        ("9" * 10, 2.0**31),
+        ("9" * 5_000, 2.0**31),
+        ("0" * 5_000 + "120", 120.0),
+        ("9" * 5_000 + "x", None),
         ("Sun, 99 Dec 2025 22:27:24 GMT", None),
         ("Sun, 14 Dec 99999999999999999999 22:27:24 GMT", None),
         ("Sun, 14 Dec 2025 22:27:24 +99999999999999999999", None),
@@ -200,7 +204,8 @@ def test_a_longer_retry_after_is_waited_for_and_never_undercut() -> None:
 def test_retry_after_may_pass_the_cap() -> None:
     """The upstream's own wish is not shortened to the ladder's cap; what is too long does not fit, and ends it."""
     assert decide(response(503, Retry_After="5")) == Again(5.0, "unavailable")
-    assert decide(response(503, Retry_After="5"), remaining_s=2.0) == Stop("deadline", denied=True)
+    for value in ("5", "2147483648", "9" * 12, "9" * 5_000):
+        assert decide(response(503, Retry_After=value), remaining_s=2.0) == Stop("deadline", denied=True)
 
 
 def test_what_does_not_fit_is_not_tried() -> None:
