@@ -426,10 +426,13 @@ class UpstreamConnection:
             request.settle(failure)
 
     def _failure(self) -> Failure:
-        """Return the failure of a request without a response when its connection ends now."""
+        """Return the failure of a request without a response when its connection ends now.
+
+        Any byte of a response, also of an interim one, proves that the backend read the request.
+        """
         if self.state is QUEUED:
             return UNSENT
-        if self._pending:
+        if self._pending or (self._request is not None and self._request.interims):
             return Failure(Reason.RESPONSE_INCOMPLETE, sent=True)
         stale = self.used and self.now() - self.taken_at < STALE_WITHIN_S
         return STALE if stale else Failure(Reason.CONNECTION_TERMINATED, sent=True)

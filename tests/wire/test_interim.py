@@ -1,5 +1,7 @@
 """Expect and 1xx: 100 is sent by the one that reads the body; other interim responses are forwarded."""
 
+import pytest
+
 from tests.wire.conftest import Start
 from tests.wire.kit import Wire
 
@@ -9,6 +11,8 @@ PUT = b"PUT /x HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n"
 POST = b"POST /x HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n"
 HI = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+ONE = "breaker = { failure_threshold = 1 }"  # one failure opens the circuit
+OPEN = 'backstay_circuit_state{circuit="backend"} 2.0'
 
 
 async def test_a_body_that_is_kept_is_asked_for_by_the_sidecar(start: Start) -> None:
@@ -109,6 +113,55 @@ async def test_followers_get_the_answer_only(wire: Wire) -> None:
     assert (await leader.message()).status == 200
     assert (await follower.message()).status == 200
     assert len(wire.backend.lines) == 1
+
+
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+BEGUN = {
+    "hints": HINTS,
+    "continue": CONTINUE,
+    "two": CONTINUE + HINTS,
+    "half_hints": HINTS[:30],
+    "hints_and_a_half": HINTS + HINTS[:1],
+    "half_answer": HI[:20],
+    "half_switch": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: w",
+    "one_byte": b"H",
+}
+
+
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+@pytest.mark.parametrize("begun", BEGUN)
+async def test_a_begun_answer_proves_a_kept_connection_alive(start: Start, begun: str, method: bytes) -> None:
+    """The request is not sent again, the client gets each interim answer once, and the failure counts."""
+    wire = await start(upstream=ONE, defaults="retry = { max_retries = 0 }")
+    client, backend, _ = await wire.asked(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
+    await backend.say(HI)
+    await client.message()
+    await client.say(method + b" /y HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+    await backend.head()
+    await backend.say(BEGUN[begun])
+    for _ in range(BEGUN[begun].count(b"\r\n\r\n")):
+        assert (await client.head()).status < 200
+    backend.close()
+    answer = await client.message()
+    assert (answer.status, answer.get(b"proxy-status")) == (502, b"backstay; error=http_response_incomplete")
+    assert len(wire.backend.lines) == 1
+    assert wire.counted(OPEN)
+
+
+async def test_a_reset_after_hints_is_no_stale_connection(start: Start) -> None:
+    """A reset is no other than a close."""
+    wire = await start(upstream=ONE, defaults="retry = { max_retries = 0 }")
+    client, backend, _ = await wire.asked(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
+    await backend.say(HI)
+    await client.message()
+    await client.say(b"GET /y HTTP/1.1\r\nHost: a\r\n\r\n")
+    await backend.head()
+    await backend.say(HINTS)
+    assert (await client.head()).status == 103
+    backend.reset()
+    assert (await client.message()).status == 502
+    assert len(wire.backend.lines) == 1
+    assert wire.counted(OPEN)
 
 
 async def test_a_backend_may_not_go_on_with_interim_answers_for_ever(wire: Wire) -> None:
