@@ -43,6 +43,7 @@ LEFT_OUT = {
     "proxy/clock.py": "its two functions are C already",
     "proxy/errors.py": "a compiled exception that somebody points to weakly breaks the collector, before Python 3.12",
     "proxy/process.py": ONCE,
+    "proxy/regular_file.py": ONCE,
     "proxy/signals.py": ONCE,
     "proxy/exchange/__init__.py": NOTHING,
     "proxy/http/__init__.py": NOTHING,

@@ -23,11 +23,13 @@ from proxy.audit.chain import ChainLink, timestamp
 from proxy.audit.files import NoTrailError, TrailError
 from proxy.audit.own_file import open_own
 from proxy.errors import StartError
+from proxy.regular_file import opener, read_regular
 
 VERSION = 2
 MIN_KEY_BYTES = 32
 _PEM = b"-----BEGIN "
 _TAIL = re.compile(rb',"mac":"([0-9a-f]{0,512})"\}\n?')
+_MOST_KEY = 65_536  # bytes of a key file
 _MAX_LINE = 4096  # bytes; a checkpoint has about 330
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -80,7 +82,7 @@ class HmacKey:
 def read_key(file: Path) -> CheckpointKey:
     """Return the key in a file: PEM is Ed25519, anything else an HMAC secret. Raise TrailError."""
     try:
-        content = file.read_bytes()
+        content = read_regular(file, _MOST_KEY)
     except OSError as error:
         raise TrailError(f"{file}: the key cannot be read: {error.strerror}") from error
     if content.startswith(_PEM):
@@ -226,7 +228,7 @@ def read(file: Path, keys: Sequence[CheckpointKey] = ()) -> Iterator[Checkpoint]
     """
     position: Position | None = None
     try:
-        with file.open("rb") as stream:
+        with open(file, "rb", opener=opener) as stream:
             for number, line in enumerate(iter(partial(stream.readline, _MAX_LINE), b""), start=1):
                 if line.endswith(b"\n") or len(line) == _MAX_LINE:
                     claim = _parse(line, number, keys, position)

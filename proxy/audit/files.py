@@ -14,6 +14,7 @@ from typing import BinaryIO, NamedTuple, cast
 import orjson
 
 from proxy.audit.chain import MAX_LINE, VERSION, parse_link
+from proxy.regular_file import opener
 
 _ROTATED = re.compile(r"([.-]\d[\dTZ:._-]*)?")  # audit.jsonl.1, audit.jsonl-20261123.gz: a number, or a date
 _OWN = re.compile(r"\.\d{8}T\d{6}\.\d{6}Z")  # names by the sidecar's own rotation: audit.jsonl.20261123T153700.123456Z
@@ -87,13 +88,29 @@ def lines(files: Iterable[Path]) -> Iterator[TrailLine]:
 
 
 def opened(file: Path) -> BinaryIO:
-    """Open a file of lines, through gzip if its name ends in .gz or it was compressed meanwhile."""
+    """Open a regular file of lines, through gzip if its name ends in .gz or it was compressed meanwhile. Raise OSError."""
     if file.suffix == ".gz":
-        return cast(BinaryIO, gzip.open(file))
+        return cast(BinaryIO, _Unzipped(_plain(file)))
     try:
-        return file.open("rb")
+        return _plain(file)
     except FileNotFoundError:
-        return cast(BinaryIO, gzip.open(file.with_name(f"{file.name}.gz")))
+        return cast(BinaryIO, _Unzipped(_plain(file.with_name(f"{file.name}.gz"))))
+
+
+def _plain(file: Path) -> BinaryIO:
+    return open(file, "rb", opener=opener)
+
+
+class _Unzipped(gzip.GzipFile):
+    """The content of an open gzip file, which is closed with it."""
+
+    def __init__(self, packed: BinaryIO) -> None:
+        super().__init__(fileobj=packed, mode="rb")
+        self._packed = packed
+
+    def close(self) -> None:
+        super().close()
+        self._packed.close()
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Final, Literal
 from proxy.config.settings import Audit
 from proxy.errors import StartError
 from proxy.http.fields import Fields
+from proxy.regular_file import read_regular
 
 MAX_TEXT: Final = 512  # characters of any text from a client
 MAX_VALUE: Final = 256  # characters of one query value or header field
@@ -23,6 +24,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9_\-.~+=%]+")
 _HEX = re.compile("[0-9a-f]+")
 _TOKEN_PREFIXES = ("eyJ", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "sk_", "sk-", "xox", "AKIA", "glpat-")
 _SALT_BYTES = 32
+_MOST_SALT = 65_536  # bytes of a file
 _MIN_SALT_BYTES = 16
 
 Clients = Literal["none", "hashed", "plain"]
@@ -133,7 +135,7 @@ def read_salt(file: Path) -> bytes:
     except OSError as error:
         raise StartError(f"audit salt {file}: {error.strerror}: set audit.salt_file to one that can be made") from error
     try:
-        salt = file.read_bytes()
+        salt = read_regular(file, _MOST_SALT)
     except OSError as error:
         raise StartError(f"audit salt {file}: {error.strerror}: make it readable for the sidecar") from error
     if len(salt) < _MIN_SALT_BYTES:

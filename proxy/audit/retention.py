@@ -13,6 +13,7 @@ import structlog
 
 from proxy.audit.chain import ChainLink, parse_link
 from proxy.audit.files import TrailError, lines, put_aside
+from proxy.regular_file import open_regular
 
 _COPY_BYTES = 1 << 20
 
@@ -114,7 +115,7 @@ def _zip(file: Path) -> None:
     with suppress(FileNotFoundError):
         part.unlink()
     fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with file.open("rb") as plain, os.fdopen(fd, "wb") as out:
+    with os.fdopen(open_regular(file, os.O_NOFOLLOW), "rb") as plain, os.fdopen(fd, "wb") as out:
         with gzip.GzipFile(filename=file.name, mode="wb", compresslevel=6, fileobj=out) as packed:
             shutil.copyfileobj(plain, packed, _COPY_BYTES)
         out.flush()

@@ -10,6 +10,7 @@ from proxy.audit.chain import MAX_LINE, ChainLink, parse_link
 from proxy.audit.checkpoint import Checkpoint, CheckpointKey, read
 from proxy.audit.files import Trail, TrailError, lines, trails
 from proxy.audit.verify import Proof
+from proxy.regular_file import open_regular, opener
 
 _BLOCK = 2 * MAX_LINE  # bytes; room for one complete line of maximum length
 _SEARCHED = 64 * MAX_LINE  # bytes that a start searches for the record of the last checkpoint
@@ -31,7 +32,7 @@ def last_link(file: Path) -> ChainLink | None:
 def is_written(path: Path) -> bool:
     """Tell whether a process holds the lock of the trail at this path."""
     try:
-        fd = os.open(path.with_name(f"{path.name}.lock"), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = open_regular(path.with_name(f"{path.name}.lock"), os.O_NOFOLLOW)
     except OSError:
         return False
     try:
@@ -100,7 +101,7 @@ def _backwards(file: Path, limit: int) -> Iterator[ChainLink]:
         yield from reversed(links)
         return
     try:
-        with file.open("rb") as stream:
+        with open(file, "rb", opener=opener) as stream:
             end = stream.seek(0, os.SEEK_END)
             first, rest = max(0, end - limit), b""
             while end > first and len(rest) <= _BLOCK:

@@ -3,11 +3,13 @@
 import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
+
+from proxy.regular_file import read_regular
 
 FAILED = 1
 MISTAKEN = 2
+_MOST = 64 << 20  # bytes of manifests
 
 
 def inject(
@@ -45,7 +47,7 @@ def _transformed(file: str, transform: Callable[[str], str]) -> int:
     from proxy.inject.manifests import InjectError
 
     try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+        text = sys.stdin.read() if file == "-" else read_regular(file, _MOST).decode("utf-8")
         made = transform(text)
     except InjectError as error:
         return _refuse(str(error), MISTAKEN)

@@ -17,6 +17,7 @@ from proxy.config.environment import lay_environment, lay_seed
 from proxy.config.explain import key_of, problems_of
 from proxy.config.objections import ConfigError, ConfigProblem, Keys
 from proxy.config.settings import Admin, Settings
+from proxy.regular_file import read_regular
 
 NOTHING: Mapping[str, object] = MappingProxyType({})
 _STAND_INS: Mapping[str | int, object] = MappingProxyType(
@@ -30,6 +31,8 @@ _STAND_INS: Mapping[str | int, object] = MappingProxyType(
     }
 )
 STANDARD_INPUT = Path("-")
+_MOST_CONFIG = 16 << 20  # bytes; a route takes about 300
+_MOST_TOKEN = 65_536  # bytes; a longer one does not fit into a request head
 _MOST_PROBLEMS = 100  # reported at most: each is compared with every possible setting
 _ROUNDS = 4  # of validation without refused values: a refused table can hide another invalid value
 
@@ -84,7 +87,7 @@ def read_token(admin: Admin) -> str:
     if admin.token_file is None:
         return admin.token.strip()
     try:
-        token = Path(admin.token_file).read_text(encoding="utf-8-sig").strip()
+        token = read_regular(admin.token_file, _MOST_TOKEN).decode("utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([_unreadable(admin.token_file, error, "admin.token_file")]) from None
     if not token:
@@ -98,8 +101,8 @@ def _read(path: Path | None) -> Document:
     if path is None:
         return Document()
     try:
-        read = sys.stdin.buffer.read if path == STANDARD_INPUT else path.read_bytes
-        return Document(read().decode("utf-8"), str(path))
+        content = sys.stdin.buffer.read() if path == STANDARD_INPUT else read_regular(path, _MOST_CONFIG)
+        return Document(content.decode("utf-8"), str(path))
     except tomllib.TOMLDecodeError as error:
         complaint, line = split_toml_error(error)
         where = f"{path}:{line}" if line else str(path)

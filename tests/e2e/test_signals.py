@@ -17,6 +17,7 @@ from proxy.clock import SystemClock
 from proxy.demo.sidecar_process import COMMAND
 from tests.e2e.raw import Client, Origin, answer, request
 from tests.e2e.sidecar import PATIENCE, PATIENT, READY, READY_WITHIN, Child, environment, sidecar
+from tests.hanging import SUFFIX, hang_in
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CONFIG = '[upstreams.a]\nurl = "http://127.0.0.1:1"\n'
@@ -115,12 +116,23 @@ async def _waits_at(pipe: Path) -> int:
             await _clock.sleep(0.005)
 
 
+def _let_go(pipe: Path, held: int) -> None:
+    """End what waits at the pipe; nothing waits there any more."""
+    pipe.unlink()
+    os.close(held)
+
+
+@pytest.fixture(autouse=True)
+def files_may_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the sidecar's process wait at a file beside which there is a pipe."""
+    monkeypatch.setenv("PYTHONPATH", hang_in(tmp_path / "hanging"), prepend=os.pathsep)
+
+
 @pytest.fixture(params=["backstay.toml", "salt"], ids=["before the loop", "on the loop"])
 def pipe(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """Let a start stop where it reads its configuration, or where it opens its trail."""
     (tmp_path / "backstay.toml").write_text(CONFIG)
-    path = tmp_path / str(request.param)
-    path.unlink(missing_ok=True)
+    path = tmp_path / f"{request.param}{SUFFIX}"
     os.mkfifo(path, 0o600)
     return path
 
@@ -151,11 +163,7 @@ async def test_a_reload_that_comes_too_early_is_made_once_ready(pipe: Path, tmp_
         held = await _waits_at(pipe)
         for what in (signal.SIGHUP, signal.SIGPIPE, signal.SIGHUP):
             child.send(what)
-        if pipe.name == "backstay.toml":
-            (tmp_path / "new").write_text(CONFIG)
-            (tmp_path / "new").rename(pipe)
-        os.write(held, CONFIG.encode() + b"#" * 64)
-        os.close(held)
+        _let_go(pipe, held)
         assert READY.fullmatch(await child.ready())
         await child.logged('"reloaded"')
         child.send(signal.SIGTERM)
@@ -167,17 +175,16 @@ async def test_a_configuration_that_hangs_stops_no_request(origin: Origin, tmp_p
     text = '[[routes]]\noperation = "{}"\nmatch = "GET /fine"\n'
     origin.on("/fine", answer(b"fine"))
     async with sidecar(tmp_path, origin.url, text.format("before")) as child:
-        file = tmp_path / "backstay.toml"
-        file.unlink()
-        os.mkfifo(file)
+        pipe = tmp_path / f"backstay.toml{SUFFIX}"
+        os.mkfifo(pipe)
         child.send(signal.SIGHUP)
-        held = await _waits_at(file)
+        held = await _waits_at(pipe)
         async with await Client.connect(child.url) as client:
             assert (await client.ask(request("GET", "/fine"))).status == 200
             assert (await child.ask_admin("/healthz")).status == 200
             child.send(signal.SIGHUP)
-            (tmp_path / "new").write_text(text.format("after"))
-            (tmp_path / "new").rename(file)
+            (tmp_path / "backstay.toml").write_text(text.format("after"))
+            pipe.unlink()
             os.write(held, b"no = TOML = at all")
             os.close(held)
             await child.logged('"reload_refused"')

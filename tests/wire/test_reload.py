@@ -13,6 +13,7 @@ from proxy import app
 from proxy.app import Sidecar
 from proxy.config.load import load
 from proxy.config.settings import Settings
+from tests.hanging import SUFFIX, open_slowly
 from tests.wire.conftest import Start
 from tests.wire.kit import Backend, Line, Wire, exposition, soon
 
@@ -69,11 +70,12 @@ async def test_requests_go_on_while_a_reload_reads(start: Start) -> None:
 async def test_a_file_that_hangs_is_given_up_and_nothing_has_changed(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    """A FIFO that nobody writes to, as the admin token or an authority; the next reload does not wait for it."""
+    """A file on a server that is gone, as the admin token or an authority; the next reload does not wait for it."""
     wire = await start()
     monkeypatch.setattr(app, "RELOAD_WITHIN_S", 0.05)
-    hanging = tmp_path / "fifo"
-    os.mkfifo(hanging)
+    monkeypatch.setattr(os, "open", open_slowly)
+    hanging = tmp_path / "file"
+    os.mkfifo(f"{hanging}{SUFFIX}")
     settings = wire.sidecar.settings
     upstream = settings.upstreams["backend"].model_copy(update={"url": ("https://a",), "tls_ca": str(hanging)})
     changes: dict[str, object] = {"upstreams": {"backend": upstream}}
@@ -90,7 +92,7 @@ async def test_a_file_that_hangs_is_given_up_and_nothing_has_changed(
     monkeypatch.setattr(app, "RELOAD_WITHIN_S", 60.0)
     await soon(wire.sidecar.reload(lambda: settings.model_copy(update={"dry_run": True})))
     assert wire.sidecar.settings.dry_run
-    os.close(os.open(hanging, os.O_RDWR))  # lets the thread end that still waits
+    os.close(os.open(f"{hanging}{SUFFIX}", os.O_RDWR))  # lets the thread end that still waits
 
 
 @pytest.fixture
