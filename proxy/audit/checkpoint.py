@@ -80,23 +80,32 @@ class HmacKey:
 
 
 def read_key(file: Path) -> CheckpointKey:
-    """Return the key in a file: PEM is Ed25519, anything else an HMAC secret. Raise TrailError."""
+    """Return the key in a file: PEM is Ed25519, anything else an HMAC secret, text or bytes. Raise TrailError."""
     try:
         content = read_regular(file, _MOST_KEY)
     except OSError as error:
         raise TrailError(f"{file}: the key cannot be read: {error.strerror}") from error
-    if content.startswith(_PEM):
+    if content.lstrip().startswith(_PEM):
         try:
             from proxy.audit.ed25519 import read_pem
         except ImportError as error:
             raise TrailError(f"{file}: an Ed25519 key needs the extra: pip install 'backstay[signing]'") from error
-        return read_pem(content, file)
-    secret = content.strip()
+        return read_pem(content.lstrip(), file)
+    secret = _secret(content)
     if len(secret) < MIN_KEY_BYTES:
         raise TrailError(
             f"{file}: a key of {len(secret)} bytes can be guessed: head -c 32 /dev/urandom | base64 > {file}"
         )
     return HmacKey(secret)
+
+
+def _secret(content: bytes) -> bytes:
+    """Return printable text without white space around it, which editors add; anything else is raw bytes, all used."""
+    try:
+        printable = b"".join(content.split()).decode().isprintable()
+    except UnicodeDecodeError:
+        printable = False
+    return content.strip() if printable else content
 
 
 @dataclass(frozen=True, slots=True)

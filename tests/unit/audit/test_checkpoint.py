@@ -228,5 +228,29 @@ def test_a_key_file_with_a_newline_is_the_same_key(tmp_path: Path) -> None:
     assert read_key(tmp_path / "a").name == read_key(tmp_path / "b").name == SECRET.name
 
 
+@pytest.mark.parametrize(
+    "secret",
+    [b"\x01" * 31 + b"\n", b" " + b"\xff" * 31, b"\x1f" * 31 + b"\r", b"\n" * 16 + b"\0" * 16, b"\x80" * 40 + b"\t \n"],
+)
+def test_a_binary_key_is_used_whole(tmp_path: Path, secret: bytes) -> None:
+    """One key of 32 random bytes in twenty begins or ends with a byte that is white space in a text."""
+    (tmp_path / "key").write_bytes(secret)
+    assert read_key(tmp_path / "key").sign(b"data") == HmacKey(secret).sign(b"data")
+
+
+@pytest.mark.parametrize("text", [b"k" * 32, b"a2V5\n" * 20, "ü".encode() * 16, b"correct horse battery staple, or so"])
+def test_a_text_key_is_used_without_the_white_space_around_it(tmp_path: Path, text: bytes) -> None:
+    """Base64 of one line or several, or a sentence, as an editor saves it."""
+    (tmp_path / "key").write_bytes(b" " + text + b"\r\n\n")
+    assert read_key(tmp_path / "key").sign(b"data") == HmacKey(text.strip()).sign(b"data")
+
+
+def test_a_pem_after_an_empty_line_is_no_secret(tmp_path: Path) -> None:
+    """The text of a public key is known to everybody."""
+    (tmp_path / "key").write_bytes(b"\n-----BEGIN NONSENSE-----\n" + b"k" * 40)
+    with pytest.raises(TrailError, match="not a key that can be read"):
+        read_key(tmp_path / "key")
+
+
 def _openssl(*words: str) -> None:
     subprocess.run(["openssl", *words], check=True, capture_output=True)
