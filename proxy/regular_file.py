@@ -65,4 +65,5 @@ def check_regular(path: str | os.PathLike[str], most: int) -> None:
 def _refused(path: str | os.PathLike[str], kind: int) -> OSError:
     if kind == stat.S_IFDIR:
         return IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
-    return OSError(errno.EINVAL, f"is {_KINDS.get(kind, 'something else')}, and no file: name a file", os.fspath(path))
+    what = _KINDS.get(kind, "something else")
+    return OSError(errno.EINVAL, f"is {what}, not a file: name a regular file", os.fspath(path))

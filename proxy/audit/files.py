@@ -120,7 +120,8 @@ def reading(file: Path) -> Iterator[BinaryIO]:
         with opened(file) as stream:
             yield stream
     except (OSError, EOFError, zlib.error) as error:
-        raise TrailError(f"{file}: cannot be read to its end: {error}") from error
+        reason = (error.strerror if isinstance(error, OSError) else None) or error  # without number and path
+        raise TrailError(f"{file}: cannot be read to its end: {reason}") from error
 
 
 def parse(line: TrailLine) -> Record | None:

@@ -137,7 +137,8 @@ def read_salt(file: Path) -> bytes:
     try:
         salt = read_regular(file, _MOST_SALT)
     except OSError as error:
-        raise StartError(f"audit salt {file}: {error.strerror}: make it readable for the sidecar") from error
+        cure = "make it readable for the sidecar, or set another audit.salt_file"
+        raise StartError(f"audit salt {file}: {error.strerror}: {cure}") from error
     if len(salt) < _MIN_SALT_BYTES:
         raise StartError(f"audit salt {file}: {len(salt)} bytes can be guessed: delete it, and a new one is made")
     return salt[:64]

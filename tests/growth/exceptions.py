@@ -5,6 +5,7 @@ EXCEPTIONS = {
     "audit.analytics": "DuckDB reads the trail and runs the statement",
     "admin.application._listed": "the names of the circuits or switches that are configured",
     "admin.status.Viewers._make_room": "one step a viewer: admin.max_viewers",
+    "audit.instants._in_utc": "one instant",
     "audit.record_schema._meanings": "a table of the source, once",
     "audit.trail_file.rotated_name": "a path of the configuration and the time",
     "cli.check.check": "one step a route, on an operator's call",

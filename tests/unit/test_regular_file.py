@@ -43,11 +43,11 @@ def unix_socket(path: Path) -> None:
 
 
 MADE: dict[Callable[[Path], None], str] = {
-    pipe: "is a named pipe, and no file: name a file",
-    endless: "is a device, and no file: name a file",
-    terminal: "is a device, and no file: name a file",
+    pipe: "is a named pipe, not a file: name a regular file",
+    endless: "is a device, not a file: name a regular file",
+    terminal: "is a device, not a file: name a regular file",
     folder: "Is a directory",
-    unix_socket: "is a socket, and no file: name a file",
+    unix_socket: "is a socket, not a file: name a regular file",
 }
 
 
@@ -90,11 +90,11 @@ def test_what_is_no_regular_file_is_refused(tmp_path: Path, make: Callable[[Path
 def test_a_trail_that_is_no_file_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
     """Also as a gzipped file, and a folder of trails is looked into."""
     make(tmp_path / "a.jsonl")
-    with pytest.raises(TrailError, match="and no file: name a file"):
+    with pytest.raises(TrailError, match="not a file: name a regular file"):
         _trails(tmp_path / "a.jsonl")
     (tmp_path / "b.gz").unlink(missing_ok=True)
     make(tmp_path / "b.gz")
-    with pytest.raises(TrailError, match="and no file: name a file"):
+    with pytest.raises(TrailError, match="not a file: name a regular file"):
         _lines(tmp_path / "b.gz")
 
 
