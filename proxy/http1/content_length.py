@@ -28,9 +28,9 @@ def without_zeros(fields: Fields) -> Fields:
 
 
 def made_one(fields: Fields) -> Fields:
-    """Return the fields with one Content-Length if a backend repeated the same value."""
+    """Return the fields with one Content-Length if a backend repeated the same value, without leading zeros."""
     value = fields[_NAME]
     if value.isdigit() and not fields.repeats(_NAME):
-        return fields
+        return without_zeros(fields) if value.startswith(b"0") else fields
     members = [member.strip(b" \t") for line in fields.all(_NAME) for member in line.split(b",")]
-    return fields.with_line(b"Content-Length", members[0]) if len(set(members)) == 1 else fields
+    return without_zeros(fields.with_line(b"Content-Length", members[0])) if len(set(members)) == 1 else fields

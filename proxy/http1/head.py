@@ -347,7 +347,7 @@ def _response_head(raw: bytes, method: str) -> ResponseHead:
         raise BadResponse(str(bad) or "the response head is malformed") from None
     minor, status = line[1] != b"0", int(line[2])  # 1.2 is read as 1.1 (RFC 9110 section 2.5)
     if b"content-length" in fields:
-        fields = without_zeros(made_one(fields))
+        fields = made_one(fields)
     framing, length = _response_framing(status, method, fields, block)
     if not minor and b"transfer-encoding" in fields:
         raise BadResponse("HTTP/1.0 has no Transfer-Encoding")

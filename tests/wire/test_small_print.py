@@ -192,7 +192,12 @@ async def test_an_old_clients_expectation_is_ignored(start: Start) -> None:
     assert (await client.message()).status == 200
 
 
-LENGTHS = [b"Content-Length: 2, 2\r\n", b"Content-Length: 2\r\ncontent-length: 2\r\n", b"Content-Length: 2,2 ,\t2\r\n"]
+LENGTHS = [
+    b"Content-Length: 2, 2\r\n",
+    b"Content-Length: 002,002\r\n",
+    b"Content-Length: 2\r\ncontent-length: 2\r\n",
+    b"Content-Length: 2,2 ,\t2\r\n",
+]
 
 
 @pytest.mark.parametrize("lengths", LENGTHS)
