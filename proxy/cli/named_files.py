@@ -11,6 +11,7 @@ from proxy.config.load import read_token
 from proxy.config.objections import ConfigError, Keys
 from proxy.config.settings import Audit, Listen, Settings, UpstreamTable
 from proxy.errors import StartError
+from proxy.regular_file import open_regular
 from proxy.transport.tls import TlsFiles, client_context, server_context
 
 
@@ -77,8 +78,7 @@ def _sockets(settings: Settings) -> Iterator[Contradiction]:
 def _unreadable(path: str) -> str:
     """Return why a file cannot be read, "" if it can."""
     try:
-        with Path(path).open("rb") as file:
-            file.read(1)
+        os.close(open_regular(path))
     except OSError as error:
         return f"{path} cannot be read: {error.strerror}"
     return ""

@@ -155,10 +155,7 @@ class CommandQueue:
         return refused
 
     def _execute(self, batch: list[_Command]) -> Awaitable[list[Any]]:
-        pipeline = self._connection.client.pipeline(transaction=False)
-        for command in batch:
-            pipeline.execute_command(*command.arguments)
-        return pipeline.execute(raise_on_error=False)
+        return self._connection.client.ask([command.arguments for command in batch])
 
     async def close(self) -> None:
         """Run the rest of the queue if Redis is up."""

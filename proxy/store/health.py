@@ -10,6 +10,8 @@ from enum import Enum
 from redis.exceptions import AuthenticationError, RedisError
 from redis.exceptions import TimeoutError as Slow
 
+from proxy.store.replies import OutOfStep
+
 COMMANDS = 3  # consecutive commands without a reply make the store DOWN,
 LIMITS = 4.0  # once this many time limits of a command have passed,
 AT_MOST_S = 1.0  # or at most this many seconds
@@ -86,6 +88,8 @@ def cure(error: BaseException, *, reached_before: bool) -> str | None:
         return "the database number in store.url does not exist there"
     if isinstance(error, RedisError) and refuses(error):
         return "Redis replies but refuses writes: raise its maxmemory, or name its primary in store.url"
+    if isinstance(error, OutOfStep):
+        return "the server at store.url mixes up replies: check each proxy between this process and Redis"
     if reached_before:
         return None
     return "check host, port and scheme in store.url (rediss:// if Redis uses TLS)"

@@ -1,8 +1,11 @@
 """Serialise results for an external store. A value of another version is a miss; a damaged one is reported.
 
-`version \n length-of-the-document SP checksum-of-all-that-follows \n document body`
+`version \n name \n length-of-the-document SP checksum-of-name-document-and-body \n document body`
+
+The name is a digest of the key that the value is stored under. A reply that belongs to another key is recognised.
 """
 
+import re
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any, TypeVar
@@ -19,9 +22,11 @@ from proxy.policy.response_cache import CachedResponse
 MAX_VALUE = 262_144  # bytes of one response in a store: its body and its head have at most 65,536 each
 T = TypeVar("T")
 
-SUBJECT_BYTES = 128  # of version, sizes and the first member
+SUBJECT_BYTES = 160  # of version, name, sizes and the first member
 
-_VERSION = b"backstay-2\n"
+_VERSION = b"backstay-3\n"
+_NAME_BYTES = 40
+_MARK = re.compile(rb"(mark:all|[01]:[0-9a-f]+)=")
 _WRONG_SHAPE = (KeyError, TypeError, ValueError, AttributeError)  # raised for a document of another shape
 
 
@@ -39,27 +44,72 @@ def of_subject(subject: str | None) -> dict[str, Any]:
     return {} if subject is None else {"subject": subject_name(subject)}
 
 
-def pack(document: dict[str, Any], body: bytes = b"") -> bytes:
-    """Serialise a document and a body with the version of this format."""
-    head = orjson.dumps(document)
-    return b"%b%d %d\n%b%b" % (_VERSION, len(head), crc32(body, crc32(head)), head, body)
+def name_of(key: str) -> bytes:
+    """Return the name that a value has which is stored under `key`; "" is the key of a value within another one."""
+    return blake2b(key.encode(), digest_size=_NAME_BYTES // 2).hexdigest().encode()
 
 
-def unpack(packed: bytes | None) -> tuple[dict[str, Any], bytes] | None:
-    """Return document and body, None for nothing or another version. Raise Damaged."""
+def mark_name(key: str) -> bytes:
+    """Return what the mark of this key begins with: the end of the key, which tells it from other marks."""
+    return b":".join(key.encode().split(b":")[-2:])
+
+
+def names_another(key: str, value: bytes) -> bool:
+    """Tell whether an undamaged value says that it is stored under another key than this."""
+    if value.startswith(_VERSION):
+        name, *_ = value[len(_VERSION) :].split(b"\n", 1)
+        return name != name_of(key) and _is_whole(value)
+    mark = _MARK.match(value)
+    return mark is not None and mark[1] != mark_name(key)
+
+
+def head_names_another(key: str, head: bytes) -> bool:
+    """Tell the same from the first `SUBJECT_BYTES` of a value, which may be damaged."""
+    return head.startswith(_VERSION) and not head.startswith(name_of(key), len(_VERSION))
+
+
+def _is_whole(packed: bytes) -> bool:
+    try:
+        _split(packed)
+    except Damaged:
+        return False
+    return True
+
+
+def pack(document: dict[str, Any], body: bytes = b"", key: str = "") -> bytes:
+    """Serialise a document and a body with the version of this format, to be stored under `key`."""
+    head, name = orjson.dumps(document), name_of(key)
+    checksum = crc32(body, crc32(head, crc32(name)))
+    return b"%b%b\n%d %d\n%b%b" % (_VERSION, name, len(head), checksum, head, body)
+
+
+def unpack(packed: bytes | None, key: str = "") -> tuple[dict[str, Any], bytes] | None:
+    """Return document and body, None for nothing or another version. Raise Damaged, for another key's value too."""
     if packed is None or not packed.startswith(_VERSION):
         return None
-    sizes, _, rest = packed[len(_VERSION) :].partition(b"\n")
+    name, size, rest = _split(packed)
+    if name != name_of(key):
+        raise Damaged("it names another key")
     try:
-        size, checksum = map(int, sizes.split(b" "))
-        if crc32(rest) != checksum:
-            raise Damaged("the checksum differs")
         document = orjson.loads(rest[:size])
     except ValueError as error:
         raise Damaged(str(error)) from None
     if not isinstance(document, dict):
         raise Damaged("it holds no JSON object")
     return document, rest[size:]
+
+
+def _split(packed: bytes) -> tuple[bytes, int, bytes]:
+    """Return the name, the length of the document, and document and body. Raise Damaged."""
+    name, _, behind = packed[len(_VERSION) :].partition(b"\n")
+    sizes, _, rest = behind.partition(b"\n")
+    try:
+        size, checksum = map(int, sizes.split(b" "))
+    except ValueError as error:
+        raise Damaged(str(error)) from None
+    if crc32(rest, crc32(name)) != checksum:
+        raise Damaged("the checksum differs")
+    return name, size, rest
 
 
 def pack_result(result: Result) -> bytes | None:
@@ -80,12 +130,12 @@ def pack_result(result: Result) -> bytes | None:
 
 def unpack_result(packed: bytes | None) -> Result | None:
     """Return the deserialised result. Raise Damaged."""
-    return _read(packed, _result)
+    return _read(packed, _result, "")
 
 
-def _read(packed: bytes | None, make: Callable[[dict[str, Any], bytes], T]) -> T | None:
+def _read(packed: bytes | None, make: Callable[[dict[str, Any], bytes], T], key: str) -> T | None:
     """Return what `make` builds from document and body. Raise Damaged for another shape."""
-    found = unpack(packed)
+    found = unpack(packed, key)
     try:
         return None if found is None else make(*found)
     except _WRONG_SHAPE as error:
@@ -102,7 +152,7 @@ def _result(document: dict[str, Any], body: bytes) -> Result:
     )
 
 
-def pack_cached(cached: CachedResponse, marks: list[str]) -> bytes:
+def pack_cached(cached: CachedResponse, marks: list[str], key: str) -> bytes:
     """Serialise a cached response with the marks from before its request."""
     body = cached.response.body
     assert isinstance(body, bytes)
@@ -112,17 +162,17 @@ def pack_cached(cached: CachedResponse, marks: list[str]) -> bytes:
         "varied": cached.varied.hex(),
         "marks": marks,
     }
-    return pack({**of_subject(cached.subject), **document}, body)
+    return pack({**of_subject(cached.subject), **document}, body, key)
 
 
-def unpack_cached(packed: bytes | None, stamp: int) -> tuple[CachedResponse, list[str]] | None:
+def unpack_cached(packed: bytes | None, stamp: int, key: str) -> tuple[CachedResponse, list[str]] | None:
     """Return a cached response with this process's current stamp, and its marks. Raise Damaged."""
 
     def cached(document: dict[str, Any], body: bytes) -> tuple[CachedResponse, list[str]]:
         response, varied = _response(document["response"], body), bytes.fromhex(document["varied"])
         return CachedResponse(response, document["arrived"], stamp, varied), document["marks"]
 
-    return _read(packed, cached)
+    return _read(packed, cached, key)
 
 
 def _head(response: Response) -> dict[str, Any]:

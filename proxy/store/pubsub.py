@@ -12,7 +12,8 @@ from redis.exceptions import ConnectionError as Disconnected
 
 from proxy.clock import Clock
 from proxy.store.command_queue import Argument, CommandQueue
-from proxy.store.redis_connection import UNREACHABLE, RedisConnection, StoreDown
+from proxy.store.redis_connection import RedisConnection, StoreDown
+from proxy.store.replies import UNREACHABLE, OutOfStep, understood
 
 RECONNECT_S = 0.25
 CONNECT_S = 1.0
@@ -36,6 +37,7 @@ class ReplicaPubSub:
         self._name = name
         self._clock = clock
         self.landed_channel, self.invalidation_channel = connection.key("landed"), connection.key("news")
+        self._channels = (self.landed_channel.encode(), self.invalidation_channel.encode())
         self._landings: dict[str, list[asyncio.Future[None]]] = {}
         self._session: asyncio.Task[bool] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -78,9 +80,9 @@ class ReplicaPubSub:
         try:
             async with self._connection.client.pubsub() as pubsub:
                 async with asyncio.timeout(CONNECT_S):
-                    await pubsub.subscribe(self.landed_channel, self.invalidation_channel)
-                    for _ in range(2):  # until both are confirmed; otherwise a landing could be missed
-                        await pubsub.get_message(timeout=CONNECT_S)
+                    await understood(pubsub.subscribe(*self._channels))
+                    for channel in self._channels:  # until both are confirmed; otherwise a landing could be missed
+                        _confirmed(channel, await understood(pubsub.get_message(timeout=CONNECT_S)))
                     for script in self.scripts:
                         await self._connection.client.script_load(script)
                     await self._catch_up()
@@ -91,15 +93,15 @@ class ReplicaPubSub:
         except StoreDown:
             return listening  # already counted
         except UNREACHABLE as error:
-            if not listening:
+            if not listening or isinstance(error, OutOfStep):
                 self._connection.failed("listen", error)
         return listening
 
     async def _receive_all(self, pubsub: PubSub) -> None:
-        """Receive messages; during silence, probe that Redis accepts writes. Raise Disconnected."""
+        """Receive messages; during silence, probe that Redis accepts writes. Raise Disconnected, OutOfStep."""
         silent = 0
         while silent <= SILENT:
-            message = await pubsub.get_message(timeout=PROBE_S)
+            message = await understood(pubsub.get_message(timeout=PROBE_S))
             if message is not None:
                 silent = 0
                 self._received(message)
@@ -120,10 +122,12 @@ class ReplicaPubSub:
         self._reached_before = True
 
     def _received(self, received: dict[str, Any]) -> None:
-        data = received["data"]
-        if received["type"] != "message" or not isinstance(data, bytes):
+        data, channel = received["data"], received["channel"]
+        if received["type"] == "pong" and data == b"":
             return
-        if received["channel"] == self.landed_channel.encode():
+        if received["type"] != "message" or not isinstance(data, bytes) or channel not in self._channels:
+            raise OutOfStep("what was received is no message of a channel that was subscribed to")
+        if channel == self._channels[0]:
             self.landed(data.decode(errors="replace"))
             return
         try:
@@ -182,6 +186,14 @@ class ReplicaPubSub:
             waiting.remove(landing)
             if not waiting:
                 del self._landings[token]
+
+
+def _confirmed(channel: bytes, received: dict[str, Any] | None) -> None:
+    """Raise OutOfStep for anything else than the confirmation of a subscription, TimeoutError for nothing."""
+    if received is None:
+        raise TimeoutError
+    if received["type"] != "subscribe" or received["channel"] != channel:
+        raise OutOfStep("a subscription was not confirmed")
 
 
 def _listened(session: asyncio.Task[bool]) -> bool:

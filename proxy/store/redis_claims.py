@@ -75,7 +75,8 @@ class RedisClaims:
             found = await self._taking("claim", claim, value, command, until)
         except StoreDown:
             return StoreUnavailable()
-        return self._mine(claim, token, value) if found is None else self._claim_state(claim, *found)
+        _, taken, lease_ms, ttl_ms = found
+        return self._mine(claim, token, value) if taken is None else self._claim_state(claim, taken, lease_ms, ttl_ms)
 
     async def alone(self, claim: Claim) -> ClaimState:
         """Take the claim in this process only, because Redis is down; return its state here."""
@@ -88,10 +89,10 @@ class RedisClaims:
     async def take_over(self, claim: Claim, orphan: Orphaned) -> ClaimState:
         """Take over a dead owner's claim and key; return the claim's state if another replica did so first."""
         token, value = self._token(claim, orphan.key)
-        before = _pending(orphan.fingerprint, orphan.key, orphan.token)
+        before = _pending(self._key("claim", claim.name), orphan.fingerprint, orphan.key, orphan.token)
         command = call(TAKE_OVER, self._keys(claim), value, _ms(claim.orphaned_s), _ms(LEASE_S), before)
         try:
-            taken = await self._taking("take_over", claim, value, command)
+            _, taken = await self._taking("take_over", claim, value, command)
         except StoreDown:
             return StoreUnavailable()
         return self._mine(claim, token, value) if taken else await self._claim_after(orphan, claim)
@@ -140,7 +141,8 @@ class RedisClaims:
         self, claim: Claim, mine: Acquired, result: Result | None, *, keep: bool
     ) -> tuple[Argument, ...] | None:
         """Settle the claim in this process; return the command that settles it in Redis, None for a local claim."""
-        settled = _settled(claim, result)
+        packed = _packed(result)
+        settled = _settled(claim, packed, self._key("claim", claim.name))
         if is_here(mine.token):
             self._here.settle_soon(claim, mine, result, keep=keep)
             if keep:  # stored once Redis is back, unless another replica settled it meanwhile
@@ -150,7 +152,8 @@ class RedisClaims:
             return None
         if keep:
             self._here.remember(claim, result)
-        command = self._settling(claim, mine.token, self._give_up(mine), settled if keep else b"", settled)
+        outcome = _settled(claim, packed, self._key("outcome", mine.token))
+        command = self._settling(claim, mine.token, self._give_up(mine), settled if keep else b"", outcome)
         self._pubsub.landed(mine.token)
         return command
 
@@ -175,12 +178,13 @@ class RedisClaims:
         return state
 
     async def _outcome(self, held: HeldByOther | Orphaned) -> Settled | None:
+        key = self._key("outcome", held.token)
         try:
-            packed = await self._commands.execute("outcome", "GET", self._key("outcome", held.token))
+            packed = await self._commands.execute("outcome", "GET", key)
         except StoreDown:
             return None
         try:
-            found = unpack(packed)
+            found = unpack(packed, key)
             return None if found is None else Settled(held.fingerprint, held.key, unpack_result(found[1] or None), 0.0)
         except Damaged as damaged:
             self._connection.damaged("outcome", str(damaged))
@@ -189,7 +193,7 @@ class RedisClaims:
     def _claim_state(self, claim: Claim, value: bytes, lease_ms: int, ttl_ms: int) -> ClaimState:
         """Return a claim's state. A damaged claim was taken: its outcome is unknown, and no request is sent."""
         try:
-            return claim_state(value, lease_ms, ttl_ms)
+            return claim_state(self._key("claim", claim.name), value, lease_ms, ttl_ms)
         except Damaged as damaged:
             self._connection.damaged("claim", str(damaged))
             return Settled(claim.fingerprint, claim.key, None, max(0.001, ttl_ms / 1000))
@@ -246,7 +250,7 @@ class RedisClaims:
     def _token(self, claim: Claim, key: str) -> tuple[str, bytes]:
         self._count += 1
         token = f"{self._name}-{self._count:x}"
-        return token, _pending(claim.fingerprint, key, token)
+        return token, _pending(self._key("claim", claim.name), claim.fingerprint, key, token)
 
     def _keys(self, claim: Claim) -> list[str]:
         return [self._key("claim", claim.name), self._key("lease", claim.name)]
@@ -260,22 +264,26 @@ class RedisClaims:
             self._timer.cancel()
 
 
-def _pending(fingerprint: str, key: str, token: str) -> bytes:
-    return pack({"settled": False, "fingerprint": fingerprint, "key": key, "token": token})
+def _pending(stored_under: str, fingerprint: str, key: str, token: str) -> bytes:
+    document = {"settled": False, "fingerprint": fingerprint, "key": key, "token": token}
+    return pack(document, key=stored_under)
 
 
-def _settled(claim: Claim, result: Result | None) -> bytes:
-    """Return a settled claim; a response of more than `MAX_VALUE` bytes is replaced by TOO_LARGE."""
+def _packed(result: Result | None) -> bytes:
+    """Serialise a result, if there is one; a response of more than `MAX_VALUE` bytes is replaced by TOO_LARGE."""
     packed = (result and pack_result(result)) or b""
-    if len(packed) > MAX_VALUE:
-        packed = pack_result(TOO_LARGE) or b""
+    return packed if len(packed) <= MAX_VALUE else pack_result(TOO_LARGE) or b""
+
+
+def _settled(claim: Claim, packed: bytes, stored_under: str) -> bytes:
+    """Return a settled claim with its serialised result, as it is stored under a key in Redis."""
     document = {"settled": True, "fingerprint": claim.fingerprint, "key": claim.key}
-    return pack({**of_subject(claim.subject), **document}, packed)
+    return pack({**of_subject(claim.subject), **document}, packed, stored_under)
 
 
-def claim_state(value: bytes, lease_ms: int, ttl_ms: int) -> ClaimState:
+def claim_state(stored_under: str, value: bytes, lease_ms: int, ttl_ms: int) -> ClaimState:
     """Return the state of a claim in Redis; StoreUnavailable for one of another version. Raise Damaged."""
-    found = unpack(value)
+    found = unpack(value, stored_under)
     if found is None:
         return StoreUnavailable()
     document, packed = found

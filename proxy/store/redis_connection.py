@@ -7,14 +7,15 @@ from typing import TypeVar
 import structlog
 from aiocache import RedisCache
 from aiocache.serializers import NullSerializer
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as Disconnected
-from redis.exceptions import RedisError
 
 from proxy.errors import StartError
+from proxy.store.checked_redis import CheckedRedis
 from proxy.store.health import Health, StoreState, cure
+from proxy.store.replies import UNREACHABLE
 
 T = TypeVar("T")
 
@@ -23,7 +24,6 @@ BLINK_S = 1.0  # seconds; a longer outage is not waited out
 AGAIN_S = 0.01  # seconds between two tries of a command that failed at once
 COMPLAINS_EVERY_S = 10.0  # seconds between log entries about damaged values
 _STEP_S = 0.005
-UNREACHABLE = (RedisError, OSError, TimeoutError, RuntimeError)  # uvloop raises RuntimeError for a closed connection
 _CLOSED = (Disconnected, ConnectionError, RuntimeError)
 log = structlog.get_logger("backstay.store")
 
@@ -76,7 +76,8 @@ class RedisConnection:
             connection_pool_class=lambda **_: _pool(url), namespace=namespace, timeout=0,
             serializer=NullSerializer(encoding=None),
         )  # fmt: skip
-        self.client: Redis = self.cache.client
+        self.client = CheckedRedis(connection_pool=self.cache.client.connection_pool)
+        self.cache.client = self.client
         self.when_down: Callable[[], None] | None = None
         self._on_error = on_error
         self._health = Health(limit_s)

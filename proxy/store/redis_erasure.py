@@ -1,7 +1,7 @@
 """Erase one subject's values in Redis. Their names are digests, so every value in the namespace is read.
 
 A subject's value begins with the subject's digest, so no index is needed and requests have no cost. The search reads
-128 bytes of each value, a few hundred at a time, and other commands run in between.
+160 bytes of each value, a few hundred at a time, and other commands run in between.
 """
 
 import re
@@ -14,7 +14,15 @@ from redis.exceptions import RedisError
 from proxy.policy.claim_rules import ERASED
 from proxy.store import scripts
 from proxy.store.command_queue import CommandQueue
-from proxy.store.packing import SUBJECT_BYTES, Damaged, pack, pack_result, subject_name, unpack
+from proxy.store.packing import (
+    SUBJECT_BYTES,
+    Damaged,
+    head_names_another,
+    pack,
+    pack_result,
+    subject_name,
+    unpack,
+)
 from proxy.store.redis_connection import RedisConnection, StoreDown
 
 AT_ONCE = 250  # names of one step: Redis takes less than a millisecond for it
@@ -51,8 +59,9 @@ class RedisErasure:
                 return cached, claims
 
     async def _scan(self, cursor: int) -> tuple[int, list[bytes]]:
-        found, names = await self._connection.client.scan(cursor, match=self._pattern, count=AT_ONCE)
-        return found, [name for name in names if isinstance(name, bytes)]
+        command = ("SCAN", cursor, "MATCH", self._pattern, "COUNT", AT_ONCE)
+        found, names = await self._connection.client.execute_command(*command)
+        return int(found), names
 
     def _kind(self, name: str) -> str:
         """Return the kind of a name: a claim, an outcome; "" for a cached response."""
@@ -63,22 +72,24 @@ class RedisErasure:
 
     async def _of_subject(self, begins: bytes, names: Iterable[str]) -> list[str]:
         looked = list(names)
-        heads = await self._all([("GETRANGE", name, 0, SUBJECT_BYTES - 1) for name in looked])
-        return [name for name, head in zip(looked, heads, strict=True) if isinstance(head, bytes) and begins in head]
+        heads = dict(
+            zip(looked, await self._all([("GETRANGE", name, 0, SUBJECT_BYTES - 1) for name in looked]), strict=True)
+        )
+        odd = [name for name, head in heads.items() if isinstance(head, bytes) and head_names_another(name, head)]
+        # read whole: such a value is damaged, or the reply was another's
+        heads |= zip(odd, await self._all([("GET", name) for name in odd]), strict=True)
+        return [name for name, head in heads.items() if isinstance(head, bytes) and begins in head[:SUBJECT_BYTES]]
 
     async def _erase_claims(self, names: list[str]) -> None:
         values = await self._all([("GET", name) for name in names])
         pairs = [(name, value) for name, value in zip(names, values, strict=True) if isinstance(value, bytes)]
-        await self._all([scripts.call(scripts.ERASE, [name], value, _left_of(value)) for name, value in pairs])
+        await self._all([scripts.call(scripts.ERASE, [name], value, _left_of(name, value)) for name, value in pairs])
 
     async def _all(self, commands: list[tuple[Any, ...]]) -> list[Any]:
         """Return the replies to commands. Raise StoreDown if Redis refuses one temporarily."""
         if not commands:
             return []
-        pipeline = self._connection.client.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)
-        replies: list[Any] = await self._connection.run("erase", partial(pipeline.execute, raise_on_error=False))
+        replies = await self._connection.run("erase", partial(self._connection.client.ask, commands))
         for reply in replies:
             if isinstance(reply, RedisError) and "WRONGTYPE" not in str(reply):  # a list or set of another program
                 self._connection.failed("erase", reply)
@@ -86,11 +97,11 @@ class RedisErasure:
         return replies
 
 
-def _left_of(value: bytes) -> bytes:
+def _left_of(name: str, value: bytes) -> bytes:
     """Return what remains of a settled claim: its request, and that its response was erased."""
     try:
-        found = unpack(value)
+        found = unpack(value, name)
     except Damaged:
         found = None
     fingerprint = "" if found is None else str(found[0].get("fingerprint", ""))
-    return pack({"settled": True, "fingerprint": fingerprint, "key": ""}, pack_result(ERASED) or b"")
+    return pack({"settled": True, "fingerprint": fingerprint, "key": ""}, pack_result(ERASED) or b"", name)

@@ -56,18 +56,18 @@ class RedisStore:
 
     async def look(self, key: bytes, scope: Scope) -> Look:
         """Return what is cached under `key`, unless a write in any replica has invalidated it."""
-        stamp, pairs = self._invalidations.stamp(), mark_names(scope)
+        stamp, pairs, name = self._invalidations.stamp(), mark_names(scope), digest(key)
         names = [name for pair in (*pairs.of_writes, *pairs.of_ends) for name in pair]
         try:
             packed, *marks = await self._connection.run(
-                "look", lambda: self._connection.cache.multi_get([digest(key), *names])
+                "look", lambda: self._connection.cache.multi_get([name, *names])
             )
         except StoreDown:
             return Look(None)
         present = [(mark or b"").decode("latin-1") for mark in marks]  # another program may have written anything
         mark = tuple(text.encode() for text in present)
         try:
-            found = unpack_cached(packed, stamp)
+            found = unpack_cached(packed, stamp, self._connection.key(name))
         except Damaged as damaged:
             self._connection.damaged("look", str(damaged))
             return Look(None, mark)
@@ -78,10 +78,10 @@ class RedisStore:
         """Cache a response with the marks from before its request; without marks it is not cached."""
         if mark is None:
             return
-        packed, seconds = pack_cached(cached, [text.decode() for text in mark]), float(min(ttl_s, MARK_S))
+        name, now, seconds = digest(key), self._clock.now(), float(min(ttl_s, MARK_S))
+        packed = pack_cached(cached, [text.decode() for text in mark], self._connection.key(name))
         if len(packed) > MAX_VALUE:
             return
-        name, now = digest(key), self._clock.now()
         try:
             await self._connection.run("put", lambda: self._connection.cache.set(name, packed, ttl=seconds))
         except StoreDown:

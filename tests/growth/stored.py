@@ -14,7 +14,7 @@ from proxy.policy.recovery_plan import Result
 from proxy.policy.response_cache import CachedResponse
 from proxy.store.command_queue import _Command
 from proxy.store.health import refuses
-from proxy.store.packing import pack_cached, pack_result, unpack_cached, unpack_result
+from proxy.store.packing import names_another, pack_cached, pack_result, unpack_cached, unpack_result
 from proxy.store.pubsub import ReplicaPubSub
 from proxy.store.redis_connection import RedisConnection
 from proxy.store.redis_responses import RedisStore, digest, mark_names
@@ -22,6 +22,8 @@ from proxy.store.shared_invalidations import SharedInvalidations
 from tests.growth.case import TEXT, Case, at_once
 from tests.growth.inputs import Around
 from tests.settings import BOUNDS
+
+KEY = "backstay:key"
 
 
 class _Redis:
@@ -64,13 +66,15 @@ def _kept(data: bytes) -> CachedResponse:
 
 
 def _packed(data: bytes) -> None:
-    unpack_cached(pack_cached(_kept(data), [data.decode(TEXT)]), 0)
+    unpack_cached(pack_cached(_kept(data), [data.decode(TEXT)], KEY), 0, KEY)
+    names_another(KEY + "x", pack_cached(_kept(data), [], KEY))
+    names_another(KEY, data)
     unpack_result(pack_result(Result(_kept(data).response)))
 
 
 def _looked_up(data: bytes) -> None:
     marks = [data] * 12
-    packed = pack_cached(_kept(data), [mark.decode(TEXT) for mark in marks])
+    packed = pack_cached(_kept(data), [mark.decode(TEXT) for mark in marks], f"backstay:{digest(data)}")
     scope = Scope(data.decode(TEXT), [data[:20]] * 2)
     store = RedisStore(_Redis([packed, *marks]), _Line(), Invalidations(), SystemClock(), **BOUNDS)  # type: ignore[arg-type]
     mark = at_once(store.look(data, scope)).mark
