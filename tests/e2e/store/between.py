@@ -30,19 +30,23 @@ class Between:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Connect one client with Redis."""
         self.connections += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
         asked: deque[Words] = deque()
         to_read, to_write = await asyncio.open_connection("127.0.0.1", self._port)
         ways = [
             asyncio.ensure_future(self._commands(reader, to_write, asked)),
             asyncio.ensure_future(self._replies(to_read, writer, asked)),
         ]
-        self._tasks.update(ways)
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        for way in ways:
-            way.cancel()
-        self._tasks.difference_update(ways)
-        writer.close()
-        to_write.close()
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            for end in (writer, to_write):
+                end.transport.abort()
+            self._tasks.discard(task)
 
     async def _commands(self, reader: asyncio.StreamReader, to: asyncio.StreamWriter, asked: deque[Words]) -> None:
         try:
@@ -64,10 +68,12 @@ class Between:
         except (*BROKEN, OSError):
             return
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End every connection."""
-        for task in self._tasks:
+        ended = list(self._tasks)
+        for task in ended:
             task.cancel()
+        await asyncio.gather(*ended, return_exceptions=True)
 
 
 async def frame(reader: asyncio.StreamReader) -> bytes:
@@ -90,7 +96,8 @@ async def between(port: int) -> AsyncIterator[Between]:
         yield proxy
     finally:
         server.close()
-        proxy.close()
+        await proxy.close()
+        await server.wait_closed()
 
 
 class Once:

@@ -17,14 +17,14 @@ WORD = re.compile(r"[A-Z][a-z0-9]+")
 # Words that a reader of the code knows: HTTP's, Python's and English ones.
 PLAIN = frozenset({
     "acceptor", "acquired", "address", "admissible", "again", "answer", "ask", "balanced", "balancer", "bounded",
-    "bundle", "cache", "claiming", "client", "coalesce", "collector", "command", "condition", "connection",
+    "bundle", "cache", "checked", "claiming", "client", "coalesce", "collector", "command", "condition", "connection",
     "connector", "cors", "create", "down", "ed25519", "effect", "end", "endpoint", "erased", "error", "existing",
     "factory", "file", "flow", "forwarding", "gate", "half", "handler", "handshake", "health", "heavy", "held",
     "hmac", "holder", "honest", "hook", "hooks", "http", "identifier", "identity", "info", "instead",
     "invalidation", "joined", "joining", "keep", "kind", "latest", "lead", "leaving", "leftover", "level", "limit",
     "link", "load", "local", "log", "look", "lost", "match", "memory", "message", "metadata", "meter", "misuse",
-    "mode", "name", "newest", "no", "not", "opening", "orphaned", "other", "output", "over", "overflow", "own",
-    "parent", "patience", "phase", "pipeline", "policy", "port", "position", "proof", "proxies", "pub", "query",
+    "mode", "name", "newest", "no", "not", "of", "opening", "orphaned", "other", "out", "output", "over", "overflow",
+    "own", "parent", "patience", "phase", "pipeline", "policy", "port", "position", "proof", "proxies", "pub", "query",
     "queue", "read", "reader", "recorder", "recovered", "redis", "refused", "remainder", "respond", "responder",
     "result", "role", "router", "rule", "scope", "sent", "served", "server", "settled", "shared", "socket", "span",
     "stage", "standard", "stat", "state", "step", "stop", "store", "stream", "streamed", "sub", "table", "take",
