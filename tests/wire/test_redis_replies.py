@@ -305,9 +305,10 @@ async def test_unread_bytes_close_a_connection(tmp_path: Path) -> None:
     async with stage(tmp_path) as on:
         await keep(on.two, b"alice", b"of alice")
         await keep(on.two, b"bob", b"of bob")
-        on.proxy.tamper = Once(b"PING", lambda reply: [reply, b"+OK\r\n"])
+        on.proxy.tamper = once = Once(b"PING", lambda reply: [reply, b"+OK\r\n"])
         for name in (b"alice", b"bob") * 3:
             assert body_of(await on.two.kept.look(name, SCOPE)) == b"of " + name
+        assert once.done.is_set()
         assert on.errors == []
 
 

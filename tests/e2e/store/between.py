@@ -22,7 +22,8 @@ class Between:
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()  # one a client,
+        self._ways: set[asyncio.Task[None]] = set()  # and both ways of each
         self.tamper: Tamper = honest
         self.connections = 0
         self.url = ""
@@ -30,7 +31,7 @@ class Between:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Connect one client with Redis."""
         self.connections += 1
-        task = asyncio.current_task()
+        task: asyncio.Task[None] | None = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         asked: deque[Words] = deque()
@@ -39,14 +40,14 @@ class Between:
             asyncio.ensure_future(self._commands(reader, to_write, asked)),
             asyncio.ensure_future(self._replies(to_read, writer, asked)),
         ]
-        try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for way in ways:
-                way.cancel()
-            for end in (writer, to_write):
-                end.transport.abort()
-            self._tasks.discard(task)
+        self._ways.update(ways)
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        for way in ways:
+            way.cancel()
+        for end in (writer, to_write):
+            end.transport.abort()
+        self._ways.difference_update(ways)
+        self._tasks.discard(task)
 
     async def _commands(self, reader: asyncio.StreamReader, to: asyncio.StreamWriter, asked: deque[Words]) -> None:
         try:
@@ -70,10 +71,10 @@ class Between:
 
     async def close(self) -> None:
         """End every connection."""
-        ended = list(self._tasks)
-        for task in ended:
-            task.cancel()
-        await asyncio.gather(*ended, return_exceptions=True)
+        for way in self._ways:
+            way.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
 
 async def frame(reader: asyncio.StreamReader) -> bytes:
