@@ -125,6 +125,8 @@ class ReplicaPubSub:
         data, channel = received["data"], received["channel"]
         if received["type"] == "pong" and data == b"":
             return
+        if received["type"] == "subscribe" and channel in self._channels:
+            raise Disconnected("the client made the connection anew: messages may be lost")
         if received["type"] != "message" or not isinstance(data, bytes) or channel not in self._channels:
             raise OutOfStep("what was received is no message of a channel that was subscribed to")
         if channel == self._channels[0]:

@@ -1,5 +1,6 @@
 """Functions that parse replies of Redis and messages of other replicas, or produce those sent there."""
 
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -18,6 +19,8 @@ from proxy.store.packing import names_another, pack_cached, pack_result, unpack_
 from proxy.store.pubsub import ReplicaPubSub
 from proxy.store.redis_connection import RedisConnection
 from proxy.store.redis_responses import RedisStore, digest, mark_names
+from proxy.store.replies import OutOfStep, check
+from proxy.store.scripts import CLAIM, TAKE_OVER, call
 from proxy.store.shared_invalidations import SharedInvalidations
 from tests.growth.case import TEXT, Case, at_once
 from tests.growth.inputs import Around
@@ -83,6 +86,24 @@ def _looked_up(data: bytes) -> None:
     digest(data, data)
 
 
+def _replied(data: bytes) -> None:
+    """Check replies to every command whose reply is looked into."""
+    key = f"{KEY}:{data.decode(TEXT)}"
+    claim, take_over = (call(script, [key], data, 1, 1) for script in (CLAIM, TAKE_OVER))
+    name = key.encode()
+    for command, reply in (
+        (("GET", key), data),
+        (("GET", key), b"mark:all=" + data),
+        (("MGET", key, key), [data, data]),
+        (("SCAN", 0), [b"0", [data] * 2]),
+        (("SCRIPT LOAD", CLAIM), data),
+        (claim, [name, data, 0, 0]),
+        (take_over, [name, 1]),
+    ):
+        with suppress(OutOfStep):
+            check(command, reply)
+
+
 def _told(data: bytes) -> None:
     """Have a replica say what a write made old, and hear it from another one."""
     redis, line = _Redis(), _Line()
@@ -101,6 +122,7 @@ def _told(data: bytes) -> None:
 
 STORED = (
     Case("packing", _packed),
+    Case("replies.check", _replied),
     Case("redis_responses.RedisStore.look, put", _looked_up),
     Case("shared_invalidations.SharedInvalidations; pubsub.ReplicaPubSub", _told),
     Case("health.refuses", lambda data: refuses(RedisError(data.decode(TEXT))), (Around(), Around(b"OOM", b"x"))),
