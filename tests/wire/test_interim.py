@@ -134,11 +134,11 @@ async def test_a_begun_answer_proves_a_kept_connection_alive(start: Start, begun
     """The request is not sent again, the client gets each interim answer once, and the failure counts."""
     wire = await start(upstream=ONE, defaults="retry = { max_retries = 0 }")
     client, backend, _ = await wire.asked(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
-    await backend.say(HI)
+    await backend.send(HI)
     await client.message()
-    await client.say(method + b" /y HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+    await client.send(method + b" /y HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
     await backend.head()
-    await backend.say(BEGUN[begun])
+    await backend.send(BEGUN[begun])
     for _ in range(BEGUN[begun].count(b"\r\n\r\n")):
         assert (await client.head()).status < 200
     backend.close()
@@ -152,11 +152,11 @@ async def test_a_reset_after_hints_is_no_stale_connection(start: Start) -> None:
     """A reset is no other than a close."""
     wire = await start(upstream=ONE, defaults="retry = { max_retries = 0 }")
     client, backend, _ = await wire.asked(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
-    await backend.say(HI)
+    await backend.send(HI)
     await client.message()
-    await client.say(b"GET /y HTTP/1.1\r\nHost: a\r\n\r\n")
+    await client.send(b"GET /y HTTP/1.1\r\nHost: a\r\n\r\n")
     await backend.head()
-    await backend.say(HINTS)
+    await backend.send(HINTS)
     assert (await client.head()).status == 103
     backend.reset()
     assert (await client.message()).status == 502

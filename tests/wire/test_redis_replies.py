@@ -370,3 +370,17 @@ async def test_a_command_that_is_refused_is_no_reply_of_another(tmp_path: Path) 
             await on.two._connection.run("look", lambda: on.two._connection.cache.multi_get(["a"]))
         await on.until_up()
         assert on.proxy.connections <= connections + 1  # the listener's
+
+
+async def test_a_listener_that_was_made_anew_starts_over(tmp_path: Path) -> None:
+    """The Redis client may reconnect by itself: messages may be lost in between, and the store stays up."""
+    async with stage(tmp_path) as on:
+        before, listeners = on.two.invalidations.stamp(), on.proxy.connections
+        confirmed = b">3\r\n$9\r\nsubscribe\r\n$13\r\nbackstay:news\r\n:2\r\n"
+        on.proxy.tamper = lambda words, reply: [reply] if words or on.proxy.connections > listeners else [confirmed]
+        on.one.invalidations.invalidate("another", [b"another"])
+        async with asyncio.timeout(PATIENCE):
+            while on.two.invalidations.fresh(before, "subject", [b"owner"]):
+                await _clock.sleep(0.01)
+        assert on.two.kept.up
+        assert on.errors == []

@@ -50,12 +50,12 @@ async def test_a_later_minor_version_of_an_answer_is_read_as_1_1(wire: Wire, min
     version = b"HTTP/1.%d" % minor
     client, backend, _ = await wire.asked(b"GET /x HTTP/1.1\r\n" + HOST + b"\r\n")
     early = version + b" 103 Early Hints\r\nLink: </a>\r\n\r\n"
-    await backend.say(early + version + b" 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+    await backend.send(early + version + b" 200 OK\r\nContent-Length: 2\r\n\r\nhi")
     assert (await client.head()).start == b"HTTP/1.1 103 Early Hints"
     assert (await client.message()).start == b"HTTP/1.1 200 OK"
-    await client.say(b"GET /y HTTP/1.1\r\n" + HOST + b"\r\n")
+    await client.send(b"GET /y HTTP/1.1\r\n" + HOST + b"\r\n")
     await backend.head()
-    await backend.say(version + b" 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n")
+    await backend.send(version + b" 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n")
     answer = await client.message()
     assert (answer.start, b"hi" in answer.body) == (b"HTTP/1.1 200 OK", True)
     assert len(wire.backend.lines) == 1
@@ -66,11 +66,11 @@ async def test_a_length_may_have_leading_zeros(wire: Wire, zeros: int) -> None:
     """RFC 9110 section 8.6: 1*DIGIT. What goes on has none, for a reader that limits digits or thinks of octal."""
     length = b"Content-Length: " + b"0" * zeros + b"10\r\n\r\n"
     client = await wire.client()
-    await client.say(b"POST /x HTTP/1.1\r\n" + HOST + length + b"0123456789")
+    await client.send(b"POST /x HTTP/1.1\r\n" + HOST + length + b"0123456789")
     backend = await wire.backend.connection()
     asked = await backend.message()
     assert (asked.get(b"content-length"), asked.body) == (b"10", b"0123456789")
-    await backend.say(OK + length + b"9876543210")
+    await backend.send(OK + length + b"9876543210")
     answer = await client.message()
     assert (answer.get(b"content-length"), answer.body) == (b"10", b"9876543210")
 
