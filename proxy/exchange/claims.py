@@ -81,10 +81,10 @@ class Claiming:
     async def settle(self, x: Exchange, lead: Lead, result: Result) -> None:
         """Settle the claims of all callers of a flight before any of them gets the response.
 
-        A cookie for an anonymous caller goes to one connection: the response is not stored, but the key stays used. The
+        A cookie may be for one connection only: then the response is not stored, but the key stays used. The
         followers' keys are freed, because each sends its own request.
         """
-        flight, private = lead.flight, x.identity.anonymous and given_in_person(result)
+        flight, private = lead.flight, given_in_person(result, x.identity, x.request)
         stream = None if private else stream_of(result)
         if stream is not None:
             self._settle_when_whole(x, flight, result, stream)

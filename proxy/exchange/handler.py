@@ -82,10 +82,8 @@ class RequestHandler:
             if result is None and flight.safe:  # not shareable: each follower sends its own request
                 return await self._lead(None, began)
             began = p.clock.now()
-            if result is None:  # it sets an anonymous caller's cookie: followers send one after another
-                if (
-                    result := await p.claims.replayed(x)
-                ) is not None:  # a follower's own key may be stored now, with the flight's response
+            if result is None:  # it sets a cookie for one connection: followers send one after another
+                if (result := await p.claims.replayed(x)) is not None:  # its own key may have the flight's response
                     return result
             elif p.joining.elects(x, flight, result, elections, began):
                 elections += 1

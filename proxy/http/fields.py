@@ -6,8 +6,9 @@ This module is not compiled: `Fields` is a subclass of dict.
 from collections.abc import Collection, Iterable, Mapping
 
 Lines = tuple[tuple[bytes, bytes], ...]
-# Then by sender, by other conditions, by whether they identify a caller, and by whether only named ones count.
-Read = tuple[object, bytes, bytes, bool, bool]
+# By whom, then: the sender, other conditions, whether they identify nobody, whether they identify a caller by a guess
+# only, and whether only fields that a route names count.
+Read = tuple[object, bytes, bytes, bool, bool, bool]
 
 
 class Fields(dict[bytes, bytes]):

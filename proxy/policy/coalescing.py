@@ -14,6 +14,7 @@ from proxy.http.message import (
 )
 from proxy.http.problems import Reason, Refusal
 from proxy.policy.claim_rules import Acquired, Claim
+from proxy.policy.credentials import sets_known_cookies
 from proxy.policy.invalidation import Invalidations
 from proxy.policy.recovery_plan import Result
 from proxy.policy.request_key import Identity
@@ -67,14 +68,14 @@ class Flight:
     """
 
     __slots__ = (
-        "_waiting", "anonymous", "callers", "followers", "held", "id", "key", "late", "lead", "safe", "stage",
-        "stamp", "streaming", "strict", "subject", "until", "when_deserted",
+        "_waiting", "callers", "followers", "held", "id", "identity", "key", "late", "lead", "safe", "stage", "stamp",
+        "streaming", "strict", "subject", "until", "when_deserted",
     )  # fmt: skip
 
     def __init__(self, id_: str, identity: Identity, subject: str | None, safe: bool, stamp: int) -> None:
         self.id = id_
         self.key = identity.key
-        self.anonymous = identity.anonymous  # nothing identifies its callers: a Set-Cookie goes to one of them
+        self.identity = identity  # equal for all its callers
         self.subject = subject
         self.safe = safe
         self.stamp = stamp
@@ -169,10 +170,11 @@ def never_shared(request: Request) -> str | None:
     return None
 
 
-def shareable(result: Result, *, anonymous: bool, strict: bool = False) -> bool:
+def shareable(result: Result, *, in_person: bool, strict: bool = False) -> bool:
     """Tell whether the response to a safe request may go to callers with an equal request key.
 
-    `strict` is the route's `honour_no_store`: apply RFC 9111 as a shared cache would.
+    `in_person`: a cookie that it sets is for one connection. `strict` is the route's `honour_no_store`: apply RFC 9111
+    as a shared cache would.
     """
     if not isinstance(result.outcome, Response):
         return True
@@ -184,12 +186,19 @@ def shareable(result: Result, *, anonymous: bool, strict: bool = False) -> bool:
         return False
     if b"vary" in fields and b"*" in fields.tokens(b"vary"):
         return False
-    return b"set-cookie" not in fields or not anonymous
+    return b"set-cookie" not in fields or not in_person
 
 
-def given_in_person(result: Result) -> bool:
-    """Tell whether the response sets a cookie, which identifies an anonymous caller from then on."""
-    return isinstance(result.outcome, Response) and b"set-cookie" in result.outcome.fields
+def given_in_person(result: Result, identity: Identity, request: Request) -> bool:
+    """Tell whether the response sets a cookie that only one connection may get: it identifies the caller from then on.
+
+    For an anonymous caller that is any cookie, for one who is known by a guess a cookie that the request lacks.
+    """
+    if not isinstance(result.outcome, Response) or b"set-cookie" not in result.outcome.fields:
+        return False
+    if identity.anonymous:
+        return True
+    return identity.guessed and not sets_known_cookies(request.fields, result.outcome.fields)
 
 
 def varied_by(result: Result | None) -> tuple[bytes, ...]:
@@ -272,10 +281,11 @@ class Flights:
             return
         flight.stage = _LANDED
         self._remove(flight)
+        in_person = given_in_person(result, flight.identity, request)
         if not flight.safe:
-            flight.landed(None if flight.anonymous and given_in_person(result) else result, request)
+            flight.landed(None if in_person else result, request)
         elif not flight.landed(
-            result if shareable(result, anonymous=flight.anonymous, strict=flight.strict) else None, request
+            result if shareable(result, in_person=in_person, strict=flight.strict) else None, request
         ):
             self._set_apart(flight.key, now)
         elif (stream := stream_of(result)) is not None and now < flight.until:

@@ -16,23 +16,25 @@ from proxy.http.headers import (
 from proxy.http.message import Request
 from proxy.policy import credentials
 from proxy.policy.bounded import Holder
-from proxy.policy.credentials import USUAL, Name
+from proxy.policy.credentials import GUESSED, NOBODY, USUAL, Name
 from proxy.policy.routing import Coalesce, Route
 
 
 class Identity:
     """`principal` identifies the caller; `key` is the request key: requests with equal keys may share a response.
 
-    `anonymous`: no field identifies the caller, so the principal contains the client's address. A Set-Cookie for such a
-    caller is sent on one connection only.
+    `anonymous`: no field identifies the caller. `guessed`: nothing but a cookie does that may be a session id. In both
+    cases the principal contains the client's address, and a cookie that is new to the caller is sent on one connection
+    only.
     """
 
-    __slots__ = ("anonymous", "key", "principal")
+    __slots__ = ("anonymous", "guessed", "key", "principal")
 
-    def __init__(self, principal: bytes, key: bytes, anonymous: bool = True) -> None:
+    def __init__(self, principal: bytes, key: bytes, anonymous: bool = True, guessed: bool = False) -> None:
         self.principal = principal
         self.key = key
         self.anonymous = anonymous
+        self.guessed = guessed
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Identity) and (self.principal, self.key) == (other.principal, other.key)
@@ -65,11 +67,11 @@ class Identifier:
         read = request.fields.read
         if read is None or read[0] is not self:
             read = request.fields.read = self._read(request.fields)
-        _, who, what, anonymous, narrow = read
-        where = _where_from(request, anonymous=anonymous)
+        _, who, what, anonymous, guessed, narrow = read
+        where = _where_from(request, with_address=anonymous or guessed)
         principal = b"\n".join((who, where, b"" if narrow else request.hops))
         key = self._key(request, subject, principal, what, narrow) if with_key else b""
-        return Identity(principal, key, anonymous)
+        return Identity(principal, key, anonymous, guessed)
 
     def cache_key(self, request: Request, subject: str | None) -> bytes:
         """Return the request key without conditional fields: the client's copy does not change the cached response."""
@@ -96,8 +98,8 @@ class Identifier:
         if connection is not None and (connection not in USUAL_CONNECTION or len(fields) != len(fields.lines)):
             listed = self._listed(fields)
             names = tuple([name for name in names if name.field not in listed or name.field in CREDENTIALS])
-        anonymous = not credentials.shown(fields, names)
-        narrow = self._narrowed and not anonymous
+        how = credentials.naming(fields, names)
+        narrow = self._narrowed and how is not NOBODY
         if narrow:
             what += who
             who = [part for name in names for part in (name.field, *name.counting(fields))]
@@ -106,7 +108,7 @@ class Identifier:
             who_key = _digest_of(who_key)
         if len(what_key) > _LONGEST_KEY:
             what_key = _digest_of(what_key)
-        return self, who_key, what_key, anonymous, narrow
+        return self, who_key, what_key, how is NOBODY, how is GUESSED, narrow
 
     def owners(self, request: Request) -> Iterator[bytes]:
         """Yield a digest of each credential of the request, for invalidation: coarser than the principal.
@@ -117,7 +119,7 @@ class Identifier:
         """
         shown = _shown(request.fields, self._names) or _shown(request.fields, USUAL)
         yield from shown
-        where = _where_from(request, anonymous=not shown)
+        where = _where_from(request, with_address=not shown)
         if where != _NOWHERE or not shown:
             yield _digest(b"", where)
 
@@ -163,12 +165,12 @@ def _digest_of(key: bytes) -> bytes:
     return b"\x7f" + blake2b(key, digest_size=32).hexdigest().encode()
 
 
-def _where_from(request: Request, *, anonymous: bool) -> bytes:
-    """Return what identifies the connection: client certificate, and the address of an anonymous caller."""
+def _where_from(request: Request, *, with_address: bool) -> bytes:
+    """Return what identifies the connection: client certificate, and the address if no credential is certain."""
     certificate = request.peer.certificate
-    if certificate is None and not anonymous:
+    if certificate is None and not with_address:
         return _NOWHERE
-    return f"{certificate or ''}\n{request.client if anonymous else ''}".encode()
+    return f"{certificate or ''}\n{request.client if with_address else ''}".encode()
 
 
 _NOWHERE = b"\n"

@@ -243,7 +243,8 @@ def _history(data: bytes) -> object:
 
 def _credentials(data: bytes) -> None:
     fields = Fields(((b"Cookie", data), (b"Authorization", data)))
-    credentials.shown(fields, (*USUAL, Name(b"cookie", b"sid")))
+    credentials.sets_known_cookies(fields, Fields(((b"Set-Cookie", data),)))
+    credentials.naming(fields, (*USUAL, Name(b"cookie", b"sid")))
     credentials.says(data)
     credentials.authorizes(data)
     credentials.authorizes(b"Basic " + data)

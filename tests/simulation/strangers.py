@@ -11,11 +11,12 @@ from random import Random
 from typing import NamedTuple
 
 from proxy.http.fields import Fields
-from proxy.http.message import Peer, Request
+from proxy.http.message import Peer, Request, Response
 from proxy.policy import claim_rules
-from proxy.policy.coalescing import Flights, Joined, Role
+from proxy.policy.coalescing import Flights, Joined, Role, given_in_person
 from proxy.policy.idempotency import IdempotencyKey
 from proxy.policy.invalidation import Invalidations
+from proxy.policy.recovery_plan import Result
 from proxy.policy.request_key import Identifier, Identity
 from proxy.policy.routing import Coalesce, Idempotency, Route, SubjectRule
 from tests.settings import OWN_FIELDS, a_route, changed
@@ -38,11 +39,22 @@ SOMEBODY = {
     "x-user": ("ada", "bob"),
 }
 NO_IDENTITY = {
-    "authorization": ("", "Bearer", "Bearer null", "bearer undefined", "Basic Og==", "null", "Token token="),
-    "sid": ("", "null", "undefined", "deleted"),
-    "x-user": ("", "null", "undefined", "anonymous"),
-}
-PREFERENCES = ("lang=en", "lang=de", "theme=dark", "consent=2024-01-01T00:00:00Z", "tz=America%2FNew_York", "seen")
+    "authorization": (
+        "", "Bearer", "Bearer null", "bearer undefined", "Basic Og==", "null", "Token token=", "Bearer {{token}}",
+        "Bearer ${TOKEN}", "Bearer <token>", "Bearer %TOKEN%", "Bearer [object Object]", "Bearer Bearer",
+        "Bearer null,null", "Bearer null, Bearer null", "Bearer null;", "Basic dW5kZWZpbmVkOnVuZGVmaW5lZA",
+    ),
+    "sid": ("", "null", "undefined", "deleted", "{{sid_1a2b3c4d5e6f7}}", "${SID_1A2B3C4D5E6F7}", "null,null"),
+    "x-user": ("", "null", "undefined", "anonymous", "{{user}}", "${USER}", "%USER%", "Bearer null", "null,"),
+}  # fmt: skip
+# Many callers have these alike, and no pattern tells them from a session id.
+COMMON = (
+    "release=3f9a1b2c4d5e6f70", "canary=v2-2026-11-30-build1a2b3c", "ab=exp12b_ctl7a_new3c9",
+    "_optimizely=A1B2C3D4E5F60718",
+)  # fmt: skip
+PREFERENCES = (
+    *COMMON, "lang=en", "lang=de", "theme=dark", "consent=2024-01-01T00:00:00Z", "tz=America%2FNew_York", "seen",
+)  # fmt: skip
 OTHERS = {"user-agent": ("Firefox", "Chrome"), "x-api-key": ("k-1", "k-2"), "x-tenant": ("acme", "null")}
 NEUTRAL = {
     "x-request-id": ("1", "2"),
@@ -133,9 +145,19 @@ def another(random: Random, one: Caller) -> Caller:
 
 
 def is_named(one: Caller, principal: tuple[str, ...] | None) -> bool:
-    """Tell whether a caller shows what names it on such a route."""
-    places = ("authorization", "sid") if principal is None or "cookie:sid" in principal else ("x-user",)
-    return any(one.names(place) for place in places)
+    """Tell whether a caller shows what names it on such a route for certain: no cookie does if the route names none."""
+    return any(one.names(place) for place in _places(principal))
+
+
+def _places(principal: tuple[str, ...] | None) -> tuple[str, ...]:
+    if principal is None:
+        return ("authorization",)
+    return ("authorization", "sid") if "cookie:sid" in principal else ("x-user",)
+
+
+def is_in_person(one: Caller, principal: tuple[str, ...] | None) -> bool:
+    """Tell whether a new `sid` is for one connection: of a caller who is not named, unless it may be its next one."""
+    return not is_named(one, principal) and not (principal is None and one.names("sid"))
 
 
 def are_one(one: Caller, other: Caller, principal: tuple[str, ...] | None) -> bool:
@@ -146,8 +168,7 @@ def are_one(one: Caller, other: Caller, principal: tuple[str, ...] | None) -> bo
         return one.said() == other.said() and one.address == other.address
     if principal is None:
         return one.said() == other.said()
-    places = ("authorization", "sid") if "cookie:sid" in principal else ("x-user",)
-    return all(one.naming(place) == other.naming(place) for place in places)
+    return all(one.naming(place) == other.naming(place) for place in _places(principal))
 
 
 class Found(NamedTuple):
@@ -174,10 +195,10 @@ class Meeting:
         sent = [self._reads.identify(request, None) for request in reads]
         written = [self._writes.identify(request, "r1") for request in writes]
         assert (sent[0].principal == sent[1].principal) is not strangers, (self.principal, one, other)
-        assert [each.anonymous for each in sent] == [not is_named(c, self.principal) for c in (one, other)], (
-            one,
-            other,
-        )
+        assert [each.anonymous or each.guessed for each in sent] == [
+            not is_named(c, self.principal) for c in (one, other)
+        ], (one, other)
+        assert given_in_person(NEW_SESSION, sent[0], reads[0]) is is_in_person(one, self.principal), (one, other)
         self._check_flights(reads, sent, self.read, self._reads, apart=strangers or one.said() != other.said())
         self._check_flights(writes, written, self.write, self._writes, apart=strangers)
         if strangers:
@@ -202,6 +223,9 @@ class Meeting:
             for request, identity in zip(writes, written, strict=True)
         }
         assert len(names) == 2, (self.principal, callers)
+
+
+NEW_SESSION = Result(Response(200, b"", Fields(((b"Set-Cookie", b"sid=new; HttpOnly"),))))
 
 
 def session(request: Request, number: int) -> Step:
@@ -234,6 +258,16 @@ async def check_whole(one: Caller, other: Caller, meeting: Meeting) -> None:
     assert world.at_rest()
 
 
+@simulated
+async def check_in_person(one: Caller, meeting: Meeting) -> None:
+    """Two who look alike ask at one moment: they may be strangers behind one address, so each has its own session."""
+    world = World(session, (meeting.read,))
+    visits = [world.send(one.request("GET", "/read")) for _ in range(2)]
+    first, second = [await visit.finish() for visit in visits]
+    assert first.client.body != second.client.body, one
+    assert first.client.fields.get(b"set-cookie") != second.client.fields.get(b"set-cookie"), one
+
+
 def check(pairs: int, seed: int = 7) -> Found:
     """Check so many pairs; return what they were. Raises AssertionError with the first pair that shared something."""
     random, strangers = Random(seed), 0
@@ -245,6 +279,8 @@ def check(pairs: int, seed: int = 7) -> Found:
         strangers += apart
         if apart and number % WHOLE_EVERY == 0:
             check_whole(one, other, meeting)
+        if number % WHOLE_EVERY == 1 and is_in_person(one, meeting.principal):
+            check_in_person(one, meeting)
     return Found(strangers, pairs - strangers)
 
 

@@ -125,14 +125,67 @@ async def test_a_visitors_answer_without_a_cookie_is_replayed_to_it() -> None:
 
 @simulated
 async def test_tabs_of_one_session_share_its_new_cookie() -> None:
-    """A caller who shows a session is given its next cookie in every tab, wherever the tabs come from."""
+    """A caller who shows a session is given its next cookie in every tab."""
     world = World(session, routes())
     cookie = "lang=en; sid=0123456789abcdef0123456789abcdef"
-    one = world.get(user=None, Cookie=cookie)
-    world.address = "10.0.0.2"
-    two = world.get(user=None, Cookie=cookie)
+    one, two = world.get(user=None, Cookie=cookie), world.get(user=None, Cookie=cookie)
     await finish(one, two)
     assert given(one) == given(two) == (b"token 1", b"sid=1")
+
+
+@simulated
+async def test_tabs_of_a_session_that_the_route_names_share_its_new_cookie_anywhere() -> None:
+    """With `principal` nothing is guessed: the tabs may come from two addresses."""
+    world = World(session, routes(principal=NARROW))
+    one = world.get(user=None, Cookie="sid=1")
+    world.address = "10.0.0.2"
+    two = world.get(user=None, Cookie="sid=1")
+    await finish(one, two)
+    assert given(one) == given(two) == (b"token 1", b"sid=1")
+
+
+# Values that many callers have alike, and that look like a session id.
+COMMON = [
+    "release=3f9a1b2c4d5e6f70", "canary=v2-2026-11-30-build1a2b3c", "lang=en; ab=exp12b_ctl7a_new3c9",
+    "_optimizely=A1B2C3D4E5F60718", "release=3f9a1b2c4d5e6f70; sid=", "release=3f9a1b2c4d5e6f70; SID=1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("cookie", COMMON)
+@pytest.mark.parametrize("principal", [None, ("authorization", "cookie")], ids=["usual", "cookie"])
+@pytest.mark.parametrize("address", ["10.0.0.2", "10.0.0.1"], ids=["elsewhere", "here"])
+@simulated
+async def test_visitors_with_a_common_cookie_are_given_two_sessions(
+    cookie: str, principal: tuple[str, ...] | None, address: str
+) -> None:
+    """At one moment and later, keyed and not: before, both were given the same new `sid`."""
+    world = World(session, routes(principal=principal, reuse_s=600.0))
+    reads = [world.get(user=None, Cookie=cookie)]
+    creates = [world.create(user=None, Cookie=cookie), world.create(user=None, Cookie=cookie, Idempotency_Key="1")]
+    world.address = address
+    reads += [world.get(user=None, Cookie=cookie)]
+    creates += [world.create(user=None, Cookie=cookie)]
+    await finish(*reads, *creates)
+    later = [await world.get(user=None, Cookie=cookie).finish()]
+    told = [given(visitor) for visitor in (*reads, *creates, *later)]
+    assert len(set(told)) == len(told)
+    again = await world.create(user=None, Cookie=cookie, Idempotency_Key="1").finish()
+    assert given(again) not in told
+    assert again.status == (504 if address == "10.0.0.1" else 200)
+    assert world.at_rest()
+
+
+@simulated
+async def test_an_answer_is_kept_for_a_guessed_session_at_one_address_only() -> None:
+    """Elsewhere the same cookie is another caller: a kept answer and a key are not met there."""
+    world = World(lambda request, number: answers(200, b"%d" % number), routes(reuse_s=600.0))
+    cookie: dict[str, Any] = {"user": None, "Cookie": "release=3f9a1b2c4d5e6f70"}
+    told = [await world.get(**cookie).finish() for _ in range(2)]
+    told += [await world.create(Idempotency_Key="1", **cookie).finish() for _ in range(2)]
+    world.address = "10.0.0.2"
+    told += [await world.get(**cookie).finish(), await world.create("r2", Idempotency_Key="1", **cookie).finish()]
+    assert [visitor.client.body for visitor in told] == [b"1", b"1", b"2", b"2", b"3", b"4"]
+    assert [visitor.status for visitor in told] == [200] * 6
 
 
 def test_generated_strangers_share_nothing() -> None:

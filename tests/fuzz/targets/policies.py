@@ -127,7 +127,7 @@ def answered(request: Request) -> Hashable:
     asked = Request("GET", b"/", request.fields, PEER)
     return (
         never_shared(asked),
-        shareable(Result(answer), anonymous=b"cookie" not in asked.fields),
+        shareable(Result(answer), in_person=b"cookie" not in asked.fields),
         response_cache.may_read(ROUTE, asked),
     )
 

@@ -208,7 +208,7 @@ def test_what_is_never_shared(asked: Request, why: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "anonymous", "strict", "shared"),
+    ("answer", "in_person", "strict", "shared"),
     [
         (response(), True, False, True),
         (response(500), True, False, True),
@@ -223,15 +223,15 @@ def test_what_is_never_shared(asked: Request, why: str | None) -> None:
         (response(Set_Cookie="a=b"), False, False, True),
     ],
 )
-def test_what_may_be_shared(answer: Response, anonymous: bool, strict: bool, shared: bool) -> None:
+def test_what_may_be_shared(answer: Response, in_person: bool, strict: bool, shared: bool) -> None:
     """In flight all is shared whatever its Cache-Control, but for what is one caller's alone."""
-    assert shareable(Result(answer), anonymous=anonymous, strict=strict) is shared
+    assert shareable(Result(answer), in_person=in_person, strict=strict) is shared
 
 
 @pytest.mark.parametrize("outcome", [RESET, TIMED_OUT, OPEN])
 def test_a_failure_is_shared(outcome: Failure) -> None:
     """Never one ladder per follower."""
-    assert shareable(Result(outcome), anonymous=True)
+    assert shareable(Result(outcome), in_person=True)
 
 
 def test_an_unshareable_landing_sends_everybody_upstream() -> None:

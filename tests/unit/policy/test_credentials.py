@@ -7,7 +7,18 @@ from base64 import b64encode
 import pytest
 
 from proxy.http.fields import Fields
-from proxy.policy.credentials import USUAL, authorizes, holds_a_secret, named, says, shown
+from proxy.policy.credentials import (
+    CERTAIN,
+    GUESSED,
+    NOBODY,
+    USUAL,
+    authorizes,
+    holds_a_secret,
+    named,
+    naming,
+    says,
+    sets_known_cookies,
+)
 
 NO_IDENTITY = [
     "",
@@ -67,6 +78,85 @@ def test_an_authorization_that_names_somebody(value: str) -> None:
     assert authorizes(value.encode())
 
 
+PLACEHOLDERS = [
+    "{{token}}", "{{ session.id }}", "${TOKEN}", "pre-${TOKEN}-post", "$TOKEN", "$(TOKEN)", "#{token}", "{token}",
+    "<token>", "<your token>", "<%= token %>", "%TOKEN%", "%7B%7Btoken%7D%7D", "[object Object]", "[object%20Object]",
+    "[REDACTED]", "***", "...", "YOUR_API_KEY", "null,", "null;", ",", ";", "null,null", "null, undefined", "null null",
+    "%22null%22",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("word", PLACEHOLDERS)
+def test_what_no_program_has_filled_in_names_nobody(word: str) -> None:
+    """Neither as a credential, nor as a field or cookie that a route names, nor as a session id."""
+    assert not says(word.encode())
+    assert not authorizes(word.encode())
+    assert not authorizes(f"Bearer {word}".encode())
+    assert not authorizes(basic(word, word).encode())
+    for principal in (("x-api-key",), ("cookie:sid",)):
+        fields = Fields(((b"X-Api-Key", word.encode()), (b"Cookie", b"sid=" + word.partition(";")[0].encode())))
+        assert naming(fields, named(principal)) is NOBODY
+
+
+@pytest.mark.parametrize("value", ["{{session_1a2b3c4d5e6f}}", "${SESSION_1A2B3C4D5E6F}", "%SESSION_1A2B3C4D5E6F%"])
+def test_a_placeholder_is_no_session_id(value: str) -> None:
+    assert not holds_a_secret(b"sid=" + value.encode())
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["Bearer Bearer", "Bearer bearer null", "Bearer null, Bearer null", "null null", "Bearer ,", "Bearer Basic Og==",
+     "Basic dW5kZWZpbmVkOnVuZGVmaW5lZA", "Basic bnVsbDpudWxs, null", 'Digest username="", realm="a, b", nonce="x"',
+     "Bearer token=null,", 'OAuth realm="", oauth_token=""', "Bearer " + "null, " * 500],
+)  # fmt: skip
+def test_schemes_and_lists_of_nothing_name_nobody(value: str) -> None:
+    """A list is read member by member; base64 counts without its padding too (RFC 4648 section 3.2)."""
+    assert not authorizes(value.encode())
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["Bearer null, Bearer a", "Basic YWRhOnB3", "Basic YWRhOnA", 'Digest username="ada", realm="x", nonce="n"',
+     "Bearer abc==", "Bearer null=1", "Custom a", "a, b", "opaque", "Bearer opaque",
+     "Bearer eyJhbGciOiJIUzI1NiJ9.e30." + "x" * 43,
+     "AWS4-HMAC-SHA256 Credential=AKIA/20130524/s3/aws4_request, SignedHeaders=host;range, Signature=fe5f"],
+)  # fmt: skip
+def test_one_credential_among_others_is_enough(value: str) -> None:
+    """What is not known to be empty is a credential."""
+    assert authorizes(value.encode())
+
+
+def test_the_surest_credential_decides() -> None:
+    """A guess counts only where nothing is certain, whatever the order."""
+    fields = Fields(((b"Cookie", b"sid=0123456789abcdef0123456789abcdef"), (b"X-User", b"ada")))
+    assert naming(fields, USUAL) is GUESSED
+    assert naming(fields, named(("cookie",))) is GUESSED
+    assert naming(fields, named(("cookie", "x-user"))) is naming(fields, named(("x-user", "cookie"))) is CERTAIN
+    assert naming(fields, named(("cookie:sid",))) is CERTAIN
+
+
+@pytest.mark.parametrize(
+    ("carried", "sets", "known"),
+    [
+        (("sid=1",), ("sid=2; HttpOnly",), True),
+        (("lang=en; sid=1",), ("sid=2", "lang=de"), True),
+        (("lang=en", "sid=1"), ("sid=2",), True),
+        (("lang=en",), ("sid=2",), False),
+        (("sid=1",), ("sid=2", "csrf=1"), False),
+        (("SID=1",), ("sid=2",), False),
+        (("sid=; lang=en",), ("sid=2",), False),
+        (("sid=null",), ("sid=2",), False),
+        (("; ".join(f"c{n}=1" for n in range(400)),), ("c1=2",), False),
+    ],
+)
+def test_only_a_cookie_that_the_request_carried_is_known(
+    carried: tuple[str, ...], sets: tuple[str, ...], known: bool
+) -> None:
+    request = Fields(tuple((b"Cookie", value.encode()) for value in carried))
+    response = Fields(tuple((b"Set-Cookie", value.encode()) for value in sets))
+    assert sets_known_cookies(request, response) is known
+
+
 @pytest.mark.parametrize("word", NO_IDENTITY)
 def test_a_word_for_none_says_nothing(word: str) -> None:
     """Of a cookie or field that the route names, such a value is no value."""
@@ -123,11 +213,11 @@ def test_a_cookie_field_of_any_length_is_looked_at_briefly() -> None:
 def test_only_what_a_route_names_counts(principal: tuple[str, ...], lines: dict[str, str], somebody: bool) -> None:
     """A cookie that the route's `principal` does not name is none."""
     fields = Fields(tuple((name.encode(), value.encode()) for name, value in lines.items()))
-    assert shown(fields, named(principal)) is somebody
+    assert naming(fields, named(principal)) is (CERTAIN if somebody else NOBODY)
 
 
 def test_one_of_several_lines_is_enough() -> None:
     """A field that stands twice is read twice."""
     fields = Fields(((b"Authorization", b"Bearer null"), (b"authorization", b"Bearer a")))
-    assert shown(fields, USUAL)
-    assert not shown(Fields(fields.lines[:1]), USUAL)
+    assert naming(fields, USUAL) is CERTAIN
+    assert naming(Fields(fields.lines[:1]), USUAL) is NOBODY

@@ -116,13 +116,39 @@ def test_the_address_counts_where_there_is_no_credential() -> None:
     elsewhere = Peer("10.0.0.2", 40000)
     assert identity(request()) == identity(request(peer=PEER._replace(port=40001)))
     assert identity(request()).principal != identity(request(peer=elsewhere)).principal
-    for name, value in (("Authorization", "a"), ("Cookie", "sid=0123456789abcdef0123456789abcdef")):
-        credential = {name: value}
-        here, there = request(**credential), request(peer=elsewhere, **credential)  # type: ignore[arg-type]
-        assert identity(here) == identity(there)
-        assert not identity(here).anonymous
+    here, there = request(Authorization="a"), request(peer=elsewhere, Authorization="a")
+    assert identity(here) == identity(there)
+    assert not identity(here).anonymous
     api_key: dict[str, Any] = {"X_Api_Key": "a"}
     assert identity(request(**api_key)) != identity(request(peer=elsewhere, **api_key))
+
+
+@pytest.mark.parametrize("principal", [None, ("cookie",), ("x-user", "cookie")])
+def test_a_cookie_that_is_guessed_to_be_a_session_does_not_replace_the_address(principal: Any) -> None:
+    """The name of a release looks like a session id: before, all visitors who had it were one caller."""
+    cookie: dict[str, Any] = {"Cookie": "release=3f9a1b2c4d5e6f70"}
+    elsewhere, again = (PEER._replace(address="10.0.0.2"), PEER._replace(port=40001))
+    here = identity(request(**cookie), principal=principal)
+    there = identity(request(peer=elsewhere, **cookie), principal=principal)
+    assert (here.anonymous, here.guessed) == (False, True)
+    assert here.principal != there.principal
+    assert here.key != there.key
+    assert here == identity(request(peer=again, **cookie), principal=principal)
+
+
+@pytest.mark.parametrize(
+    ("shows", "principal"),
+    [
+        ({"Authorization": "Bearer a", "Cookie": "release=3f9a1b2c4d5e6f70"}, None),
+        ({"Cookie": "release=3f9a1b2c4d5e6f70; sid=1"}, ("cookie:sid",)),
+        ({"Cookie": "release=3f9a1b2c4d5e6f70", "X_User": "ada"}, ("cookie", "x-user")),
+    ],
+)
+def test_beside_a_credential_that_is_certain_nothing_is_guessed(shows: Any, principal: Any) -> None:
+    """Such a caller may move to another address."""
+    here = identity(request(**shows), principal=principal)
+    assert (here.anonymous, here.guessed) == (False, False)
+    assert here == identity(request(peer=PEER._replace(address="10.0.0.2"), **shows), principal=principal)
 
 
 @pytest.mark.parametrize(
