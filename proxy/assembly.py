@@ -104,7 +104,7 @@ class Assembly:
         for name in self._balancers.keys() - urls.keys():
             del self._balancers[name]
         self._cors = {name: known for name, known in self._cors.items() if urls.get(name) == known[0]}
-        gone = self._changes.take(routes, urls, self._clock.wall())
+        gone = self._changes.take(routes, _backends(settings), _callers(settings), self._clock.wall())
         for version in gone:
             self._bundle.responses.forget(version.cached_under)
             if version.upstream in self._cors:
@@ -204,6 +204,20 @@ class Assembly:
 def _budget_holder(settings: Settings, table: Table) -> _Holder:
     """Return the scope of a retry budget: the route, or all routes of the upstream that use `[defaults]`."""
     return table.upstream, table.operation if settings.has_own_budget(table.operation) else None
+
+
+def _backends(settings: Settings) -> Mapping[str, tuple[str, ...]]:
+    """Return for each upstream the settings that decide which backend responds, and as whom the sidecar asks it."""
+    return {
+        name: (*table.url, table.tls_ca or "", table.tls_certificate or "", table.tls_key or "")
+        for name, table in settings.upstreams.items()
+    }
+
+
+def _callers(settings: Settings) -> object:
+    """Return the settings of the listener that tell callers apart, or that the backend learns of them."""
+    listen = settings.listen
+    return (listen.trusted_proxies, listen.deadline_header, listen.underscores, listen.forwarded)
 
 
 def _own_fields(settings: Settings) -> frozenset[bytes]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from proxy.policy.routing import Route
 
-Urls = Mapping[str, tuple[str, ...]]  # by upstream
+Backends = Mapping[str, tuple[str, ...]]  # by upstream: its addresses, and how its connections are secured
 
 
 class RouteVersion(NamedTuple):
@@ -23,15 +23,16 @@ class RouteChanges:
     def __init__(self) -> None:
         self._known: dict[str, RouteVersion] = {}
 
-    def take(self, routes: Iterable[Route], urls: Urls, wall: float) -> list[RouteVersion]:
+    def take(self, routes: Iterable[Route], backends: Backends, callers: object, wall: float) -> list[RouteVersion]:
         """Set the current routes (wall time in seconds); return the versions that have ended.
 
-        Responses cached before the first call may be used: another process may have cached them.
+        `callers` has the settings outside the routes that tell callers apart. Responses cached before the first call
+        may be used: another process may have cached them.
         """
         before, since = self._known, wall if self._known else 0.0
         self._known = {}
         for route in routes:
-            known, cached_under = before.get(route.operation), _cached_under(route, urls[route.upstream])
+            known, cached_under = before.get(route.operation), _cached_under(route, backends[route.upstream], callers)
             lasts = known is not None and known.cached_under == cached_under
             self._known[route.operation] = (
                 known if known and lasts else RouteVersion(cached_under, route.upstream, since)
@@ -43,15 +44,20 @@ class RouteChanges:
         return self._known[operation]
 
 
-def _cached_under(route: Route, urls: tuple[str, ...]) -> bytes:
-    """Return a digest of the settings that determine a route's responses.
+def _cached_under(route: Route, backend: tuple[str, ...], callers: object) -> bytes:
+    """Return a digest of the settings that determine a route's responses, and which of them are cached for whom.
 
-    Replicas with the same configuration have the same digest.
+    Replicas with the same configuration have the same digest. How long a response may be used is not part of it: that
+    is checked when it is used.
     """
     settings = route.settings
     neutral = {name.lower().encode() for name in settings.neutral_headers}
     definition = (
-        route.operation, route.method, route.template, route.upstream, urls, route.host, route.subject,
-        str(route.coalesce), settings.match_body, settings.principal, sorted(neutral),
+        route.operation, route.method, route.template, route.upstream, backend, route.host, route.subject,
+        str(route.coalesce), settings.match_body, settings.principal, sorted(neutral), callers,
     )  # fmt: skip
-    return blake2b(repr(definition).encode(), digest_size=8).digest()
+    caching = (
+        route.reuse_s is not None, route.recovery.stale_if_error_s is not None, route.honour_no_store,
+        sorted(route.ignored_directives),
+    )  # fmt: skip
+    return blake2b(repr((definition, caching)).encode(), digest_size=8).digest()

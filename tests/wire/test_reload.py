@@ -168,6 +168,64 @@ async def test_an_answer_that_comes_after_its_route_has_gone_is_not_given_out(
     assert await asked(wire, client, b"v2") == b"v2"
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('reuse = "10m"\nstale_if_error = "10m"\n', ""),
+        ('stale_if_error = "10m"\n', ""),
+        (ROUTE, ROUTE + "honour_no_store = true\n"),
+        (ROUTE, ROUTE + 'ignore_directives = ["private"]\n'),
+        (ROUTE, ROUTE + 'principal = ["authorization"]\n'),
+        (ROUTE, ROUTE + 'neutral_headers = ["x-tab"]\n'),
+        ("[listen]\n", '[listen]\ntrusted_proxies = ["10.0.0.0/8"]\n'),
+        ("[listen]\n", '[listen]\ndeadline_header = "X-Deadline"\n'),
+        ("[listen]\n", '[listen]\nunderscores = "drop"\n'),
+    ],
+    ids=lambda value: value[-24:].strip() or "nothing",
+)
+async def test_what_was_kept_under_other_settings_is_not_given_out(
+    start: Start, again: Callable[..., Settings], before: str, after: str
+) -> None:
+    """Neither after the settings have changed, nor when they are back: the caller has read newer ones since.
+
+    Before, a `no-store` answer went on to be given out under `honour_no_store`, and an old one came back with `reuse`.
+    """
+    wire = await start(more=ROUTE)
+    client = await wire.client()
+    assert await asked(wire, client, b"v1") == b"v1"
+    assert await asked(wire, client, None) == b"v1"
+    changed = again(before, after)
+    await wire.sidecar.reload(lambda: changed)
+    assert await asked(wire, client, b"v2") == b"v2"
+    back = (
+        again(after, before)
+        if after
+        else again('match = "GET /sessions/{id}"\n', f'match = "GET /sessions/{{id}}"\n{before}')
+    )
+    await wire.sidecar.reload(lambda: back)
+    assert await asked(wire, client, b"v3") == b"v3"
+
+
+async def test_a_flight_is_not_joined_by_a_route_that_honours_no_store(
+    start: Start, again: Callable[..., Settings]
+) -> None:
+    """The flight was begun under other settings, so its response is for those who had joined it."""
+    wire = await start(more=ROUTE)
+    clients = [await wire.client() for _ in range(2)]
+    await clients[0].say(GET)
+    backend = await wire.backend.connection()
+    await backend.head()
+    strict = again(ROUTE, ROUTE + "honour_no_store = true\n")
+    await wire.sidecar.reload(lambda: strict)
+    await clients[1].say(GET)
+    second = await wire.backend.connection()
+    await second.head()
+    await second.say(OK + b"v2")
+    assert (await clients[1].message()).body == b"v2"
+    await backend.say(OK + b"v1")
+    assert (await clients[0].message()).body == b"v1"
+
+
 async def test_a_flight_is_not_joined_by_a_route_that_asks_another_backend(
     start: Start, again: Callable[..., Settings]
 ) -> None:
