@@ -88,7 +88,7 @@ def lines(files: Iterable[Path]) -> Iterator[TrailLine]:
 
 
 def opened(file: Path) -> BinaryIO:
-    """Open a regular file of lines, through gzip if its name ends in .gz or it was compressed meanwhile. Raise OSError."""
+    """Open a regular file of lines, through gzip if it ends in .gz or was compressed meanwhile. Raise OSError."""
     if file.suffix == ".gz":
         return cast(BinaryIO, _Unzipped(_plain(file)))
     try:

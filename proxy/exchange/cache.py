@@ -93,12 +93,15 @@ class Cache:
     async def store(self, x: Exchange, lead: Lead, result: Result, stamp: int) -> None:
         """Cache a response, or update the cached one from a 304; drop it if it is no longer valid."""
         route = self._route
-        result = response_cache.merged(lead.cached, result)
+        arrived, result = result.outcome, response_cache.merged(lead.cached, result)
         verdict = response_cache.judge(route, x.request, result, anonymous=x.identity.anonymous)
         response = result.outcome
         if verdict is Keep.STORE and isinstance(response, Response) and self._is_fresh(x, stamp):
             varied, subject = response_cache.varied(response, x.request), x.subject.value
-            entry = CachedResponse(response, self._clock.wall(), stamp, varied, subject)
+            wall = self._clock.wall()
+            if isinstance(arrived, Response):
+                response = response_cache.with_age(response, arrived, wall)
+            entry = CachedResponse(response, wall, stamp, varied, subject)
             scope = self._scope(x)._replace(holder=self._identifier.holder(x.request))
             await self._store.put(self._key(x), entry, response_cache.keep_for(route), scope, lead.mark)
         elif verdict is Keep.DROP and lead.cached is not None:

@@ -1,10 +1,18 @@
-"""Parse Cache-Control and compute the freshness lifetime (RFC 9111 sections 4.2.1 and 5.2)."""
+"""Parse Cache-Control and compute the freshness lifetime (RFC 9111 sections 4.2.1 and 5.2).
+
+A malformed field is read strictly: what could be a directive is one.
+"""
+
+import re
 
 from proxy.http.fields import Fields
 from proxy.http.numbers import saturated
 from proxy.policy.dates import unix_seconds
 
 Directives = dict[bytes, bytes]
+
+_QUOTED = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)  # RFC 9110 section 5.6.4
+_COMMAS = bytes.maketrans(b"; \t", b",,,")  # separate directives where the sender has mistaken the syntax
 
 
 def directives(fields: Fields) -> Directives:
@@ -13,17 +21,21 @@ def directives(fields: Fields) -> Directives:
     for value in fields.all(b"cache-control"):
         for member in _members(value):
             name, _, argument = member.partition(b"=")
-            if name := name.strip().lower():
+            if name := name.strip(b'"').lower():
                 found.setdefault(name, argument.strip(b' \t"'))
     return found
 
 
 def _members(value: bytes) -> list[bytes]:
-    """Split a list at its commas, except inside quotes."""
-    quoted = value.split(b'"')
-    if len(quoted) > 1:
-        value = b'"'.join([part.replace(b",", b" ") if number % 2 else part for number, part in enumerate(quoted)])
-    return value.split(b",")
+    """Split a list at its commas, semicolons and spaces, except inside quotes. A single quote quotes nothing."""
+    parts: list[bytes] = []
+    at, quote = 0, value.find(b'"')
+    while quote >= 0 and (quoted := _QUOTED.match(value, quote)) is not None:
+        parts += (value[at:quote].translate(_COMMAS), quoted.group().replace(b",", b" "), b",")
+        at = quoted.end()
+        quote = value.find(b'"', at)
+    parts.append(value[at:].translate(_COMMAS))
+    return b"".join(parts).split(b",")
 
 
 def seconds(directives: Directives, name: bytes) -> int | None:

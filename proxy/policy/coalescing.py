@@ -13,6 +13,7 @@ from proxy.http.message import (
     Response,
 )
 from proxy.http.problems import Reason, Refusal
+from proxy.policy.cache_control import directives
 from proxy.policy.claim_rules import Acquired, Claim
 from proxy.policy.credentials import sets_known_cookies
 from proxy.policy.invalidation import Invalidations
@@ -179,7 +180,7 @@ def shareable(result: Result, *, in_person: bool, strict: bool = False) -> bool:
     if not isinstance(result.outcome, Response):
         return True
     fields = result.outcome.fields
-    if strict and b"no-store" in fields.tokens(b"cache-control"):
+    if strict and b"no-store" in directives(fields):
         return False
     content_type = fields.get(b"content-type")
     if content_type is not None and content_type[:17].lower() == b"text/event-stream":
@@ -271,7 +272,7 @@ class Flights:
             return "no_subject"
         if not self.enabled:
             return "switched_off"
-        if route.no_cache_leads and b"no-cache" in request.fields.tokens(b"cache-control"):
+        if route.no_cache_leads and b"no-cache" in directives(request.fields):
             return "no_cache"
         return never_shared(request)
 

@@ -56,7 +56,7 @@ def refreshed(cached: Response, response: Response) -> Response | None:
     if not _selects(response.fields, cached.fields):
         return None
     new = tuple([line for line in response.fields.lines if line[0].lower() not in NOT_UPDATED_BY_304])
-    stays = cached.fields.without(frozenset([name.lower() for name, _ in new]))
+    stays = cached.fields.without(frozenset([b"age", *[name.lower() for name, _ in new]]))  # its age starts anew
     return cached._replace(fields=Fields((*stays.lines, *new)))
 
 

@@ -15,7 +15,7 @@ _NONE = frozenset(
     b"""null undefined none nil nan void false 0 - * {} [] () [object anonymous guest nobody unknown deleted expired
     empty redacted changeme (null) (none) object] %00""".split()
 ) | {b""}
-# A template that nobody filled in. The first two also count inside a longer value.
+# A template that no program has filled in. These also count inside a longer value.
 _TEMPLATES: Final = ((b"{{", b"}}"), (b"${", b"}"))
 _PLACEHOLDER = re.compile(
     rb"<[^>]*>|%[^%]+%|[$#]?\{[\w .-]*\}|\$\([^()]*\)|\$[a-z_]\w*|\[[\w .-]*\]|your[-_ ][\w -]*|[-*._#]+", re.DOTALL

@@ -8,9 +8,12 @@ from hashlib import blake2b
 from math import ceil
 from typing import Final, NamedTuple
 
+from proxy.http.fields import Fields
 from proxy.http.message import Outcome, Request, Response
+from proxy.http.numbers import LARGEST, saturated
 from proxy.policy import conditional
 from proxy.policy.cache_control import Directives, directives, lifetime_s, seconds
+from proxy.policy.dates import unix_seconds
 from proxy.policy.recovery_plan import RecoveryKind, Result, recovered
 from proxy.policy.routing import Route
 
@@ -43,9 +46,8 @@ class CachedResponse(NamedTuple):
     subject: str | None = None
 
     def age_s(self, wall: float) -> int:
-        """Return the age in whole seconds, including the upstream's Age (RFC 9111 section 4.2.3)."""
-        before = self.response.fields.get(b"age") or b"0"
-        return int(max(0.0, wall - self.arrived)) + (int(before) if before.isdigit() and len(before) < 10 else 0)
+        """Return the age in whole seconds, including the age at its arrival (RFC 9111 section 4.2.3)."""
+        return min(int(max(0.0, wall - self.arrived)) + received_age_s(self.response.fields), LARGEST)
 
     def aged(self, wall: float) -> Response:
         """Return the response with its current Age."""
@@ -54,6 +56,28 @@ class CachedResponse(NamedTuple):
     def fits(self, request: Request) -> bool:
         """Tell whether the request has the same values in all fields that Vary names (RFC 9111 section 4.1)."""
         return self.varied == varied(self.response, request)
+
+
+def received_age_s(fields: Fields) -> int:
+    """Return the upstream's Age in seconds, 0 if it is invalid; of a list the first member (RFC 9111 section 5.1)."""
+    if b"age" not in fields:
+        return 0
+    members = fields.tokens(b"age")
+    return saturated(members[0]) or 0 if members else 0
+
+
+def with_age(response: Response, answer: Response, wall: float) -> Response:
+    """Return a response with the age that it has at its arrival, if that is more than the upstream told.
+
+    `answer` is the response itself, or the 304 that has refreshed it. It may have been made long before it arrives:
+    its Date tells (`apparent_age` in RFC 9111 section 4.2.3).
+    """
+    date = answer.fields.get(b"date")
+    sent = None if date is None else unix_seconds(date)
+    age_s = 0 if sent is None else int(min(max(0.0, wall - sent), LARGEST))
+    if age_s <= received_age_s(response.fields):
+        return response
+    return response._replace(fields=response.fields.with_line(b"Age", b"%d" % age_s))
 
 
 def varied(response: Response, request: Request) -> bytes:
@@ -165,7 +189,7 @@ def reread(route: Route, request: Request, cached: CachedResponse, wall: float) 
 def _young_enough(request: Request, age_s: int, left_s: float) -> bool:
     """Tell whether the age satisfies the request (RFC 9111 sections 5.2.1.1 and 5.2.1.3)."""
     given = directives(request.fields)
-    oldest, least = seconds(given, b"max-age"), seconds(given, b"min-fresh")
+    oldest, least = seconds(given, b"max-age"), saturated(given.get(b"min-fresh", b""))
     return (oldest is None or age_s <= oldest) and (least is None or left_s >= least)
 
 

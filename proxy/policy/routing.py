@@ -1,5 +1,7 @@
 """Find the route of a request by method and path. The body is read only if a route's `subject` is in it."""
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -274,24 +276,57 @@ def _in_body(body: object, rule: SubjectRule) -> Subject:
     if not isinstance(body, bytes):
         return Subject(None, "the body is over the replay limit")
     try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        value = _at(rule.name, _document(body))
+        if isinstance(value, float) and abs(value) >= _EXACT:
+            value = _at(rule.name, _with_digits(body))
+    except (ValueError, RecursionError):
         return Subject(None, "the body is not JSON")
-    for part in rule.name.split("/")[1:]:
-        key = part.replace("~1", "/").replace("~0", "~")  # RFC 6901
-        if isinstance(value, list) and key.isdecimal() and int(key) < len(value):
-            value = value[int(key)]
-        elif isinstance(value, dict) and key in value:
-            value = value[key]
-        else:
-            return _present(None, rule)
+    if value is _MISSING:
+        return _present(None, rule)
     text = value if isinstance(value, str) else _number(value)
     if text is None:
         return Subject(None, f"{rule.source}:{rule.name} is neither a string nor a number")
     return _present(text, rule)
 
 
-_EXACT = 2.0**53  # above it a float is ambiguous, and a subject must be unique
+_MISSING: Final = object()
+_DIGITS = re.compile(rb"[0-9]+")
+_MOST_DIGITS = 300  # of a number that is parsed as one; orjson rejects longer ones
+
+
+def _document(body: bytes) -> object:
+    """Return a JSON document. Raise ValueError if it is none."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        if max(map(len, _DIGITS.findall(body)), default=0) < _MOST_DIGITS:
+            raise
+        return _with_digits(body)
+
+
+def _with_digits(body: bytes) -> object:
+    """Return a JSON document with each integer as its digits, however many. Raise ValueError if it is none."""
+    return json.loads(body.decode(), parse_int=str, parse_constant=_refuse)
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")  # RFC 8259 section 6
+
+
+def _at(pointer: str, value: object) -> object:
+    """Return what a JSON pointer (RFC 6901) finds, `_MISSING` if there is nothing."""
+    for part in pointer.split("/")[1:]:
+        key = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(value, list) and key.isdecimal() and int(key) < len(value):
+            value = value[int(key)]
+        elif isinstance(value, dict) and key in value:
+            value = value[key]
+        else:
+            return _MISSING
+    return value
+
+
+_EXACT = 2.0**53  # above it a float is ambiguous, and a subject must be unique; an integer has its digits
 
 
 def _number(value: object) -> str | None:

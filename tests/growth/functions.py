@@ -285,6 +285,7 @@ POLICIES = (
     Case("routing.subject_of, query", _subject("query", "id"), (Around(), Around(b"id=1"))),
     Case("routing.subject_of, header", _subject("header", "X-Id")),
     Case("routing.subject_of, body", _subject("body", "/a/b/0"), (Around(), Around(b'{"a":{"b":["', b'"]}}'))),
+    Case("routing.subject_of, digits", _subject("body", "/a"), (Around(b'{"a":' + b"1" * 400 + b',"b":"', b'"}'),)),
     Case("correlation.correlate", lambda data: correlate("load", data, 0.0, Random(1))),
     Case("trace_context.vetted", lambda data: trace_context.vetted(_asked(data).fields), (*IN_FIELDS[:1], TRACED)),
     Case(

@@ -44,7 +44,7 @@ class Stage(NamedTuple):
     async def until_up(self) -> None:
         """Wait until the second has reached Redis again."""
         async with asyncio.timeout(PATIENCE):
-            while not self.two.kept.up:
+            while not self.two.responses.up:
                 await _clock.sleep(0.01)
 
     async def settle(self, name: str, body: bytes) -> Claim:
@@ -69,7 +69,7 @@ async def stage(folder: Path) -> AsyncIterator[Stage]:
             await bundle.start()
             stack.push_async_callback(bundle.close)
             bundles.append(bundle)
-        assert all(bundle.kept.up for bundle in bundles)
+        assert all(bundle.responses.up for bundle in bundles)
         yield Stage(bundles[0], bundles[1], proxy, redis, errors)
 
 
@@ -81,7 +81,7 @@ def response(body: bytes) -> Response:
 def body_of(told: object) -> object:
     """Return the body of what was found, or what else was found."""
     if isinstance(told, Look):
-        return None if told.kept is None else told.kept.response.body
+        return None if told.cached is None else told.cached.response.body
     if isinstance(told, Settled) and told.result is not None and isinstance(told.result.outcome, Response):
         return told.result.outcome.body
     return told
@@ -89,15 +89,15 @@ def body_of(told: object) -> object:
 
 async def keep(on: RedisBundle, key: bytes, body: bytes, scope: Scope = SCOPE) -> None:
     """Have a response cached."""
-    before = await on.kept.look(key, scope)
-    await on.kept.put(key, CachedResponse(response(body), 1.0, 7), 60.0, scope, before.mark)
+    before = await on.responses.look(key, scope)
+    await on.responses.put(key, CachedResponse(response(body), 1.0, 7), 60.0, scope, before.mark)
 
 
 # what is asked, and what is told when the store cannot tell
 
 
 async def look(on: Stage) -> object:
-    return body_of(await on.two.kept.look(b"alice", SCOPE))
+    return body_of(await on.two.responses.look(b"alice", SCOPE))
 
 
 async def claim(on: Stage) -> object:
@@ -260,10 +260,10 @@ async def test_a_cached_response_of_another_is_not_served(tmp_path: Path) -> Non
         for name in (b"alice", b"bob"):
             await keep(on.one, name, b"of " + name)
         on.proxy.tamper = Replaced(b"MGET")
-        assert body_of(await on.two.kept.look(b"alice", SCOPE)) == b"of alice"
-        assert await on.two.kept.look(b"bob", SCOPE) == Look(None)
+        assert body_of(await on.two.responses.look(b"alice", SCOPE)) == b"of alice"
+        assert await on.two.responses.look(b"bob", SCOPE) == Look(None)
         assert on.errors == ["look"]
-        assert not on.two.kept.up
+        assert not on.two.responses.up
 
 
 async def test_marks_of_another_are_not_taken(tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ async def test_marks_of_another_are_not_taken(tmp_path: Path) -> None:
         assert on.one.replicas is not None
         await on.one.replicas.flushed()
         on.proxy.tamper = Replaced(b"MGET")
-        first, second = [await on.two.kept.look(b"key", scope) for scope in scopes]
+        first, second = [await on.two.responses.look(b"key", scope) for scope in scopes]
         assert any(first.mark or ())
         assert second == Look(None)
         assert on.errors == ["look"]
@@ -307,7 +307,7 @@ async def test_unread_bytes_close_a_connection(tmp_path: Path) -> None:
         await keep(on.two, b"bob", b"of bob")
         on.proxy.tamper = once = Once(b"PING", lambda reply: [reply, b"+OK\r\n"])
         for name in (b"alice", b"bob") * 3:
-            assert body_of(await on.two.kept.look(name, SCOPE)) == b"of " + name
+            assert body_of(await on.two.responses.look(name, SCOPE)) == b"of " + name
         assert once.done.is_set()
         assert on.errors == []
 
@@ -351,9 +351,9 @@ async def test_an_erasure_finds_a_value_whose_head_was_swapped(tmp_path: Path) -
     """It would leave the subject's answer where it is, and erase another's."""
     async with stage(tmp_path) as on:
         for name, subject in ((b"alice", "alice"), (b"bob", "bob")):
-            before = await on.one.kept.look(name, Scope(subject, (name,)))
+            before = await on.one.responses.look(name, Scope(subject, (name,)))
             kept = CachedResponse(response(b"of " + name), 1.0, 7, b"", subject)
-            await on.one.kept.put(name, kept, 60.0, Scope(subject, (name,)), before.mark)
+            await on.one.responses.put(name, kept, 60.0, Scope(subject, (name,)), before.mark)
         on.proxy.tamper = Swapped(b"GETRANGE")
         assert await on.two.erase("alice") == Erased(1, 0)
         async with on.redis.client() as client:
@@ -382,5 +382,5 @@ async def test_a_listener_that_was_made_anew_starts_over(tmp_path: Path) -> None
         async with asyncio.timeout(PATIENCE):
             while on.two.invalidations.fresh(before, "subject", [b"owner"]):
                 await _clock.sleep(0.01)
-        assert on.two.kept.up
+        assert on.two.responses.up
         assert on.errors == []

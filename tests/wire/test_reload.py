@@ -212,17 +212,17 @@ async def test_a_flight_is_not_joined_by_a_route_that_honours_no_store(
     """The flight was begun under other settings, so its response is for those who had joined it."""
     wire = await start(more=ROUTE)
     clients = [await wire.client() for _ in range(2)]
-    await clients[0].say(GET)
+    await clients[0].send(GET)
     backend = await wire.backend.connection()
     await backend.head()
     strict = again(ROUTE, ROUTE + "honour_no_store = true\n")
     await wire.sidecar.reload(lambda: strict)
-    await clients[1].say(GET)
+    await clients[1].send(GET)
     second = await wire.backend.connection()
     await second.head()
-    await second.say(OK + b"v2")
+    await second.send(OK + b"v2")
     assert (await clients[1].message()).body == b"v2"
-    await backend.say(OK + b"v1")
+    await backend.send(OK + b"v1")
     assert (await clients[0].message()).body == b"v1"
 
 

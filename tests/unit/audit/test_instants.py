@@ -46,7 +46,9 @@ def test_an_instant_is_written_as_in_the_records(text: str, written: str) -> Non
 def test_what_is_no_time_is_refused_with_the_cure(text: str) -> None:
     """A typing error must not look like a result."""
     for read in (instant, lambda said: instant_or_age(said, 0.0)):
-        with pytest.raises(ValueError, match=r"is not a time: write 2026-11-23T15:00:00Z, or an offset .*%2B") as refused:
+        with pytest.raises(
+            ValueError, match=r"is not a time: write 2026-11-23T15:00:00Z, or an offset .*%2B"
+        ) as refused:
             read(text)
         assert len(str(refused.value)) < 300
 

@@ -16,7 +16,16 @@ from tests.unit.policy.samples import lines, response
         ("max-age=5 , private", {b"max-age": b"5", b"private": b""}),
         ('max-age="5"', {b"max-age": b"5"}),
         ('no-cache="a, must-revalidate, b", max-age=1', {b"no-cache": b"a  must-revalidate  b", b"max-age": b"1"}),
-        ('x="unterminated, no-store', {b"x": b"unterminated  no-store"}),
+        ('x="unterminated, no-store', {b"x": b"unterminated", b"no-store": b""}),
+        ('x="a", y="unterminated, no-store', {b"x": b"a", b"y": b"unterminated", b"no-store": b""}),
+        ('x="unterminated, "no-store"', {b"x": b"unterminated", b"no-store": b""}),
+        ('x="a\\", no-cache', {b"x": b"a\\", b"no-cache": b""}),
+        ('x="a\\\\", no-cache', {b"x": b"a\\\\", b"no-cache": b""}),
+        ('x="\\"", no-cache, y="b"', {b"x": b"\\", b"no-cache": b"", b"y": b"b"}),
+        ('"no-store", private"', {b"no-store": b"", b"private": b""}),
+        ("max-age=5; no-store", {b"max-age": b"5", b"no-store": b""}),
+        ("no-cache no-store\tprivate", {b"no-cache": b"", b"no-store": b"", b"private": b""}),
+        ("max-age = 5", {b"max-age": b"", b"5": b""}),
         ("max-age=1, MAX-AGE=2", {b"max-age": b"1"}),
         ("=5, a=b=c", {b"a": b"b=c"}),
     ],
@@ -30,6 +39,11 @@ def test_several_lines_are_one_list() -> None:
     """RFC 9110 section 5.3."""
     fields = Fields((*lines(Cache_Control="private"), *lines(cache_control="max-age=3")))
     assert directives(fields) == {b"private": b"", b"max-age": b"3"}
+
+
+def test_a_thousand_open_quotes_take_no_time() -> None:
+    """Each opens what never ends: before the first one failed for all, each would be looked at to the end."""
+    assert directives(response(Cache_Control='"\\' * 8_000 + ", no-store").fields)[b"no-store"] == b""
 
 
 @pytest.mark.parametrize(

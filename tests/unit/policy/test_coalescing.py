@@ -214,6 +214,8 @@ def test_what_is_never_shared(asked: Request, why: str | None) -> None:
         (response(500), True, False, True),
         (response(Cache_Control="no-store, private"), True, False, True),
         (response(Cache_Control="private, No-Store"), True, True, False),
+        (response(Cache_Control='x="unclosed, no-store'), False, True, False),
+        (response(Cache_Control="max-age=5; no-store"), False, True, False),
         (response(Vary="Origin"), True, False, True),
         (response(Vary="*"), True, False, False),
         (response(Vary="Origin, *"), True, False, False),

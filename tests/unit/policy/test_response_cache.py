@@ -1,5 +1,6 @@
 """Cached responses: which, how long, for which callers, and their age."""
 
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -280,10 +281,63 @@ def test_a_kept_answer_has_its_time(after_s: float, read: bool) -> None:
     ) is read
 
 
-@pytest.mark.parametrize(("age", "told"), [("soon", 5), ("", 5), ("9" * 12, 5), ("-3", 5), ("7", 12)])
-def test_an_odd_age_from_upstream_counts_as_none(age: str, told: int) -> None:
-    """Only digits, and not endlessly many, are an age."""
+@pytest.mark.parametrize(("age", "told"), [
+    ("soon", 5), ("", 5), (",", 5), ("-3", 5), ("7", 12), ("9" * 12, 2**31), ("9" * 9_000, 2**31),
+    ("2147483648", 2**31), ("4294967296", 2**31), ("2147483642", 2**31 - 1), ("100, 5", 105), ("5, 100", 10),
+    ("soon, 7", 5), ("0" * 20 + "7", 12),
+])  # fmt: skip
+def test_an_age_from_upstream_is_its_first_member(age: str, told: int) -> None:
+    """RFC 9111 section 5.1: only digits are an age, others count as none; however many there are (section 1.2.2)."""
     assert CachedResponse(response(age=age), WALL, 0).age_s(WALL + 5.9) == told
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"Date": formatdate(WALL - 100, usegmt=True)}, 100),
+        ({"Date": formatdate(WALL - 100, usegmt=True), "Age": "30"}, 100),
+        ({"Date": formatdate(WALL - 100, usegmt=True), "Age": "130"}, 130),
+        ({"Date": formatdate(WALL + 100, usegmt=True)}, 0),
+        ({"Date": "Mon, 01 Jan 1850 00:00:00 GMT"}, 2**31),
+        ({"Date": "yesterday"}, 0),
+        ({}, 0),
+    ],
+)
+def test_a_response_may_be_old_at_its_arrival(fields: dict[str, Any], told: int) -> None:
+    """RFC 9111 section 4.2.3: its age is the larger one of Age and of the time since Date."""
+    answer = response(**fields)
+    assert CachedResponse(response_cache.with_age(answer, answer, WALL), WALL, 0).age_s(WALL) == told
+
+
+def test_a_304_begins_the_age_again() -> None:
+    """RFC 9111 section 4.3.4: before, the age of the response that it refreshed went on."""
+    old = response(200, b"x", ETag='"v1"', Age="100", Date=formatdate(WALL - 500, usegmt=True))
+    fresh = response(304, b"", ETag='"v1"')
+    merged = response_cache.merged(CachedResponse(old, WALL - 400, 0), Result(fresh)).outcome
+    assert isinstance(merged, Response)
+    assert CachedResponse(response_cache.with_age(merged, fresh, WALL), WALL, 0).age_s(WALL) == 0
+    told = response(304, b"", ETag='"v1"', Age="7")
+    merged = response_cache.merged(CachedResponse(old, WALL - 400, 0), Result(told)).outcome
+    assert isinstance(merged, Response)
+    assert CachedResponse(response_cache.with_age(merged, told, WALL), WALL, 0).age_s(WALL) == 7
+
+
+@pytest.mark.parametrize(("least", "read"), [("9", True), ("10", True), ("11", False), ("9" * 11, False), ("x", True)])
+def test_min_fresh_of_any_length_counts(least: str, read: bool) -> None:
+    """Before, a number too long for a number of seconds asked for nothing (RFC 9111 sections 1.2.2, 5.2.1.3)."""
+    asked = request(Cache_Control=f"min-fresh={least}")
+    kept, on = CachedResponse(response(), WALL, 0), route(reuse_s=10.0)
+    assert (response_cache.reread(on, asked, kept, WALL) is not None) is read
+
+
+@pytest.mark.parametrize(
+    "said",
+    ['x="unclosed, no-cache', "no-cache;", "max-age=60; no-cache", "public no-cache", '"no-cache"', 'x="a"no-cache'],
+)
+def test_a_malformed_cache_control_is_read_strictly(said: str) -> None:
+    """What could forbid the reuse forbids it."""
+    verdict = response_cache.judge(REUSED, request(), Result(response(Cache_Control=said)), anonymous=False)
+    assert verdict is Keep.DROP
 
 
 def test_a_stale_answer_is_a_recovery_with_a_negative_ttl() -> None:

@@ -266,13 +266,26 @@ def test_why_there_is_no_subject_is_noted() -> None:
     """The record tells an operator what to look at."""
     assert subject("body:/a", request("POST", "/x", b"x")).missing == "the body is not JSON"
     assert subject("body:/a", request("POST", "/x", b"{}")).missing == "body:/a is missing"
-    for no_text in (b"null", b"true", b"[1]", b"{}", b"12345678901234567890123"):
+    for no_text in (b"null", b"true", b"[1]", b"{}", b"1.2345678901234567e22", b"1e300"):
         asked = request("POST", "/x", b'{"a":' + no_text + b"}")
         assert subject("body:/a", asked).missing == "body:/a is neither a string nor a number"
-    for number in ("7", "-1", "9007199254740993", "0", "1.5"):
+    for number in ("7", "-1", "9007199254740993", "0", "1.5", "12345678901234567890123", "-" + "9" * 5_000):
         assert subject("body:/a", request("POST", "/x", b'{"a":%b}' % number.encode())).value == number
     streamed = Request("POST", b"/", Fields(()), PEER, Endless())
     assert subject("body:/a", streamed).missing == "the body is over the replay limit"
+
+
+@pytest.mark.parametrize("digits", [23, 308, 309, 5_000])
+def test_an_integer_of_any_length_is_a_subject(digits: int) -> None:
+    """Two that differ in their last digit are two subjects, wherever they stand and whatever is beside them."""
+    ones, twos = "1" * digits, "1" * (digits - 1) + "2"
+    for text, told in ((ones, ones), (twos, twos)):
+        nested = b'{"b":[1e300,"x"],"a":{"c":[%b]}}' % text.encode()
+        assert subject("body:/a/c/0", request("POST", "/x", nested)).value == told
+    beside = b'{"b":%b,"a":"x"}' % ones.encode()
+    assert subject("body:/a", request("POST", "/x", beside)).value == "x"
+    for broken in (b'{"a":%b', b'{"a":%b,"b":NaN}', b'{"a":%b,"b":"\xff"}', b"[" * 5_000 + b"%b"):
+        assert subject("body:/a", request("POST", "/x", broken % ones.encode())).missing == "the body is not JSON"
 
 
 def test_a_route_keeps_answers_for_either_reason() -> None:
