@@ -1,8 +1,12 @@
 """Checkpoints record outside of the trail how far it reached, so that truncation and rewriting are detectable.
 
-A line is one JSON object: `v`, `n` (1 for the first checkpoint, then one more each), `ts`, `seq` and `head` (number and
-hash of a record), `key` (the key's name, never the key), `prev` (SHA-256 of the line before) and `mac`, over the line's
-own bytes without the `mac` member. Lines of version 1 have no `n` and no `prev`.
+A line is one JSON object: `v`, `n` (1 for the first checkpoint, then one more each), `ts`, `from` (number of the first
+record that this process wrote itself), `seq` and `head` (number and hash of a record), `key` (the key's name, never the
+key), `prev` (SHA-256 of the line before) and `mac`, over the line's own bytes without the `mac` member. Lines of
+version 2 have no `from`, lines of version 1 neither `n` nor `prev`.
+
+A checkpoint speaks for the records from `from` to `seq`. What stands before `from` was in the file when the process
+started. The process cannot know who wrote it, so only the checkpoints before speak for it.
 """
 
 import errno
@@ -25,12 +29,12 @@ from proxy.audit.own_file import open_own
 from proxy.errors import StartError
 from proxy.regular_file import opener, read_regular
 
-VERSION = 2
+VERSION = 3
 MIN_KEY_BYTES = 32
 _PEM = b"-----BEGIN "
 _TAIL = re.compile(rb',"mac":"([0-9a-f]{0,512})"\}\n?')
 _MOST_KEY = 65_536  # bytes of a key file
-_MAX_LINE = 4096  # bytes; a checkpoint has about 330
+_MAX_LINE = 4096  # bytes; a checkpoint has about 340
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 log = structlog.get_logger(__name__)
@@ -143,13 +147,16 @@ class Checkpoints:
         self.rules = rules
         self._wall = wall
         self._position = NO_CHECKPOINT
+        self._own_from = 1
         self._failing = False
 
-    def resume(self) -> "Checkpoint | None":
+    def resume(self, found: int) -> "Checkpoint | None":
         """Continue after the last complete checkpoint of the file and return it. Blocks.
 
-        Truncate an unfinished last line, which a crash leaves. Raise StartError for a foreign file.
+        `found`: number of the trail's last record at the start; this process writes the records after it. Truncate an
+        unfinished last line, which a crash leaves. Raise StartError for a foreign file.
         """
+        self._own_from = found + 1
         try:
             fd = open_own(self.rules.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -174,18 +181,22 @@ class Checkpoints:
         self._position = Position.after(line, claim.n)
         return claim
 
-    def durable(self, last: ChainLink) -> None:
-        """Record that the trail is durable up to this link. Log a failure; the next checkpoint covers this one too."""
-        line = checkpoint_line(timestamp(self._wall()), last, self.rules.key, self._position)
+    def durable(self, last: ChainLink) -> bool:
+        """Record that the trail is durable up to this link and return True.
+
+        Log a failure and return False; the next checkpoint covers these records too.
+        """
+        line = checkpoint_line(timestamp(self._wall()), last, self.rules.key, self._position, self._own_from)
         try:
             self._append(line)
         except OSError as error:
             if not self._failing:
                 log.error("audit_checkpoint_failed", path=str(self.rules.path), error=str(error))
             self._failing = True
-        else:
-            self._position = Position.after(line, self._position.n + 1)
-            self._failing = False
+            return False
+        self._position = Position.after(line, self._position.n + 1)
+        self._failing = False
+        return True
 
     def _append(self, line: bytes) -> None:
         """Append a line and fsync it, or restore the file: a partial line would corrupt the next one."""
@@ -207,7 +218,7 @@ class Checkpoint(NamedTuple):
     """The content of one line.
 
     `signed`: with a given key, or no key was given; `foreign`: with another key; `follows`: it continues the line
-    before; `n` is 0 for a line of version 1.
+    before; `n` is 0 for a line of version 1; `own_from` is the member `from`, 0 for a line of version 1 or 2.
     """
 
     seq: int
@@ -218,13 +229,16 @@ class Checkpoint(NamedTuple):
     line: int
     follows: bool = True
     n: int = 0
+    own_from: int = 0
 
 
-def checkpoint_line(ts: str, last: ChainLink, key: CheckpointKey, after: Position = NO_CHECKPOINT) -> bytes:
-    """Return a checkpoint's line, newline included."""
+def checkpoint_line(
+    ts: str, last: ChainLink, key: CheckpointKey, after: Position = NO_CHECKPOINT, own_from: int = 1
+) -> bytes:
+    """Return a checkpoint's line, newline included, of a process that wrote the records from `own_from` to `last`."""
     claim = {
-        "v": VERSION, "n": after.n + 1, "ts": ts, "seq": last.seq, "head": last.hash.decode(), "key": key.name,
-        "prev": after.hash.decode(),
+        "v": VERSION, "n": after.n + 1, "ts": ts, "from": own_from, "seq": last.seq, "head": last.hash.decode(),
+        "key": key.name, "prev": after.hash.decode(),
     }  # fmt: skip
     body = orjson.dumps(claim)
     return b"".join((body[:-1], b',"mac":"', key.sign(body).hex().encode(), b'"}\n'))
@@ -261,12 +275,13 @@ def _parse(line: bytes, number: int, keys: Sequence[CheckpointKey], before: Posi
         claim = orjson.loads(line)
         seq, head, name = int(claim["seq"]), str(claim["head"]).encode(), str(claim["key"])
         n, prev = int(claim.get("n", 0)), str(claim.get("prev", "")).encode()
+        own_from = int(claim.get("from", 0))
     except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError):
         return Checkpoint(0, b"", "", signed=False, foreign=False, line=number)
     own = [key for key in keys if key.name == name]
     signed = tail is not None and tail.end() == len(line) and _signed(line[: tail.start()] + b"}", tail[1], own)
     follows = before is None or (n == before.n + 1 and prev == before.hash) or n == before.n == 0
-    return Checkpoint(seq, head, name, signed or not keys, bool(keys) and not own, number, follows, n)
+    return Checkpoint(seq, head, name, signed or not keys, bool(keys) and not own, number, follows, n, own_from)
 
 
 def _signed(data: bytes, mac: bytes, keys: Sequence[CheckpointKey]) -> bool:

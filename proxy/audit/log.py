@@ -168,7 +168,7 @@ class AuditLog:
         """Continue the checkpoints, and compare the trail with the last one. Blocks. Raise StartError."""
         if self._checkpoints is None or self._path is None:
             return None
-        claim = self._checkpoints.resume()
+        claim = self._checkpoints.resume(last.seq)
         try:
             return compare(self._path, last, claim)
         except TrailError as error:
@@ -176,9 +176,11 @@ class AuditLog:
 
     def log_agreement(self) -> None:
         """Log the comparison with the last checkpoint; a contradiction is also written to the trail."""
-        if self._agreement is not None:
-            report = log.error if self._agreement.agrees is False else log.info
-            report("audit_trail_against_checkpoint", agrees=self._agreement.agrees, detail=self._agreement.detail)
+        found = self._agreement
+        if found is None:
+            return
+        report = log.error if found.agrees is False else log.warning if found.uncovered else log.info
+        report("audit_trail_against_checkpoint", agrees=found.agrees, uncovered=found.uncovered, detail=found.detail)
 
     def append(self, fields: dict[str, object]) -> None:
         """Append a record; one that cannot be written as JSON is counted as lost."""
@@ -310,16 +312,23 @@ class AuditLog:
             self._timer = None
 
     def _announce(self, fields: dict[str, object]) -> bool:
-        """Append a note from another thread; return whether it is durable."""
+        """Append a note from another thread; return whether it is durable, and covered if there are checkpoints.
+
+        A disk that takes longer than `max_wait_s` counts as a refusal.
+        """
         durable: Future[bool] = Future()
 
         def note(fields: dict[str, object]) -> None:
-            if self.note({"ts": self._now(), **fields}):
-                self.when_durable(durable.set_result)
+            if not self._closing and self.note({"ts": self._now(), **fields}):
+                self._chain_all()
+                self._writer.flush(durable.set_result, covered=True)
             else:
                 durable.set_result(False)
 
-        return self._on_loop(note, fields) and durable.result()
+        try:
+            return self._on_loop(note, fields) and durable.result(self._rules.max_wait_s)
+        except TimeoutError:
+            return False
 
     def _arm(self) -> None:
         """Schedule the next batch, unless the log is closing: then the thread accepts no more."""

@@ -33,7 +33,8 @@ class Retention:
     """Maintain the files of the sidecar's own rotation, not those of other tools.
 
     Before the oldest are removed, `announce` records in the trail up to which record they reach, and returns
-    whether that is durable. So the verifier can distinguish a retired file from a stolen one.
+    whether that is durable and covered by a checkpoint. So the verifier can distinguish a retired file from a stolen
+    one, also after a crash at any moment.
     """
 
     def __init__(self, path: Path, rules: RetentionRules, announce: Callable[[dict[str, object]], bool]) -> None:

@@ -18,10 +18,15 @@ _LOOKS = 50  # most checks whether a checkpoint covers a growing trail; a checkp
 
 
 class Agreement(NamedTuple):
-    """The comparison of the trail with its last checkpoint at start; `agrees` None: not comparable."""
+    """The comparison of the trail with its last checkpoint at start; `agrees` None: not comparable.
+
+    `uncovered`: number of records that were found and that no checkpoint covers, retired ones included; None: not
+    known, because the two contradict each other or cannot be read.
+    """
 
     agrees: bool | None
     detail: str
+    uncovered: int | None = None
 
 
 def last_link(file: Path) -> ChainLink | None:
@@ -67,17 +72,33 @@ def live_proof(
 def compare(path: Path, last: ChainLink, claim: Checkpoint | None) -> Agreement:
     """Compare the trail, which continues after `last`, with its last checkpoint. Blocks. Raise TrailError."""
     if claim is None:
-        return Agreement(None, "there is no checkpoint yet" if last.seq else "the trail begins")
+        return _without_checkpoint(last.seq)
     if not claim.signed:
         return Agreement(False, "the last checkpoint is not signed with audit.checkpoint_key_file")
     if claim.seq > last.seq:
         return Agreement(False, f"the last checkpoint reaches to record {claim.seq}, the trail ends with {last.seq}")
     found = last if last.seq == claim.seq else _record(path, claim.seq)
+    behind = last.seq - claim.seq
     if found is None:
-        return Agreement(None, f"record {claim.seq} of the last checkpoint is not near the end of the trail")
+        return Agreement(None, f"record {claim.seq} of the last checkpoint is not near the end of the trail", behind)
     if found.hash != claim.head:
         return Agreement(False, f"record {claim.seq} is not the one of the last checkpoint: the trail was written anew")
-    return Agreement(True, f"the trail agrees with the last checkpoint, up to record {claim.seq}")
+    detail = f"the trail agrees with the last checkpoint, up to record {claim.seq}"
+    return Agreement(True, f"{detail}{_behind(claim.seq, last.seq)}" if behind else detail, behind)
+
+
+def _without_checkpoint(found: int) -> Agreement:
+    if not found:
+        return Agreement(None, "the trail begins", 0)
+    return Agreement(None, f"there is no checkpoint{_behind(0, found)}", found)
+
+
+def _behind(covered: int, found: int) -> str:
+    which = f"record {found}" if found == covered + 1 else f"records {covered + 1} to {found}"
+    return (
+        f"; no checkpoint covers {which}, and no checkpoint of this process will: a crash leaves such records, and a"
+        " forger can add them"
+    )
 
 
 def _record(path: Path, seq: int) -> ChainLink | None:

@@ -12,6 +12,7 @@ from proxy.audit.checkpoint import Checkpoint
 from proxy.audit.files import TrailLine
 
 _RETIRED = b'"note":"retired"'
+_NAMED_RANGES = 8  # of records found at starts, in a finding
 
 
 class Condition(IntEnum):
@@ -40,7 +41,7 @@ _ABOUT = {
     Condition.TORN_TAIL: "The last line is unfinished, which is what a crash leaves.",
     Condition.CUT_TAIL: "The end of the trail was cut off.",
     Condition.WRONG_KEY: "A checkpoint was signed with another key, or not signed.",
-    Condition.UNCOVERED: "No signed checkpoint covers the last records.",
+    Condition.UNCOVERED: "No signed checkpoint covers some of the records.",
 }
 
 
@@ -71,7 +72,7 @@ class Proof:
     """What a trail is compared with.
 
     `keyed`: signatures were verified with keys, so only records that a signed checkpoint covers count as proven; at
-    most `uncovered` records may follow the last one. `through`: the walk ends with this record, the end of a
+    most `uncovered` records in all may be without one. `through`: the walk ends with this record, the end of a
     growing trail.
     """
 
@@ -102,7 +103,8 @@ class _Walk:
         self._last = GENESIS
         self._count = 0
         self._beginning: tuple[TrailLine, ChainLink] | None = None  # of a trail without its oldest records
-        self._excused_by = 0  # the number of the record that retired them
+        self._retired_by = 0  # the number of the last record that calls them retired
+        self._excused = False  # such a record counts: with keys, a signed checkpoint covers it
 
     def finding(self) -> Finding:
         for line in self._rest:
@@ -124,9 +126,15 @@ class _Walk:
             detail = "it or the record before it was written anew: the hashes do not meet"
             return self._finding(Condition.EDITED, line, link.seq, detail)
         if self._beginning is not None and _RETIRED in line.data and _excuses(line, self._beginning[1]):
-            self._excused_by = link.seq
+            self._retired_by = link.seq
         self._last, self._count = link, self._count + 1
-        return self._against.judge(line, link, self._count)
+        finding = self._against.judge(line, link, self._count)
+        self._excused = self._excused or (self._retired_by > 0 and self._counts(self._retired_by))
+        return finding
+
+    def _counts(self, seq: int) -> bool:
+        """Tell whether a record up to here can prove something."""
+        return not self._proof.keyed or self._against.covers(seq)
 
     def _damaged(self, line: TrailLine) -> Finding:
         """Distinguish an unfinished last line, after a crash, from an edit."""
@@ -155,42 +163,59 @@ class _Walk:
     @property
     def _unexcused(self) -> bool:
         """Tell whether the oldest records are missing without a valid record of their retirement."""
-        covered = self._excused_by and (not self._proof.keyed or self._excused_by <= self._against.met)
-        return self._beginning is not None and not self._partial and not covered
+        return self._beginning is not None and not self._partial and not self._excused
 
     def _at_the_end(self) -> Finding:
         against, proof = self._against, self._proof
         if self._unexcused and self._beginning is not None:
             line, before = self._beginning
-            excuse = f"; record {self._excused_by} calls them retired, and no signed checkpoint covers it"
-            detail = _absent(1, before.seq) + (excuse if self._excused_by else "")
+            excuse = f"; record {self._retired_by} calls them retired, and no signed checkpoint covers it"
+            detail = _absent(1, before.seq) + (excuse if self._retired_by else "")
             return self._finding(Condition.MISSING, line, before.seq + 1, detail)
         cut = against.cut(self._last, self._count)
         if cut is not None:
             return cut
-        if proof.keyed and (not against.met or self._last.seq - against.met > proof.uncovered):
-            return Finding(Condition.UNCOVERED, self._last, self._count, self._uncovered())
+        uncovered = against.found.count + self._last.seq - against.met
+        if proof.keyed and (not against.met or uncovered > proof.uncovered):
+            return Finding(Condition.UNCOVERED, self._last, self._count, self._uncovered(uncovered))
         detail = f"{self._count:,} records, up to record {self._last.seq} with hash {self._last.hash.decode()}"
         return Finding(
             Condition.WHOLE, self._last, self._count, f"{detail}; {against}", unchecked=tuple(self._unchecked())
         )
 
-    def _uncovered(self) -> str:
-        first, last = self._against.met + 1, self._last.seq
-        if not self._against.met:
+    def _uncovered(self, count: int) -> str:
+        against, first, last = self._against, self._against.met + 1, self._last.seq
+        if not against.met:
             return "no signed checkpoint covers this trail: nothing in it is proven"
-        which = f"record {first} is" if first == last else f"records {first} to {last} are"
-        return f"{which} behind the last signed checkpoint: they may be forged, or checkpoints may have been removed"
+        reasons = []
+        if against.found.count:
+            reasons.append(
+                f"no signed checkpoint covers {against.found}, found at a start: a sidecar that was killed leaves such"
+                " records, a forger can add them, or checkpoints were removed"
+            )
+        if first <= last:
+            which = f"record {first} is" if first == last else f"records {first} to {last} are"
+            reasons.append(
+                f"{which} behind the last signed checkpoint: they may be forged, or checkpoints may have been removed"
+            )
+        return f"{'; '.join(reasons)}; --allow-uncovered {count} accepts them"
 
     def _unchecked(self) -> Iterator[str]:
         """Yield each property of the trail that this walk could not prove."""
-        met, last = self._against.met, self._last.seq
+        met, last, found = self._against.met, self._last.seq, self._against.found
         if not self._proof.keyed:
             yield "signatures, because no key was given (a trail written anew does not show)"
         if not met:
             yield "the end, because no checkpoint covers it (a cut tail cannot be detected)"
         elif met < last:
             yield f"records {met + 1} to {last}, which no checkpoint covers"
+        if found.count:
+            yield f"{found}, found at a start, which no checkpoint covers"
+        if self._against.silent:
+            yield (
+                f"who wrote the records up to {self._against.silent}, because checkpoints of version 2 and before do"
+                " not say which records were found at a start"
+            )
         if self._beginning is not None and self._partial:
             yield f"records 1 to {self._beginning[1].seq}, which are not here"
 
@@ -198,19 +223,52 @@ class _Walk:
         return Finding(condition, self._last, self._count, detail, line.file, line.number, seq)
 
 
+class _Found:
+    """The records that were there at a start and that no checkpoint covers: their number, and their first ranges."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._ranges = 0
+        self._named = ""
+
+    def __str__(self) -> str:
+        more = self._ranges - _NAMED_RANGES
+        return f"{self._named} and {more} more ranges" if more > 0 else self._named
+
+    def add(self, seqs: range) -> None:
+        if not seqs:
+            return
+        self.count += len(seqs)
+        self._ranges += 1
+        if self._ranges <= _NAMED_RANGES:
+            which = f"record {seqs.start}" if len(seqs) == 1 else f"records {seqs.start} to {seqs[-1]}"
+            self._named += f", {which}" if self._named else which
+
+
 class _Against:
-    """The checkpoints, compared along the way. Their numbers grow: a smaller one was written after truncation."""
+    """The checkpoints, compared along the way. Their numbers grow: a smaller one was written after truncation.
+
+    A checkpoint covers the records that its process wrote, and those that the checkpoint before covers. The records
+    between the two were found at a start. The checkpoint before the first line of the file is not known.
+    """
 
     def __init__(self, checkpoints: Iterable[Checkpoint]) -> None:
         self._rest = iter(checkpoints)
         self._next = next(self._rest, None)
+        self._begins = 1  # the first record that is there
+        self._through = 0  # the record of the checkpoint before
+        self._own = range(0)  # the records that the last checkpoint which was met covers by itself
         self.met = 0  # the last record with a checkpoint
+        self.silent = 0  # the last record whose checkpoint does not say what was found at a start
+        self.found = _Found()
 
     def __str__(self) -> str:
         return f"checkpoints agree up to record {self.met}" if self.met else "no checkpoint states where it should end"
 
     def judge(self, line: TrailLine, link: ChainLink, count: int) -> Finding | None:
         """Return the contradiction between this record and its checkpoint, if any."""
+        if count == 1:
+            self._begins = link.seq
         while (claim := self._next) is not None and claim.seq <= link.seq:
             self._next = next(self._rest, None)
             if not (claim.signed and claim.follows):
@@ -219,12 +277,25 @@ class _Against:
                 detail = f"it does not follow record {claim.seq} of the checkpoint in line {claim.line}"
                 return Finding(Condition.EDITED, link, count, detail, line.file, line.number, link.seq)
             if claim.seq < link.seq and not self.met and count == 1:
+                self._through = claim.seq
                 continue  # the checkpoint is about a retired file
             if claim.seq < link.seq or claim.head != link.hash:
                 detail = f"not what the checkpoint in line {claim.line} states for record {claim.seq}: written anew"
                 return Finding(Condition.EDITED, link, count, detail, line.file, line.number, link.seq)
-            self.met = claim.seq
+            self._meet(claim)
         return None
+
+    def covers(self, seq: int) -> bool:
+        """Tell whether the last checkpoint that was met covers this record, by itself."""
+        return seq in self._own
+
+    def _meet(self, claim: Checkpoint) -> None:
+        if not claim.own_from:
+            self.silent = claim.seq
+        own_from = min(claim.own_from or self._through + 1, claim.seq + 1)
+        self.found.add(range(max(self._through + 1, self._begins), own_from))
+        self._own = range(own_from, claim.seq + 1)
+        self.met = self._through = claim.seq
 
     def cut(self, last: ChainLink, count: int) -> Finding | None:
         """Return the finding that the trail once was longer, if it was."""

@@ -51,18 +51,19 @@ class Hooks:
     """Callbacks of the writer, called in its thread.
 
     `trouble` gets True when the disk starts to refuse and False when it recovers. `durable` gets the last durable link:
-    after `every` more records, at the latest one fsync interval later.
+    after `every` more records, at the latest one fsync interval later. It returns whether that is on record.
     """
 
     written: Callable[[Written], object]
     trouble: Callable[[bool], object] = lambda failing: None
-    durable: Callable[[ChainLink], None] = lambda last: None
+    durable: Callable[[ChainLink], bool] = lambda last: True
     every: int = sys.maxsize
 
 
 @dataclass(frozen=True, slots=True)
 class _Flush:
     done: Callable[[bool], object]
+    covered: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +113,12 @@ class TrailWriter:
         """Queue a batch."""
         self._jobs.put(batch)
 
-    def flush(self, done: Callable[[bool], object]) -> None:
-        """Call `done`, in this thread, once all queued batches are fsynced; with False if they were lost."""
-        self._jobs.put(_Flush(done))
+    def flush(self, done: Callable[[bool], object], *, covered: bool = False) -> None:
+        """Call `done`, in this thread, once all queued batches are fsynced; with False if they were lost.
+
+        `covered`: also once the hook `durable` has them on record; with False if it failed.
+        """
+        self._jobs.put(_Flush(done, covered))
 
     def follow(self) -> None:
         """Switch to the file at the path now, even without data to write."""
@@ -130,8 +134,8 @@ class TrailWriter:
             match self._next():
                 case Batch() as batch:
                     self._write(batch)
-                case _Flush(done):
-                    done(self._sync())
+                case _Flush(done, covered):
+                    done(self._sync() and (not covered or self._report_durable()))
                 case _Follow():
                     self._try(self._follow)
                 case _Stop(done):
@@ -231,11 +235,12 @@ class TrailWriter:
         elif self._report_due is None:
             self._report_due = self._clock.now() + self._fsync_s
 
-    def _report_durable(self) -> None:
+    def _report_durable(self) -> bool:
+        """Pass the last durable link to the hook, again after a failure; return whether the hook has it on record."""
         self._report_due = None
-        if self._durable.seq != self._reported.seq:
+        if self._durable.seq != self._reported.seq and self._hooks.durable(self._durable):
             self._reported = self._durable
-            self._hooks.durable(self._reported)
+        return self._reported.seq == self._durable.seq
 
     def _write_again(self) -> None:
         """After a failed fsync, write the data again: a second fsync would succeed without it."""

@@ -145,7 +145,7 @@ def verify(
     ] = None,
     uncovered: Annotated[
         int,
-        typer.Option("--allow-uncovered", min=0, help="Accept this many records after the last signed checkpoint."),
+        typer.Option("--allow-uncovered", min=0, help="Accept this many records that no signed checkpoint covers."),
     ] = 0,
 ) -> None:
     """Check that no record was edited, moved or removed, and name the first record that fails the check.

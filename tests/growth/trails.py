@@ -16,7 +16,7 @@ from proxy.audit.reader import Query, records, tail
 from proxy.audit.retention import Retention
 from proxy.audit.trail_end import compare, last_link, live_proof
 from proxy.audit.trail_file import TrailFile
-from proxy.audit.verify import verify
+from proxy.audit.verify import Proof, verify
 from proxy.cli.audit import _found
 from proxy.cli.audit import verify as verify_command
 from proxy.errors import StartError
@@ -24,10 +24,12 @@ from tests.growth.case import TEXT, Case, in_file
 from tests.growth.inputs import Around
 from tests.growth.readers import line_of
 from tests.settings import retention_rules, rotation
+from tests.unit.audit.samples import chained
 
 _KEY = HmacKey(b"k" * 32)
 _PUT_ASIDE = ".20261123T153700.123456Z"
 _ANYBODY = Query()
+_FEW = [line_of(line) for line in chained(3)]
 
 
 def _read(path: Path) -> None:
@@ -49,7 +51,8 @@ def _commanded(path: Path) -> None:
 
 def _claimed(path: Path) -> None:
     for keys in ((), (_KEY,)):
-        list(checkpoint.read(path, keys))
+        claims = list(checkpoint.read(path, keys))
+        verify(_FEW, proof=Proof(claims, keyed=bool(keys)))
 
 
 def _keyed(path: Path) -> None:

@@ -12,9 +12,13 @@ from random import Random
 
 import pytest
 
-from proxy.audit.verify import Condition
+from proxy.audit.checkpoint import HmacKey, read
+from proxy.audit.files import lines, trails
+from proxy.audit.verify import Condition, Finding, Proof, verify
 from tests.e2e.audit.kit import CLOCK, Backend, Client, found, load, needs, recorded, running
 
+SECRET = b"k" * 32
+KEY = HmacKey(SECRET)
 KILLS = int(os.environ.get("BACKSTAY_KILLS", "2"))
 STRACE = ("strace", "-f", "-D", "-qq", "-s", "4096", "-e", "trace=fsync,write,writev,sendto,sendmsg")
 
@@ -141,3 +145,31 @@ async def test_kill_9_under_load_costs_what_the_mode_says(folder: Path, backend:
     written = {str(fields["correlation_id"]) for fields in recorded(trail)}
     assert len(answered) == len(written & answered.keys()) + len(lost)
     print(f"{durability}: {KILLS} kills, {len(answered)} answered, {len(lost)} lost")
+
+
+def proven(trail: Path, uncovered: int) -> Finding:
+    """Return what the verifier says with the key, which accepts so many records that no checkpoint covers."""
+    (whole,) = trails(trail)
+    claims = read(trail.with_name(f"{trail.name}.checkpoints"), [KEY])
+    return verify(lines(whole.files), proof=Proof(claims, keyed=True, uncovered=uncovered))
+
+
+async def test_kill_9_leaves_records_that_no_later_checkpoint_covers(folder: Path, backend: Backend) -> None:
+    """With the key the trail is whole but for them: the verdict names them, and they are accepted only if asked."""
+    (folder.parent / "checkpoint.key").write_bytes(SECRET)
+    settings = {"audit__durability": "blocking", "audit__checkpoint_key_file": str(folder.parent / "checkpoint.key")}
+    for life in range(3):
+        with running(folder, backend, **settings) as sidecar:
+            client = Client(sidecar.url)
+            assert [await client.ask("POST", "/api/sessions", f"{life}-{n}") for n in range(3)] == [200] * 3
+            client.close()
+            if life < 2:
+                sidecar.kill()  # the checkpoint is due a second after the records, unless the machine is busy
+            else:
+                assert sidecar.stop() == 0
+    trail = folder / "audit.jsonl"
+    strict, lenient = proven(trail, 0), proven(trail, 100)
+    assert (lenient.condition, len(recorded(trail))) == (Condition.WHOLE, 9)
+    assert strict.condition in {Condition.UNCOVERED, Condition.WHOLE}
+    assert ("found at a start" in strict.detail) == ("found at a start" in str(lenient))
+    assert ("found at a start" in strict.detail) == (strict.condition is Condition.UNCOVERED)

@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 
 from proxy.audit import checkpoint
-from proxy.audit.chain import GENESIS, Chain
+from proxy.audit.chain import GENESIS, Chain, parse_link
 from proxy.audit.checkpoint import HmacKey
 from proxy.audit.crash_recovery import recover, recover_rotated
 from proxy.audit.export import write_csv, write_json, write_stats_csv, write_stats_json
@@ -25,7 +25,7 @@ from proxy.audit.files import (
 )
 from proxy.audit.printing import show_records, show_stats
 from proxy.audit.reader import Query, records, stats
-from proxy.audit.verify import Condition, verify
+from proxy.audit.verify import Condition, Proof, verify
 from proxy.errors import StartError
 from tests.fuzz.target import Target
 from tests.unit.audit.samples import chained, fields
@@ -43,6 +43,7 @@ WORDS = (
     b'"duration_ms":', b'"success":false', b'"subject":"val_123"', b'"attempts":[', b'"flight":{', b"\\u0000",
     b"\\ud800",
     b"\x1b[2J", b"\xff", b'"ts":"2026-11-23T15:37:01.123456Z"', b'"key":"none"', b'"mac":""', b"0" * 64,
+    b'"from":1', b'"from":-1', b'"n":1',
 )  # fmt: skip
 
 
@@ -137,7 +138,7 @@ def recovered() -> Hashable:
 
 
 def check_checkpoints(data: bytes) -> Hashable:
-    """Check a file of checkpoints beside a whole trail."""
+    """Check a file of checkpoints beside a whole trail. With the key none is whole: no signed one covers record 2."""
     CHECKPOINTS.write_bytes(data)
     outcomes: list[Hashable] = []
     for keys in ((), (KEY,)):
@@ -147,14 +148,27 @@ def check_checkpoints(data: bytes) -> Hashable:
             is_one_line(error)
             outcomes.append("refused")
             continue
-        outcomes.append((any(claim.signed for claim in claims), any(claim.follows for claim in claims)))
+        finding = verify(SEALED, proof=Proof(claims, keyed=bool(keys)))
+        assert str(finding)
+        assert not (keys and finding.condition is Condition.WHOLE), finding
+        signed, follows = any(claim.signed for claim in claims), any(claim.follows for claim in claims)
+        outcomes.append((signed, follows, finding.condition))
     return tuple(outcomes)
 
 
-SIGNED = b"".join(
-    checkpoint.checkpoint_line("2026-11-23T15:37:01Z", link, KEY)
-    for link in [GENESIS._replace(seq=n, hash=b"%064d" % n) for n in (1, 2)]
-)
+def signed() -> bytes:
+    """Return checkpoints of records 1 and 3 by two processes: the second found record 2 when it started."""
+    position, made = checkpoint.NO_CHECKPOINT, b""
+    for line in (SEALED[0], SEALED[2]):
+        link = parse_link(line.data)
+        assert link is not None
+        said = checkpoint.checkpoint_line("2026-11-23T15:37:01Z", link, KEY, position, link.seq)
+        made, position = made + said, checkpoint.Position.after(said, position.n + 1)
+    return made
+
+
+SEALED = [TrailLine(FILE, number, line) for number, line in enumerate(chained(3), start=1)]
+SIGNED = signed()
 TARGETS = (
     Target("trails", check_trail, WORDS, (WHOLE, WHOLE[:-20], WHOLE.replace(b"val_123", b"val_124"))),
     Target("records", check_records, WORDS, (orjson.dumps(fields()) + b"\n" + orjson.dumps({"gap": 3, "ts": "x"}),)),

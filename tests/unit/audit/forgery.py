@@ -1,9 +1,11 @@
 """Forged trails and what becomes of their checkpoints: `python -m tests.unit.audit.forgery` prints the verdicts.
 
 The forger writes to every file and lacks the key. The trail has 60 records in two files, and a checkpoint of every
-tenth. `docs/audit-integrity.md` shows the tables.
+tenth. In one table the sidecar's audit log, which has the key, is started on what the forger left, writes a few records
+and stops. `docs/audit-integrity.md` shows the tables.
 """
 
+import asyncio
 import sys
 import tempfile
 from collections.abc import Callable
@@ -15,12 +17,16 @@ from proxy.audit.chain import Chain, ChainLink, parse_link
 from proxy.audit.checkpoint import (
     NO_CHECKPOINT,
     CheckpointKey,
+    Checkpoints,
     HmacKey,
     NoKey,
     Position,
     checkpoint_line,
 )
+from proxy.audit.log import AuditLog
 from proxy.cli.audit import app
+from proxy.clock import SystemClock
+from tests.settings import checkpoint_rules, log_rules, retention_rules
 from tests.unit.audit.samples import chained, fields
 
 Files = dict[str, list[bytes]]
@@ -31,6 +37,7 @@ COVERED = (10, 20, 30, 40, 50, 60)  # the records that the checkpoints speak of
 KEY = b"k" * 32
 SECRET, FORGERS, NEIGHBOURS = HmacKey(KEY), HmacKey(b"f" * 32), HmacKey(b"n" * 32)
 TS = "2026-11-29T15:37:00.000000Z"
+AFTER = 5  # records that a restarted sidecar writes
 
 
 def links(lines: list[bytes]) -> list[ChainLink]:
@@ -61,6 +68,13 @@ def retired(through: int, head: bytes) -> list[bytes]:
     chain = Chain(head, through)
     note = chain.append({"ts": TS, "note": "retired", "files": 1, "through": through, "head": head.decode()})
     return [note, *chained(20, chain)]
+
+
+def retired_at_the_end() -> list[bytes]:
+    """Return the trail without its first file, and behind its end a note that this file was retired."""
+    through, last = links(HONEST)[29], links(HONEST)[-1]
+    note = {"ts": TS, "note": "retired", "files": 1, "through": 30, "head": through.hash.decode()}
+    return [*HONEST[30:], Chain(last.hash, last.seq).append(note)]
 
 
 def neighbour() -> list[bytes]:
@@ -94,10 +108,12 @@ FORGED: dict[str, Callable[[], Files]] = {
     "cut, and continued as after a restart": lambda: in_two(
         [*HONEST[:45], *chained(15, Chain(links(HONEST)[44].hash, 45))]
     ),
+    "records added behind the end": lambda: in_two([*HONEST, *chained(3, Chain(links(HONEST)[-1].hash, 60))]),
     "a new chain behind the end": lambda: in_two([*HONEST, *chained(15)]),
     "written anew from the start": lambda: in_two(anew(1)),
     "written anew from record 51": lambda: in_two(anew(51)),
     "a retirement forged": lambda: {NEW: retired(30, links(HONEST)[29].hash)},
+    "a retirement added behind the end": lambda: {NEW: retired_at_the_end()},
     "all retired behind the end": lambda: {NEW: retired(60, b"ab" * 32)},
     "a file taken away": lambda: {NEW: HONEST[30:]},
     "a file of another sidecar": lambda: {OLD: neighbour()[:30], NEW: HONEST[30:]},
@@ -117,26 +133,46 @@ BESIDE: dict[str, Callable[[list[bytes]], list[bytes] | None]] = {
 }
 
 
-def verdict(files: Files, beside: list[bytes] | None, folder: Path, *, keyed: bool) -> Verdict:
-    """Return the exit status of `backstay audit verify` and what it says."""
+def placed(files: Files, beside: list[bytes] | None, folder: Path) -> None:
+    """Write a trail, its checkpoints and the key."""
     for name, lines in files.items():
         (folder / name).write_bytes(b"".join(lines))
     if beside is not None:
         (folder / f"{NEW}.checkpoints").write_bytes(b"".join(beside))
     (folder / "key").write_bytes(KEY)
-    said = CliRunner().invoke(app, ["verify", str(folder / NEW), *(["--key", str(folder / "key")] if keyed else [])])
+
+
+async def restarted(folder: Path, count: int = AFTER) -> None:
+    """Start the sidecar's audit log on a trail, append records and stop it."""
+    checkpoints = Checkpoints(checkpoint_rules(folder / f"{NEW}.checkpoints", SECRET), SystemClock.wall)
+    rules = log_rules(keeping=retention_rules(compress=False))
+    log = AuditLog(folder / NEW, clock=SystemClock(), rules=rules, checkpoints=checkpoints)
+    await log.start()
+    for number in range(count):
+        log.append(fields(number, path="/written-after-the-restart"))
+    await log.close()
+
+
+def verdict(folder: Path, *options: str, keyed: bool = True) -> Verdict:
+    """Return the exit status of `backstay audit verify` and what it says."""
+    key = ("--key", str(folder / "key")) if keyed else ()
+    said = CliRunner().invoke(app, ["verify", str(folder / NEW), *key, *options])
     return said.exit_code, said.output
 
 
-def verdicts(*, keyed: bool) -> dict[str, dict[str, Verdict]]:
-    """Return the verdict of each forgery beside each kind of checkpoints."""
+def verdicts(*, keyed: bool, restart: bool = False) -> dict[str, dict[str, Verdict]]:
+    """Return the verdict of each forgery beside each kind of checkpoints, `restart`: after the sidecar ran on it."""
     found: dict[str, dict[str, Verdict]] = {}
     for kind, forge in FORGED.items():
         files, found[kind] = forge(), {}
         written = [line for lines in files.values() for line in lines]
         for how, beside in BESIDE.items():
-            with tempfile.TemporaryDirectory(prefix="forgery-") as folder:
-                found[kind][how] = verdict(files, beside(written), Path(folder), keyed=keyed)
+            with tempfile.TemporaryDirectory(prefix="forgery-") as temporary:
+                folder = Path(temporary)
+                placed(files, beside(written), folder)
+                if restart:
+                    asyncio.run(restarted(folder))
+                found[kind][how] = verdict(folder, keyed=keyed)
     return found
 
 
@@ -148,10 +184,14 @@ def as_table(found: dict[str, dict[str, Verdict]]) -> str:
 
 
 def main() -> int:
-    """Print both tables."""
-    for keyed in (True, False):
-        print(f"Exit status of `backstay audit verify`, {'with' if keyed else 'without'} the key:\n")
-        print(as_table(verdicts(keyed=keyed)), end="\n\n")
+    """Print the tables."""
+    for title, keyed, restart in (
+        ("with", True, False),
+        ("after a restart, with", True, True),
+        ("without", False, False),
+    ):
+        print(f"Exit status of `backstay audit verify`, {title} the key:\n")
+        print(as_table(verdicts(keyed=keyed, restart=restart)), end="\n\n")
     return 0
 
 

@@ -142,7 +142,7 @@ def test_checkpoints_of_the_first_version_are_still_read(file: Path) -> None:
     file.write_bytes(first_version(LINKS[1]) + first_version(LINKS[3]))
     assert judge(TRAIL[:4], file, SECRET).condition is Condition.WHOLE
     checkpoints = Checkpoints(checkpoint_rules(file, SECRET), lambda: 0.0)
-    checkpoints.resume()
+    checkpoints.resume(4)
     checkpoints.durable(LINKS[7])
     assert judge(TRAIL, file, SECRET).condition is Condition.WHOLE
 
@@ -151,7 +151,7 @@ def test_a_restart_continues_the_chain_behind_the_last_whole_checkpoint(file: Pa
     """An unfinished line of a crash is cut off, so that it does not spoil the next one."""
     file.write_bytes(file.read_bytes() + checkpoint_line(TS, LINKS[6], SECRET)[:60])
     checkpoints = Checkpoints(checkpoint_rules(file, SECRET), lambda: 0.0)
-    claim = checkpoints.resume()
+    claim = checkpoints.resume(6)
     assert claim is not None
     assert (claim.seq, claim.signed, claim.n) == (6, True, 2)
     checkpoints.durable(LINKS[7])

@@ -17,19 +17,29 @@ from tests.unit.audit.forgery import (
     as_table,
     checkpoints,
     links,
+    placed,
+    restarted,
     retired,
+    verdict,
     verdicts,
 )
 from tests.unit.audit.samples import as_lines, chained
 
 PAGE = Path(__file__).parents[3] / "docs/audit-integrity.md"
 Table = dict[str, dict[str, Verdict]]
+BEGUN_ANEW = {("emptied", how) for how in ("emptied", "the forger's", "unsigned", "taken away")}  # no line is left
 
 
 @pytest.fixture(scope="module")
 def with_key() -> Table:
     """Return what the command says with the key."""
     return verdicts(keyed=True)
+
+
+@pytest.fixture(scope="module")
+def after_restart() -> Table:
+    """Return what the command says with the key once the sidecar was started on the trail."""
+    return verdicts(keyed=True, restart=True)
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +55,42 @@ def test_no_forged_trail_is_whole_for_who_has_the_key(kind: str, how: str, with_
     status, said = with_key[kind][how]
     assert status != 0
     assert not said.startswith(("whole", "unbroken"))
+
+
+@pytest.mark.parametrize("how", BESIDE)
+@pytest.mark.parametrize("kind", [kind for kind in FORGED if kind not in UNHARMED])
+def test_no_restart_makes_a_forged_trail_whole(kind: str, how: str, after_restart: Table) -> None:
+    """The sidecar signs what it writes itself. Where the forger left no line at all, it begins a new trail."""
+    status, said = after_restart[kind][how]
+    if (kind, how) in BEGUN_ANEW:
+        assert (status, said[:17]) == (0, "whole: 5 records,")
+    else:
+        assert status != 0
+        assert not said.startswith(("whole", "unbroken"))
+
+
+def test_a_restart_leaves_an_honest_trail_whole_beside_its_own_checkpoints_only(after_restart: Table) -> None:
+    """What no checkpoint covers at the start stays uncovered."""
+    row = after_restart["nothing"]
+    assert row["intact"][1].startswith("whole: 65 records,")
+    assert [how for how, (status, _) in row.items() if status == 0] == ["intact"]
+    assert "no signed checkpoint covers records 1 to 60, found at a start" in row["taken away"][1]
+    assert "no signed checkpoint covers records 11 to 60, found at a start" in row["cut to one"][1]
+
+
+async def test_no_checkpoint_taken_away_after_the_restart_hides_what_it_found(tmp_path: Path) -> None:
+    """Each one by itself, all before it, and all behind it."""
+    placed(FORGED["records added behind the end"](), checkpoints(HONEST, SECRET), tmp_path)
+    await restarted(tmp_path)
+    marks = tmp_path / "audit.jsonl.checkpoints"
+    written = marks.read_bytes().splitlines(keepends=True)
+    assert "covers records 61 to 63, found at a start" in verdict(tmp_path)[1]
+    assert verdict(tmp_path, "--allow-uncovered", "2")[0] == Condition.UNCOVERED
+    assert verdict(tmp_path, "--allow-uncovered", "3")[0] == 0
+    for place in range(len(written)):
+        for left in (written[:place] + written[place + 1 :], written[place + 1 :], written[:place]):
+            marks.write_bytes(b"".join(left))
+            assert verdict(tmp_path)[0] != 0, (place, len(left))
 
 
 @pytest.mark.parametrize("how", BESIDE)
@@ -65,11 +111,11 @@ def test_an_honest_trail_is_whole(kind: str, with_key: Table) -> None:
     assert "no checkpoints to verify the trail against" in with_key[kind]["taken away"][1]
 
 
-def test_the_page_shows_every_verdict(with_key: Table, without_key: Table) -> None:
-    """`python -m tests.unit.audit.forgery` prints both tables as they stand there."""
+def test_the_page_shows_every_verdict(with_key: Table, after_restart: Table, without_key: Table) -> None:
+    """`python -m tests.unit.audit.forgery` prints the tables as they stand there."""
     page = PAGE.read_text(encoding="utf-8")
-    assert as_table(with_key) in page
-    assert as_table(without_key) in page
+    for table in (with_key, after_restart, without_key):
+        assert as_table(table) in page
 
 
 def judge(lines: list[bytes], beside: list[bytes], file: Path, *keys: CheckpointKey) -> Finding:

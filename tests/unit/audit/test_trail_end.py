@@ -111,7 +111,7 @@ def test_a_living_trail_is_checked_up_to_a_checkpoint_that_covers_what_is_there(
         if looks == 3:
             Checkpoints(checkpoint_rules(marks, KEY), SystemClock.wall)  # opened anew each time
             writer = Checkpoints(checkpoint_rules(marks, KEY), SystemClock.wall)
-            writer.resume()
+            writer.resume(50)
             writer.durable(LINKS[59])
             with trail.open("ab") as stream:
                 stream.write(Chain(LINKS[59].hash, 60).append(fields(61)))

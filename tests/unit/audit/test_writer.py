@@ -208,7 +208,12 @@ def test_a_batch_begun_in_a_lost_file_starts_anew_in_the_next(reports: list[Writ
 def test_checkpoints_hear_of_every_so_many_records_and_of_the_last() -> None:
     """At three a time: after the third, and at the stop what is left."""
     output, durable, done = ScriptedOutput(), list[int](), threading.Event()
-    hooks = Hooks(lambda written: None, durable=lambda last: durable.append(last.seq), every=3)
+
+    def on_record(last: ChainLink) -> bool:
+        durable.append(last.seq)
+        return True
+
+    hooks = Hooks(lambda written: None, durable=on_record, every=3)
     writer = TrailWriter(output, SystemClock(), 60.0, hooks)
     for seq in range(1, 5):
         writer.submit(Batch(b"line\n", 1, ChainLink(seq, b"", b"")))

@@ -100,6 +100,7 @@ READERS: dict[str, Callable[[], Callable[[bytes], object]]] = {
     "head": _heads,
     "field_lines": lambda: _one("proxy.http1.field_lines", "read_lines"),
     "authority": lambda: _one("proxy.http.authority", "names_host"),
+    "cache_control": lambda: _one("proxy.policy.cache_control", "_members"),
     "credentials": lambda: _one("proxy.policy.credentials", "authorizes"),
     "trace_context": lambda: _one("proxy.policy.trace_context", "parse"),
     "chain": lambda: _one("proxy.audit.chain", "parse_link"),
@@ -107,8 +108,8 @@ READERS: dict[str, Callable[[], Callable[[bytes], object]]] = {
 
 
 WALKED = {
-    "proxy/audit/chain.py", "proxy/http/authority.py", "proxy/policy/credentials.py", "proxy/policy/trace_context.py",
-    "proxy/http1/body.py", "proxy/http1/head.py", "proxy/http1/field_lines.py",
+    "proxy/audit/chain.py", "proxy/http/authority.py", "proxy/policy/cache_control.py", "proxy/policy/credentials.py",
+    "proxy/policy/trace_context.py", "proxy/http1/body.py", "proxy/http1/head.py", "proxy/http1/field_lines.py",
 }  # fmt: skip
 NOT_WALKED = {
     "proxy/policy/routing.py": "templates of the configuration, which were checked",
