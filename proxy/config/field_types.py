@@ -25,7 +25,8 @@ from proxy.config.addresses import is_host, parse_address, parse_upstream
 from proxy.config.objections import Objection
 from proxy.config.templates import parse_request, parse_template
 from proxy.config.units import DURATION_PATTERN, SIZE_PATTERN, parse_duration, parse_size, parse_timeout
-from proxy.http.headers import NEVER_RECORDED, NOT_FOR_DEADLINE
+from proxy.http.credential_names import names_credential
+from proxy.http.headers import NOT_FOR_DEADLINE
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -34,7 +35,6 @@ _LABEL = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _OPERATION = re.compile(r"[a-z0-9-]{1,64}", re.ASCII)
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}", re.ASCII)
 _SUBJECT = re.compile(r"body:(/[^/]*)+|path:\w+|query:.+|header:[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
-_NEVER_RECORDED = frozenset(name.decode() for name in NEVER_RECORDED)
 _NOT_FOR_DEADLINE = frozenset(name.decode() for name in NOT_FOR_DEADLINE)
 _MODE = re.compile(r"0?[0-7]{3}", re.ASCII)
 _STORE = re.compile(r"memory://|rediss?://.+", re.ASCII)
@@ -140,10 +140,24 @@ def _name(text: str) -> str:
     return text
 
 
-def _no_credential(name: str) -> str:
-    if name.lower() in _NEVER_RECORDED:
-        raise Objection(f'"{name}" carries a credential, which is never recorded', '"X-View", or remove it')
-    return name
+def _recordable(example: str) -> Callable[[str], str]:
+    """Return a check that refuses names of credentials; `example` is a name that is accepted."""
+
+    def checked(name: str) -> str:
+        if names_credential(name):
+            raise Objection(f'"{name}" carries a credential, which is never recorded', f'"{example}", or remove it')
+        return name
+
+    return checked
+
+
+def _identifier(subject: str) -> str:
+    """Refuse a place whose name says that it has a credential: the subject is recorded and stored unchanged."""
+    name = subject.replace("/", ":").rpartition(":")[2]
+    if names_credential(name):
+        message = f'"{subject}" carries a credential, and a subject is recorded'
+        raise Objection(message, '"body:/reportId" or another identifier, and principal = [...] to tell callers apart')
+    return subject
 
 
 def _not_taken(name: str) -> str:
@@ -207,7 +221,8 @@ Label = Annotated[
 ]
 FieldName = Annotated[str, AfterValidator(_matching(_TOKEN, "a header field's name", '"X-Request-Deadline-Ms"'))]
 OwnFieldName = Annotated[FieldName, AfterValidator(objecting(_not_taken))]
-RecordedHeader = Annotated[FieldName, AfterValidator(objecting(_no_credential))]
+RecordedHeader = Annotated[FieldName, AfterValidator(objecting(_recordable("X-View")))]
+RecordedParameter = Annotated[str, AfterValidator(objecting(_recordable("page")))]
 Operation = Annotated[
     str,
     AfterValidator(
@@ -229,6 +244,7 @@ Subject = Annotated[
             meant.subject,
         )
     ),
+    AfterValidator(objecting(_identifier)),
 ]
 Match = Annotated[str, AfterValidator(_checked(parse_template))]
 OwnRequest = Annotated[str, AfterValidator(_checked(parse_request))]

@@ -17,6 +17,7 @@ from proxy.config.field_types import (
     OwnFieldName,
     OwnName,
     RecordedHeader,
+    RecordedParameter,
     Section,
     Share,
     Size,
@@ -144,7 +145,7 @@ class Audit(Section):
     """Newest records that the control plane's `/audit` searches."""
     export_format: Literal["json", "csv"] = "json"
     """Default format of exported records."""
-    query_parameters: Many[str] = ()
+    query_parameters: Many[RecordedParameter] = ()
     """Query parameters whose values are recorded. Of all others only the names are recorded."""
     headers: Many[RecordedHeader] = ()
     """Request header fields to record under `metadata.headers`."""

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple, Protocol
 from proxy.http.fields import Fields, Lines
 from proxy.http.headers import FORWARDED
 from proxy.http.problems import Reason
+from proxy.http.redacted_target import redacted_path
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 section 9.2.1
 BODILESS: Final = frozenset({204, 304})  # statuses of messages that end with the head (RFC 9112 section 6.3)
@@ -157,8 +158,9 @@ class Request:
         return values
 
     def __repr__(self) -> str:
-        path, mark, _ = self.target.partition(b"?")  # a query may hold secrets, and this text goes into logs
-        return f"<Request {self.method} {path + mark!r}>"
+        mark = self.target[len(self.path) : len(self.path) + 1]
+        shown = redacted_path(self.path).encode("latin-1") + mark  # without secrets: this text goes into logs
+        return f"<Request {self.method} {shown!r}>"
 
 
 class Response(NamedTuple):

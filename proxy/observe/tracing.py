@@ -20,6 +20,7 @@ from proxy import __version__
 from proxy.exchange.state import Exchange
 from proxy.http.message import Failure
 from proxy.http.problems import Reason
+from proxy.http.redacted_target import MAX_TEXT, redacted_path
 from proxy.observe.metrics import METHODS
 from proxy.policy import spans
 from proxy.policy.attempt_facts import Attempt
@@ -29,7 +30,7 @@ from proxy.policy.trace_context import SAMPLED
 Attributes = Mapping[str, str | int]
 
 FLIGHTS = 4096  # leaders to which followers can be linked
-LONGEST_PATH = 1024  # bytes; the exporter queues 2,048 spans
+LONGEST_PATH = MAX_TEXT  # characters; the exporter queues 2,048 spans
 EXPORT_TIMEOUT_S = 2.0  # a stopping sidecar waits no longer for a hanging collector
 _FAILED, _UNSET = Status(StatusCode.ERROR), Status(StatusCode.UNSET)
 _SCOPE = InstrumentationScope("backstay", __version__)
@@ -147,12 +148,12 @@ def _method_attributes(method: str) -> dict[str, str]:
 
 
 def _server_attributes(x: Exchange) -> Attributes:
-    """Return the attributes of the semantic conventions, with the path only: a query may contain secrets."""
+    """Return the attributes of the semantic conventions; of the target only the redacted path."""
     attributes: dict[str, str | int] = {
         **_method_attributes(x.request.method),
         "http.response.status_code": x.status,
         "url.scheme": x.request.peer.scheme,
-        "url.path": x.request.path[:LONGEST_PATH].decode("latin-1"),
+        "url.path": redacted_path(x.request.path),
         "backstay.operation": x.route.operation,
         "backstay.outcome": x.ending,
         "backstay.role": x.role or "",

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from proxy.audit.redaction import MAX_TEXT, Redaction, bounded, read_salt
+from proxy.audit.redaction import Redaction, bounded, read_salt
 from proxy.errors import StartError
 from proxy.http.fields import Fields
 from proxy.http.message import Peer, Request
+from proxy.http.redacted_target import MAX_TEXT
 from tests.settings import redaction
 
 SALTED = Redaction(b"salt" * 8, frozenset({b"page"}), (b"x-view",), "hashed")

@@ -231,6 +231,34 @@ ROUTES = [
         ROUTE + 'subject = "body.reportId"',
         'config.toml:6: routes[0].subject: "body.reportId" is not a place; write subject = "body:/reportId"',
     ),
+    *(
+        (
+            ROUTE + f'subject = "{place}"',
+            f'config.toml:6: routes[0].subject: "{place}" carries a credential, and a subject is recorded; '
+            'write subject = "body:/reportId" or another identifier, and principal = [...] to tell callers apart',
+        )
+        for place in (
+            "header:Authorization",
+            "header:cookie",
+            "header:Proxy-Authorization",
+            "header:Idempotency-Key",
+            "header:X-Access-Token",
+            "query:token",
+            "query:api_key",
+            "path:resetToken",
+            "body:/user/password",
+        )
+    ),
+    (
+        UPSTREAM + '[audit]\nquery_parameters = ["access_token"]',
+        'config.toml:4: audit.query_parameters[0]: "access_token" carries a credential, which is never recorded; '
+        'write "page", or leave it out',
+    ),
+    (
+        UPSTREAM + '[audit]\nheaders = ["X-CSRF-Token"]',
+        'config.toml:4: audit.headers[0]: "X-CSRF-Token" carries a credential, which is never recorded; '
+        'write "X-View", or leave it out',
+    ),
     (
         ROUTE + 'subject = "path:x"',
         'config.toml:6: routes[0].subject: "path:x": match has no {x}; write subject = "path:id"',

@@ -32,14 +32,26 @@ def test_a_missing_extra_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> N
     assert "pip install 'backstay[otel]'" in said[0]["detail"]
 
 
-def test_what_waits_for_a_collector_is_bounded() -> None:
-    """The exporter queues 2,048 spans, each with a path of 1,024 bytes at the most; 4,096 leaders can be linked to."""
-    tracing = pytest.importorskip("proxy.observe.tracing", reason="the extra otel is not installed")
-    asked = Request("GET", b"/" + b"p" * 15_000, NO_FIELDS, Peer("10.0.0.1", 1))
-    x = SimpleNamespace(
-        request=asked, status=200, route=SimpleNamespace(operation="load", template="*"), ending="ok", role="led",
+def finished(target: bytes) -> SimpleNamespace:
+    """Return an exchange as the spans see it."""
+    return SimpleNamespace(
+        request=Request("GET", target, NO_FIELDS, Peer("10.0.0.1", 1)),
+        status=200, route=SimpleNamespace(operation="load", template="*"), ending="ok", role="led",
         correlation=SimpleNamespace(id="1"),
     )  # fmt: skip
+
+
+def test_a_span_shows_no_secret_of_the_target() -> None:
+    """The path is redacted as in the audit trail; before, spans had it whole."""
+    tracing = pytest.importorskip("proxy.observe.tracing", reason="the extra otel is not installed")
+    target = b"/u:pw@h/eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0/a;sid=hunter2?token=hunter2"
+    assert tracing._server_attributes(finished(target))["url.path"] == "/*@h/*/a;sid=*"
+
+
+def test_what_waits_for_a_collector_is_bounded() -> None:
+    """The exporter queues 2,048 spans, each with a path of 512 characters at most; 4,096 leaders can be linked to."""
+    tracing = pytest.importorskip("proxy.observe.tracing", reason="the extra otel is not installed")
+    x = finished(b"/" + b"p" * 15_000)
     assert len(tracing._server_attributes(x)["url.path"]) == tracing.LONGEST_PATH
     traces = tracing.Tracing(1.0, Random(1), SimpleNamespace(shutdown=lambda: None))
     for number in range(tracing.FLIGHTS + 100):
