@@ -85,7 +85,7 @@ class AdminConnection(web.RequestHandler):
         try:
             super().data_received(data)
         except Exception as error:  # a target or a field that aiohttp's parser does not expect, such as "http://[::1"
-            _log.debug("not HTTP: %r", error)
+            _log.debug("not HTTP: %s", type(error).__name__)  # the message quotes the request, token included
             self._end_with(400, "The request is not HTTP.")
 
     def handle_error(
@@ -94,7 +94,7 @@ class AdminConnection(web.RequestHandler):
         """Respond to invalid HTTP without a traceback, because it is not an internal error."""
         if status >= 500:
             return super().handle_error(request, status, exc, message)
-        _log.debug("not HTTP: %r", exc)
+        _log.debug("not HTTP: %s", type(exc).__name__)
         response = problem(status, "The request is not HTTP.")
         response.force_close()
         return response

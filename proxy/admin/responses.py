@@ -10,6 +10,7 @@ from aiohttp import hdrs, web
 
 from proxy.admin.control import ControlPlane
 from proxy.admin.hosts import OwnNames
+from proxy.http.redacted_target import redacted_path
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 CONTROL = web.AppKey("control", ControlPlane)
@@ -57,7 +58,7 @@ async def plainly(request: web.Request, handler: Handler) -> web.StreamResponse:
     except web.HTTPException as refusal:
         response = _translated(request, refusal)
     except Exception:
-        _log.exception("admin request failed", path=request.path)
+        _log.exception("admin request failed", path=redacted_path(request.rel_url.raw_path.encode()))
         response = problem(500, "The admin listener failed on this request; the log has the reason.")
     response.headers["Cache-Control"] = "no-store"
     return response

@@ -178,6 +178,27 @@ MALFORMED = [
 ]
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer hunter2\x01\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization : Bearer hunter2\r\n\r\n",
+        b"GET /?token=hunter2 HTTQ\r\n\r\n",
+        b"GET http://[::1/hunter2 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ],
+)
+async def test_a_debug_log_does_not_quote_a_malformed_request(
+    begin: Begin, said: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Before, the parser's message stood in the log with the line that it refused, the admin token included."""
+    caplog.set_level(logging.DEBUG)
+    client = await (await begin()).client()
+    await client.say(said)
+    assert (await client.message()).status == 400
+    assert "not HTTP" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
 @pytest.mark.parametrize("first", [b"", ALIVE], ids=["alone", "behind"])
 @pytest.mark.parametrize("said", MALFORMED, ids=range(len(MALFORMED)))
 async def test_what_is_no_http_is_a_400_and_no_error_of_ours(
