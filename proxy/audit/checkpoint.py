@@ -26,6 +26,7 @@ import structlog
 from proxy.audit.chain import ChainLink, timestamp
 from proxy.audit.files import NoTrailError, TrailError
 from proxy.audit.own_file import open_own
+from proxy.audit.values import as_text
 from proxy.errors import StartError
 from proxy.regular_file import opener, read_regular
 
@@ -273,10 +274,10 @@ def _parse(line: bytes, number: int, keys: Sequence[CheckpointKey], before: Posi
     tail = _TAIL.search(line, max(0, len(line) - 600))
     try:
         claim = orjson.loads(line)
-        seq, head, name = int(claim["seq"]), str(claim["head"]).encode(), str(claim["key"])
-        n, prev = int(claim.get("n", 0)), str(claim.get("prev", "")).encode()
+        seq, head, name = int(claim["seq"]), as_text(claim["head"]).encode(), as_text(claim["key"])
+        n, prev = int(claim.get("n", 0)), as_text(claim.get("prev", "")).encode()
         own_from = int(claim.get("from", 0))
-    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError):
+    except (orjson.JSONDecodeError, AttributeError, KeyError, OverflowError, TypeError, ValueError):
         return Checkpoint(0, b"", "", signed=False, foreign=False, line=number)
     own = [key for key in keys if key.name == name]
     signed = tail is not None and tail.end() == len(line) and _signed(line[: tail.start()] + b"}", tail[1], own)

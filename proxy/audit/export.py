@@ -4,10 +4,9 @@ import csv
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO, TextIO
 
-import orjson
-
 from proxy.audit.files import Record
 from proxy.audit.reader import Stats, Summary
+from proxy.audit.values import as_json, as_text
 from proxy.text import escaped_json, harmless_cell
 
 COLUMNS = (
@@ -76,7 +75,7 @@ def csv_row(cells: Iterable[object], out: TextIO) -> None:
 def write_rows_json(columns: tuple[str, ...], rows: Iterable[tuple[object, ...]], out: BinaryIO) -> None:
     """Write each row as a JSON object on one line."""
     for cells in rows:
-        out.write(_json(dict(zip(columns, cells, strict=True))) + b"\n")
+        out.write(as_json(dict(zip(columns, cells, strict=True))) + b"\n")
 
 
 def write_rows_csv(columns: tuple[str, ...], rows: Iterable[tuple[object, ...]], out: TextIO) -> None:
@@ -90,7 +89,7 @@ def write_stats_json(sums: Stats, out: BinaryIO) -> None:
     """Write the sums as one JSON line: `overall`, `operations` and `lost`."""
     everything = sums.overall._asdict() if sums.overall else None
     document = {"overall": everything, "operations": [row._asdict() for row in sums.operations], "lost": sums.lost}
-    out.write(_json(document) + b"\n")
+    out.write(as_json(document) + b"\n")
 
 
 def write_stats_csv(sums: Stats, out: TextIO) -> None:
@@ -112,26 +111,6 @@ def _field(fields: dict[str, object], column: str) -> object:
     return len(value) if isinstance(value, list) else value
 
 
-def _json(value: object) -> bytes:
-    """Return JSON. An integer of more than 64 bits, such as a sum over forged lines, becomes a string."""
-    try:
-        return orjson.dumps(value, default=str)
-    except TypeError:
-        return orjson.dumps(_without_large_integers(value), default=str)
-
-
-def _without_large_integers(value: object) -> object:
-    match value:
-        case dict():
-            return {name: _without_large_integers(each) for name, each in value.items()}
-        case list() | tuple():
-            return [_without_large_integers(each) for each in value]
-        case int() if not -(1 << 63) <= value < 1 << 64:
-            return str(value)
-        case _:
-            return value
-
-
 def _cell(value: object) -> object:
     """Return the text of a cell, escaped so that a spreadsheet runs no formula."""
     match value:
@@ -139,9 +118,7 @@ def _cell(value: object) -> object:
             return ""
         case bool():
             return "true" if value else "false"
-        case dict():
-            return harmless_cell(_json(value).decode())
-        case str():
-            return harmless_cell(value)
+        case dict() | list() | tuple() | str():
+            return harmless_cell(as_text(value))
         case _:
             return value

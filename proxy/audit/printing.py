@@ -9,6 +9,7 @@ from rich.text import Text
 
 from proxy.audit.files import Record
 from proxy.audit.reader import Stats, Summary
+from proxy.audit.values import as_text
 from proxy.text import escaped
 
 _PAGE = 1_000  # rows in one table: a long result needs no more memory than a short one
@@ -68,10 +69,11 @@ def show_rows(columns: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> N
 
 def _cells(fields: dict[str, object]) -> list[Text]:
     attempts, flight = fields.get("attempts"), fields.get("flight")
-    outcome = next((f"{name}: {fields[name]}" for name in ("gap", "torn") if name in fields), fields.get("outcome"))
+    lost = next((name for name in ("gap", "torn") if name in fields), None)
+    outcome = fields.get("outcome") if lost is None else f"{lost}: {as_text(fields[lost])}"
     values = (
         fields.get("seq"),
-        str(fields.get("ts", "")).rstrip("Z").replace("T", " ")[:23],
+        as_text(fields.get("ts", "")).rstrip("Z").replace("T", " ")[:23],
         fields.get("operation"),
         fields.get("subject"),
         fields.get("status"),
@@ -96,7 +98,7 @@ def _summary(row: Summary) -> tuple[str, ...]:
 
 
 def _printable(value: object) -> str:
-    return "" if value is None else escaped(str(value))
+    return "" if value is None else escaped(as_text(value))
 
 
 def _table(headings: tuple[str, ...], numbers: tuple[str, ...]) -> Table:

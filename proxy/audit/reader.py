@@ -21,6 +21,7 @@ from proxy.audit.files import (
     parse,
     trails,
 )
+from proxy.audit.values import as_text
 
 _KNOWN = b'{"v":%d,' % VERSION
 _STEP = 50_000  # lines between two progress reports
@@ -84,7 +85,7 @@ class Query:
             and (self.operation is None or fields.get("operation") == self.operation)
             and (self.correlation_id is None or fields.get("correlation_id") == self.correlation_id)
             and (not self.failures or fields.get("success") is False)
-            and self._in_time(str(fields.get("ts", "")))
+            and self._in_time(as_text(fields.get("ts", "")))
         )
 
     def _in_time(self, ts: str) -> bool:
@@ -233,7 +234,7 @@ def stats(found: Iterable[Record]) -> Stats:
     for _, fields in found:
         success, ms = fields.get("success"), fields.get("duration_ms")
         if isinstance(success, bool) and isinstance(ms, float | int):
-            by_operation[str(fields.get("operation"))].add(success, _wait_ms(fields.get("metadata"), ms))
+            by_operation[as_text(fields.get("operation"))].add(success, _wait_ms(fields.get("metadata"), ms))
         elif isinstance(gap := fields.get("gap"), int):
             lost += gap
     everything = _Tally()

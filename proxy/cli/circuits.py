@@ -94,7 +94,7 @@ def _send(admin: str, method: str, path: str, token: str | None) -> _Response:
             return _Response(response.status, json.loads(response.read()))
     except (OSError, HTTPException) as error:
         raise _NoResponse(f"the admin listener at {admin} does not answer: {error or type(error).__name__}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _NoResponse(f"the server at {admin} is not a Backstay admin listener") from error
 
 
