@@ -223,12 +223,13 @@ def _export(found: Iterable[Record], format_: ExportFormat, output: Path | None)
     if format_ is ExportFormat.PARQUET:
         if output is None:
             _refuse(2, "Parquet cannot go to standard output: add --output FILE")
-        os.close(_created(output))
-        written: int = _analytics().write_parquet(found, output)
+        with _naming(output):
+            os.close(_created(output))
+            written: int = _analytics().write_parquet(found, output)
         return written
     if output is None:
         return _print(found, Format(format_))
-    with os.fdopen(_created(output), "wb") as out:
+    with _naming(output), os.fdopen(_created(output), "wb") as out:
         if format_ is ExportFormat.CSV:
             with TextIOWrapper(out, encoding="utf-8", newline="") as text:
                 return write_csv(found, text)
@@ -240,6 +241,16 @@ def _created(output: Path) -> int:
     fd = open_own(output, os.O_WRONLY | os.O_CREAT)
     os.ftruncate(fd, 0)
     return fd
+
+
+@contextmanager
+def _naming(output: Path) -> Iterator[None]:
+    """Name the file in an error that lacks it: a failed write knows only a descriptor."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(output)
+        raise
 
 
 def _analytics() -> ModuleType:
@@ -365,10 +376,7 @@ def _plain_errors() -> Iterator[None]:
         _refuse(2, str(error))
     except TrailError as error:
         _refuse(1, str(error))
-    except BrokenPipeError:  # the next program in the pipe, such as `head`, has closed its input
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(141) from None  # 128 + SIGPIPE
-    except OSError as error:
-        _refuse(1, f"{error.filename or 'standard output'}: {error.strerror}")
+    except OSError as error:  # of a file: an error of standard output is handled in proxy/cli/output.py
+        _refuse(1, f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
     except KeyboardInterrupt:
         raise typer.Exit(130) from None  # 128 + SIGINT: the user stopped `--follow`

@@ -15,16 +15,28 @@ def main() -> NoReturn:
     if sys.argv[1:2] == ["run"]:
         SIGNALS.install()
     reserve_standard_descriptors()
+    from proxy.cli.output import OutputError, guard_standard_streams
+
+    guard_standard_streams()
+    try:
+        _command_line()
+    except OutputError as error:
+        _exit(error.status, error.reason and f"backstay: {error.reason}")
+
+
+def _command_line() -> NoReturn:
     from proxy.cli.commands import command
     from proxy.config.objections import ConfigError
     from proxy.errors import StartError
 
     try:
-        sys.exit(command())
+        status = command()
     except ConfigError as error:
         _exit(MISTAKEN, str(error))
     except StartError as error:
         _exit(FAILED, f"backstay: {error}")
+    sys.stdout.flush()  # while an error can still be told
+    sys.exit(status)
 
 
 def reserve_standard_descriptors() -> None:

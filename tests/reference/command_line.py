@@ -19,10 +19,10 @@ _INTRODUCTION = """\
 value that can come from the environment names its variable."""
 _STATUSES = (
     (0, "Done. `backstay run` ends so after a drain, `backstay demo` if the sidecar kept every promise."),
-    (FAILED, "Failed: it cannot start or read something, or nobody answers."),
+    (FAILED, "Failed: it cannot start, read or write something, or nobody answers."),
     (MISTAKEN, "A mistake on the command line or in the configuration. Each is named, with what to write instead."),
     (130, "`backstay audit` was interrupted, as following a trail is."),
-    (141, "The reader of the output of `backstay audit` went away."),
+    (141, "The reader of the output went away, as `head` does."),
 )
 _KINDS = {int: "NUMBER", Path: "FILE", str: "TEXT"}
 

@@ -193,7 +193,7 @@ async def test_a_debug_log_does_not_quote_a_malformed_request(
     """Before, the parser's message stood in the log with the line that it refused, the admin token included."""
     caplog.set_level(logging.DEBUG)
     client = await (await begin()).client()
-    await client.say(said)
+    await client.send(said)
     assert (await client.message()).status == 400
     assert "not HTTP" in caplog.text
     assert "hunter2" not in caplog.text
