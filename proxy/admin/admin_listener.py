@@ -10,6 +10,7 @@ from proxy.admin.application import application
 from proxy.admin.connections import AdminConnection, AdminConnections
 from proxy.admin.control import ControlPlane
 from proxy.admin.hosts import OwnNames
+from proxy.admin.read_ahead import ReadAhead
 from proxy.admin.responses import raw_problem
 from proxy.config.settings import Admin
 from proxy.errors import StartError
@@ -61,10 +62,12 @@ class AdminListener:
         self._beginning.add(task)
         task.add_done_callback(self._began)
 
-    def _connection(self) -> AdminConnection:
+    def _connection(self) -> ReadAhead:
         server = self._runner.server
         assert server is not None
-        return AdminConnection(server, self._connections)
+        reader = AdminConnection(server, self._connections).reader
+        assert reader is not None
+        return reader
 
     def _began(self, task: "asyncio.Task[object]") -> None:
         self._beginning.discard(task)

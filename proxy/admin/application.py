@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
-from proxy.admin.connections import timed
 from proxy.admin.control import ControlPlane
 from proxy.admin.endpoints import ENDPOINTS
 from proxy.admin.hosts import OwnNames
@@ -14,6 +13,7 @@ from proxy.admin.responses import (
     CONTROL,
     NAMES,
     Handler,
+    found,
     guarded,
     json,
     named,
@@ -141,7 +141,7 @@ HANDLERS: Mapping[str, Handler] = {
 
 def application(control: ControlPlane, names: OwnNames | None, max_viewers: int) -> web.Application:
     """Return the aiohttp application over `control`. `names` None accepts any host: no browser can connect."""
-    app = web.Application(middlewares=[timed, plainly, named])
+    app = web.Application(middlewares=[plainly, named, found])
     app[CONTROL], app[NAMES] = control, names
     for endpoint in ENDPOINTS:
         handler = HANDLERS[endpoint.place]

@@ -10,15 +10,17 @@ import socket
 from collections import Counter
 from typing import Final, cast
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 
-from proxy.admin.responses import Handler, problem, raw_problem
+from proxy.admin.read_ahead import READ_AHEAD, ReadAhead, Turns
+from proxy.admin.responses import problem, raw_problem, without_frames
 from proxy.config.settings import Admin
 from proxy.errors import IllegalMove
 from proxy.runtime.enums import FastEnum
 from proxy.transport.flow_control import FlowControl
 
 LINGER_S = 2.0  # seconds for an unread body, after its response
+MAX_HEAD = 16 * 1024  # bytes of a request's head
 _log = logging.getLogger("backstay.admin")
 
 
@@ -26,36 +28,47 @@ class AdminPhase(FastEnum):
     """What a connection waits for."""
 
     FRESH = "the first byte"
-    HEAD = "the rest of a request's head"
+    HEAD = "the rest of a request's head, or of a body that nobody reads"
     RESPONDING = "its response"
+    SENDING = "its response to be written"
     KEPT = "a next request"
 
 
 FRESH: Final = AdminPhase.FRESH
 HEAD: Final = AdminPhase.HEAD
 RESPONDING: Final = AdminPhase.RESPONDING
+SENDING: Final = AdminPhase.SENDING
 KEPT: Final = AdminPhase.KEPT
 
 MOVES: Final[dict[AdminPhase, tuple[AdminPhase, ...]]] = {
     FRESH: (HEAD,),
-    HEAD: (RESPONDING,),
-    RESPONDING: (KEPT, HEAD),
-    KEPT: (HEAD, RESPONDING),  # RESPONDING: the next request was complete already
+    HEAD: (RESPONDING, KEPT),  # KEPT: a body has ended
+    RESPONDING: (SENDING,),
+    SENDING: (KEPT,),
+    KEPT: (HEAD,),
 }
 
 
 class AdminConnection(web.RequestHandler):
-    """One connection. aiohttp reads requests and responds; this class applies timeouts and rejects invalid HTTP."""
+    """One connection. aiohttp reads and responds; this class applies timeouts and rejects invalid HTTP.
 
-    __slots__ = ("_flow", "_more", "_others", "_transport", "address", "phase", "since")
+    `reader` is the transport's protocol: it hands over one request at a time, and the next after the response. So no
+    handler may wait for a body.
+    """
+
+    __slots__ = ("_body", "_flow", "_head", "_others", "_transport", "address", "phase", "reader", "since")
 
     def __init__(self, server: web.Server, others: "AdminConnections") -> None:
         loop = asyncio.get_running_loop()
-        super().__init__(server, loop=loop, access_log=None, lingering_time=LINGER_S)  # type: ignore[arg-type]
+        super().__init__(
+            server, loop=loop, access_log=None, lingering_time=LINGER_S, read_bufsize=READ_AHEAD, auto_decompress=False  # type: ignore[arg-type]
+        )  # fmt: skip
         self._others = others
         self._transport: asyncio.Transport | None = None
         self._flow = FlowControl(loop, others.tick)
-        self._more = False  # bytes arrived during a request
+        self._head = 0  # bytes of an unfinished head
+        self._body: StreamReader | None = None  # of the last request
+        self.reader: ReadAhead | None = ReadAhead(self, self.takes_more, others.turns)
         self.address = ""
         self.phase: AdminPhase = FRESH
         self.since = others.tick  # coarse time of the last change of phase
@@ -75,18 +88,61 @@ class AdminConnection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._others.leave(self)
+        if self._task_handler is not None and self._current_request is None:
+            self._task_handler.cancel()  # else aiohttp begins what is queued, a TypeError, or waits for a body's rest
         super().connection_lost(exc)
+        for message, _ in self._messages:  # not begun
+            without_frames(getattr(message, "exc", None))
+        if self._body is not None:
+            without_frames(self._body.exception())
+        self._transport = self.reader = self._body = None  # break the reference cycles
+
+    def takes_more(self) -> bool:
+        """Tell whether bytes may be handed over: no request waits for its response."""
+        return self.phase is not RESPONDING and self.phase is not SENDING
 
     def data_received(self, data: bytes) -> None:
-        if data and self.phase is RESPONDING:
-            self._more = True
-        elif data and self.phase is not HEAD:
+        if data and self.phase is not HEAD:
             self._become(HEAD)
+        requests, in_body = self._request_count, self._body is not None and not self._body.is_eof()
         try:
             super().data_received(data)
         except Exception as error:  # a target or a field that aiohttp's parser does not expect, such as "http://[::1"
             _log.debug("not HTTP: %s", type(error).__name__)  # the message quotes the request, token included
+            without_frames(error)
             self._end_with(400, "The request is not HTTP.")
+            return
+        if self._request_count > requests:  # a request, or the refusal of one
+            self._head = 0
+            self._become(RESPONDING)
+        elif in_body:
+            self._body_went_on()
+        else:
+            self._head_went_on(len(data))
+
+    def _body_went_on(self) -> None:
+        if self._body is not None and self._body.is_eof() and self.phase is HEAD:
+            self._become(KEPT)
+
+    def _head_went_on(self, size: int) -> None:
+        """Limit a head in all: aiohttp limits its lines, of which there may be 128."""
+        self._head += size
+        if self._head > MAX_HEAD:
+            self._end_with(431, f"The request head has more than {MAX_HEAD} bytes.")
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Write the response, then let the next request be handed over."""
+        self._become(SENDING)
+        _without_cycles(request, resp)
+        try:
+            return await super().finish_response(request, resp, start_time)
+        finally:
+            self._become(KEPT)
+            if self.reader is not None:
+                self._body = request.content
+                self.reader.go_on()
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
@@ -95,19 +151,10 @@ class AdminConnection(web.RequestHandler):
         if status >= 500:
             return super().handle_error(request, status, exc, message)
         _log.debug("not HTTP: %s", type(exc).__name__)
+        without_frames(exc)
         response = problem(status, "The request is not HTTP.")
         response.force_close()
         return response
-
-    def began(self) -> None:
-        """Record that a request is complete and its response is under way."""
-        self._more = False
-        self._become(RESPONDING)
-
-    def answered(self) -> None:
-        """Record that its response is complete. A client that does not read it still counts as stalled."""
-        if self.phase is RESPONDING:
-            self._become(HEAD if self._more else KEPT)
 
     @property
     def is_gone(self) -> bool:
@@ -149,22 +196,18 @@ class AdminConnection(web.RequestHandler):
 
     def _end_with(self, status: int, detail: str) -> None:
         """Send a response and close; during another response only close."""
-        if self._transport is not None and self.phase is not RESPONDING and not self._transport.is_closing():
+        if self._transport is not None and self.takes_more() and not self._transport.is_closing():
             self._transport.write(raw_problem(status, detail))
         self.force_close()
 
 
-@web.middleware
-async def timed(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Notify the connection when a request and when its response is complete."""
-    connection = request.protocol
-    if not isinstance(connection, AdminConnection):
-        return await handler(request)
-    connection.began()
-    try:
-        return await handler(request)
-    finally:
-        connection.answered()
+def _without_cycles(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Break the reference cycles that aiohttp leaves when no route matches (404, 405) and when it raises (417)."""
+    if isinstance(response, web.HTTPException):
+        without_frames(response)
+    match = request._match_info if isinstance(request, web.Request) else None
+    if match is not None and match.http_exception is not None:
+        match.route._handler = web.View  # in place of a method of the route
 
 
 class AdminConnections:
@@ -173,6 +216,7 @@ class AdminConnections:
     def __init__(self, rules: Admin, tick: float) -> None:
         self.rules = rules
         self.tick = tick
+        self.turns = Turns(asyncio.get_running_loop())
         self._open: dict[AdminConnection, None] = {}  # in order of arrival
 
     def __len__(self) -> int:

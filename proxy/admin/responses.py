@@ -56,6 +56,7 @@ async def plainly(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         response = await handler(request)
     except web.HTTPException as refusal:
+        without_frames(refusal)
         response = _translated(request, refusal)
     except Exception:
         _log.exception("admin request failed", path=redacted_path(request.rel_url.raw_path.encode()))
@@ -72,6 +73,23 @@ async def named(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await handler(request)
     refusal = names.refusal(hosts, request.raw_path, request.path, required=request.version >= (1, 1))
     return await handler(request) if refusal is None else problem(*refusal)
+
+
+@web.middleware
+async def found(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer for a path or method that does not exist. aiohttp would raise, which costs more and leaves a cycle."""
+    refusal = request.match_info.http_exception
+    return await handler(request) if refusal is None else _translated(request, refusal)
+
+
+def without_frames(error: BaseException | None) -> None:
+    """Drop the tracebacks of a handled error: a frame that holds the error is a reference cycle.
+
+    The process collects cycles seldom, and a stranger would decide how long a collection takes.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _translated(request: web.Request, refusal: web.HTTPException) -> web.Response:
