@@ -245,6 +245,8 @@ class Sidecar:
         self._ledger.refused(refusal, peer, self._clock.wall())
 
     def _on_transition(self, breaker: CircuitBreaker, state: CircuitState, now: float) -> None:
+        if self._assembly.breakers.get(breaker.name) is not breaker:
+            return  # a reload removed or replaced it: only running requests report to it
         self.metrics.transitioned(breaker.name, state.name.lower())
         self._ledger.circuit(breaker, self._clock.wall())
         cause = "an operator" if breaker.mode is CircuitMode.FORCED_OPEN else breaker.cause

@@ -6,7 +6,7 @@ from random import Random
 
 from proxy.clock import Clock
 from proxy.config.routes import Passthrough, RouteSettings, RouteTable
-from proxy.config.settings import Settings
+from proxy.config.settings import Breaker, Settings
 from proxy.exchange.ports import (
     DurabilityGate,
     Ledger,
@@ -18,7 +18,7 @@ from proxy.exchange.ports import (
 )
 from proxy.http.headers import OWN_FIELDS
 from proxy.policy import route_compiler
-from proxy.policy.balancing import Balancer, EjectionRules
+from proxy.policy.balancing import AddressHealth, Balancer, EjectionRules
 from proxy.policy.breaker import CircuitBreaker, CircuitMode, CircuitState
 from proxy.policy.coalescing import Flights
 from proxy.policy.cors import CorsMemory
@@ -38,11 +38,16 @@ Table = RouteTable | Passthrough
 _Holder = tuple[str, str | None]  # an upstream's name, and an operation with its own budget
 _Place = tuple[str, BackendAddress]  # an upstream's name, and one of its addresses
 Contexts = Mapping[str, ssl.SSLContext]  # by upstream
+_Addresses = Mapping[str, frozenset[BackendAddress]]  # by upstream, or by circuit
 OnTransition = Callable[[CircuitBreaker, CircuitState, float], None]
 
 
 class Assembly:
-    """Build `Ports`, and keep across reloads: breakers, pools, budgets and learnt CORS fields, by name."""
+    """Build `Ports`, and keep across reloads: breakers, pools, budgets and learnt CORS fields, by name.
+
+    What was learnt about a backend's failures belongs to its addresses: if a reload replaces all of them, breakers and
+    budgets begin anew. An operator's override of a circuit stays.
+    """
 
     def __init__(
         self, flights: Flights, retry: RetryPolicy, bundle: StoreBundle, meter: Meter, ledger: Ledger, clock: Clock,
@@ -64,6 +69,8 @@ class Assembly:
         self._clock = clock
         self._random = random
         self._on_transition = on_transition
+        self._upstream_addresses: _Addresses = {}
+        self._circuit_addresses: _Addresses = {}
         self._budgets: dict[_Holder, RetryBudget] = {}
         self._cors: dict[str, tuple[tuple[str, ...], CorsMemory]] = {}
         self._changes = RouteChanges()
@@ -71,7 +78,7 @@ class Assembly:
     def build(self, settings: Settings, tls: Contexts) -> Ports:
         """Build `Ports` from the settings; `tls` has the context of each upstream with TLS."""
         routes, catch_all = route_compiler.routes(settings), route_compiler.passthrough(settings)
-        self._build_breakers(settings)
+        self._build_breakers(settings, (*routes, catch_all))
         pools = self._build_pools(settings, tls)
         self._forget(settings, (*routes, catch_all))
         tables: tuple[Table, ...] = (*settings.routes, settings.passthrough)
@@ -101,8 +108,9 @@ class Assembly:
         Used keys stay (`claims`): forgetting one could execute it twice.
         """
         urls = {name: tuple(table.url) for name, table in settings.upstreams.items()}
-        for name in self._balancers.keys() - urls.keys():
-            del self._balancers[name]
+        for name in tuple(self._balancers):
+            if len(urls.get(name, ())) < 2:  # one address needs no choice
+                del self._balancers[name]
         self._cors = {name: known for name, known in self._cors.items() if urls.get(name) == known[0]}
         gone = self._changes.take(routes, _backends(settings), _callers(settings), self._clock.wall())
         for version in gone:
@@ -115,23 +123,37 @@ class Assembly:
     def _build_budgets(self, settings: Settings, tables: tuple[Table, ...]) -> Mapping[_Holder, RetryBudget]:
         """Return every retry budget with its savings and the configured share."""
         before, self._budgets = self._budgets, {}
+        known, self._upstream_addresses = self._upstream_addresses, _addresses(settings)
+        for holder in tuple(before):
+            if _all_replaced(known, self._upstream_addresses, holder[0]):
+                del before[holder]
         for table in tables:
             holder, share = _budget_holder(settings, table), table.retry.budget
             budget = self._budgets[holder] = before.get(holder) or RetryBudget(share)
             budget.change(share)
         return self._budgets
 
-    def _build_breakers(self, settings: Settings) -> None:
+    def _build_breakers(self, settings: Settings, routes: Iterable[Route]) -> None:
         rules_by_name = settings.breakers
+        known, self._circuit_addresses = self._circuit_addresses, _of_circuits(_addresses(settings), routes)
         for name in self.breakers.keys() - rules_by_name.keys():
             del self.breakers[name]
         for name, rules in rules_by_name.items():
             breaker = self.breakers.get(name)
-            if breaker is None:
-                self.breakers[name] = CircuitBreaker(name, rules, self._random, self._on_transition)
+            if breaker is None or _all_replaced(known, self._circuit_addresses, name):
+                self._begin_anew(name, rules, breaker)
             else:
                 breaker.rules = rules
             self._observe(self.breakers[name], only=settings.dry_run)
+
+    def _begin_anew(self, name: str, rules: Breaker, before: CircuitBreaker | None) -> None:
+        """Make a circuit's breaker. Running requests report to the one before, which nobody asks any more."""
+        breaker = self.breakers[name] = CircuitBreaker(name, rules, self._random, self._on_transition)
+        if before is None:
+            return
+        breaker.mode = before.mode
+        if breaker.shown is not before.shown:
+            self._on_transition(breaker, breaker.shown, self._clock.now())
 
     @staticmethod
     def _observe(breaker: CircuitBreaker, *, only: bool) -> None:
@@ -180,7 +202,9 @@ class Assembly:
     def _balancer(self, name: str, addresses: tuple[BackendAddress, ...]) -> Balancer:
         known = self._balancers.get(name)
         if known is None or known[0] != addresses:
-            known = self._balancers[name] = (addresses, Balancer(len(addresses), EjectionRules()))
+            learnt = {} if known is None else dict(zip(known[0], known[1].health, strict=True))
+            health = [learnt.get(address) or AddressHealth() for address in addresses]
+            known = self._balancers[name] = (addresses, Balancer(len(addresses), EjectionRules(), health))
         return known[1]
 
     def _cors_of(self, route: Route, table: RouteSettings, settings: Settings) -> CorsMemory:
@@ -199,6 +223,23 @@ class Assembly:
         """Close every upstream connection at once."""
         for pool in (*self.pools.values(), *self._retired):
             pool.close()
+
+
+def _addresses(settings: Settings) -> _Addresses:
+    return {name: frozenset(map(BackendAddress.of, table.url)) for name, table in settings.upstreams.items()}
+
+
+def _of_circuits(addresses: _Addresses, routes: Iterable[Route]) -> _Addresses:
+    """Return the addresses of each circuit: those of its upstream, or of the upstreams of its routes."""
+    found = dict(addresses)
+    for route in routes:
+        found[route.circuit] = found.get(route.circuit, frozenset()) | addresses[route.upstream]
+    return found
+
+
+def _all_replaced(before: _Addresses, after: _Addresses, name: str) -> bool:
+    """Tell whether `name` had addresses and has none of them any more."""
+    return name in before and before[name].isdisjoint(after.get(name, frozenset()))
 
 
 def _budget_holder(settings: Settings, table: Table) -> _Holder:

@@ -129,7 +129,7 @@ class Attempts:
         permit, task, sent = lead.permit, x.task, lead.sent
         if permit is None or task is None or lead.failure_counted or sent.queued or not sent.replayable:
             return False
-        if not self._breaker.counts(permit) or not self._probes.take(self._breaker.name, task.cancel):
+        if not self._breaker.counts(permit) or not self._probes.take(self._breaker, task.cancel):
             return False
         attempt = x.attempts[-1]
         attempt.ended(attempt.outcome, self._clock.now() - lead.sent_at)
@@ -166,7 +166,7 @@ class Attempts:
         route, request, now = self._route, lead.sent, self._clock.now()
         took_s = now - lead.sent_at
         if lead.probing:
-            self._probes.give_back(self._breaker.name)
+            self._probes.give_back(self._breaker)
             attempt = Attempt(0, 0.0, safe=True)
         if attempt.ended(outcome, took_s) is not SUCCESS:
             attempt.address = self._upstream.last_address

@@ -1,5 +1,6 @@
 """Choose one of an upstream's addresses and remember failures. This module opens no connections."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from proxy.http.message import Failure, Outcome
@@ -34,8 +35,9 @@ class Balancer:
 
     __slots__ = ("_addresses", "_next", "rules")
 
-    def __init__(self, count: int, rules: EjectionRules) -> None:
-        self._addresses = tuple(AddressHealth() for _ in range(count))
+    def __init__(self, count: int, rules: EjectionRules, known: Iterable[AddressHealth] = ()) -> None:
+        """Take how many addresses there are; `known` is the health of each, if it is known."""
+        self._addresses = tuple(known) or tuple(AddressHealth() for _ in range(count))
         self._next = 0
         self.rules = rules
 
@@ -67,6 +69,11 @@ class Balancer:
         """Tell whether to try another address: this one was unreachable and nothing was sent."""
         unreached = isinstance(outcome, Failure) and not outcome.sent and classify(outcome) in FAILURES
         return unreached and len(tried) < len(self._addresses)
+
+    @property
+    def health(self) -> tuple[AddressHealth, ...]:
+        """Return the health of each address."""
+        return self._addresses
 
     @property
     def has_healthy_address(self) -> bool:

@@ -284,3 +284,27 @@ async def test_a_removed_route_takes_its_circuit_its_figures_and_its_preflights_
     assert after.breaker.mode is not before.breaker.mode
     assert not after.cors._preflights
     assert wire.counted('backstay_coalesced_total{role="led",route="session-load"} 0.0')
+
+
+async def test_another_backend_is_not_refused_for_the_failures_of_the_one_before(
+    start: Start, again: Callable[..., Settings]
+) -> None:
+    """The open circuit refused it until the old `reset_timeout` was over."""
+    wire = await start(more='[upstreams.backend.breaker]\nfailure_threshold = 1\nreset_timeout = "1h"\n')
+    client = await wire.client()
+    await client.say(GET)
+    backend = await wire.backend.connection()
+    await backend.head()
+    await backend.say(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
+    assert (await client.message()).status == 503
+    await client.say(GET)
+    assert b"circuit" in (await client.message()).body
+    other = await Backend(split=False).start()
+    moved = again(f":{wire.backend.port}", f":{other.port}")
+    await wire.sidecar.reload(lambda: moved)
+    await client.say(GET)
+    asked_now = await other.connection()
+    await asked_now.head()
+    await asked_now.say(OK + b"v2")
+    assert (await client.message()).body == b"v2"
+    await other.close()
