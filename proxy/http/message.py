@@ -158,7 +158,7 @@ class Request:
         return values
 
     def __repr__(self) -> str:
-        mark = self.target[len(self.path) : len(self.path) + 1]
+        mark = self.target[len(self.path) :][:1]
         shown = redacted_path(self.path).encode("latin-1") + mark  # without secrets: this text goes into logs
         return f"<Request {self.method} {shown!r}>"
 

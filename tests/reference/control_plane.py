@@ -13,7 +13,9 @@ errors are problem documents (RFC 9457) with a `detail` that says what to do.
   `Authorization: Bearer` and the admin token: 401 without it, 403 where no token is configured.
 * `Host` must be an IP address, a name without a dot, or a name of the listener: else 421. The status page and its
   events refuse other names without a dot too. See `admin.allowed_hosts`.
-* A path that does not exist is 404, another method 405, and an error in the sidecar 500."""
+* A path that does not exist is 404, another method 405, and an error in the sidecar 500.
+* A head of more than 16 KiB is 431. Requests that a client sends ahead are answered one at a time, and none while it
+  does not read the responses."""
 
 
 def control_plane() -> str:

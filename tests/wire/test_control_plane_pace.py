@@ -60,7 +60,7 @@ async def test_the_data_plane_has_a_turn_between_two_requests(
     lines = [await plane.client() for _ in range(clients)]
     events = Events(monkeypatch)
     for line in lines:
-        await line.say(NOTHING * 199 + LAST)
+        await line.send(NOTHING * 199 + LAST)
     for line in lines:
         assert (await soon(line.rest())).count(b"HTTP/1.1 404 ") == 200
     events.end()
@@ -79,7 +79,7 @@ async def test_little_is_read_while_a_response_is_pending(begin: Begin) -> None:
     """A viewer's response has no end: of a megabyte behind its request, one read is held."""
     plane = await begin()
     client = await plane.client(buffer=4096)
-    await client.say(WATCH)
+    await client.send(WATCH)
     assert (await client.head()).status == 200
     client.say_at_once(NOTHING * 30_000)
     connection = the_only(plane)
@@ -97,7 +97,7 @@ async def test_a_viewer_who_leaves_is_noticed_while_its_response_goes_on(begin: 
     """Reading goes on until something is held."""
     plane = await begin()
     client = await plane.client()
-    await client.say(WATCH)
+    await client.send(WATCH)
     assert (await client.head()).status == 200
     client.close()
     await until(lambda: not plane.open)
@@ -121,7 +121,7 @@ async def test_a_head_is_limited_in_all(begin: Begin) -> None:
     """Each field was within aiohttp's limits: together they were a megabyte on each connection."""
     plane = await begin()
     client = await plane.client()
-    await client.say(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + b"X: %b\r\n" % (b"a" * 1_000) * 100)
+    await client.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + b"X: %b\r\n" % (b"a" * 1_000) * 100)
     assert MAX_HEAD < 100_000
     assert (await client.message()).status == 431
 
@@ -131,8 +131,8 @@ async def test_requests_after_a_body_and_after_a_declined_upgrade_are_answered(b
     plane = await begin()
     client = await plane.client()
     body = b"a\r\n\r\nGET / HTTP/1.1\r\n\r\n"
-    await client.say(b"POST /drain HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
-    await client.say(b"GET /n HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n" + ALIVE)
+    await client.send(b"POST /drain HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+    await client.send(b"GET /n HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n" + ALIVE)
     assert [(await client.message()).status for _ in range(3)] == [401, 404, 200]
     assert the_only(plane).phase.name == "KEPT"
 
@@ -144,7 +144,7 @@ async def test_a_compressed_body_that_nobody_reads_is_not_decompressed(
     plane = await begin()
     client = await plane.client()
     fields = b"Host: localhost\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n"
-    await client.say(b"POST /drain HTTP/1.1\r\n" + fields + b"aaaa" + ALIVE)
+    await client.send(b"POST /drain HTTP/1.1\r\n" + fields + b"aaaa" + ALIVE)
     assert [(await client.message()).status for _ in range(2)] == [401, 200]
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
@@ -206,7 +206,7 @@ async def test_nothing_of_a_request_waits_for_the_collector(begin: Begin, said: 
 async def gone(plane: Plane, said: bytes) -> None:
     """Say something on a connection, and reset it when something has come back or can come."""
     client = await plane.client()
-    await client.say(said)
+    await client.send(said)
     if b"\r\n\r\n" in said:
         await client.head()
     else:

@@ -292,19 +292,19 @@ async def test_another_backend_is_not_refused_for_the_failures_of_the_one_before
     """The open circuit refused it until the old `reset_timeout` was over."""
     wire = await start(more='[upstreams.backend.breaker]\nfailure_threshold = 1\nreset_timeout = "1h"\n')
     client = await wire.client()
-    await client.say(GET)
+    await client.send(GET)
     backend = await wire.backend.connection()
     await backend.head()
-    await backend.say(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
+    await backend.send(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
     assert (await client.message()).status == 503
-    await client.say(GET)
+    await client.send(GET)
     assert b"circuit" in (await client.message()).body
     other = await Backend(split=False).start()
     moved = again(f":{wire.backend.port}", f":{other.port}")
     await wire.sidecar.reload(lambda: moved)
-    await client.say(GET)
+    await client.send(GET)
     asked_now = await other.connection()
     await asked_now.head()
-    await asked_now.say(OK + b"v2")
+    await asked_now.send(OK + b"v2")
     assert (await client.message()).body == b"v2"
     await other.close()

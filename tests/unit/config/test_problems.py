@@ -252,12 +252,12 @@ ROUTES = [
     (
         UPSTREAM + '[audit]\nquery_parameters = ["access_token"]',
         'config.toml:4: audit.query_parameters[0]: "access_token" carries a credential, which is never recorded; '
-        'write "page", or leave it out',
+        'write "page", or remove it',
     ),
     (
         UPSTREAM + '[audit]\nheaders = ["X-CSRF-Token"]',
         'config.toml:4: audit.headers[0]: "X-CSRF-Token" carries a credential, which is never recorded; '
-        'write "X-View", or leave it out',
+        'write "X-View", or remove it',
     ),
     (
         ROUTE + 'subject = "path:x"',

@@ -13,7 +13,9 @@ from tests.settings import local_claims
 from tests.simulation.virtual import VirtualClock, simulated
 
 FLIGHT = Claim("flight", "", "", 0.0, 60.0)
-OUTCOME = pack({"settled": True, "fingerprint": "", "key": "first"})
+OUTCOME = pack({"settled": True, "fingerprint": "", "key": "first"}, key="test:outcome:them-1")
+FREE = [b"test:claim:flight", None, 0, 0]  # the reply to CLAIM: its key, no value before, and two lifetimes
+TOO_LATE = [b"test:claim:flight", 0]  # the reply to TAKE_OVER
 
 
 class Scripted(CommandQueue):
@@ -46,7 +48,7 @@ def claims(*replies: object) -> tuple[RedisClaims, Scripted]:
 @simulated
 async def test_an_owner_that_settles_as_its_lease_is_checked_is_not_overtaken() -> None:
     """Its flight was pending at the look and free at the claim: the waiter gets the outcome and sends nothing."""
-    shared, redis = claims(None, None, None, OUTCOME)
+    shared, redis = claims(None, None, FREE, OUTCOME)
     state = await shared.wait(FLIGHT, HeldByOther("", "first", "them-1", 1.0), 30.0)
     shared.close()
     assert state == Settled("", "first", None, 0.0)
@@ -57,7 +59,7 @@ async def test_an_owner_that_settles_as_its_lease_is_checked_is_not_overtaken() 
 @simulated
 async def test_an_orphan_that_is_settled_after_all_is_not_sent_again() -> None:
     """Its owner was late, not dead: the claim cannot be taken over, and is free a moment later."""
-    shared, redis = claims(0, None, OUTCOME)
+    shared, redis = claims(TOO_LATE, FREE, OUTCOME)
     state = await shared.take_over(FLIGHT, Orphaned("", "first", "them-1"))
     shared.close()
     assert state == Settled("", "first", None, 0.0)
@@ -67,7 +69,7 @@ async def test_an_orphan_that_is_settled_after_all_is_not_sent_again() -> None:
 @simulated
 async def test_a_claim_without_an_outcome_is_taken() -> None:
     """Its owner gave it up before anything was sent."""
-    shared, redis = claims(None, None, None, None)
+    shared, redis = claims(None, None, FREE, None)
     state = await shared.wait(FLIGHT, HeldByOther("", "first", "them-1", 1.0), 30.0)
     shared.close()
     assert isinstance(state, Acquired)
