@@ -296,7 +296,7 @@ async def test_an_outcome_of_another_is_not_served(tmp_path: Path) -> None:
             assert isinstance(other, HeldByOther)
             told.append(body_of(await on.two.claims.wait(claim, other, PATIENCE)))
         assert told[0] == b"alice"
-        assert isinstance(told[1], StoreUnavailable | Acquired)  # what was not shared is asked for anew
+        assert told[1] == b"bob" or isinstance(told[1], StoreUnavailable | Acquired)  # his own outcome, or none
         assert "send" in on.errors
 
 

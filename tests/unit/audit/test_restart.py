@@ -289,7 +289,7 @@ async def test_a_checkpoint_covers_a_retirement_before_its_files_go(
     await rotate_until(log_on(path, RETIRING), reached)
     assert min(reached) >= 0
     status, said = verdict(tmp_path)
-    assert (status, said[:5]) == (0, "whole")
+    assert (status, said.splitlines()[-1][:5]) == (0, "whole")  # a line of the log may come before it
 
 
 async def test_files_stay_while_no_checkpoint_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
