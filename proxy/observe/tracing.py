@@ -20,7 +20,7 @@ from proxy import __version__
 from proxy.exchange.state import Exchange
 from proxy.http.message import Failure
 from proxy.http.problems import Reason
-from proxy.http.redacted_target import MAX_TEXT, redacted_path
+from proxy.http.redacted_target import redacted_path
 from proxy.observe.metrics import METHODS
 from proxy.policy import spans
 from proxy.policy.attempt_facts import Attempt
@@ -30,7 +30,6 @@ from proxy.policy.trace_context import SAMPLED
 Attributes = Mapping[str, str | int]
 
 FLIGHTS = 4096  # leaders to which followers can be linked
-LONGEST_PATH = MAX_TEXT  # characters; the exporter queues 2,048 spans
 EXPORT_TIMEOUT_S = 2.0  # a stopping sidecar waits no longer for a hanging collector
 _FAILED, _UNSET = Status(StatusCode.ERROR), Status(StatusCode.UNSET)
 _SCOPE = InstrumentationScope("backstay", __version__)

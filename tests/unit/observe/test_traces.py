@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from proxy.http.fields import NO_FIELDS
 from proxy.http.message import Peer, Request
+from proxy.http.redacted_target import MAX_TEXT
 from proxy.observe.traces import start_tracing
 from proxy.policy.spans import begin
 
@@ -52,7 +53,7 @@ def test_what_waits_for_a_collector_is_bounded() -> None:
     """The exporter queues 2,048 spans, each with a path of 512 characters at most; 4,096 leaders can be linked to."""
     tracing = pytest.importorskip("proxy.observe.tracing", reason="the extra otel is not installed")
     x = finished(b"/" + b"p" * 15_000)
-    assert len(tracing._server_attributes(x)["url.path"]) == tracing.LONGEST_PATH
+    assert len(tracing._server_attributes(x)["url.path"]) == MAX_TEXT
     traces = tracing.Tracing(1.0, Random(1), SimpleNamespace(shutdown=lambda: None))
     for number in range(tracing.FLIGHTS + 100):
         span = begin(None, 1.0, Random(number))
