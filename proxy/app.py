@@ -289,6 +289,7 @@ class Sidecar:
             changed.append("admin")
         if changed:
             log.warning("reload_partial", changed=changed, detail="these change only with a restart")
+        settings = settings.model_copy(update={name: getattr(began, name) for name in READ_AT_START})
         self._ports = self._assembly.build(settings, loaded.upstream_tls)
         self.server_state.open = HandlerFactory(self._ports, dry_run=settings.dry_run).open
         self._token = loaded.token
