@@ -184,13 +184,10 @@ class Attempts:
         if failed and (self._upstream.has_healthy_address or not is_evidence(attempt.outcome, verdict)):
             self._breaker.give_back(permit)
             return
-        # the duration of an upload depends on the client
-        held_s = took_s if isinstance(lead.sent.body, bytes) else None
-        if self._breaker.rules.slow_call is not None and _is_endless(attempt.outcome):
-            held_s = None
         if failed:
             self._breaker.cause = f"{label(attempt.outcome)} at {attempt.address}"
-        self._breaker.report(permit, verdict, now, took_s=held_s, counted=not lead.failure_counted)
+        timed = self._breaker.rules.slow_call is None or _is_timed(lead.sent, attempt.outcome)
+        self._breaker.report(permit, verdict, now, took_s=took_s if timed else None, counted=not lead.failure_counted)
         lead.failure_counted = lead.failure_counted or failed
 
     def _decide(self, x: Exchange, lead: Lead, request: Request, attempt: Attempt, number: int) -> Decision:
@@ -202,5 +199,6 @@ class Attempts:
         )  # fmt: skip
 
 
-def _is_endless(outcome: Outcome) -> bool:
-    return isinstance(outcome, Response) and is_endless(outcome)
+def _is_timed(request: Request, outcome: Outcome) -> bool:
+    """Tell whether the duration depends on the backend alone: not for an upload, a tunnel or an event stream."""
+    return isinstance(request.body, bytes) and not (isinstance(outcome, Response) and is_endless(outcome))
