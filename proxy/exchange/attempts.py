@@ -98,7 +98,7 @@ class Attempts:
 
     def admit(self, x: Exchange, attempt: Attempt, now: float) -> Permit | None:
         """Return the circuit's permit, None if it refuses, which ends the attempt."""
-        permit = self._breaker.admit(now)
+        permit = self._breaker.admit(now, self._route.total_timeout_s)
         if not isinstance(permit, Refused):
             return permit
         self._meter.rejected(self._breaker.name)

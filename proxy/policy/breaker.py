@@ -10,7 +10,7 @@ from proxy.config.settings import Breaker
 from proxy.policy.classify import FAILURES, SUCCESS, Verdict
 from proxy.runtime.random import RandomSource
 
-LEASE_S: Final = 60.0  # a probe permit that was not settled expires after this many seconds
+LEASE_S: Final = 60.0  # a probe permit that was not settled expires this long after its attempt must have ended
 
 
 class CircuitState(Enum):
@@ -90,8 +90,11 @@ class CircuitBreaker:
         self._random = random
         self._on_transition = on_transition
 
-    def admit(self, now: float) -> Permit | Refused:
-        """Return a permit, or how many seconds until one may be available."""
+    def admit(self, now: float, within_s: float = 0.0) -> Permit | Refused:
+        """Return a permit, or how many seconds until one may be available.
+
+        `within_s`: the attempt ends after this many seconds at the latest.
+        """
         mode = self.mode
         if mode is _FORCED_OPEN:
             return Refused(self.rules.reset_timeout)
@@ -104,15 +107,15 @@ class CircuitBreaker:
                 return self._permit
             else:
                 return Refused(self._probe_at - now)
-        return self._probe(now)
+        return self._probe(now, within_s)
 
-    def _probe(self, now: float) -> Permit | Refused:
+    def _probe(self, now: float, within_s: float) -> Permit | Refused:
         self._leases = {probe: lapses for probe, lapses in self._leases.items() if lapses > now}
         if len(self._leases) >= self.rules.max_probes:
             # probes are running: they end within one deadline
             return self._permit if self.mode is CircuitMode.OBSERVE else Refused(1.0)
         self._probes += 1
-        self._leases[self._probes] = now + LEASE_S
+        self._leases[self._probes] = now + within_s + LEASE_S
         return Permit(self._permit.generation, self._probes)
 
     def counts(self, permit: Permit) -> bool:

@@ -177,6 +177,18 @@ def test_a_lost_permit_comes_back_by_itself() -> None:
     assert isinstance(circuit.breaker.admit(91.0), Refused)
 
 
+def test_a_probe_of_a_slow_route_counts_as_long_as_it_may_take() -> None:
+    """Its permit lapsed after 60 s, so a backend that hung for the route's 120 s never opened the circuit again."""
+    breaker = Circuit(RULES).opened().breaker
+    probe = breaker.admit(30.0, 120.0)
+    assert isinstance(probe, Permit)
+    for _ in range(RULES.max_probes - 1):
+        assert isinstance(breaker.admit(30.0, 120.0), Permit)
+    assert isinstance(breaker.admit(149.0, 120.0), Refused)
+    breaker.report(probe, Verdict.NETWORK, 150.0)
+    assert breaker.state is CircuitState.OPEN
+
+
 @pytest.mark.parametrize("verdict", list(Verdict))
 def test_a_straggler_says_nothing(verdict: Verdict) -> None:
     """What began before the trip neither closes the half-open circuit, nor opens it, nor takes a probe's place."""
