@@ -141,7 +141,8 @@ class FlightFields(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     role: Literal["led", "joined", "alone"]
-    """`led`: began the flight. `joined`: got the leader's response. `alone`: not shared, or it ended before that."""
+    """`led`: began the flight. `joined`: waited for the leader's response. If `attempts` has entries nevertheless, that
+    response could not be shared, or had failed, and the request was sent by itself. `alone`: it joined no flight."""
     id: str | None
     """The same for all requests of one flight. It is no record's id. `null` for one that went alone."""
     followers: Annotated[int, Field(ge=0)]
@@ -224,7 +225,7 @@ class RequestRecord(Line):
     upstream: str
     """Name of the upstream."""
     attempts: list[AttemptFields]
-    """Attempts in their order, also those that reached no backend. Empty if it joined or got a stored response."""
+    """Attempts in order, also those that reached no backend. Empty if it got the leader's response or a stored one."""
     flight: FlightFields
     """The request's part in a flight."""
     idempotency: IdempotencyFields | None

@@ -54,7 +54,14 @@ _BY_REASON: Final = {
     Reason.NOT_STORED: Verdict.REFUSED,
     Reason.UNRECORDED: Verdict.REFUSED,
     Reason.CANCELLED: Verdict.CANCELLED,
+    Reason.CONNECTION_REFUSED: Verdict.NETWORK,
+    Reason.CONNECTION_TERMINATED: Verdict.NETWORK,
     Reason.CONNECTION_TIMEOUT: Verdict.NETWORK,
+    Reason.DNS_ERROR: Verdict.NETWORK,
+    Reason.PROTOCOL_ERROR: Verdict.NETWORK,
+    Reason.RESPONSE_INCOMPLETE: Verdict.NETWORK,
+    Reason.TLS_CERTIFICATE: Verdict.NETWORK,
+    Reason.TLS_PROTOCOL: Verdict.NETWORK,
     Reason.RESPONSE_TIMEOUT: Verdict.TIMEOUT,
 }
 
@@ -68,7 +75,7 @@ def classify(outcome: Outcome) -> Verdict:
         if status < 400:
             return SUCCESS
         return _BY_STATUS.get(status) or (Verdict.REJECTED if status < 500 else Verdict.BROKEN)
-    return _BY_REASON.get(outcome.reason, Verdict.NETWORK)
+    return _BY_REASON[outcome.reason]
 
 
 # they open a circuit and eject an address

@@ -76,3 +76,9 @@ def test_an_outage_is_what_a_substitute_may_stand_for() -> None:
 def test_a_result_has_a_bounded_name(outcome: Outcome, name: str) -> None:
     """Metrics and records name a result by its status or its RFC 9209 error type."""
     assert label(outcome) == name
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_every_reason_has_a_verdict_of_its_own(reason: Reason) -> None:
+    """A new reason counted as a failure of the backend, without a word about it."""
+    assert isinstance(classify(Failure(reason, sent=True)), Verdict)
