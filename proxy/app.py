@@ -46,10 +46,10 @@ from proxy.store.erased import Erased
 from proxy.transport.tls import trusts_all
 
 TARGETS_EVERY_S = 10.0  # an operation's missed targets are logged at most this often
-FAILURES_EVERY_S = 10.0  # likewise a kind of failure of an operation
+FAILURES_EVERY_S = 10.0  # each kind of failure of an operation is logged at most this often
 DRAIN_STEP_S = 0.02  # the interval at which a drain checks whether it is done
 SWEEP_S = 0.25  # the coarse clock of all connections
-SUSPENDED_S = 1.0  # delay of a sweep that shows a suspended process
+SUSPENDED_S = 1.0  # a sweep that is later than this means that the process was suspended
 READ_AT_START = ("listen", "audit", "store", "log")  # tables that a reload cannot change
 RELOAD_WITHIN_S = 10.0  # timeout of a reload: a file on an unreachable server may block forever
 log = structlog.get_logger("backstay")
@@ -73,7 +73,7 @@ class Sidecar:
         # a system call for each id costs 14 µs; ids must be unique, not secret
         random = random or Random(SystemRandom().getrandbits(128))  # noqa: S311 - ids, not secrets
         self._random = random
-        name = f"{random.getrandbits(32):08x}"  # names this process in the ids of flights and records
+        name = f"{random.getrandbits(32):08x}"  # identifies this process in the ids of flights and records
         self.metrics = Metrics()
         trail = audit_trail(settings, name, self._clock, self.metrics.audit_written)
         self.audit, self._ledger = trail.log, trail.ledger
@@ -229,7 +229,7 @@ class Sidecar:
         self._minutely.sweep(now)
 
     def _relieve(self, most: int) -> int:
-        """Reduce connections to `most` bytes, cached and stored responses to half of it each.
+        """Reduce connections to `most` bytes, cached responses to half of `most`, and stored responses to the same.
 
         Return how many connections were closed since the last call.
         """
@@ -246,7 +246,7 @@ class Sidecar:
 
     def _on_transition(self, breaker: CircuitBreaker, state: CircuitState, now: float) -> None:
         if self._assembly.breakers.get(breaker.name) is not breaker:
-            return  # a reload removed or replaced it: only running requests report to it
+            return  # a reload removed or replaced this breaker: only running requests report to it
         self.metrics.transitioned(breaker.name, state.name.lower())
         self._ledger.circuit(breaker, self._clock.wall())
         cause = "an operator" if breaker.mode is CircuitMode.FORCED_OPEN else breaker.cause
@@ -254,9 +254,9 @@ class Sidecar:
         log.warning("circuit", circuit=breaker.name, to=state.name, failures=breaker.failures, **opened)
 
     async def reload(self, load_again: Callable[[], Settings]) -> None:
-        """Apply new settings for routes, upstreams, policies and the admin token, and the TLS files of both legs.
+        """Apply new settings for routes, upstreams, policies and the admin token, and all TLS files.
 
-        Everything is read in a thread first, while requests continue. It takes effect completely or not at all.
+        All files are read in a thread first, while requests continue. The reload takes effect completely or not at all.
         """
         reading = Loader(load_again, self._began_with.listen)
         try:
@@ -282,7 +282,7 @@ class Sidecar:
         log.error("reload_refused", problems=list(problems))
 
     def _take_over(self, loaded: Loaded) -> None:
-        """Apply the loaded settings, without an await, so that no request sees a part of them."""
+        """Apply the loaded settings, without an await, so that no request sees only a part of them."""
         settings, began = loaded.settings, self._began_with
         changed = [name for name in READ_AT_START if getattr(settings, name) != getattr(began, name)]
         if _without_token(settings) != _without_token(began):
@@ -336,7 +336,7 @@ class Sidecar:
             await self._clock.sleep(DRAIN_STEP_S)
         for connection in tuple(self.server_state.connections):
             connection.abort()
-        while self.running and self._clock.now() < until + 1.0:  # closed connections still write their records
+        while self.running and self._clock.now() < until + 1.0:  # until closed connections have their records
             await self._clock.sleep(DRAIN_STEP_S)
         await self._close()
 

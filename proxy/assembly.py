@@ -45,8 +45,8 @@ OnTransition = Callable[[CircuitBreaker, CircuitState, float], None]
 class Assembly:
     """Build `Ports`, and keep across reloads: breakers, pools, budgets and learnt CORS fields, by name.
 
-    What was learnt about a backend's failures belongs to its addresses: if a reload replaces all of them, breakers and
-    budgets begin anew. An operator's override of a circuit stays.
+    Breakers and budgets describe the failures of a backend's addresses: if a reload replaces all addresses, they start
+    again without history. An operator's override of a circuit stays.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Assembly:
         self.breakers: dict[str, CircuitBreaker] = {}
         self.probes = Probes()
         self.pools: dict[_Place, UpstreamPool] = {}
-        self._retired: list[UpstreamPool] = []  # their running requests end by themselves or by a timeout
+        self._retired: list[UpstreamPool] = []  # until their running requests complete or time out
         self._balancers: dict[str, tuple[tuple[BackendAddress, ...], Balancer]] = {}
         self._flights = flights
         self._retry = retry
@@ -105,7 +105,7 @@ class Assembly:
     def _forget(self, settings: Settings, routes: Iterable[Route]) -> None:
         """Drop the state of upstreams and routes that were removed or changed.
 
-        Used keys stay (`claims`): forgetting one could execute it twice.
+        Used idempotency keys stay (`claims`): without its key, a request could be executed twice.
         """
         urls = {name: tuple(table.url) for name, table in settings.upstreams.items()}
         for name in tuple(self._balancers):
@@ -121,7 +121,7 @@ class Assembly:
             self._flights.invalidations.close_flights()
 
     def _build_budgets(self, settings: Settings, tables: tuple[Table, ...]) -> Mapping[_Holder, RetryBudget]:
-        """Return every retry budget with its savings and the configured share."""
+        """Return every retry budget with its current balance and the configured share."""
         before, self._budgets = self._budgets, {}
         known, self._upstream_addresses = self._upstream_addresses, _addresses(settings)
         for holder in tuple(before):
@@ -147,7 +147,7 @@ class Assembly:
             self._observe(self.breakers[name], only=settings.dry_run)
 
     def _begin_anew(self, name: str, rules: Breaker, before: CircuitBreaker | None) -> None:
-        """Make a circuit's breaker. Running requests report to the one before, which nobody asks any more."""
+        """Create a circuit's breaker. Running requests report to the previous one, which gets no new requests."""
         breaker = self.breakers[name] = CircuitBreaker(name, rules, self._random, self._on_transition)
         if before is None:
             return
@@ -191,8 +191,8 @@ class Assembly:
     ) -> UpstreamPool:
         """Return an upstream's existing pool for an address, unless it must be rebuilt.
 
-        Upstreams share no pool: each has its own certificate, authorities and limits. A TLS connection keeps those it
-        was made with, so a reload, which reads the files again, opens new connections.
+        Upstreams share no pool: each has its own certificate, authorities and limits. A TLS connection keeps the
+        certificate and authorities of its handshake, so a reload, which reads the files again, opens new connections.
         """
         address = place[1]
         if before is None or before.rules != rules or address.secure:
@@ -238,7 +238,7 @@ def _of_circuits(addresses: _Addresses, routes: Iterable[Route]) -> _Addresses:
 
 
 def _all_replaced(before: _Addresses, after: _Addresses, name: str) -> bool:
-    """Tell whether `name` had addresses and has none of them any more."""
+    """Tell whether `name` had addresses and has lost all of them."""
     return name in before and before[name].isdisjoint(after.get(name, frozenset()))
 
 
@@ -248,7 +248,7 @@ def _budget_holder(settings: Settings, table: Table) -> _Holder:
 
 
 def _backends(settings: Settings) -> Mapping[str, tuple[str, ...]]:
-    """Return for each upstream the settings that decide which backend responds, and as whom the sidecar asks it."""
+    """Return for each upstream the settings that select the backend and the sidecar's identity towards it."""
     return {
         name: (*table.url, table.tls_ca or "", table.tls_certificate or "", table.tls_key or "")
         for name, table in settings.upstreams.items()
@@ -256,7 +256,7 @@ def _backends(settings: Settings) -> Mapping[str, tuple[str, ...]]:
 
 
 def _callers(settings: Settings) -> object:
-    """Return the settings of the listener that tell callers apart, or that the backend learns of them."""
+    """Return the listener's settings that distinguish callers, or that determine what the backend learns about them."""
     listen = settings.listen
     return (listen.trusted_proxies, listen.deadline_header, listen.underscores, listen.forwarded)
 

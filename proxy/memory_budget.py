@@ -7,10 +7,10 @@ from pathlib import Path
 
 import structlog
 
-SHARE = 0.9  # of a container's limit, beyond which the kernel kills the process
+SHARE = 0.9  # of a container's limit: beyond the limit the kernel kills the process
 AGAIN = 0.95  # of the budget; below it requests are accepted again
-TIGHT = 0.5  # of the budget in use: from there on, connections may use at most PART
-PART = 0.08  # of the budget, and the heaviest connections are closed
+TIGHT = 0.5  # of the budget; if more is in use, the memory of connections is limited to PART
+PART = 0.08  # of the budget for all connections in total; beyond it the heaviest are closed
 TRIM_EVERY = 8  # checks; returning memory takes about 5 ms
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")

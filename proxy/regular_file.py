@@ -1,4 +1,4 @@
-"""Open the files that a setting or a command names: regular files only, so that no open and no read waits for ever."""
+"""Open files that a setting or a command names. They must be regular files, so that no open or read blocks forever."""
 
 import errno
 import os
@@ -15,10 +15,10 @@ _KINDS = {
 
 
 def open_regular(path: str | os.PathLike[str], flags: int = 0) -> int:
-    """Open a regular file for reading and return the descriptor; `flags` are added, such as O_NOFOLLOW.
+    """Open a regular file for reading and return the descriptor; `flags` are additional, such as O_NOFOLLOW.
 
-    Raise OSError with the path, and with a `strerror` that names the cure for anything else than a file. The check
-    uses the open descriptor, so the file cannot be exchanged meanwhile.
+    Raise OSError with the path; for anything but a regular file `strerror` names the cure. The check uses the open
+    descriptor, so the file cannot be exchanged meanwhile.
     """
     try:
         fd = os.open(path, _FLAGS | flags)

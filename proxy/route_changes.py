@@ -1,4 +1,4 @@
-"""Track changes of routes across reloads: responses cached for an earlier route of the same name are not used."""
+"""Track route changes across reloads: responses cached for an earlier version of a route are not used."""
 
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
@@ -26,7 +26,7 @@ class RouteChanges:
     def take(self, routes: Iterable[Route], backends: Backends, callers: object, wall: float) -> list[RouteVersion]:
         """Set the current routes (wall time in seconds); return the versions that have ended.
 
-        `callers` has the settings outside the routes that tell callers apart. Responses cached before the first call
+        `callers` has the settings outside the routes that distinguish callers. Responses cached before the first call
         may be used: another process may have cached them.
         """
         before, since = self._known, wall if self._known else 0.0
@@ -45,10 +45,10 @@ class RouteChanges:
 
 
 def _cached_under(route: Route, backend: tuple[str, ...], callers: object) -> bytes:
-    """Return a digest of the settings that determine a route's responses, and which of them are cached for whom.
+    """Return a digest of the settings that determine a route's responses, which are cached, and for which callers.
 
-    Replicas with the same configuration have the same digest. How long a response may be used is not part of it: that
-    is checked when it is used.
+    Replicas with the same configuration have the same digest. The digest excludes how long a response may be used:
+    that is checked at each use.
     """
     settings = route.settings
     neutral = {name.lower().encode() for name in settings.neutral_headers}

@@ -31,7 +31,7 @@ class AdminListener:
         self._connections = connections
         self._runner = runner
         self._acceptors: list[Acceptor] = []
-        self._beginning: set[asyncio.Task[object]] = set()  # accepted connections without a protocol yet
+        self._beginning: set[asyncio.Task[object]] = set()  # accepted connections that have no protocol yet
 
     async def open(self) -> None:
         """Start listening. Raise StartError."""

@@ -1,4 +1,4 @@
-"""The handlers of the control plane. They decide nothing; a change or an export needs the token."""
+"""The handlers of the control plane. They contain no rules. Changes and exports require the admin token."""
 
 import asyncio
 from collections.abc import Callable, Mapping

@@ -1,7 +1,7 @@
 """Connections of the control plane: their number, their timeouts, and which one is closed for a new one.
 
-Kubernetes kills a pod whose probe gets no connection, so a new connection is always accepted. In its place the
-connection that has waited longest is closed, of the address with most connections.
+Kubernetes kills a pod whose probe gets no connection, so a new connection is always accepted. To make room, the
+connection that has waited longest is closed, among those of the address with the most connections.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ KEPT: Final = AdminPhase.KEPT
 
 MOVES: Final[dict[AdminPhase, tuple[AdminPhase, ...]]] = {
     FRESH: (HEAD,),
-    HEAD: (RESPONDING, KEPT),  # KEPT: a body has ended
+    HEAD: (RESPONDING, KEPT),  # to KEPT when a body has ended
     RESPONDING: (SENDING,),
     SENDING: (KEPT,),
     KEPT: (HEAD,),
@@ -52,8 +52,8 @@ MOVES: Final[dict[AdminPhase, tuple[AdminPhase, ...]]] = {
 class AdminConnection(web.RequestHandler):
     """One connection. aiohttp reads and responds; this class applies timeouts and rejects invalid HTTP.
 
-    `reader` is the transport's protocol: it hands over one request at a time, and the next after the response. So no
-    handler may wait for a body.
+    `reader` is the transport's protocol: it hands over the next request only after the response to the one before. So
+    no handler may wait for a body.
     """
 
     __slots__ = ("_body", "_flow", "_head", "_others", "_transport", "address", "phase", "reader", "since")
@@ -89,9 +89,9 @@ class AdminConnection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._others.leave(self)
         if self._task_handler is not None and self._current_request is None:
-            self._task_handler.cancel()  # else aiohttp begins what is queued, a TypeError, or waits for a body's rest
+            self._task_handler.cancel()  # else aiohttp handles a queued request (TypeError) or waits for a body
         super().connection_lost(exc)
-        for message, _ in self._messages:  # not begun
+        for message, _ in self._messages:  # requests that no handler has started
             without_frames(getattr(message, "exc", None))
         if self._body is not None:
             without_frames(self._body.exception())
@@ -112,7 +112,7 @@ class AdminConnection(web.RequestHandler):
             without_frames(error)
             self._end_with(400, "The request is not HTTP.")
             return
-        if self._request_count > requests:  # a request, or the refusal of one
+        if self._request_count > requests:  # the parser completed or refused a request
             self._head = 0
             self._become(RESPONDING)
         elif in_body:
@@ -125,7 +125,7 @@ class AdminConnection(web.RequestHandler):
             self._become(KEPT)
 
     def _head_went_on(self, size: int) -> None:
-        """Limit a head in all: aiohttp limits its lines, of which there may be 128."""
+        """Limit the size of the whole head: aiohttp limits each line, and allows 128 lines."""
         self._head += size
         if self._head > MAX_HEAD:
             self._end_with(431, f"The request head has more than {MAX_HEAD} bytes.")
@@ -133,7 +133,7 @@ class AdminConnection(web.RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Write the response, then let the next request be handed over."""
+        """Write the response, then allow `reader` to hand over the next request."""
         self._become(SENDING)
         _without_cycles(request, resp)
         try:
@@ -167,7 +167,7 @@ class AdminConnection(web.RequestHandler):
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def keep_little(self, size: int) -> None:
-        """Limit the kernel's send buffer to about `size` bytes, so that a stalled client is noticed soon."""
+        """Limit the kernel's send buffer to about `size` bytes, so that a stalled client is detected soon."""
         transport = self._transport
         raw = None if transport is None else transport.get_extra_info("socket")
         if raw is not None:
@@ -207,7 +207,7 @@ def _without_cycles(request: web.BaseRequest, response: web.StreamResponse) -> N
         without_frames(response)
     match = request._match_info if isinstance(request, web.Request) else None
     if match is not None and match.http_exception is not None:
-        match.route._handler = web.View  # in place of a method of the route
+        match.route._handler = web.View  # instead of a bound method, which refers to the route
 
 
 class AdminConnections:

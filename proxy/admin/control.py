@@ -23,9 +23,9 @@ class ControlPlane:
     routes: Callable[[], Iterable[Route]]
     circuits: Mapping[str, CircuitBreaker]
     newest: Collection[bytes]  # audit records as JSON, oldest first
-    token: Callable[[], str | None]  # None or "": nothing that changes or exports may be called
+    token: Callable[[], str | None]  # None or "": changes and exports are refused
     now: Callable[[], float]
-    ready: Callable[[], bool]  # False while starting or draining, and only then
+    ready: Callable[[], bool]  # True except while starting or draining
     switches: Callable[[], Mapping[str, bool]]
     switch: Callable[[str, bool], None]
     drain: Callable[[], None]  # starts the drain and returns

@@ -1,9 +1,10 @@
 """Refuse requests for other host names, which protects against DNS rebinding.
 
-A page of a name that resolves to this address could read its own origin. A browser cannot give it an IP address as its
-name, so addresses, which probes and scrapers use, are always accepted. Names without a dot (ICANN's SAC 053) belong to
-Services, containers or hosts files and are accepted for programs. The status page and its events are for browsers: a
-resolver may add a domain to a name without a dot, so they require a known name.
+A page can read the responses of its own origin. An attacker's page has this listener as its origin if the attacker's
+name resolves to this address. Such an origin has a name, so IP addresses, which probes and scrapers use, are always
+accepted. Names without a dot (ICANN's SAC 053) belong to Services, containers or hosts files and are accepted for
+programs. The status page and its events are for browsers. They require a known name, because a resolver may add a
+domain to a name without a dot.
 """
 
 import re
@@ -14,7 +15,7 @@ from proxy.http.authority import names_host
 
 _ABSOLUTE = re.compile(r"[a-z]{1,8}://([^/?#]*)", re.IGNORECASE)
 FOR_BROWSERS = frozenset({"/", "/events"})
-LOOPBACK = "localhost"  # and all its subdomains (RFC 6761 section 6.3)
+LOOPBACK = "localhost"  # its subdomains are accepted too (RFC 6761 section 6.3)
 
 
 class OwnNames:

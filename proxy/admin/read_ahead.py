@@ -10,14 +10,14 @@ from typing import Final, cast
 
 READ_AHEAD: Final = 4096  # bytes
 _HEAD_END: Final = re.compile(rb"\n\r?\n")  # RFC 9112 section 2.2: a recipient may accept a line feed alone
-_SEAM: Final = 2  # bytes of an end of a head that may stand in the bytes before
+_SEAM: Final = 2  # bytes of the end of a head that the previous piece may contain
 
 
 class Turns:
-    """The connections that have bytes to hand over, in order of arrival. One of them does in each loop iteration."""
+    """Connections that have bytes to hand over, in order of arrival: one hands them over in each loop iteration."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.buffer = bytearray(READ_AHEAD)  # for every read: each is copied before the next
+        self.buffer = bytearray(READ_AHEAD)  # shared by all reads: each read is copied before the next one
         self._loop = loop
         self._waiting: dict[Callable[[], None], None] = {}
         self._scheduled = False
@@ -26,7 +26,7 @@ class Turns:
         return len(self._waiting)
 
     def ask(self, hand_over: Callable[[], None]) -> None:
-        """Queue a connection by its method, unless it is queued."""
+        """Queue a connection's method `hand_over`, unless it is already queued."""
         self._waiting[hand_over] = None
         self._schedule()
 
@@ -49,16 +49,16 @@ class Turns:
 
 
 class ReadAhead(asyncio.BufferedProtocol):
-    """The protocol of one admin connection: it holds at most one read, and reads again when that is handed over.
+    """The protocol of one admin connection: it holds at most one read, and reads again after handing that over.
 
-    It passes every other event on to `taker`. Reading continues during a response while nothing is held, so that a
-    client's departure is noticed.
+    It passes every other event on to `taker`. While nothing is held, reading continues during a response, to
+    detect that the client has closed the connection.
     """
 
     __slots__ = ("_clogged", "_held", "_seam", "_taker", "_takes_more", "_transport", "_turns")
 
     def __init__(self, taker: asyncio.Protocol, takes_more: Callable[[], bool], turns: Turns) -> None:
-        """Take what parses and answers, whether it may be given bytes, and the queue that all connections share."""
+        """`taker` parses and responds, `takes_more` tells whether it accepts bytes, all connections share `turns`."""
         self._taker = taker
         self._takes_more = takes_more
         self._turns = turns
@@ -100,7 +100,7 @@ class ReadAhead(asyncio.BufferedProtocol):
         return self._takes_more() and not self._clogged
 
     def go_on(self) -> None:
-        """Read if nothing is held. Else queue to hand it over, unless a response is pending or unread."""
+        """Read if nothing is held; otherwise queue the held bytes, unless a response is pending or unread."""
         transport = self._transport
         if transport is None or transport.is_closing():
             return

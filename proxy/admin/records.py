@@ -19,7 +19,7 @@ def exported(records: Iterable[bytes], parameters: Mapping[str, str], default: s
     """Return the selected records (each as JSON, oldest first) and their content type.
 
     `default` is the format if the query names none. Raise ValueError with one sentence for an unknown parameter or
-    value: a typing error must not look like a result.
+    value: a misspelt parameter must not return a result.
     """
     if unknown := parameters.keys() - set(PARAMETERS):
         raise ValueError(f"There is no parameter {min(unknown)!r}: use {', '.join(PARAMETERS)}.")
@@ -32,7 +32,7 @@ def exported(records: Iterable[bytes], parameters: Mapping[str, str], default: s
 
 
 def _limit(parameters: Mapping[str, str]) -> int:
-    """Return the requested number of newest records; 0 in a slice means all."""
+    """Return the requested number of newest records; 0 means all: `[-0:]` is the whole list."""
     limit = parameters.get("limit", "0")
     if not limit.isascii() or not limit.isdecimal() or len(limit) > 9:
         raise ValueError(f"limit={limit} is not a number of records.")

@@ -44,7 +44,7 @@ def raw_problem(status: int, detail: str) -> bytes:
 
 
 def _document(status: int, detail: str) -> bytes:
-    readable = detail.encode("utf-8", "backslashreplace").decode()  # invalid UTF-8 appears in it as surrogates
+    readable = detail.encode("utf-8", "backslashreplace").decode()  # `detail` has surrogates for invalid UTF-8
     return orjson.dumps(
         {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": readable}
     )
@@ -77,7 +77,7 @@ async def named(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 @web.middleware
 async def found(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer for a path or method that does not exist. aiohttp would raise, which costs more and leaves a cycle."""
+    """Answer for a path or method that does not exist. An exception is slower and leaves a reference cycle."""
     refusal = request.match_info.http_exception
     return await handler(request) if refusal is None else _translated(request, refusal)
 
@@ -85,7 +85,7 @@ async def found(request: web.Request, handler: Handler) -> web.StreamResponse:
 def without_frames(error: BaseException | None) -> None:
     """Drop the tracebacks of a handled error: a frame that holds the error is a reference cycle.
 
-    The process collects cycles seldom, and a stranger would decide how long a collection takes.
+    The process collects cycles seldom, and a client would control how long a collection takes.
     """
     while error is not None:
         error.__traceback__ = None

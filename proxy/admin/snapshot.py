@@ -13,7 +13,7 @@ from proxy.policy.routing import Route
 
 
 def snapshot(control: ControlPlane) -> dict[str, object]:
-    """Return the figures since the start; two of them give rates. Times are in seconds."""
+    """Return the figures since the start; the difference of two snapshots gives rates. Times are in seconds."""
     metrics, sources, now = control.metrics, control.metrics.sources, control.now()
     return {
         "version": __version__,
@@ -51,7 +51,7 @@ def circuit_view(circuit: CircuitBreaker, now: float) -> dict[str, object]:
 
 
 def restoration_view(subject: str, known: Sequence[Restoration], now: float) -> dict[str, object]:
-    """Return a subject's restorations, one for each user, the latest last; `state` is the latest's."""
+    """Return a subject's restorations, one for each user, the latest last; `state` is that of the latest."""
     return {
         "subject": subject,
         "state": known[-1].state if known else RestorationState.NOT_RESTORED,

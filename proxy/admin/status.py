@@ -14,7 +14,7 @@ from proxy.admin.responses import CONTROL, Handler, problem
 from proxy.admin.snapshot import snapshot
 
 EVERY_S = 1.0
-BUFFER = 16 * 1024  # bytes that wait for a viewer, here and in the kernel; beyond them it gets no figures
+BUFFER = 16 * 1024  # bytes that a viewer has not read, here and in the kernel; beyond this it gets no figures
 
 _PAGES: Mapping[str, tuple[str, str]] = {
     "/": ("status.html", "text/html"),
@@ -26,7 +26,7 @@ _POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-act
 
 
 class Viewers:
-    """The viewers, at most `most` at once. Beyond, the address with most viewers loses one.
+    """The viewers, at most `most` at once. Beyond that, the address with the most viewers loses one.
 
     If each address has one, the new viewer is refused: otherwise viewers that reconnect would displace each other
     forever.
@@ -53,7 +53,7 @@ class Viewers:
 
     def _make_room(self, address: str) -> bool:
         held = Counter([address, *(viewer.address for viewer in self._watching)])
-        going = max(self._watching, key=lambda viewer: held[viewer.address])  # of equals, the oldest
+        going = max(self._watching, key=lambda viewer: held[viewer.address])  # the oldest if several are equal
         if held[going.address] == 1:
             return False
         self.leave(going)
@@ -105,7 +105,7 @@ async def _events(request: web.Request) -> web.StreamResponse:
 
 
 async def _send_figures(response: web.StreamResponse, viewer: AdminConnection, app: web.Application) -> None:
-    """Send figures, none to a viewer that is behind; disconnect one that does not catch up."""
+    """Send figures, but none to a viewer that is behind; disconnect a viewer that stays behind."""
     stopping = app[VIEWERS].stopping
     while not stopping.is_set():
         if viewer.unwritten <= BUFFER:

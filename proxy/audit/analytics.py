@@ -77,7 +77,7 @@ def write_parquet(found: Iterable[Record], out: Path) -> int:
 
 
 def _make_view(connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> None:
-    """Create the view `audit` with the contract's fields in order; an unfinished last line is no row."""
+    """Create the view `audit` with the contract's fields in order; an unfinished last line has no row."""
     connection.execute("SET autoinstall_known_extensions = false")
     columns = ", ".join(f"{name}: {kind!r}" for name, kind in _COLUMNS.items())
     names = ", ".join(map(_quoted, files))

@@ -1,7 +1,7 @@
 """Frame the lines of the hash chain, for writer, crash recovery and verifier. Bytes in, bytes out.
 
 A line is one JSON object: `v` and `seq` first, the record's fields, then `prev` (the hash of the line before) and
-`hash`, the SHA-256 of the line's own bytes without the member `hash`. A check serialises nothing again.
+`hash`, the SHA-256 of the line's own bytes without the member `hash`. Verification serialises nothing.
 The framing never changes; `v` is the version of the fields, so an old verifier can check a newer trail.
 """
 
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import orjson
 
 VERSION = 1
-MAX_LINE = 1 << 20  # bytes; records are far smaller, so a longer line is damage and is not kept in memory
+MAX_LINE = 1 << 20  # bytes; records are far smaller, so a longer line is damaged and is not kept in memory
 START = b'{"v":'
 
 _HEAD = re.compile(rb'\{"v":(\d{1,9}),"seq":(\d{1,18}),')
@@ -48,9 +48,9 @@ class Chain:
         return f"<Chain seq={self.seq} head={self.head[:8].decode()}>"
 
     def append(self, fields: dict[str, object]) -> bytes:
-        """Return the next line, newline included, for at least one field.
+        """Return the next line, newline included; `fields` must not be empty.
 
-        Raise TypeError, without a change, if a field cannot be written as JSON.
+        Raise TypeError, and leave the chain unchanged, if a field cannot be written as JSON.
         """
         return self.append_encoded(orjson.dumps(fields))
 

@@ -5,8 +5,8 @@ record that this process wrote itself), `seq` and `head` (number and hash of a r
 key), `prev` (SHA-256 of the line before) and `mac`, over the line's own bytes without the `mac` member. Lines of
 version 2 have no `from`, lines of version 1 neither `n` nor `prev`.
 
-A checkpoint speaks for the records from `from` to `seq`. What stands before `from` was in the file when the process
-started. The process cannot know who wrote it, so only the checkpoints before speak for it.
+A checkpoint covers the records from `from` to `seq`. The records before `from` were in the file when the process
+started. The process cannot know who wrote them, so only earlier checkpoints cover them.
 """
 
 import errno
@@ -59,7 +59,7 @@ class CheckpointKey(Protocol):
 
 
 class NoKey:
-    """No signature: detects truncation, and a forger who does not know the checkpoint file."""
+    """No signature: detects truncation, and forgery that did not also change the checkpoint file."""
 
     name = "none"
 
@@ -105,7 +105,7 @@ def read_key(file: Path) -> CheckpointKey:
 
 
 def _secret(content: bytes) -> bytes:
-    """Return printable text without white space around it, which editors add; anything else is raw bytes, all used."""
+    """Return printable text without surrounding white space, which editors add; use all bytes of any other content."""
     try:
         printable = b"".join(content.split()).decode().isprintable()
     except UnicodeDecodeError:

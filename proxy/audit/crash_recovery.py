@@ -30,7 +30,7 @@ class RecoveredEnd:
 def recover(fd: int, path: Path) -> RecoveredEnd:
     """Return where the chain continues, after moving an unfinished last line to `<path>.torn`.
 
-    A damaged line with a newline is evidence and stays for the verifier. Raise StartError for a file that is no audit
+    A damaged line with a newline is evidence and is left for the verifier. Raise StartError for a file that is no audit
     trail or of a newer version, and OSError.
     """
     size = os.fstat(fd).st_size

@@ -15,7 +15,7 @@ class DurabilityGate:
     """Delay responses, and in `strict` also unsafe requests, until the trail's fsync has returned.
 
     A streamed response is recorded at its end: a note about its start is durable before its first byte. A response that
-    could not be recorded in time is withheld, which is noted.
+    could not be recorded in time is withheld, and a note records that.
     """
 
     __slots__ = ("_clock", "_ledger", "_log", "_strict")
@@ -31,7 +31,7 @@ class DurabilityGate:
         return not self._strict or await self._noted(exchange, INTENT, within_s)
 
     def when_durable(self, exchange: Exchange, on_durable: OnDurable) -> None:
-        """Call `on_durable` when the exchange's record is durable; with False if that takes too long."""
+        """Call `on_durable` with True when the exchange's record is durable, with False if that takes too long."""
 
         def on_result(durable: bool) -> None:
             if not durable and not exchange.unrecorded:

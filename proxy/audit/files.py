@@ -18,7 +18,7 @@ from proxy.regular_file import opener
 
 _ROTATED = re.compile(r"([.-]\d[\dTZ:._-]*)?")  # audit.jsonl.1, audit.jsonl-20261123.gz: a number, or a date
 _OWN = re.compile(r"\.\d{8}T\d{6}\.\d{6}Z")  # names by the sidecar's own rotation: audit.jsonl.20261123T153700.123456Z
-_SUFFIX = ".jsonl"  # of the trails in a directory
+_SUFFIX = ".jsonl"  # of each trail in a directory
 
 
 class TrailError(Exception):
@@ -37,7 +37,7 @@ class Trail:
     path: Path
 
     def first_seq(self, file: Path) -> float:
-        """Return the number of a file's first complete record; infinity if it has none, because it is the newest."""
+        """Return the number of a file's first complete record; infinity if it has none, as the newest may."""
         links = (parse_link(line.data) for line in lines([file]))
         return next((link.seq for link in links if link is not None), math.inf)
 
@@ -88,7 +88,7 @@ def lines(files: Iterable[Path]) -> Iterator[TrailLine]:
 
 
 def opened(file: Path) -> BinaryIO:
-    """Open a regular file of lines, through gzip if it ends in .gz or was compressed meanwhile. Raise OSError."""
+    """Open a regular file of lines, through gzip if it is named .gz or was compressed meanwhile. Raise OSError."""
     if file.suffix == ".gz":
         return cast(BinaryIO, _Unzipped(_plain(file)))
     try:
@@ -102,7 +102,7 @@ def _plain(file: Path) -> BinaryIO:
 
 
 class _Unzipped(gzip.GzipFile):
-    """The content of an open gzip file, which is closed with it."""
+    """The content of an open gzip file; `close` also closes that file."""
 
     def __init__(self, packed: BinaryIO) -> None:
         super().__init__(fileobj=packed, mode="rb")
@@ -138,7 +138,7 @@ def parse(line: TrailLine) -> Record | None:
 
 
 def _continues(name: str, path_name: str, rotated: re.Pattern[str]) -> bool:
-    """Tell whether a file name is the trail's name with the suffix of a rotation, perhaps gzipped."""
+    """Tell whether a file name is the trail's name with a rotation suffix, optionally with `.gz`."""
     rest = name.removeprefix(path_name).removesuffix(".gz")
     return name.startswith(path_name) and rotated.fullmatch(rest) is not None
 

@@ -1,4 +1,4 @@
-"""Read the times that a person or a query gives, in the form of the records, whose text sorts by time."""
+"""Parse times from users and queries into the format of the records, which sorts by time as text."""
 
 import re
 from datetime import UTC, datetime
@@ -15,11 +15,11 @@ _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 def instant(text: str) -> str:
-    """Return an instant of ISO 8601 as the records write it; without an offset it is in UTC, without a time midnight.
+    """Return an ISO 8601 instant in the format of the records; the default offset is UTC, the default time midnight.
 
-    An instant before year 1 or after year 9999 in UTC is the first or last one. Raise ValueError with the cure.
+    An instant before year 1 or after year 9999 in UTC becomes the first or last one. Raise ValueError with the cure.
     """
-    if _ISO.fullmatch(text) is None:  # datetime takes any character between date and time, so an offset for a time
+    if _ISO.fullmatch(text) is None:  # datetime allows any separator, and so reads an offset as a time
         raise ValueError(f"{text[:64]!r} is not a time: {_CURE}")
     try:
         moment = datetime.fromisoformat(text.upper())

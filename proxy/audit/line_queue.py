@@ -1,4 +1,4 @@
-"""Lines that are not written yet, bounded by number and bytes: a stalled disk must not fill the memory."""
+"""Bound the number and bytes of lines that are not written yet: a stalled disk must not exhaust the memory."""
 
 from collections import deque
 from collections.abc import Callable
@@ -7,10 +7,12 @@ from proxy.audit.writer import Batch, Note
 
 
 class LineQueue:
-    """States of a line: WAITING --`take_batch`, `hand_over`--> HANDED to the writer --`settle`--> written or lost
+    """Hold lines until the writer settles them.
 
-    Waiting and handed lines count. There is no room before `open` and after `close`. An empty queue accepts a line
-    of any size, so that none is lost only for its size.
+    States of a line: WAITING --`take_batch`, `hand_over`--> HANDED to the writer --`settle`--> written or lost
+
+    Waiting and handed lines count towards the limit. There is no room before `open` and after `close`. An empty queue
+    accepts a line of any size, so that no line is lost because of its size alone.
     """
 
     __slots__ = ("_handed", "_limit", "_lines", "_notes", "_size", "_size_limit")
@@ -19,7 +21,7 @@ class LineQueue:
         self._lines: deque[bytes] = deque()
         self._notes = 0  # among the waiting lines
         self._handed = 0  # records in the batches that the writer has
-        self._size = 0  # bytes of waiting lines and of those batches
+        self._size = 0  # bytes of the waiting lines and of the batches that the writer has
         self._limit = self._size_limit = 0
 
     def __len__(self) -> int:
@@ -73,7 +75,7 @@ class LineQueue:
         return chained, len(chained) - notes
 
     def hand_over(self, batch: Batch) -> None:
-        """Count a batch that the writer gets."""
+        """Count a batch that was handed to the writer."""
         self._handed += batch.records
         self._size += len(batch.lines)
 

@@ -1,7 +1,7 @@
 """The audit log's interface for the sidecar: append never waits and never raises, and every loss is counted.
 
 Records are encoded and hashed on the event loop in small batches, because an encoding thread would compete for the
-GIL (p99 7 ms instead of 3.5 ms); one thread writes the bytes. Always appended = `records` + `gaps` + `queued`.
+GIL (p99 7 ms instead of 3.5 ms); one thread writes the bytes. Invariant: appended = `records` + `gaps` + `queued`.
 """
 
 import asyncio
@@ -52,8 +52,8 @@ class LogRules:
     """Settings of the log.
 
     `batch_s`: how long a record may wait for others. `fsync_s`: longest time between fsyncs. `queue_limit`,
-    `queue_size`: records and their bytes that are held while the disk is slow or failing; all beyond are counted
-    and become one gap record. `max_entries`: newest records in memory. `max_wait_s`: longest wait for a durable
+    `queue_size`: how many records and bytes are held while the disk is slow or failing; records beyond that are
+    counted and become one gap record. `max_entries`: newest records in memory. `max_wait_s`: longest wait for a durable
     record. `close_s`: longest wait for the disk, or the reader of a pipe, at the end. Times are in seconds.
     """
 
@@ -69,7 +69,7 @@ class LogRules:
 
     @classmethod
     def of(cls, settings: Audit) -> "LogRules":
-        """Return the rules of the table of the audit trail."""
+        """Return the rules from the `[audit]` table."""
         return cls(
             settings.queue, settings.queue_bytes, settings.max_entries, settings.max_wait,
             RotationRules(settings.rotate_size, settings.rotate_age),
@@ -90,7 +90,7 @@ class AuditLog:
         on_write: Callable[[float], None] | None = None,
     ) -> None:
         self._rules = rules
-        self.newest = Newest(self._rules.max_entries)  # each a JSON object, not chained yet
+        self.newest = Newest(self._rules.max_entries)  # JSON objects without the members of the chain
         self._retention = None if path is None else Retention(path, self._rules.keeping, self._announce)
         self._output = self._output_to(path, clock)
         self._clock = clock
@@ -210,8 +210,8 @@ class AuditLog:
     def when_durable(self, on_result: Callable[[bool], None], within_s: float | None = None) -> None:
         """Call `on_result` on the loop once all appended lines are durable, or with False if that takes too long.
 
-        The limit is `within_s` (default: `max_wait_s`); the call is immediate while the disk refuses or a
-        record is lost. Waiters share an fsync: those that arrive during one share the next.
+        The limit is `within_s` (default: `max_wait_s`); the call is immediate while the disk fails or a
+        record is lost. Waiters share an fsync: waiters that arrive during an fsync share the next one.
         """
         if self._unrecorded or self._failing or not self._waiting.is_open:
             on_result(False)
@@ -257,13 +257,13 @@ class AuditLog:
         self._rounds.refuse()
         if not succeeded:
             succeeded = self._continue_behind(self._writer.end)
-        while self._waiting or self._unrecorded:  # records that arrived meanwhile
+        while self._waiting or self._unrecorded:  # records may arrive during a flush
             batch = self._chained_batch(len(self._waiting))
             self._waiting.hand_over(batch)
             succeeded = succeeded and await in_daemon_thread(partial(self._last_words, batch))
             self._settle(batch, succeeded=succeeded)
             if not succeeded:
-                self._unrecorded = 0  # counted, but cannot be recorded
+                self._unrecorded = 0  # the loss is counted, but cannot be recorded
         await in_daemon_thread(self._output.close)
 
     def _continue_behind(self, end: ChainLink | None) -> bool:
@@ -294,7 +294,7 @@ class AuditLog:
         return True
 
     async def _in_order(self, ask: Callable[[Callable[[bool], object]], None]) -> bool:
-        """Chain the waiting lines, call `submit` to queue a job behind them, and return the job's result."""
+        """Chain the waiting lines, call `ask` to queue a job after them, and return the job's result."""
         self._chain_all()
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         ask(partial(self._on_loop, partial(_resolve, done)))
@@ -314,7 +314,7 @@ class AuditLog:
     def _announce(self, fields: dict[str, object]) -> bool:
         """Append a note from another thread; return whether it is durable, and covered if there are checkpoints.
 
-        A disk that takes longer than `max_wait_s` counts as a refusal.
+        A disk that takes longer than `max_wait_s` counts as failed.
         """
         durable: Future[bool] = Future()
 
@@ -331,7 +331,7 @@ class AuditLog:
             return False
 
     def _arm(self) -> None:
-        """Schedule the next batch, unless the log is closing: then the thread accepts no more."""
+        """Schedule the next batch, unless the log is closing: then the thread accepts no more batches."""
         if self._timer is None and not self._closing:
             assert self._loop is not None
             self._timer = self._loop.call_later(self._rules.batch_s, self._on_timer)
@@ -361,7 +361,7 @@ class AuditLog:
         self._unrecorded += records
 
     def _on_loop(self, call: Callable[[T], None], word: T) -> bool:
-        """Call this on the loop, from another thread; return False if the loop is closed."""
+        """Run `call(word)` on the loop, from another thread; return False if the loop is closed."""
         assert self._loop is not None
         try:
             self._loop.call_soon_threadsafe(call, word)
@@ -370,7 +370,7 @@ class AuditLog:
         return True
 
     def _on_written(self, written: Written) -> None:
-        """Count a batch; the first room after an overflow allows the gap record."""
+        """Count a batch; once there is room after an overflow, write the gap record."""
         if self._given_up:
             return
         self._settle(written.batch, succeeded=written.succeeded)
@@ -385,10 +385,10 @@ class AuditLog:
             self._records += batch.records
         else:
             self._lose(batch.records)
-            self._unrecorded += batch.gap  # its line is lost as well
+            self._unrecorded += batch.gap  # the batch's gap line is lost too
 
     def _on_trouble(self, failing: bool) -> None:
-        """End all waits while the disk refuses."""
+        """End all waits when the disk fails."""
         self._failing = failing
         if failing:
             self._rounds.refuse()

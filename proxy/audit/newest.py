@@ -4,11 +4,11 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
-MOST_BYTES: Final = 8_388_608  # 10,000 usual records have some 6 MB; a client can make each five times as long
+MOST_BYTES: Final = 8_388_608  # 10,000 usual records have about 6 MB; a client can make each one five times as long
 
 
 class Newest:
-    """The newest records, oldest first; the oldest are dropped."""
+    """The newest records, oldest first; beyond the limits the oldest are dropped."""
 
     __slots__ = ("_limit", "_most_bytes", "_records", "size")
 

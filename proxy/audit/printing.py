@@ -12,7 +12,7 @@ from proxy.audit.reader import Stats, Summary
 from proxy.audit.values import as_text
 from proxy.text import escaped
 
-_PAGE = 1_000  # rows in one table: a long result needs no more memory than a short one
+_PAGE = 1_000  # rows in one table, which bounds the memory for a long result
 _PIPE_WIDTH = 200  # columns without a terminal
 
 _HEADINGS = (

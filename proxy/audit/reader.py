@@ -24,7 +24,7 @@ from proxy.audit.files import (
 from proxy.audit.values import as_text
 
 _KNOWN = b'{"v":%d,' % VERSION
-_STEP = 50_000  # lines between two progress reports
+_STEP = 50_000  # lines between progress reports
 
 
 def records(
@@ -53,7 +53,7 @@ def records(
 
 
 def _is_another(data: bytes, needles: tuple[bytes, ...]) -> bool:
-    """Tell whether an apparently complete line cannot match; a damaged one is still parsed."""
+    """Tell whether an apparently complete line cannot match; a damaged line is still parsed."""
     return not all(needle in data for needle in needles) and data.startswith(_KNOWN) and data.endswith(b'"}\n')
 
 
@@ -118,7 +118,7 @@ class _Follower:
         self.stream = opened(self._file)
 
     def grown(self) -> Iterator[Record]:
-        """Yield the matching records up to the current end, through all files that were begun meanwhile."""
+        """Yield the matching records up to the current end, including all files created meanwhile."""
         moved = self._moved()
         yield from self._rest()
         if moved:
@@ -126,7 +126,7 @@ class _Follower:
                 try:
                     stream = opened(file)
                 except FileNotFoundError:
-                    return  # gzipped just now: it is found the next time
+                    return  # was just gzipped: the next call finds it
                 self.stream.close()
                 self._file, self.stream = file, stream
                 yield from self._rest()
@@ -137,13 +137,13 @@ class _Follower:
         return False
 
     def _newer(self) -> Iterator[Path]:
-        """Yield the files that begin after the last record seen; one may be gzipped or removed meanwhile."""
+        """Yield the files that begin after the last record seen; a file may be gzipped or removed meanwhile."""
         with suppress(NoTrailError):
             (trail,) = trails(self._path)
             yield from (file for file in trail.files if trail.first_seq(file) > self._seq)
 
     def _rest(self) -> Iterator[Record]:
-        """Yield the matching rest of this file; an unfinished line is left for the next time, unless it is too long."""
+        """Yield the matching records of the rest of this file; leave an unfinished line, unless it is too long."""
         while (data := self.stream.readline(MAX_LINE)).endswith(b"\n") or len(data) == MAX_LINE:
             record = parse(TrailLine(self._file, 0, data))
             if record is None:

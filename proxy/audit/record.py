@@ -1,4 +1,4 @@
-"""Write the record of a request, without bodies, cookies, credentials, raw keys, and query values not allowed."""
+"""Write the record of a request, without bodies, cookies, credentials, raw keys, and unlisted query values."""
 
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -66,7 +66,7 @@ class Ledger:
         )
 
     def refused(self, refusal: Refusal, peer: Peer, wall: float) -> None:
-        """Record a message that was refused before it was a request; only its correlation id is recorded."""
+        """Record a message refused before it was a request; its content is omitted, except the correlation id."""
         named = {"correlation_id": refusal.correlation_id} if refusal.correlation_id else {}
         self._log.append(
             {

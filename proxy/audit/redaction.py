@@ -1,4 +1,4 @@
-"""Decide which parts of a request are recorded, and how: allow-listed, hashed with a salt, bounded."""
+"""Decide which parts of a request are recorded, and how: allow-listed, hashed with a salt, or truncated."""
 
 import os
 import secrets
@@ -14,7 +14,7 @@ from proxy.http.redacted_target import MAX_TEXT, MAX_VALUE, redacted_path, redac
 from proxy.regular_file import read_regular
 
 _SALT_BYTES = 32
-_MOST_SALT = 65_536  # bytes of a file
+_MOST_SALT = 65_536  # bytes of a salt file
 _MIN_SALT_BYTES = 16
 
 Clients = Literal["none", "hashed", "plain"]
@@ -31,7 +31,7 @@ class Redaction:
 
     @classmethod
     def of(cls, settings: Audit) -> "Redaction":
-        """Return the redaction of the table of the audit trail, still without a salt."""
+        """Return the redaction from the `[audit]` table, without a salt."""
         return cls(
             b"",
             frozenset([name.encode() for name in settings.query_parameters]),
@@ -40,7 +40,7 @@ class Redaction:
         )
 
     def hashed(self, secret: bytes) -> str:
-        """Return a salted hash: equal secrets have equal hashes, and without the salt no guess can be tested."""
+        """Return a salted hash: equal secrets have equal hashes, and testing a guess requires the salt."""
         return blake2b(secret, key=self.salt, digest_size=8).hexdigest()
 
     def path(self, path: bytes, query: bytes) -> str:
@@ -72,7 +72,7 @@ def read_salt(file: Path) -> bytes:
     try:
         return _made(file)
     except FileExistsError:
-        pass  # the usual case: an earlier start made it
+        pass  # the usual case: an earlier start created it
     except OSError as error:
         raise StartError(f"audit salt {file}: {error.strerror}: set audit.salt_file to one that can be made") from error
     try:

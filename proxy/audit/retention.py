@@ -32,9 +32,9 @@ class RetentionRules:
 class Retention:
     """Maintain the files of the sidecar's own rotation, not those of other tools.
 
-    Before the oldest are removed, `announce` records in the trail up to which record they reach, and returns
-    whether that is durable and covered by a checkpoint. So the verifier can distinguish a retired file from a stolen
-    one, also after a crash at any moment.
+    Before the oldest files are removed, `announce` writes the number of their last record to the trail, and returns
+    whether that note is durable and covered by a checkpoint. So the verifier can distinguish a retired file from one
+    that somebody else removed, even after a crash at any moment.
     """
 
     def __init__(self, path: Path, rules: RetentionRules, announce: Callable[[dict[str, object]], bool]) -> None:
@@ -45,7 +45,7 @@ class Retention:
         self._stopped = False
 
     def start(self) -> None:
-        """Start with the work of an earlier process; the thread is a daemon, and a partial gzip file is redone."""
+        """Start with an earlier process's work; the thread is a daemon, and a partial gzip file is written again."""
         threading.Thread(target=self._run, name="audit-retention", daemon=True).start()
         self.wake()
 
@@ -54,7 +54,7 @@ class Retention:
         self._work.release()
 
     def stop(self) -> None:
-        """Start no more work; running work is not waited for."""
+        """Start no more work; do not wait for running work."""
         self._stopped = True
         self._work.release()
 
@@ -62,7 +62,7 @@ class Retention:
         while self._work.acquire() and not self._stopped:
             try:
                 self.tidy()
-            except (OSError, TrailError) as error:  # retried the next time; the disk is probably full
+            except (OSError, TrailError) as error:  # the next call retries; the disk is probably full
                 log.error("audit_keeping_failed", path=str(self._path), error=str(error))
 
     def tidy(self) -> None:
@@ -74,7 +74,7 @@ class Retention:
         self._retire(put_aside(self._path))
 
     def _retire(self, files: list[Path]) -> None:
-        """Remove the oldest files beyond the limits, after the trail has recorded it."""
+        """Remove the oldest files beyond the limits, after recording the removal in the trail."""
         count = _kept_count(files, self._rules)
         gone = files[: len(files) - count]
         if not gone:
@@ -111,7 +111,7 @@ def _before(files: tuple[Path, ...]) -> ChainLink | None:
 
 
 def _zip(file: Path) -> None:
-    """Replace a file by its gzipped copy; at every moment one of the two is complete on disk."""
+    """Replace a file by its gzipped copy; one of the two is complete on disk at any time."""
     zipped, part = file.with_name(f"{file.name}.gz"), file.with_name(f"{file.name}.gz.part")
     with suppress(FileNotFoundError):
         part.unlink()

@@ -16,8 +16,8 @@ class Rounds:
 
     def __init__(self, flush: Flush) -> None:
         self._flush = flush
-        self._waiting: list[_Promise] = []  # for the next flush
-        self._flushing: list[_Promise] = []  # of the running flush
+        self._waiting: list[_Promise] = []  # share the next flush
+        self._flushing: list[_Promise] = []  # share the running flush
         self._under_way = False
         self._closed = False
 
@@ -73,5 +73,5 @@ class _Promise:
 
 
 def _call_on_loop(loop: asyncio.AbstractEventLoop, on_loop: Callable[[bool], None], durable: bool) -> None:
-    with suppress(RuntimeError):  # the loop is closed: there are no waiters
+    with suppress(RuntimeError):  # the loop is closed, so no waiter is left
         loop.call_soon_threadsafe(on_loop, durable)

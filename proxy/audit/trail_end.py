@@ -14,14 +14,14 @@ from proxy.regular_file import open_regular, opener
 
 _BLOCK = 2 * MAX_LINE  # bytes; room for one complete line of maximum length
 _SEARCHED = 64 * MAX_LINE  # bytes that a start searches for the record of the last checkpoint
-_LOOKS = 50  # most checks whether a checkpoint covers a growing trail; a checkpoint is due every second
+_LOOKS = 50  # at most this many checks whether a checkpoint covers a growing trail; a checkpoint is due every second
 
 
 class Agreement(NamedTuple):
     """The comparison of the trail with its last checkpoint at start; `agrees` None: not comparable.
 
-    `uncovered`: number of records that were found and that no checkpoint covers, retired ones included; None: not
-    known, because the two contradict each other or cannot be read.
+    `uncovered`: number of records found that no checkpoint covers, including retired records; None: unknown,
+    because trail and checkpoint contradict each other or cannot be read.
     """
 
     agrees: bool | None
@@ -54,8 +54,8 @@ def live_proof(
 ) -> Proof:
     """Return the proof for verifying a trail that grows meanwhile.
 
-    Wait for a signed checkpoint that covers every present record; the verification ends with it. Without one, the proof
-    ends with the checkpoints.
+    Wait for a signed checkpoint that covers every present record, and verify up to it. If there is none in time, the
+    proof ends with the last checkpoint.
     """
     last = last_link(trail.path) if trail.path.exists() else None
     wanted = 0 if last is None else last.seq

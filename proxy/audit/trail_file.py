@@ -27,11 +27,11 @@ class Output(Protocol):
     """An output for bytes. Any method except `open` and `close` may raise OSError and can then be retried."""
 
     def open(self) -> RecoveredEnd:
-        """Open it and return where the chain continues. Raise StartError."""
+        """Open the output and return where the chain continues. Raise StartError."""
         ...
 
     def moved(self) -> bool:
-        """Tell whether the file at the path is another one: it was renamed or deleted."""
+        """Tell whether the open file is no longer at the path: it was renamed or deleted."""
         ...
 
     def due(self) -> bool:
@@ -43,7 +43,7 @@ class Output(Protocol):
         ...
 
     def reopen(self) -> None:
-        """Continue in the file at the path, and close the other."""
+        """Continue in the file at the path, and close the previous one."""
         ...
 
     def write(self, data: memoryview) -> int:
@@ -63,7 +63,7 @@ class Output(Protocol):
         ...
 
     def close(self) -> None:
-        """Close it."""
+        """Close the output."""
         ...
 
 
@@ -108,7 +108,7 @@ class StandardOutput:
         return not size
 
     def close(self) -> None:
-        """Leave it open: the process owns it."""
+        """Leave standard output open: the process owns it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ class TrailFile:
             raise
 
     def moved(self) -> bool:
-        """Tell whether the file was replaced, by one `stat` a batch (1 µs): rotation by rename needs no signal."""
+        """Tell whether the file was replaced, with one `stat` per batch (1 µs): rotation by rename needs no signal."""
         if not self._regular:
             return False
         try:
@@ -226,7 +226,7 @@ class TrailFile:
         return recovered if recovered.last.seq else recover_rotated(self._path, recovered)
 
     def _first_ts(self) -> float:
-        """Return the wall time of the file's first record: its age continues across restarts."""
+        """Return the wall time of the file's first record, so that the file's age continues across restarts."""
         first = _FIRST_TS.match(os.pread(self._fd, 256, 0))
         return datetime.fromisoformat(first[1].decode()).timestamp() if first else self._wall()
 
@@ -243,7 +243,7 @@ def rotated_name(path: Path, wall: float) -> Path:
 
 
 def _is_regular(path: Path) -> bool:
-    """Tell whether the path is a file or free, not a character device. Raise StartError for anything else."""
+    """Return True for a regular file or none, False for a character device. Raise StartError for anything else."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -266,7 +266,7 @@ def _locked(path: Path) -> int:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Fsync a directory: without it, a new file's name may be lost in a crash of the machine."""
+    """Fsync a directory: otherwise a crash of the machine may lose a new file's name."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

@@ -1,17 +1,17 @@
-"""Write a record's values as text, whatever a forged line holds: nesting is bounded, and so is recursion."""
+"""Write a record's values as text, including the values of a forged line: bound nesting and so recursion."""
 
 from typing import Final
 
 import orjson
 
-MOST_NESTED: Final = 64  # levels of a value that is nested too deeply for JSON; a record of the sidecar has three
+MOST_NESTED: Final = 64  # levels kept of a value that is nested too deeply for JSON; the sidecar's records have three
 
 
 def as_json(value: object) -> bytes:
-    """Return JSON, also of what JSON's writer refuses.
+    """Return JSON, also for values that orjson refuses.
 
-    An integer of more than 64 bits, such as a sum over forged lines, becomes a string. Of a value nested more than 254
-    levels deep, what is below MOST_NESTED levels becomes "...".
+    An integer of more than 64 bits, such as a sum over forged lines, becomes a string. In a value nested more than 254
+    levels deep, everything below MOST_NESTED levels becomes "...".
     """
     try:
         return orjson.dumps(value, default=str)
@@ -20,7 +20,7 @@ def as_json(value: object) -> bytes:
 
 
 def as_text(value: object) -> str:
-    """Return what a person reads: nested values as JSON, everything else as Python writes it."""
+    """Return readable text: nested values as JSON, all other values as by `str`."""
     return as_json(value).decode() if isinstance(value, dict | list | tuple) else str(value)
 
 

@@ -12,7 +12,7 @@ from proxy.audit.checkpoint import Checkpoint
 from proxy.audit.files import TrailLine
 
 _RETIRED = b'"note":"retired"'
-_NAMED_RANGES = 8  # of records found at starts, in a finding
+_NAMED_RANGES = 8  # ranges of records found at starts that a finding names
 
 
 class Condition(IntEnum):
@@ -69,11 +69,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What a trail is compared with.
+    """The evidence that a trail is compared with.
 
     `keyed`: signatures were verified with keys, so only records that a signed checkpoint covers count as proven; at
-    most `uncovered` records in all may be without one. `through`: the walk ends with this record, the end of a
-    growing trail.
+    most `uncovered` records in total may have none. `through`: the walk ends after this record, if the
+    trail grows meanwhile.
     """
 
     checkpoints: Iterable[Checkpoint] = ()
@@ -102,9 +102,9 @@ class _Walk:
         self._against = _Against(proof.checkpoints)
         self._last = GENESIS
         self._count = 0
-        self._beginning: tuple[TrailLine, ChainLink] | None = None  # of a trail without its oldest records
-        self._retired_by = 0  # the number of the last record that calls them retired
-        self._excused = False  # such a record counts: with keys, a signed checkpoint covers it
+        self._beginning: tuple[TrailLine, ChainLink] | None = None  # set if the oldest records are missing
+        self._retired_by = 0  # the number of the last record that states their retirement; 0: none
+        self._excused = False  # such a record is proven: with keys, a signed checkpoint covers it
 
     def finding(self) -> Finding:
         for line in self._rest:
@@ -133,7 +133,7 @@ class _Walk:
         return finding
 
     def _counts(self, seq: int) -> bool:
-        """Tell whether a record up to here can prove something."""
+        """Tell whether this record counts as proven."""
         return not self._proof.keyed or self._against.covers(seq)
 
     def _damaged(self, line: TrailLine) -> Finding:
@@ -224,7 +224,7 @@ class _Walk:
 
 
 class _Found:
-    """The records that were there at a start and that no checkpoint covers: their number, and their first ranges."""
+    """Records found at a start that no checkpoint covers: their number, and their first ranges."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -246,20 +246,21 @@ class _Found:
 
 
 class _Against:
-    """The checkpoints, compared along the way. Their numbers grow: a smaller one was written after truncation.
+    """Compare the checkpoints with the records during the walk.
 
-    A checkpoint covers the records that its process wrote, and those that the checkpoint before covers. The records
-    between the two were found at a start. The checkpoint before the first line of the file is not known.
+    Their record numbers increase: a smaller number was written after a truncation. A checkpoint covers the records that
+    its process wrote, and those that the previous checkpoint covers. The records between these were found at a start.
+    The checkpoint before the first line of the file is not known.
     """
 
     def __init__(self, checkpoints: Iterable[Checkpoint]) -> None:
         self._rest = iter(checkpoints)
         self._next = next(self._rest, None)
-        self._begins = 1  # the first record that is there
-        self._through = 0  # the record of the checkpoint before
-        self._own = range(0)  # the records that the last checkpoint which was met covers by itself
+        self._begins = 1  # the first present record
+        self._through = 0  # the last record of the previous checkpoint
+        self._own = range(0)  # the records that the last compared checkpoint covers without earlier ones
         self.met = 0  # the last record with a checkpoint
-        self.silent = 0  # the last record whose checkpoint does not say what was found at a start
+        self.silent = 0  # the last record whose checkpoint has no `from`
         self.found = _Found()
 
     def __str__(self) -> str:
@@ -286,7 +287,7 @@ class _Against:
         return None
 
     def covers(self, seq: int) -> bool:
-        """Tell whether the last checkpoint that was met covers this record, by itself."""
+        """Tell whether the last compared checkpoint covers this record without earlier checkpoints."""
         return seq in self._own
 
     def _meet(self, claim: Checkpoint) -> None:
@@ -298,7 +299,7 @@ class _Against:
         self.met = self._through = claim.seq
 
     def cut(self, last: ChainLink, count: int) -> Finding | None:
-        """Return the finding that the trail once was longer, if it was."""
+        """Return the finding that the end of the trail was cut, or None."""
         claims = [claim for claim in (self._next, *self._rest) if claim is not None]
         unsigned = next((claim for claim in claims if not (claim.signed and claim.follows)), None)
         if unsigned is not None:
@@ -324,7 +325,7 @@ def _excuses(line: TrailLine, before: ChainLink) -> bool:
     """Tell whether a record retires everything up to `before`."""
     try:
         fields = orjson.loads(line.data)
-    except orjson.JSONDecodeError:  # a forged line has the hash of what is no JSON
+    except orjson.JSONDecodeError:  # a forged line may have a valid hash but not be JSON
         return False
     if fields.get("note") != "retired" or not isinstance(through := fields.get("through"), int):
         return False

@@ -1,4 +1,4 @@
-"""The writing thread. It gets encoded batches, writes and fsyncs them, and so rarely holds the GIL."""
+"""The writing thread. It writes and fsyncs batches that are already encoded, so it rarely holds the GIL."""
 
 import queue
 import sys
@@ -14,7 +14,7 @@ from proxy.audit.trail_file import Output
 from proxy.clock import Clock
 
 _RETRY_S = 0.1
-# bytes that wait for an fsync, kept to be written again if it fails; more force an fsync
+# bytes kept until an fsync succeeds, because a failure requires writing them again; more bytes force an fsync
 UNSYNCED_SIZE = 8 * 1024 * 1024
 
 log = structlog.get_logger(__name__)
@@ -28,7 +28,7 @@ class Note(bytes):
 class Batch:
     """Complete lines, the number of records in them, and the link of the last line.
 
-    `gap`: the number of lost records that a gap line among them stands for.
+    `gap`: the number of lost records in the gap line of this batch; 0 without one.
     """
 
     lines: bytes
@@ -51,7 +51,7 @@ class Hooks:
     """Callbacks of the writer, called in its thread.
 
     `trouble` gets True when the disk starts to refuse and False when it recovers. `durable` gets the last durable link:
-    after `every` more records, at the latest one fsync interval later. It returns whether that is on record.
+    after `every` more records, at the latest one fsync interval later. It returns whether a checkpoint records it.
     """
 
     written: Callable[[Written], object]
@@ -80,11 +80,11 @@ _Job = Batch | _Flush | _Follow | _Stop
 
 
 class TrailWriter:
-    """Write batches in order, fsync at most every `fsync_s` seconds, and keep a batch until the disk takes it.
+    """Write batches in order, fsync at most every `fsync_s` seconds, and keep a batch until the disk accepts it.
 
     A batch is part of the chain, so none is skipped: a failing disk blocks the queue, whose limit turns later
     records into a gap. Only a stop during a failure drops the remaining batches. `end` is the last link in
-    the file, None if it may end with a partial line; it is final once `stop` is done.
+    the file, None if it may end with a partial line; it is final once `stop` has called `done`.
     """
 
     def __init__(self, output: Output, clock: Clock, fsync_s: float, hooks: Hooks) -> None:
@@ -105,7 +105,7 @@ class TrailWriter:
         self._given_up = False
 
     def start(self, last: ChainLink = GENESIS) -> None:
-        """Start after `last`; the thread is a daemon, so that a crash of the loop does not block the exit."""
+        """Start after `last`; the thread is a daemon, so a crash of the loop does not block the exit."""
         self.end = self._durable = self._reported = last
         threading.Thread(target=self._run, name="audit-writer", daemon=True).start()
 
@@ -116,7 +116,7 @@ class TrailWriter:
     def flush(self, done: Callable[[bool], object], *, covered: bool = False) -> None:
         """Call `done`, in this thread, once all queued batches are fsynced; with False if they were lost.
 
-        `covered`: also once the hook `durable` has them on record; with False if it failed.
+        `covered`: only after the hook `durable` has returned True as well; with False if it failed.
         """
         self._jobs.put(_Flush(done, covered))
 
@@ -125,7 +125,7 @@ class TrailWriter:
         self._jobs.put(_Follow())
 
     def stop(self, done: Callable[[bool], object]) -> None:
-        """Write the queue, fsync, end the thread and call `done`; a disk that still refuses is not waited for."""
+        """Write the queue, fsync, end the thread and call `done`; do not wait for a disk that still fails."""
         self._jobs.put(_Stop(done))
         self._stopping.set()
 
@@ -181,7 +181,7 @@ class TrailWriter:
         self._hooks.written(Written(batch, now - began, succeeded))
 
     def _give_up(self, lines: "Lines") -> None:
-        """Undo the partial write of a batch: what counts as lost must not be in the file."""
+        """Undo the partial write of a batch: records that count as lost must not be in the file."""
         self._given_up = True
         if lines.taken and not self._output.drop(lines.taken):
             self.end = None
@@ -236,14 +236,14 @@ class TrailWriter:
             self._report_due = self._clock.now() + self._fsync_s
 
     def _report_durable(self) -> bool:
-        """Pass the last durable link to the hook, again after a failure; return whether the hook has it on record."""
+        """Pass the last durable link to the hook, again after a failure; return whether the hook succeeded."""
         self._report_due = None
         if self._durable.seq != self._reported.seq and self._hooks.durable(self._durable):
             self._reported = self._durable
         return self._reported.seq == self._durable.seq
 
     def _write_again(self) -> None:
-        """After a failed fsync, write the data again: a second fsync would succeed without it."""
+        """After a failed fsync, write the data again: a second fsync can succeed without the data."""
         self._output.rewind()
         for batch in self._unsynced:
             Lines(batch.lines).write_to(self._output)
@@ -274,7 +274,7 @@ class TrailWriter:
 
 
 class Lines:
-    """The lines being written: after a short write or a failure, continue with the first byte not taken."""
+    """The lines being written: after a short write or a failure, continue with the first byte that was not written."""
 
     __slots__ = ("_whole", "taken")
 

@@ -287,7 +287,7 @@ def _query(
 
 
 def _moment(option: str, text: str | None, now: float) -> str | None:
-    """Return an instant as the records write it, from ISO 8601 or from a time ago such as 10m."""
+    """Return an instant in the format of the records, from ISO 8601 or an age such as 10m."""
     try:
         return None if text is None else instant_or_age(text, now)
     except ValueError as error:
@@ -376,7 +376,7 @@ def _plain_errors() -> Iterator[None]:
         _refuse(2, str(error))
     except TrailError as error:
         _refuse(1, str(error))
-    except OSError as error:  # of a file: an error of standard output is handled in proxy/cli/output.py
+    except OSError as error:  # file errors only: proxy/cli/output.py handles errors of standard output
         _refuse(1, f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
     except KeyboardInterrupt:
         raise typer.Exit(130) from None  # 128 + SIGINT: the user stopped `--follow`

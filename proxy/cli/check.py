@@ -24,7 +24,7 @@ def check(file: Path, *, files: bool = True, request: str | None = None) -> int:
     """Print the routes of a configuration, and on standard error a warning for each setting without effect.
 
     `files`: open every file that the configuration names. `request`: explain this request, such as `GET /api/x`,
-    instead. Raises `ConfigError` with every problem.
+    instead. Raise `ConfigError` with every problem.
     """
     written = load_written(file)
     if files and (problems := list(_file_problems(written))):

@@ -25,7 +25,7 @@ DEFAULT_ADMIN = "127.0.0.1:9901"
 
 
 def command() -> int:
-    """Run the command line and return the exit status. Raises `ConfigError` and `StartError`."""
+    """Run the command line and return the exit status. Raise `ConfigError` and `StartError`."""
     try:
         status = typer.main.get_command(app).main(prog_name="backstay", standalone_mode=False)
     except typer.Abort:

@@ -1,6 +1,6 @@
-"""Report standard output that cannot be written: on a full device, or in a pipe whose reader has left.
+"""Report that standard output cannot be written: the device is full, or the pipe has no reader.
 
-Libraries hide such errors or handle them in ways of their own, so the error is none that they know.
+Libraries hide or handle an OSError, so `OutputError` is not a subclass of it.
 """
 
 import os
@@ -10,11 +10,11 @@ from typing import TextIO
 
 from proxy.cli.main import FAILED
 
-READER_LEFT = 141  # 128 + SIGPIPE, as shells say
+READER_LEFT = 141  # 128 + SIGPIPE, the exit status in shells
 
 
 class OutputError(Exception):
-    """Standard output was not written; `reason` is empty where its reader has seen enough, as `head` does."""
+    """Standard output was not written; `reason` is empty if the reader has closed the pipe, as `head` does."""
 
     def __init__(self, error: OSError) -> None:
         left = isinstance(error, BrokenPipeError)
@@ -28,11 +28,11 @@ class _Guard(FileIO):
 
     def __init__(self, before: TextIO) -> None:
         super().__init__(before.fileno(), "w", closefd=False)
-        self._before = before  # else the descriptor would be closed with it
+        self._before = before  # keeps the descriptor open: deleting the stream would close it
 
 
 class _Output(_Guard):
-    """Raise OutputError for the first failed write; what is written afterwards is discarded."""
+    """Raise OutputError for the first failed write; discard all later writes."""
 
     _failed = False
 
@@ -47,7 +47,7 @@ class _Output(_Guard):
 
 
 class _Messages(_Guard):
-    """Discard what cannot be written: the exit status still says how it ended."""
+    """Discard messages that cannot be written: the exit status still reports the result."""
 
     def write(self, data: "memoryview | bytes") -> int:  # type: ignore[override]  # any buffer, says typeshed
         try:
@@ -63,7 +63,7 @@ def guard_standard_streams() -> None:
 
 
 def _over(guard: type[_Guard], before: TextIO) -> TextIO:
-    """Return a guarded stream with the encoding and the buffering of the one before; one in memory stays."""
+    """Return a guarded stream with the encoding and buffering of `before`; return a stream in memory unchanged."""
     try:
         raw = guard(before)
     except UnsupportedOperation:

@@ -29,7 +29,7 @@ class Setting(NamedTuple):
 
 
 def explain(written: WrittenSettings, request: str) -> Iterator[str]:
-    """Yield the lines about one request, such as `GET /api/x`. Raises `ConfigError` if the text is not a request."""
+    """Yield the lines about one request, such as `GET /api/x`. Raise `ConfigError` if the text is not a request."""
     method, path = _request(request)
     settings, document = written
     routes, catch_all = route_compiler.routes(settings), route_compiler.passthrough(settings)

@@ -12,7 +12,7 @@ from proxy.signals import SIGNALS
 
 
 def run(config: Path | None, listen: str | None, upstream: str | None, admin: str | None) -> int:
-    """Serve until stopped; return the exit status. Raises `ConfigError` or `StartError` before anything is served."""
+    """Serve until stopped; return the exit status. Raise `ConfigError` or `StartError` before anything is served."""
     given = {"listen.address": listen, "upstream": upstream, "admin.address": admin}
     overrides = {key: value for key, value in given.items() if value is not None}
 

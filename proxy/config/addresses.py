@@ -30,7 +30,7 @@ Address = Tcp | Unix
 
 
 def parse_address(text: object) -> Address:
-    """Parse `"0.0.0.0:8080"`, `"[::1]:8080"` or `"unix:/run/backstay.sock"`. Raises `Objection`."""
+    """Parse `"0.0.0.0:8080"`, `"[::1]:8080"` or `"unix:/run/backstay.sock"`. Raise `Objection`."""
     if isinstance(text, str) and text.startswith("unix:/"):
         return Unix(text.removeprefix("unix:"))
     match = _HOST_PORT.fullmatch(text) if isinstance(text, str) else None
@@ -49,7 +49,7 @@ def completed(text: str, usual: str) -> str | None:
 
 
 def parse_upstream(url: str) -> Address:
-    """Parse `"https://b:8000"` or `"unix:/run/app.sock"`; the default port is 80 or 443. Raises `Objection`."""
+    """Parse `"https://b:8000"` or `"unix:/run/app.sock"`; the default port is 80 or 443. Raise `Objection`."""
     if url.startswith("unix:/"):
         return parse_address(url)
     match = _URL.fullmatch(url)

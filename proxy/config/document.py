@@ -27,7 +27,7 @@ class Document:
     def __init__(self, text: str = "", name: str = "") -> None:
         """Parse TOML. `name` is the file's name in messages.
 
-        Raises `tomllib.TOMLDecodeError`, RecursionError for too deep nesting, ValueError for a number of more than
+        Raise `tomllib.TOMLDecodeError`, RecursionError for too deep nesting, ValueError for a number of more than
         4,300 digits.
         """
         self._lines = dict(_lines(text))
@@ -145,7 +145,7 @@ def nests_too_deeply(data: object) -> bool:
 
 
 def _split(name: str) -> Keys:
-    """Return the parts of a dotted key. Raises RecursionError for more than `_DEEPEST` parts."""
+    """Return the parts of a dotted key. Raise RecursionError for more than `_DEEPEST` parts."""
     keys: list[str] = []
     at = 0
     while (part := _PART.match(name, at)) is not None:

@@ -1,4 +1,4 @@
-"""Loads the settings: command line over environment over file over defaults. Reports every problem at once."""
+"""Load the settings: command line over environment over file over defaults. Report every problem at once."""
 
 import os
 import sys
@@ -34,7 +34,7 @@ STANDARD_INPUT = Path("-")
 _MOST_CONFIG = 16 << 20  # bytes; a route takes about 300
 _MOST_TOKEN = 65_536  # bytes; a longer one does not fit into a request head
 _MOST_PROBLEMS = 100  # reported at most: each is compared with every possible setting
-_ROUNDS = 4  # of validation without refused values: a refused table can hide another invalid value
+_ROUNDS = 4  # validation rounds; each omits the refused values, because a refused table can hide another invalid value
 
 
 def load(
@@ -43,7 +43,7 @@ def load(
     """Return the settings from a file (or none), the environment and the command line.
 
     `overrides` maps dotted keys, such as `listen.address`, to values. The key `upstream` sets the URL of the first
-    upstream, named `default` if there is none. Raises `ConfigError` with every problem.
+    upstream, named `default` if there is none. Raise `ConfigError` with every problem.
     """
     return load_written(path, overrides, environ).settings
 
@@ -83,7 +83,7 @@ def _first(problems: list[ConfigProblem]) -> list[ConfigProblem]:
 
 
 def read_token(admin: Admin) -> str:
-    """Return the control plane's bearer token, empty if there is none. Raises `ConfigError`."""
+    """Return the control plane's bearer token, empty if there is none. Raise `ConfigError`."""
     if admin.token_file is None:
         return admin.token.strip()
     try:

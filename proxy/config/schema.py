@@ -32,7 +32,7 @@ def configuration_schema() -> dict[str, Any]:
 def schema_of(model: type[BaseModel]) -> dict[str, Any]:
     """Return the JSON Schema of a model, described by the docstrings of its fields.
 
-    Raises LookupError for a field without a docstring of its own or of its table.
+    Raise LookupError for a field without a docstring of its own or of its table.
     """
     schema = {"$schema": _DIALECT, **model.model_json_schema()}
     _describe(schema, model)
@@ -42,7 +42,7 @@ def schema_of(model: type[BaseModel]) -> dict[str, Any]:
 def describe(schema: dict[str, Any], models: Iterable[type[BaseModel]]) -> dict[str, Any]:
     """Return `schema` with a description for every field of its definitions: of `models` and of their nested models.
 
-    `x-since` is the first release with the field: the last sentence of a docstring may be "Since 1.2.3.". Raises
+    `x-since` is the first release with the field: the last sentence of a docstring may be "Since 1.2.3.". Raise
     LookupError for a field without a docstring.
     """
     tables = {table.__name__: table for model in models for table in _tables(model)}

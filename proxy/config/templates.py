@@ -49,7 +49,7 @@ class Template(NamedTuple):
 
 
 def parse_template(text: object) -> Template:
-    """Parse what a route matches. Raises `Objection`."""
+    """Parse what a route matches. Raise `Objection`."""
     methods, path = _split(text, (*METHODS, ANY))
     template = Template(", ".join(methods), path)
     _refuse_foreign(template)
@@ -62,7 +62,7 @@ def parse_template(text: object) -> Template:
 def parse_request(text: object) -> Template:
     """Parse a request of the sidecar's own. Names may stand anywhere, also in a query.
 
-    Raises `Objection`.
+    Raise `Objection`.
     """
     methods, path = _split(text, METHODS)
     if len(methods) > 1:

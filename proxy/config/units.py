@@ -18,7 +18,7 @@ _QUANTITY = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-z]*)", re.AS
 
 
 def parse_duration(value: object) -> float:
-    """Return the seconds of `"500ms"`, `"2s"`, `"10m"`, `"24h"` or `"7d"`. Raises `Objection`."""
+    """Return the seconds of `"500ms"`, `"2s"`, `"10m"`, `"24h"` or `"7d"`. Raise `Objection`."""
     if _is_number(value) or (isinstance(value, str) and value.strip().isdecimal()):
         bare = str(value).strip()
         raise Objection(f"{bare} has no unit", f'"{bare}ms" or "{bare}s"')
@@ -31,7 +31,7 @@ def parse_duration(value: object) -> float:
 
 
 def parse_timeout(value: object) -> float:
-    """Return the seconds of a duration above 0. Raises `Objection`."""
+    """Return the seconds of a duration above 0. Raise `Objection`."""
     seconds = parse_duration(value)
     if seconds <= 0:
         raise Objection("it must be more than 0", _DURATIONS)
@@ -44,7 +44,7 @@ def parse_milliseconds(text: str) -> str:
 
 
 def parse_size(value: object) -> int:
-    """Return the bytes of `"64KiB"`, `"1MiB"`, `"1GiB"` or a plain integer. Raises `Objection`."""
+    """Return the bytes of `"64KiB"`, `"1MiB"`, `"1GiB"` or a plain integer. Raise `Objection`."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
     meant = meant_size(value) if isinstance(value, str) else None

@@ -278,7 +278,7 @@ def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) 
 
 
 async def _object(request: web.Request) -> dict[str, Any]:
-    """Return the request's JSON object. Raises 400 for anything else."""
+    """Return the request's JSON object. Raise 400 for anything else."""
     try:
         value = orjson.loads(await request.read())
     except orjson.JSONDecodeError as error:

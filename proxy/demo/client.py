@@ -1,4 +1,4 @@
-"""The tour's browser: sends and measures requests as a user's tab. It never retries, so each call counts."""
+"""Send and measure requests as a browser tab does. Never retry, so that each call is one request."""
 
 import asyncio
 from collections import Counter
@@ -67,7 +67,7 @@ def history_of(report_id: str) -> str:
 
 
 class Browser:
-    """Send requests to `base` as one user. Each has its own connection and ends after `patience` seconds.
+    """Send requests to `base` as one user. Each request has its own connection and a timeout of `patience` seconds.
 
     `sent` counts the requests, so that they can be compared with the audit records.
     """

@@ -105,7 +105,7 @@ class DemoSidecar:
 
     @classmethod
     async def start(cls, folder: Path, upstream: str, port: int = 0, command: Sequence[str] = COMMAND) -> "DemoSidecar":
-        """Start the sidecar with its files in `folder` and wait until it is ready. Raises SidecarError."""
+        """Start the sidecar with its files in `folder` and wait until it is ready. Raise SidecarError."""
         config, audit, log = folder / "backstay.toml", folder / "audit.jsonl", folder / "stderr.log"
         token, token_file = secrets.token_urlsafe(12), folder / "token"
         token_file.touch(mode=0o600)

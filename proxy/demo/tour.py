@@ -36,7 +36,7 @@ RECORDED_WITHIN = 5.0  # seconds; the audit writes about every 50 ms
 async def tour(console: Console, serve: bool = False, port: int = 0) -> int:
     """Play every failure mode, print the results, and return 0 if every promise was kept, else 1.
 
-    With `serve`, backend and sidecar then run until SIGINT or SIGTERM. Raises SidecarError if the sidecar is not ready.
+    With `serve`, backend and sidecar then run until SIGINT or SIGTERM. Raise SidecarError if the sidecar is not ready.
     """
     clock = SystemClock()
     task = asyncio.current_task()

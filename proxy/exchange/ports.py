@@ -153,7 +153,7 @@ class Claims(Protocol):
         ...
 
     def release(self, claim: Claim, mine: Acquired, *, sent: bool) -> None:
-        """Release a claim: at once, or if the request was sent when its lease expires. Never waits."""
+        """Release a claim at once; if the request was sent, when the claim's lease expires. Never wait."""
         ...
 
 

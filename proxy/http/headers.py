@@ -9,7 +9,7 @@ from proxy.http.fields import Fields, Lines
 
 # Which fields are forwarded.
 
-# They apply to one connection and are never forwarded (RFC 9110 section 7.6.1).
+# Hop-by-hop fields apply to one connection and are never forwarded (RFC 9110 section 7.6.1).
 HOP_BY_HOP: Final = frozenset(b"connection keep-alive proxy-connection te transfer-encoding upgrade".split())
 # Connection cannot remove them, nor X-Forwarded-*: a client could strip them (departs from RFC 9110 section 7.6.1).
 PROTECTED: Final = frozenset(
@@ -23,7 +23,7 @@ USUAL_CONNECTION: Final[dict[bytes | None, frozenset[bytes]]] = {
 }
 # Not allowed as trailer fields, in addition to the protected ones: they frame or encode the body (RFC 9110 6.5.1).
 NO_TRAILER: Final = HOP_BY_HOP | {b"trailer", b"content-encoding", b"content-range", b"te"}
-# They request another protocol; removed if the request is not forwarded (RFC 9110 section 7.8, RFC 7540 section 3.2).
+# Fields that request another protocol: removed if the request is not forwarded (RFC 9110 7.8, RFC 7540 3.2).
 UPGRADE_OFFER: Final = (b"upgrade", b"http2-settings")
 # Removed from upstream responses: the sidecar writes its own (RFC 9110 section 7.6.1).
 NOT_FROM_UPSTREAM: Final = HOP_BY_HOP | {b"x-correlation-id"}
@@ -31,7 +31,7 @@ NOT_FROM_UPSTREAM: Final = HOP_BY_HOP | {b"x-correlation-id"}
 NOT_FROM_UPSTREAM_BODILESS: Final = NOT_FROM_UPSTREAM | {b"content-length"}
 # Sent by the sidecar to the upstream, in addition to the deadline field: the client's own lines are not forwarded.
 OWN_FIELDS: Final = frozenset(b"x-correlation-id x-attempt-count x-backstay-explain".split())
-# They describe the client's request or its content: a request that the sidecar makes on its behalf omits them.
+# Fields that describe the client's request or its content: requests that the sidecar makes on its behalf omit them.
 NOT_INHERITED: Final = frozenset(b"idempotency-key expect range transfer-encoding trailer".split())
 NOT_INHERITED_PREFIXES: Final = (b"content-", b"if-")  # likewise: RFC 9110 sections 8.3 to 8.7 and 13.1
 
@@ -53,9 +53,9 @@ LIMITED_LISTS: Final = frozenset(
 FORWARDED: Final = frozenset(b"forwarded x-forwarded-for x-forwarded-host x-forwarded-proto".split())
 # Removed if the peer is not a trusted proxy (RFC 7239 section 8.1).
 FROM_TRUSTED_PROXY: Final = FORWARDED | {b"x-forwarded-port", b"x-real-ip"}
-# They identify the caller if a route sets no `principal`; Connection cannot remove them (RFC 9110 11.6.2, RFC 6265).
+# Identify the caller if a route sets no `principal`; Connection cannot remove them (RFC 9110 11.6.2, RFC 6265).
 CREDENTIALS: Final = (b"authorization", b"cookie")
-# They carry a credential or an equivalent and are never recorded (RFC 9110 section 17.16.1).
+# Fields with a credential or an equivalent: never recorded (RFC 9110 section 17.16.1).
 NEVER_RECORDED: Final = frozenset(
     b"authorization proxy-authorization cookie set-cookie idempotency-key x-api-key x-auth-token".split()
 )
@@ -83,12 +83,12 @@ SENT_WITH_304: Final = frozenset(
     b"""cache-control content-location date etag expires vary age access-control-allow-origin
     access-control-allow-credentials access-control-expose-headers timing-allow-origin""".split()
 )
-# They describe the cached body and are not updated from a 304 (RFC 9111 section 3.2).
+# Fields that describe the cached body: not updated from a 304 (RFC 9111 section 3.2).
 NOT_UPDATED_BY_304: Final = frozenset(b"content-length content-encoding content-type content-range".split())
 
 # Fields of browsers and tracers.
 
-# They let a page of another origin read a response (Fetch standard, "CORS protocol").
+# Fields that allow a page of another origin to read a response (Fetch standard, "CORS protocol").
 CORS_RESPONSE: Final = frozenset(
     b"access-control-allow-origin access-control-allow-credentials access-control-expose-headers vary".split()
 )

@@ -1,7 +1,7 @@
 """Replace the secrets of a request's target by rule, so that it can be recorded, logged and traced.
 
-A path or a parameter's name without anything suspicious is found by one regular expression and returned unchanged.
-Everything else takes time that is linear in its length.
+One regular expression recognises a path or parameter names that cannot contain a secret. They are returned unchanged.
+Every other text takes time that is linear in its length.
 """
 
 import re
@@ -13,11 +13,11 @@ from proxy.http.credential_names import names_credential
 
 MAX_TEXT: Final = 512  # characters of any text from a client
 MAX_VALUE: Final = 256  # characters of one query value or header field
-_JUDGED: Final = MAX_TEXT + 64  # characters that can be shown, and enough behind them to recognise a secret
+_JUDGED: Final = MAX_TEXT + 64  # characters: those that can be shown, and enough after them to recognise a secret
 
 # `%(?:25)*+` is a percent sign, encoded any number of times.
 _UNSUSPECTED: Final = re.compile(r"(?:/(?!gh|sk|xox|glpat-|dop_|ya29)[a-z0-9_.~\-]{0,39}+)*+")  # a whole path
-_SHORT: Final = re.compile(r"[A-Za-z0-9_.~,:()'!$*+\-]{0,19}+")  # too short for a token, but for two prefixes
+_SHORT: Final = re.compile(r"[A-Za-z0-9_.~,:()'!$*+\-]{0,19}+")  # too short for a token, except with two prefixes
 _ORDINARY: Final = re.compile(rb"(?:(?!eyJ|ya29)[A-Za-z0-9_\-]{1,19}+=[^=&][^&]*+(?:&(?!\Z)|\Z))*+")  # a whole query
 _VALUE: Final = re.compile(rb"=[^&]++")
 _ENCODED_QUERY: Final = re.compile("%(?:25)*+3[Ff].*", re.DOTALL)
@@ -28,13 +28,13 @@ _AMPERSAND: Final = re.compile("(&|%(?:25)*+26)")
 _EQUALS: Final = re.compile("=|%(?:25)*+3[Dd]")
 _WORD: Final = re.compile(rb"(?:(?:[A-Z]?[a-z]++|[_.\-])*+|[A-Z_]*+)[0-9]{0,3}")  # page, pageSize, page_2, PAGE
 
-# The parts of a text that can be a token by themselves: "," ":" "(" "'" and what else is not here part them.
+# Parts of a text that can each be a token. Any other character separates them, such as "," ":" "(" "'".
 _PIECE: Final = re.compile(r"[A-Za-z0-9_.~+=%$!*^\-]++")
 _DIGIT: Final = re.compile("[0-9]")
 _HEX: Final = re.compile("[0-9a-f]+")
-_CHECKSUM: Final = re.compile("(?:md5|sha[0-9]{1,3}):[0-9a-f]+")  # a labelled digest is no secret
+_CHECKSUM: Final = re.compile("(?:md5|sha[0-9]{1,3}):[0-9a-f]+")  # a labelled digest is not a secret
 _KNOWN: Final = re.compile(
-    r"(?<![A-Za-z0-9])(?:eyJ[A-Za-z0-9_\-]{5}|ya29\.[A-Za-z0-9_\-]{3})"  # JSON in base64, and Google's
+    r"(?<![A-Za-z0-9])(?:eyJ[A-Za-z0-9_\-]{5}|ya29\.[A-Za-z0-9_\-]{3})"  # JSON in base64, and Google's access tokens
     r"|(?<![A-Za-z0-9_.~\-])(?:"
     r"(?=[A-Za-z0-9_.~+=%\-]{20})(?:gh[opusr]_|github_pat_|sk[_-]|xox|AKIA|glpat-|dop_v1_)"
     r"|(?:npm|hf)_(?=[A-Za-z0-9]{16})[a-z0-9]{0,32}+[A-Z])"
@@ -44,8 +44,8 @@ _KNOWN: Final = re.compile(
 def redacted_path(path: bytes, shown_parameters: frozenset[bytes] = frozenset()) -> str:
     """Return at most MAX_TEXT characters of a path with `*` for its secrets.
 
-    They are: what follows an encoded "?"; values of path parameters (`;jsessionid=`) and of query parameters that stand
-    in the path; user and password before "@"; and segments that hold a token. `shown_parameters` keep their values.
+    Secrets are: the text after an encoded "?"; values of path parameters (`;jsessionid=`) and of query parameters in
+    the path; user and password before "@"; and segments with a token. `shown_parameters` keep their values.
     """
     text = path.decode("latin-1")
     if _UNSUSPECTED.fullmatch(text) is None:
@@ -55,10 +55,10 @@ def redacted_path(path: bytes, shown_parameters: frozenset[bytes] = frozenset())
 
 
 def redacted_query(query: bytes, shown_parameters: frozenset[bytes] = frozenset()) -> str:
-    """Return a query with `*` for each value that is not of `shown_parameters`, and for names that are tokens."""
+    """Return a query with `*` for each value whose name is not in `shown_parameters`, and for names that are tokens."""
     if not shown_parameters and _ORDINARY.fullmatch(query) is not None:
         return _VALUE.sub(b"=*", query).decode("latin-1")
-    parts = query.split(b"&", MAX_TEXT)[:MAX_TEXT]  # more would not fit in any case
+    parts = query.split(b"&", MAX_TEXT)[:MAX_TEXT]  # more parts never fit
     return "&".join([_parameter(part, shown_parameters) for part in parts])
 
 
@@ -68,7 +68,7 @@ def _segment(segment: str, shown_parameters: frozenset[bytes]) -> str:
         return segment
     name, *rest = _SEMICOLON.split(_without_user(segment), MAX_TEXT)[: 2 * MAX_TEXT]
     shown = [_pairs(name)]
-    for sign, part in zip(rest[::2], rest[1::2], strict=False):  # a sign whose part was cut off ends the text
+    for sign, part in zip(rest[::2], rest[1::2], strict=False):  # omits a separator whose part was cut off
         shown += (sign, _parameter(part.encode("latin-1"), shown_parameters))
     return "".join(shown)
 
@@ -84,7 +84,7 @@ def _without_user(segment: str) -> str:
 
 
 def _pairs(name: str) -> str:
-    """Return a segment's name; where it holds parameters of a query, as after a lost "?", without their values."""
+    """Return a segment's name, without the values of query parameters in it, which a missing "?" puts there."""
     parts = _AMPERSAND.split(name, MAX_TEXT)[: 2 * MAX_TEXT]
     if len(parts) == 1:
         return _pair(name, misplaced=False)
@@ -120,7 +120,7 @@ def _is_plain(text: str) -> bool:
 
 
 def _without_token(text: str) -> str:
-    """Return `*` if what can be shown of `text` holds a token, as it stands or decoded, else `text`."""
+    """Return `*` if the part of `text` that can be shown has a token, encoded or not; otherwise return `text`."""
     if _is_plain(text):
         return text
     text = text[:_JUDGED]
@@ -128,7 +128,7 @@ def _without_token(text: str) -> str:
 
 
 def _decoded(text: str) -> str:
-    """Return a text that was encoded up to three times."""
+    """Return the text after up to three percent-decodings."""
     for _ in range(3):
         if "%" not in text:
             break

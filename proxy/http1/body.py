@@ -146,7 +146,7 @@ class ChunkedBody:
         return at + len(line) + 2
 
     def _pay_for_extension(self, size: int) -> None:
-        """Limit the bytes of extensions relative to the data (RFC 9112 section 7.1.1). Each line counts at least 32."""
+        """Limit extensions relative to the data (RFC 9112 section 7.1.1). A line counts as at least 32 bytes."""
         self._extra = max(0, self._extra + max(32, size) - self._remaining)
         if self._extra > _EXTENSIONS_LIMIT:
             raise BrokenBody(f"the chunk extensions have {_EXTENSIONS_LIMIT} bytes more than the data")

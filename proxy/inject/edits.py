@@ -58,7 +58,7 @@ class Edits:
 
 
 def undo(resource: Resource) -> None:
-    """Undo every recorded change and remove the annotation. Raises `InjectError` if it does not fit the object."""
+    """Undo every recorded change and remove the annotation. Raise `InjectError` if it does not fit the object."""
     try:
         _undo(resource.root)
     except _DOES_NOT_FIT:

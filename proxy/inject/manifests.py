@@ -28,7 +28,7 @@ class Manifest:
     __slots__ = ("_text", "changed", "data")
 
     def __init__(self, text: str, first_line: int) -> None:
-        """Parse a document whose first line has the number `first_line` in the stream. Raises `InjectError`."""
+        """Parse a document whose first line has the number `first_line` in the stream. Raise `InjectError`."""
         self._text = text
         self.changed = False
         self.data: Any = _parsed(text, first_line)
@@ -57,7 +57,7 @@ class ManifestStream:
     __slots__ = ("_pieces", "documents")
 
     def __init__(self, text: str) -> None:
-        """Split a stream into documents and parse them. Raises `InjectError`."""
+        """Split a stream into documents and parse them. Raise `InjectError`."""
         self._pieces: list[str | Manifest] = []
         end = 0
         for found in [*_SEPARATOR.finditer(text), None]:

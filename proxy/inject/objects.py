@@ -64,7 +64,7 @@ class Resource:
 
 
 def workloads(stream: ManifestStream) -> Iterator[Resource]:
-    """Yield every object that creates pods. Raises `InjectError` for one without containers, or of another shape."""
+    """Yield every object that creates pods. Raise `InjectError` for one without containers, or of another shape."""
     for document in stream.documents:
         for data in document.objects:
             if data.get("kind") in KINDS:
@@ -80,7 +80,7 @@ def _template(data: Any) -> Any:
 
 
 def services(stream: ManifestStream) -> Iterator[Resource]:
-    """Yield the Services. Raises `InjectError` for a Service of another shape."""
+    """Yield the Services. Raise `InjectError` for a Service of another shape."""
     for document in stream.documents:
         for data in document.objects:
             if data.get("kind") == "Service" and data.get("spec") is not None:

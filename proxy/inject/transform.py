@@ -26,7 +26,7 @@ class Injected(NamedTuple):
 
 
 def inject(text: str, options: Options) -> Injected:
-    """Add the sidecar to named or annotated workloads, and point the Services at it. Raises `InjectError`."""
+    """Add the sidecar to named or annotated workloads, and point the Services at it. Raise `InjectError`."""
     stream = ManifestStream(text)
     known = list(services(stream))
     chosen = _chosen(list(workloads(stream)), options.names)
@@ -40,7 +40,7 @@ def inject(text: str, options: Options) -> Injected:
 
 
 def uninject(text: str, names: Iterable[str] = ()) -> str:
-    """Remove the sidecar from all or the named workloads, and restore the Services. Raises `InjectError`."""
+    """Remove the sidecar from all or the named workloads, and restore the Services. Raise `InjectError`."""
     stream = ManifestStream(text)
     wanted, everything = frozenset(names), list(workloads(stream))
     _check_names(everything, wanted)

@@ -140,7 +140,7 @@ class Weights(Generic[N]):
         return len(self._of)
 
     def change(self, name: N, by: int) -> None:
-        """Add to a name's weight; remove a name without weight."""
+        """Add to a name's weight; remove the name when its weight becomes 0."""
         weight = self._of.get(name, 0) + by
         if not weight:
             del self._of[name]

@@ -1,6 +1,6 @@
 """Parse Cache-Control and compute the freshness lifetime (RFC 9111 sections 4.2.1 and 5.2).
 
-A malformed field is read strictly: what could be a directive is one.
+In a malformed field, treat anything that could be a directive as one.
 """
 
 import re
@@ -12,11 +12,11 @@ from proxy.policy.dates import unix_seconds
 Directives = dict[bytes, bytes]
 
 _QUOTED = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)  # RFC 9110 section 5.6.4
-_COMMAS = bytes.maketrans(b"; \t", b",,,")  # separate directives where the sender has mistaken the syntax
+_COMMAS = bytes.maketrans(b"; \t", b",,,")  # these separate directives in malformed fields
 
 
 def directives(fields: Fields) -> Directives:
-    """Return the directives by lower-case name, with arguments; of a repeated directive the first."""
+    """Return the directives by lower-case name, with arguments; the first one if a directive is repeated."""
     found: Directives = {}
     for value in fields.all(b"cache-control"):
         for member in _members(value):
@@ -27,7 +27,7 @@ def directives(fields: Fields) -> Directives:
 
 
 def _members(value: bytes) -> list[bytes]:
-    """Split a list at its commas, semicolons and spaces, except inside quotes. A single quote quotes nothing."""
+    """Split a list at its commas, semicolons and spaces, except inside quotes. An unpaired quote quotes nothing."""
     parts: list[bytes] = []
     at, quote = 0, value.find(b'"')
     while quote >= 0 and (quoted := _QUOTED.match(value, quote)) is not None:

@@ -177,7 +177,7 @@ def of_key(
 
 
 def of_flight(route: Route, request_key: bytes, key: IdempotencyKey | None, subject: str | None = None) -> Claim:
-    """Return the claim of a flight, which other replicas see."""
+    """Return the claim that represents a flight to other replicas."""
     return Claim(_digest(b"flight", request_key), "", _text(key), 0.0, 2 * route.total_timeout_s, subject=subject)
 
 

@@ -1,4 +1,4 @@
-"""Find the credentials of a request. Missing and empty values and placeholders identify no one."""
+"""Find the credentials of a request. Missing values, empty values and placeholders identify no caller."""
 
 import re
 from base64 import b64decode
@@ -15,7 +15,7 @@ _NONE = frozenset(
     b"""null undefined none nil nan void false 0 - * {} [] () [object anonymous guest nobody unknown deleted expired
     empty redacted changeme (null) (none) object] %00""".split()
 ) | {b""}
-# A template that no program has filled in. These also count inside a longer value.
+# An unfilled template. It is also a placeholder inside a longer value.
 _TEMPLATES: Final = ((b"{{", b"}}"), (b"${", b"}"))
 _PLACEHOLDER = re.compile(
     rb"<[^>]*>|%[^%]+%|[$#]?\{[\w .-]*\}|\$\([^()]*\)|\$[a-z_]\w*|\[[\w .-]*\]|your[-_ ][\w -]*|[-*._#]+", re.DOTALL
@@ -27,8 +27,8 @@ _SCHEMES = frozenset(
     apikey api-key aws4-hmac-sha256 hawk jwt key ntlm session token""".split()
 )
 _BLANK = b" \t\"',;"
-_OPAQUE = re.compile(rb"[!-~]+[ \t]+[A-Za-z0-9._~+/-]{40}")  # a scheme and what no placeholder looks like
-# Parameters of an Authorization field that many callers have alike (RFC 7616 section 3.4, RFC 5849 section 3.5.1).
+_OPAQUE = re.compile(rb"[!-~]+[ \t]+[A-Za-z0-9._~+/-]{40}")  # a scheme, and a value that cannot be a placeholder
+# Parameters of an Authorization field that many callers share (RFC 7616 section 3.4, RFC 5849 section 3.5.1).
 _NOT_ABOUT_CALLER = frozenset(
     b"""algorithm charset cnonce nc nonce oauth_signature_method oauth_timestamp oauth_version opaque qop realm response
     uri userhash version""".split()
@@ -37,13 +37,13 @@ _ABOUT_CALLER = frozenset(
     b"access_token api-key api_key apikey credential id key oauth_token session token user username".split()
 )
 _LONGEST_FIELD: Final = 1024  # bytes of an Authorization field that are examined
-_MOST_MEMBERS: Final = 16  # of a list that are examined
+_MOST_MEMBERS: Final = 16  # members of a list that are examined
 _MOST_COOKIES: Final = 64  # pairs that are examined if no cookie name is configured
 _MOST_PAIRS: Final = 256  # pairs among which a named cookie is searched; browsers store fewer for a host (Chrome 180)
 _MOST_PARTS: Final = 16
 _LONGEST_LOOK: Final = 256  # bytes of a value that are examined; every placeholder is shorter
 _SHORTEST_SECRET: Final = 16  # characters; OWASP requires 64 bits, which are 16 hexadecimal digits
-_FEWEST_CHANGES: Final = 3  # from a letter to a digit or back: words and numbers have fewer
+_FEWEST_CHANGES: Final = 3  # between letters and digits: words and numbers have fewer
 _NO_CHANGE = re.compile(rb"%[0-9A-Fa-f]{2}|(?<=[0-9])[TZ](?![A-Za-z])")  # an escaped byte, or the letters of a date
 _CLASSES = bytes(
     b"9"[0] if 48 <= code < 58 else b"a"[0] if 65 <= code < 91 or 97 <= code < 123 else b"."[0] for code in range(256)
@@ -52,7 +52,7 @@ _AUTHORIZATION, _COOKIE = b"authorization", b"cookie"
 
 
 class Credential(Enum):
-    """What of a request names its caller: nothing, a cookie that may be a session id, or a certain credential."""
+    """How a request names its caller: not at all, by a cookie that may be a session id, or by a certain credential."""
 
     NOBODY = "nobody"
     GUESSED = "guessed"
@@ -70,12 +70,12 @@ class Name:
     __slots__ = ("cookie", "field", "guesses", "names", "pairs")
 
     def __init__(self, field: bytes, cookie: bytes = b"") -> None:
-        """Take a lower-case field name, and the name of a cookie if only that one counts."""
+        """`field` is in lower case; a non-empty `cookie` selects that cookie alone."""
         self.field = field
         self.cookie = cookie
         self.guesses = field == _COOKIE and not cookie  # the configuration does not name the session's cookie
         self.names = _judge(field, cookie)  # whether a value identifies a caller
-        self.pairs = re.compile(rb";[ \t]*+" + re.escape(cookie) + rb"=([^;]*+)")  # in a field with ";" before it
+        self.pairs = re.compile(rb";[ \t]*+" + re.escape(cookie) + rb"=([^;]*+)")  # after a ";" before the field
 
     def values(self, fields: Fields) -> list[bytes]:
         """Return the values, whether or not they identify a caller.
@@ -93,7 +93,7 @@ class Name:
         return found if self.guesses else [value for value in found if self.names(value)]
 
     def parts(self, fields: Fields) -> Iterator[bytes]:
-        """Yield every value that may identify a caller, each cookie by itself: more than `names` accepts.
+        """Yield every value that may identify a caller, each cookie separately, including values that `names` rejects.
 
         In a field with many cookies, the first ones are separate values and the rest is one value.
         """
@@ -152,7 +152,7 @@ def says(value: bytes) -> bool:
 def authorizes(value: bytes) -> bool:
     """Tell whether a field such as Authorization has a credential: more than schemes and placeholders.
 
-    Two fields in one line are a list (RFC 9110 section 5.3). Of a long field the beginning counts.
+    Two fields combined into one line are a list (RFC 9110 section 5.3). Only the beginning of a long field is examined.
     """
     if value[:5].lower() != b"basic" and _OPAQUE.match(value) is not None:
         return True
@@ -163,7 +163,7 @@ def authorizes(value: bytes) -> bool:
 
 
 def _without_quotes(value: bytes) -> bytes:
-    """Return a value without quotes. Commas and spaces in them do not separate: each is replaced by a colon."""
+    """Return a value without quotes. A quoted comma or space is not a separator: replace it with a colon."""
     parts = value.split(b'"')
     return b"".join([b":".join(_SEPARATORS.split(part)) if at % 2 else part for at, part in enumerate(parts)])
 
@@ -180,7 +180,7 @@ def _member_authorizes(member: bytes) -> bool:
 
 
 def _argument(word: bytes) -> bytes:
-    """Return the argument of a parameter (`token="x"`), b"" if it is not about the caller; any other word unchanged."""
+    """Return the argument of a parameter (`token="x"`), b"" if it identifies no caller; any other word unchanged."""
     name, sign, argument = word.partition(b"=")
     lower = name.lower()
     if not sign:
@@ -189,7 +189,7 @@ def _argument(word: bytes) -> bytes:
         return b""
     if lower in _ABOUT_CALLER:
         return argument
-    return argument if argument.strip(b"=") else name  # "=" at the end of base64 is no parameter
+    return argument if argument.strip(b"=") else name  # "=" at the end of base64 is padding
 
 
 def _holds_a_pair(word: bytes) -> bool:
@@ -206,8 +206,8 @@ def holds_a_secret(cookies: bytes) -> bool:
     """Tell whether a value in a Cookie field could be a session id.
 
     A preference (`lang=en`, `theme=dark`) is common to many users. A session id is long and alternates letters and
-    digits, but so does the name of a release or an experiment, which many users have alike. So this is a guess, and
-    the client's address counts beside it.
+    digits. The name of a release or an experiment does so too, and is common to many users. So the result is a guess,
+    and the client's address also identifies the caller.
     """
     for pair in cookies.split(b";", _MOST_COOKIES)[:_MOST_COOKIES]:
         if len(pair) > _SHORTEST_SECRET and _is_secret(pair.partition(b"=")[2].strip(b' "')[:_LONGEST_LOOK]):

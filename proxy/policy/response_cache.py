@@ -19,7 +19,7 @@ from proxy.policy.routing import Route
 
 MOST_VARIED: Final = 32  # names in Vary; a response that names more is not cached
 
-_GONE = frozenset({403, 404, 410})  # the backend denies the resource now: an older response is no substitute
+_GONE = frozenset({403, 404, 410})  # the backend now denies the resource: an older response must not replace this
 _RELOADS = frozenset({b"no-cache", b"no-store"})
 _REVALIDATE = (b"must-revalidate", b"proxy-revalidate", b"s-maxage")  # RFC 9111 sections 5.2.2.2, .8 and .10
 
@@ -35,8 +35,8 @@ class Keep(Enum):
 class CachedResponse(NamedTuple):
     """A response with its arrival (wall time) and the invalidation stamp from when its request was sent.
 
-    `varied` is a digest of the request's values of the fields that Vary names. The response is erased by its `subject`,
-    which is None in a store that keeps only its digest.
+    `varied` is a digest of the request's values of the fields that Vary names. Erasure finds the response by
+    its `subject`, which is None if the store keeps only the subject's digest.
     """
 
     response: Response
@@ -59,7 +59,7 @@ class CachedResponse(NamedTuple):
 
 
 def received_age_s(fields: Fields) -> int:
-    """Return the upstream's Age in seconds, 0 if it is invalid; of a list the first member (RFC 9111 section 5.1)."""
+    """Return the upstream's Age in seconds, 0 if it is invalid; the first member of a list (RFC 9111 section 5.1)."""
     if b"age" not in fields:
         return 0
     members = fields.tokens(b"age")
@@ -67,10 +67,10 @@ def received_age_s(fields: Fields) -> int:
 
 
 def with_age(response: Response, answer: Response, wall: float) -> Response:
-    """Return a response with the age that it has at its arrival, if that is more than the upstream told.
+    """Return a response with its age at arrival, if that is more than the upstream's Age.
 
-    `answer` is the response itself, or the 304 that has refreshed it. It may have been made long before it arrives:
-    its Date tells (`apparent_age` in RFC 9111 section 4.2.3).
+    `answer` is the response itself, or the 304 that refreshed it. Its Date shows how long before its arrival it was
+    generated (`apparent_age` in RFC 9111 section 4.2.3).
     """
     date = answer.fields.get(b"date")
     sent = None if date is None else unix_seconds(date)
@@ -94,7 +94,7 @@ def varied(response: Response, request: Request) -> bytes:
 
 
 def may_read(route: Route, request: Request) -> bool:
-    """Tell whether a cached response may serve the request: not if it is a reload."""
+    """Tell whether a cached response may be used for the request. A reload forbids it."""
     if route.reuse_s is None or not request.safe:
         return False
     given = directives(request.fields)

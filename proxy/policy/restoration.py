@@ -36,7 +36,7 @@ class Half(FastStrEnum):
 
 
 class HalfResult(FastStrEnum):
-    """The result of one half."""
+    """The result of one half of a session restoration."""
 
     CONTENT = "content"
     NOTHING = "nothing"  # no messages, or no such conversation (404)

@@ -1,4 +1,4 @@
-"""TLS handshakes of clients. They count as connections and have their own timeout."""
+"""TLS handshakes of clients, which count as connections and have their own timeout."""
 
 import asyncio
 import socket

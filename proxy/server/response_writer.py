@@ -54,7 +54,7 @@ class ResponseWriter:
     def unwritten(self) -> int:
         """Return the bytes that the client has not read."""
         buffered = 0 if self.transport is None else self.transport.get_write_buffer_size()
-        return len(self.unsent) + 2 * buffered  # a stream buffers about as much again
+        return len(self.unsent) + 2 * buffered  # a stream's Broadcast holds about as much for this client (HIGH_WATER)
 
     def finish(self, *, linger: bool) -> None:
         """Write no more. Read on for a while if the client may still send: a reset could destroy the last response."""

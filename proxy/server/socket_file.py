@@ -1,4 +1,4 @@
-"""The file of a listening Unix socket: taken over only from a dead process, and removed by its creator."""
+"""The file of a listening Unix socket: replaced only if its process has ended, removed only by its process."""
 
 import errno
 import fcntl

@@ -1,7 +1,7 @@
-"""A Redis client that uses a reply only where it belongs to the command that was sent.
+"""A Redis client that uses a reply only if it belongs to the command that was sent.
 
-Every exchange ends with a PING of its own. Its reply shows that no reply was repeated, dropped, or left over from an
-earlier command: else the connection is closed, and none of what it said is used.
+Every exchange ends with a PING that has a unique argument. The reply to it shows that no reply was repeated, dropped,
+or left over from an earlier command. Otherwise the connection is closed and no reply of the exchange is used.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from redis.exceptions import ResponseError
 
 from proxy.store.replies import Command, OutOfStep, check, understood
 
-_OURS = token_hex(8).encode()  # of this process, so that no reply to another one is taken for its own
+_OURS = token_hex(8).encode()  # names this process in each PING: a reply to another process does not match
 _exchanges = count(1)
 
 
@@ -23,7 +23,7 @@ class CheckedRedis(Redis):
     """The commands of `Redis`; each returns what Redis sent, without further conversion."""
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Return the reply to a command. Raise RedisError, for a reply that is not one to this command too."""
+        """Return the reply to a command. Raise RedisError, also if the reply does not belong to the command."""
         (reply,) = await self.ask([args])
         if isinstance(reply, ResponseError):
             raise reply
@@ -35,7 +35,7 @@ class CheckedRedis(Redis):
         try:
             connection = await understood(pool.get_connection())  # type: ignore[no-untyped-call]
         except OutOfStep:
-            await pool.disconnect(inuse_connections=False)  # it was returned although its handshake had failed
+            await pool.disconnect(inuse_connections=False)  # the failed connection is in the pool again
             raise
         try:
             return await _exchange(connection, commands)
@@ -47,8 +47,8 @@ class CheckedRedis(Redis):
 
 
 async def _exchange(connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
-    """Send commands and read their replies. Raise OutOfStep where they do not belong together."""
-    await _close_if_unread(connection)  # it is made anew when something is sent
+    """Send commands and read their replies. Raise OutOfStep if they do not belong together."""
+    await _close_if_unread(connection)  # sending opens it again
     last = b"%b-%x" % (_OURS, next(_exchanges))
     await understood(connection.send_packed_command(connection.pack_commands([*commands, ("PING", last)])))
     replies: list[Any] = []
@@ -73,7 +73,7 @@ async def _read(connection: AbstractConnection) -> Any:
 
 
 async def _close_if_unread(connection: AbstractConnection) -> None:
-    """Close a connection that nobody waits for a reply on, if there are bytes of one, or the end."""
-    look = getattr(connection, "can_read", None) or connection.can_read_destructive  # its name before redis 8
+    """Close a connection without a pending command if it has unread bytes or has reached its end."""
+    look = getattr(connection, "can_read", None) or connection.can_read_destructive  # the name before redis 8
     if await look():
         await connection.disconnect(nowait=True)

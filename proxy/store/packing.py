@@ -2,7 +2,7 @@
 
 `version \n name \n length-of-the-document SP checksum-of-name-document-and-body \n document body`
 
-The name is a digest of the key that the value is stored under. A reply that belongs to another key is recognised.
+The name is a digest of the key under which the value is stored. It detects a reply that belongs to another key.
 """
 
 import re
@@ -27,7 +27,7 @@ SUBJECT_BYTES = 160  # of version, name, sizes and the first member
 _VERSION = b"backstay-3\n"
 _NAME_BYTES = 40
 _MARK = re.compile(rb"(mark:all|[01]:[0-9a-f]+)=")
-_WRONG_SHAPE = (KeyError, TypeError, ValueError, AttributeError)  # raised for a document of another shape
+_WRONG_SHAPE = (KeyError, TypeError, ValueError, AttributeError)  # raised for a document with unexpected members
 
 
 class Damaged(Exception):  # noqa: N818 - a state, which each caller handles in its own way
@@ -40,22 +40,22 @@ def subject_name(subject: str) -> str:
 
 
 def of_subject(subject: str | None) -> dict[str, Any]:
-    """Return the first member of a subject's document, which lies in the first `SUBJECT_BYTES` of a packed value."""
+    """Return the first member of a subject's document, which is in the first `SUBJECT_BYTES` of a packed value."""
     return {} if subject is None else {"subject": subject_name(subject)}
 
 
 def name_of(key: str) -> bytes:
-    """Return the name that a value has which is stored under `key`; "" is the key of a value within another one."""
+    """Return the name of a value stored under `key`; "" is the key of a value inside another value."""
     return blake2b(key.encode(), digest_size=_NAME_BYTES // 2).hexdigest().encode()
 
 
 def mark_name(key: str) -> bytes:
-    """Return what the mark of this key begins with: the end of the key, which tells it from other marks."""
+    """Return the beginning of this key's mark: the end of the key, which distinguishes it from other marks."""
     return b":".join(key.encode().split(b":")[-2:])
 
 
 def names_another(key: str, value: bytes) -> bool:
-    """Tell whether an undamaged value says that it is stored under another key than this."""
+    """Tell whether an undamaged value has the name of another key."""
     if value.startswith(_VERSION):
         name, *_ = value[len(_VERSION) :].split(b"\n", 1)
         return name != name_of(key) and _is_whole(value)
@@ -64,7 +64,7 @@ def names_another(key: str, value: bytes) -> bool:
 
 
 def head_names_another(key: str, head: bytes) -> bool:
-    """Tell the same from the first `SUBJECT_BYTES` of a value, which may be damaged."""
+    """Tell whether the first `SUBJECT_BYTES` of a value, damaged or not, have the name of another key."""
     return head.startswith(_VERSION) and not head.startswith(name_of(key), len(_VERSION))
 
 
@@ -84,7 +84,7 @@ def pack(document: dict[str, Any], body: bytes = b"", key: str = "") -> bytes:
 
 
 def unpack(packed: bytes | None, key: str = "") -> tuple[dict[str, Any], bytes] | None:
-    """Return document and body, None for nothing or another version. Raise Damaged, for another key's value too."""
+    """Return document and body, None for no value or another version. Raise Damaged, also for another key's value."""
     if packed is None or not packed.startswith(_VERSION):
         return None
     name, size, rest = _split(packed)

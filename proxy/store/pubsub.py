@@ -108,7 +108,7 @@ class ReplicaPubSub:
                 continue
             silent += 1
             await pubsub.ping()
-            with suppress(StoreDown):  # the connection has counted it
+            with suppress(StoreDown):  # the connection has already counted the failure
                 await self._commands.execute("probe", *self._probe())
         raise Disconnected("the connection of the subscription sends no data")
 

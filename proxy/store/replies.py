@@ -1,7 +1,7 @@
-"""Tell whether a reply of Redis belongs to the command that was sent: by its shape and by the name that a value has.
+"""Tell whether a reply of Redis belongs to the command that was sent, by the reply's shape and the value's name.
 
-A proxy, a library or a Redis that repeats, drops or swaps one reply would otherwise serve the bytes of one user to
-another, for as long as the connection lasts.
+If a proxy, a library or Redis repeats, drops or swaps one reply, all later replies on the connection belong to other
+commands. Without this check, one user's data would be sent to another user.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,18 +20,18 @@ UNREACHABLE = (RedisError, OSError, TimeoutError, RuntimeError)  # uvloop raises
 
 
 class OutOfStep(InvalidResponse):
-    """A reply is not one to the command that was sent. Nothing more is read from this connection."""
+    """A reply does not belong to the command that was sent. Nothing more is read from this connection."""
 
 
 def check(command: Command, reply: Any) -> None:
-    """Raise OutOfStep for a reply that is not one to the command; every command may be answered with an error."""
+    """Raise OutOfStep if the reply does not belong to the command. An error is a valid reply to every command."""
     shape = _SCRIPTS.get(command[1], _is_nothing) if command[0] == "EVALSHA" else _SHAPES[command[0]]
     if not isinstance(reply, ResponseError) and not shape(command, reply):
         raise OutOfStep(f"the reply to {command[0]} does not belong to it")
 
 
 async def understood(reading: Awaitable[T]) -> T:
-    """Return what was read. Raise OutOfStep for bytes that the Redis client cannot parse, whatever it raises."""
+    """Return the result of `reading`. Raise OutOfStep for bytes that the Redis client cannot parse."""
     try:
         return await reading
     except (InvalidResponse, RecursionError) as error:
@@ -59,7 +59,7 @@ def _is_pong(command: Command, reply: Any) -> bool:
 
 
 def _is_number(command: Command, reply: Any) -> bool:
-    return type(reply) is int  # and no bool, which RESP3 has
+    return type(reply) is int  # not a bool, which RESP3 has
 
 
 def _is_text(command: Command, reply: Any) -> bool:

@@ -62,7 +62,7 @@ class Broadcast:
         self._readers: list[BroadcastReader] = []
         self._over: Callable[[], None] | None = None
         self._collector: Collector | None = None
-        self._held: asyncio.TimerHandle | None = None  # pending while a slow reader is waited for
+        self._held: asyncio.TimerHandle | None = None  # set while the sender waits for a slow reader
         self._held_since = self._shared_since = 0.0
         self._patience_s = PATIENCE_S
         self._paused = False
