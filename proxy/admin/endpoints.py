@@ -26,7 +26,8 @@ class AdminEndpoint(NamedTuple):
         return _PATTERN.sub("}", self.path)
 
 
-_SINCE = "Only records from this time on: ISO 8601, in UTC by default."
+_TIME = "ISO 8601, in UTC by default."
+_SUBJECT = "The `subject` of its records, percent-encoded once"
 ENDPOINTS = (
     AdminEndpoint("GET", "/healthz", "Check that the process is alive.", {200: "The event loop runs."}),
     AdminEndpoint(
@@ -81,21 +82,24 @@ ENDPOINTS = (
             503: "Redis could not be reached: only what this process holds is erased. Repeat the call.",
         },
         guarded=True,
-        parameters={"subject": "The business key, as the routes' `subject` finds it. Required."},
+        parameters={"subject": f"{_SUBJECT} (`curl -X DELETE -G --data-urlencode subject=...`). Required."},
     ),
     AdminEndpoint(
         "GET",
         "/audit",
         "Give the newest audit records that pass every filter, oldest first.",
-        {200: "JSON list or CSV.", 400: "A parameter or its value does not exist, or a time is none."},
+        {
+            200: "JSON list or CSV. The records have no `v`, `seq`, `prev` and `hash`, which only the trail has.",
+            400: "A parameter or its value does not exist, or a time is none.",
+        },
         guarded=True,
         parameters={
             "report_id": "Only records with this subject.",
             "operation": "Only records of this operation.",
             "correlation_id": "Only records with this correlation id.",
-            "failures": "`true`: only requests that failed, and transitions of circuits.",
-            "since": _SINCE,
-            "until": _SINCE.replace("since", "before"),
+            "failures": "`true`: only requests that failed, and circuits that opened or became half-open.",
+            "since": f"Only records from this time on: {_TIME}",
+            "until": f"Only records before this time: {_TIME}",
             "format": "`json` or `csv`; the default is `audit.export_format`.",
             "limit": "How many of the newest; 0 (default) is all.",
         },
@@ -106,7 +110,7 @@ ENDPOINTS = (
         "Give the session restorations of a subject, one for each of its users.",
         {200: "JSON object; without any, its state is `NotRestored`."},
         guarded=True,
-        parameters={"subject": "The business key, as the routes' `subject` finds it."},
+        parameters={"subject": f"{_SUBJECT}."},
     ),
 )
 STATUS_PAGE = (

@@ -70,7 +70,10 @@ TRAIL = Path("audit.jsonl")  # the default of audit.path
 ReportId = Annotated[str | None, typer.Option("--report-id", help="Only this report (the record's subject).")]
 Operation = Annotated[str | None, typer.Option("--operation", help="Only this operation (the route's name).")]
 CorrelationId = Annotated[str | None, typer.Option("--correlation-id", help="Only this correlation id.")]
-Failures = Annotated[bool, typer.Option("--failures", help="Only requests that failed, and transitions of circuits.")]
+Failures = Annotated[
+    bool,
+    typer.Option("--failures", help="Only requests that failed, and circuits that opened or became half-open."),
+]
 Since = Annotated[
     str | None, typer.Option("--since", help="From this time on: ISO 8601 (default UTC), or an age: 10m.")
 ]

@@ -136,7 +136,7 @@ class Audit(Section):
     checkpoints: OrNone[str] = "{path}.checkpoints"
     """File beside the trail that records how far the trail went. `"none"`: a truncated trail cannot be detected."""
     checkpoint_every: Count = 1_000
-    """Records between two checkpoints. There is one every second too, if records were written."""
+    """Records between two checkpoints. A record has one after about 2 s in `batch`, 1 s in `blocking` and `strict`."""
     checkpoint_key_file: OrNone[str] = None
     """Key that signs checkpoints: 32 random bytes or more (HMAC), or an Ed25519 key in PEM."""
     salt_file: str = "{path}.salt"
