@@ -14,7 +14,7 @@ from proxy.http.message import (
     Response,
     response_in,
 )
-from proxy.http.problems import RETRY_AFTER_S, Problem, Reason, refused
+from proxy.http.problems import Problem, Reason, refused
 from proxy.policy import added_headers, claim_rules
 from proxy.policy.coalescing import JOINED
 from proxy.policy.cors import exposing
@@ -115,13 +115,10 @@ class Responder:
 
     def _own(self, x: Exchange, problem: Problem, retry_after_s: float | None = None) -> tuple[Response, Lines]:
         cors = exposing(self._cors.lines(x.request))
+        response = problem_response.own_response(problem, x.correlation.id, cors, retry_after_s)
         if self._silent:
-            return problem_response.own_response(problem, x.correlation.id, cors), ()
-        if retry_after_s is None and problem.status == 503:
-            retry_after_s = RETRY_AFTER_S
-        seconds = None if retry_after_s is None else problem_response.whole_seconds(retry_after_s)
-        response = problem_response.own_response(problem, x.correlation.id, cors, seconds)
-        response_info = self._response_info(x, x.duration_s)._replace(error=problem.error, retry_after_s=retry_after_s)
+            return response, ()
+        response_info = self._response_info(x, x.duration_s)._replace(error=problem.error)
         return response, added_headers.to_client(response_info, expose=self._expose)
 
     def _beside(self, x: Exchange, elapsed_s: float) -> Lines:

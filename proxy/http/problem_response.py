@@ -9,7 +9,7 @@ from proxy.http.message import (
     Outcome,
     Response,
 )
-from proxy.http.problems import Problem, Reason
+from proxy.http.problems import RETRY_AFTER_S, Problem, Reason
 
 NOT_ASKED = Failure(
     Reason.UNRECORDED,
@@ -31,16 +31,22 @@ def problem_of(failure: Outcome) -> Problem:
     return Problem(reason.status, reason, reason.headline, failure.detail or reason.detail)
 
 
-def own_response(problem: Problem, correlation_id: str, cors: Lines = (), retry_after: int | None = None) -> Response:
-    """Return the problem as a response that a browser can read; `retry_after` is in seconds."""
-    body = problem.encode(correlation_id, retry_after)
-    lines = ((b"Content-Type", b"application/problem+json"), (b"Content-Length", b"%d" % len(body)), *cors)
+def own_response(
+    problem: Problem, correlation_id: str, cors: Lines = (), retry_after_s: float | None = None
+) -> Response:
+    """Return the problem as a response that a browser can read.
+
+    `Retry-After` (RFC 9110 section 10.2.3) and `retry_after` in the body are `retry_after_s` in whole seconds, at least
+    1. A 503 has them also where the time is unknown.
+    """
+    if retry_after_s is None and problem.status == 503:
+        retry_after_s = RETRY_AFTER_S
+    seconds = None if retry_after_s is None else max(1, ceil(retry_after_s))
+    body = problem.encode(correlation_id, seconds)
+    lines: Lines = ((b"Content-Type", b"application/problem+json"), (b"Content-Length", b"%d" % len(body)), *cors)
+    if seconds is not None:
+        lines = (*lines, (b"Retry-After", b"%d" % seconds))
     return Response(problem.status, b"", Fields(lines), body, Framing.LENGTH)
-
-
-def whole_seconds(retry_after_s: float) -> int:
-    """Return the value of `Retry-After` (RFC 9110 section 10.2.3): rounded up, and at least 1."""
-    return max(1, ceil(retry_after_s))
 
 
 def retry_after_s(failure: Outcome) -> float | None:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from proxy.http.fields import Lines
 from proxy.http.message import Request
-from proxy.http.problem_response import whole_seconds
 from proxy.http.problems import Reason
 from proxy.policy.attempt_facts import Attempt, retries
 from proxy.policy.coalescing import Role
@@ -45,7 +44,6 @@ class ResponseInfo(NamedTuple):
     error: Reason | None = None  # the sidecar made the response
     received_status: int | None = None  # of the response that was replaced
     recovered: bool = False
-    retry_after_s: float | None = None
     replayed: bool = False
     explanation: str | None = None  # only if requested and allowed by the route
 
@@ -86,8 +84,6 @@ def of_plain_response(correlation_id: str, total_ms: float, upstream_ms: float, 
 def to_client(response_info: ResponseInfo, *, expose: bool) -> Lines:
     """Return the lines to add to this caller's response."""
     lines: list[tuple[bytes, bytes]] = [(b"X-Correlation-ID", response_info.correlation_id.encode("ascii"))]
-    if response_info.retry_after_s is not None:
-        lines.append((b"Retry-After", b"%d" % whole_seconds(response_info.retry_after_s)))
     if response_info.explanation is not None:
         lines.append((b"X-Backstay-Explain", response_info.explanation.encode("ascii", "replace")))
     if response_info.replayed:

@@ -16,8 +16,8 @@ from proxy.exchange.handler import RequestHandler
 from proxy.exchange.ports import Client
 from proxy.http.fields import Fields, Lines
 from proxy.http.message import BODILESS, BY_CHUNKS, BY_LENGTH, NO_BODY, UNIX, Peer, Request, Response
-from proxy.http.problem_response import own_response, whole_seconds
-from proxy.http.problems import RETRY_AFTER_S, Refusal, refused
+from proxy.http.problem_response import own_response
+from proxy.http.problems import Refusal, refused
 from proxy.http1.body import framed
 from proxy.http1.head import HeadLimits, encode_head
 from proxy.policy.correlation import correlate
@@ -163,13 +163,10 @@ class ServerState:
         """Return the complete response to a refused message, which is counted and never echoed."""
         self._on_refusal(refusal, peer)
         problem = refused(refusal)
-        retry_after = whole_seconds(RETRY_AFTER_S) if problem.status == 503 else None
-        response = own_response(problem, refusal.correlation_id, (), retry_after)
+        response = own_response(problem, refusal.correlation_id)
         more: Lines = (_CLOSE, (b"Date", self.date()))
         if refusal.correlation_id:
             more = ((b"X-Correlation-ID", refusal.correlation_id.encode("ascii")), *more)
-        if retry_after is not None:
-            more = ((b"Retry-After", b"%d" % retry_after), *more)
         if self.rules.expose:
             more = ((b"Proxy-Status", f"backstay; error={problem.error}".encode("ascii")), *more)
         assert isinstance(response.body, bytes)

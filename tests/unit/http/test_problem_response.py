@@ -44,6 +44,20 @@ def test_an_own_answer_is_a_problem_document() -> None:
     }
 
 
+@pytest.mark.parametrize(("seconds", "value"), [(29.2, 30), (30.0, 30), (0.001, 1), (0.0, 1), (None, 1)])
+def test_retry_after(seconds: float | None, value: int) -> None:
+    """Whole seconds, rounded up, at least one: who comes back on time is not refused again. A 503 has it always."""
+    answer = own_response(problem_of(OPEN), "mine-1", (), seconds)
+    assert answer.fields.get(b"retry-after") == b"%d" % value
+    assert isinstance(answer.body, bytes)
+    assert orjson.loads(answer.body)["retry_after"] == value
+
+
+def test_only_a_503_has_a_retry_after_of_unknown_time() -> None:
+    """A 502 says nothing where nothing is known."""
+    assert own_response(problem_of(RESET), "mine-1").fields.get(b"retry-after") is None
+
+
 def test_only_a_failure_knows_when_to_come_back() -> None:
     """An open circuit tells when it probes; an upstream's own answer carries its own Retry-After."""
     assert retry_after_s(OPEN) == 30.0

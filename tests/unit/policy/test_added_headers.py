@@ -79,23 +79,17 @@ def test_server_timing(changes: dict[str, Any], value: bytes) -> None:
     assert said(b"server-timing", **changes) == value
 
 
-@pytest.mark.parametrize(("seconds", "value"), [(29.2, b"30"), (30.0, b"30"), (0.001, b"1"), (0.0, b"1"), (None, None)])
-def test_retry_after(seconds: float | None, value: bytes | None) -> None:
-    """Whole seconds, rounded up, at least one: who comes back on time is not refused again."""
-    assert said(b"retry-after", retry_after_s=seconds) == value
-
-
 def test_unexposed_answers_keep_only_what_clients_need() -> None:
-    """`expose = false` drops the extra fields, not the correlation id and not Retry-After."""
-    full = ResponseInfo("mine-1", 12.0, 10.0, 2, collapsed=True, retry_after_s=3.0)
-    assert to_client(full, expose=False) == ((b"X-Correlation-ID", b"mine-1"), (b"Retry-After", b"3"))
+    """`expose = false` drops the extra fields, not the correlation id."""
+    full = ResponseInfo("mine-1", 12.0, 10.0, 2, collapsed=True)
+    assert to_client(full, expose=False) == ((b"X-Correlation-ID", b"mine-1"),)
 
 
 def test_the_order_of_the_lines() -> None:
     """The correlation id comes first, the timing last."""
-    full = ResponseInfo("mine-1", 12.0, 10.0, ttl_s=-1, recovered=True, received_status=503, retry_after_s=3.0)
+    full = ResponseInfo("mine-1", 12.0, 10.0, ttl_s=-1, recovered=True, received_status=503)
     assert [name for name, _ in to_client(full, expose=True)] == [
-        b"X-Correlation-ID", b"Retry-After", b"Cache-Status", b"Proxy-Status", b"Server-Timing",
+        b"X-Correlation-ID", b"Cache-Status", b"Proxy-Status", b"Server-Timing",
     ]  # fmt: skip
 
 
