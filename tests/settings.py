@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from proxy.audit.checkpoint import CheckpointKey, CheckpointRules
-from proxy.audit.log import LogRules
+from proxy.audit.log_rules import LogRules
 from proxy.audit.redaction import Redaction
 from proxy.audit.retention import RetentionRules
 from proxy.audit.trail_file import RotationRules

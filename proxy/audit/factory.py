@@ -7,7 +7,8 @@ from pathlib import Path
 from proxy.audit.checkpoint import CheckpointRules, Checkpoints, NoKey, read_key
 from proxy.audit.durability_gate import DurabilityGate
 from proxy.audit.files import TrailError
-from proxy.audit.log import AuditLog, LogRules
+from proxy.audit.log import AuditLog
+from proxy.audit.log_rules import LogRules
 from proxy.audit.record import Ledger
 from proxy.audit.redaction import Redaction
 from proxy.clock import Clock

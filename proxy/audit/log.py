@@ -7,7 +7,6 @@ GIL (p99 7 ms instead of 3.5 ms); one thread writes the bytes. Invariant: append
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -19,13 +18,13 @@ from proxy.audit.chain import Chain, ChainLink, timestamp
 from proxy.audit.checkpoint import Checkpoints
 from proxy.audit.files import TrailError
 from proxy.audit.line_queue import LineQueue
+from proxy.audit.log_rules import LogRules
 from proxy.audit.newest import Newest
-from proxy.audit.retention import Retention, RetentionRules
+from proxy.audit.retention import Retention
 from proxy.audit.rounds import Rounds
 from proxy.audit.trail_end import Agreement, compare
 from proxy.audit.trail_file import (
     Output,
-    RotationRules,
     StandardOutput,
     TrailFile,
 )
@@ -37,7 +36,6 @@ from proxy.audit.writer import (
     Written,
 )
 from proxy.clock import Clock
-from proxy.config.settings import Audit
 from proxy.runtime.threads import in_daemon_thread
 
 _TURN = 512  # records chained in one loop iteration: about 1 ms, so that a burst delays no response
@@ -45,36 +43,6 @@ NOTE = "note"  # the field that distinguishes a note from a request's record
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class LogRules:
-    """Settings of the log.
-
-    `batch_s`: how long a record may wait for others. `fsync_s`: longest time between fsyncs. `queue_limit`,
-    `queue_size`: how many records and bytes are held while the disk is slow or failing; records beyond that are
-    counted and become one gap record. `max_entries`: newest records in memory. `max_wait_s`: longest wait for a durable
-    record. `close_s`: longest wait for the disk, or the reader of a pipe, at the end. Times are in seconds.
-    """
-
-    queue_limit: int
-    queue_size: int
-    max_entries: int
-    max_wait_s: float
-    rotation: RotationRules
-    keeping: RetentionRules
-    batch_s: float = 0.005
-    fsync_s: float = 1.0
-    close_s: float = 5.0
-
-    @classmethod
-    def of(cls, settings: Audit) -> "LogRules":
-        """Return the rules from the `[audit]` table."""
-        return cls(
-            settings.queue, settings.queue_bytes, settings.max_entries, settings.max_wait,
-            RotationRules(settings.rotate_size, settings.rotate_age),
-            RetentionRules(settings.compress, settings.keep_files, settings.keep_size),
-        )  # fmt: skip
 
 
 class AuditLog:

@@ -71,10 +71,13 @@ def read_salt(file: Path) -> bytes:
     """Return the installation's salt from a file, created with mode 0600 at the first start. Raise StartError."""
     try:
         return _made(file)
-    except FileExistsError:
-        pass  # the usual case: an earlier start created it
+    except FileExistsError:  # the usual case: an earlier start created it
+        return _existing(file)
     except OSError as error:
         raise StartError(f"audit salt {file}: {error.strerror}: set audit.salt_file to one that can be made") from error
+
+
+def _existing(file: Path) -> bytes:
     try:
         salt = read_regular(file, _MOST_SALT)
     except OSError as error:

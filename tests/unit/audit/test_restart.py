@@ -22,7 +22,8 @@ from proxy.audit.checkpoint import (
     read,
 )
 from proxy.audit.files import lines, trails
-from proxy.audit.log import AuditLog, LogRules
+from proxy.audit.log import AuditLog
+from proxy.audit.log_rules import LogRules
 from proxy.audit.verify import Condition, Finding, Proof, verify
 from proxy.clock import SystemClock
 from tests.settings import checkpoint_rules, log_rules, retention_rules, rotation
