@@ -15,7 +15,7 @@ from proxy.assembly import Assembly
 from proxy.audit.factory import audit_trail
 from proxy.clock import Clock, SystemClock
 from proxy.config.objections import ConfigError
-from proxy.config.settings import Admin, Settings
+from proxy.config.settings import Settings
 from proxy.errors import StartError
 from proxy.exchange.handler_factory import HandlerFactory
 from proxy.http.message import Peer
@@ -50,7 +50,7 @@ FAILURES_EVERY_S = 10.0  # each kind of failure of an operation is logged at mos
 DRAIN_STEP_S = 0.02  # the interval at which a drain checks whether it is done
 SWEEP_S = 0.25  # the coarse clock of all connections
 SUSPENDED_S = 1.0  # a sweep that is later than this means that the process was suspended
-READ_AT_START = ("listen", "audit", "store", "log")  # tables that a reload cannot change
+READ_AT_START = ("listen", "audit", "store", "log", "admin")  # tables that a reload cannot change, but the admin token
 RELOAD_WITHIN_S = 10.0  # timeout of a reload: a file on an unreachable server may block forever
 log = structlog.get_logger("backstay")
 
@@ -66,7 +66,7 @@ class Sidecar:
         lines_dropped: Callable[[], int] = lambda: 0,
     ) -> None:
         loaded = Loader(lambda: settings).run()
-        self.settings = self._began_with = settings
+        self.settings = settings  # of what a reload cannot change, what the process began with
         self._token = loaded.token
         self._lines_dropped = lines_dropped
         self._clock = clock or SystemClock()
@@ -118,7 +118,7 @@ class Sidecar:
         return Listener(endpoint, partial(ClientConnection, self.server_state), tls)
 
     def _handshake_rules(self, tls: ssl.SSLContext) -> HandshakeRules:
-        timeout_s = self._began_with.listen.head_timeout
+        timeout_s = self.settings.listen.head_timeout
         return HandshakeRules(tls, timeout_s, self.server_state.has_room, self.metrics.handshake_failed)
 
     def _declare(self) -> None:
@@ -258,7 +258,7 @@ class Sidecar:
 
         All files are read in a thread first, while requests continue. The reload takes effect completely or not at all.
         """
-        reading = Loader(load_again, self._began_with.listen)
+        reading = Loader(load_again, self.settings.listen)
         try:
             async with asyncio.timeout(RELOAD_WITHIN_S):
                 loaded = await in_daemon_thread(reading.run)
@@ -283,13 +283,11 @@ class Sidecar:
 
     def _take_over(self, loaded: Loaded) -> None:
         """Apply the loaded settings, without an await, so that no request sees only a part of them."""
-        settings, began = loaded.settings, self._began_with
-        changed = [name for name in READ_AT_START if getattr(settings, name) != getattr(began, name)]
-        if _without_token(settings) != _without_token(began):
-            changed.append("admin")
+        wanted = loaded.settings
+        settings = wanted.model_copy(update=_kept(self.settings, wanted))
+        changed = [name for name in READ_AT_START if getattr(settings, name) != getattr(wanted, name)]
         if changed:
             log.warning("reload_partial", changed=changed, detail="these change only with a restart")
-        settings = settings.model_copy(update={name: getattr(began, name) for name in READ_AT_START})
         self._ports = self._assembly.build(settings, loaded.upstream_tls)
         self.server_state.open = HandlerFactory(self._ports, dry_run=settings.dry_run).open
         self._token = loaded.token
@@ -353,5 +351,7 @@ class Sidecar:
             await in_daemon_thread(self._tracer.close)
 
 
-def _without_token(settings: Settings) -> Admin:
-    return settings.admin.model_copy(update={"token": "", "token_file": None})
+def _kept(old: Settings, new: Settings) -> dict[str, object]:
+    """Return the tables that stay as they are at a reload from `old` to `new`."""
+    token = {"token": new.admin.token, "token_file": new.admin.token_file}
+    return {name: getattr(old, name) for name in READ_AT_START} | {"admin": old.admin.model_copy(update=token)}

@@ -15,9 +15,8 @@ from proxy.server.response_writer import ResponseWriter
 from proxy.server.server_state import ServerState
 
 MAX_PIPELINED = 64
-READ_AHEAD = (
-    16_384  # bytes of heads that are read ahead, counted with their copies; further data is not read from the socket
-)
+# bytes of heads that are read ahead, counted with their copies; further data is not read from the socket
+READ_AHEAD = 16_384
 HELD_LIMIT: Final = 65_536  # bytes that wait for a possible protocol switch or for the end of a loop iteration
 _COPIES: Final = 3  # copies of a head in memory: as received, as lines, and as forwarded
 
