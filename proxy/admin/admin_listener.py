@@ -75,11 +75,12 @@ class AdminListener:
             task.exception()  # the client has left
 
     async def close(self) -> None:
-        """Stop listening; running requests have a second to finish."""
+        """Stop listening; running requests have a second to finish. A response that nobody reads is cut."""
         for acceptor in self._acceptors:
             acceptor.close()
         self._endpoint.remove()
         await self._runner.cleanup()
+        self._connections.abort()
 
 
 async def start_admin(control: ControlPlane, settings: Admin) -> AdminListener:

@@ -245,6 +245,11 @@ class AdminConnections:
             going.abort()
         return True
 
+    def abort(self) -> None:
+        """Close all connections at once."""
+        for connection in tuple(self._open):
+            connection.abort()
+
     def sweep(self, now: float) -> None:
         """Update the coarse time and apply all timeouts."""
         self.tick = now

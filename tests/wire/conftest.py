@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
-import uvloop
 
 from proxy.app import Sidecar
 from proxy.config.load import load
-from tests.wire.kit import Backend, Wire
+from tests.wire.kit import Backend, CheckedLoop, Wire
 
 BASE = """
 [listen]
@@ -44,7 +43,7 @@ def patient(table: str, said: str) -> str:
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run on the loop that the sidecar runs on."""
-    return {"uvloop": uvloop.new_event_loop}
+    return {"uvloop": CheckedLoop}
 
 
 @pytest.fixture(params=["whole", "split"])
@@ -79,7 +78,7 @@ async def start(split: bool, tmp_path: Path) -> AsyncIterator[Start]:
         try:
             sidecar = Sidecar(load(file, environ={}))
             await sidecar.start()
-        except BaseException:  # else the loop waits for the backend's listener when it closes, for ever
+        except BaseException:  # else the backend's listener is left open
             await backend.close()
             raise
         wires.append(Wire(sidecar, backend, split=split))

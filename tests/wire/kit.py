@@ -7,11 +7,13 @@ parser could be caught out.
 import asyncio
 import socket
 import struct
+import warnings
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
+import uvloop
 
 from proxy.app import Sidecar
 from proxy.audit.chain import Chain
@@ -24,6 +26,21 @@ _SEPARATORS = b"\r\n:; ,"
 _FEW = 2048
 
 T = TypeVar("T")
+
+
+class CheckedLoop(uvloop.Loop):
+    """A loop that fails when it closes if a test left a transport open.
+
+    uvloop warns of such a transport and then closes it. Where warnings are errors it would not get so far, and wait
+    forever.
+    """
+
+    def close(self) -> None:
+        """Close the loop. Raise AssertionError if a transport was open."""
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always", ResourceWarning)
+            super().close()
+        assert not found, [str(warning.message) for warning in found]
 
 
 class Answer(NamedTuple):
@@ -258,6 +275,10 @@ class Line:
         """Hang up."""
         self._writer.close()
 
+    def drop(self) -> None:
+        """Hang up, without waiting for the other side to take what was said."""
+        self._writer.transport.abort()
+
     def reset(self) -> None:
         """Hang up with a reset."""
         raw = self._writer.get_extra_info("socket")
@@ -311,7 +332,7 @@ class Backend:
         assert self._server is not None
         self._server.close()
         for line in self.lines:
-            line.close()
+            line.drop()
         await self._server.wait_closed()
 
 
@@ -364,7 +385,7 @@ class Wire:
     async def close(self) -> None:
         """Hang up everywhere, and see that the sidecar comes to rest."""
         for line in self._clients:
-            line.close()
+            line.drop()
         await self.backend.close()
         for record in self.records:
             LINE.validate_json(Chain().append(record))  # what the schema of the trail does not have is not written

@@ -90,8 +90,9 @@ async def begin() -> AsyncIterator[Begin]:
     yield begun
     for plane in planes:
         for line in plane.lines:
-            line.close()
+            line.drop()
         await plane.listener.close()
+        await until(lambda plane=plane: not plane.open)  # type: ignore[misc]
 
 
 def request(host: bytes, path: bytes = b"/healthz", more: bytes = b"") -> bytes:
