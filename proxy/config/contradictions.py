@@ -7,7 +7,7 @@ from typing import NamedTuple
 from proxy.config.addresses import Address, Tcp, parse_address, parse_upstream
 from proxy.config.document import Document
 from proxy.config.objections import ConfigProblem, Keys, dotted
-from proxy.config.routes import RouteSettings, RouteTable
+from proxy.config.routes import PASSTHROUGH, RouteSettings, RouteTable
 from proxy.config.settings import Listen, Settings, UpstreamTable
 from proxy.config.shape import nearest, shown
 from proxy.config.templates import Template, parse_request
@@ -179,6 +179,9 @@ class RuleReader:
             # What a route inherits was checked in [defaults].
             own = tuple(rule for rule in SETTINGS_RULES if rule.reads & written)
             yield from self._check((*own, *ROUTE_RULES), route, at)
+        written = frozenset(self.document.names("passthrough"))
+        rules = tuple(rule for rule in SETTINGS_RULES if rule.reads & written)
+        yield from self._check(rules, self.settings.passthrough, ("passthrough",))
         for check in DOCUMENT_RULES:
             yield from (self._problem(found) for found in check(self) if not self.is_refused(found.keys))
 
@@ -327,8 +330,16 @@ def _distinct_matches(reader: RuleReader) -> Iterator[Contradiction]:
                 yield Contradiction(keys, message, "remove one of the two")
 
 
+def _plain_passthrough(reader: RuleReader) -> Iterator[Contradiction]:
+    for key in reader.document.names("passthrough"):
+        if key in RouteTable.model_fields and key not in PASSTHROUGH:
+            message = "it does not apply to requests that no route matches"
+            yield Contradiction(("passthrough", key), message, "write it into [[routes]], or remove it")
+
+
 def _used_circuits(reader: RuleReader) -> Iterator[Contradiction]:
-    named = {route.circuit for route in reader.settings.routes if route.circuit is not None}
+    users: tuple[RouteSettings, ...] = (reader.settings.passthrough, *reader.settings.routes)
+    named = {route.circuit for route in users if route.circuit is not None}
     for name in reader.settings.circuits:
         if name in reader.settings.upstreams:
             cure = f"write [upstreams.{name}.breaker]"
@@ -351,5 +362,6 @@ DOCUMENT_RULES: tuple[Callable[[RuleReader], Iterator[Contradiction]], ...] = (
     _known_upstreams,
     _distinct_operations,
     _distinct_matches,
+    _plain_passthrough,
     _used_circuits,
 )

@@ -118,6 +118,7 @@ _FOREIGN: Final[Mapping[tuple[str, str], tuple[str, str]]] = {
         "write total_timeout into a route or [defaults]",
     ),
     ("routes", "timeout"): ("", "write total_timeout"),
+    ("passthrough", "timeout"): ("", "write total_timeout"),
     ("routes", "method"): ("", 'write match = "GET /api/sessions", with the method in it'),
     ("routes", "methods"): ("", 'write match = "GET, HEAD /api/sessions", with the methods in it'),
     ("routes", "path"): ("", 'write match = "GET /api/sessions", with the path in it'),
@@ -135,7 +136,7 @@ _RETRIES: Final = frozenset({"retries", "retry_count", "attempts", "max_attempts
 
 def foreign(table: str, key: str, value: object) -> tuple[str, str] | None:
     """Return message and cure for a setting of other programs. The message is empty if the setting is only unknown."""
-    if key in _RETRIES and table in ("routes", "defaults", "upstreams"):
+    if key in _RETRIES and table in ("routes", "defaults", "passthrough", "upstreams"):
         count = value if isinstance(value, int) and not isinstance(value, bool) else 3
         where = " in a route or [defaults]" if table == "upstreams" else ""
         return "", f"write retry = {{ max_retries = {count} }}{where}"
@@ -144,12 +145,12 @@ def foreign(table: str, key: str, value: object) -> tuple[str, str] | None:
 
 
 def tables_with(key: str, within: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Yield the path of each table below `within` that has this key. The tables of routes are left out."""
+    """Yield the path of each table below `within` that has this key, without the tables of routes and pass-through."""
     for field in within.fields:
         below = within.below(field)
         if field == key:
             yield path
-        if below is not None and field != "routes":
+        if below is not None and field not in ("routes", "passthrough"):
             inner = below if below.fields else below.below("NAME") if below.is_table else None
             if inner is not None and inner.fields:
                 yield from tables_with(key, inner, (*path, field) if below.fields else (*path, field, "NAME"))

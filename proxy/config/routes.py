@@ -173,11 +173,20 @@ class RouteTable(RouteSettings):
 
 
 class Passthrough(RouteSettings):
-    """What holds for requests that no route matches. It names no requests, so it is no `RouteTable`."""
+    """Requests that no route matches. The settings that need a route, `[passthrough]` does not take."""
 
     operation: Literal["passthrough"] = "passthrough"
-    upstream: str
+    """Name of these requests in records and metrics."""
+    upstream: str = ""
+    """Name of the first upstream."""
     subject: None = None
+    """They have no business key."""
+    total_timeout: Timeout = 30.0
+    """Time from the request's last byte to the answer's head. Then 504. `[defaults]` does not change it."""
+    coalesce: Literal["off", "identical"] | None = None
+    """Whether requests share one upstream request. Default: `identical` for safe methods, `off` for unsafe ones."""
+    circuit: OrNone[Label] = None
+    """A circuit of this name, which timeouts open too. `"none"`: the upstream's, for which timeouts count nothing."""
 
 
 # What of [defaults] concerns a plain pass-through too: limits, identity and addressing, never recovery or keys.
@@ -197,3 +206,5 @@ PASSED_ON = (
     "max_flights",
     "max_followers",
 )
+PASSTHROUGH = ("total_timeout", "coalesce", "circuit", *PASSED_ON)
+"""The settings of `[passthrough]`."""

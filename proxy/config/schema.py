@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from proxy.config.routes import PASSTHROUGH
 from proxy.config.settings import Settings
 from proxy.config.units import format_duration, format_size
 
@@ -26,6 +27,9 @@ def configuration_schema() -> dict[str, Any]:
     schema = schema_of(Settings)
     route = schema["$defs"]["RouteTable"]
     route["required"] = [name for name in route["required"] if name != "upstream"]  # default: the first
+    unmatched = schema["$defs"]["Passthrough"]["properties"]
+    for name in unmatched.keys() - set(PASSTHROUGH):
+        del unmatched[name]
     return {"title": "Configuration of Backstay", **schema}
 
 

@@ -33,8 +33,6 @@ from proxy.config.routes import (
     RouteTable,
 )
 
-PASSTHROUGH_TIMEOUT_S = 30.0
-
 
 class Listen(Section):
     """The listener for clients, and its limits."""
@@ -241,6 +239,8 @@ class Settings(Section):
     """Circuit breakers for the names that routes give in `circuit`. Without a table: as the upstream's."""
     defaults: RouteSettings = RouteSettings()
     """Settings of every route that does not set them itself."""
+    passthrough: Passthrough = Passthrough()
+    """Requests that no route matches: the first upstream, 30 s, nothing that was sent is sent again."""
     routes: Many[RouteTable] = ()
     """The operations, one table each. A literal segment wins over a `{name}`, a `{name}` over a `{rest...}`."""
     dry_run: bool = False
@@ -250,15 +250,22 @@ class Settings(Section):
     @model_validator(mode="wrap")
     @classmethod
     def _complete_routes(cls, data: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
-        if not isinstance(data, dict) or not isinstance(data.get("routes"), list):
+        if not isinstance(data, dict):
             return validate(data)
-        upstreams = data.get("upstreams")
+        upstreams, defaults = data.get("upstreams"), _table(data.get("defaults"))
         first = next(iter(upstreams), "") if isinstance(upstreams, dict) else ""
-        inherited = {**_table(data.get("defaults")), "upstream": first}
-        tables = [route for route in data["routes"] if isinstance(route, dict)]
-        routes = [merged(inherited, route) if isinstance(route, dict) else route for route in data["routes"]]
-        settings = validate({**data, "routes": routes})
-        own = (table["operation"] for table in tables if "budget" in _table(table.get("retry")))
+        plain = {**_passed_on(defaults), "upstream": first}
+        rest = data.get("passthrough", {})
+        completed = {"passthrough": merged(plain, rest) if isinstance(rest, dict) else rest}
+        tables = [{"operation": "passthrough", **_table(rest)}]
+        if isinstance(data.get("routes"), list):
+            inherited = {**defaults, "upstream": first}
+            tables += [route for route in data["routes"] if isinstance(route, dict)]
+            completed["routes"] = [
+                merged(inherited, route) if isinstance(route, dict) else route for route in data["routes"]
+            ]
+        settings = validate({**data, **completed})
+        own = (table.get("operation", "") for table in tables if "budget" in _table(table.get("retry")))
         settings._own_budgets = frozenset(own)
         return settings
 
@@ -267,21 +274,11 @@ class Settings(Section):
         return operation in self._own_budgets
 
     @cached_property
-    def passthrough(self) -> Passthrough:
-        """Return the settings for requests that no route matches: the first upstream, 30 s, no retries.
-
-        Of `[defaults]`, only settings for faithful forwarding apply; `total_timeout` does not.
-        """
-        shared = {name: getattr(self.defaults, name) for name in PASSED_ON}
-        off = {"coalesce": "off"} if self.defaults.coalesce == "off" else {}
-        plain = Passthrough(upstream=next(iter(self.upstreams)))
-        return plain.model_copy(update={**shared, **off, "total_timeout": PASSTHROUGH_TIMEOUT_S})
-
-    @cached_property
     def breakers(self) -> Mapping[str, Breaker]:
         """Return the settings of every circuit by name: each upstream's own, and those that routes name."""
         own = {name: upstream.breaker for name, upstream in self.upstreams.items()}
-        named = {r.circuit: self.upstreams[r.upstream].breaker for r in self.routes if r.circuit not in (None, *own)}
+        users: tuple[RouteTable | Passthrough, ...] = (self.passthrough, *self.routes)
+        named = {r.circuit: self.upstreams[r.upstream].breaker for r in users if r.circuit not in (None, *own)}
         return {**own, **{name: self.circuits.get(name, breaker) for name, breaker in named.items() if name}}
 
 
@@ -293,6 +290,12 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 def _are_tables(base: Mapping[str, Any], over: Mapping[str, Any], key: str) -> bool:
     return key != "body" and isinstance(base[key], dict) and isinstance(over[key], dict)
+
+
+def _passed_on(defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the pass-through takes of `[defaults]`, where only a coalescing that is off concerns it."""
+    off = {"coalesce": "off"} if defaults.get("coalesce") == "off" else {}
+    return {**{name: value for name, value in defaults.items() if name in PASSED_ON}, **off}
 
 
 def _table(value: object) -> Mapping[str, Any]:

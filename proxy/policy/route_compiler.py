@@ -1,10 +1,10 @@
 """Compile the settings of each route into the plain attributes that the hot path reads, once for each load."""
 
-from proxy.config.routes import Passthrough, RouteSettings, RouteTable
+from proxy.config.routes import Passthrough, RouteTable
 from proxy.config.settings import Settings
 from proxy.policy.latency_target import Target
 from proxy.policy.recovery_plan import RecoveryRules
-from proxy.policy.routing import Coalesce, Idempotency, Route, SubjectRule
+from proxy.policy.routing import EVERY, Coalesce, Idempotency, Route, SubjectRule
 
 
 def routes(settings: Settings) -> tuple[Route, ...]:
@@ -14,7 +14,7 @@ def routes(settings: Settings) -> tuple[Route, ...]:
 
 def passthrough(settings: Settings) -> Route:
     """Return the route of requests that no configured route matches."""
-    return _compiled(settings, settings.passthrough, method="*", template="*", resend=False)
+    return _compiled(settings, settings.passthrough, method="*", template=EVERY, resend=False)
 
 
 def _route(settings: Settings, table: RouteTable) -> Route:
@@ -69,11 +69,9 @@ def _compiled(
     )
 
 
-def _client_idle_s(settings: Settings, table: RouteSettings) -> float:
+def _client_idle_s(settings: Settings, table: RouteTable | Passthrough) -> float:
     """Return how long no byte may move in a body between a client and the sidecar: the more special setting holds."""
-    routed = isinstance(table, RouteTable) and "idle_timeout" in table.model_fields_set
-    said = routed or "idle_timeout" in settings.defaults.model_fields_set
-    return table.idle_timeout if said else settings.listen.idle_timeout
+    return table.idle_timeout if "idle_timeout" in table.model_fields_set else settings.listen.idle_timeout
 
 
 def _host(settings: Settings, table: RouteTable | Passthrough) -> bytes | None:

@@ -16,6 +16,8 @@ from proxy.http.message import Request
 from proxy.policy.latency_target import Target
 from proxy.policy.recovery_plan import RecoveryRules
 
+EVERY: Final = "*"  # the template of the catch-all route
+
 
 class Coalesce(Enum):
     """Which requests have the same request key."""

@@ -59,8 +59,9 @@ READERS: dict[type[Section], tuple[str, ...]] = {
     OnMissing: ("policy/recovery_plan.py",),
     Cors: ("assembly.py",),
 }
-# Read through a property of the model: `RouteTable.template`, `Settings.breakers`. The simulation changes them.
-THROUGH_A_PROPERTY = {"match", "circuits", "breaker"}
+# Read through a property of the model or by its validator: `RouteTable.template`, `Settings.breakers`, what a route
+# inherits. The simulation changes them.
+THROUGH_A_PROPERTY = {"match", "circuits", "breaker", "defaults"}
 # A test of each setting that neither the simulation nor the test of the trail changes.
 LIMITS, POOL, CONTROL = "wire/test_limits.py", "wire/test_pool.py", "wire/test_control_plane.py"
 HERE = "wire/test_settings.py"

@@ -10,9 +10,11 @@ from pydantic import BaseModel
 
 from proxy.config.load import load
 from proxy.config.routes import (
+    PASSTHROUGH,
     Cors,
     FallbackTable,
     OnMissing,
+    Passthrough,
     Retry,
     RouteSettings,
     RouteTable,
@@ -65,6 +67,16 @@ def test_a_section_shows_every_setting_with_its_default(model: type[BaseModel], 
     required = {"url": "http://127.0.0.1:8000"} if model is UpstreamTable else {}
     said = model.model_validate({key: value for key, value in table.items() if key not in UNSAID})
     assert said == model.model_validate(required)
+
+
+def test_the_pass_through_shows_what_is_its_own() -> None:
+    """Its own settings have their true defaults, and all others that it takes are named."""
+    table = {key: value for key, value in shown()["passthrough"].items() if key not in UNSAID}
+    assert {"total_timeout", "circuit", "target"} == table.keys()
+    assert Passthrough.model_validate(table) == Passthrough()
+    assert shown()["passthrough"]["coalesce"] == "identical"
+    section = TEXT.partition("[passthrough]")[2].partition("[[routes]]")[0]
+    assert all(re.search(rf"\b{name}\b", section) for name in PASSTHROUGH)
 
 
 def test_the_whole_is_shown() -> None:

@@ -161,6 +161,25 @@ VALUES = [
         "config.toml:4: upstreams.sessions.breaker.jitter: 2 is more than 1; write jitter = 0.1",
     ),
     (
+        UPSTREAM + '[passthrough]\nreuse = "2s"',
+        "config.toml:4: passthrough.reuse: it does not apply to requests that no route matches; "
+        "write it into [[routes]], or remove it",
+    ),
+    (
+        UPSTREAM + '[passthrough]\ncoalesce = "subject"',
+        'config.toml:4: passthrough.coalesce: "subject" is not one of off, identical; write coalesce = "off"',
+    ),
+    (
+        UPSTREAM + '[passthrough]\ntimeout = "60s"',
+        "config.toml:4: passthrough.timeout: there is no such setting; write total_timeout",
+    ),
+    (
+        UPSTREAM + '[passthrough]\ntotal_timeout = "10ms"',
+        "config.toml:3: passthrough.min_attempt: 50ms is more than total_timeout (10ms); "
+        'write min_attempt = "10ms" or less',
+    ),
+    (UPSTREAM + "[[passthrough]]", "config.toml: passthrough: [{}] is not a table; write [passthrough]"),
+    (
         UPSTREAM + "[circuits.restoration]",
         "config.toml:3: circuits.restoration: no route names it; remove it",
     ),

@@ -65,6 +65,35 @@ def test_the_passthrough_coalesces_by_method_whatever_kind_routes_do(loaded: Loa
     assert loaded(FILE.replace('"off"', '"identical"')).passthrough.coalesce is None
 
 
+def test_the_passthrough_says_its_own(loaded: Load) -> None:
+    """What its table says wins over `[defaults]`, key by key; the timeout of `[defaults]` is none of its own."""
+    table = """[passthrough]
+total_timeout = "90s"
+circuit = "rest"
+target = "none"
+max_body = "2MiB"
+retry = { max_retries = 1 }
+[circuits.rest]
+max_probes = 1
+"""
+    settings = loaded(FILE + table)
+    rest = settings.passthrough
+    assert (rest.total_timeout, rest.circuit, rest.target, rest.max_body) == (90, "rest", None, 2 << 20)
+    assert (rest.retry.max_retries, rest.retry.jitter, rest.neutral_headers) == (1, False, ("x-noise",))
+    assert (rest.idempotency, rest.fallback, rest.reuse, rest.upstream) == ("off", None, None, "sessions")
+    assert settings.breakers["rest"].max_probes == 1
+
+
+def test_a_variable_sets_the_passthrough(loaded: Load) -> None:
+    """As it sets any table, also in a file without the table, and for a sidecar without a route."""
+    settings = loaded(
+        FILE, {"BACKSTAY_PASSTHROUGH__TOTAL_TIMEOUT": "2m", "BACKSTAY_PASSTHROUGH__COALESCE": "identical"}
+    )
+    assert (settings.passthrough.total_timeout, settings.passthrough.coalesce) == (120, "identical")
+    assert not settings.has_own_budget("passthrough")
+    assert loaded(FILE + "[passthrough.retry]\nbudget = 0.1").has_own_budget("passthrough")
+
+
 def test_a_circuit_without_a_table_is_as_its_upstreams(loaded: Load) -> None:
     """Every upstream has a circuit, and every one that a route names is another."""
     named = ROUTE + 'circuit = "own"\n' + ROUTE.replace('"a"', '"b"').replace("/a/", "/b/") + 'circuit = "bare"\n'
