@@ -122,13 +122,15 @@ class Sidecar:
         return HandshakeRules(tls, timeout_s, self.server_state.has_room, self.metrics.handshake_failed)
 
     def _declare(self) -> None:
-        circuits = self._assembly.breakers
-        self.metrics.declare(self._ports.wiring, circuits, self.settings.upstreams)
+        assembly = self._assembly
+        circuits = assembly.breakers
+        self.metrics.declare(self._ports.wiring, (*circuits, *assembly.route_breakers), self.settings.upstreams)
         self.metrics.read_from(
             Sources(
                 flights=lambda: len(self._flights),
                 followers=lambda: self._flights.followers,
                 circuits=lambda: {name: breaker.shown.value for name, breaker in circuits.items()},
+                route_circuits=lambda: {name: breaker.shown.value for name, breaker in assembly.route_breakers.items()},
                 audit_records=lambda: self.audit.records,
                 audit_gaps=lambda: self.audit.gaps,
                 audit_queue=lambda: self.audit.queued,
@@ -170,6 +172,7 @@ class Sidecar:
             restorations=self._observer.restorations,
             routes=lambda: self._ports.router.routes,
             circuits=self._assembly.breakers,
+            route_circuits=self._assembly.route_breakers,
             newest=self.audit.newest,
             token=lambda: self._token,
             now=self._clock.now,
@@ -245,7 +248,7 @@ class Sidecar:
         self._ledger.refused(refusal, peer, self._clock.wall())
 
     def _on_transition(self, breaker: CircuitBreaker, state: CircuitState, now: float) -> None:
-        if self._assembly.breakers.get(breaker.name) is not breaker:
+        if not self._assembly.is_current(breaker):
             return  # a reload removed or replaced this breaker: only running requests report to it
         self.metrics.transitioned(breaker.name, state.name.lower())
         self._ledger.circuit(breaker, self._clock.wall())
@@ -294,7 +297,8 @@ class Sidecar:
         self.settings = settings
         if loaded.listen_tls is not None and self._tls is not None:
             self._change_tls(self._tls, loaded.listen_tls)
-        self.metrics.forget_others(self._ports.wiring, self._assembly.breakers, settings.upstreams)
+        circuits = (*self._assembly.breakers, *self._assembly.route_breakers)
+        self.metrics.forget_others(self._ports.wiring, circuits, settings.upstreams)
         self._declare()
         log.info("reloaded", routes=len(settings.routes))
 

@@ -17,7 +17,7 @@ from proxy.exchange.ports import (
     Wiring,
 )
 from proxy.http.headers import OWN_FIELDS
-from proxy.policy import route_compiler
+from proxy.policy import route_circuit, route_compiler
 from proxy.policy.balancing import AddressHealth, Balancer, EjectionRules
 from proxy.policy.breaker import CircuitBreaker, CircuitMode, CircuitState
 from proxy.policy.coalescing import Flights
@@ -25,6 +25,7 @@ from proxy.policy.cors import CorsMemory
 from proxy.policy.probing import Probes
 from proxy.policy.request_key import Identifier
 from proxy.policy.retry import RetryBudget, RetryPolicy
+from proxy.policy.route_circuit import RouteCircuit
 from proxy.policy.routing import Route, Router
 from proxy.route_changes import RouteChanges
 from proxy.store.bundle import StoreBundle
@@ -55,6 +56,7 @@ class Assembly:
         tracer: Tracer | None = None,
     ) -> None:  # fmt: skip
         self.breakers: dict[str, CircuitBreaker] = {}
+        self.route_breakers: dict[str, CircuitBreaker] = {}  # by the name of a route's own circuit
         self.probes = Probes()
         self.pools: dict[_Place, UpstreamPool] = {}
         self._retired: list[UpstreamPool] = []  # until their running requests complete or time out
@@ -78,7 +80,8 @@ class Assembly:
     def build(self, settings: Settings, tls: Contexts) -> Ports:
         """Build `Ports` from the settings; `tls` has the context of each upstream with TLS."""
         routes, catch_all = route_compiler.routes(settings), route_compiler.passthrough(settings)
-        self._build_breakers(settings, (*routes, catch_all))
+        own_circuits = route_circuit.own_circuits((*routes, catch_all))
+        self._build_breakers(settings, (*routes, catch_all), own_circuits)
         pools = self._build_pools(settings, tls)
         self._forget(settings, (*routes, catch_all))
         tables: tuple[Table, ...] = (*settings.routes, settings.passthrough)
@@ -88,7 +91,7 @@ class Assembly:
             budget = budgets[_budget_holder(settings, table)]
             wiring[route.operation] = Wiring(
                 Identifier(route, own),
-                self.breakers[route.circuit],
+                self._circuit(route, own_circuits.get(route.operation)),
                 budget,
                 self._upstream(route, pools[route.upstream], settings),
                 self._cors_of(route, table, settings),
@@ -133,25 +136,47 @@ class Assembly:
             budget.change(share)
         return self._budgets
 
-    def _build_breakers(self, settings: Settings, routes: Iterable[Route]) -> None:
-        rules_by_name = settings.breakers
-        known, self._circuit_addresses = self._circuit_addresses, _of_circuits(_addresses(settings), routes)
-        for name in self.breakers.keys() - rules_by_name.keys():
-            del self.breakers[name]
-        for name, rules in rules_by_name.items():
-            breaker = self.breakers.get(name)
-            if breaker is None or _all_replaced(known, self._circuit_addresses, name):
-                self._begin_anew(name, rules, breaker)
-            else:
-                breaker.rules = rules
-            self._observe(self.breakers[name], only=settings.dry_run)
+    def _circuit(self, route: Route, own: str | None) -> RouteCircuit:
+        """Return a route's circuits; `own` is the name of its own one."""
+        return RouteCircuit(
+            self.breakers[route.circuit],
+            None if own is None else self.route_breakers[own],
+            route.operation,
+            counts_timeouts=route_circuit.counts_timeouts(route),
+        )
 
-    def _begin_anew(self, name: str, rules: Breaker, before: CircuitBreaker | None) -> None:
+    def _build_breakers(self, settings: Settings, routes: Sequence[Route], own: Mapping[str, str]) -> None:
+        """Build the configured circuits, and those of single routes, whose names are in `own` by operation."""
+        known, self._circuit_addresses = self._circuit_addresses, _of_circuits(_addresses(settings), routes, own)
+        shared = settings.breakers
+        # slow calls are judged by the shared circuit, whose setting it is
+        rules = {
+            own[route.operation]: shared[route.circuit].model_copy(update={"slow_call": None})
+            for route in routes
+            if route.operation in own
+        }
+        for breakers, rules_by_name in ((self.breakers, shared), (self.route_breakers, rules)):
+            for name in breakers.keys() - rules_by_name.keys():
+                del breakers[name]
+            for name, each in rules_by_name.items():
+                breaker = breakers.get(name)
+                if breaker is None or _all_replaced(known, self._circuit_addresses, name):
+                    self._begin_anew(breakers, name, each)
+                else:
+                    breaker.rules = each
+                self._observe(breakers[name], only=settings.dry_run)
+
+    def is_current(self, breaker: CircuitBreaker) -> bool:
+        """Tell whether new requests ask this breaker: a reload may have removed or replaced it."""
+        return breaker in (self.breakers.get(breaker.name), self.route_breakers.get(breaker.name))
+
+    def _begin_anew(self, breakers: dict[str, CircuitBreaker], name: str, rules: Breaker) -> None:
         """Create a circuit's breaker. Running requests report to the previous one, which gets no new requests."""
-        breaker = self.breakers[name] = CircuitBreaker(name, rules, self._random, self._on_transition)
+        before = breakers.get(name)
+        breaker = breakers[name] = CircuitBreaker(name, rules, self._random, self._on_transition)
         if before is None:
             return
-        breaker.mode = before.mode
+        breaker.take_mode(before.mode)
         if breaker.shown is not before.shown:
             self._on_transition(breaker, breaker.shown, self._clock.now())
 
@@ -159,9 +184,9 @@ class Assembly:
     def _observe(breaker: CircuitBreaker, *, only: bool) -> None:
         """In a dry run, let breakers count without refusing; an operator's override stays."""
         if only:
-            breaker.mode = CircuitMode.OBSERVE
+            breaker.take_mode(CircuitMode.OBSERVE)
         elif breaker.mode is CircuitMode.OBSERVE:
-            breaker.mode = CircuitMode.AUTO
+            breaker.take_mode(CircuitMode.AUTO)
 
     def _build_pools(self, settings: Settings, tls: Contexts) -> Mapping[str, Sequence[UpstreamPool]]:
         """Return the pools of each upstream, one for each address."""
@@ -229,11 +254,13 @@ def _addresses(settings: Settings) -> _Addresses:
     return {name: frozenset(map(BackendAddress.of, table.url)) for name, table in settings.upstreams.items()}
 
 
-def _of_circuits(addresses: _Addresses, routes: Iterable[Route]) -> _Addresses:
+def _of_circuits(addresses: _Addresses, routes: Iterable[Route], own: Mapping[str, str]) -> _Addresses:
     """Return the addresses of each circuit: those of its upstream, or of the upstreams of its routes."""
     found = dict(addresses)
     for route in routes:
         found[route.circuit] = found.get(route.circuit, frozenset()) | addresses[route.upstream]
+        if route.operation in own:
+            found[own[route.operation]] = addresses[route.upstream]
     return found
 
 

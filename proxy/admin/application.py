@@ -62,17 +62,18 @@ async def _stats(request: web.Request) -> web.Response:
 async def _circuits(request: web.Request) -> web.Response:
     control = request.app[CONTROL]
     now = control.now()
-    return json([circuit_view(circuit, now) for circuit in control.circuits.values()])
+    return json([circuit_view(circuit, now) for circuit in control.shown_circuits])
 
 
 async def _move_circuit(request: web.Request) -> web.Response:
     control, name = request.app[CONTROL], request.match_info["name"]
-    circuit = control.circuits.get(name)
-    if circuit is None:
+    found = control.circuits_of(name)
+    if not found:
         return problem(404, f"No circuit is called {name!r}: there are {_listed(control.circuits)}.")
-    now = control.now()
-    ACTIONS[request.match_info["action"]](circuit, now)
-    return json(circuit_view(circuit, now))
+    now, action = control.now(), request.match_info["action"]
+    for circuit in found if action == "reset" else found[:1]:
+        ACTIONS[action](circuit, now)
+    return json(circuit_view(found[0], now))
 
 
 async def _switches(request: web.Request) -> web.Response:

@@ -1,11 +1,11 @@
 """The control plane's view of the sidecar. It has no state of its own: each value is a callback."""
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from proxy.observe.metrics import Metrics
 from proxy.observe.statistics import Statistics
-from proxy.policy.breaker import CircuitBreaker
+from proxy.policy.breaker import CircuitBreaker, CircuitMode
 from proxy.policy.restoration import Restorations
 from proxy.policy.routing import Route
 from proxy.store.erased import Erased
@@ -22,6 +22,7 @@ class ControlPlane:
     restorations: Restorations
     routes: Callable[[], Iterable[Route]]
     circuits: Mapping[str, CircuitBreaker]
+    route_circuits: Mapping[str, CircuitBreaker]  # the routes' own, by CIRCUIT:ROUTE
     newest: Collection[bytes]  # audit records as JSON, oldest first
     token: Callable[[], str | None]  # None or "": changes and exports are refused
     now: Callable[[], float]
@@ -31,3 +32,15 @@ class ControlPlane:
     drain: Callable[[], None]  # starts the drain and returns
     export_format: Callable[[], str]  # of records, if the request names none
     erase: Callable[[str], Awaitable[Erased]]  # erases the stored data of a subject
+
+    @property
+    def shown_circuits(self) -> Iterable[CircuitBreaker]:
+        """Return every configured circuit, and those of single routes that have failures or an override."""
+        shown = (each for each in self.route_circuits.values() if not each.quiet or each.mode is not CircuitMode.AUTO)
+        return (*self.circuits.values(), *shown)
+
+    def circuits_of(self, name: str) -> Sequence[CircuitBreaker]:
+        """Return the circuit of this name, then the own circuits of its routes; an empty sequence if there is none."""
+        found = self.circuits.get(name) or self.route_circuits.get(name)
+        below = (each for known, each in self.route_circuits.items() if known.startswith(f"{name}:"))
+        return () if found is None else (found, *below)

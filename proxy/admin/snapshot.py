@@ -20,7 +20,7 @@ def snapshot(control: ControlPlane) -> dict[str, object]:
         "now": now,
         "ready": control.ready(),
         "switches": dict(control.switches()),
-        "circuits": [circuit_view(circuit, now) for circuit in control.circuits.values()],
+        "circuits": [circuit_view(circuit, now) for circuit in control.shown_circuits],
         "bounds": BOUNDS_S,
         "routes": _routes(control),
         "roles": _by_last(metrics.coalesced_requests.counts) | {"attempts": sum(metrics.attempts.counts.values())},

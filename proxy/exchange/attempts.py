@@ -18,7 +18,7 @@ from proxy.http.problems import Reason
 from proxy.policy import added_headers
 from proxy.policy.attempt_facts import Attempt, attempt_timeout, schedule_outcome
 from proxy.policy.breaker import Permit, Refused
-from proxy.policy.classify import FAILURES, SUCCESS, is_evidence, label
+from proxy.policy.classify import FAILURES, SUCCESS, is_elapsed, is_evidence, label
 from proxy.policy.deadline import remaining
 from proxy.policy.latency_target import is_endless
 from proxy.policy.retry import (
@@ -27,7 +27,10 @@ from proxy.policy.retry import (
     Decision,
     RetryRequest,
 )
+from proxy.policy.route_circuit import Admission, AttemptOutcome
 from proxy.policy.routing import Route
+
+_ROUTE_OPEN = "requests of this route timed out repeatedly: none is sent until its circuit probes the backend again"
 
 
 class Attempts:
@@ -36,11 +39,13 @@ class Attempts:
     __slots__ = (
         "_breaker",
         "_budget",
+        "_circuit",
         "_clock",
         "_cors",
         "_deadline_header",
         "_durability_gate",
         "_meter",
+        "_own",
         "_probes",
         "_retry",
         "_route",
@@ -51,7 +56,9 @@ class Attempts:
 
     def __init__(self, route: Route, wiring: Wiring, ports: Ports) -> None:
         self._route = route
-        self._breaker = wiring.breaker
+        self._circuit = wiring.circuit
+        self._breaker = wiring.circuit.shared
+        self._own = wiring.circuit.own
         self._budget = wiring.budget
         self._upstream = wiring.upstream
         self._cors = wiring.cors
@@ -96,13 +103,18 @@ class Attempts:
             waited_s = decision.delay_s
             await self._clock.sleep(waited_s)
 
-    def admit(self, x: Exchange, attempt: Attempt, now: float) -> Permit | None:
-        """Return the circuit's permit, None if it refuses, which ends the attempt."""
-        permit = self._breaker.admit(now, self._route.total_timeout_s)
-        if not isinstance(permit, Refused):
+    def admit(self, x: Exchange, attempt: Attempt, now: float) -> Permit | Admission | None:
+        """Return the circuits' permit, None if one of them refuses, which ends the attempt."""
+        within_s = self._route.total_timeout_s
+        permit = self._breaker.admit(now, within_s)
+        if self._own.quiet and isinstance(permit, Permit):  # the usual case
             return permit
-        self._meter.rejected(self._breaker.name)
-        attempt.ended(Failure(Reason.CIRCUIT_OPEN, sent=False, retry_after_s=permit.retry_after_s))
+        decided = self._circuit.decide(permit, now, within_s)
+        if not isinstance(decided, Refused):
+            return decided
+        self._meter.rejected(decided.circuit)
+        detail = "" if decided.circuit == self._breaker.name else _ROUTE_OPEN
+        attempt.ended(Failure(Reason.CIRCUIT_OPEN, sent=False, detail=detail, retry_after_s=decided.retry_after_s))
         return None
 
     def explain(self, x: Exchange, attempt: Attempt, decision: Decision) -> Decision:
@@ -129,7 +141,7 @@ class Attempts:
         permit, task, sent = lead.permit, x.task, lead.sent
         if permit is None or task is None or lead.failure_counted or sent.queued or not sent.replayable:
             return False
-        if not self._breaker.counts(permit) or not self._probes.take(self._breaker, task.cancel):
+        if not self._circuit.counts(permit, lead.sent_at) or not self._probes.take(self._own, task.cancel):
             return False
         attempt = x.attempts[-1]
         attempt.ended(attempt.outcome, self._clock.now() - lead.sent_at)
@@ -161,12 +173,12 @@ class Attempts:
     def _retry_request(self, x: Exchange, request: Request) -> RetryRequest:
         return RetryRequest.of(self._route, request, minted=request is x.request and x.key is not None)
 
-    def _settle(self, x: Exchange, lead: Lead, attempt: Attempt, outcome: Outcome, permit: Permit) -> None:
+    def _settle(self, x: Exchange, lead: Lead, attempt: Attempt, outcome: Outcome, permit: Permit | Admission) -> None:
         """Report the attempt, whatever its outcome. A probe's request is already recorded."""
         route, request, now = self._route, lead.sent, self._clock.now()
         took_s = now - lead.sent_at
         if lead.probing:
-            self._probes.give_back(self._breaker)
+            self._probes.give_back(self._own)
             attempt = Attempt(0, 0.0, safe=True)
         if attempt.ended(outcome, took_s) is not SUCCESS:
             attempt.address = self._upstream.last_address
@@ -177,17 +189,24 @@ class Attempts:
         elif b"origin" in request.fields and isinstance(outcome, Response):
             self._cors.learn(request, outcome, self._router.scope(request))
 
-    def _report_to_circuit(self, lead: Lead, attempt: Attempt, permit: Permit, took_s: float, now: float) -> None:
-        """Report an attempt's result to the circuit breaker; a flight counts at most one failure."""
+    def _report_to_circuit(
+        self, lead: Lead, attempt: Attempt, permit: Permit | Admission, took_s: float, now: float
+    ) -> None:
+        """Report an attempt's result to the circuits; a flight counts at most one failure."""
         verdict = attempt.verdict
-        failed = verdict in FAILURES
+        failed = verdict is not SUCCESS and verdict in FAILURES
         if failed and (self._upstream.has_healthy_address or not is_evidence(attempt.outcome, verdict)):
-            self._breaker.give_back(permit)
+            self._circuit.give_back(permit)
+            return
+        timed = self._breaker.rules.slow_call is None or _is_timed(lead.sent, attempt.outcome)
+        counted_s = took_s if timed else None
+        if self._own.quiet and not failed and isinstance(permit, Permit):  # the usual case
+            self._breaker.report(permit, verdict, now, took_s=counted_s)
             return
         if failed:
-            self._breaker.cause = f"{label(attempt.outcome)} at {attempt.address}"
-        timed = self._breaker.rules.slow_call is None or _is_timed(lead.sent, attempt.outcome)
-        self._breaker.report(permit, verdict, now, took_s=took_s if timed else None, counted=not lead.failure_counted)
+            self._circuit.note(f"{label(attempt.outcome)} at {attempt.address}")
+        elapsed, counted = is_elapsed(attempt.outcome), not lead.failure_counted
+        self._circuit.report(permit, AttemptOutcome(verdict, elapsed, lead.sent_at, now, counted_s, counted))
         lead.failure_counted = lead.failure_counted or failed
 
     def _decide(self, x: Exchange, lead: Lead, request: Request, attempt: Attempt, number: int) -> Decision:
@@ -195,7 +214,7 @@ class Attempts:
         wanted = not x.gone if lead.flight is None else lead.flight.callers > 0
         return self._retry.decide(
             self._route.retry, self._retry_request(x, request), attempt.outcome, number, remaining(lead.deadline, now),
-            self._budget, now, self._clock.wall(), wanted=wanted, refused_s=self._breaker.refuses_for(now),
+            self._budget, now, self._clock.wall(), wanted=wanted, refused_s=self._circuit.refuses_for(now),
         )  # fmt: skip
 
 

@@ -13,10 +13,11 @@ from proxy.http.message import Outcome, Request
 from proxy.http.problems import Refusal
 from proxy.policy import recovery_plan
 from proxy.policy.attempt_facts import Attempt
-from proxy.policy.breaker import CircuitState, Permit
+from proxy.policy.breaker import Permit
 from proxy.policy.coalescing import ALONE, JOINED, Flight, Joined
 from proxy.policy.recovery_plan import Honest, Result
 from proxy.policy.retry import Again, Decision, Stop
+from proxy.policy.route_circuit import Admission
 
 PATIENCE_S = 30.0  # seconds, as in the catch-all route: a dry run shortens no request
 
@@ -99,9 +100,9 @@ class DryRunAttempts(Attempts):
 
     __slots__ = ()
 
-    def admit(self, x: Exchange, attempt: Attempt, now: float) -> Permit | None:
-        """Return a permit; the circuit counts and never refuses."""
-        if self._breaker.state is CircuitState.OPEN:
+    def admit(self, x: Exchange, attempt: Attempt, now: float) -> Permit | Admission | None:
+        """Return a permit; the circuits count and never refuse."""
+        if self._circuit.is_open:
             _record(x, "fast-fail: the circuit is open")
         return super().admit(x, attempt, now)
 

@@ -29,6 +29,7 @@ from proxy.policy.recovery_plan import Result
 from proxy.policy.request_key import Identifier
 from proxy.policy.response_cache import CachedResponse
 from proxy.policy.retry import RetryBudget, RetryPolicy
+from proxy.policy.route_circuit import RouteCircuit
 from proxy.policy.routing import Route, Router
 from proxy.policy.spans import Span
 
@@ -233,12 +234,17 @@ class Wiring:
     """The shared objects of one route."""
 
     identifier: Identifier
-    breaker: CircuitBreaker
+    circuit: RouteCircuit
     budget: RetryBudget
     upstream: Upstream
     cors: CorsMemory
     cached_under: bytes = b""  # prefix of the keys of its cached responses
     cached_since: float = 0.0  # wall time: an older cached response belonged to another route
+
+    @property
+    def breaker(self) -> CircuitBreaker:
+        """Return the circuit that the route shares with others."""
+        return self.circuit.shared
 
 
 @dataclass(frozen=True, slots=True)

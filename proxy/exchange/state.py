@@ -17,6 +17,7 @@ from proxy.policy.recovery_plan import Result
 from proxy.policy.request_key import Identity
 from proxy.policy.response_cache import CachedResponse
 from proxy.policy.restoration import Restoration
+from proxy.policy.route_circuit import Admission
 from proxy.policy.routing import NO_SUBJECT, Match, Route
 from proxy.policy.spans import Span
 from proxy.policy.trace_context import Parent
@@ -142,7 +143,7 @@ class Lead:
         self.cached: CachedResponse | None = None  # the cached response when the request was sent
         self.mark: Mark = None  # the store's mark of all earlier writes
         self.failure_counted = False  # a flight counts at most one failure at its circuit
-        self.permit: Permit | None = None  # of the running attempt
+        self.permit: Permit | Admission | None = None  # of the running attempt
         self.sent = request  # the running attempt's request and start
         self.sent_at = 0.0
         self.probing = False  # the request has ended, and its attempt continues as a probe

@@ -193,7 +193,9 @@ class Failure(NamedTuple):
     """A failure without a response. `sent`: the request may have reached the backend, so a retry may repeat it.
 
     `partial` is the received part of a truncated response; it is relayed as truncated, never as complete.
-    `evidence` is False if the failure is no evidence about the backend: it had closed a pooled connection.
+    `evidence` is False if the failure is no evidence about the backend: it had closed a pooled connection, or the
+    request's time was over before anything was sent. `cut_short`: the route's time ended a step that its own timeout
+    would have allowed to continue.
     """
 
     reason: Reason
@@ -202,6 +204,7 @@ class Failure(NamedTuple):
     partial: Response | None = None
     retry_after_s: float | None = None
     evidence: bool = True
+    cut_short: bool = False
 
 
 Outcome = Response | Failure

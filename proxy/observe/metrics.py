@@ -33,6 +33,7 @@ class Sources:
     audit_queue: Callable[[], int] = _nothing
     store_up: Callable[[], int] = _nothing
     log_lines_dropped: Callable[[], int] = _nothing
+    route_circuits: Callable[[], Mapping[str, int]] = dict  # CIRCUIT:ROUTE -> as `circuits`
 
 
 class Metrics:
@@ -262,11 +263,19 @@ class Metrics:
         )
         for name, state in source.circuits().items():
             states.add_metric([name], state)
+        of_routes = GaugeMetricFamily(
+            "backstay_route_circuit_state",
+            "State of a route's own circuit, for its timeouts: 0 closed, 1 half-open, 2 open.",
+            labels=["circuit", "route"],
+        )
+        for name, state in source.route_circuits().items():
+            of_routes.add_metric(name.split(":"), state)
         built = {
             "version": __version__, "python": platform.python_version(), "compiled": "yes" if COMPILED else "no"
         }  # fmt: skip
         return [
             states,
+            of_routes,
             GaugeMetricFamily("backstay_flights", "Flights under way.", source.flights()),
             GaugeMetricFamily("backstay_store_up", "1 while the store is available, else 0.", source.store_up()),
             GaugeMetricFamily(

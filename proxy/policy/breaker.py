@@ -35,17 +35,59 @@ class Permit(NamedTuple):
 
     generation: int
     probe: int | None = None  # the lease of a half-open circuit's probe
+    since: float = -inf  # when the generation began
 
 
 class Refused(NamedTuple):
-    """No attempt is allowed; the circuit probes in `retry_after_s` seconds."""
+    """No attempt is allowed; the circuit probes in `retry_after_s` seconds. `circuit`: its name, if two were asked."""
 
     retry_after_s: float
+    circuit: str = ""
 
 
 _CLOSED: Final = CircuitState.CLOSED
 _FORCED_OPEN: Final = CircuitMode.FORCED_OPEN
+_OUTDATED: Final = Permit(-1)  # of no generation: its report is ignored
 _NEUTRAL: Final = frozenset({Verdict.RATE_LIMITED, Verdict.REFUSED, Verdict.CANCELLED})
+
+
+class _FailureRun:
+    """The failures since the last success.
+
+    A timeout of a route is weaker evidence than other failures: it counts only if another route has timed out since
+    the last success.
+    """
+
+    __slots__ = ("_late", "cause", "count", "timeouts")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.timeouts = 0  # how many of them are timeouts of routes
+        self.cause = ""  # the newest one, for logs: the error and its address
+        self._late = frozenset[str]()  # the routes that have timed out
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether nothing has failed."""
+        return not self.count and not self._late
+
+    def add(self, late: str) -> None:
+        """Add a failure: a timeout of the route `late`, or another one."""
+        others = self._late - {late}
+        if not late or others:
+            self.count += 1
+        if late:
+            self._late = others | {late}
+            self.timeouts += 1 if others else 0
+
+    def explain(self) -> None:
+        """Say in the cause how many routes have timed out."""
+        self.cause = f"{len(self._late)} routes timed out; {self.cause}"
+
+    def clear(self) -> None:
+        """Begin again after a success."""
+        self.count = self.timeouts = 0
+        self._late = frozenset()
 
 
 class CircuitBreaker:
@@ -57,14 +99,17 @@ class CircuitBreaker:
         HALF_OPEN --success_threshold successes--> CLOSED
         HALF_OPEN --one failed or slow probe--> OPEN
         CLOSED --slow_call_rate of the last slow_call_window calls took longer than slow_call--> OPEN
+        OPEN (hung) --success_threshold successes of routes that did not time out--> CLOSED
 
     Every transition starts a new generation. A report under an older generation's permit is ignored, so a late
     attempt can neither close nor open the circuit. `admit` takes its permit synchronously.
+
+    A circuit that timeouts of routes opened is `hung` (`route_circuit` has the rule); any other failure ends that.
     """
 
     __slots__ = (
-        "_leases", "_on_transition", "_permit", "_probe_at", "_probes", "_random", "_slow", "cause",
-        "failures", "mode", "name", "opened_at", "rules", "state", "successes",
+        "_leases", "_on_transition", "_permit", "_probe_at", "_probes", "_random", "_run", "_slow",
+        "mode", "name", "opened_at", "quiet", "rules", "state", "successes",
     )  # fmt: skip
 
     def __init__(
@@ -78,10 +123,10 @@ class CircuitBreaker:
         self.rules = rules
         self.state = CircuitState.CLOSED
         self.mode = CircuitMode.AUTO
-        self.failures = 0
-        self.cause = ""  # the newest failure, for logs: the error and its address
         self.successes = 0
         self.opened_at: float | None = None
+        self.quiet = True  # closed and without failures: a success changes nothing, and nobody is refused
+        self._run = _FailureRun()
         self._permit = Permit(0)  # of this generation; shared by all attempts that are no probes
         self._leases: dict[int, float] = {}  # probe number -> expiry
         self._probes = 0
@@ -116,7 +161,7 @@ class CircuitBreaker:
             return self._permit if self.mode is CircuitMode.OBSERVE else Refused(1.0)
         self._probes += 1
         self._leases[self._probes] = now + within_s + LEASE_S
-        return Permit(self._permit.generation, self._probes)
+        return Permit(self._permit.generation, self._probes, self._permit.since)
 
     def counts(self, permit: Permit) -> bool:
         """Tell whether a report under this permit is still counted."""
@@ -127,25 +172,38 @@ class CircuitBreaker:
         if permit.probe is not None and permit.generation == self._permit.generation:
             self._leases.pop(permit.probe, None)
 
+    @property
+    def permit(self) -> Permit:
+        """Return the permit of this generation, which all attempts share that are no probes."""
+        return self._permit
+
+    def permit_of(self, sent_at: float) -> Permit:
+        """Return the permit of an attempt that was sent at that time because the circuit was quiet."""
+        return self._permit if sent_at > self._permit.since else _OUTDATED
+
     def report(
-        self, permit: Permit, verdict: Verdict, now: float, *, took_s: float | None = 0.0, counted: bool = True
-    ) -> None:
+        self, permit: Permit, verdict: Verdict, now: float, *, took_s: float | None = 0.0, counted: bool = True,
+        late: str = "",
+    ) -> None:  # fmt: skip
         """Settle a permit. `counted` is False for a flight's second and later failures.
 
-        `took_s` is None if the call's duration did not depend on the backend alone: slow_call ignores it.
+        `took_s` is None if the call's duration did not depend on the backend alone: slow_call ignores it. `late` is the
+        route whose timeout the failure is, "" for any other failure and if the route has no circuit before this one.
         """
         if permit is not self._permit and not self._ends_probe(permit):
             return
         slow_s, closed = self.rules.slow_call, self.state is _CLOSED
         if verdict is SUCCESS and closed and slow_s is None:  # the usual case
-            self.failures = 0
+            if not self.quiet:
+                self._forgive()
             return
         slow = slow_s is not None and took_s is not None and took_s > slow_s
         if verdict in FAILURES or (not closed and self._fails_probe(verdict, slow=slow)):
-            self._failed(now, counted=counted)
+            self._failed(now, late, counted=counted)
         elif verdict not in _NEUTRAL:
-            self.failures = 0
-            if not closed:
+            if closed:
+                self._forgive()
+            else:
                 self._succeeded(now)
         if slow_s is not None and took_s is not None and verdict not in _NEUTRAL:
             self._watch_slowness(slow, now)
@@ -167,30 +225,46 @@ class CircuitBreaker:
             self._slow.popleft()
         full = len(self._slow) == window
         if self.state is CircuitState.CLOSED and full and sum(self._slow) >= self.rules.slow_call_rate * window:
-            self.cause = "slow calls"
+            self._run.cause = "slow calls"
             self._trip(now)
 
-    def _failed(self, now: float, *, counted: bool) -> None:
+    def _forgive(self) -> None:
+        self._run.clear()
+        self._look()
+
+    def _look(self) -> None:
+        """Set `quiet`, after a change of anything that it depends on."""
+        self.quiet = self.state is _CLOSED and self._run.is_empty and self.mode is not _FORCED_OPEN
+
+    def _failed(self, now: float, late: str, *, counted: bool) -> None:
         if self.state is CircuitState.HALF_OPEN:
-            self._trip(now)
-        elif counted and self.state is CircuitState.CLOSED:
-            self.failures += 1
-            if self.failures >= self.rules.failure_threshold:
-                self._trip(now)
+            self._trip(now, hung=late != "")
+        elif self.state is CircuitState.OPEN:
+            if not late:
+                self._run.timeouts = 0
+        elif counted:
+            self._run.add(late)
+            self._look()
+            if self._run.count >= self.rules.failure_threshold:
+                self._trip(now, hung=self._run.timeouts > 0)
 
-    def _trip(self, now: float) -> None:
-        if self.mode is not CircuitMode.FORCED_CLOSED:
-            self._enter(CircuitState.OPEN, now)
+    def _trip(self, now: float, *, hung: bool = False) -> None:
+        if self.mode is CircuitMode.FORCED_CLOSED:
+            return
+        if hung and self.state is _CLOSED:
+            self._run.explain()
+        self._run.timeouts = max(1, self._run.timeouts) if hung else 0
+        self._enter(CircuitState.OPEN, now)
 
     def _succeeded(self, now: float) -> None:
-        if self.state is CircuitState.HALF_OPEN:
+        if self.state is CircuitState.HALF_OPEN or self.hung:
             self.successes += 1
             if self.successes >= self.rules.success_threshold:
                 self._enter(CircuitState.CLOSED, now)
 
     def _enter(self, state: CircuitState, now: float) -> None:
         self.state = state
-        self._permit = Permit(self._permit.generation + 1)
+        self._permit = Permit(self._permit.generation + 1, None, now)
         self._leases = {}
         self._slow.clear()
         self.successes = 0
@@ -198,8 +272,9 @@ class CircuitBreaker:
             self.opened_at = now
             self._probe_at = now + self.rules.reset_timeout * (1 + self.rules.jitter * self._random.random())
         elif state is CircuitState.CLOSED:
-            self.failures = 0
             self.opened_at = None
+            self._run.clear()
+        self._look()
         if self._on_transition is not None:
             self._on_transition(self, state, now)
 
@@ -215,15 +290,40 @@ class CircuitBreaker:
 
     def reset(self, now: float) -> None:
         """Close the circuit and reset its failures, by an operator's command."""
-        self.failures = 0
+        self._forgive()
         if self.state is not CircuitState.CLOSED:
             self._enter(CircuitState.CLOSED, now)
 
     def force(self, mode: CircuitMode, now: float) -> None:
         """Override the breaker by an operator's command, or return to AUTO."""
-        before, self.mode = self.shown, mode
+        before = self.shown
+        self.take_mode(mode)
         if self.shown is not before and self._on_transition is not None:
             self._on_transition(self, self.shown, now)
+
+    @property
+    def failures(self) -> int:
+        """Return how many failures in a row have counted."""
+        return self._run.count
+
+    @property
+    def cause(self) -> str:
+        """Return the newest failure, for logs."""
+        return self._run.cause
+
+    @cause.setter
+    def cause(self, cause: str) -> None:
+        self._run.cause = cause
+
+    @property
+    def hung(self) -> bool:
+        """Tell whether the circuit is not closed because of timeouts of several routes."""
+        return self.state is not _CLOSED and self._run.timeouts > 0
+
+    def take_mode(self, mode: CircuitMode) -> None:
+        """Change the mode without a transition."""
+        self.mode = mode
+        self._look()
 
     @property
     def shown(self) -> CircuitState:

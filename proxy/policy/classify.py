@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from proxy.http.message import Outcome, Response
+from proxy.http.message import Failure, Outcome, Response
 from proxy.http.problems import Reason
 from proxy.runtime.enums import FastEnum
 
@@ -86,6 +86,11 @@ _NO_EVIDENCE = frozenset({Verdict.REFUSED, Verdict.CANCELLED})
 def is_evidence(outcome: Outcome, verdict: Verdict) -> bool:
     """Tell whether an outcome is evidence about the backend: not a refusal, a lost client or a stale connection."""
     return verdict not in _NO_EVIDENCE and (isinstance(outcome, Response) or outcome.evidence)
+
+
+def is_elapsed(outcome: Outcome) -> bool:
+    """Tell whether a timeout of the route ended the attempt, not one of the upstream's settings or a status 504."""
+    return isinstance(outcome, Failure) and (outcome.reason is Reason.RESPONSE_TIMEOUT or outcome.cut_short)
 
 
 def label(outcome: Outcome) -> str:

@@ -142,6 +142,8 @@ class UpstreamPool:
                 connection = made if made.usable else Failure(Reason.CONNECTION_TERMINATED, sent=False)
         except OSError as error:
             connection = self._unconnected(error)
+            if isinstance(error, TimeoutError) and timeout_s < self.rules.connect_timeout_s:
+                connection = connection._replace(cut_short=True)
         finally:
             self._dialing -= 1
             begun.keep_only(connection)
@@ -303,7 +305,7 @@ class HttpUpstream:
         Any request is repeated if the connection ended before a byte of it was written.
         """
         if timeout_s <= 0:
-            return Failure(Reason.RESPONSE_TIMEOUT, sent=False)
+            return Failure(Reason.RESPONSE_TIMEOUT, sent=False, evidence=False)
         head = self._head(request, more)
         connection = self._pool.take(safe=request.safe)
         if connection is None:

@@ -88,7 +88,8 @@ def _values() -> dict[str, str]:
     """Return what a label can be, by its name, or by metric and name where it depends."""
     failures = _words(reason for reason in Reason)
     return {
-        "circuit": "names of the configured circuits: of an upstream, or what a route's `circuit` says",
+        "circuit": "names of the configured circuits: of an upstream, or what a route's `circuit` says. In "
+        "counters also `CIRCUIT:ROUTE`, a route's own",
         "compiled": codes(("yes", "no")),
         "kind": _words(RecoveryKind),
         "level": _words(Level),

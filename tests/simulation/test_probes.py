@@ -54,7 +54,7 @@ async def test_a_hung_backend_is_seen(leaving: Leaving) -> None:
     """Fifteen clients in fifteen seconds, each gone after 200 ms: every two seconds one attempt has timed out."""
     world = World([hangs()])
     visitors = await come(world, leaving, 15, every_ms=1000)
-    assert world.transitions == ["OPEN"]
+    assert (world.transitions_of("load"), world.transitions) == (["OPEN"], [])
     assert [call.ended for call in world.upstream.calls].count("timed out") == 5
     assert len(world.ledger.records) == sum(world.roles()) == len(visitors) == 15
     for visitor in visitors:
@@ -74,9 +74,9 @@ async def test_one_attempt_at_a_time_goes_on(leaving: Leaving) -> None:
     ended = [call.ended for call in world.upstream.calls]
     assert (ended.count("under way"), ended.count("cancelled"), len(world.ports.probes)) == (1, 14, 1)
     await world.until_ms(1999)
-    assert (world.breaker.failures, len(world.ports.probes)) == (0, 1)
+    assert (world.route_breakers["load"].failures, len(world.ports.probes)) == (0, 1)
     await world.until_ms(2001)
-    assert (world.breaker.failures, len(world.ports.probes)) == (1, 0)
+    assert (world.route_breakers["load"].failures, len(world.ports.probes)) == (1, 0)
     assert len(world.ledger.records) == 15
     assert world.at_rest()
 

@@ -34,6 +34,7 @@ from proxy.policy.recovery_plan import FallbackDocument, RequestTemplate
 from proxy.policy.request_key import Identifier
 from proxy.policy.response_cache import CachedResponse
 from proxy.policy.retry import RetryPolicy
+from proxy.policy.route_circuit import RouteCircuit, counts_timeouts, own_circuits
 from proxy.policy.routing import Coalesce, Idempotency, Route, Router, SubjectRule
 from proxy.runtime.eager_task import EagerTask
 from tests.settings import (
@@ -273,11 +274,13 @@ class World:
         self.store = DictStore()
         self.claims = local_claims(self.clock)
         self.flights = Flights(Invalidations())
-        self.transitions: list[str] = []
+        self.transitions: list[str] = []  # of the circuit that all routes share
+        self.route_transitions: list[tuple[str, str]] = []
+        self.rules = rules or breaker_settings(jitter=0.0)
         self.breaker = CircuitBreaker(
-            "sessions", rules or breaker_settings(jitter=0.0), Random(7),
-            lambda breaker, state, now: self.transitions.append(state.name),
-        )  # fmt: skip
+            "sessions", self.rules, Random(7), lambda breaker, state, now: self.transitions.append(state.name)
+        )
+        self.route_breakers: dict[str, CircuitBreaker] = {}  # by operation
         self.budget = retry_budget()
         self.cors = CorsMemory()
         self.address = "10.0.0.1"  # where clients come from
@@ -286,8 +289,11 @@ class World:
         self._handlers = HandlerFactory(self.ports, dry_run=False)
 
     def _ports(self, routes: tuple[Route, ...]) -> Ports:
+        own = own_circuits((*routes, CATCH_ALL))
         wiring: Mapping[str, Wiring] = {
-            route.operation: Wiring(Identifier(route, OWN_FIELDS), self.breaker, self.budget, self.upstream, self.cors)
+            route.operation: Wiring(
+                Identifier(route, OWN_FIELDS), self._circuit(route, own), self.budget, self.upstream, self.cors
+            )
             for route in (*routes, CATCH_ALL)
         }
         return Ports(
@@ -295,6 +301,15 @@ class World:
             self.meter, self.ledger, self.clock, Random(7), DEFAULTS.listen.expose, DEADLINE_HEADER,
             DEADLINE_HEADER.lower(),
         )  # fmt: skip
+
+    def _circuit(self, route: Route, own: Mapping[str, str]) -> RouteCircuit:
+        if route.operation in own:
+            self.route_breakers[route.operation] = CircuitBreaker(
+                own[route.operation], self.rules.model_copy(update={"slow_call": None}), Random(7),
+                lambda breaker, state, now: self.route_transitions.append((breaker.name, state.name)),
+            )  # fmt: skip
+        breaker = self.route_breakers.get(route.operation)
+        return RouteCircuit(self.breaker, breaker, route.operation, counts_timeouts=counts_timeouts(route))
 
     def visit(self, method: str, target: str, body: bytes = b"", user: str | None = "ada", **fields: str) -> Visitor:
         """Let a client ask, now. A field's name is written with underscores; `user` is its Authorization."""
@@ -338,10 +353,16 @@ class World:
         """Have `call` run in `after_ms` virtual milliseconds."""
         asyncio.get_running_loop().call_later(after_ms / 1000, call)
 
+    def transitions_of(self, operation: str) -> list[str]:
+        """Return the transitions of a route's own circuit."""
+        name = self.route_breakers[operation].name
+        return [state for circuit, state in self.route_transitions if circuit == name]
+
     def at_rest(self) -> bool:
         """Tell whether every permit and every flight came back."""
         probing = len(self.ports.probes)
-        return not (probing or len(self.flights) or self.flights.followers or self.breaker._leases)
+        leases = [breaker._leases for breaker in (self.breaker, *self.route_breakers.values())]
+        return not (probing or len(self.flights) or self.flights.followers or any(leases))
 
     def roles(self) -> tuple[int, int, int]:
         """Return how many requests led, joined and went alone."""

@@ -46,10 +46,16 @@ class Sidecar:
             name: CircuitBreaker(name, breaker_settings(jitter=0.0), Random(1)) for name in ("sessions", "restoration")
         }
     )
+    route_circuits: dict[str, CircuitBreaker] = field(
+        default_factory=lambda: {
+            name: CircuitBreaker(name, breaker_settings(jitter=0.0), Random(1))
+            for name in ("sessions:history", "sessions:load")
+        }
+    )
 
     def trip(self, name: str) -> None:
         """Open a circuit with as many failures as it takes."""
-        circuit = self.circuits[name]
+        circuit = (self.circuits | self.route_circuits)[name]
         for _ in range(circuit.rules.failure_threshold):
             permit = circuit.admit(self.now)
             assert isinstance(permit, Permit)
@@ -70,6 +76,7 @@ class Sidecar:
             restorations=self.restorations,
             routes=lambda: ROUTES,
             circuits=self.circuits,
+            route_circuits=self.route_circuits,
             newest=self.newest,
             token=lambda: self.token,
             now=lambda: self.now,

@@ -122,6 +122,39 @@ async def test_reset_closes_an_open_circuit(client: ClientSession, sidecar: Side
     assert sidecar.circuits["sessions"].state is CircuitState.CLOSED
 
 
+async def test_a_routes_circuit_is_listed_while_there_is_something_to_tell(
+    client: ClientSession, sidecar: Sidecar
+) -> None:
+    """Beside the configured circuits, which come first: one that has failed, or that an operator has overridden."""
+
+    async def names() -> list[str]:
+        async with client.get("/circuits") as response:
+            return [circuit["name"] for circuit in await response.json()]
+
+    assert await names() == ["sessions", "restoration"]
+    sidecar.trip("sessions:load")
+    assert await names() == ["sessions", "restoration", "sessions:load"]
+    async with client.post("/circuits/sessions:history/close", headers=BEARER) as response:
+        assert (await response.json())["mode"] == "close"
+    assert await names() == ["sessions", "restoration", "sessions:history", "sessions:load"]
+
+
+@pytest.mark.parametrize("name", ["sessions:load", "sessions%3Aload", "sessions"])
+async def test_reset_of_a_circuit_resets_those_of_its_routes(
+    client: ClientSession, sidecar: Sidecar, name: str
+) -> None:
+    """A backend that was mended gets requests of every route again."""
+    sidecar.trip("sessions:load")
+    async with client.post(URL(f"/circuits/{name}/open", encoded=True), headers=BEARER) as response:
+        assert response.status == 200
+    async with client.post(URL(f"/circuits/{name}/auto", encoded=True), headers=BEARER) as response:
+        assert response.status == 200
+    assert sidecar.route_circuits["sessions:load"].state is CircuitState.OPEN
+    async with client.post(URL(f"/circuits/{name}/reset", encoded=True), headers=BEARER) as response:
+        assert (await response.json())["state"] == "CLOSED"
+    assert sidecar.route_circuits["sessions:load"].quiet
+
+
 async def test_an_unknown_circuit_is_told_the_right_names(client: ClientSession) -> None:
     """A wrong name is a 404 that lists the names there are."""
     async with client.post("/circuits/session/reset", headers=BEARER) as response:

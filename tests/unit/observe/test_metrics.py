@@ -1,6 +1,7 @@
 """Every name, type and label of the exposition is a contract; counting never fails."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 from prometheus_client.core import Metric
@@ -23,6 +24,7 @@ CONTRACT = {
     "backstay_retries_denied_total": ("counter", {"route", "reason"}),
     "backstay_retried_requests_total": ("counter", {"route", "result"}),
     "backstay_circuit_state": ("gauge", {"circuit"}),
+    "backstay_route_circuit_state": ("gauge", {"circuit", "route"}),
     "backstay_circuit_transitions_total": ("counter", {"circuit", "to"}),
     "backstay_circuit_rejections_total": ("counter", {"circuit"}),
     "backstay_bad_requests_total": ("counter", {"reason"}),
@@ -70,6 +72,7 @@ def one_of_everything() -> Metrics:
     metrics = Metrics(["history"], ["restoration"], ["sessions"])
     circuits = {"restoration": 2}
     metrics.read_from(Sources(lambda: 2, lambda: 3, lambda: circuits, lambda: 5, lambda: 6, lambda: 7, lambda: 1))
+    metrics.read_from(replace(metrics.sources, route_circuits=lambda: {"restoration:history": 1}))
     metrics.coalesced("history", "led")
     metrics.attempted("sessions", "history", "200", 0.1)
     metrics.retried("history", "network")
@@ -227,3 +230,11 @@ def test_what_a_client_chooses_makes_no_series_of_its_own() -> None:
         metrics.traced("load", number / 1000, f"{number:032x}", 0.0)
     assert len(metrics.requests.counts) == 400
     assert len(metrics.request_seconds.series["load"].exemplars) <= 14
+
+
+def test_the_circuit_of_a_route_has_a_gauge_of_its_own() -> None:
+    """An alert on `backstay_circuit_state` is about a backend; one series a route says which one alone is refused."""
+    metrics = one_of_everything()
+    assert value(metrics, "backstay_circuit_state", circuit="restoration") == 2
+    assert value(metrics, "backstay_circuit_state", circuit="restoration:history") is None
+    assert value(metrics, "backstay_route_circuit_state", circuit="restoration", route="history") == 1

@@ -33,7 +33,7 @@ RESPONSES = st.builds(
 )
 FAILURES = st.builds(
     Failure, st.sampled_from(Reason), st.booleans(), st.text(), st.none(), st.none() | st.floats(0, 1e6),
-    st.just(value=True),  # what an attempt says of its backend concerns the process that made it
+    st.just(value=True), st.just(value=False),  # what an attempt says of its backend concerns the process that made it
 )  # fmt: skip
 RESULTS = st.builds(
     Result, RESPONSES | FAILURES, st.none() | st.sampled_from(RecoveryKind), st.none() | st.integers(200, 999),
