@@ -8,15 +8,17 @@ from typing import Any, NamedTuple
 from proxy.config.document import Document
 from proxy.config.load import WrittenSettings
 from proxy.config.objections import ConfigError, ConfigProblem, Keys, dotted
-from proxy.config.routes import PASSED_ON, RouteTable
+from proxy.config.routes import PASSED_ON, PASSTHROUGH, RouteTable
 from proxy.config.schema import configuration_schema
 from proxy.config.settings import Settings
 from proxy.config.shape import Place, place
 from proxy.config.units import format_duration
-from proxy.policy import route_compiler
+from proxy.policy import route_circuit, route_compiler
 from proxy.policy.routing import Route, Router
 
-_SHOWN_ABOVE = frozenset({"operation", "match", "upstream", "circuit"})
+_SHOWN_ABOVE = frozenset({"operation", "match"})
+_OF_THE_ROUTE = frozenset({"subject", "upstream"})  # [defaults] cannot set them
+_UNMATCHED: Keys = ("passthrough",)
 _HEADINGS = ("setting", "value", "from")
 
 
@@ -35,9 +37,12 @@ def explain(written: WrittenSettings, request: str) -> Iterator[str]:
     routes, catch_all = route_compiler.routes(settings), route_compiler.passthrough(settings)
     found = Router(routes, catch_all).find(path.encode(), method).route
     at = None if found is catch_all else routes.index(found)
+    own = route_circuit.own_circuits((*routes, catch_all)).get(found.operation)
     yield f"{method} {path}"
     yield f"  route     {_named(found, document, at)}"
     yield f"  upstream  {found.upstream} ({', '.join(settings.upstreams[found.upstream].url)}), circuit {found.circuit}"
+    if own is not None:
+        yield f"  timeouts  circuit {own}, and {found.circuit} if other routes time out too"
     yield from (f"  not       {line}" for line in _others(routes, found, catch_all, (method, path)))
     yield ""
     yield from _aligned([_HEADINGS, *_settings_of(settings, document, at)])
@@ -90,19 +95,20 @@ def _is_name(segment: str) -> bool:
 
 def _settings_of(settings: Settings, document: Document, at: int | None) -> Iterator[Setting]:
     if at is None:
-        yield Setting("total_timeout", json.dumps(format_duration(settings.passthrough.total_timeout)), "built in")
-        yield from _leaves(document, None, {name: name in PASSED_ON for name in RouteTable.model_fields})
+        if not document.has((*_UNMATCHED, "total_timeout")):
+            yield Setting("total_timeout", json.dumps(format_duration(settings.passthrough.total_timeout)), "built in")
+        names = [name for name in PASSTHROUGH if name != "total_timeout" or document.has((*_UNMATCHED, name))]
+        inherited = {"coalesce"} if settings.defaults.coalesce == "off" else set[str]()
+        yield from _leaves(document, _UNMATCHED, {name: name in PASSED_ON or name in inherited for name in names})
     else:
-        inherits = {name: name not in ("subject", *_SHOWN_ABOVE) for name in RouteTable.model_fields}
+        inherits = {name: name not in _OF_THE_ROUTE for name in RouteTable.model_fields if name not in _SHOWN_ABOVE}
         yield from _leaves(document, ("routes", at), inherits)
 
 
-def _leaves(document: Document, at: Keys | None, inherits: Mapping[str, bool]) -> Iterator[Setting]:
-    """Yield the settings of a route, or what the pass-through has from `[defaults]`."""
+def _leaves(document: Document, at: Keys, inherits: Mapping[str, bool]) -> Iterator[Setting]:
+    """Yield the settings of the route at `at`; of each, whether it inherits `[defaults]`."""
     defaults = configuration_schema()["$defs"]
     for name, inherited in inherits.items():
-        if name in _SHOWN_ABOVE or (at is None and not inherited):
-            continue
         where = place(("defaults", name) if inherited else ("routes", 0, name))
         schema = defaults["RouteTable"]["properties"][name]
         # A table with defaults of its own is shown key by key; a document or an optional table is one value.
@@ -120,14 +126,14 @@ def _model(where: Place | None) -> str:
     return str(where.type.__name__)
 
 
-def _setting(document: Document, at: Keys | None, keys: Keys, default: str, *, inherited: bool) -> Setting:
+def _setting(document: Document, at: Keys, keys: Keys, default: str, *, inherited: bool) -> Setting:
     value, origin = _written(document, at, keys, inherited=inherited)
     return Setting(dotted(keys), default if origin == "default" else json.dumps(value, default=str), origin)
 
 
-def _written(document: Document, at: Keys | None, keys: Keys, *, inherited: bool) -> tuple[Any, str]:
+def _written(document: Document, at: Keys, keys: Keys, *, inherited: bool) -> tuple[Any, str]:
     """Return the written value of a setting and its origin: the route's table, or `[defaults]`."""
-    for table in ((at,) if at else ()) + ((("defaults",),) if inherited else ()):
+    for table in (at, ("defaults",)) if inherited else (at,):
         if document.has((*table, *keys)):
             note = " [defaults]" if table == ("defaults",) else ""
             return document.get(*table, *keys), document.where((*table, *keys)) + note

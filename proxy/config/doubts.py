@@ -1,6 +1,8 @@
-"""Warnings for valid settings that have no effect, and so are probably mistakes."""
+"""Warnings for valid settings that are probably mistakes: without effect, or too short for what the route does."""
 
+import re
 from collections.abc import Iterator
+from itertools import chain
 
 from proxy.config.contradictions import Contradiction
 from proxy.config.document import Document
@@ -8,14 +10,24 @@ from proxy.config.objections import ConfigProblem, Keys, dotted
 from proxy.config.routes import RouteSettings, RouteTable
 from proxy.config.settings import Settings
 from proxy.config.templates import ANY
+from proxy.config.units import format_duration
 from proxy.http.message import SAFE_METHODS
 
 _PLAIN = RouteSettings()
+_SLOW = frozenset({
+    "chat", "completion", "completions", "download", "events", "export", "exports", "generate", "import", "listen",
+    "longpoll", "notifications", "poll", "polling", "report", "reports", "sse", "stream", "streams", "subscribe",
+    "watch",
+})  # fmt: skip
+"""Words of a path or an operation whose responses, or their first bytes, often take long."""
+_WORD = re.compile(r"[a-z0-9]++")
+_PATIENCE_S = 30.0  # a longer timeout was meant for long requests
 
 
 def doubts(settings: Settings, document: Document) -> Iterator[ConfigProblem]:
-    """Yield a warning for each setting without effect."""
-    for found in (*_unused_upstreams(settings), *_idle_settings(settings, document)):
+    """Yield a warning for each setting that cannot be meant."""
+    checks = (_unused_upstreams(settings), _idle_settings(settings, document), _short_timeouts(settings, document))
+    for found in chain.from_iterable(checks):
         yield ConfigProblem(dotted(found.keys), found.message, found.cure, document.where(found.keys))
 
 
@@ -38,6 +50,23 @@ def _idle_settings(settings: Settings, document: Document) -> Iterator[Contradic
         if route.restoration is not None and route.subject is None:
             message = "without a subject the session of a request is unknown, so no restoration is recorded"
             yield Contradiction((*at, "restoration"), message, 'write subject = "path:report_id" too, or remove it')
+
+
+def _short_timeouts(settings: Settings, document: Document) -> Iterator[Contradiction]:
+    for index, route in enumerate(settings.routes):
+        at: Keys = ("routes", index, "total_timeout")
+        word = next((word for word in _words(route) if word in _SLOW), None)
+        if word is not None and route.total_timeout < _PATIENCE_S and not document.has(at):
+            said = format_duration(route.total_timeout)
+            message = f'the response to "{route.match}" must begin within {said}, and "{word}" may take longer'
+            yield Contradiction(at, message, f'write total_timeout = "30s", or "{said}" if that is enough')
+
+
+def _words(route: RouteTable) -> Iterator[str]:
+    """Yield the words of the literal segments and of the operation."""
+    for segment in (*route.template.path.split("/"), route.operation):
+        if not segment.startswith("{"):
+            yield from _WORD.findall(segment.lower())
 
 
 def _without_effect(route: RouteTable) -> set[str]:

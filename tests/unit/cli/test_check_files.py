@@ -83,6 +83,16 @@ DOUBTS = [
         "c.toml:6: routes[0].stale_if_error: it has no effect on PUT",
     ),
     (ROUTE + "match = 'GET /a'\nidempotency = 'inject'\n", "c.toml:6: routes[0].idempotency: it has no effect on GET"),
+    (
+        ROUTE + "match = 'GET /api/{id}/Reports.csv'\n",
+        'c.toml:3: routes[0].total_timeout: the response to "GET /api/{id}/Reports.csv" must begin within 2s, and '
+        '"reports" may take longer; write total_timeout = "30s", or "2s" if that is enough',
+    ),
+    (UPSTREAM + "[[routes]]\noperation = 'long-poll'\nmatch = 'GET /a'\n", "c.toml:3: routes[0].total_timeout: "),
+    (
+        ROUTE + "match = 'GET /events'\n[defaults]\ntotal_timeout = '10s'\n",
+        'c.toml:3: routes[0].total_timeout: the response to "GET /events" must begin within 10s',
+    ),
     (ROUTE + "match = 'GET /a'\nrestoration = 'status'\n", "c.toml:6: routes[0].restoration: without a subject"),
 ]
 
@@ -93,6 +103,20 @@ def test_what_cannot_be_meant_is_a_warning(check: Check, text: str, said: str) -
     status, lines = check(text)
     assert status == 0
     assert [line.startswith(f"warning: {said}") for line in lines] == [True]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "match = 'GET /reports'\ntotal_timeout = '2s'\n",
+        "match = 'GET /reports'\n[defaults]\ntotal_timeout = '30s'\n",
+        "match = 'GET /sessions/{report_id}/{stream}'\n",
+        "match = 'GET /reporters'\n",
+    ],
+)
+def test_a_timeout_that_was_chosen_or_a_route_that_only_sounds_slow_is_no_doubt(check: Check, text: str) -> None:
+    """The route's own number was meant, 30 s are enough, and a name in braces says nothing about the response."""
+    assert check(ROUTE + text) == (0, [])
 
 
 def test_what_is_inherited_or_switched_off_is_no_doubt(check: Check) -> None:

@@ -87,6 +87,33 @@ def test_each_setting_says_where_it_is_from(explained: Explained) -> None:
     assert table["fallback"] == '{"body": {"a": 1}} c.toml:20'
 
 
+def test_upstream_and_circuit_say_where_they_are_from_too(explained: Explained) -> None:
+    """They were shown without an origin."""
+    _, table = explained("/api/sessions/current", BACKSTAY_DEFAULTS__CIRCUIT="all")
+    assert (table["upstream"], table["circuit"]) == ("the first default", '"own" c.toml:18')
+    _, table = explained("PUT /api/x", BACKSTAY_DEFAULTS__CIRCUIT="all")
+    assert table["upstream"] == '"archive" c.toml:24'
+    assert table["circuit"] == '"all" BACKSTAY_DEFAULTS__CIRCUIT [defaults]'
+
+
+def test_a_route_names_the_circuit_of_its_timeouts(explained: Explained) -> None:
+    """A route that shares its circuit has one of its own before it; the only route of a circuit has not."""
+    assert explained("/api/sessions/1")[0][3] == "  timeouts  circuit a:load, and a if other routes time out too"
+    assert not any(line.startswith("  timeouts") for line in explained("/api/sessions/current")[0])
+
+
+def test_the_pass_through_says_what_its_table_says(explained: Explained) -> None:
+    """Its own table wins over `[defaults]`; a variable is an origin here too."""
+    said = {"BACKSTAY_PASSTHROUGH__TOTAL_TIMEOUT": "90s", "BACKSTAY_PASSTHROUGH__MAX_BODY": "2MiB"}
+    _, table = explained("/none", **said)
+    assert table["total_timeout"] == '"90s" BACKSTAY_PASSTHROUGH__TOTAL_TIMEOUT'
+    assert table["max_body"] == '"2MiB" BACKSTAY_PASSTHROUGH__MAX_BODY'
+    assert table["retry.max_retries"] == "2 c.toml:9 [defaults]"
+    assert (table["circuit"], table["target.ideal"]) == ('"none" default', '"500ms" default')
+    _, table = explained("/none", BACKSTAY_DEFAULTS__COALESCE="off")
+    assert table["coalesce"] == '"off" BACKSTAY_DEFAULTS__COALESCE [defaults]'
+
+
 def test_the_pass_through_has_what_it_takes_from_the_defaults(explained: Explained) -> None:
     """Its limits come from `[defaults]`, its timeout does not. Recovery has no row, because it does not apply."""
     _, table = explained("/none")
