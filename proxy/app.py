@@ -14,7 +14,9 @@ from proxy.admin.control import ControlPlane
 from proxy.assembly import Assembly
 from proxy.audit.factory import audit_trail
 from proxy.clock import Clock, SystemClock
-from proxy.config.objections import ConfigError
+from proxy.config.effective import in_effect
+from proxy.config.objections import ConfigError, Keys
+from proxy.config.seed import SWITCH, seed_effects
 from proxy.config.settings import Settings
 from proxy.errors import StartError
 from proxy.exchange.handler_factory import HandlerFactory
@@ -156,6 +158,7 @@ class Sidecar:
             raise
         self._sweep()
         self._ready = True
+        log_seed(self.settings)
 
     async def _open_store(self) -> None:
         self._bundle.on_erasure_elsewhere(self._observer.restorations.erase)
@@ -182,6 +185,7 @@ class Sidecar:
             drain=self.stopping.set,
             export_format=lambda: self.settings.audit.export_format,
             erase=self._erase,
+            config=lambda: in_effect(self.settings, self._began_with, _is_read_at_start),
         )
 
     async def _erase(self, subject: str) -> Erased:
@@ -295,6 +299,7 @@ class Sidecar:
         self.server_state.open = HandlerFactory(self._ports, dry_run=settings.dry_run).open
         self._token = loaded.token
         self.settings = settings
+        log_seed(settings)
         if loaded.listen_tls is not None and self._tls is not None:
             self._change_tls(self._tls, loaded.listen_tls)
         circuits = (*self._assembly.breakers, *self._assembly.route_breakers)
@@ -359,3 +364,15 @@ def _kept(old: Settings, new: Settings) -> dict[str, object]:
     """Return the tables that stay as they are at a reload from `old` to `new`."""
     token = {"token": new.admin.token, "token_file": new.admin.token_file}
     return {name: getattr(old, name) for name in READ_AT_START} | {"admin": old.admin.model_copy(update=token)}
+
+
+def _is_read_at_start(keys: Keys) -> bool:
+    """Tell whether only a restart changes a setting."""
+    return keys[0] in READ_AT_START and keys[:2] not in (("admin", "token"), ("admin", "token_file"))
+
+
+def log_seed(settings: Settings) -> None:
+    """Name each variable of the seed document that took effect: its name does not say that this program reads it."""
+    for effect in seed_effects(settings.document):
+        detail = f"{SWITCH}=0 ignores the variables of the seed document"
+        log.warning("seed_variable", variable=effect.variable, sets=effect.changed, detail=detail)

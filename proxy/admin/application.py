@@ -1,7 +1,8 @@
 """The handlers of the control plane. They contain no rules. Changes and exports require the admin token."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from json import dumps
 
 from aiohttp import web
 
@@ -22,6 +23,7 @@ from proxy.admin.responses import (
 )
 from proxy.admin.snapshot import circuit_view, restoration_view
 from proxy.admin.status import add_status
+from proxy.config.effective import EffectiveSetting
 from proxy.observe.metrics import encode
 from proxy.policy.breaker import CircuitBreaker, CircuitMode
 
@@ -119,6 +121,17 @@ async def _audit(request: web.Request) -> web.Response:
     return web.Response(body=body, content_type=content_type)
 
 
+async def _config(request: web.Request) -> web.Response:
+    """List the settings in a thread: thousands of routes take seconds."""
+    settings = request.app[CONTROL].config()
+    return web.Response(body=await asyncio.to_thread(_described, settings), content_type="application/json")
+
+
+def _described(settings: Iterable[EffectiveSetting]) -> bytes:
+    """Encode with the standard library: a fallback may contain an integer of more than 64 bits."""
+    return dumps({"settings": [each.described() for each in settings]}, ensure_ascii=False).encode()
+
+
 async def _restorations(request: web.Request) -> web.Response:
     control, subject = request.app[CONTROL], request.match_info["subject"]
     return json(restoration_view(subject, control.restorations.of(subject, control.now()), control.now()))
@@ -136,6 +149,7 @@ HANDLERS: Mapping[str, Handler] = {
     "/drain": _drain,
     "/kept": _erase,
     "/audit": _audit,
+    "/config": _config,
     "/restorations/{subject}": _restorations,
 }
 

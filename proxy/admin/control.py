@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from proxy.config.effective import EffectiveSetting
 from proxy.observe.metrics import Metrics
 from proxy.observe.statistics import Statistics
 from proxy.policy.breaker import CircuitBreaker, CircuitMode
@@ -32,6 +33,7 @@ class ControlPlane:
     drain: Callable[[], None]  # starts the drain and returns
     export_format: Callable[[], str]  # of records, if the request names none
     erase: Callable[[str], Awaitable[Erased]]  # erases the stored data of a subject
+    config: Callable[[], Iterable[EffectiveSetting]]  # without secrets; may be consumed in a thread
 
     @property
     def shown_circuits(self) -> Iterable[CircuitBreaker]:

@@ -106,6 +106,17 @@ ENDPOINTS = (
     ),
     AdminEndpoint(
         "GET",
+        "/config",
+        "Give the settings in effect, each with its origin. Secrets are shown as `***`.",
+        {
+            200: "JSON object. `settings` is a list of objects: `key`, `value` in the form of the file, `origin` "
+            "(`file`, `environment`, `seed variable`, `option` or `default`), and `where`: the line, the variable or "
+            "the option."
+        },
+        guarded=True,
+    ),
+    AdminEndpoint(
+        "GET",
         "/restorations/{subject:.+}",
         "Give the session restorations of a subject, one for each of its users.",
         {200: "JSON object; without any, its state is `NotRestored`."},

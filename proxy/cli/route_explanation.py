@@ -6,6 +6,7 @@ from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from proxy.config.document import Document
+from proxy.config.effective import written
 from proxy.config.load import WrittenSettings
 from proxy.config.objections import ConfigError, ConfigProblem, Keys, dotted
 from proxy.config.routes import PASSED_ON, PASSTHROUGH, RouteTable
@@ -30,10 +31,10 @@ class Setting(NamedTuple):
     origin: str
 
 
-def explain(written: WrittenSettings, request: str) -> Iterator[str]:
+def explain(read: WrittenSettings, request: str) -> Iterator[str]:
     """Yield the lines about one request, such as `GET /api/x`. Raise `ConfigError` if the text is not a request."""
     method, path = _request(request)
-    settings, document = written
+    settings, document = read
     routes, catch_all = route_compiler.routes(settings), route_compiler.passthrough(settings)
     found = Router(routes, catch_all).find(path.encode(), method).route
     at = None if found is catch_all else routes.index(found)
@@ -113,12 +114,17 @@ def _leaves(document: Document, at: Keys, inherits: Mapping[str, bool]) -> Itera
         schema = defaults["RouteTable"]["properties"][name]
         # A table with defaults of its own is shown key by key; a document or an optional table is one value.
         keys = tuple(where.fields) if where is not None and name in ("retry", "target") else ()
-        if not keys or _written(document, at, (name,), inherited=inherited)[0] == "none":
+        if not keys or _is_off(document, at, name, inherited=inherited):
             yield _setting(document, at, (name,), _default(schema), inherited=inherited)
             continue
         table = defaults[_model(where)]["properties"]
         for key in keys:
             yield _setting(document, at, (name, key), _default(table[key]), inherited=inherited)
+
+
+def _is_off(document: Document, at: Keys, name: str, *, inherited: bool) -> bool:
+    found = written(document, at, (name,), inherited=inherited)
+    return found is not None and found.value == "none"
 
 
 def _model(where: Place | None) -> str:
@@ -127,17 +133,10 @@ def _model(where: Place | None) -> str:
 
 
 def _setting(document: Document, at: Keys, keys: Keys, default: str, *, inherited: bool) -> Setting:
-    value, origin = _written(document, at, keys, inherited=inherited)
-    return Setting(dotted(keys), default if origin == "default" else json.dumps(value, default=str), origin)
-
-
-def _written(document: Document, at: Keys, keys: Keys, *, inherited: bool) -> tuple[Any, str]:
-    """Return the written value of a setting and its origin: the route's table, or `[defaults]`."""
-    for table in (at, ("defaults",)) if inherited else (at,):
-        if document.has((*table, *keys)):
-            note = " [defaults]" if table == ("defaults",) else ""
-            return document.get(*table, *keys), document.where((*table, *keys)) + note
-    return None, "default"
+    found = written(document, at, keys, inherited=inherited)
+    if found is None:
+        return Setting(dotted(keys), default, "default")
+    return Setting(dotted(keys), json.dumps(found.value, default=str), found.where)
 
 
 def _default(schema: Mapping[str, Any]) -> str:

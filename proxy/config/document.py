@@ -38,6 +38,13 @@ class Document:
         self._laid: dict[Keys, str] = {}
         self._name = name
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Document):
+            return NotImplemented
+        return (self._name, self.data, self._lines, self._laid) == (other._name, other.data, other._lines, other._laid)
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
     def has(self, keys: Keys) -> bool:
         """Tell whether something was written at `keys`."""
         node: Any = self.data
@@ -86,12 +93,21 @@ class Document:
         if not (self.has(keys) and any(keys[:size] in self._laid for size in range(1, len(keys) + 1))):
             self.lay(keys, value, origin)
 
+    def laid_by(self, origin: str) -> list[Keys]:
+        """Return every key that a variable or option has set."""
+        return [keys for keys, name in self._laid.items() if name == origin]
+
+    def setter(self, keys: Keys) -> str | None:
+        """Return the variable or option of the nearest key at or above `keys`; `None` if the file wrote it."""
+        laid = max((size for size in range(1, len(keys) + 1) if keys[:size] in self._laid), default=0)
+        return self._laid[keys[:laid]] if laid else None
+
     def where(self, keys: Keys) -> str:
         """Return the file and line, variable or option of the nearest key at or above `keys`."""
-        laid = max((size for size in range(1, len(keys) + 1) if keys[:size] in self._laid), default=0)
+        setter = self.setter(keys)
         written = max((size for size in range(1, len(keys) + 1) if keys[:size] in self._lines), default=0)
-        if laid:  # a value laid over the file hides what the file has below it
-            return self._laid[keys[:laid]]
+        if setter is not None:  # a value laid over the file hides what the file has below it
+            return setter
         return f"{self._name}:{self._lines[keys[:written]]}" if written else self._name
 
     def without(self, refused: set[Keys]) -> dict[str, Any]:

@@ -1,14 +1,13 @@
-"""Settings from the environment: `BACKSTAY_` plus a path names any setting. The seed document's names work too."""
+"""Settings from the environment: `BACKSTAY_` plus a path names any setting. `seed.py` has the seed document's names."""
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
 
 from proxy.config.document import Document, nests_too_deeply
 from proxy.config.objections import ConfigProblem, Keys, Objection
+from proxy.config.seed import SWITCH
 from proxy.config.shape import ROOT, Place, nearest
-from proxy.config.units import parse_milliseconds
 
 PREFIX = "BACKSTAY_"
 # Kubernetes sets these in every pod beside a Service whose name begins with "backstay".
@@ -17,17 +16,16 @@ _NAMED_PORT = "_SERVICE_PORT_"  # followed by the port's name
 
 
 _LONGEST_INDEX = 9  # digits
-_LONGEST_NUMBER = 18  # digits; Python refuses thousands of digits
 _HINTS = 10  # variables that get a suggestion, which compares each with every setting
 _FEW = 8  # routes, upstreams or circuits; up to this many, all their settings are compared
-_BUILDING = "BACKSTAY_COMPILE"  # for the build only; it may still be set at run time
+_NO_SETTINGS = frozenset({"BACKSTAY_COMPILE", SWITCH})  # of the build, which may still be set at run time; of the seed
 
 
 def lay_environment(document: Document, environ: Mapping[str, str]) -> Iterator[ConfigProblem]:
     """Apply every `BACKSTAY_` variable to the document. Yield a problem for each that names no setting."""
     names, refused = _Names(document), 0
     for name in sorted(environ, key=lambda name: (len(name), name)):  # a table before its keys, route 9 before 10
-        if name.startswith(PREFIX) and name != _BUILDING and not _is_service_link(name):
+        if name.startswith(PREFIX) and name not in _NO_SETTINGS and not _is_service_link(name):
             try:
                 keys, where = _resolve(name, names)
                 document.lay(keys, _read(environ[name], where), name)
@@ -145,64 +143,3 @@ def _read(text: str, where: Place) -> object:
     except (ValueError, RecursionError):
         return text
     return text if nests_too_deeply(value) else value
-
-
-class Seed(NamedTuple):
-    """One of the seed document's variables: the settings that it sets, and how its text is parsed."""
-
-    keys: Callable[[Document], Iterator[Keys]]
-    read: Callable[[str], object] = parse_milliseconds
-
-
-def lay_seed(document: Document, environ: Mapping[str, str]) -> None:
-    """Apply the seed document's variables over the file, but under `BACKSTAY_` variables and options."""
-    for name, seed in SEED.items():
-        if text := environ.get(name, "").strip():
-            for keys in tuple(seed.keys(document)):
-                document.lay_under(keys, seed.read(text), name)
-
-
-def _at(*keys: str) -> Callable[[Document], Iterator[Keys]]:
-    return lambda _: iter((keys,))
-
-
-def _breakers(key: str) -> Callable[[Document], Iterator[Keys]]:
-    return lambda document: (("upstreams", name, "breaker", key) for name in document.names("upstreams"))
-
-
-def _targets(concerned: Callable[[dict[str, Any]], bool]) -> Callable[[Document], Iterator[Keys]]:
-    """Return the keys of the ideal target of the concerned routes that set no target themselves."""
-
-    def keys(document: Document) -> Iterator[Keys]:
-        for index, route in enumerate(document.items("routes")):
-            if isinstance(route, dict) and "target" not in route and concerned(route):
-                yield "routes", index, "target", "ideal"
-
-    return keys
-
-
-def _is_session(route: dict[str, Any]) -> bool:
-    return str(route.get("operation")).startswith("session-")
-
-
-def _is_restoration(route: dict[str, Any]) -> bool:
-    return str(route.get("restoration", "none")) != "none"
-
-
-def _whole(text: str) -> object:
-    return int(text) if text.isdecimal() and len(text) <= _LONGEST_NUMBER else text
-
-
-SEED: dict[str, Seed] = {
-    "CIRCUIT_BREAKER_FAILURE_THRESHOLD": Seed(_breakers("failure_threshold"), _whole),
-    "CIRCUIT_BREAKER_RESET_TIMEOUT": Seed(_breakers("reset_timeout")),
-    "RETRY_MAX_ATTEMPTS": Seed(_at("defaults", "retry", "max_retries"), _whole),
-    "RETRY_INITIAL_DELAY": Seed(_at("defaults", "retry", "initial_delay")),
-    "RETRY_MAX_DELAY": Seed(_at("defaults", "retry", "max_delay")),
-    "PERFORMANCE_TARGET_SESSION_MS": Seed(_targets(_is_session)),
-    "PERFORMANCE_TARGET_RESTORATION_MS": Seed(_targets(_is_restoration)),
-    "PERFORMANCE_MAX_TOTAL_MS": Seed(_at("defaults", "total_timeout")),
-    "REQUEST_DEDUP_CACHE_SIZE": Seed(_at("defaults", "max_flights"), _whole),
-    "AUDIT_TRAIL_MAX_ENTRIES": Seed(_at("audit", "max_entries"), _whole),
-    "AUDIT_TRAIL_EXPORT_FORMAT": Seed(_at("audit", "export_format"), str),
-}

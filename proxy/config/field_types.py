@@ -14,8 +14,11 @@ from pydantic import (
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
+    PlainSerializer,
     PlainValidator,
+    SerializerFunctionWrapHandler,
     WithJsonSchema,
+    WrapSerializer,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
@@ -24,7 +27,15 @@ from proxy.config import meant
 from proxy.config.addresses import is_host, parse_address, parse_upstream
 from proxy.config.objections import Objection
 from proxy.config.templates import parse_request, parse_template
-from proxy.config.units import DURATION_PATTERN, SIZE_PATTERN, parse_duration, parse_size, parse_timeout
+from proxy.config.units import (
+    DURATION_PATTERN,
+    SIZE_PATTERN,
+    format_duration,
+    format_size,
+    parse_duration,
+    parse_size,
+    parse_timeout,
+)
 from proxy.http.credential_names import names_credential
 from proxy.http.headers import NOT_FOR_DEADLINE
 
@@ -180,12 +191,36 @@ class _NoneWord:
         return {"anyOf": [*present, {"const": "none"}]}
 
 
+def _written(format_: Callable[[T], str]) -> PlainSerializer:
+    """Dump a value in the form in which the configuration has it."""
+    return PlainSerializer(format_, return_type=str)
+
+
+def _or_none(value: object, dump: SerializerFunctionWrapHandler) -> object:
+    return "none" if value is None else dump(value)
+
+
 # TOML has no null: with the word "none" a route can switch off a setting of [defaults].
-OrNone = Annotated[T | None, BeforeValidator(_none), _NoneWord()]
+OrNone = Annotated[T | None, BeforeValidator(_none), _NoneWord(), WrapSerializer(_or_none)]
 Many = Annotated[tuple[T, ...], BeforeValidator(_tuple)]
-Duration = Annotated[float, BeforeValidator(objecting(parse_duration)), _as_written("duration", DURATION_PATTERN)]
-Timeout = Annotated[float, BeforeValidator(objecting(parse_timeout)), _as_written("timeout", DURATION_PATTERN)]
-Size = Annotated[int, BeforeValidator(objecting(parse_size)), _as_written("size", SIZE_PATTERN, "string", "integer")]
+Duration = Annotated[
+    float,
+    BeforeValidator(objecting(parse_duration)),
+    _written(format_duration),
+    _as_written("duration", DURATION_PATTERN),
+]
+Timeout = Annotated[
+    float,
+    BeforeValidator(objecting(parse_timeout)),
+    _written(format_duration),
+    _as_written("timeout", DURATION_PATTERN),
+]
+Size = Annotated[
+    int,
+    BeforeValidator(objecting(parse_size)),
+    _written(format_size),
+    _as_written("size", SIZE_PATTERN, "string", "integer"),
+]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Status = Annotated[int, Field(ge=200, le=599)]

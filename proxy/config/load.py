@@ -13,9 +13,10 @@ from pydantic import ValidationError
 
 from proxy.config.contradictions import RuleReader
 from proxy.config.document import Document, split_toml_error
-from proxy.config.environment import lay_environment, lay_seed
+from proxy.config.environment import lay_environment
 from proxy.config.explain import key_of, problems_of
 from proxy.config.objections import ConfigError, ConfigProblem, Keys
+from proxy.config.seed import lay_seed
 from proxy.config.settings import Admin, Settings
 from proxy.regular_file import read_regular
 
@@ -62,7 +63,7 @@ def load_written(
     document = _read(path)
     problems = list(lay_environment(document, environ))
     _lay_overrides(document, overrides)
-    lay_seed(document, environ)
+    problems += lay_seed(document, environ)
     try:
         settings, refused = Settings.model_validate(document.data), frozenset[Keys]()
     except ValidationError as error:
@@ -71,7 +72,7 @@ def load_written(
     problems += islice(RuleReader(settings, document, refused).problems(), _MOST_PROBLEMS + 1)
     if problems:
         raise ConfigError(_first(problems))
-    return WrittenSettings(settings, document)
+    return WrittenSettings(settings.written_in(document), document)
 
 
 def _first(problems: list[ConfigProblem]) -> list[ConfigProblem]:

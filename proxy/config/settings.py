@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
+from proxy.config.document import Document
 from proxy.config.field_types import (
     Address,
     Count,
@@ -246,6 +247,7 @@ class Settings(Section):
     dry_run: bool = False
     """Observe, count and audit what would be done, and only forward."""
     _own_budgets: frozenset[str] = PrivateAttr(default=frozenset())
+    _document: Document = PrivateAttr(default_factory=Document)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -268,6 +270,16 @@ class Settings(Section):
         own = (table.get("operation", "") for table in tables if "budget" in _table(table.get("retry")))
         settings._own_budgets = frozenset(own)
         return settings
+
+    def written_in(self, document: Document) -> Self:
+        """Remember the document that these settings were read from, which has the origin of each; return them."""
+        self._document = document
+        return self
+
+    @property
+    def document(self) -> Document:
+        """Return the document of these settings; an empty one if they were made without one."""
+        return self._document
 
     def has_own_budget(self, operation: str) -> bool:
         """Tell whether a route sets its own `retry.budget`. The other routes of an upstream share one budget."""

@@ -1,7 +1,6 @@
 """The expected type of every key, found by walking the models, and the display of values in messages."""
 
 import json
-import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from types import UnionType
@@ -14,7 +13,6 @@ from proxy.config.objections import Keys
 from proxy.config.settings import Settings
 
 _LONGEST_WORD = 200  # characters; similarity takes quadratic time, and no name is that long
-_CREDENTIALS = re.compile(r"//[^/@\s\"]+@")
 
 
 class Place(NamedTuple):
@@ -89,8 +87,19 @@ def shown(value: object) -> str:
 
 def cut(text: str) -> str:
     """Return at most 200 characters of a text, without the credentials of a URL."""
-    text = _CREDENTIALS.sub("//...@", text)
+    text = without_credentials(text)
     return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def without_credentials(text: str, instead: str = "...") -> str:
+    """Return a text with `instead` in place of the user and password of a URL (RFC 3986 section 3.2.1).
+
+    They end at the last "@": a password that is not percent-encoded may contain "@", "/" and spaces. Text between two
+    URLs is hidden with them.
+    """
+    before, slashes, rest = text.partition("//")
+    _, at, host = rest.rpartition("@")
+    return f"{before}{slashes}{instead}{at}{host}" if at else text
 
 
 def _is_section(kind: Any) -> bool:

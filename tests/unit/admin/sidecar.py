@@ -9,6 +9,8 @@ from aiohttp import ClientSession
 
 from proxy.admin.admin_listener import start_admin
 from proxy.admin.control import ControlPlane
+from proxy.config.effective import effective
+from proxy.config.settings import Settings
 from proxy.observe.metrics import Metrics
 from proxy.observe.statistics import Statistics
 from proxy.policy.breaker import CircuitBreaker, Permit
@@ -35,6 +37,7 @@ class Sidecar:
     draining: bool = False
     export_format: str = "json"
     now: float = 100.0
+    settings: Settings = field(default_factory=Settings)
     erased: list[str] = field(default_factory=list)
     store_away: bool = False
     switches: dict[str, bool] = field(default_factory=lambda: {"retries": True, "coalescing": True})
@@ -86,6 +89,7 @@ class Sidecar:
             drain=self.drain,
             export_format=lambda: self.export_format,
             erase=self.erase,
+            config=lambda: effective(self.settings),
         )
 
 

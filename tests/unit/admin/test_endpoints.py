@@ -1,12 +1,16 @@
 """The table of endpoints agrees with the application's routes."""
 
+import json
+
 import pytest
 from aiohttp import ClientSession
 
 from proxy.admin import endpoints
 from proxy.admin.application import ACTIONS, HANDLERS
 from proxy.admin.endpoints import ENDPOINTS, STATUS_PAGE, AdminEndpoint
-from tests.unit.admin.sidecar import BEARER
+from proxy.config.document import Document
+from proxy.config.settings import Settings
+from tests.unit.admin.sidecar import BEARER, Sidecar
 
 FILLED = {"name": "sessions", "action": "reset", "position": "off", "subject": "val_123"}
 
@@ -42,3 +46,16 @@ def test_every_part_of_a_path_is_described(endpoint: AdminEndpoint) -> None:
 async def test_the_status_page_is_for_anyone(client: ClientSession, endpoint: AdminEndpoint) -> None:
     async with client.get(endpoint.place) as response:
         assert response.status == 200
+
+
+async def test_the_configuration_is_given_without_secrets(client: ClientSession, sidecar: Sidecar) -> None:
+    """Each setting has its value, its origin and where it was written. A huge integer of a document is no error."""
+    text = 'admin.token = "zz"\nupstreams.a.url = "http://a"\nroutes = [{ operation = "x", match = "GET /", '
+    document = Document(f"{text}fallback = {{ body = [{10**30}] }} }}]", "c.toml")
+    sidecar.settings = Settings.model_validate(document.data).written_in(document)
+    async with client.get("/config", headers=BEARER) as response:
+        assert response.status == 200
+        settings = {each["key"]: each for each in json.loads(await response.text())["settings"]}
+    assert settings["admin.token"] == {"key": "admin.token", "value": "***", "origin": "file", "where": "c.toml:1"}
+    assert settings["routes[0].fallback.body"]["value"] == [10**30]
+    assert settings["listen.idle_timeout"]["origin"] == "default"

@@ -1,0 +1,13 @@
+"""`backstay schema`: print the JSON Schema of the configuration or of the audit trail."""
+
+import json
+
+from proxy.audit.record_schema import record_schema
+from proxy.config.schema import configuration_schema
+
+
+def schema(of: str) -> int:
+    """Print the schema of the `configuration`, or of one line of the audit trail."""
+    found = configuration_schema() if of == "configuration" else record_schema()
+    print(json.dumps(found, indent=2, ensure_ascii=False))
+    return 0

@@ -1,0 +1,122 @@
+"""The settings in effect, each with its value in TOML's form and its origin. Secrets are hidden by rule."""
+
+import re
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+
+from proxy.config.document import Document
+from proxy.config.objections import Keys, dotted
+from proxy.config.seed import SEED
+from proxy.config.settings import Settings
+from proxy.config.shape import ROOT, Place, without_credentials
+from proxy.http.credential_names import names_credential
+
+HIDDEN: Final = "***"
+_INHERITED = "defaults"
+_PARAMETER = re.compile(r"(?P<before>[?&])(?P<name>[^=&?#\s]++)=(?P<value>[^&#\s]*+)")
+
+
+class Origin(StrEnum):
+    """Name the kinds of origins of a value."""
+
+    FILE = "file"
+    ENVIRONMENT = "environment"
+    SEED = "seed variable"
+    OPTION = "option"
+    DEFAULT = "default"
+
+
+class EffectiveSetting(NamedTuple):
+    """One setting. `where` is the file and line, the variable or the option; empty for a default."""
+
+    keys: Keys
+    value: object
+    origin: Origin
+    where: str
+
+    def described(self) -> dict[str, object]:
+        """Return the setting as the control plane describes it; its key is such as `routes[2].retry.max_delay`."""
+        return {"key": dotted(self.keys), "value": self.value, "origin": self.origin.value, "where": self.where}
+
+
+class Written(NamedTuple):
+    """A value as it was written, without secrets, and the file and line, variable or option that wrote it."""
+
+    value: object
+    where: str
+    keys: Keys
+
+
+def effective(settings: Settings) -> Iterator[EffectiveSetting]:
+    """Yield every setting in the order of the models. Takes about 0.1 ms for each route."""
+    for keys, value in _leaves(settings.model_dump(mode="json"), ROOT, ()):
+        yield EffectiveSetting(keys, _shown(keys, value), *_origin(settings.document, keys))
+
+
+def in_effect(now: Settings, began: Settings, fixed: Callable[[Keys], bool]) -> Iterator[EffectiveSetting]:
+    """Yield the settings of a running process: those of its start where `fixed`, else those of the last reload."""
+    for settings, wanted in ((began, True), (now, False)):
+        yield from (each for each in effective(settings) if fixed(each.keys) is wanted)
+
+
+def written(document: Document, at: Keys | None, keys: Keys, *, inherited: bool) -> Written | None:
+    """Return what a table or, if the setting is inherited, `[defaults]` writes at `keys`; `None` if neither does."""
+    for table in ((at,) if at else ()) + (((_INHERITED,),) if inherited else ()):
+        whole = (*table, *keys)
+        if document.has(whole):
+            note = "" if table == at else f" [{_INHERITED}]"
+            return Written(_shown(whole, document.get(*whole)), document.where(whole) + note, whole)
+    return None
+
+
+def _origin(document: Document, keys: Keys) -> tuple[Origin, str]:
+    of_route = keys[0] == "routes"
+    size = 2 if of_route else 1
+    found = written(document, keys[:size], keys[size:], inherited=of_route)
+    return (Origin.DEFAULT, "") if found is None else (_kind(document.setter(found.keys)), found.where)
+
+
+def _kind(setter: str | None) -> Origin:
+    if setter is None:
+        return Origin.FILE
+    if setter in SEED:
+        return Origin.SEED
+    return Origin.OPTION if setter.startswith("--") else Origin.ENVIRONMENT
+
+
+def _leaves(value: Any, where: Place, keys: Keys) -> Iterator[tuple[Keys, object]]:
+    """Yield each value below `keys`: tables and lists of tables are taken apart."""
+    if where.is_table and isinstance(value, dict):
+        for name, each in value.items():
+            below = where.below(name)
+            assert below is not None
+            yield from _leaves(each, below, (*keys, name))
+    elif where.is_list and value and isinstance(value[0], dict):
+        for index, each in enumerate(value):
+            below = where.below(index)
+            assert below is not None
+            yield from _leaves(each, below, (*keys, index))
+    else:
+        yield keys, value
+
+
+def _shown(keys: Keys, value: object) -> object:
+    """Return a value without its secrets. The name of its setting, or of a member of a document, reveals a secret."""
+    if value not in ("", None, "none") and isinstance(keys[-1], str) and names_credential(keys[-1]):
+        return HIDDEN
+    if isinstance(value, dict):
+        return {_text(str(name)): _shown((*keys, name), each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_shown(keys, each) for each in value]
+    return _text(value) if isinstance(value, str) else value
+
+
+def _text(text: str) -> str:
+    """Return a text without the user and password of URLs, and without credentials in a query."""
+    return _PARAMETER.sub(_parameter, without_credentials(text, HIDDEN))
+
+
+def _parameter(found: re.Match[str]) -> str:
+    value = HIDDEN if names_credential(found["name"]) else found["value"]
+    return f"{found['before']}{found['name']}={value}"
