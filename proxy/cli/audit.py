@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from io import TextIOWrapper
@@ -47,6 +47,7 @@ app = typer.Typer(
 )
 
 _POLL_S = 0.2
+_EXPORT_FORMAT = "AUDIT_TRAIL_EXPORT_FORMAT"  # a variable of the seed document
 
 
 class Format(StrEnum):
@@ -126,13 +127,16 @@ def export(
     failures: Failures = False,
     since: Since = None,
     until: Until = None,
-    format_: Annotated[ExportFormat, typer.Option("--format", envvar="AUDIT_TRAIL_EXPORT_FORMAT")] = ExportFormat.JSON,
+    format_: Annotated[
+        ExportFormat | None,
+        typer.Option("--format", help=f"Default: the variable {_EXPORT_FORMAT}, else json."),
+    ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="A file; Parquet needs one.")] = None,
 ) -> None:
     """Write records for another program: JSON lines unchanged, CSV with fixed columns, or Parquet (an extra)."""
     with _plain_errors():
         wanted = _query(report_id, operation, correlation_id, failures, since, until)
-        _warn_if_none(_export(_found(path, wanted), format_, output))
+        _warn_if_none(_export(_found(path, wanted), format_ or _seeded_format(os.environ), output))
 
 
 @app.command()
@@ -237,6 +241,23 @@ def _export(found: Iterable[Record], format_: ExportFormat, output: Path | None)
             with TextIOWrapper(out, encoding="utf-8", newline="") as text:
                 return write_csv(found, text)
         return write_json(found, out)
+
+
+def _seeded_format(environ: Mapping[str, str]) -> ExportFormat:
+    """Return the format that the seed document's variable names; it may be switched off."""
+    text = environ.get(_EXPORT_FORMAT, "").strip()
+    if not text or not _seed_is_read(environ):
+        return ExportFormat.JSON
+    try:
+        return ExportFormat(text)
+    except ValueError:
+        _refuse(2, f"{_EXPORT_FORMAT}: {text!r} is not one of {', '.join(ExportFormat)}")
+
+
+def _seed_is_read(environ: Mapping[str, str]) -> bool:
+    from proxy.config.seed import seed_is_read  # imports every model of the settings, which no other command needs
+
+    return seed_is_read(environ)
 
 
 def _created(output: Path) -> int:

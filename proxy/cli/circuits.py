@@ -40,20 +40,20 @@ class _NoResponse(Exception):  # noqa: N818 - the name states the fact; its text
 def circuits(action: str | None, name: str | None, admin: str, token: str | None) -> int:
     """Print the circuits as a table, or apply `action` (reset, open, close, auto) to the circuit `name`."""
     if action is None:
-        return _call(admin, "GET", "/circuits", show=_print_table)
+        return call(admin, "GET", "/circuits", show=_print_table)
     if action not in ACTIONS:
         return _refuse(f"there is no action {action!r}: use {', '.join(ACTIONS)}", WRONG)
     if name is None:
         return _refuse(f"{action} which circuit? `backstay circuits` lists them", WRONG)
     path = f"/circuits/{quote(name, safe='')}/{action}"
-    return _call(admin, "POST", path, token, show=lambda circuit: _print_table([circuit]))
+    return call(admin, "POST", path, token, show=lambda circuit: _print_table([circuit]))
 
 
 def drain(admin: str, token: str | None, pid: int | None = None) -> int:
     """Drain the sidecar: it completes the requests under way. With `pid`, send SIGTERM, which needs no token."""
     if pid is not None:
         return _signalled(pid)
-    return _call(admin, "POST", "/drain", token, show=lambda _: print("draining"))
+    return call(admin, "POST", "/drain", token, show=lambda _: print("draining"))
 
 
 def _signalled(pid: int) -> int:
@@ -67,10 +67,10 @@ def _signalled(pid: int) -> int:
 
 def health(admin: str, ready: bool = False) -> int:
     """Return 0 if the sidecar is alive or, with `ready`, if it accepts requests."""
-    return _call(admin, "GET", "/readyz" if ready else "/healthz", show=lambda _: None)
+    return call(admin, "GET", "/readyz" if ready else "/healthz", show=lambda _: None)
 
 
-def _call(admin: str, method: str, path: str, token: str | None = None, *, show: Callable[[Any], None]) -> int:
+def call(admin: str, method: str, path: str, token: str | None = None, *, show: Callable[[Any], None]) -> int:
     """Send a request, print its response with `show`, and return the exit status."""
     try:
         response = _send(admin, method, path, (token or os.environ.get(TOKEN_VARIABLE, "")).strip())

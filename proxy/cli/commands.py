@@ -1,16 +1,32 @@
 """The arguments of the command line. A command imports its dependencies when it is called: `run` must start fast."""
 
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from proxy import __version__
 from proxy.cli.main import FAILED, MISTAKEN
 
+
+class _Commands(TyperGroup):
+    """The commands. Those of `audit` are loaded only when one is called or completed."""
+
+    def resolve_command(self, context: Any, arguments: list[str]) -> Any:
+        name, command, rest = super().resolve_command(context, arguments)
+        if name == "audit":
+            from proxy.cli.audit import app as audit_app
+
+            command = typer.main.get_command(audit_app)
+        return name, command, rest
+
+
 app = typer.Typer(
+    cls=_Commands,
     pretty_exceptions_enable=False,
     help="A sidecar in front of a session backend: it coalesces, retries, recovers and audits every request.",
 )
@@ -22,6 +38,7 @@ ClickException: type[Exception] = UsageError.__bases__[0]
 Admin = Annotated[str, typer.Option(metavar="HOST:PORT", envvar="BACKSTAY_ADMIN__ADDRESS", help="The admin listener.")]
 Token = Annotated[str | None, typer.Option(help="The admin token. Prefer the variable BACKSTAY_ADMIN__TOKEN.")]
 DEFAULT_ADMIN = "127.0.0.1:9901"
+_COMPLETE = "_BACKSTAY_COMPLETE"  # what typer is asked to do for a shell, instead of running a command
 
 
 def command() -> int:
@@ -115,16 +132,39 @@ class Described(StrEnum):
     AUDIT_RECORD = "audit-record"
 
 
+@app.command("json-schema", hidden=True)  # the name in 0.1.0
 @app.command()
-def json_schema(
+def schema(
     of: Annotated[
         Described, typer.Argument(metavar="[configuration|audit-record]", help="The document to describe.")
     ] = Described.CONFIGURATION,
 ) -> int:
     """Print a JSON Schema: of the configuration file, or of a line of the audit trail."""
-    from proxy.cli.json_schema import json_schema
+    from proxy.cli.schema import schema
 
-    return json_schema(of.value)
+    return schema(of.value)
+
+
+class Shell(StrEnum):
+    """Name the shells with completion."""
+
+    BASH = "bash"
+    ZSH = "zsh"
+    FISH = "fish"
+    POWERSHELL = "powershell"
+    PWSH = "pwsh"
+
+
+@app.command()
+def completion(
+    shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bash, zsh, fish, powershell or pwsh.")],
+) -> int:
+    """Print the completion script of a shell. `--show-completion` prints that of the shell that it runs in."""
+    os.environ[_COMPLETE] = f"source_{shell.value}"
+    try:
+        return int(typer.main.get_command(app).main([], prog_name="backstay", standalone_mode=False))
+    finally:
+        del os.environ[_COMPLETE]
 
 
 @app.command()
@@ -138,12 +178,10 @@ def demo(
     return demo(serve, port)
 
 
-@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def audit(context: typer.Context) -> object:
+@app.command()
+def audit() -> None:
     """Read the audit trail: query, stats, export, verify, tail, sql."""
-    from proxy.cli.audit import app as audit_app
-
-    return typer.main.get_command(audit_app).main(context.args, prog_name="backstay audit", standalone_mode=False)
+    raise AssertionError("`_Commands` replaces this command with the group in proxy/cli/audit.py")
 
 
 @app.command()
@@ -171,6 +209,34 @@ def drain(
     from proxy.cli.circuits import drain
 
     return drain(admin, token, pid)
+
+
+config_app = typer.Typer(no_args_is_help=True)
+app.add_typer(config_app, name="config")
+
+
+@config_app.callback()
+def _config() -> None:
+    """Show the configuration in effect."""
+
+
+@config_app.command()
+def show(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FILE]", help="A configuration, read as `run` reads it. Default: ask the running sidecar."
+        ),
+    ] = None,
+    changed: Annotated[bool, typer.Option("--changed", help="Only settings that do not have their default.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, as `GET /config` of the control plane.")] = False,
+    admin: Admin = DEFAULT_ADMIN,
+    token: Token = None,
+) -> int:
+    """Print every setting in effect, and from where its value is: file, environment, option or default."""
+    from proxy.cli.configuration import show
+
+    return show(file, admin, token, changed=changed, as_json=as_json)
 
 
 @app.command()

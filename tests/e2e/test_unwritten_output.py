@@ -20,7 +20,7 @@ COMMANDS = [
     "run --help",
     "audit",
     "check c.toml",
-    "json-schema",
+    "schema",
     "uninject m.yaml",
     "audit query audit.jsonl --format table",
     "audit stats audit.jsonl --format csv",

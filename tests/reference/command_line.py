@@ -34,6 +34,7 @@ class Command(NamedTuple):
     about: str
     parameters: tuple[Any, ...]
     hints: dict[str, Any]
+    hidden: bool
 
     @property
     def options(self) -> list[Any]:
@@ -49,17 +50,20 @@ class Command(NamedTuple):
 
 def command_line() -> str:
     """Return the page."""
-    sections = [block for command in all_commands() for block in _section(command)]
+    sections = [block for command in all_commands() if not command.hidden for block in _section(command)]
     return page("Command line", "`proxy/cli/`", _INTRODUCTION, *sections, "## Exit status", _exit_statuses())
 
 
 def all_commands() -> Iterator[Command]:
-    """Yield every command; those of `backstay audit` stand in its place."""
+    """Yield every command; those of `backstay audit` stand in its place, those of other groups at the end."""
     for command in _commands_of(commands.app, "backstay"):
         if command.name == "backstay audit":
             yield from _commands_of(audit.app, command.name)
         else:
             yield command
+    for group in commands.app.registered_groups:
+        assert group.typer_instance is not None
+        yield from _commands_of(group.typer_instance, f"backstay {group.name}")
 
 
 def _commands_of(app: typer.Typer, name: str) -> Iterator[Command]:
@@ -68,7 +72,7 @@ def _commands_of(app: typer.Typer, name: str) -> Iterator[Command]:
         assert info.callback is not None
         command = parsed.commands[info.name or info.callback.__name__.replace("_", "-")]
         hints = get_type_hints(info.callback)
-        yield Command(f"{name} {command.name}", _plain(command.help), tuple(command.params), hints)
+        yield Command(f"{name} {command.name}", _plain(command.help), tuple(command.params), hints, info.hidden)
 
 
 def _section(command: Command) -> Iterator[str]:

@@ -169,6 +169,11 @@ def test_export_honours_the_environment(trail: Path) -> None:
     """The seed's variable chooses the format, and the option overrides it."""
     assert audit("export", trail, AUDIT_TRAIL_EXPORT_FORMAT="csv").stdout.startswith("seq,ts,id,")
     assert audit("export", trail, "--format", "json", AUDIT_TRAIL_EXPORT_FORMAT="csv").stdout.startswith('{"v":1')
+    off = audit("export", trail, AUDIT_TRAIL_EXPORT_FORMAT="csv", BACKSTAY_SEED_ENV="0")
+    assert off.stdout.startswith('{"v":1')
+    wrong = audit("export", trail, AUDIT_TRAIL_EXPORT_FORMAT="xml")
+    assert wrong.exit_code == 2
+    assert wrong.stderr == "backstay audit: AUDIT_TRAIL_EXPORT_FORMAT: 'xml' is not one of json, csv, parquet\n"
 
 
 def test_verify_says_whole_or_names_the_first_bad_record(trail: Path) -> None:

@@ -92,7 +92,7 @@ def test_a_bad_file_is_every_problem_on_standard_error(
     ("arguments", "said"),
     [
         (["check"], "backstay: Missing argument 'FILE'; see backstay --help\n"),
-        (["chek"], "backstay: No such command 'chek'. Did you mean 'check'?; see backstay --help\n"),
+        (["helth"], "backstay: No such command 'helth'. Did you mean 'health'?; see backstay --help\n"),
         (["check", "none.toml"], "none.toml: cannot be read: No such file or directory\n"),
     ],
 )
@@ -169,15 +169,3 @@ def test_completion_is_at_the_root(
     monkeypatch.setenv("_TYPER_COMPLETE_FISH_ACTION", "get-args")
     backstay(monkeypatch)
     assert "check" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("command", [["audit", "sql"], ["circuits"], ["inject"], ["audit", "verify"]])
-def test_help_says_all_of_its_text(
-    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Text in brackets is not markup: the help has the whole docstring."""
-    monkeypatch.setenv("COLUMNS", "500")
-    assert backstay(monkeypatch, *command, "--help") == 0
-    shown = capsys.readouterr().out
-    assert "the extra backstay." not in shown
-    assert command != ["audit", "sql"] or "the extra `analytics`" in shown

@@ -117,6 +117,8 @@ def parse(arguments: list[str]) -> None:
     group: Any = typer.main.get_command(commands.app)
     if arguments[:1] == ["audit"]:
         group, arguments = typer.main.get_command(audit.app), arguments[1:]
+    if arguments[:1] == ["config"]:
+        group, arguments = group.commands["config"], arguments[1:]
     if not arguments or arguments[0] in ("--help", "--version"):
         return
     command = group.commands.get(arguments[0])
