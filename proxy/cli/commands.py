@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from proxy import __version__
 from proxy.cli.main import FAILED, MISTAKEN
+from proxy.init.profiles import Profile
 
 
 class _Commands(TyperGroup):
@@ -123,6 +124,29 @@ def check(
     from proxy.cli.check import check
 
     return check(file, files=files, request=request)
+
+
+@app.command()
+def init(
+    file: Annotated[
+        Path, typer.Argument(metavar="[FILE]", help="Where the configuration is written; - is standard output.")
+    ] = Path("backstay.toml"),
+    openapi: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Make routes from an OpenAPI document 3.0 or 3.1, in JSON or YAML."),
+    ] = None,
+    from_trail: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Propose routes from what an audit trail shows as passed through."),
+    ] = None,
+    profile: Annotated[Profile | None, typer.Option(help="Tune retries, circuit and targets for a deployment.")] = None,
+    upstream: Annotated[str | None, typer.Option(metavar="URL", help="The backend's URL.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+) -> int:
+    """Write a commented configuration. Each line that is only likely is marked as a guess."""
+    from proxy.cli.init import Sources, init
+
+    return init(file, Sources(openapi, from_trail, upstream, profile), force=force)
 
 
 class Described(StrEnum):

@@ -1,0 +1,1 @@
+"""`backstay init`: make a first configuration, also from an OpenAPI document or from an audit trail. Writes no file."""

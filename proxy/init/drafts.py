@@ -1,0 +1,100 @@
+"""Drafts of routes: their settings as text, each with a comment that says where it comes from."""
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from proxy.config.templates import Template
+
+GUESS: Final = "guess: "
+_ODD = re.compile(r"[^a-z0-9]+")
+_CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_LONGEST = 64  # characters of an operation's name
+_RESERVED = "passthrough"
+
+
+class Setting(NamedTuple):
+    """One line of a table. `off`: a suggestion, which is written as a comment."""
+
+    key: str
+    value: object
+    note: str = ""
+    off: bool = False
+
+    @property
+    def text(self) -> str:
+        """Return the line without its note."""
+        return f"{'# ' if self.off else ''}{self.key} = {toml(self.value)}"
+
+
+class Draft(NamedTuple):
+    """A route: comments above it, the name and note of its operation, what it matches, and its other settings."""
+
+    operation: str
+    template: Template
+    settings: tuple[Setting, ...] = ()
+    notes: tuple[str, ...] = ()
+    operation_note: str = ""
+    match_note: str = ""
+
+    @property
+    def lines(self) -> tuple[Setting, ...]:
+        """Return every line of the table."""
+        match = f"{self.template.method} {self.template.path}"
+        first = Setting("operation", self.operation, self.operation_note), Setting("match", match, self.match_note)
+        return (*first, *self.settings)
+
+
+class Drafts(NamedTuple):
+    """Routes, and a sentence for each operation that has none."""
+
+    routes: tuple[Draft, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+class NameList:
+    """Gives each route an operation of its own."""
+
+    def __init__(self) -> None:
+        self._taken = {_RESERVED}
+
+    def fresh(self, text: str) -> str:
+        """Return a text as an operation's name: lower case, hyphens, and a number if the name is taken."""
+        name = kebab(text)[:_LONGEST].strip("-") or "operation"
+        fresh, number = name, 2
+        while fresh in self._taken:
+            suffix = f"-{number}"
+            fresh, number = name[: _LONGEST - len(suffix)].rstrip("-") + suffix, number + 1
+        self._taken.add(fresh)
+        return fresh
+
+
+def kebab(text: str) -> str:
+    """Return `load-session` for `loadSession`, `load_session` and `Load session`."""
+    return _ODD.sub("-", _CAPITAL.sub("-", text).lower()).strip("-")
+
+
+def without_repetitions(drafts: Iterable[Draft], left_out: Iterable[str] = ()) -> Drafts:
+    """Return the routes, and in `left_out` those that match the same requests as an earlier one."""
+    seen: dict[str, str] = {}
+    routes: list[Draft] = []
+    missing = list(left_out)
+    for draft in drafts:
+        first = next((seen[shape] for shape in draft.template.shapes if shape in seen), None)
+        if first is None:
+            routes.append(draft)
+            seen |= dict.fromkeys(draft.template.shapes, draft.operation)
+        else:
+            text = f"{draft.template.method} {draft.template.path}"
+            missing.append(f"{text} ({draft.operation}): {first} matches the same requests")
+    return Drafts(tuple(routes), tuple(missing))
+
+
+def toml(value: object) -> str:
+    """Return a value in TOML. Strings are basic strings, whose escapes are those of JSON except for DEL."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(toml, value))}]"
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{key} = {toml(each)}' for key, each in value.items())} }}"
+    return json.dumps(value).replace("\x7f", "\\u007f")

@@ -1,0 +1,69 @@
+"""Translates a path of OpenAPI into a path template of a route."""
+
+import re
+from typing import NamedTuple
+from urllib.parse import quote
+
+from proxy.config.objections import Objection
+from proxy.config.templates import Template, parse_template
+
+_PARAMETER = re.compile(r"\{([^{}]*)\}")
+_REST = re.compile(r"\{\+?([^{}]*?)(?:\*|:path|\.\.\.)?\}")
+_ODD = re.compile(r"\W", re.ASCII)
+_LITERALS = "%!$&'()*+,;=:@~-._"  # what a segment may contain besides letters and digits (RFC 3986), and a percent sign
+
+
+class PathTemplate(NamedTuple):
+    """A template, the name in the document of each name in it, and what a reader must know of the translation."""
+
+    template: Template
+    names: dict[str, str]  # from a name in the template to the parameter of the document
+    notes: tuple[str, ...] = ()
+
+    @property
+    def segments(self) -> list[str]:
+        """Return the segments after the first slash."""
+        return self.template.path.split("/")[1:]
+
+
+def path_template(method: str, path: str) -> PathTemplate:
+    """Translate a path. Raise `Objection` if no template can match it."""
+    names: dict[str, str] = {}
+    notes: list[str] = []
+    segments = path.split("/")
+    made = [_segment(each, names, notes, last=n == len(segments) - 1) for n, each in enumerate(segments)]
+    if len(made) > 2 and not made[-1]:
+        notes.append("the path ends with a slash: without it, a request does not match")
+    return PathTemplate(parse_template(f"{method} {'/'.join(made)}"), names, tuple(notes))
+
+
+def _segment(segment: str, names: dict[str, str], notes: list[str], *, last: bool) -> str:
+    found = _PARAMETER.findall(segment)
+    if not found:
+        return _literal(segment)
+    rest = _REST.fullmatch(segment)
+    if rest is None:
+        notes.append(f'guess: "{segment}" is a whole segment here, so more requests match')
+    is_rest = rest is not None and rest[0] != f"{{{rest[1]}}}" and last
+    name = rest[1] if rest is not None else found[0]
+    own = _name(name, names)
+    if is_rest:
+        notes.append(f"guess: {{{own}...}} matches the rest of the path")
+    return f"{{{own}...}}" if is_rest else f"{{{own}}}"
+
+
+def _literal(segment: str) -> str:
+    if "{" in segment or "}" in segment:
+        raise Objection(f'"{segment}" has a brace without its other half', "write each parameter as {name}")
+    return quote(segment, safe=_LITERALS)
+
+
+def _name(name: str, names: dict[str, str]) -> str:
+    """Return a name that a template may have and that it does not have yet, and remember it."""
+    plain = _ODD.sub("_", name) or "name"
+    plain = f"_{plain}" if plain[0].isdigit() else plain
+    own = plain
+    while own in names:
+        own = f"{plain}_{len(names) + 1}"
+    names[own] = name
+    return own

@@ -1,0 +1,133 @@
+"""Three OpenAPI documents of session and chat APIs become routes without errors. Every guess has its mark."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.init.documents import read_openapi
+from proxy.init.drafts import Drafts
+from proxy.init.guesses import guessed
+from proxy.init.operations import operations
+from tests.unit.init.conftest import DOCUMENTS, Made
+
+SESSIONS: dict[str, dict[str, Any]] = {
+    "GET /api/sessions": {"operation": "list-sessions"},
+    "POST /api/sessions": {
+        "operation": "create-session", "subject": "body:/reportId", "coalesce": "subject",
+        "on_conflict": "GET /api/sessions/{subject}", "idempotency": "inject",
+    },
+    "GET /api/sessions/{reportId}": {"operation": "load-session", "subject": "path:reportId"},
+    "PATCH /api/sessions/{reportId}": {"operation": "update-session", "subject": "path:reportId"},
+    "PUT /api/sessions/{reportId}": {
+        "operation": "replace-session", "subject": "path:reportId", "coalesce": "subject"
+    },
+    "GET /api/conversations/{reportId}/status": {"operation": "conversation-status", "subject": "path:reportId"},
+    "GET /api/conversations/{reportId}/history": {"operation": "conversation-history", "subject": "path:reportId"},
+    "POST /api/logout": {"operation": "logout", "ends_session": True},
+}  # fmt: skip
+THREADS = "/v1/workspaces/{workspace_id}/threads"
+CHAT: dict[str, dict[str, Any]] = {
+    f"POST {THREADS}": {"operation": "threads-create", "subject": "body:/threadId", "coalesce": "subject"},
+    f"GET {THREADS}/{{thread_id}}": {"operation": "threads-get", "subject": "path:thread_id"},
+    f"DELETE {THREADS}/{{thread_id}}": {"operation": "threads-delete", "subject": "path:thread_id"},
+    f"GET {THREADS}/{{thread_id}}/messages": {"operation": "messages-list", "subject": "path:thread_id"},
+    f"POST {THREADS}/{{thread_id}}/messages": {
+        "operation": "messages-send", "subject": "path:thread_id", "total_timeout": "30s"
+    },
+    "GET /v1/messages": {"operation": "get-messages", "subject": "query:thread_id"},
+    "POST /v1/messages": {"operation": "post-messages", "subject": "body:/threadId", "total_timeout": "30s"},
+}  # fmt: skip
+ODD: dict[str, dict[str, Any]] = {
+    "GET /v2/chats/": {"operation": "get-chats"},
+    "HEAD /v2/chats/": {"operation": "head-chats"},
+    "POST /v2/chats/": {"operation": "post-chats"},
+    "GET /v2/chats/{id}/": {"operation": "get-chats-id", "subject": "path:id"},
+    "GET /v2/chats/{id}": {"operation": "as-json", "subject": "path:id"},
+    "GET /v2/chats/{id}/chats/{id_2}": {"operation": "passthrough-2", "subject": "path:id"},
+    "GET /v2/r%C3%A4ume/{raum_nr}": {"operation": "r-ume-ffnen", "subject": "path:raum_nr"},
+    "GET /v2/files/{path...}": {"operation": "download", "total_timeout": "30s"},
+    "POST /v2/files/{path...}": {"operation": "download-2", "total_timeout": "30s"},
+    "GET /open/invitations/{token}": {"operation": "invitation"},
+    "GET /v2/": {"operation": "root"},
+}
+DOCUMENTED = {"sessions.yaml": SESSIONS, "chat.json": CHAT, "odd.yaml": ODD}
+STATED = ("operation", "match")  # what a document states itself
+SETTING = re.compile(r"(?P<key>[a-z_]+) = (?P<value>.*?)(?:\s+# (?P<note>.*))?")
+
+
+def drafts(name: str) -> Drafts:
+    """Return what is made from a document of the folder."""
+    return guessed(operations(read_openapi((DOCUMENTS / name).read_bytes(), name)))
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_the_routes_are_those_of_the_document(made: Made, name: str) -> None:
+    """`check` has no error and no warning. Only creates share calls; a message is never shared."""
+    routes = made(openapi=DOCUMENTS / name)["routes"]
+    assert {route.pop("match"): route for route in routes} == DOCUMENTED[name]
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_every_guess_is_marked(made: Made, name: str) -> None:
+    """Each line of a route that the document does not state says that it is a guess."""
+    made(openapi=DOCUMENTS / name)
+    text = Path("backstay.toml").read_text(encoding="utf-8")
+    lines = text[text.index("[[routes]]") :].splitlines()
+    found = [line for each in lines if (line := SETTING.fullmatch(each)) and line["key"] not in STATED]
+    assert found
+    assert [line[0] for line in found if not (line["note"] or "").startswith("guess: ")] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "match", "doubt"),
+    [
+        ("sessions.yaml", "GET /api/sessions", ""),
+        ("chat.json", "GET /v1/messages", "guess: the default of a server variable is in the path"),
+        ("odd.yaml", "GET /v2/", "guess: the base path of the first of several servers"),
+        ("odd.yaml", "GET /open/invitations/{token}", ""),
+    ],
+)
+def test_a_base_path_is_a_guess_if_servers_differ(name: str, match: str, doubt: str) -> None:
+    """One server, of the document or of a path, is a fact."""
+    notes = {f"{each.template.method} {each.template.path}": each.match_note for each in drafts(name).routes}
+    assert notes[match] == doubt
+
+
+def test_a_translated_path_says_so() -> None:
+    """A whole segment in place of a part of one matches more; a trailing slash is needed."""
+    notes = {each.operation: each.notes[1:] for each in drafts("odd.yaml").routes}
+    assert notes["as-json"] == ('guess: "{id}.json" is a whole segment here, so more requests match',)
+    assert notes["get-chats"] == ("the path ends with a slash: without it, a request does not match",)
+    assert notes["download"] == ("guess: {path...} matches the rest of the path",)
+    assert {each.operation: each.notes[1:] for each in drafts("chat.json").routes}["threads-delete"] == (
+        "the document calls it deprecated",
+    )
+
+
+def test_an_operation_without_a_route_is_named(made: Made) -> None:
+    """The reason is a comment in the file, and in `left_out`."""
+    assert drafts("odd.yaml").left_out == (
+        "paths./chats/.options: CORS preflights need no route",
+        "paths./chats/.trace: no route can have the method TRACE",
+        'paths./static/*.get: "*" would match only itself: here a name is {name}, and the rest of a path {rest...}',
+        "GET /v2/chats/{chat}/ (again): get-chats-id matches the same requests",
+    )
+    made(openapi=DOCUMENTS / "odd.yaml")
+    assert "# Without a route: paths./chats/.trace: " in Path("backstay.toml").read_text(encoding="utf-8")
+
+
+def test_a_public_address_is_not_taken_for_the_backend(made: Made) -> None:
+    """The document's server is mentioned, unless the command names the backend."""
+    assert made(openapi=DOCUMENTS / "chat.json")["upstreams"]["backend"]["url"] == "http://127.0.0.1:8000"
+    assert "# guess: the document says https://eu.chat.example\n" in Path("backstay.toml").read_text(encoding="utf-8")
+    made(openapi=DOCUMENTS / "chat.json", upstream="http://10.0.0.1:80")
+    assert "eu.chat.example" not in Path("backstay.toml").read_text(encoding="utf-8")
+
+
+def test_text_of_a_document_stays_in_its_comment() -> None:
+    """A line break or an escape sequence in a path or a name writes no line of its own."""
+    document = r'{"openapi": "3.0.0", "paths": {"/a\n[x]/\u001b[31m": {"get": {"operationId": "x\"\n[y]"}}}}'
+    (route,) = guessed(operations(read_openapi(document.encode(), "x.json"))).routes
+    assert (route.operation, route.template.path) == ("x-y", "/a%0A%5Bx%5D/%1B%5B31m")
