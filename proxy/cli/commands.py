@@ -144,9 +144,9 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> int:
     """Write a commented configuration. Each line that is only likely is marked as a guess."""
-    from proxy.cli.init import Sources, init
+    from proxy.cli.init import InitSources, init
 
-    return init(file, Sources(openapi, from_trail, upstream, profile), force=force)
+    return init(file, InitSources(openapi, from_trail, upstream, profile), force=force)
 
 
 class Described(StrEnum):
@@ -164,7 +164,7 @@ def schema(
     ] = Described.CONFIGURATION,
 ) -> int:
     """Print a JSON Schema: of the configuration file, or of a line of the audit trail."""
-    from proxy.cli.schema import schema
+    from proxy.cli.json_schema import schema
 
     return schema(of.value)
 

@@ -11,12 +11,12 @@ from proxy.audit.reader import Query, records
 from proxy.cli.main import FAILED, MISTAKEN
 from proxy.config.addresses import parse_upstream
 from proxy.config.objections import ConfigError, ConfigProblem, Objection
+from proxy.init.configuration_text import UpstreamLine, configuration, guesses
 from proxy.init.documents import Node, read_openapi
 from proxy.init.drafts import Drafts, NameList, without_repetitions
 from proxy.init.guesses import guessed
 from proxy.init.operations import operations, server_of
 from proxy.init.profiles import Profile
-from proxy.init.text import Backend, configuration, guesses
 from proxy.init.trail_routes import PASSTHROUGH, proposed
 from proxy.regular_file import read_regular
 from proxy.text import escaped
@@ -26,7 +26,7 @@ _MOST = 16 << 20  # bytes of a document
 _URL = "http://127.0.0.1:8000"
 
 
-class Sources(NamedTuple):
+class InitSources(NamedTuple):
     """What a configuration is made from; everything may be absent."""
 
     openapi: Path | None = None
@@ -35,7 +35,7 @@ class Sources(NamedTuple):
     profile: Profile | None = None
 
 
-def init(file: Path, sources: Sources, *, force: bool = False) -> int:
+def init(file: Path, sources: InitSources, *, force: bool = False) -> int:
     """Write a configuration and return the exit status. Raise `ConfigError` for a wrong document or URL.
 
     An existing file is replaced only with `force`. `-` is standard output. Raise `StartError` for YAML without
@@ -49,7 +49,7 @@ def init(file: Path, sources: Sources, *, force: bool = False) -> int:
     except TrailError as error:
         return _refuse(str(error), MISTAKEN if isinstance(error, NoTrailError) else FAILED)
     documented = "" if root is None or sources.upstream else server_of(root).address
-    text = configuration(Backend(upstream, documented), drafts, sources.profile)
+    text = configuration(UpstreamLine(upstream, documented), drafts, sources.profile)
     if file == _STANDARD_OUTPUT:
         sys.stdout.write(text)
         return 0

@@ -14,7 +14,7 @@ from proxy.http.credential_names import names_credential
 
 HIDDEN: Final = "***"
 _INHERITED = "defaults"
-_PARAMETER = re.compile(r"(?P<before>[?&])(?P<name>[^=&?#\s]++)=(?P<value>[^&#\s]*+)")
+_PARAMETER = re.compile(r"(?P<before>[?&])(?P<name>[^=&?#\s]++)=(?P<value>[^&?#\s]*+)")
 
 
 class Origin(StrEnum):
@@ -40,7 +40,7 @@ class EffectiveSetting(NamedTuple):
         return {"key": dotted(self.keys), "value": self.value, "origin": self.origin.value, "where": self.where}
 
 
-class Written(NamedTuple):
+class WrittenValue(NamedTuple):
     """A value as it was written, without secrets, and the file and line, variable or option that wrote it."""
 
     value: object
@@ -60,13 +60,13 @@ def in_effect(now: Settings, began: Settings, fixed: Callable[[Keys], bool]) -> 
         yield from (each for each in effective(settings) if fixed(each.keys) is wanted)
 
 
-def written(document: Document, at: Keys | None, keys: Keys, *, inherited: bool) -> Written | None:
+def written(document: Document, at: Keys | None, keys: Keys, *, inherited: bool) -> WrittenValue | None:
     """Return what a table or, if the setting is inherited, `[defaults]` writes at `keys`; `None` if neither does."""
     for table in ((at,) if at else ()) + (((_INHERITED,),) if inherited else ()):
         whole = (*table, *keys)
         if document.has(whole):
             note = "" if table == at else f" [{_INHERITED}]"
-            return Written(_shown(whole, document.get(*whole)), document.where(whole) + note, whole)
+            return WrittenValue(_shown(whole, document.get(*whole)), document.where(whole) + note, whole)
     return None
 
 

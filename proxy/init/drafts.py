@@ -14,7 +14,7 @@ _LONGEST = 64  # characters of an operation's name
 _RESERVED = "passthrough"
 
 
-class Setting(NamedTuple):
+class DraftSetting(NamedTuple):
     """One line of a table. `off`: a suggestion, which is written as a comment."""
 
     key: str
@@ -33,16 +33,19 @@ class Draft(NamedTuple):
 
     operation: str
     template: Template
-    settings: tuple[Setting, ...] = ()
+    settings: tuple[DraftSetting, ...] = ()
     notes: tuple[str, ...] = ()
     operation_note: str = ""
     match_note: str = ""
 
     @property
-    def lines(self) -> tuple[Setting, ...]:
+    def lines(self) -> tuple[DraftSetting, ...]:
         """Return every line of the table."""
         match = f"{self.template.method} {self.template.path}"
-        first = Setting("operation", self.operation, self.operation_note), Setting("match", match, self.match_note)
+        first = (
+            DraftSetting("operation", self.operation, self.operation_note),
+            DraftSetting("match", match, self.match_note),
+        )
         return (*first, *self.settings)
 
 
@@ -57,16 +60,17 @@ class NameList:
     """Gives each route an operation of its own."""
 
     def __init__(self) -> None:
-        self._taken = {_RESERVED}
+        self._taken = {_RESERVED: 1}  # each name, and the last number that was tried with it
 
     def fresh(self, text: str) -> str:
         """Return a text as an operation's name: lower case, hyphens, and a number if the name is taken."""
         name = kebab(text)[:_LONGEST].strip("-") or "operation"
-        fresh, number = name, 2
+        fresh = name
         while fresh in self._taken:
-            suffix = f"-{number}"
-            fresh, number = name[: _LONGEST - len(suffix)].rstrip("-") + suffix, number + 1
-        self._taken.add(fresh)
+            self._taken[name] += 1
+            suffix = f"-{self._taken[name]}"
+            fresh = name[: _LONGEST - len(suffix)].rstrip("-") + suffix
+        self._taken[fresh] = 1
         return fresh
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from proxy.http.credential_names import names_credential
 from proxy.http.message import SAFE_METHODS
-from proxy.init.drafts import GUESS, Draft, Drafts, NameList, Setting, kebab, without_repetitions
+from proxy.init.drafts import GUESS, Draft, Drafts, DraftSetting, NameList, kebab, without_repetitions
 from proxy.init.operations import Operation, Parameter
 from proxy.init.paths import PathTemplate
 
@@ -71,7 +71,7 @@ def _items(operations: Iterable[Operation]) -> Iterator[tuple[str, _Items]]:
                 yield collection, _Items(each.path, last[1:-1])
 
 
-def _subject_settings(operation: Operation, path: PathTemplate, items: Mapping[str, _Items]) -> Iterator[Setting]:
+def _subject_settings(operation: Operation, path: PathTemplate, items: Mapping[str, _Items]) -> Iterator[DraftSetting]:
     in_path = _in_path(path)
     if operation.method == "POST" and (in_path is None or in_path.entity not in _SESSIONS):
         item = items.get(path.template.path.rstrip("/"))
@@ -81,24 +81,26 @@ def _subject_settings(operation: Operation, path: PathTemplate, items: Mapping[s
             return
     subject = in_path or _in_parameters(operation.parameters)
     if subject is not None:
-        yield Setting("subject", subject.place, f"{GUESS}{subject.why}")
+        yield DraftSetting("subject", subject.place, f"{GUESS}{subject.why}")
     elif credential := next((name for name in path.template.names if names_credential(name)), None):
-        yield Setting("subject", f"path:{credential}", "off: it is a credential, and a subject is recorded", off=True)
+        yield DraftSetting(
+            "subject", f"path:{credential}", "off: it is a credential, and a subject is recorded", off=True
+        )
     if subject is not None and subject is in_path and _creates_by_put(operation, path):
-        yield Setting("coalesce", "subject", f"{GUESS}PUT creates it, so equal ones of one caller share one call")
+        yield DraftSetting("coalesce", "subject", f"{GUESS}PUT creates it, so equal ones of one caller share one call")
 
 
-def _create(operation: Operation, found: _Subject, item: _Items | None, path: PathTemplate) -> Iterator[Setting]:
+def _create(operation: Operation, found: _Subject, item: _Items | None, path: PathTemplate) -> Iterator[DraftSetting]:
     """Yield the settings of a POST whose body names a business key. Only a create shares a call."""
-    yield Setting("subject", found.place, f"{GUESS}{found.why}")
+    yield DraftSetting("subject", found.place, f"{GUESS}{found.why}")
     if not found.is_created:
         return
-    yield Setting("coalesce", "subject", f"{GUESS}equal creates of one caller at the same time share one call")
+    yield DraftSetting("coalesce", "subject", f"{GUESS}equal creates of one caller at the same time share one call")
     load = _load(item, path)
     if load is not None:
         conflict = "409" in operation.statuses
         note = "on 409, load what exists" if conflict else "if it answers 409 for one that exists"
-        yield Setting("on_conflict", load, f"{GUESS if conflict else ''}{note}", off=not conflict)
+        yield DraftSetting("on_conflict", load, f"{GUESS if conflict else ''}{note}", off=not conflict)
 
 
 def _load(item: _Items | None, path: PathTemplate) -> str | None:
@@ -164,18 +166,20 @@ def _body_subject(name: str, why: str, *, created: bool) -> _Subject:
     return _Subject(f"body:/{pointer}", f"{why} {name}", _entity(name), created)
 
 
-def _other_settings(operation: Operation, path: PathTemplate) -> Iterator[Setting]:
+def _other_settings(operation: Operation, path: PathTemplate) -> Iterator[DraftSetting]:
     last = _last_word(path)
     unsafe = operation.method not in SAFE_METHODS
     if slow := _slow(operation, last, unsafe=unsafe):
-        yield Setting("total_timeout", _SLOW, f"{GUESS}{slow}; the default is 2s")
+        yield DraftSetting("total_timeout", _SLOW, f"{GUESS}{slow}; the default is 2s")
     if unsafe and any(each.place == "header" and each.name.lower() == _KEY_HEADER for each in operation.parameters):
-        yield Setting("idempotency", "inject", f"{GUESS}the backend takes Idempotency-Key")
-        yield Setting("upstream_honours_idempotency", True, "then a POST that was sent may be sent again", off=True)
+        yield DraftSetting("idempotency", "inject", f"{GUESS}the backend takes Idempotency-Key")
+        yield DraftSetting(
+            "upstream_honours_idempotency", True, "then a POST that was sent may be sent again", off=True
+        )
     if unsafe and last in _LOGOUT:
-        yield Setting("ends_session", True, f"{GUESS}it ends what is cached for the caller")
+        yield DraftSetting("ends_session", True, f"{GUESS}it ends what is cached for the caller")
     if operation.method == "GET" and last in _HALVES:
-        yield Setting("restoration", _HALVES[last], "if a page restores its session with it", off=True)
+        yield DraftSetting("restoration", _HALVES[last], "if a page restores its session with it", off=True)
 
 
 def _slow(operation: Operation, last: str, *, unsafe: bool) -> str:

@@ -8,7 +8,7 @@ from proxy.config.objections import Objection
 from proxy.config.templates import Template, parse_template
 
 _PARAMETER = re.compile(r"\{([^{}]*)\}")
-_REST = re.compile(r"\{\+?([^{}]*?)(?:\*|:path|\.\.\.)?\}")
+_REST = ("*", ":path", "...")  # after a name: it is several segments, in other templates
 _ODD = re.compile(r"\W", re.ASCII)
 _LITERALS = "%!$&'()*+,;=:@~-._"  # what a segment may contain besides letters and digits (RFC 3986), and a percent sign
 
@@ -41,15 +41,14 @@ def _segment(segment: str, names: dict[str, str], notes: list[str], *, last: boo
     found = _PARAMETER.findall(segment)
     if not found:
         return _literal(segment)
-    rest = _REST.fullmatch(segment)
-    if rest is None:
+    if segment != f"{{{found[0]}}}":
         notes.append(f'guess: "{segment}" is a whole segment here, so more requests match')
-    is_rest = rest is not None and rest[0] != f"{{{rest[1]}}}" and last
-    name = rest[1] if rest is not None else found[0]
-    own = _name(name, names)
-    if is_rest:
+    rest = next((end for end in _REST if found[0].endswith(end)), "")
+    own = _name(found[0].removeprefix("+").removesuffix(rest), names)
+    if rest and last:
         notes.append(f"guess: {{{own}...}} matches the rest of the path")
-    return f"{{{own}...}}" if is_rest else f"{{{own}}}"
+        return f"{{{own}...}}"
+    return f"{{{own}}}"
 
 
 def _literal(segment: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from proxy.config.objections import Objection
 from proxy.config.templates import METHODS, parse_template
-from proxy.init.drafts import GUESS, Draft, Drafts, NameList, Setting, kebab, without_repetitions
+from proxy.init.drafts import GUESS, Draft, Drafts, DraftSetting, NameList, kebab, without_repetitions
 
 PASSTHROUGH = "passthrough"
 _MANY = 10  # words at one place; with more, the segment is a name
@@ -87,7 +87,7 @@ def _draft(kind: Kind, note: str, names: NameList) -> Draft:
     own = list[str]()
     segments = [_name(shape[:at], own) if each == _VARIES else each for at, each in enumerate(shape)]
     template = parse_template(f"{method} /{'/'.join(segments)}")
-    settings = (Setting("subject", f"path:{own[0]}", f"{GUESS}the first segment that varies"),) if own else ()
+    settings = (DraftSetting("subject", f"path:{own[0]}", f"{GUESS}the first segment that varies"),) if own else ()
     words = "-".join(kebab(each) for each in shape if each != _VARIES)
     return Draft(names.fresh(f"{method}-{words}"), template, settings, (), "made from the path", note)
 

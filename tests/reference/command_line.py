@@ -16,7 +16,8 @@ from tests.reference.markdown import code, page, table
 
 _INTRODUCTION = """\
 `backstay` and `python -m proxy` are the same command. An error is one line on standard error, without a traceback. A
-value that can come from the environment names its variable."""
+value that can come from the environment names its variable: see [environment variables](environment.md). The commands
+that read the trail have [a page of their own](command-line-audit.md)."""
 _STATUSES = (
     (0, "Done. `backstay run` ends so after a drain, `backstay demo` if the sidecar kept every promise."),
     (FAILED, "Failed: it cannot start, read or write something, or nobody answers."),
@@ -48,10 +49,27 @@ class Command(NamedTuple):
         return " ".join([self.name, *places, *(["[OPTIONS]"] if self.options else [])])
 
 
+_AUDIT = "backstay audit"
+_OF_AUDIT = """\
+These commands read an audit trail: see [audit](../audit.md) and [audit integrity](../audit-integrity.md). The other
+commands and the exit statuses are in [command line](command-line.md)."""
+
+
 def command_line() -> str:
     """Return the page."""
-    sections = [block for command in all_commands() if not command.hidden for block in _section(command)]
+    sections = _sections(of_audit=False)
     return page("Command line", "`proxy/cli/`", _INTRODUCTION, *sections, "## Exit status", _exit_statuses())
+
+
+def audit_command_line() -> str:
+    """Return the page of the commands that read a trail."""
+    return page("Command line of the audit trail", "`proxy/cli/audit.py`", _OF_AUDIT, *_sections(of_audit=True))
+
+
+def _sections(*, of_audit: bool) -> Iterator[str]:
+    for command in all_commands():
+        if not command.hidden and command.name.startswith(_AUDIT) is of_audit:
+            yield from _section(command)
 
 
 def all_commands() -> Iterator[Command]:

@@ -19,7 +19,8 @@ page.
 * A **size** is a number of bytes, or a string with a unit: `"64KiB"`, `"1MiB"`, `"1GiB"`, `"10MB"`.
 * `"none"` switches an optional setting off.
 * Every setting can come from the environment: `BACKSTAY_` and its path, with two underscores between the parts,
-  such as `BACKSTAY_LISTEN__ADDRESS`. The command line wins over the environment, the environment over the file.
+  such as `BACKSTAY_LISTEN__ADDRESS`. The command line wins over the environment, the environment over the file:
+  see [environment variables](environment.md). `backstay config show` prints each value and its origin.
 * **Since** is the first release that has the setting."""
 
 _OF_ROUTES = """\

@@ -9,9 +9,10 @@ from proxy.audit.record_schema import record_schema
 from proxy.config.schema import configuration_schema
 from tests.reference.audit_record import audit_record, other_lines
 from tests.reference.classes import classes_page
-from tests.reference.command_line import command_line
+from tests.reference.command_line import audit_command_line, command_line
 from tests.reference.configuration import configuration, route_configuration
 from tests.reference.control_plane import control_plane
+from tests.reference.environment import environment
 from tests.reference.metrics import metrics
 from tests.reference.problems import problems
 
@@ -26,10 +27,12 @@ def pages() -> Mapping[str, str]:
         "audit-record.schema.json": _json(record_schema()),
         "classes.md": classes_page(),
         "command-line.md": command_line(),
+        "command-line-audit.md": audit_command_line(),
         "configuration-routes.md": route_configuration(),
         "configuration.md": configuration(),
         "configuration.schema.json": _json(configuration_schema()),
         "control-plane.md": control_plane(),
+        "environment.md": environment(),
         "metrics.md": metrics(),
         "problems.md": problems(),
     }

@@ -16,7 +16,8 @@ CONTAINERS = re.compile(
 # Rooms whose containers hold nothing that a request adds to, or what has a row under another name.
 GROWS_NOT = {
     "admin": "an operator's", "cli": "a command's", "config": "read at the start", "demo": "a tour's",
-    "inject": "a command's", "exchange": "a request's own", "audit/chain.py": "one second", "process.py": "signals",
+    "init": "a command's", "inject": "a command's", "exchange": "a request's own", "audit/chain.py": "one second",
+    "process.py": "signals",
     "audit/record.py": "names from the configuration", "audit/log.py": "the audit queue", "audit/writer.py": "as well",
     "policy/bounded.py": "the bound itself", "policy/routing.py": "the configured routes", "signals.py": "signals",
     "policy/spans.py": "a request's own", "server/listener.py": "the sockets that listen",

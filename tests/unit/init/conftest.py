@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from proxy.cli.check import check
-from proxy.cli.init import Sources, init
+from proxy.cli.init import InitSources, init
 
 DOCUMENTS = Path(__file__).parent / "documents"
 Made = Callable[..., dict[str, Any]]
@@ -20,7 +20,7 @@ def made(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
 
     def make(**sources: Any) -> dict[str, Any]:
-        assert init(Path("backstay.toml"), Sources(**sources), force=True) == 0
+        assert init(Path("backstay.toml"), InitSources(**sources), force=True) == 0
         assert check(Path("backstay.toml")) == 0
         assert capsys.readouterr().err == ""
         return tomllib.loads(Path("backstay.toml").read_text(encoding="utf-8"))

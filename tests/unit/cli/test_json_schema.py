@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.cli.schema import schema
+from proxy.cli.json_schema import schema
 from tests.reference.pages import FOLDER
 
 

@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from proxy.config.schema import configuration_schema
-from proxy.init.drafts import GUESS, Draft, Drafts, Setting
+from proxy.init.drafts import GUESS, Draft, Drafts, DraftSetting
 from proxy.init.profiles import BREAKER, DEFAULTS, PROFILES, RETRY, TARGET, Profile, Table
 from proxy.text import escaped
 
@@ -59,14 +59,14 @@ _EXAMPLE = """
 """
 
 
-class Backend(NamedTuple):
+class UpstreamLine(NamedTuple):
     """The backend's URL, and the address that a document names in its place, if any."""
 
     url: str
     documented: str = ""
 
 
-def configuration(backend: Backend, drafts: Drafts, profile: Profile | None) -> str:
+def configuration(backend: UpstreamLine, drafts: Drafts, profile: Profile | None) -> str:
     """Return the text of a configuration."""
     changed = {} if profile is None else PROFILES[profile]
     parts = [_HEAD, *(_table(table, keys, changed, profile, backend) for table, keys in _SHOWN.items()), _ROUTES]
@@ -84,17 +84,21 @@ def guesses(text: str) -> int:
 
 
 def _table(
-    table: Table, keys: tuple[str, ...], changed: Mapping[tuple[Table, str], object], profile: object, backend: Backend
+    table: Table,
+    keys: tuple[str, ...],
+    changed: Mapping[tuple[Table, str], object],
+    profile: object,
+    backend: UpstreamLine,
 ) -> str:
     lines = [f"[{'.'.join(table)}]\n"]
     for key, schema in _fields(table, keys):
         if (table, key) in changed:
-            setting = Setting(key, changed[table, key], f"profile {profile}; default {schema['default']}")
+            setting = DraftSetting(key, changed[table, key], f"profile {profile}; default {schema['default']}")
         elif (table, key) == (_UPSTREAM, "url"):
             known = f"{GUESS}the document says {backend.documented}" if backend.documented else schema["description"]
-            setting = Setting(key, backend.url, known)
+            setting = DraftSetting(key, backend.url, known)
         else:
-            setting = Setting(key, schema["default"], schema["description"], off=(table, key) not in _WRITTEN)
+            setting = DraftSetting(key, schema["default"], schema["description"], off=(table, key) not in _WRITTEN)
         lines.append(_line(setting))
     return "".join(lines)
 
@@ -118,7 +122,7 @@ def _route(draft: Draft) -> str:
     return f"{notes}[[routes]]\n{''.join(map(_line, draft.lines))}"
 
 
-def _line(setting: Setting) -> str:
+def _line(setting: DraftSetting) -> str:
     note = f"  # {escaped(setting.note)}" if setting.note else ""
     return f"{setting.text.ljust(_WIDTH if note else 0)}{note}\n"
 

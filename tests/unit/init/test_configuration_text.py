@@ -8,9 +8,9 @@ import pytest
 
 from proxy.config.load import load
 from proxy.config.settings import Settings
+from proxy.init.configuration_text import UpstreamLine, configuration
 from proxy.init.drafts import Drafts
 from proxy.init.profiles import Profile
-from proxy.init.text import Backend, configuration
 
 URL = "http://127.0.0.1:8000"
 OPTIONAL = re.compile(r"^# (?=\[\[|[a-z_]+ = )", re.MULTILINE)
@@ -24,7 +24,7 @@ def settings_of(text: str, folder: Path) -> Settings:
 
 def test_a_commented_line_shows_the_default(tmp_path: Path) -> None:
     """With every comment sign removed, the settings are the same; only the example of a route is added."""
-    text = configuration(Backend(URL), Drafts(), None)
+    text = configuration(UpstreamLine(URL), Drafts(), None)
     plain = settings_of(text, tmp_path)
     assert plain.listen == Settings().listen
     whole = settings_of(OPTIONAL.sub("", text), tmp_path)
@@ -34,7 +34,7 @@ def test_a_commented_line_shows_the_default(tmp_path: Path) -> None:
 
 def test_the_first_line_names_the_schema() -> None:
     """In the form of Taplo and Even Better TOML."""
-    assert configuration(Backend(URL), Drafts(), None).startswith("#:schema ./backstay.schema.json\n# ")
+    assert configuration(UpstreamLine(URL), Drafts(), None).startswith("#:schema ./backstay.schema.json\n# ")
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_profile_is_the_seed_documents_recommendation(
     profile: Profile | None, wanted: tuple[object, ...], tmp_path: Path
 ) -> None:
     """Each changed line names the profile and the default."""
-    text = configuration(Backend(URL), Drafts(), profile)
+    text = configuration(UpstreamLine(URL), Drafts(), profile)
     found = settings_of(text, tmp_path)
     breaker, retry, target = found.upstreams["backend"].breaker, found.defaults.retry, found.defaults.target
     assert target is not None
@@ -62,7 +62,7 @@ def test_a_profile_is_the_seed_documents_recommendation(
 
 def changed(text: str) -> list[str]:
     """Return the settings that a text sets and that a plain one does not."""
-    plain = tomllib.loads(configuration(Backend(URL), Drafts(), None))
+    plain = tomllib.loads(configuration(UpstreamLine(URL), Drafts(), None))
     data = tomllib.loads(text)
     return sorted(set(flat(data)) - set(flat(plain)))
 
