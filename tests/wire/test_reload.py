@@ -8,6 +8,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from structlog.testing import capture_logs
 
 from proxy import app
 from proxy.app import Sidecar
@@ -130,6 +131,30 @@ async def test_a_token_that_was_replaced_opens_nothing(tokened: tuple[Sidecar, P
     none = settings.model_copy(update={"admin": settings.admin.model_copy(update={"token_file": None})})
     await sidecar.reload(lambda: none)
     assert [await status(sidecar, text) for text in ("second", "")] == [403, 403]
+
+
+async def test_the_control_plane_shows_what_applies_after_a_reload(tokened: tuple[Sidecar, Path]) -> None:
+    """What only a restart changes is shown as at the start, the rest as the file says. Seed variables are logged."""
+    sidecar, token = tokened
+    file = token.with_name("config.toml")
+    more = '[log]\nlevel = "error"\n[defaults]\nmax_body = "1MiB"\n[audit]\n'
+    text = file.read_text().replace("[audit]\n", more)
+    file.write_text(text.replace('"127.0.0.1:0"\ntoken', '"[::1]:1"\ntoken'))
+    now = load(file, environ={"RETRY_MAX_ATTEMPTS": "9"})
+    with capture_logs() as logs:
+        await sidecar.reload(lambda: now)
+    assert [each["sets"] for each in logs if each["event"] == "seed_variable"] == [("defaults.retry.max_retries = 9",)]
+    headers = {"Authorization": "Bearer first"}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{sidecar.admin_url}/config", headers=headers) as answer,
+    ):
+        shown = {each["key"]: (each["value"], each["where"]) for each in (await answer.json())["settings"]}
+    assert shown["admin.address"] == ("127.0.0.1:0", f"{file}:4")
+    assert shown["log.level"] == ("info", "")
+    assert shown["admin.token_file"] == (str(token), f"{file}:5")
+    assert shown["defaults.max_body"] == ("1MiB", f"{file}:9")
+    assert shown["defaults.retry.max_retries"] == (9, "RETRY_MAX_ATTEMPTS")
 
 
 async def test_a_removed_route_takes_its_answers_along(start: Start, again: Callable[..., Settings]) -> None:
