@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from proxy.audit.files import NoTrailError, TrailError, trails
 from proxy.audit.reader import Query, records
+from proxy.cli.json_schema import schema_text
 from proxy.cli.main import FAILED, MISTAKEN
 from proxy.config.addresses import parse_upstream
 from proxy.config.objections import ConfigError, ConfigProblem, Objection
@@ -22,6 +23,7 @@ from proxy.regular_file import read_regular
 from proxy.text import escaped
 
 _STANDARD_OUTPUT = Path("-")
+_SCHEMA = "backstay.schema.json"
 _MOST = 16 << 20  # bytes of a document
 _URL = "http://127.0.0.1:8000"
 
@@ -38,8 +40,8 @@ class InitSources(NamedTuple):
 def init(file: Path, sources: InitSources, *, force: bool = False) -> int:
     """Write a configuration and return the exit status. Raise `ConfigError` for a wrong document or URL.
 
-    An existing file is replaced only with `force`. `-` is standard output. Raise `StartError` for YAML without
-    ruamel.yaml.
+    An existing file is replaced only with `force`. `-` is standard output, without the schema for editors. Raise
+    `StartError` for YAML without ruamel.yaml.
     """
     upstream = sources.upstream or _URL
     _refuse_no_url(upstream)
@@ -98,18 +100,23 @@ def _refuse_no_url(url: str) -> None:
 
 
 def _written(file: Path, text: str, routes: int, *, force: bool) -> int:
+    """Write the configuration, and beside it the schema that its first line names to editors."""
     try:
-        flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
-        with os.fdopen(os.open(file, flags, 0o644), "w", encoding="utf-8") as out:
-            out.write(text)
+        _write(file, f"#:schema ./{_SCHEMA}\n{text}", os.O_TRUNC if force else os.O_EXCL)
+        _write(file.with_name(_SCHEMA), schema_text("configuration"), os.O_TRUNC)
     except FileExistsError:
         return _refuse(f"{file} exists: name another file, - for standard output, or add --force", MISTAKEN)
     except OSError as error:
-        return _refuse(f"{file} cannot be written: {(error.strerror or str(error)).lower()}", FAILED)
+        return _refuse(f"{error.filename} cannot be written: {(error.strerror or str(error)).lower()}", FAILED)
     marked = guesses(text)
     marks = f', {marked} marked with "guess:"' if marked else ""
     print(escaped(f"{file}: {routes} routes{marks}. Next: backstay check {file}"))
     return 0
+
+
+def _write(file: Path, text: str, flag: int) -> None:
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | flag, 0o644), "w", encoding="utf-8") as out:
+        out.write(text)
 
 
 def _refuse(sentence: str, status: int) -> int:

@@ -8,6 +8,11 @@ from proxy.config.schema import configuration_schema
 
 def schema(of: str) -> int:
     """Print the schema of the `configuration`, or of one line of the audit trail."""
-    found = configuration_schema() if of == "configuration" else record_schema()
-    print(json.dumps(found, indent=2, ensure_ascii=False))
+    print(schema_text(of), end="")
     return 0
+
+
+def schema_text(of: str) -> str:
+    """Return the schema as a file has it."""
+    found = configuration_schema() if of == "configuration" else record_schema()
+    return json.dumps(found, indent=2, ensure_ascii=False) + "\n"

@@ -39,10 +39,8 @@ _MODELS: Mapping[Table, str] = {
 _WRITTEN = frozenset({(("listen",), "address"), (("admin",), "address"), (("audit",), "path"), (_UPSTREAM, "url")})
 _NO_DEFAULT: Mapping[tuple[Table, str], str] = {(TARGET, "acceptable"): "1s", (TARGET, "slow"): "2s"}
 _HEAD = """\
-#:schema ./backstay.schema.json
 # Backstay in front of a session backend. A commented setting shows its default; durations and sizes have a unit.
 # `backstay check FILE` names every mistake and lists the routes, `backstay run FILE` starts the sidecar.
-# `backstay schema > backstay.schema.json` makes an editor complete and check this file.
 """
 _ROUTES = """\
 # A route names the requests of one operation and what is done for them. The order does not matter.

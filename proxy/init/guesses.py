@@ -188,8 +188,9 @@ def _slow(operation: Operation, last: str, *, unsafe: bool) -> str:
         return "a stream may begin late"
     if any(each.startswith("multipart/") for each in operation.takes):
         return "an upload may take long to process"
-    text = f"{last} {kebab(operation.name)}"
-    word = next((word for word in (_SLOW_WRITES if unsafe else _SLOW_READS) if word in text), "")
+    said = [*last.split("-"), *kebab(operation.name).split("-")]
+    slow = _SLOW_WRITES if unsafe else _SLOW_READS
+    word = next((word for word in said if word.startswith(slow)), "")
     return f'"{word}" may take long' if word else ""
 
 

@@ -147,13 +147,13 @@ def test_run_takes_a_file_with_or_without_the_options_name(
     assert given == [Path("c.toml") if arguments else None, "127.0.0.1:1", None, None]
 
 
-@pytest.mark.parametrize("command", ["query", "stats", "export", "verify", "tail"])
+@pytest.mark.parametrize("command", ["query", "stats", "export", "verify", "tail", "sql SELECT"])
 def test_every_reader_of_the_trail_has_a_default_path(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is the default of `audit.path`."""
     monkeypatch.chdir(tmp_path)
-    assert backstay(monkeypatch, "audit", command) == 2
+    assert backstay(monkeypatch, "audit", *command.split()) == 2
     assert "audit.jsonl" in capsys.readouterr().err
 
 

@@ -29,6 +29,16 @@ def test_a_first_configuration_is_written_and_right(monkeypatch: pytest.MonkeyPa
     assert backstay(monkeypatch, "check", "backstay.toml") == 0
 
 
+def test_an_editor_finds_the_schema(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    """The first line names it for Taplo and Even Better TOML. It is there: they refuse an absent one."""
+    Path("etc").mkdir()
+    assert backstay(monkeypatch, "init", "etc/b.toml") == 0
+    directive, _, path = Path("etc/b.toml").read_text(encoding="utf-8").partition("\n")[0].partition(" ")
+    capsys.readouterr()
+    assert (directive, backstay(monkeypatch, "schema")) == ("#:schema", 0)
+    assert Path("etc", path).read_text(encoding="utf-8") == capsys.readouterr().out
+
+
 def test_a_file_is_replaced_only_on_demand(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     """Somebody may have written it by hand."""
     Path("backstay.toml").write_text("mine", encoding="utf-8")
@@ -52,7 +62,7 @@ def test_standard_streams_are_files_too(monkeypatch: pytest.MonkeyPatch, capsys:
     """A document from another program, and the configuration to one."""
     monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO((DOCUMENTS / "chat.json").read_bytes())))
     assert backstay(monkeypatch, "init", "-", "--openapi", "-") == 0
-    assert capsys.readouterr().out.startswith("#:schema ./backstay.schema.json\n")
+    assert capsys.readouterr().out.startswith("# Backstay in front of")
     assert list(Path().iterdir()) == []
 
 

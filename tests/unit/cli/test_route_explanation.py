@@ -114,6 +114,12 @@ def test_the_pass_through_says_what_its_table_says(explained: Explained) -> None
     assert table["coalesce"] == '"off" BACKSTAY_DEFAULTS__COALESCE [defaults]'
 
 
+def test_a_secret_is_not_explained(explained: Explained) -> None:
+    """The output may stand in the log of a build."""
+    _, table = explained("/api/sessions/1", BACKSTAY_ROUTES__LOAD__ON_CONFLICT="GET /s/{subject}?api_key=zz")
+    assert table["on_conflict"].startswith('"GET /s/{subject}?api_key=***" BACKSTAY_')
+
+
 def test_the_pass_through_has_what_it_takes_from_the_defaults(explained: Explained) -> None:
     """Its limits come from `[defaults]`, its timeout does not. Recovery has no row, because it does not apply."""
     _, table = explained("/none")

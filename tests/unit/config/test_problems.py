@@ -140,6 +140,11 @@ VALUES = [
         'write url = "memory://" or "redis://host:6379/0"',
     ),
     (
+        UPSTREAM + '[store]\nurl = "http://u:se@cr/et wo@rd@h"',
+        'config.toml:4: store.url: "http://...@h" is not the URL of a store; '
+        'write url = "memory://" or "redis://host:6379/0"',
+    ),
+    (
         "",
         "config.toml: upstreams: there is no upstream; "
         + ('write [upstreams.sessions] with url = "http://127.0.0.1:8000", or give --upstream URL'),

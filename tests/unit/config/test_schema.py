@@ -1,5 +1,6 @@
 """The JSON Schema of the configuration agrees with `backstay check`, and describes every setting."""
 
+import json
 import tomllib
 from typing import Any
 
@@ -8,7 +9,7 @@ from jsonschema import Draft202012Validator
 
 from proxy.config.field_types import OrNone, Section, Timeout
 from proxy.config.schema import configuration_schema, schema_of
-from tests.unit.config.test_example import TEXT, shown
+from tests.unit.config.test_example import EXAMPLE, TEXT, shown
 
 SCHEMA = configuration_schema()
 VALIDATOR = Draft202012Validator(SCHEMA)
@@ -52,6 +53,13 @@ def test_every_default_is_a_value_that_may_be_written(name: str) -> None:
     for key, setting in tables()[name]["properties"].items():
         if "default" in setting:
             assert list(Draft202012Validator({**setting, **defs}).iter_errors(setting["default"])) == [], key
+
+
+def test_the_examples_first_line_names_the_schema() -> None:
+    """Taplo and Even Better TOML read it there, relative to the file."""
+    first, _, path = TEXT.splitlines()[0].partition(" ")
+    assert first == "#:schema"
+    assert json.loads((EXAMPLE.parent / path).read_text(encoding="utf-8")) == configuration_schema()
 
 
 def test_the_example_is_valid() -> None:

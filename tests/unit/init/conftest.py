@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from proxy.cli.check import check
 from proxy.cli.init import InitSources, init
+from proxy.config.schema import configuration_schema
 
 DOCUMENTS = Path(__file__).parent / "documents"
+_VALIDATOR = Draft202012Validator(configuration_schema())
 Made = Callable[..., dict[str, Any]]
 
 
@@ -23,6 +26,8 @@ def made(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
         assert init(Path("backstay.toml"), InitSources(**sources), force=True) == 0
         assert check(Path("backstay.toml")) == 0
         assert capsys.readouterr().err == ""
-        return tomllib.loads(Path("backstay.toml").read_text(encoding="utf-8"))
+        data = tomllib.loads(Path("backstay.toml").read_text(encoding="utf-8"))
+        assert [error.message for error in _VALIDATOR.iter_errors(data)] == []
+        return data
 
     return make

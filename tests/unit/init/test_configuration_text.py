@@ -32,11 +32,6 @@ def test_a_commented_line_shows_the_default(tmp_path: Path) -> None:
     assert whole.model_copy(update={"routes": ()}).model_dump() == plain.model_dump()
 
 
-def test_the_first_line_names_the_schema() -> None:
-    """In the form of Taplo and Even Better TOML."""
-    assert configuration(UpstreamLine(URL), Drafts(), None).startswith("#:schema ./backstay.schema.json\n# ")
-
-
 @pytest.mark.parametrize(
     ("profile", "wanted"),
     [

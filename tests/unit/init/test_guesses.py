@@ -1,5 +1,6 @@
 """Three OpenAPI documents of session and chat APIs become routes without errors. Every guess has its mark."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,55 @@ def test_a_public_address_is_not_taken_for_the_backend(made: Made) -> None:
     assert "# guess: the document says https://eu.chat.example\n" in Path("backstay.toml").read_text(encoding="utf-8")
     made(openapi=DOCUMENTS / "chat.json", upstream="http://10.0.0.1:80")
     assert "eu.chat.example" not in Path("backstay.toml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("operation", "settings"),
+    [
+        ("POST /tasks", {}),  # not "ask"
+        ("POST /sessions/{id}/ask", {"subject": "path:id", "total_timeout": "30s"}),
+        ("GET /sessions/{id}/messages", {"subject": "path:id"}),
+        ("GET /sessions/{id}/export", {"subject": "path:id", "total_timeout": "30s"}),
+        ("GET /users/{user_id}/sessions/{session_id}", {"subject": "path:session_id"}),
+        ("GET /users/{user_id}/orders/{order_id}", {"subject": "path:user_id"}),
+        ("GET /reset/{reset_token}", {}),
+        ("GET /reset/{reset_token}/{id}", {"subject": "path:id"}),
+        ("DELETE /sign-out", {"ends_session": True}),
+        ("GET /logout", {}),
+    ],
+)
+def test_names_decide(operation: str, settings: dict[str, object]) -> None:
+    """A word counts as a whole, or as the beginning of one."""
+    method, path = operation.split()
+    document = {"openapi": "3.0.0", "paths": {path: {method.lower(): {}}}}
+    (route,) = guessed(operations(read_openapi(json.dumps(document).encode(), "x.json"))).routes
+    assert {each.key: each.value for each in route.settings if not each.off} == settings
+
+
+@pytest.mark.parametrize(
+    ("path", "members", "other", "settings"),
+    [
+        ("/sessions", ("id",), "/sessions/{sid}", {"subject": "body:/id", "coalesce": "subject"}),
+        ("/sessions", ("sessionId",), None, {"subject": "body:/sessionId", "coalesce": "subject"}),
+        ("/orders", ("id",), "/orders/{order}", {"subject": "body:/id", "coalesce": "subject"}),
+        ("/orders", ("id",), None, {}),  # nothing says that this makes an order
+        ("/notes", ("sessionId",), "/notes/{note}", {"subject": "body:/sessionId"}),  # the backend makes its key
+        ("/login", ("id",), None, {}),
+        ("/sessions/{sid}", ("id",), "/sessions/{sid}", {"subject": "path:sid"}),
+    ],
+)
+def test_only_a_create_shares_calls(
+    path: str, members: tuple[str, ...], other: str | None, settings: dict[str, object]
+) -> None:
+    """The client chooses the key of what is made, and a collection or a session is what the path names."""
+    properties = {name: {"type": "string"} for name in members}
+    schema = {"type": "object", "required": list(members), "properties": properties}
+    paths: dict[str, Any] = {path: {"post": {"requestBody": {"content": {"application/json": {"schema": schema}}}}}}
+    if other is not None:
+        paths.setdefault(other, {})["get"] = {}
+    document = json.dumps({"openapi": "3.0.0", "paths": paths}).encode()
+    route = guessed(operations(read_openapi(document, "x.json"))).routes[0]
+    assert {each.key: each.value for each in route.settings if not each.off} == settings
 
 
 def test_text_of_a_document_stays_in_its_comment() -> None:
