@@ -14,7 +14,8 @@ from proxy.admin.control import ControlPlane
 from proxy.assembly import Assembly
 from proxy.audit.factory import audit_trail
 from proxy.clock import Clock, SystemClock
-from proxy.config.effective import in_effect
+from proxy.config.document import Document
+from proxy.config.effective import effective
 from proxy.config.objections import ConfigError, Keys
 from proxy.config.seed import SWITCH, seed_effects
 from proxy.config.settings import Settings
@@ -71,6 +72,7 @@ class Sidecar:
         self.settings = settings  # of what a reload cannot change, what the process began with
         self._token = loaded.token
         self._lines_dropped = lines_dropped
+        self._first_document = settings.document
         self._clock = clock or SystemClock()
         # a system call for each id costs 14 µs; ids must be unique, not secret
         random = random or Random(SystemRandom().getrandbits(128))  # noqa: S311 - ids, not secrets
@@ -185,8 +187,12 @@ class Sidecar:
             drain=self.stopping.set,
             export_format=lambda: self.settings.audit.export_format,
             erase=self._erase,
-            config=lambda: in_effect(self.settings, self._began_with, _is_read_at_start),
+            config=lambda: effective(self.settings, partial(self._document_of, self.settings.document)),
         )
+
+    def _document_of(self, current: Document, keys: Keys) -> Document:
+        """Return the document that a setting was read from: `current`, or that of the start."""
+        return self._first_document if _is_read_at_start(keys) else current
 
     async def _erase(self, subject: str) -> Erased:
         erased = await self._bundle.erase(subject)

@@ -36,12 +36,17 @@ def _print_json(rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _print_columns(rows: Iterable[Mapping[str, Any]]) -> None:
-    lines = [_HEADINGS, *((row["key"], _value(row["value"]), row["where"] or row["origin"]) for row in rows)]
+    lines = [
+        _HEADINGS,
+        *((row["key"], _value(row["key"], row["value"]), row["where"] or row["origin"]) for row in rows),
+    ]
     widths = [min(max(map(len, column)), _WIDEST) for column in zip(*lines, strict=True)]
     for line in lines:
         print(escaped("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()))
 
 
-def _value(value: object) -> str:
+def _value(key: str, value: object) -> str:
     """Return a value as in TOML. `coalesce` alone has a default without a word of its own."""
-    return "by method" if value is None else json.dumps(value, ensure_ascii=False)
+    if value is None and key.endswith("coalesce"):
+        return "by method"
+    return json.dumps("none" if value is None else value, ensure_ascii=False)

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from proxy.config.document import Document
 from proxy.config.objections import Keys, dotted
+from proxy.config.routes import PASSED_ON
 from proxy.config.seed import SEED
 from proxy.config.settings import Settings
 from proxy.config.shape import ROOT, Place, without_credentials
@@ -48,16 +49,14 @@ class WrittenValue(NamedTuple):
     keys: Keys
 
 
-def effective(settings: Settings) -> Iterator[EffectiveSetting]:
-    """Yield every setting in the order of the models. Takes about 0.1 ms for each route."""
+def effective(settings: Settings, document_of: Callable[[Keys], Document] | None = None) -> Iterator[EffectiveSetting]:
+    """Yield every setting in the order of the models. Takes about 1 ms for each route.
+
+    `document_of` returns the document that a setting was read from. Default: the document of `settings`.
+    """
     for keys, value in _leaves(settings.model_dump(mode="json"), ROOT, ()):
-        yield EffectiveSetting(keys, _shown(keys, value), *_origin(settings.document, keys))
-
-
-def in_effect(now: Settings, began: Settings, fixed: Callable[[Keys], bool]) -> Iterator[EffectiveSetting]:
-    """Yield the settings of a running process: those of its start where `fixed`, else those of the last reload."""
-    for settings, wanted in ((began, True), (now, False)):
-        yield from (each for each in effective(settings) if fixed(each.keys) is wanted)
+        document = settings.document if document_of is None else document_of(keys)
+        yield EffectiveSetting(keys, _shown(keys, value), *_origin(document, keys))
 
 
 def written(document: Document, at: Keys | None, keys: Keys, *, inherited: bool) -> WrittenValue | None:
@@ -71,10 +70,14 @@ def written(document: Document, at: Keys | None, keys: Keys, *, inherited: bool)
 
 
 def _origin(document: Document, keys: Keys) -> tuple[Origin, str]:
-    of_route = keys[0] == "routes"
-    size = 2 if of_route else 1
-    found = written(document, keys[:size], keys[size:], inherited=of_route)
+    size = 2 if keys[0] == "routes" else 1
+    found = written(document, keys[:size], keys[size:], inherited=_is_inherited(keys))
     return (Origin.DEFAULT, "") if found is None else (_kind(document.setter(found.keys)), found.where)
+
+
+def _is_inherited(keys: Keys) -> bool:
+    """Tell whether a setting may come from `[defaults]`: of a route, or of what passes unmatched requests through."""
+    return keys[0] == "routes" or (keys[0] == "passthrough" and keys[1] in PASSED_ON)
 
 
 def _kind(setter: str | None) -> Origin:
