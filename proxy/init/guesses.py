@@ -16,6 +16,7 @@ _SESSIONS = frozenset(
 )
 _ID = re.compile(r"(?:ids?|uuid|guid|key|ref|number)\Z")
 _ODD = re.compile(r"[^a-z0-9]")
+_PLAIN = re.compile(r"[\w.-]+", re.ASCII)
 _LOGOUT = frozenset({"logout", "log-out", "signout", "sign-out", "logoff"})
 _SLOW_READS = ("export", "download")
 _SLOW_WRITES = (
@@ -35,6 +36,7 @@ class _Subject(NamedTuple):
     why: str
     entity: str
     is_created: bool = False  # by the operation: the client chooses the key of a new thing
+    names_item: bool = False  # as the last parameter in the path of one thing does
 
 
 class _Items(NamedTuple):
@@ -97,7 +99,7 @@ def _create(operation: Operation, found: _Subject, item: _Items | None, path: Pa
         return
     yield DraftSetting("coalesce", "subject", f"{GUESS}equal creates of one caller at the same time share one call")
     load = _load(item, path)
-    if load is not None:
+    if load is not None and found.names_item:
         conflict = "409" in operation.statuses
         note = "on 409, load what exists" if conflict else "if it answers 409 for one that exists"
         yield DraftSetting("on_conflict", load, f"{GUESS if conflict else ''}{note}", off=not conflict)
@@ -136,7 +138,7 @@ def _in_parameters(parameters: Iterable[Parameter]) -> _Subject | None:
     """Return a required query parameter or header field that names a session."""
     for each in parameters:
         entity = _entity(each.name.removeprefix("X-").removeprefix("x-"))
-        usable = each.required and each.place in ("query", "header") and not names_credential(each.name)
+        usable = each.required and each.place in ("query", "header") and _is_usable(each.name)
         if usable and entity in _SESSIONS:
             return _Subject(f"{each.place}:{each.name}", f"{each.name} names one {entity}", entity)
     return None
@@ -144,7 +146,7 @@ def _in_parameters(parameters: Iterable[Parameter]) -> _Subject | None:
 
 def _in_body(operation: Operation, path: PathTemplate, item: _Items | None) -> _Subject | None:
     """Return the required member of a body that names what is created, or the session that it belongs to."""
-    members = [name for name, required in operation.body.items() if required and not names_credential(name)]
+    members = [name for name, required in operation.body.items() if required and _is_usable(name)]
     collection = _singular(_last_word(path)) if not path.template.path.endswith("}") else ""
     if item is not None or collection in _SESSIONS:
         item_name = _plain(item.template.names.get(item.name, item.name)) if item is not None else collection
@@ -155,15 +157,14 @@ def _in_body(operation: Operation, path: PathTemplate, item: _Items | None) -> _
         )
         for fits in wanted:
             for name in filter(fits, members):
-                return _body_subject(name, "the client chooses", created=True)
+                return _body_subject(name, "the client chooses", is_created=True, names_item=True)
     of_session = (name for name in members if _ID.search(_plain(name)) and _entity(name) in _SESSIONS)
     own = next(of_session, None)
-    return None if own is None else _body_subject(own, "the body names", created=collection in _SESSIONS)
+    return None if own is None else _body_subject(own, "the body names", is_created=collection in _SESSIONS)
 
 
-def _body_subject(name: str, why: str, *, created: bool) -> _Subject:
-    pointer = name.replace("~", "~0").replace("/", "~1")
-    return _Subject(f"body:/{pointer}", f"{why} {name}", _entity(name), created)
+def _body_subject(name: str, why: str, *, is_created: bool, names_item: bool = False) -> _Subject:
+    return _Subject(f"body:/{name}", f"{why} {name}", _entity(name), is_created, names_item)
 
 
 def _other_settings(operation: Operation, path: PathTemplate) -> Iterator[DraftSetting]:
@@ -192,6 +193,11 @@ def _slow(operation: Operation, last: str, *, unsafe: bool) -> str:
     slow = _SLOW_WRITES if unsafe else _SLOW_READS
     word = next((word for word in said if word.startswith(slow)), "")
     return f'"{word}" may take long' if word else ""
+
+
+def _is_usable(name: str) -> bool:
+    """Tell whether a subject may have this name: it is plain, and not that of a credential."""
+    return _PLAIN.fullmatch(name) is not None and not names_credential(name)
 
 
 def _last_word(path: PathTemplate) -> str:

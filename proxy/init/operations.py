@@ -90,10 +90,12 @@ def _server(node: Node) -> Server:
         path, origin = parts.path.rstrip("/"), f"{parts.scheme}://{parts.netloc}"
     except ValueError:
         raise node.refusal(f'"{url}" is not a URL', 'write url: "https://api.example/v1" or "/v1"') from None
-    base = path if path.startswith("/") or not path else f"/{path}"
+    base = path if path.startswith("/") or not path else f"/{path.lstrip('./')}"
     varies = _VARIABLE.search(written.partition("//")[2].partition("/")[2] if "//" in written else written)
     doubt = "the default of a server variable is in the path" if varies else ""
-    return Server(base, doubt, origin if parts.netloc else "")
+    if path and not parts.netloc and not path.startswith("/"):
+        doubt = "the server's URL is relative to the document"
+    return Server(base, doubt, origin if parts.scheme and parts.netloc else "")
 
 
 def _of_path(item: Node, path: str, server: Server) -> Iterator[Operation]:

@@ -54,7 +54,10 @@ def _segment(segment: str, names: dict[str, str], notes: list[str], *, last: boo
 def _literal(segment: str) -> str:
     if "{" in segment or "}" in segment:
         raise Objection(f'"{segment}" has a brace without its other half', "write each parameter as {name}")
-    return quote(segment, safe=_LITERALS)
+    try:
+        return quote(segment, safe=_LITERALS)
+    except UnicodeEncodeError:  # JSON can write half of a surrogate pair
+        raise Objection("the path has a character that no request can have", "correct it") from None
 
 
 def _name(name: str, names: dict[str, str]) -> str:

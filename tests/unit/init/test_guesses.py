@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from proxy.init.configuration_text import UpstreamLine, configuration
 from proxy.init.documents import read_openapi
 from proxy.init.drafts import Drafts
 from proxy.init.guesses import guessed
-from proxy.init.operations import operations
+from proxy.init.operations import operations, server_of
 from tests.unit.init.conftest import DOCUMENTS, Made
 
 SESSIONS: dict[str, dict[str, Any]] = {
@@ -96,6 +97,27 @@ def test_a_base_path_is_a_guess_if_servers_differ(name: str, match: str, doubt: 
     assert notes[match] == doubt
 
 
+@pytest.mark.parametrize(
+    ("url", "match", "doubt", "address"),
+    [
+        ("", "GET /a", "", ""),
+        ("/", "GET /a", "", ""),
+        ("https://h/v1/", "GET /v1/a", "", "https://h"),
+        ("//h/v1", "GET /v1/a", "", ""),
+        ("h.example/v1", "GET /h.example/v1/a", "guess: the server's URL is relative to the document", ""),
+        ("./v1", "GET /v1/a", "guess: the server's URL is relative to the document", ""),
+        ("https://{host}/v1", "GET /v1/a", "", ""),
+    ],
+)
+def test_the_base_path_of_a_server(url: str, match: str, doubt: str, address: str) -> None:
+    """Only the path counts; an address is mentioned if it is one."""
+    document = {"openapi": "3.0.0", "servers": [{"url": url}], "paths": {"/a": {"get": {}}}}
+    root = read_openapi(json.dumps(document).encode(), "x.json")
+    (route,) = guessed(operations(root)).routes
+    assert (f"{route.template.method} {route.template.path}", route.match_note) == (match, doubt)
+    assert server_of(root).address == address
+
+
 def test_a_translated_path_says_so() -> None:
     """A whole segment in place of a part of one matches more; a trailing slash is needed."""
     notes = {each.operation: each.notes[1:] for each in drafts("odd.yaml").routes}
@@ -150,12 +172,17 @@ def test_names_decide(operation: str, settings: dict[str, object]) -> None:
     assert {each.key: each.value for each in route.settings if not each.off} == settings
 
 
+CREATE = {"subject": "body:/id", "coalesce": "subject"}
+
+
 @pytest.mark.parametrize(
     ("path", "members", "other", "settings"),
     [
-        ("/sessions", ("id",), "/sessions/{sid}", {"subject": "body:/id", "coalesce": "subject"}),
+        ("/sessions", ("id",), "/sessions/{sid}", {**CREATE, "on_conflict": "GET /sessions/{subject}"}),
         ("/sessions", ("sessionId",), None, {"subject": "body:/sessionId", "coalesce": "subject"}),
-        ("/orders", ("id",), "/orders/{order}", {"subject": "body:/id", "coalesce": "subject"}),
+        ("/orders/", ("id",), "/orders/{order}/", {**CREATE, "on_conflict": "GET /orders/{subject}/"}),
+        ("/sessions", ("reportId",), "/sessions/{sid}", {"subject": "body:/reportId", "coalesce": "subject"}),
+        ("/sessions", ("session id", "sessionToken"), None, {}),
         ("/orders", ("id",), None, {}),  # nothing says that this makes an order
         ("/notes", ("sessionId",), "/notes/{note}", {"subject": "body:/sessionId"}),  # the backend makes its key
         ("/login", ("id",), None, {}),
@@ -168,12 +195,22 @@ def test_only_a_create_shares_calls(
     """The client chooses the key of what is made, and a collection or a session is what the path names."""
     properties = {name: {"type": "string"} for name in members}
     schema = {"type": "object", "required": list(members), "properties": properties}
-    paths: dict[str, Any] = {path: {"post": {"requestBody": {"content": {"application/json": {"schema": schema}}}}}}
+    body = {"content": {"application/json": {"schema": schema}}}
+    paths: dict[str, Any] = {path: {"post": {"requestBody": body, "responses": {"409": {}}}}}
     if other is not None:
         paths.setdefault(other, {})["get"] = {}
     document = json.dumps({"openapi": "3.0.0", "paths": paths}).encode()
     route = guessed(operations(read_openapi(document, "x.json"))).routes[0]
     assert {each.key: each.value for each in route.settings if not each.off} == settings
+
+
+def test_half_a_surrogate_pair_is_no_traceback() -> None:
+    """JSON can write it; no request and no file can have it."""
+    document = r'{"openapi": "3.0.0", "paths": {"/\ud800": {"get": {"operationId": "\ud800"}}, "/a": {"get": {}}}}'
+    drafts = guessed(operations(read_openapi(document.encode(), "x.json")))
+    assert [route.operation for route in drafts.routes] == ["get-a"]
+    text = configuration(UpstreamLine("http://a", "http://\ud800"), drafts, None)
+    assert text.encode().count(b"\\ud800") == 2
 
 
 def test_text_of_a_document_stays_in_its_comment() -> None:
