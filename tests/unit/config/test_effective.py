@@ -1,7 +1,5 @@
 """The settings in effect: values as in TOML, the origin of each, and no secret."""
 
-from pathlib import Path
-
 import pytest
 
 from proxy.config.effective import EffectiveSetting, Origin, effective
@@ -9,6 +7,7 @@ from proxy.config.load import load
 from proxy.config.objections import dotted
 from proxy.config.settings import Settings
 from tests.unit.config.conftest import Load
+from tests.unit.config.test_example import EXAMPLE
 
 FILE = """
 [upstreams.a]
@@ -104,7 +103,7 @@ def test_a_secret_of_the_environment_is_hidden_too(loaded: Load) -> None:
 
 def test_what_is_dumped_is_a_configuration_of_equal_settings() -> None:
     """Every value has the form of the file: the example and its dump are equal."""
-    settings = load(Path("config.example.toml"), {}, {})
+    settings = load(EXAMPLE, {}, {})
     dumped = settings.model_dump(mode="json")
     for route in (dumped["defaults"], *dumped["routes"]):
         if route["coalesce"] is None:  # has no word of its own
