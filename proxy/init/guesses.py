@@ -16,6 +16,7 @@ _SESSIONS = frozenset(
 )
 _ID = re.compile(r"(?:ids?|uuid|guid|key|ref|number)\Z")
 _ODD = re.compile(r"[^a-z0-9]")
+_UNSAID = ("", "name", "slug")  # names of parameters that do not say what they name
 _PLAIN = re.compile(r"[\w.-]+", re.ASCII)
 _LOGOUT = frozenset({"logout", "log-out", "signout", "sign-out", "logoff"})
 _SLOW_READS = ("export", "download")
@@ -59,9 +60,18 @@ def _draft(operation: Operation, path: PathTemplate, names: NameList, items: Map
     deprecated = ("the document calls it deprecated",) if operation.deprecated else ()
     notes = (f"from {operation.place}", *deprecated, *path.notes)
     settings = (*_subject_settings(operation, path, items), *_other_settings(operation, path))
-    name = operation.name or f"{operation.method} {operation.place.partition('.')[2].rpartition('.')[0]}"
     made = "" if operation.name else "made from the path"
-    return Draft(names.fresh(name), path.template, settings, notes, made, operation.doubt and GUESS + operation.doubt)
+    doubt = f"{GUESS}{operation.doubt}" if operation.doubt else ""
+    return Draft(names.fresh(_named(operation)), path.template, settings, notes, made, doubt)
+
+
+def _named(operation: Operation) -> str:
+    """Return the operationId, without the path and method that FastAPI appends; method and path without one."""
+    path = operation.place.partition(".")[2].rpartition(".")[0]
+    if not operation.name:
+        return f"{operation.method} {path}"
+    suffix = "-".join(["", *filter(None, [kebab(path)]), operation.method.lower()])
+    return kebab(operation.name).removesuffix(suffix) or operation.name
 
 
 def _items(operations: Iterable[Operation]) -> Iterator[tuple[str, _Items]]:
@@ -130,7 +140,8 @@ def _path_subjects(path: PathTemplate) -> Iterator[_Subject]:
             before = segment
         elif not segment.endswith("...}"):
             name = segment[1:-1]
-            entity = _entity(path.names.get(name, name)) or _singular(kebab(before))
+            entity = _entity(path.names.get(name, name))
+            entity = _singular(kebab(before)) if entity in _UNSAID else entity
             yield _Subject(f"path:{name}", f"the path names one {entity or 'thing'}", entity)
 
 

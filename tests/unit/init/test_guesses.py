@@ -9,7 +9,7 @@ import pytest
 
 from proxy.init.configuration_text import UpstreamLine, configuration
 from proxy.init.documents import read_openapi
-from proxy.init.drafts import Drafts
+from proxy.init.drafts import Drafts, NameList
 from proxy.init.guesses import guessed
 from proxy.init.operations import operations, server_of
 from tests.unit.init.conftest import DOCUMENTS, Made
@@ -170,6 +170,36 @@ def test_names_decide(operation: str, settings: dict[str, object]) -> None:
     document = {"openapi": "3.0.0", "paths": {path: {method.lower(): {}}}}
     (route,) = guessed(operations(read_openapi(json.dumps(document).encode(), "x.json"))).routes
     assert {each.key: each.value for each in route.settings if not each.off} == settings
+
+
+@pytest.mark.parametrize(
+    ("operation_id", "path", "name"),
+    [
+        ("create_session_api_sessions_post", "/api/sessions", "create-session"),  # as FastAPI makes them
+        ("load_api_sessions__report_id__post", "/api/sessions/{report_id}", "load"),
+        ("page__post", "/", "page"),
+        ("createSession", "/api/sessions", "create-session"),
+        ("HTTPServerReset", "/", "http-server-reset"),
+        ("api_sessions_post", "/api/sessions", "api-sessions-post"),
+        ("", "/api/sessions/{id}", "post-api-sessions-id"),
+        ("x" * 70, "/", "x" * 64),
+        ("!", "/", "operation"),
+    ],
+)
+def test_an_operation_is_named_as_in_the_document(operation_id: str, path: str, name: str) -> None:
+    """In lower case with hyphens; without an operationId, by method and path."""
+    document = {"openapi": "3.0.0", "paths": {path: {"post": {"operationId": operation_id}}}}
+    (route,) = guessed(operations(read_openapi(json.dumps(document).encode(), "x.json"))).routes
+    assert route.operation == name
+
+
+def test_names_are_distinct() -> None:
+    """A number is added to a name that is taken, within 64 characters; `passthrough` is taken."""
+    names = NameList()
+    assert [names.fresh(each) for each in ("a", "A", "a-2", "a", "passthrough", "")] == [
+        "a", "a-2", "a-2-2", "a-3", "passthrough-2", "operation"
+    ]  # fmt: skip
+    assert [len(names.fresh("y" * 80)) for _ in range(12)] == [64] * 12
 
 
 CREATE = {"subject": "body:/id", "coalesce": "subject"}
