@@ -58,6 +58,18 @@ RELOAD_WITHIN_S = 10.0  # timeout of a reload: a file on an unreachable server m
 log = structlog.get_logger("backstay")
 
 
+def _is_read_at_start(keys: Keys) -> bool:
+    """Tell whether only a restart changes a setting."""
+    return keys[0] in (*READ_AT_START, "admin") and keys not in (("admin", "token"), ("admin", "token_file"))
+
+
+def log_seed(settings: Settings) -> None:
+    """Name each variable of the seed document that took effect: its name does not say that this program reads it."""
+    for effect in seed_effects(settings.document):
+        detail = f"{SWITCH}=0 ignores the variables of the seed document"
+        log.warning("seed_variable", variable=effect.variable, sets=effect.changed, detail=detail)
+
+
 class Sidecar:
     """One running sidecar."""
 
