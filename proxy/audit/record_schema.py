@@ -193,6 +193,8 @@ class Metadata(BaseModel):
     """With `dry_run`: what would have been done."""
     detail: str | None = None
     """`detail` of the problem document that the client got."""
+    hung_up: bool | None = None
+    """An EventSource got a closed connection instead of the problem document with this status."""
     client: str | None = None
     """Address of the client, plain or hashed, with `audit.clients`."""
     headers: dict[str, str] | None = None
@@ -215,7 +217,8 @@ class RequestRecord(Line):
     path: str
     """Path and query. Only values that `audit.query_parameters` lists stand in it; secrets are replaced with `*`."""
     status: int
-    """Status code that the client got; 499 for `cancelled`. It got 503 where a note `withheld` has the same `id`."""
+    """Status code that the client got; 499 for `cancelled`. It got 503 where a note `withheld` has the same `id`, and
+    none with `metadata.hung_up`."""
     success: bool
     """The request succeeded, unless a note `withheld` has the same `id`."""
     outcome: Outcome
@@ -263,7 +266,7 @@ class RefusedMessage(Line):
     operation: Literal["bad-request"]
     """Always `bad-request`."""
     status: int
-    """Status code of the response."""
+    """Status code of the response. An EventSource gets a closed connection instead of a 503."""
     success: Literal[False]
     """Always `false`."""
     outcome: Literal["refused"]

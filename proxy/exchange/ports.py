@@ -52,6 +52,10 @@ class Client(Protocol):
         """Write a complete response at once; do nothing if the client has left."""
         ...
 
+    def hang_up(self) -> None:
+        """Close the connection instead of a response, after all responses before it."""
+        ...
+
     async def relay(self, response: Response, reader: BodyReader, more: Lines) -> int:
         """Relay a streamed response; return its body's bytes. Raise BrokenBody if the client was cut off."""
         ...

@@ -8,6 +8,7 @@ from proxy.http.message import Outcome, discard
 from proxy.policy import idempotency, recovery_plan
 from proxy.policy.attempt_facts import effect
 from proxy.policy.cors import exposing
+from proxy.policy.event_source import is_event_source
 from proxy.policy.recovery_plan import (
     AnswerInstead,
     Create,
@@ -39,6 +40,8 @@ class Recovery:
         """Return the result for the client, which may be the outcome itself."""
         await self._cache.end_session(x, outcome)
         rules, names, subject = self._route.recovery, x.match.names, x.subject.value
+        if rules.fallback is not None and is_event_source(x.request.method, x.request.fields):  # JSON ends it for ever
+            rules = rules.without_fallback()
         plan = recovery_plan.plan(rules, outcome, names, subject)
         if isinstance(plan, LoadExisting):
             found = await self._attempts.run(x, lead, recovery_plan.own_request(x.request, plan.method, plan.target))

@@ -18,6 +18,7 @@ from proxy.http.problems import Problem, Reason, refused
 from proxy.policy import added_headers, claim_rules
 from proxy.policy.coalescing import JOINED
 from proxy.policy.cors import exposing
+from proxy.policy.event_source import hangs_up
 from proxy.policy.latency_target import is_endless
 from proxy.policy.recovery_plan import Result
 from proxy.policy.routing import Route
@@ -59,11 +60,17 @@ class Responder:
         return None
 
     def send_problem(self, x: Exchange, problem: Problem, retry_after_s: float | None = None) -> None:
-        """Respond with a problem of the sidecar, unless the client has left or has a response."""
+        """Respond with a problem of the sidecar, unless the client has left or has a response.
+
+        An EventSource gets no 5xx: its connection is closed.
+        """
         if x.gone or x.answered:
             return
         x.problem, x.answered = problem, problem.status
         self._recorder.stop_the_clock(x)
+        if hangs_up(x.request, problem.status):
+            x.client.hang_up()
+            return
         response, more = self._own(x, problem, retry_after_s)
         x.bytes_out = len(response.body) if isinstance(response.body, bytes) else 0
         self._give(x, response, more)
@@ -102,16 +109,21 @@ class Responder:
         self._recorder.record(x)
 
         def on_durable(durable: bool) -> None:
-            final = (response, more) if durable or x.unrecorded else self._withheld(x)
-            x.client.write(*final)
+            if durable or x.unrecorded:
+                x.client.write(response, more)
+            else:
+                self._withhold(x)
 
         durability_gate.when_durable(x, on_durable)
 
-    def _withheld(self, x: Exchange) -> tuple[Response, Lines]:
-        """Return the problem that replaces a recorded and counted response whose record is not on disk in time."""
+    def _withhold(self, x: Exchange) -> None:
+        """Replace a recorded and counted response whose record is not on disk in time by a problem."""
         self._recorder.withheld()
-        failure = problem_response.NOT_ASKED if x.untouched else problem_response.WITHHELD
-        return self._own(x, problem_response.problem_of(failure))
+        problem = problem_response.problem_of(problem_response.NOT_ASKED if x.untouched else problem_response.WITHHELD)
+        if hangs_up(x.request, problem.status):
+            x.client.hang_up()
+        else:
+            x.client.write(*self._own(x, problem))
 
     def _own(self, x: Exchange, problem: Problem, retry_after_s: float | None = None) -> tuple[Response, Lines]:
         cors = exposing(self._cors.lines(x.request))

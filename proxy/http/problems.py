@@ -143,7 +143,8 @@ class Refusal(Exception):  # noqa: N818 - a refusal is a decision of the sidecar
 
     `metric` is a bounded label of backstay_bad_requests_total. `closes` ends the connection after the response. `error`
     is the problem type if the status does not determine it. `to_head` is set for a HEAD request, whose response has no
-    content (RFC 9110 section 9.3.2). `correlation_id` is set if the head was parsed before the refusal.
+    content (RFC 9110 section 9.3.2). `correlation_id` is set if the head was parsed before the refusal. `hangs_up`
+    closes the connection instead of a response.
     """
 
     def __init__(
@@ -156,6 +157,7 @@ class Refusal(Exception):  # noqa: N818 - a refusal is a decision of the sidecar
         self.detail = detail
         self.closes = closes
         self.to_head = False
+        self.hangs_up = False
         self.correlation_id = ""
 
 

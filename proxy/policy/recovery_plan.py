@@ -70,6 +70,10 @@ class RecoveryRules:
             None if fallback is None else FallbackDocument(fallback.status, fallback.body),
         )
 
+    def without_fallback(self) -> "RecoveryRules":
+        """Return the rules for a client that cannot read the fallback document."""
+        return RecoveryRules(self.on_conflict, self.on_missing, self.stale_if_error_s, None)
+
 
 class RecoveryKind(FastStrEnum):
     """How a response was recovered; the value is used in the record and the metric."""

@@ -247,6 +247,11 @@ class ClientConnection:
         writer.unsent += self._server.head(response, more + framing, request, closing=closing) + body
         self._answered(closing=closing)
 
+    def hang_up(self) -> None:
+        """Close the connection instead of a response, after all responses before it."""
+        if self.writer.state is RUNNING and self._current is not None:
+            self._answered(closing=True)
+
     async def relay(self, response: Response, reader: BodyReader, more: Lines) -> int:
         """Relay a streamed response; return its body's bytes. Raise BrokenBody if the client was cut off."""
         current = self._current

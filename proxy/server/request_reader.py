@@ -9,6 +9,7 @@ from proxy.exchange.ports import Client
 from proxy.http.message import LINE_BYTES, NO_BODY, Peer, Request
 from proxy.http.problems import Refusal
 from proxy.http1.head import RequestHead, RequestHeadReader, check_unfinished
+from proxy.policy.event_source import is_event_source
 from proxy.server.connection_states import BODY, HEAD, HELD, OVER, READING_MOVES, ReadState
 from proxy.server.request_body import RequestBody
 from proxy.server.response_writer import ResponseWriter
@@ -144,6 +145,7 @@ class RequestReader:
         head = self.heads.read(data[:end])
         if server.crowded and (refusal := server.no_room()) is not None:
             server.name(refusal, head.fields)
+            refusal.hangs_up = is_event_source(head.method, head.fields)
             raise refusal
         weight = end + LINE_BYTES * len(head.fields.lines)
         self._ahead = self._ahead + weight if self.queue else weight

@@ -162,6 +162,8 @@ class ServerState:
     def refusal(self, refusal: Refusal, peer: Peer) -> bytes:
         """Return the complete response to a refused message, which is counted and never echoed."""
         self._on_refusal(refusal, peer)
+        if refusal.hangs_up:
+            return b""
         problem = refused(refusal)
         response = own_response(problem, refusal.correlation_id)
         more: Lines = (_CLOSE, (b"Date", self.date()))

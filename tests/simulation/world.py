@@ -82,6 +82,7 @@ class RecordingClient:
         self.fields = Fields(())
         self.at_ms = 0.0
         self.answers = 0
+        self.hung_up = False
         self.when_answered: Callable[[], None] | None = None
 
     def interim(self, response: Response) -> None:
@@ -91,6 +92,9 @@ class RecordingClient:
         assert isinstance(response.body, bytes)
         self._take(response, more)
         self.body = response.body
+
+    def hang_up(self) -> None:
+        self.hung_up = True
 
     async def relay(self, response: Response, reader: BodyReader, more: Lines) -> int:
         self._take(response, more)
