@@ -16,6 +16,7 @@ REASONS: Final = {
     "Exchange": "The facts of one request from its head to its record. The stages keep no state of a request.",
     "Flight": "One shared call: its callers, its outcome, and what ends it.",
     "Listen": "One table of the configuration: a field for each setting.",
+    "Metadata": "The schema of a record's `metadata`: a field for each of its members.",
     "Metrics": "One Prometheus metric for each attribute.",
     "Ports": "What the stages use of the outside: one Protocol for each attribute, given once to the factory.",
     "Request": "What was read from one request's head and body.",
