@@ -100,7 +100,8 @@ def _values() -> dict[str, str]:
         "role": codes(ROLES),
         "route": "`operation` of the configured routes, `passthrough`, and for targets `restoration`",
         "status": "status code that went to the client; 499 if it left first, or the sidecar stopped; "
-        "of an EventSource, whose connection was closed, the one that it would have had (503 went to those that `backstay_audit_withheld_total` counts)",
+        "of an EventSource, whose connection was closed, the one that it would have had "
+        "(503 went to those that `backstay_audit_withheld_total` counts)",
         "to": codes(STATES),
         "upstream": "names of the configured upstreams",
         "version": "version of Backstay",

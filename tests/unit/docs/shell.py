@@ -16,7 +16,7 @@ from tests.unit.docs.pages import ROOT
 
 _ADMIN_PORT = 9901
 _OPERATORS = frozenset({"&&", "||", "|", ";", "&", "done", "do", "then", "fi"})
-_REPOSITORY = re.compile(r"(?:\.ci|docs|helm|proxy|scripts|tests)/[\w./-]+|config\.example\.toml")
+_REPOSITORY = re.compile(r"(?:\.ci|docs|examples|helm|proxy|scripts|tests)/[\w./-]+|config\.example\.toml")
 _EXTRAS = re.compile(r"(?:\.|backstay)\[([\w,]+)\]")
 _NOT_SETTINGS = frozenset({"BACKSTAY_COMPILE", "BACKSTAY_SEED_ENV"})
 _ASSIGNMENT = re.compile(r"([A-Z][A-Z0-9_]*)=(.*)", re.DOTALL)
