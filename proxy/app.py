@@ -83,6 +83,7 @@ class Sidecar:
         loaded = Loader(lambda: settings).run()
         self.settings = settings  # of what a reload cannot change, what the process began with
         self._token = loaded.token
+        self._certificates = loaded.certificates
         self._lines_dropped = lines_dropped
         self._first_document = settings.document
         self._clock = clock or SystemClock()
@@ -152,6 +153,10 @@ class Sidecar:
                 audit_queue=lambda: self.audit.queued,
                 store_up=lambda: int(self._bundle.responses.up),
                 log_lines_dropped=self._lines_dropped,
+                connections=lambda: len(self.server_state.connections),
+                in_flight=lambda: self.running,
+                audit_write_errors=lambda: self.audit.write_errors,
+                certificates=lambda: self._certificates,
             )
         )
 
@@ -302,8 +307,8 @@ class Sidecar:
             else:
                 self._take_over(loaded)
 
-    @staticmethod
-    def _refuse_reload(problems: Iterable[str]) -> None:
+    def _refuse_reload(self, problems: Iterable[str]) -> None:
+        self.metrics.reloaded("refused")
         log.error("reload_refused", problems=list(problems))
 
     def _take_over(self, loaded: Loaded) -> None:
@@ -315,7 +320,7 @@ class Sidecar:
             log.warning("reload_partial", changed=changed, detail="these change only with a restart")
         self._ports = self._assembly.build(settings, loaded.upstream_tls)
         self.server_state.open = HandlerFactory(self._ports, dry_run=settings.dry_run).open
-        self._token = loaded.token
+        self._token, self._certificates = loaded.token, loaded.certificates
         self.settings = settings
         log_seed(settings)
         if loaded.listen_tls is not None and self._tls is not None:
@@ -323,6 +328,7 @@ class Sidecar:
         circuits = (*self._assembly.breakers, *self._assembly.route_breakers)
         self.metrics.forget_others(self._ports.wiring, circuits, settings.upstreams)
         self._declare()
+        self.metrics.reloaded("partial" if changed else "applied")
         log.info("reloaded", routes=len(settings.routes))
 
     def _change_tls(self, old: ssl.SSLContext, new: ssl.SSLContext) -> None:

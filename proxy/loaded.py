@@ -2,20 +2,30 @@
 
 import ssl
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from contextlib import suppress
+from typing import Final, NamedTuple
 
 from proxy.config.load import read_token
 from proxy.config.settings import Listen, Settings
+from proxy.regular_file import read_regular
+from proxy.transport.certificate_expiry import first_expiry
 from proxy.transport.tls import TlsFiles, client_context, server_context
+
+_MOST: Final = 1 << 20  # bytes of a certificate chain
 
 
 class Loaded(NamedTuple):
-    """The loaded settings, the admin token, and the TLS contexts of the listener and of each upstream by name."""
+    """The loaded settings, the admin token, and the TLS contexts of the listener and of each upstream by name.
+
+    `certificates` maps `listen` and `upstreams.NAME` to the time at which their certificate expires, in seconds
+    since 1970.
+    """
 
     settings: Settings
     token: str
     listen_tls: ssl.SSLContext | None
     upstream_tls: Mapping[str, ssl.SSLContext]
+    certificates: Mapping[str, float]
 
 
 class Loader:
@@ -33,8 +43,11 @@ class Loader:
         self.doing = "the admin token (admin.token_file)"
         token = read_token(settings.admin)
         self.doing = "the listener's certificates (listen.tls_certificate, tls_key, tls_client_ca)"
-        listen_tls = _listening(self._listen or settings.listen)
-        return Loaded(settings, token, listen_tls, self._upstream_tls(settings))
+        listen = self._listen or settings.listen
+        listen_tls = _listening(listen)
+        upstream_tls = self._upstream_tls(settings)
+        shown = {f"upstreams.{name}": settings.upstreams[name].tls_certificate for name in upstream_tls}
+        return Loaded(settings, token, listen_tls, upstream_tls, _expiries({"listen": listen.tls_certificate, **shown}))
 
     def _upstream_tls(self, settings: Settings) -> Mapping[str, ssl.SSLContext]:
         contexts: dict[str, ssl.SSLContext] = {}
@@ -44,6 +57,17 @@ class Loader:
                 files = TlsFiles(upstream.tls_certificate, upstream.tls_key, upstream.tls_ca)
                 contexts[name] = client_context(files)
         return contexts
+
+
+def _expiries(certificates: Mapping[str, str | None]) -> dict[str, float]:
+    """Return when each certificate expires, by the table that names its file. The files were loaded just before."""
+    found: dict[str, float] = {}
+    for table, file in certificates.items():
+        with suppress(OSError):  # it was replaced meanwhile: the metric is left out until the next reload
+            expiry = first_expiry(read_regular(file, _MOST).decode("latin-1")) if file else None
+            if expiry is not None:
+                found[table] = expiry
+    return found
 
 
 def _listening(listen: Listen) -> ssl.SSLContext | None:

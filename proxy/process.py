@@ -115,6 +115,7 @@ class Process:
         if self._stage is ProcessStage.STARTING:
             self._reload_wanted = True
         elif self._stage is ProcessStage.DRAINING:
+            self._sidecar.metrics.reloaded("refused")
             log.warning("reload_refused", problems=["the sidecar is draining"])
         else:
             self._sidecar.audit.reopen()  # at once, after a rotation by rename

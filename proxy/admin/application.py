@@ -24,7 +24,7 @@ from proxy.admin.responses import (
 from proxy.admin.snapshot import circuit_view, restoration_view
 from proxy.admin.status import add_status
 from proxy.config.effective import EffectiveSetting
-from proxy.observe.metrics import encode
+from proxy.observe.metrics import encode, process_families
 from proxy.policy.breaker import CircuitBreaker, CircuitMode
 
 ACTIONS: Mapping[str, Callable[[CircuitBreaker, float], None]] = {
@@ -53,7 +53,8 @@ async def _ready(request: web.Request) -> web.Response:
 async def _metrics(request: web.Request) -> web.Response:
     """Collect on the loop, where the integers are consistent (1 ms), and encode in a thread (3 ms)."""
     families = request.app[CONTROL].metrics.collect()
-    body, content_type = await asyncio.to_thread(encode, families, request.headers.get("Accept", ""))
+    accept = request.headers.get("Accept", "")
+    body, content_type = await asyncio.to_thread(lambda: encode([*families, *process_families()], accept))
     return web.Response(body=body, headers={"Content-Type": content_type})
 
 

@@ -30,7 +30,11 @@ def snapshot(control: ControlPlane) -> dict[str, object]:
         "restoration": _distribution(metrics.restoration_seconds.series[""]),
         "audit": {
             "records": sources.audit_records(), "gaps": sources.audit_gaps(), "queue": sources.audit_queue(),
+            "write_errors": sources.audit_write_errors(),
         },
+        "store": {"up": bool(sources.store_up()), "errors": metrics.store_errors.total()},
+        "connections": sources.connections(),
+        "in_flight": sources.in_flight(),
         "flights": sources.flights(),
         "followers": sources.followers(),
     }  # fmt: skip

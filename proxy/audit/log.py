@@ -104,6 +104,11 @@ class AuditLog:
         return self._gaps
 
     @property
+    def write_errors(self) -> int:
+        """Return how many times the disk refused; a batch is tried again until it is written."""
+        return self._writer.errors
+
+    @property
     def queued(self) -> int:
         """Return the number of records that are not written yet."""
         return self._waiting.records

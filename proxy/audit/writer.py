@@ -102,6 +102,7 @@ class TrailWriter:
         self._unsynced_size = 0
         self._sync_failed = False  # an fsync failed: the kernel may have dropped the data and does not report it again
         self._failing = False
+        self.errors = 0  # failed writes, fsyncs, rotations and reopenings
         self._given_up = False
 
     def start(self, last: ChainLink = GENESIS) -> None:
@@ -261,6 +262,7 @@ class TrailWriter:
         try:
             act()
         except OSError as error:
+            self.errors += 1
             if not self._failing:
                 log.error("audit_write_failed", output=repr(self._output), error=str(error))
                 self._hooks.trouble(True)

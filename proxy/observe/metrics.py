@@ -7,6 +7,7 @@ from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.process_collector import ProcessCollector
 
 from proxy import __version__
 from proxy.build import COMPILED
@@ -15,6 +16,8 @@ from proxy.observe.instruments import STREAM_BOUNDS_S, Counter, Histogram
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 ROLES = ("led", "joined", "alone")
 STATES = ("closed", "half_open", "open")
+RELOADS = ("applied", "partial", "refused")
+_PROCESS: Final = ProcessCollector(registry=None)
 
 
 def _nothing() -> int:
@@ -34,6 +37,10 @@ class Sources:
     store_up: Callable[[], int] = _nothing
     log_lines_dropped: Callable[[], int] = _nothing
     route_circuits: Callable[[], Mapping[str, int]] = dict  # CIRCUIT:ROUTE -> as `circuits`
+    connections: Callable[[], int] = _nothing
+    in_flight: Callable[[], int] = _nothing
+    audit_write_errors: Callable[[], int] = _nothing
+    certificates: Callable[[], Mapping[str, float]] = dict  # setting -> seconds since 1970
 
 
 class Metrics:
@@ -44,7 +51,7 @@ class Metrics:
     """
 
     __slots__ = (
-        "_bad_requests", "_handshakes", "_idempotency", "_recoveries", "_rejections", "_stream_seconds",
+        "_bad_requests", "_handshakes", "_idempotency", "_recoveries", "_rejections", "_reloads", "_stream_seconds",
         "_there", "_upstream_seconds", "_withheld", "_write_seconds", "attempts", "coalesced_requests",
         "denied", "request_seconds", "requests", "restoration_seconds", "restorations", "retried_requests",
         "retries", "sources", "store_errors", "targets", "transitions",
@@ -97,6 +104,9 @@ class Metrics:
         self._handshakes = Counter(
             "backstay_tls_handshakes_failed", "TLS handshakes with clients that were not completed.", ("reason",)
         )
+        self._reloads = Counter("backstay_reloads", "Reloads of the configuration, by their result.", ("result",))
+        for result in RELOADS:
+            self._reloads.declare(result)
 
     def _count_upstreams(self) -> None:
         self.attempts = Counter(
@@ -215,6 +225,10 @@ class Metrics:
         """Count a failed TLS handshake of a client: `limit`, `timeout` or `refused`."""
         self._handshakes.counts[reason,] += 1
 
+    def reloaded(self, result: str) -> None:
+        """Count a reload: `applied`, `partial` (some tables need a restart) or `refused`."""
+        self._reloads.counts[result,] += 1
+
     def streamed(self, route: str, seconds: float) -> None:
         """Observe the time of a streamed response or a tunnel, from its head to its end."""
         self._stream_seconds.series[route].observe(seconds)
@@ -251,7 +265,8 @@ class Metrics:
     def _instruments(self) -> tuple[Counter | Histogram, ...]:
         return (
             self.requests, self.request_seconds, self._stream_seconds, self.targets, self.coalesced_requests,
-            self._idempotency, self._recoveries, self._bad_requests, self._withheld, self._handshakes, self.attempts,
+            self._idempotency, self._recoveries, self._bad_requests, self._withheld, self._handshakes, self._reloads,
+            self.attempts,
             self._upstream_seconds, self.retries, self.denied, self.retried_requests, self._rejections,
             self.transitions, self.restorations, self.restoration_seconds, self._write_seconds, self.store_errors,
         )  # fmt: skip
@@ -270,12 +285,26 @@ class Metrics:
         )
         for name, state in source.route_circuits().items():
             of_routes.add_metric(name.split(":"), state)
+        expiries = GaugeMetricFamily(
+            "backstay_certificate_expiry_timestamp_seconds",
+            "When the first certificate of a chain that the sidecar shows expires, in seconds since 1970.",
+            labels=["certificate"],
+        )
+        for name, expiry in source.certificates().items():
+            expiries.add_metric([name], expiry)
         built = {
             "version": __version__, "python": platform.python_version(), "compiled": "yes" if COMPILED else "no"
         }  # fmt: skip
         return [
             states,
             of_routes,
+            expiries,
+            GaugeMetricFamily("backstay_connections", "Client connections that are open.", source.connections()),
+            GaugeMetricFamily(
+                "backstay_requests_in_flight",
+                "Requests that have begun and have no record yet, streams and tunnels among them.",
+                source.in_flight(),
+            ),
             GaugeMetricFamily("backstay_flights", "Flights under way.", source.flights()),
             GaugeMetricFamily("backstay_store_up", "1 while the store is available, else 0.", source.store_up()),
             GaugeMetricFamily(
@@ -284,6 +313,11 @@ class Metrics:
             CounterMetricFamily("backstay_audit_records", "Audit records written.", source.audit_records()),
             CounterMetricFamily(
                 "backstay_audit_gaps", "Audit records lost; a gap in the trail counts them.", source.audit_gaps()
+            ),
+            CounterMetricFamily(
+                "backstay_audit_write_errors",
+                "Attempts to write the audit trail that the disk refused; each is repeated until it succeeds.",
+                source.audit_write_errors(),
             ),
             GaugeMetricFamily("backstay_audit_queue", "Audit records that wait for the disk.", source.audit_queue()),
             CounterMetricFamily(
@@ -295,6 +329,11 @@ class Metrics:
                 "backstay_build", "Version of the sidecar and of Python, and whether it is compiled.", built
             ),
         ]
+
+
+def process_families() -> list[Metric]:
+    """Return the process's memory, CPU time, open files and start time. Reads /proc: call it in a thread."""
+    return list(_PROCESS.collect())
 
 
 class _Families:

@@ -9,7 +9,7 @@ from prometheus_client.core import Metric
 
 from proxy.audit.record_schema import WHY
 from proxy.http.problems import Reason
-from proxy.observe.metrics import METHODS, ROLES, STATES, Metrics
+from proxy.observe.metrics import METHODS, RELOADS, ROLES, STATES, Metrics
 from proxy.observe.observer import OUTCOMES
 from proxy.policy.latency_target import Level
 from proxy.policy.outcome import RequestOutcome
@@ -27,6 +27,7 @@ _INTRODUCTION = """\
 `GET /metrics` on the control plane gives every metric in Prometheus' text format, or in OpenMetrics where the
 scraper asks for it. Durations are in seconds. Every label is bounded: routes, circuits and upstreams come from the
 configuration, all other values from fixed lists. After a reload the series of names that are gone are dropped.
+The usual `process_*` metrics (memory, CPU time, open files, start time) are there too.
 
 `backstay_requests_total` has no request that was refused before it was one, such as a malformed head or one connection
 too many. `backstay_bad_requests_total` has those, and every later refusal. An open circuit's refusals are in
@@ -108,6 +109,8 @@ def _values() -> dict[str, str]:
         "reason backstay_bad_requests": codes(sorted({refusal.reason for refusal in refusals()})),
         "result backstay_idempotency": codes(words_given("exchange", "_count")),
         "outcome backstay_restorations": codes(OUTCOMES.values()),
+        "certificate": "`listen`, and `upstreams.NAME` of each upstream that has a `tls_certificate`",
+        "result backstay_reloads": codes(RELOADS),
         "result backstay_retried_requests": codes(("succeeded", "failed")),
         "reason backstay_retries": codes(sorted(CAUSES)),
         "reason backstay_retries_denied": codes(sorted(set(WHY) - CAUSES - _NOT_DENIED)),

@@ -20,6 +20,20 @@ async def ended(wire: Wire) -> dict[str, object]:
     return {name: record[name] for name in ("operation", "status", "outcome", "bytes_out")}
 
 
+async def test_what_is_open_and_under_way_is_counted(start: Start) -> None:
+    """A connection without a request is open; a request is under way until it has its record."""
+    wire = await start()
+    await wire.client()
+    client, backend, _ = await wire.asked(GET)
+    await until(lambda: wire.counted("backstay_connections 2.0"))
+    assert wire.counted("backstay_requests_in_flight 1.0")
+    await backend.send(HI)
+    await client.message()
+    client.close()
+    await until(lambda: wire.counted("backstay_connections 1.0"))
+    assert wire.counted("backstay_requests_in_flight 0.0")
+
+
 async def uploading(wire: Wire) -> tuple[Line, Line]:
     """Begin an upload that is relayed; return the client's line and the backend's."""
     client = await wire.client()

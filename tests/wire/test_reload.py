@@ -93,6 +93,8 @@ async def test_a_file_that_hangs_is_given_up_and_nothing_has_changed(
     monkeypatch.setattr(app, "RELOAD_WITHIN_S", 60.0)
     await soon(wire.sidecar.reload(lambda: settings.model_copy(update={"dry_run": True})))
     assert wire.sidecar.settings.dry_run
+    for result, times in {"applied": 1.0, "partial": 0.0, "refused": 1.0}.items():
+        assert wire.counted(f'backstay_reloads_total{{result="{result}"}} {times}')
     os.close(os.open(f"{hanging}{SUFFIX}", os.O_RDWR))  # lets the thread end that still waits
 
 
@@ -238,6 +240,7 @@ async def test_what_needs_a_restart_is_not_taken_in_part(start: Start, again: Ca
     names = {line.partition(b":")[0].lower() for line in (await backend.head()).lines}
     assert names >= {b"x-request-deadline-ms", b"via"}
     assert b"x-deadline" not in names
+    assert wire.counted('backstay_reloads_total{result="partial"} 1.0')
     await backend.send(OK + b"v1")
     assert (await client.message()).body == b"v1"
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from proxy.app import Sidecar
+from proxy.clock import SystemClock
 from proxy.config.load import load
 from proxy.config.settings import Settings
-from tests.wire.kit import Backend, soon
+from tests.wire.kit import Backend, exposition, soon
 
 GET = b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 
@@ -48,6 +49,15 @@ def settings(tmp_path: Path, upstream: str, listen: str = "", more: str = "") ->
     return load(file, environ={})
 
 
+def renewed(sidecar: Sidecar) -> float:
+    """Return how many seconds the exported certificate is still valid; it is made for two days."""
+    name = 'backstay_certificate_expiry_timestamp_seconds{certificate="listen"} '
+    (line,) = [line for line in exposition(sidecar).splitlines() if line.startswith(name)]
+    left_s = float(line.removeprefix(name)) - SystemClock().wall()
+    assert left_s < 2 * 86_400 + 60
+    return left_s
+
+
 async def test_the_listener_speaks_tls_and_shows_a_renewed_certificate(tmp_path: Path) -> None:
     """The backend is told https; after a reload, new handshakes see the new file; a broken one changes nothing."""
     certificate = issue(tmp_path, "first")
@@ -72,6 +82,7 @@ async def test_the_listener_speaks_tls_and_shows_a_renewed_certificate(tmp_path:
     await sidecar.reload(lambda: read)
     second = await shown(port)
     assert second != first
+    assert renewed(sidecar) > 0
     certificate.write_text("no certificate")
     (tmp_path / "config.toml").write_text(
         (tmp_path / "config.toml").read_text().replace("[upstreams.b]", "[upstreams.other]")

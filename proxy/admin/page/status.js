@@ -178,8 +178,11 @@ function showSums(now) {
   const made = Object.entries(now.retries).map(([reason, count]) => [reason.replaceAll("_", " "), count]);
   const denied = Object.entries(now.denied).map(([reason, count]) => [`not: ${reason.replaceAll("_", " ")}`, count, "warn"]);
   bars($("retries"), [...made, ...denied].sort((one, other) => other[1] - one[1]).slice(0, 8));
-  const { records, gaps, queue } = now.audit;
-  $("audit-figures").textContent = `${number(records)} records · ${number(gaps)} lost · ${number(queue)} waiting`;
+  const { records, gaps, queue, write_errors: errors } = now.audit;
+  $("audit-figures").textContent = `${number(records)} records · ${number(gaps)} lost · ${number(queue)} waiting · ${number(errors)} write errors`;
+  $("store-figures").textContent = `Store ${now.store.up ? "available" : "down"} · ${number(now.store.errors)} errors`;
+  $("store-figures").className = now.store.up ? "" : "bad";
+  $("load").textContent = `${number(now.connections)} connections · ${number(now.in_flight)} requests under way`;
   followRecords(records);
 }
 

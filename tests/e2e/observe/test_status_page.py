@@ -20,6 +20,11 @@ async def test_an_outage_and_its_end_are_seen_and_searched(tmp_path: Path) -> No
         await page.resize(1280)
         await page.open(scene.child.admin)
         await page.until(f"{STATE} === 'CLOSED'")
+        await page.until("document.getElementById('store-figures').textContent === 'Store available · 0 errors'")
+        await page.until("document.getElementById('audit-figures').textContent.endsWith(' · 0 write errors')")
+        await page.until(
+            "/^\\d+ connections · 0 requests under way$/.test(document.getElementById('load').textContent)"
+        )
         await scene.create("val_1", tabs=5)
         await scene.restore("val_1", tabs=3)
         await page.until("document.getElementById('restored').textContent === '1'")

@@ -60,13 +60,14 @@ async def test_ready_depends_on_nothing_but_starting_and_draining(client: Client
 
 
 async def test_metrics_are_negotiated(client: ClientSession, sidecar: Sidecar) -> None:
-    """A plain scrape gets the text form, one that asks for OpenMetrics gets that."""
+    """A plain scrape gets the text form, one that asks for OpenMetrics gets that; the process is in both."""
     sidecar.metrics.coalesced("history", "joined")
     async with client.get("/metrics", headers={"Accept": "text/plain"}) as response:
         assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
         families = {family.name: family for family in text_string_to_metric_families(await response.text())}
     joined = [s.value for s in families["backstay_coalesced"].samples if s.labels["role"] == "joined"]
     assert joined == [1.0]
+    assert {"process_resident_memory_bytes", "process_cpu_seconds", "process_open_fds"} <= families.keys()
     async with client.get("/metrics", headers={"Accept": "application/openmetrics-text"}) as response:
         assert response.headers["Content-Type"].startswith("application/openmetrics-text")
         assert (await response.text()).endswith("# EOF\n")

@@ -94,8 +94,8 @@ def tell(done: threading.Event) -> Callable[[bool], None]:
     return lambda succeeded: done.set()
 
 
-def play(output: ScriptedOutput, reports: list[Written], *lines: bytes, fsync_s: float = 1.0) -> None:
-    """Run a writer over these batches until they are flushed, then stop it."""
+def play(output: ScriptedOutput, reports: list[Written], *lines: bytes, fsync_s: float = 1.0) -> TrailWriter:
+    """Run a writer over these batches until they are flushed, then stop it and return it."""
     writer = TrailWriter(output, SystemClock(), fsync_s, Hooks(reports.append))
     writer.start()
     for line in lines:
@@ -104,6 +104,7 @@ def play(output: ScriptedOutput, reports: list[Written], *lines: bytes, fsync_s:
         done = threading.Event()
         ask(tell(done))
         assert done.wait(60)
+    return writer
 
 
 def test_batches_are_written_in_order_and_synced_by_a_flush(reports: list[Written]) -> None:
@@ -127,8 +128,9 @@ def test_a_failing_disk_is_outlasted_and_logged_once(reports: list[Written]) -> 
     """Five refusals, then room: nothing is lost, and the log says when it began and when it ended."""
     output = ScriptedOutput(*[FULL] * 5)
     with capture_logs() as logs:
-        play(output, reports, b"one\n", b"two\n")
+        writer = play(output, reports, b"one\n", b"two\n")
     assert output.taken == b"one\ntwo\n"
+    assert writer.errors == 5
     assert [entry["event"] for entry in logs] == ["audit_write_failed", "audit_write_recovered"]
     assert "No space left" in logs[0]["error"]
 

@@ -42,6 +42,11 @@ CONTRACT = {
     "backstay_store_errors_total": ("counter", {"operation"}),
     "backstay_store_up": ("gauge", set()),
     "backstay_log_lines_dropped_total": ("counter", set()),
+    "backstay_connections": ("gauge", set()),
+    "backstay_requests_in_flight": ("gauge", set()),
+    "backstay_reloads_total": ("counter", {"result"}),
+    "backstay_audit_write_errors_total": ("counter", set()),
+    "backstay_certificate_expiry_timestamp_seconds": ("gauge", {"certificate"}),
     "backstay_build_info": ("gauge", {"version", "python", "compiled"}),
 }
 
@@ -71,8 +76,12 @@ def one_of_everything() -> Metrics:
     """Return metrics on which every method was called once."""
     metrics = Metrics(["history"], ["restoration"], ["sessions"])
     circuits = {"restoration": 2}
-    metrics.read_from(Sources(lambda: 2, lambda: 3, lambda: circuits, lambda: 5, lambda: 6, lambda: 7, lambda: 1))
-    metrics.read_from(replace(metrics.sources, route_circuits=lambda: {"restoration:history": 1}))
+    metrics.read_from(
+        Sources(
+            lambda: 2, lambda: 3, lambda: circuits, lambda: 5, lambda: 6, lambda: 7, lambda: 1,
+            route_circuits=lambda: {"restoration:history": 1}, certificates=lambda: {"listen": 1.8e9},
+        )
+    )  # fmt: skip
     metrics.coalesced("history", "led")
     metrics.attempted("sessions", "history", "200", 0.1)
     metrics.retried("history", "network")
@@ -86,6 +95,7 @@ def one_of_everything() -> Metrics:
     metrics.bad_request("bad_host")
     metrics.withheld("history")
     metrics.handshake_failed("timeout")
+    metrics.reloaded("partial")
     metrics.streamed("history", 3_600.0)
     metrics.finished("history", "GET", 200, "answered", 0.3, "acceptable")
     metrics.restored("restored", 0.6)
