@@ -19,6 +19,7 @@ _POD: Mapping[str, Any] = {
     },
 }
 POD: Shape = _POD
+NAMED: Shape = {"metadata": _METADATA}
 MAKES_PODS: Shape = {"metadata": _METADATA, "spec": {"template": _POD}}
 SERVICE: Shape = {"metadata": _METADATA, "spec": {"selector": _TABLE, "ports": [_TABLE]}}
 

@@ -1,4 +1,7 @@
-"""Read and write YAML documents. An unchanged document keeps its text; a changed one keeps comments and order."""
+"""Read and write YAML and JSON documents. An unchanged document keeps its text; a changed one keeps its style.
+
+YAML keeps comments and order. Line ends and a byte order mark are kept too.
+"""
 
 import re
 from collections.abc import Iterator
@@ -7,13 +10,17 @@ from io import StringIO
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.comments import CommentedKeyMap, CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
+
+from proxy.inject.json_layout import read_json, write_json
 
 # A line that begins with `---` is always a separator: the lines of a block scalar are indented.
 _SEPARATOR = re.compile(r"^---(?:[ \t][^\n]*)?(?:\n|\Z)", re.MULTILINE)
 _BRACKET = re.compile(r"[\[\]{}]")
+_MARK = "\ufeff"  # the byte order mark, which some editors write
+_TEMPLATE = "{{"
 _DEEPEST = 64  # levels; no real manifest has 20
 _WRITTEN_NULL = re.compile(r": null$", re.MULTILINE)
 
@@ -25,17 +32,23 @@ class InjectError(Exception):
 class Manifest:
     """One document: its text, its data, and whether the data has changed."""
 
-    __slots__ = ("_text", "changed", "data")
+    __slots__ = ("_is_json", "_text", "changed", "data")
 
     def __init__(self, text: str, first_line: int) -> None:
         """Parse a document whose first line has the number `first_line` in the stream. Raise `InjectError`."""
         self._text = text
         self.changed = False
-        self.data: Any = _parsed(text, first_line)
+        _refuse_nesting(text, first_line)
+        self.data: Any = read_json(text)
+        self._is_json = self.data is not None
+        if not self._is_json:
+            self.data = _parsed(text, first_line)
 
     def __str__(self) -> str:
         if not self.changed:
             return self._text
+        if self._is_json:
+            return write_json(self.data, self._text)
         written = StringIO()
         _yaml(self._text).dump(self.data, written)
         return written.getvalue()
@@ -54,11 +67,15 @@ class Manifest:
 class ManifestStream:
     """All documents, and the separators between them."""
 
-    __slots__ = ("_pieces", "documents")
+    __slots__ = ("_crlf", "_mark", "_pieces", "documents")
 
     def __init__(self, text: str) -> None:
         """Split a stream into documents and parse them. Raise `InjectError`."""
         self._pieces: list[str | Manifest] = []
+        self._mark = _MARK if text.startswith(_MARK) else ""
+        text = text.removeprefix(_MARK)
+        self._crlf = 0 < text.count("\n") == text.count("\r\n")
+        text = text.replace("\r\n", "\n")
         end = 0
         for found in [*_SEPARATOR.finditer(text), None]:
             begin = found.start() if found else len(text)
@@ -69,7 +86,8 @@ class ManifestStream:
         self.documents = [piece for piece in self._pieces if isinstance(piece, Manifest)]
 
     def __str__(self) -> str:
-        return "".join(map(str, self._pieces))
+        text = "".join(map(str, self._pieces))
+        return self._mark + (text.replace("\n", "\r\n") if self._crlf else text)
 
 
 def snippet(text: str) -> Any:
@@ -99,19 +117,45 @@ def _trails(node: Any, key: str | int) -> bool:
     return any("#" in token.value.partition("\n")[2] for token in tokens if hasattr(token, "value"))
 
 
-def _parsed(text: str, first_line: int) -> Any:
+def _refuse_nesting(text: str, first_line: int) -> None:
     try:
         if (end := _brackets_end(text)) is not None:
             _refuse_deep(text[:end] + "\n")  # usually sufficient, and fast
             _refuse_deep(text)
+    except RecursionError:
+        raise _too_deep(first_line) from None
+
+
+def _too_deep(first_line: int) -> InjectError:
+    return InjectError(f"line {first_line + 1}: this document is nested too deeply")
+
+
+def _parsed(text: str, first_line: int) -> Any:
+    try:
         data = _yaml(text).load(text)
     except RecursionError:
-        raise InjectError(f"line {first_line + 1}: this document is nested too deeply") from None
+        raise _too_deep(first_line) from None
     except YAMLError as error:
+        if _TEMPLATE in text:
+            raise _template(text, first_line) from None
         raise InjectError(f"not YAML: {_described(error, first_line)}") from None
+    if _TEMPLATE in text and _has_braces_as_key(data):
+        raise _template(text, first_line)
     if data is not None and not isinstance(data, CommentedMap):
         raise InjectError(f"line {first_line + 1}: not a Kubernetes object, but {type(data).__name__}")
     return data
+
+
+def _template(text: str, first_line: int) -> InjectError:
+    line = first_line + text.count("\n", 0, text.index(_TEMPLATE)) + 1
+    return InjectError(f"line {line}: this is a template: render it first, as in `helm template . | backstay inject -`")
+
+
+def _has_braces_as_key(node: Any) -> bool:
+    """Tell whether a mapping is a key: `{{ value }}` without quotes is one in YAML."""
+    if isinstance(node, CommentedMap):
+        return any(isinstance(key, CommentedKeyMap) or _has_braces_as_key(value) for key, value in node.items())
+    return isinstance(node, CommentedSeq) and any(map(_has_braces_as_key, node))
 
 
 def _brackets_end(text: str) -> int | None:

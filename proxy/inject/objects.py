@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from proxy.inject.manifest_shape import MAKES_PODS, POD, SERVICE, Shape, misfit
+from proxy.inject.manifest_shape import MAKES_PODS, NAMED, POD, SERVICE, Shape, misfit
 from proxy.inject.manifests import InjectError, Manifest, ManifestStream
 
-KINDS = ("Deployment", "StatefulSet", "Pod")
+KINDS = ("Deployment", "StatefulSet", "DaemonSet", "Pod")
+ENDING_KINDS = ("Job", "CronJob")  # their pods serve nobody
 SIDECAR = "backstay"
 WANTED = "backstay.dev/inject"
 INJECTED = "backstay.dev/injected"
@@ -75,8 +76,30 @@ def workloads(stream: ManifestStream) -> Iterator[Resource]:
                 yield resource
 
 
+def ending(stream: ManifestStream) -> Iterator[Resource]:
+    """Yield the objects whose pods run to an end."""
+    for document in stream.documents:
+        for data in document.objects:
+            if data.get("kind") in ENDING_KINDS:
+                _check(data, NAMED)
+                yield Resource(document, data, data)
+
+
 def _template(data: Any) -> Any:
     return (data.get("spec") or {}).get("template")
+
+
+def refuse_merge_keys(resource: Resource) -> None:
+    """Raise `InjectError` for a YAML merge key where the sidecar changes something: it would change the source too."""
+    spec = resource.root.get("spec") or {}
+    parts = [resource.data, resource.data.get("spec"), resource.root, resource.root.get("metadata"), spec]
+    containers, ports = spec.get("containers") or (), spec.get("ports") or ()
+    parts += [Resource.annotations(resource.root), *containers, *ports]
+    parts += [container.get("lifecycle") for container in containers]
+    if any(getattr(part, "merge", None) for part in parts):
+        raise InjectError(
+            f"{resource.name}: a YAML merge key (<<) stands where inject adds fields: write them out there"
+        )
 
 
 def services(stream: ManifestStream) -> Iterator[Resource]:

@@ -15,7 +15,21 @@ from proxy.inject.container import (
 )
 from proxy.inject.edits import Edits, has_sidecar, undo
 from proxy.inject.manifests import InjectError, ManifestStream
-from proxy.inject.objects import KINDS, SIDECAR, WANTED, Resource, number, ports, selects, services, workloads
+from proxy.inject.objects import (
+    KINDS,
+    SIDECAR,
+    WANTED,
+    Resource,
+    ending,
+    number,
+    ports,
+    refuse_merge_keys,
+    selects,
+    services,
+    workloads,
+)
+
+_KINDS_LISTED = f"{', '.join(KINDS[:-1])} or {KINDS[-1]}"
 
 
 class Injected(NamedTuple):
@@ -29,7 +43,9 @@ def inject(text: str, options: Options) -> Injected:
     """Add the sidecar to named or annotated workloads, and point the Services at it. Raise `InjectError`."""
     stream = ManifestStream(text)
     known = list(services(stream))
-    chosen = _chosen(list(workloads(stream)), options.names)
+    found = list(workloads(stream))
+    _refuse_ending(list(ending(stream)), options.names, others=bool(found))
+    chosen = _chosen(found, options.names)
     notes: list[str] = []
     for workload in chosen:
         if not workload.injected:
@@ -60,11 +76,19 @@ def _chosen(found: list[Resource], names: tuple[str, ...]) -> list[Resource]:
     if not chosen and len(found) == 1:
         return found
     if not found:
-        raise InjectError(f"there is no {', '.join(KINDS[:-1])} or {KINDS[-1]} in the input")
+        raise InjectError(f"there is no {_KINDS_LISTED} in the input")
     if not chosen:
         listed = ", ".join(resource.plain_name for resource in found)
         raise InjectError(f'which of {listed}? Add --name, or annotate it with {WANTED}: "true"')
     return chosen
+
+
+def _refuse_ending(found: list[Resource], names: tuple[str, ...], *, others: bool) -> None:
+    """Refuse a Job that is named or annotated, or the only one there is."""
+    for resource in found:
+        if resource.wanted or resource.plain_name in names or not others:
+            text = f"{resource.name} runs to its end and serves no requests: inject is for a {_KINDS_LISTED}"
+            raise InjectError(text)
 
 
 def _check_names(found: list[Resource], names: Iterable[str]) -> None:
@@ -86,13 +110,40 @@ def _check_services(known: list[Resource], chosen: list[Resource], names: Iterab
 def _inject(workload: Resource, selecting: list[Resource], options: Options) -> list[str]:
     upstream = options.upstream_port or _upstream_port(workload, selecting)
     _check_pod(workload, options, upstream)
+    for resource in (workload, *selecting):
+        refuse_merge_keys(resource)
     targeted = [(service, found) for service in selecting if (found := _ports_to(service, workload, upstream))]
     for service, indices in targeted:
         _redirect(service, indices, options.port)
-    notes = _add(workload, upstream, options)
+    notes = _ways_around(workload, [service for service, _ in targeted], options)
+    notes += _add(workload, upstream, options)
     workload.document.changed = True
     if not targeted:
         notes.append(f"no Service in the input sends to {workload.name}: set its targetPort to {options.port}")
+    return notes
+
+
+def _ways_around(workload: Resource, targeted: list[Resource], options: Options) -> list[str]:
+    """Return hints about requests and scrapes that do not pass through the sidecar."""
+    spec, port = workload.root["spec"], options.port
+    notes = [
+        f"{service.name} is headless: clients that connect to the pods must use port {port} themselves"
+        for service in targeted
+        if service.data["spec"].get("clusterIP") == "None"
+    ]
+    notes += [
+        f"{workload.name}: hostPort {given['hostPort']} of container {one['name']} bypasses the sidecar: remove it"
+        for one in workload.containers
+        for given in one.get("ports") or ()
+        if given.get("hostPort")
+    ]
+    if spec.get("hostNetwork"):
+        notes.append(f"{workload.name}: the sidecar takes the ports {port} and {options.admin_port} of each node")
+    if str(workload.annotations(workload.root).get("prometheus.io/scrape")).lower() == "true":
+        notes.append(
+            f"{workload.name}: its prometheus.io annotations are kept and scrape the backend: scrape port "
+            f"{options.admin_port} as well"
+        )
     return notes
 
 
@@ -124,6 +175,10 @@ def _check_pod(workload: Resource, options: Options, upstream: int) -> None:
         raise InjectError(f"{workload.name} has a container named {SIDECAR} that inject did not add")
     if workload.root["spec"].get("shareProcessNamespace"):
         raise InjectError(f"{workload.name} shares its process namespace: the sidecar's preStop hook signals process 1")
+    there = [volume.get("name") for volume in workload.root["spec"].get("volumes") or ()]
+    for volume in volumes(options):
+        if volume["name"] in there:
+            raise InjectError(f"{workload.name} has a volume named {volume['name']} that inject did not add: rename it")
     if options.port == options.admin_port:
         raise InjectError(f"port {options.port} is taken by the sidecar itself: choose another with --admin-port")
     taken = {upstream: "the backend"}

@@ -1,4 +1,4 @@
-"""Ten manifests as users write them: each with a workload to inject, in a style that must survive."""
+"""Eleven manifests as users write them: each with a workload to inject, in a style that must survive."""
 
 DEPLOYMENT = """\
 # The shop's backend
@@ -269,7 +269,10 @@ data:
       x:   1
 """
 
+DAEMON_SET = DEPLOYMENT.replace("kind: Deployment", "kind: DaemonSet").replace("  replicas: 2\n", "")
+
 MANIFESTS = {
+    "DaemonSet": DAEMON_SET,
     "Deployment and Service": f"{DEPLOYMENT}---\n{SERVICE}",
     "Deployment alone": DEPLOYMENT,
     "StatefulSet": f"{STATEFUL}---\n{STATEFUL_SERVICE}",
