@@ -1,6 +1,7 @@
 // The page shows what /events says and asks for nothing else, except what its user asks for with the token.
 const WINDOW = 60; // samples, one a second
 const SHOWN = 50; // records
+const AGAIN_MS = 3000; // as the browser's own wait
 const $ = (id) => document.getElementById(id);
 const samples = [];
 let token = sessionStorage.getItem("backstay-token") ?? "";
@@ -278,6 +279,13 @@ $("search").addEventListener("submit", (event) => {
 $("token").value = token;
 search();
 
-const events = new EventSource("events");
-events.onmessage = (event) => show(JSON.parse(event.data));
-events.onerror = () => say("no connection, trying again", "off");
+// The browser connects again after a network error, and never after a status such as 503 (too many viewers).
+function follow() {
+  const events = new EventSource("events");
+  events.onmessage = (event) => show(JSON.parse(event.data));
+  events.onerror = () => {
+    say("no connection, trying again", "off");
+    if (events.readyState === EventSource.CLOSED) setTimeout(follow, AGAIN_MS);
+  };
+}
+follow();

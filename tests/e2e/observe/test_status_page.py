@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.e2e.observe.browser import CHROMIUM, browser
 from tests.e2e.observe.stage import TOKEN, stage
+from tests.e2e.sidecar import sidecar
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
@@ -63,3 +65,19 @@ async def test_an_outage_and_its_end_are_seen_and_searched(tmp_path: Path) -> No
                 assert not await page.ask(OVERFLOWS), width
         assert page.said == []
         assert all(url.startswith(scene.child.admin) for url in page.asked), page.asked
+
+
+async def test_a_viewer_who_was_refused_comes_later(tmp_path: Path) -> None:
+    """A 503 ends an EventSource for ever; before, the page said that it tried again, and did not."""
+    elsewhere = aiohttp.TCPConnector(local_addr=("127.0.0.2", 0))
+    live = "document.getElementById('live').textContent"
+    async with (
+        sidecar(tmp_path, "http://127.0.0.1:1", admin__max_viewers="1") as child,
+        aiohttp.ClientSession(child.admin, connector=elsewhere) as session,
+        browser(tmp_path) as page,
+    ):
+        async with session.get("/events") as other:
+            await other.content.readline()
+            await page.open(child.admin)
+            await page.until(f"{live} === 'no connection, trying again'")
+        await page.until(f"{live} === 'live'")
