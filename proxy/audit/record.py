@@ -16,7 +16,6 @@ from proxy.http.problems import Reason, Refusal
 from proxy.policy.attempt_facts import Attempt
 from proxy.policy.breaker import CircuitBreaker, CircuitState
 from proxy.policy.classify import SUCCESS
-from proxy.policy.event_source import hangs_up
 from proxy.policy.idempotency import IdempotencyKey
 from proxy.policy.outcome import GOOD
 from proxy.runtime.threads import in_daemon_thread
@@ -196,6 +195,6 @@ def _response_info(x: Exchange) -> dict[str, object]:
         metadata["endless"] = True
     if x.problem is not None:
         metadata["detail"] = bounded(x.problem.detail)
-        if hangs_up(x.request, x.problem.status):
+        if x.hung_up:
             metadata["hung_up"] = True
     return metadata

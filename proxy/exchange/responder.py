@@ -68,7 +68,7 @@ class Responder:
             return
         x.problem, x.answered = problem, problem.status
         self._recorder.stop_the_clock(x)
-        if hangs_up(x.request, problem.status):
+        if x.hung_up:
             x.client.hang_up()
             return
         response, more = self._own(x, problem, retry_after_s)

@@ -12,6 +12,7 @@ from proxy.policy.breaker import Permit
 from proxy.policy.claim_rules import Acquired, Claim
 from proxy.policy.coalescing import Flight, Role
 from proxy.policy.correlation import Correlation
+from proxy.policy.event_source import hangs_up
 from proxy.policy.outcome import GOOD
 from proxy.policy.recovery_plan import Result
 from proxy.policy.request_key import Identity
@@ -111,6 +112,16 @@ class Exchange:
     def succeeded(self) -> bool:
         """Tell whether the client got a successful response."""
         return self.ending in GOOD
+
+    @property
+    def hung_up(self) -> bool:
+        """Tell whether the connection is closed instead of the problem: an EventSource's is.
+
+        A browser's EventSource cannot send a deadline of its own: whoever does gets the 504.
+        """
+        return (
+            self.problem is not None and self.result is not OUT_OF_TIME and hangs_up(self.request, self.problem.status)
+        )
 
     @property
     def unrecorded(self) -> bool:

@@ -16,7 +16,7 @@ def read_json(text: str) -> Any:
         return None
     try:
         return _nodes(json.loads(text))
-    except ValueError:  # a flow mapping of YAML
+    except (ValueError, RecursionError):  # a flow mapping of YAML, which is read and refused as such
         return None
 
 

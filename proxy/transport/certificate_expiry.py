@@ -1,11 +1,10 @@
 """Read when the certificates of a PEM file expire: X.509 in DER, as far as the field `notAfter` (RFC 5280)."""
 
 import base64
-import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-_BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", re.DOTALL)
+_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 _VERSION = 0xA0  # the tag of the optional first field
 _VALIDITY = 3  # its place behind the serial number, the signature's algorithm and the issuer
 _UTC_TIME, _GENERALIZED_TIME = 0x17, 0x18
@@ -14,7 +13,8 @@ _UTC_TIME, _GENERALIZED_TIME = 0x17, 0x18
 def first_expiry(pem: str) -> float | None:
     """Return when the first certificate of a chain expires, in seconds since 1970; None if there is none to read."""
     try:
-        return min((_expiry(base64.b64decode(block)) for block in _BLOCK.findall(pem)), default=None)
+        blocks = [part.partition(_END)[0] for part in pem.split(_BEGIN)[1:]]
+        return min((_expiry(base64.b64decode(block)) for block in blocks), default=None)
     except (LookupError, ValueError):
         return None
 

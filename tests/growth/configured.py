@@ -1,5 +1,6 @@
 """Input by operators: configuration, variables, manifests. It is trusted, but a start must not take hours."""
 
+from base64 import b64encode
 from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
 from io import StringIO
@@ -15,6 +16,7 @@ from proxy.config.templates import parse_template
 from proxy.config.units import parse_duration, parse_size
 from proxy.inject.container import Options
 from proxy.inject.transform import inject, uninject
+from proxy.transport.certificate_expiry import first_expiry
 from tests.growth.case import PLAIN, TEXT, Case, in_file
 from tests.growth.inputs import Around
 
@@ -87,6 +89,11 @@ def _one_variable(data: bytes) -> None:
     list(lay_environment(Document("[upstreams.a]\nurl = 'http://a'"), environ))
 
 
+def _certificate(data: bytes) -> None:
+    first_expiry(data.decode(TEXT))
+    first_expiry(f"-----BEGIN CERTIFICATE-----{b64encode(data).decode()}-----END CERTIFICATE-----" * 2)
+
+
 def _injected(data: bytes) -> None:
     text = data.decode(TEXT)
     made = inject(text, Options())
@@ -102,8 +109,11 @@ def _manifests(count: int) -> str:
 
 
 _POD = b"kind: Pod\nmetadata: {name: a}\nspec:\n  containers:\n  - {name: a, ports: [{containerPort: 1}]}\n"
+_CONTAINER = b'{"name": "a", "ports": [{"containerPort": 1}]}'
+_JSON = b'{"kind": "Pod", "metadata": {"name": "a"}, "spec": {"containers": [%b]}' % _CONTAINER
 IN_YAML = (
-    Around(_POD), Around(_POD + b"x: "), Around(_POD + b"x: '", b"'\n"),
+    Around(_POD), Around(_POD + b"x: "), Around(_POD + b"x: '", b"'\n"), Around(_JSON + b', "x": "', b'"}'),
+    Around(_POD + b"x: '{{ a }}'\ny: "), Around(_POD + b"x: {{ a }}\ny: "),
 )  # fmt: skip
 IN_TOML = (
     Around(), Around(b'a = "', b'"'), Around(b"[", b"]"), Around(b"a = "), Around(b"a", b" = 1"),
@@ -129,6 +139,7 @@ CONFIGURED = (
     _counted("lay_environment, names of routes", _variables("ROUTES__#__OPERATION", "session-0")),
     _counted("lay_environment, new upstreams", _variables("UPSTREAMS__U#__URL", "http://a")),
     _counted("lay_environment, unknown variables", _variables("ROUTE__SESSION_#__REUSE")),
+    Case("transport.certificate_expiry", _certificate, (Around(), Around(b"\x30\x80"), Around(b"\x30\x03\x30\x01"))),
     Case("inject, uninject", _injected, IN_YAML, _FOR_YAML, times=8),
     _counted("inject, many manifests", lambda data: inject(_manifests(len(data)), Options()), times=4096),
 )

@@ -31,6 +31,7 @@ EXCEPTIONS = {
     "exchange.dry_run.DryRunJoining.join": "joins a flight, and looks at no byte",
     "exchange.recovery.Recovery._preflight": "splits a method from the name of an operation",
     "exchange.handler.RequestHandler._follow": "one step a flight that it follows: at most a few elections",
+    "loaded._expiries": "one step a certificate that the operator's own configuration names",
     "memory_budget.resident": "one line that the kernel writes",
     "observe.metrics.Metrics._gauges": "one step a circuit of the configuration, at a scrape",
     "observe.instruments.Counter.keep_only": "one step a series, whose number is bounded, at a reload and a scrape",
@@ -51,6 +52,7 @@ EXCEPTIONS = {
     "upstream.connector.interleaved": "one step an address that the resolver found",
     "transport.broadcast.Broadcast.push": "one step a reader that waits",
     "server.socket_file._lock": "at most a few tries",
+    "transport.certificate_expiry._seconds": "one instant",
     "transport.tls._load": "the names of three files",
 }  # fmt: skip
 

@@ -167,4 +167,6 @@ def test_brackets_nested_too_deeply_are_refused_and_those_in_a_string_are_not() 
     """A few hundred took seconds; a program within a manifest may have any number."""
     with pytest.raises(InjectError, match="line 1: this document is nested too deeply"):
         ManifestStream("a: " + "[" * 100 + "]" * 100)
+    with pytest.raises(InjectError, match="line 1: this document is nested too deeply"):
+        ManifestStream('{"a":' + "\t[" * 5_000 + "]" * 5_000 + "}")
     assert ManifestStream("a: |\n  " + "[" * 100 + "\n").documents[0].data == {"a": "[" * 100 + "\n"}
