@@ -98,6 +98,20 @@ def test_checkpoints_made_anew_need_the_key(file: Path) -> None:
     assert judge(TRAIL[:2], file, SECRET).condition is Condition.EDITED
 
 
+@pytest.mark.parametrize("mac", [b"", b"00", b"zz"])
+def test_a_checkpoint_whose_mac_is_empty_or_short_is_not_signed(file: Path, mac: bytes) -> None:
+    """The name of the key proves nothing; nor does a line without a mac, or with something behind it."""
+    line = checkpoint_line(TS, LINKS[5], SECRET)
+    body = line[: line.index(b',"mac"')]
+    for forged in (body + b',"mac":"' + mac + b'"}\n', body + b"}\n", line[:-2] + b',"more":1}\n'):
+        file.write_bytes(forged)
+        assert [claim.signed for claim in read(file, [SECRET])] == [False]
+        assert judge(TRAIL[:6], file, SECRET).condition is Condition.EDITED
+        resumed = Checkpoints(checkpoint_rules(file, SECRET), lambda: 0.0).resume(6)
+        assert resumed is not None
+        assert not resumed.signed
+
+
 def test_every_byte_of_a_checkpoint_matters(file: Path) -> None:
     """One flipped bit anywhere is an edit, a wrong key, or a claim that the trail does not meet."""
     line = checkpoint_line(TS, LINKS[5], SECRET)

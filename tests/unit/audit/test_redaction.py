@@ -1,5 +1,7 @@
 """Recorded values are allow-listed, salted and bounded."""
 
+import re
+from hashlib import blake2b, sha256
 from pathlib import Path
 
 import pytest
@@ -77,7 +79,17 @@ def test_client_addresses_as_switched() -> None:
     """Not at all, hashed or plain."""
     assert redaction().client("192.0.2.1") is None
     assert redaction(clients="plain").client("192.0.2.1") == "192.0.2.1"
-    assert SALTED.client("192.0.2.1") == SALTED.hashed(b"192.0.2.1")
+
+
+def test_hashed_client_addresses_can_be_told_apart_and_not_be_guessed() -> None:
+    """One address has one hash, another another; no part of it is shown; a list of all hashes needs the salt."""
+    one, again, other = (SALTED.client(address) for address in ("192.0.2.1", "192.0.2.1", "192.0.2.2"))
+    assert one is not None
+    assert one == again != other
+    assert re.fullmatch("[0-9a-f]{16}", one)
+    unsalted = {blake2b(b"192.0.2.1", digest_size=8).hexdigest(), sha256(b"192.0.2.1").hexdigest()[:16]}
+    elsewhere = redaction(salt=b"another salt of its own", clients="hashed").client("192.0.2.1")
+    assert one not in {*unsalted, elsewhere}
 
 
 def test_only_named_headers_are_noted() -> None:

@@ -133,6 +133,16 @@ def test_two_successes_close_it() -> None:
     assert circuit.breaker.failures == 0
 
 
+def test_a_half_open_circuit_forgets_the_successes_of_the_one_before() -> None:
+    """One success, one failure, open again: then two successes are needed, not one."""
+    circuit, first = Circuit().half_open()
+    circuit.breaker.report(first, Verdict.SUCCESS, 31.0)
+    circuit.call(Verdict.NETWORK, 32.0)
+    circuit.call(Verdict.SUCCESS, 62.0)
+    circuit.call(Verdict.SUCCESS, 63.0)
+    assert circuit.transitions[-2:] == [(CircuitState.HALF_OPEN, 62.0), (CircuitState.CLOSED, 63.0)]
+
+
 @pytest.mark.parametrize("verdict", [*FAILING, Verdict.RATE_LIMITED])
 @pytest.mark.parametrize("counted", [True, False])
 def test_one_failed_probe_opens_it_again(verdict: Verdict, counted: bool) -> None:
@@ -217,6 +227,16 @@ def test_the_open_time_is_jittered_upward(seed: int) -> None:
     """Between 30 and 33 seconds, so that replicas do not probe in step."""
     circuit = Circuit(breaker_settings(), Random(seed)).opened()
     assert 30.0 <= circuit.breaker.probes_in(0.0) <= 33.0
+    assert circuit.breaker.probes_in(0.0) == pytest.approx(30.0 * (1 + 0.1 * Random(seed).random()))
+
+
+def test_circuits_that_open_together_do_not_probe_together() -> None:
+    """The jitter spreads their probes over a tenth of the open time; without jitter they are equal."""
+    for jitter, apart in ((0.1, True), (0.0, False)):
+        rules = breaker_settings(jitter=jitter)
+        waits = [Circuit(rules, Random(seed)).opened().breaker.probes_in(0.0) for seed in range(100)]
+        assert (max(waits) - min(waits) > 2.0) is apart
+        assert (min(waits) < max(waits)) is apart
 
 
 def test_reset_closes_and_forgets() -> None:
@@ -298,6 +318,14 @@ def test_slow_calls_open_it_where_that_is_configured() -> None:
     assert circuit.transitions == []
     circuit.call(Verdict.SUCCESS, 2.0, took_s=2.0)
     assert circuit.transitions == [(CircuitState.OPEN, 2.0)]
+
+
+def test_a_call_that_takes_exactly_the_limit_is_not_slow() -> None:
+    """`slow_call`: a call that takes longer is slow."""
+    circuit = Circuit(breaker_settings(jitter=0.0, slow_call=1.0, slow_call_window=10))
+    for _ in range(20):
+        circuit.call(Verdict.SUCCESS, 1.0, took_s=1.0)
+    assert circuit.transitions == []
 
 
 def test_slowness_is_no_fault_by_default() -> None:

@@ -32,8 +32,21 @@ def browser(method: str = "GET", target: str = "/api/sessions/r1", body: bytes =
 
 
 def test_two_tabs_ask_the_same() -> None:
-    """Equal method, authority, target, body and fields are one question of one principal."""
-    assert identity(browser()) == identity(browser())
+    """Each tab has a connection, a referring page, a trace and a correlation id of its own: it is one question.
+
+    The tabs of two users, and two pages of one user, are not.
+    """
+    tabs = [
+        browser("POST", "/api/sessions", b"{}", Referer=f"/{tab}", X_Correlation_ID=tab, Traceparent=tab, Priority=tab)
+        for tab in ("one", "two")
+    ]
+    tabs[1].peer = PEER._replace(port=PEER.port + 1)
+    one, two = map(identity, tabs)
+    assert (one.principal, one.key) == (two.principal, two.key)
+    assert b"" not in (one.principal, one.key)
+    assert not one.anonymous
+    for other in (browser("POST", "/api/sessions", b"{}", Authorization="Bearer b"), browser("POST", "/api/sessions")):
+        assert identity(other).key != one.key
 
 
 @pytest.mark.parametrize(
