@@ -1,6 +1,7 @@
 """The queue of commands during an outage of Redis: which commands are kept, and which callers get an error."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -64,3 +65,25 @@ async def test_errands_that_failed_are_first_again(line: CommandQueue) -> None:
     line.fire_and_forget("SET", "3")
     line._queue.put_back(batch)
     assert [line._queue.take().arguments[1] for _ in range(4)] == ["0", "1", "2", "3"]
+
+
+async def test_a_close_waits_for_what_is_queued() -> None:
+    """A stopping sidecar settles its claims: without that, their outcomes would be unknown."""
+    connection = RedisConnection("redis://127.0.0.1:1", "test", 5.0, lambda _: None)
+    connection.reached()
+    go_on, carried_out = asyncio.Event(), list[object]()
+
+    class Slow(CommandQueue):
+        async def _send(self, batch: list[Any]) -> list[Any]:
+            await go_on.wait()
+            carried_out.extend(command.arguments for command in batch)
+            return []
+
+    queue = Slow(connection)
+    queue.fire_and_forget("SET", "claim", "settled")
+    closing = asyncio.ensure_future(queue.close())
+    await asyncio.sleep(0)  # noqa: TID251 - one turn of the loop: the close has begun
+    assert not closing.done()
+    go_on.set()
+    await closing
+    assert carried_out == [("SET", "claim", "settled")]
