@@ -60,7 +60,7 @@ log = structlog.get_logger("backstay")
 
 def _is_read_at_start(keys: Keys) -> bool:
     """Tell whether only a restart changes a setting."""
-    return keys[0] in (*READ_AT_START, "admin") and keys not in (("admin", "token"), ("admin", "token_file"))
+    return keys[0] in READ_AT_START and keys not in (("admin", "token"), ("admin", "token_file"))
 
 
 def log_seed(settings: Settings) -> None:
@@ -388,15 +388,3 @@ def _kept(old: Settings, new: Settings) -> dict[str, object]:
     """Return the tables that stay as they are at a reload from `old` to `new`."""
     token = {"token": new.admin.token, "token_file": new.admin.token_file}
     return {name: getattr(old, name) for name in READ_AT_START} | {"admin": old.admin.model_copy(update=token)}
-
-
-def _is_read_at_start(keys: Keys) -> bool:
-    """Tell whether only a restart changes a setting."""
-    return keys[0] in READ_AT_START and keys[:2] not in (("admin", "token"), ("admin", "token_file"))
-
-
-def log_seed(settings: Settings) -> None:
-    """Name each variable of the seed document that took effect: its name does not say that this program reads it."""
-    for effect in seed_effects(settings.document):
-        detail = f"{SWITCH}=0 ignores the variables of the seed document"
-        log.warning("seed_variable", variable=effect.variable, sets=effect.changed, detail=detail)

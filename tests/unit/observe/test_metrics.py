@@ -1,7 +1,6 @@
 """Every name, type and label of the exposition is a contract; counting never fails."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 import pytest
 from prometheus_client.core import Metric
