@@ -30,6 +30,8 @@ async def test_an_open_circuit_answers_at_once() -> None:
     assert late.client.fields.get(b"proxy-status") == b"backstay; error=destination_unavailable"
     assert 28 <= int(late.client.fields.get(b"retry-after") or b"0") <= 29
     assert world.meter.counts["rejected", "sessions"] >= 1
+    attempted = sum(count for (what, *_), count in world.meter.counts.items() if what == "attempted")
+    assert attempted == calls  # what was refused is no call
 
 
 @simulated

@@ -1,12 +1,14 @@
 """A caller's own shorter deadline ends that caller's wait, and nothing else."""
 
+from dataclasses import replace
+
 import orjson
 import pytest
 
 from tests.settings import breaker_settings
 from tests.simulation.scripted import answers, fails, hangs
 from tests.simulation.virtual import simulated
-from tests.simulation.world import Visitor, World, finish
+from tests.simulation.world import NO_RETRIES, ROUTES, Visitor, World, finish
 
 ALONE = {"patch": {}, "range": {"Range": "bytes=0-"}, "event stream": {"Accept": "text/event-stream"}}  # go alone
 
@@ -28,6 +30,18 @@ async def test_a_followers_own_deadline() -> None:
     assert (hasty.status, hasty.waited_ms) == (504, 200)
     assert (leader.status, leader.waited_ms) == (200, 500)
     assert len(world.upstream.calls) == 1
+    assert world.at_rest()
+
+
+@pytest.mark.parametrize("kind", [None, *ALONE])
+@simulated
+async def test_a_caller_cannot_extend_its_routes_deadline(kind: str | None) -> None:
+    """The route's total_timeout is 2 s: who claims to have a minute gets its 504 then, alone, leading or following."""
+    world = World([hangs()], routes=tuple(replace(route, retry=NO_RETRIES) for route in ROUTES))
+    patient = [world.get(X_Request_Deadline_Ms="60000") for _ in range(2)] if kind is None else []
+    patient += [hasty(world, kind, 60_000)] if kind is not None else []
+    await finish(*patient)
+    assert {(each.status, each.waited_ms) for each in patient} == {(504, 2000)}
     assert world.at_rest()
 
 

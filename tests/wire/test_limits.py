@@ -8,6 +8,7 @@ from proxy.server.admission import AT_ONCE, LEAST
 from proxy.server.client_connection import ClientConnection
 from proxy.server.response_writer import ResponseWriter
 from proxy.store.bundle import MemoryBundle
+from proxy.upstream.upstream_states import READING
 from tests.wire.conftest import Start
 from tests.wire.kit import Wire, soon, until
 
@@ -90,6 +91,49 @@ async def test_a_slow_reader_stops_its_backend(wire: Wire) -> None:
     assert backend.unsent > size // 4
     client.read_again()
     assert len((await client.message()).body) == size
+
+
+async def test_the_pause_of_a_slow_reader_is_not_its_backends(start: Start) -> None:
+    """The sidecar does not read what the client does not take: that is no silence of the backend.
+
+    Nor is it when the sidecar reads on, before the first byte has come.
+    """
+    wire = await start(defaults='idle_timeout = "20s"')
+    size = 32 * 1024 * 1024
+    client, backend, _ = await wire.asked(GET)
+    client.stop_reading()
+    backend.say_at_once(OK + b"Content-Length: %d\r\n\r\n" % size + b"x" * size)
+    (pool,) = wire.sidecar._assembly.pools.values()
+    (connection,) = pool._all
+    await until(lambda: connection.reading_paused)
+    pool.sweep(0.0, pool.tick + 21.0)
+    assert connection.state is READING
+    connection.pace(False)
+    pool.sweep(0.0, pool.tick + 1.0)
+    assert connection.state is READING
+    client.read_again()
+    assert len((await client.message()).body) == size
+
+
+TEN = b"x" * 10
+OF_TEN = [b"Content-Length: 10\r\n\r\n" + TEN, b"Transfer-Encoding: chunked\r\n\r\na\r\n" + TEN + b"\r\n0\r\n\r\n"]
+
+
+@pytest.mark.parametrize("replay_limit", [4, 100], ids=["streamed", "whole"])
+async def test_a_body_of_exactly_the_limit_is_taken(start: Start, replay_limit: int) -> None:
+    """`max_body` is the size of the largest body; one byte more is refused."""
+    route = '[[routes]]\noperation = "up"\nmatch = "POST /up"\nmax_body = 10\nreplay_limit = '
+    wire = await start(more=f"{route}{replay_limit}\n")
+    for body in OF_TEN:
+        client = await wire.client()
+        await client.send(b"POST /up HTTP/1.1\r\nHost: a\r\n" + body)
+        backend = await wire.backend.connection()
+        await backend.message()
+        await backend.send(OK + b"Connection: close\r\nContent-Length: 2\r\n\r\nhi")
+        assert (await client.message()).status == 200
+    client = await wire.client()
+    await client.send(b"POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n" + TEN + b"x")
+    assert (await client.message()).status == 413
 
 
 async def test_a_slow_backend_stops_its_client(wire: Wire) -> None:

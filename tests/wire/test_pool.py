@@ -123,7 +123,10 @@ async def test_credentials_of_a_connection_are_never_shared(wire: Wire, scheme: 
     client, backend, _ = await wire.asked(b"GET /1 HTTP/1.1\r\nHost: a\r\nAuthorization: " + scheme + b"\r\n\r\n")
     await backend.send(HI)
     await client.message()
+    assert _pool(wire)._idle == []  # at once: the idle timeout has no part in it
     assert await backend.ending() in ("fin", "reset")
+    await client.send(GET % 2)
+    assert (await (await wire.backend.connection()).head()).start == b"GET /2 HTTP/1.1"
 
 
 async def test_a_challenge_for_a_connection_is_not_shared_either(wire: Wire) -> None:
@@ -133,6 +136,7 @@ async def test_a_challenge_for_a_connection_is_not_shared_either(wire: Wire) -> 
         b"HTTP/1.1 401 No\r\nWWW-Authenticate: Basic\r\nWWW-Authenticate: NTLM\r\nContent-Length: 0\r\n\r\n"
     )
     await client.message()
+    assert _pool(wire)._idle == []
     assert await backend.ending() in ("fin", "reset")
 
 
@@ -187,6 +191,7 @@ async def test_an_old_connection_is_given_up(wire: Wire) -> None:
     wire.let_pass(61.0)
     await backend.send(HI)
     await client.message()
+    assert _pool(wire)._idle == []  # at once: its idle time has no part in it
     assert await backend.ending() in ("fin", "reset")
 
 

@@ -78,6 +78,19 @@ def test_a_native_sidecar_stands_before_the_backend() -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
+def test_a_draining_sidecar_gets_no_requests_and_is_not_restarted(way: str) -> None:
+    """Readiness and start ask /readyz, which a drain makes 503; liveness asks /healthz, which a drain leaves 200."""
+    spec = pod_of(inject(DEPLOYMENT, WAYS[way]).text)["spec"]
+    (sidecar,) = [one for one in (*spec.get("initContainers", ()), *spec["containers"]) if one["name"] == "backstay"]
+    asked = {name: sidecar[f"{name}Probe"]["httpGet"] for name in ("startup", "readiness", "liveness")}
+    admin = next(port["containerPort"] for port in sidecar["ports"] if port["name"] == "backstay-admin")
+    assert {name: ask["path"] for name, ask in asked.items()} == {
+        "startup": "/readyz", "readiness": "/readyz", "liveness": "/healthz",
+    }  # fmt: skip
+    assert {ask["port"] for ask in asked.values()} == {admin}
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_the_sidecar_gets_no_service_account_token(way: str) -> None:
     """Kubernetes mounts none where something is mounted already; the backend keeps its own."""
     spec = pod_of(inject(DEPLOYMENT, WAYS[way]).text)["spec"]

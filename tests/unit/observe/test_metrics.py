@@ -215,6 +215,20 @@ def test_a_distribution_keeps_its_sum_and_its_longest() -> None:
     assert value(metrics, "backstay_request_duration_seconds_sum", route="history") == pytest.approx(99.3)
 
 
+def test_an_attempt_is_timed_in_seconds() -> None:
+    """As the name says; so are requests, streams, restorations and writes of the trail."""
+    metrics = Metrics(["load"], ["sessions"], ["sessions"])
+    metrics.attempted("sessions", "load", "200", 0.25)
+    metrics.finished("load", "GET", 200, "answered", 0.25, "ideal")
+    metrics.streamed("load", 0.25)
+    metrics.restored("restored", 0.25, "ideal")
+    metrics.audit_written(0.25)
+    sums = {name: number for (name, _), number in scraped(metrics).items() if name.endswith("_seconds_sum")}
+    assert sums.pop("backstay_stream_seconds_sum") == 0.25
+    assert len(sums) == 4
+    assert set(sums.values()) == {0.25}
+
+
 def test_a_route_without_a_target_has_no_level() -> None:
     """An empty level counts the request and makes no series of the target."""
     metrics = Metrics()

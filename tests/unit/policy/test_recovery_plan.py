@@ -162,10 +162,23 @@ def test_no_substitute_for_what_is_no_outage(rules: RecoveryRules, status: int) 
 
 
 @pytest.mark.parametrize("rules", [FALLBACK, STALE])
-@pytest.mark.parametrize("reason", [Reason.CANCELLED, Reason.REQUEST_ERROR])
-def test_no_substitute_for_a_client_that_left_or_was_at_fault(rules: RecoveryRules, reason: Reason) -> None:
-    """An outage is the backend's, not the client's."""
-    assert plan(rules, Failure(reason, sent=True)) == HONEST
+@pytest.mark.parametrize("reason", [Reason.CANCELLED, Reason.REQUEST_ERROR, Reason.UNRECORDED])
+@pytest.mark.parametrize("sent", [True, False])
+def test_no_substitute_for_a_client_that_left_or_was_at_fault(rules: RecoveryRules, reason: Reason, sent: bool) -> None:
+    """An outage is the backend's, not the client's, and not the trail's: what cannot be recorded is not answered."""
+    outcome = Failure(reason, sent=sent)
+    assert plan(rules, outcome) == HONEST
+    assert recovery_plan.last_resort(rules, outcome, {}, "r1") == HONEST
+    assert recovery_plan.preflight(outcome, response(204)) is None
+
+
+def test_a_path_parameter_named_subject_is_not_the_subject() -> None:
+    """The request's subject is: a route may have it in the body, and any name in its path."""
+    names = {"subject": "of the path", "id": "7"}
+    planned = recovery_plan.plan(CONFLICT, response(409), names, "r1")
+    assert planned == LoadExisting("GET", b"/api/sessions/r1")
+    assert recovery_plan.filled("{subject} {id}", names, "r1") == "r1 7"
+    assert recovery_plan.filled("{subject}", names, None) == "of the path"
 
 
 def test_a_fallback_can_be_read_by_the_browser() -> None:

@@ -104,6 +104,13 @@ def test_the_rules_bound_the_ladder() -> None:
     assert schedule(TIMED_OUT, retry_settings(max_retries=1, jitter=False)) == [100]
 
 
+def test_a_retry_that_fits_exactly_is_made() -> None:
+    """Wait and smallest attempt together are what is left; with less by any amount it is refused."""
+    rules, request_ = retry_settings(initial_delay=0.125, jitter=False), retryable("GET", min_attempt_s=0.25)
+    assert decide(RESET, retry_request=request_, rules=rules, remaining_s=0.375) == Again(0.125, "network")
+    assert decide(RESET, retry_request=request_, rules=rules, remaining_s=0.374) == Stop("deadline", denied=True)
+
+
 def test_the_end_of_a_ladder_has_its_reason() -> None:
     """An exhausted ladder is a retry that was wanted and refused."""
     assert decide(RESET, 4) == Stop("exhausted", denied=True)
