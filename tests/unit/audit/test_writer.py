@@ -207,6 +207,23 @@ def test_a_batch_begun_in_a_lost_file_starts_anew_in_the_next(reports: list[Writ
     assert output.taken == b"a l" + b"a line\n"
 
 
+def test_a_file_is_on_disk_before_it_is_put_aside(reports: list[Written]) -> None:
+    """Nobody fsyncs it afterwards: lines that are not on disk then may be lost in a crash."""
+    output = ScriptedOutput()
+    due, output.due = iter([False, False, True]), lambda: next(due, False)  # type: ignore[method-assign]
+    play(output, reports, b"one\n", b"two\n", b"three\n")
+    assert output.calls == ["write", "write", "sync", "rotate", "write", "sync"]
+
+
+def test_a_line_that_is_half_written_is_finished_before_a_rotation(reports: list[Written]) -> None:
+    """After a short write on a full disk the file may be due: its last line still ends in it."""
+    output = ScriptedOutput(3, FULL)
+    due, output.due = iter([False, *[True] * 9]), lambda: next(due)  # type: ignore[method-assign]
+    play(output, reports, b"a line\n")
+    assert output.calls == ["write", "write", "write", "sync"]
+    assert output.taken == b"a line\n"
+
+
 def test_checkpoints_hear_of_every_so_many_records_and_of_the_last() -> None:
     """At three a time: after the third, and at the stop what is left."""
     output, durable, done = ScriptedOutput(), list[int](), threading.Event()
