@@ -47,6 +47,17 @@ async def test_its_opening_ends_the_ladders_under_way() -> None:
 
 
 @simulated
+async def test_a_failure_is_not_the_upstreams_while_an_address_is_healthy() -> None:
+    """Of two addresses one is dead: the balancer ejects it, and the circuit stays as it is."""
+    world = World([fails()])
+    world.upstream.has_healthy_address = True
+    for number in range(10):
+        await world.get(f"r{number}").finish()
+    assert (world.transitions, world.breaker.failures) == ([], 0)
+    assert world.at_rest()
+
+
+@simulated
 async def test_half_open_lets_two_probes_through() -> None:
     """Of ten requests at once on a half-open circuit two are sent, eight are refused, and it closes on the two."""
     world = World(lambda request, number: fails() if number <= 5 else answers(after_s=0.05))

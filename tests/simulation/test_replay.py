@@ -19,6 +19,11 @@ ALONE = replace(REPLAY, coalesce=Coalesce.OFF)
 DAY_MS = 24 * 3_600_000
 
 
+def bug() -> None:
+    """Fail as no backend does."""
+    raise RuntimeError("a bug")
+
+
 def world(*script: Step, route: Route = REPLAY) -> World:
     """Return a world whose create replays."""
     return World(script, routes=(route,))
@@ -99,6 +104,38 @@ async def test_a_key_in_flight_is_waited_for_where_nothing_is_coalesced() -> Non
     assert (told(first), told(second)) == ((201, b"s1", None), (201, b"s1", None))
     assert (second.waited_ms, len(w.upstream.calls)) == (300, 1)
     assert w.at_rest()
+
+
+class SlowReplicas:
+    """Other replicas, which hear of an invalidation after 40 ms."""
+
+    def __init__(self, told: World) -> None:
+        self._world = told
+
+    async def flushed(self) -> None:
+        await self._world.clock.sleep(0.04)
+
+
+@simulated
+async def test_replicas_know_what_is_invalid_before_who_waits_for_the_key_has_its_answer() -> None:
+    """Whoever waited for the claim may read through another replica at once: nothing from before is left there."""
+    w = world(answers(201, b"s1", after_s=0.3), route=ALONE)
+    w.ports = replace(w.ports, replicas=SlowReplicas(w))
+    first, second = w.create(Idempotency_Key="k1"), w.create(Idempotency_Key="k1")
+    await finish(first, second)
+    assert (told(first), told(second)) == ((201, b"s1", None), (201, b"s1", None))
+    assert [first.waited_ms, second.waited_ms] == [340, 340]
+
+
+@simulated
+async def test_the_keys_of_a_lost_flight_are_free_again() -> None:
+    """The leader's task ended with a bug: a follower's key would otherwise be waited for until each deadline."""
+    w = world(Step(Response(201, b"", Fields(()), b""), 0.3, effect=bug), answers(201, b"s2"))
+    leader, follower = w.create(Idempotency_Key="k1"), w.create(Idempotency_Key="k2")
+    await finish(leader, follower)
+    assert leader.status == 500
+    assert len(w.claims) == 0
+    assert told(await w.create(Idempotency_Key="k2").finish()) == (201, b"s2", None)
 
 
 @simulated

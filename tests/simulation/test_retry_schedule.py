@@ -5,10 +5,11 @@ from random import Random
 
 import pytest
 
-from proxy.http.message import Response
+from proxy.http.fields import Fields
+from proxy.http.message import Framing, Response
 from proxy.http.problems import Reason
 from tests.settings import breaker_settings, retry_settings
-from tests.simulation.scripted import Step, answers, fails, hangs, refuses
+from tests.simulation.scripted import ScriptedStream, Step, answers, fails, hangs, refuses
 from tests.simulation.virtual import simulated
 from tests.simulation.world import CREATE, LOAD, NO_RETRIES, World
 
@@ -23,6 +24,28 @@ async def test_an_answer_passes() -> None:
     (record,) = world.ledger.records
     assert (record.status, record.ending, record.role, round(record.duration_s, 6)) == (200, "answered", "led", 0.04)
     assert [attempt.why for attempt in record.attempts] == ["answered"]
+
+
+@simulated
+async def test_a_streamed_answer_that_is_retried_is_given_up() -> None:
+    """Nobody reads it: its connection must not wait for a reader. The last one is the client's."""
+    first, last = ScriptedStream(b"busy"), ScriptedStream(b"still busy")
+    steps = [Step(Response(503, b"", Fields(()), body, Framing.CHUNKED)) for body in (first, last)]
+    world = World(steps, routes=(replace(LOAD, retry=retry_settings(jitter=False, max_retries=1)),))
+    ada = await world.get().finish()
+    assert (ada.status, ada.client.body) == (503, b"still busy")
+    assert (first.discarded, first.opened) == (True, 0)
+    assert not last.discarded
+
+
+@simulated
+async def test_a_request_deposits_once_into_the_retry_budget() -> None:
+    """Recovery's own request is a part of it, not another one: deposits are a share of what clients request."""
+    world = World([answers(409), answers(200, b"existing")])
+    before = world.budget._tokens
+    assert (await world.create().finish()).status == 200
+    assert len(world.upstream.calls) == 2
+    assert world.budget._tokens - before == pytest.approx(world.budget.share)
 
 
 @simulated

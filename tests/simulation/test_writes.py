@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from proxy.http.fields import Fields
 from proxy.http.message import Response
 from proxy.http.problems import Reason
 from proxy.policy.recovery_plan import RequestTemplate
@@ -167,6 +168,22 @@ async def test_a_failed_write_drops_it_too() -> None:
     await world.history().finish()
     assert (await world.patch().finish()).status == 502
     assert (await world.history().finish()).client.body == b"after"
+
+
+def bug() -> None:
+    """Fail as no backend does."""
+    raise RuntimeError("a bug")
+
+
+@simulated
+async def test_a_write_that_ends_with_a_bug_is_in_doubt() -> None:
+    """It was sent: what was kept is old, and nothing is kept until the backend must be done with it."""
+    broken = Step(Response(204, b"", Fields(()), b""), 0.1, effect=bug)
+    world = World([answers(200, b"before"), broken, answers(200, b"after")])
+    await world.history().finish()
+    assert (await world.patch().finish()).status == 500
+    assert [(await world.history().finish()).client.body for _ in range(2)] == [b"after"] * 2
+    assert len(world.upstream.calls) == 4
 
 
 @simulated

@@ -57,6 +57,17 @@ def test_what_is_over_goes_before_anybody_gives_way() -> None:
     assert (kept(held, "a", "b"), len(held)) == (["a", "b"], 2)
 
 
+def test_a_value_is_over_at_its_time() -> None:
+    """`until` is exclusive, for a look-up and for the next value alike."""
+    held: Bounded[str, int] = Bounded(max_entries=2, max_bytes=1000)
+    held.put("a", 0, 10, 5.0, 0.0)
+    assert held.get("a", 4.999) is not None
+    assert held.get("a", 5.0) is None
+    held.put("b", 0, 10, 5.0, 0.0)
+    held.put("c", 0, 10, 9.0, 5.0)
+    assert (len(held), held.size) == (1, 10)
+
+
 def test_what_is_counted_is_what_is_held() -> None:
     """Replaced, dropped, expired and given way: the sum never drifts."""
     held: Bounded[str, int] = Bounded(max_entries=3, max_bytes=1000)

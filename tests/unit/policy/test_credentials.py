@@ -82,7 +82,7 @@ PLACEHOLDERS = [
     "{{token}}", "{{ session.id }}", "${TOKEN}", "pre-${TOKEN}-post", "$TOKEN", "$(TOKEN)", "#{token}", "{token}",
     "<token>", "<your token>", "<%= token %>", "%TOKEN%", "%7B%7Btoken%7D%7D", "[object Object]", "[object%20Object]",
     "[REDACTED]", "***", "...", "YOUR_API_KEY", "null,", "null;", ",", ";", "null,null", "null, undefined", "null null",
-    "%22null%22",
+    "%22null%22", "%00", "(null)", "(none)", "[object", "-",
 ]  # fmt: skip
 
 
