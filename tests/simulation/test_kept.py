@@ -173,3 +173,15 @@ async def test_a_newer_answer_counts_even_where_it_is_not_kept(newer: Step, stat
     await w.until_ms(3000)
     await w.history().finish()
     assert (await w.history().finish()).status == status
+
+
+@simulated
+async def test_an_outage_brings_nothing_back_from_before_a_write() -> None:
+    """The client has seen its write succeed: a stale answer without it would be a lie. Others keep theirs."""
+    w = world(answers(200, b"before"), answers(200, b"of another"), answers(204, b""), DOWN)
+    await w.history("r1").finish()
+    await w.history("r2").finish()
+    await w.patch("r1").finish()
+    await w.until_ms(3000)
+    assert told(await w.history("r1").finish())[0] == 502
+    assert told(await w.history("r2").finish()) == (200, b"of another", "recovered")

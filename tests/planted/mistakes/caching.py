@@ -4,7 +4,7 @@ from typing import Final
 
 from tests.planted.mistake import Mistake
 
-_CACHE: Final = "unit/policy/test_response_cache.py simulation/test_kept.py simulation/test_outage.py"
+_CACHE: Final = "unit/policy/test_response_cache.py simulation/test_kept.py"
 _INVALIDATION: Final = "unit/policy/test_invalidation.py simulation/test_writes.py"
 _CLAIMS: Final = "unit/policy/test_claim_rules.py simulation/test_replay.py"
 

@@ -188,7 +188,7 @@ MISTAKES: Final = (
         "proxy/exchange/cache.py",
         "if found is None or not self._is_fresh(x, found.stamp):\n            return None\n        result",
         "if found is None:\n            return None\n        result",
-        f"simulation/test_outage.py {_WRITES}",
+        f"{_WRITES}",
     ),
     Mistake(
         "condition-in-cache-key",
