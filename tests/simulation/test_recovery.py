@@ -5,11 +5,13 @@ from dataclasses import replace
 import orjson
 import pytest
 
+from proxy.http.fields import Fields
+from proxy.http.message import Framing, Request, Response
 from proxy.policy.recovery_plan import FallbackDocument, RequestTemplate
 from tests.settings import recovery_rules
-from tests.simulation.scripted import Step, answers, fails, hangs
+from tests.simulation.scripted import ScriptedStream, Step, answers, fails, hangs
 from tests.simulation.virtual import simulated
-from tests.simulation.world import CREATE, HISTORY, LOAD, UPDATE, World, finish
+from tests.simulation.world import CREATE, HISTORY, LOAD, NO_RETRIES, UPDATE, World, finish
 
 MISSING = recovery_rules(on_missing=RequestTemplate("POST", "/api/sessions", {"reportId": "{subject}"}))
 STALE = recovery_rules(stale_if_error_s=600.0, fallback=FallbackDocument(200, {"messages": []}))
@@ -202,3 +204,35 @@ def _body(world: World, call: int) -> bytes:
     body = world.upstream.calls[call].request.body
     assert isinstance(body, bytes)
     return body
+
+
+@simulated
+async def test_a_streamed_answer_that_is_replaced_is_given_up() -> None:
+    """Nobody reads it: its connection must not wait for a reader."""
+    stream = ScriptedStream(b"busy")
+    route = replace(HISTORY, retry=NO_RETRIES)
+    world = World([Step(Response(503, b"", Fields(()), stream, Framing.CHUNKED))], routes=(route,))
+    ada = await world.history().finish()
+    assert (ada.status, ada.exchange.ending) == (200, "recovered")
+    assert (stream.discarded, stream.opened) == (True, 0)
+
+
+@simulated
+async def test_a_create_of_recoverys_own_closes_the_flights_before_it() -> None:
+    """It is a write: who reads while it is under way does not join a read from before it."""
+
+    def play(request: Request, number: int) -> Step:
+        if request.method == "POST":
+            return answers(201, b"made", after_s=0.1)
+        return answers(404) if request.path == b"/api/sessions/r1" else answers(200, b"history", after_s=0.5)
+
+    world = World(play, routes=(replace(LOAD, recovery=MISSING), HISTORY))
+    early = world.history()
+    await world.until_ms(10)
+    loaded = world.get()
+    await world.until_ms(50)
+    late = world.history()
+    await finish(early, loaded, late)
+    assert (loaded.status, loaded.client.body) == (200, b"made")
+    assert world.upstream.said.count("GET /api/history/r1") == 2
+    assert early.exchange.flight is not late.exchange.flight

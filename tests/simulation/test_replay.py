@@ -1,12 +1,15 @@
 """Idempotency keys that the sidecar stores for backends that do not: sequences of requests with one key."""
 
 from dataclasses import replace
+from typing import cast
 
 import orjson
 import pytest
 
+from proxy.exchange.ports import Claims
 from proxy.http.fields import Fields
 from proxy.http.message import Framing, Response
+from proxy.policy.claim_rules import Acquired, Claim, ClaimState, Orphaned
 from proxy.policy.routing import Coalesce, Idempotency, Route
 from proxy.transport.broadcast import Broadcast
 from tests.settings import changed, recovery_rules
@@ -136,6 +139,38 @@ async def test_the_keys_of_a_lost_flight_are_free_again() -> None:
     assert leader.status == 500
     assert len(w.claims) == 0
     assert told(await w.create(Idempotency_Key="k2").finish()) == (201, b"s2", None)
+
+
+class DeadOwner:
+    """Claims of a replica that died after it had sent the request with the key `first`."""
+
+    spans_replicas = False
+
+    def __init__(self) -> None:
+        self.settled: list[Claim] = []
+
+    async def claim(self, claim: Claim, within_s: float = 0.0) -> ClaimState:
+        return Orphaned(claim.fingerprint, "first", "them-1")
+
+    async def take_over(self, claim: Claim, orphan: Orphaned) -> ClaimState:
+        return Acquired("us-1")
+
+    async def settle(self, claim: Claim, mine: Acquired, result: object, *, keep: bool) -> None:
+        self.settled.append(claim)
+
+
+@simulated
+async def test_a_dead_owners_request_is_sent_again_with_its_own_key() -> None:
+    """The backend recognises only that one: with another key it would execute the request twice."""
+    w = world(answers(201, b"s1"), route=replace(REPLAY, honours_idempotency=True))
+    claims = DeadOwner()
+    w.ports = replace(w.ports, claims=cast(Claims, claims))
+    told_ = await w.create(Idempotency_Key="k1").finish()
+    (call,) = w.upstream.calls
+    assert (told_.status, call.request.fields.all(b"idempotency-key")) == (201, [b"first"])
+    assert call.field(b"idempotency-key") is None
+    assert w.meter.counts["idempotency", "taken_over"] == 1
+    assert len(claims.settled) == 1
 
 
 @simulated

@@ -8,7 +8,7 @@ from proxy.http.fields import Fields
 from proxy.http.message import Framing, Response
 from proxy.policy.coalescing import FlightStage
 from proxy.transport.broadcast import PREFIX, WINDOW, Broadcast
-from tests.simulation.scripted import Step, answers
+from tests.simulation.scripted import ScriptedReader, ScriptedStream, Step, answers
 from tests.simulation.virtual import simulated
 from tests.simulation.world import LOAD, Visitor, World, finish
 
@@ -203,3 +203,36 @@ async def test_who_was_too_slow_before_its_first_byte_asks_for_itself() -> None:
     assert len(leader.client.body) == 18 * WINDOW // 16
     assert (follower.client.status, follower.client.body, follower.client.answers) == (200, b"anew", 1)
     assert world.roles() == (1, 1, 0)
+
+
+@simulated
+async def test_a_stream_that_began_in_time_outlives_its_callers_deadline() -> None:
+    """The deadline ends with the head: the body has an idle timeout of its own."""
+    play = Streaming()
+    leader = play.world.get(X_Request_Deadline_Ms="500")
+    await play.at(200, b"one ")
+    await play.at(900, b"two")
+    await play.settle(leader)
+    assert (leader.status, leader.client.body, leader.client.answers) == (200, b"one two", 1)
+    assert leader.exchange.ending == "answered"
+
+
+class Buggy(ScriptedStream):
+    """A body whose reader fails as none does."""
+
+    def open(self) -> ScriptedReader:
+        reader = super().open()
+        reader.read = self._fail  # type: ignore[method-assign]
+        return reader
+
+    async def _fail(self) -> bytes:
+        raise RuntimeError("a bug")
+
+
+@simulated
+async def test_a_bug_in_mid_answer_writes_no_second_one() -> None:
+    """The client has a head: a problem document behind it would be taken for the body."""
+    world = World([Step(Response(200, b"", Fields(()), Buggy(b"one"), Framing.CHUNKED))])
+    ada = await world.get().finish()
+    assert (ada.status, ada.client.answers, ada.client.body) == (200, 1, b"")
+    assert len(world.ledger.records) == 1
