@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from proxy.store.command_queue import MOST_QUEUED, MOST_QUEUED_BYTES, CommandQueue
+from proxy.store.command_queue import MOST_QUEUED, MOST_QUEUED_BYTES, CommandQueue, _Command
 from proxy.store.redis_connection import RedisConnection, StoreDown
 
 
@@ -61,10 +61,14 @@ async def test_errands_that_failed_are_first_again(line: CommandQueue) -> None:
     """In their order; questions are not asked again, for nobody waits any longer."""
     for number in range(3):
         line.fire_and_forget("SET", f"{number}")
+        line._queue.add(_Command(("GET", f"{number}"), asyncio.get_running_loop().create_future()))
     batch = line._queue.take_batch()
+    assert len(batch) == 6
     line.fire_and_forget("SET", "3")
     line._queue.put_back(batch)
-    assert [line._queue.take().arguments[1] for _ in range(4)] == ["0", "1", "2", "3"]
+    assert len(line._queue) == 4
+    assert [line._queue.take().arguments for _ in range(4)] == [("SET", f"{number}") for number in range(4)]
+    assert line._queue.size == 0
 
 
 async def test_a_close_waits_for_what_is_queued() -> None:

@@ -1,9 +1,12 @@
 """Claims in this process: bounded, and never lost or doubled. Sequences of requests are in tests/simulation."""
 
+import asyncio
+
 from proxy.http.fields import Fields
 from proxy.http.message import Response
 from proxy.policy.bounded import Holder
 from proxy.policy.claim_rules import (
+    ERASED,
     NO_ROOM,
     TOO_LARGE,
     Acquired,
@@ -155,3 +158,37 @@ async def test_what_is_counted_as_kept_goes_with_its_key() -> None:
     await clock.sleep(61.0)
     await settle(local, "e")
     assert len(local._with_response) == len(local) == 1
+
+
+@simulated
+async def test_an_erased_response_leaves_its_key_used() -> None:
+    """Forgetting it could execute the request twice. It expires when it would have; other subjects keep theirs."""
+    clock = VirtualClock()
+    local = local_claims(clock)
+    for name, subject in (("a", "ada"), ("b", "bob")):
+        mine = await local.claim(claim(name)._replace(subject=subject))
+        assert isinstance(mine, Acquired)
+        await local.settle(claim(name)._replace(subject=subject), mine, answer(), keep=True)
+    assert local.erase("ada") == {"a"}
+    erased, other = await local.claim(claim("a")), await local.claim(claim("b"))
+    assert isinstance(erased, Settled)
+    assert isinstance(other, Settled)
+    assert (erased.result, erased.fingerprint, erased.key, erased.ttl_s) == (ERASED, "print", "", 60.0)
+    assert other.result == answer()
+    assert local.erase("ada") == set()
+    await clock.sleep(60)
+    assert isinstance(await local.claim(claim("a")), Acquired)
+
+
+@simulated
+async def test_a_waiter_that_was_told_leaves_no_timer() -> None:
+    """A thousand of them a second, each with a minute's deadline, would be sixty thousand timers."""
+    local, loop = local_claims(VirtualClock()), asyncio.get_running_loop()
+    mine, held = await local.claim(claim("a")), await local.claim(claim("a"))
+    assert isinstance(mine, Acquired)
+    assert isinstance(held, HeldByOther)
+    waiting = asyncio.ensure_future(local.wait(claim("a"), held, 60.0))
+    await VirtualClock().sleep(0.1)
+    await local.settle(claim("a"), mine, answer(), keep=False)
+    assert isinstance(await waiting, Settled)
+    assert [timer for timer in loop._scheduled if not timer.cancelled()] == []  # type: ignore[attr-defined]
