@@ -23,7 +23,7 @@ def chosen(mistakes: Sequence[Mistake], only: Sequence[str], sample: int | None,
     return random.Random(seed).sample(candidates, min(sample, len(candidates)))
 
 
-def run(mistakes: Sequence[Mistake]) -> list[Verdict]:
+def run(mistakes: Sequence[Mistake]) -> list[Verdict[Mistake]]:
     """Print and return the verdict on each mistake. Raise BadRunError, OutOfStepError.
 
     At the end the tests that found one must pass without any.

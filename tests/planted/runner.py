@@ -7,15 +7,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from proxy.clock import SystemClock
 from tests.compiled import NOT_COPIED
 from tests.e2e.sidecar import ROOT
-from tests.planted.mistake import Mistake
 
 LIMIT_S = 600.0  # of all tests of one mistake; a test that hangs ends earlier
 HANG_S = 60  # after which one test counts as hanging, and so as failed
@@ -27,10 +26,31 @@ class BadRunError(Exception):
     """Report that the tests could not be run, so that nothing is known."""
 
 
-class Verdict(NamedTuple):
+class Planted(Protocol):
+    """A change of one file, and the test files that must find it."""
+
+    @property
+    def file(self) -> str:
+        """Return the path of the file, relative to the root."""
+        ...
+
+    @property
+    def test_files(self) -> Sequence[str]:
+        """Return the paths of the test files, relative to the root."""
+        ...
+
+    def mutated(self, root: Path) -> str:
+        """Return the text of the file with the change."""
+        ...
+
+
+P = TypeVar("P", bound=Planted)
+
+
+class Verdict(NamedTuple, Generic[P]):
     """What the tests said: the first one that failed, "" if the mistake survived."""
 
-    mistake: Mistake
+    mistake: P
     found_by: str
     seconds: float
 
@@ -42,7 +62,7 @@ class Tree:
         self._root = root
 
     @contextmanager
-    def mistaken(self, mistake: Mistake) -> Iterator[None]:
+    def mistaken(self, mistake: Planted) -> Iterator[None]:
         """Have the mistake in the tree. Raise OutOfStepError."""
         file = self._root / mistake.file
         before = file.read_bytes()
@@ -96,7 +116,7 @@ def copied() -> Iterator[Tree]:
         yield Tree(root)
 
 
-def verdicts(tree: Tree, mistakes: Iterable[Mistake]) -> Iterator[Verdict]:
+def verdicts(tree: Tree, mistakes: Iterable[P]) -> Iterator[Verdict[P]]:
     """Yield what the tests say of each mistake. Raise BadRunError, OutOfStepError."""
     for mistake in mistakes:
         began = SystemClock.now()

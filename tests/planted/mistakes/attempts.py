@@ -47,6 +47,7 @@ MISTAKES: Final = (
         "if permit.probe is None or permit.generation != self._permit.generation:\n            return False",
         "if permit.probe is None:\n            return False",
         _BREAKER,
+        equivalent="numbers of probes never repeat and a transition clears the leases: an old probe has none",
     ),
     Mistake(
         "breaker-probe-success-not-reset",

@@ -133,6 +133,7 @@ MISTAKES: Final = (
         "if not x.gone and not x.answered:",
         "if not x.gone:",
         "wire/test_interim.py",
+        equivalent="whoever has an answer before its attempt ends counts as gone too",
     ),
     Mistake(
         "attempts-after-the-last-caller",
@@ -213,6 +214,7 @@ MISTAKES: Final = (
         "if left_s > 0 else None",
         "",
         "simulation/test_replay.py simulation/test_deadlines.py",
+        equivalent="each store ends a wait of 0 s by itself",
     ),
     Mistake(
         "private-answer-stored",

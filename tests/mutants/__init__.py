@@ -1,0 +1,1 @@
+"""Mechanically generated mutants: small changes of a module that its tests should notice."""
