@@ -124,9 +124,11 @@ async def test_a_body_of_exactly_the_limit_is_taken(start: Start, replay_limit: 
     """`max_body` is the size of the largest body; one byte more is refused."""
     route = '[[routes]]\noperation = "up"\nmatch = "POST /up"\nmax_body = 10\nreplay_limit = '
     wire = await start(more=f"{route}{replay_limit}\n")
-    for body in OF_TEN:
+    for number, body in enumerate(OF_TEN):
         client = await wire.client()
         await client.send(b"POST /up HTTP/1.1\r\nHost: a\r\n" + body)
+        await until(lambda: len(wire.backend.lines) > number or len(wire.records) > number)  # noqa: B023 - runs now
+        assert len(wire.backend.lines) > number, wire.records
         backend = await wire.backend.connection()
         await backend.message()
         await backend.send(OK + b"Connection: close\r\nContent-Length: 2\r\n\r\nhi")

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from proxy.app import Sidecar
 from tests.wire.kit import Backend, Line, soon, until
@@ -239,3 +240,20 @@ async def test_a_reload_that_cannot_read_the_authorities_changes_nothing(guarded
     await guarded.sidecar.reload(lambda: guarded.sidecar.settings)
     assert [await guarded.serves(name) for name in ("ada", "bob")] == [True, True]
     line.close()
+
+
+@pytest.mark.parametrize("broken", ["listener", "upstream"])
+async def test_a_reload_with_broken_tls_files_is_refused_as_a_whole(guarded: Guarded, broken: str) -> None:
+    """Nothing else of the new configuration applies, and the log says so."""
+    before, authorities = guarded.sidecar.settings, guarded.authorities.parent / "of-the-backend.pem"
+    authorities.write_text("no certificate")
+    secure = {"url": ("https://localhost:1",), "tls_ca": str(authorities)}
+    upstreams = {name: table.model_copy(update=secure) for name, table in before.upstreams.items()}
+    changed = {"dry_run": True} if broken == "listener" else {"dry_run": True, "upstreams": upstreams}
+    if broken == "listener":
+        guarded.authorities.write_text("no certificate")
+    with capture_logs() as logs:
+        await guarded.sidecar.reload(lambda: before.model_copy(update=changed))
+    assert [entry["event"] for entry in logs] == ["reload_refused"]
+    assert guarded.sidecar.settings is before
+    assert await guarded.serves("ada")

@@ -43,7 +43,7 @@ MISTAKES: Final = (
         "proxy/app.py",
         "breaker.shown.value for name, breaker",
         "breaker.state.value for name, breaker",
-        "wire/test_control_plane.py",
+        "wire/test_gauges.py",
     ),
     Mistake(
         "reload-with-broken-tls",
