@@ -4,8 +4,8 @@ from typing import Final
 
 from tests.planted.mistake import Mistake
 
-_WRITER: Final = "unit/audit/test_writer.py unit/audit/test_log.py"
-_FILE: Final = "unit/audit/test_log.py unit/audit/test_crash_recovery.py"
+_WRITER: Final = "unit/audit/test_writer.py unit/audit/test_trail_file.py unit/audit/test_log.py"
+_FILE: Final = "unit/audit/test_trail_file.py unit/audit/test_log.py unit/audit/test_crash_recovery.py"
 _LOG: Final = "unit/audit/test_log.py unit/audit/test_line_queue.py"
 
 MISTAKES: Final = (
@@ -199,7 +199,7 @@ MISTAKES: Final = (
         "proxy/audit/durability_gate.py",
         "                on_disk.set_result(durable)\n",
         "                on_disk.set_result(True)\n",
-        "simulation/test_withheld.py",
+        "unit/audit/test_durability_gate.py simulation/test_withheld.py",
     ),
     Mistake(
         "rounds-share-a-running-fsync",
@@ -207,7 +207,7 @@ MISTAKES: Final = (
         "proxy/audit/rounds.py",
         "        for promise in self._flushing:\n            promise.keep(durable)\n",
         "        for promise in (*self._flushing, *self._waiting):\n            promise.keep(durable)\n",
-        "unit/audit/test_log.py",
+        "unit/audit/test_rounds.py unit/audit/test_log.py",
     ),
     Mistake(
         "retired-before-announced",

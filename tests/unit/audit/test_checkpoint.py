@@ -1,5 +1,7 @@
 """Checkpoints detect a truncated and a rewritten trail, which no forger without the key can hide."""
 
+import errno
+import os
 import subprocess
 from pathlib import Path
 
@@ -268,3 +270,57 @@ def test_a_pem_after_an_empty_line_is_no_secret(tmp_path: Path) -> None:
 
 def _openssl(*words: str) -> None:
     subprocess.run(["openssl", *words], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("after", "follows"),
+    [("the one before", True), ("its number alone", False), ("its hash alone", False), ("none", False)],
+)
+def test_a_checkpoint_continues_the_one_before_by_number_and_hash(file: Path, after: str, follows: bool) -> None:
+    """Either alone is what a process has that did not see the line before: a copied or restored file."""
+    first = checkpoint_line(TS, LINKS[2], SECRET)
+    right = Position.after(first, 1)
+    positions = {
+        "the one before": right, "its number alone": right._replace(hash=b"f" * 64), "its hash alone":
+        right._replace(n=2), "none": NO_CHECKPOINT,
+    }  # fmt: skip
+    file.write_bytes(first + checkpoint_line(TS, LINKS[5], SECRET, positions[after]))
+    assert [claim.follows for claim in read(file, [SECRET])] == [True, follows]
+    assert judge(TRAIL[:6], file, SECRET).condition is (Condition.WHOLE if follows else Condition.EDITED)
+
+
+def test_a_checkpoint_counts_when_it_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A short write or a failed fsync leaves the file as it was: half a line would spoil the next one."""
+    path = tmp_path / "checkpoints"
+    checkpoints = Checkpoints(checkpoint_rules(path, SECRET), lambda: 0.0)
+    synced: list[int] = []
+    write, fsync = os.write, os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.fstat(fd).st_size))
+    assert checkpoints.durable(LINKS[0])
+    whole = path.read_bytes()
+    assert synced == [len(whole)]
+
+    def refuse(fd: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:50]))
+    assert not checkpoints.durable(LINKS[1])
+    assert path.read_bytes() == whole
+    monkeypatch.setattr(os, "write", write)
+    monkeypatch.setattr(os, "fsync", refuse)
+    assert not checkpoints.durable(LINKS[1])
+    assert path.read_bytes() == whole
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert checkpoints.durable(LINKS[1])
+    assert [(claim.n, claim.follows) for claim in read(path, [SECRET])] == [(1, True), (2, True)]
+
+
+@pytest.mark.parametrize(("size", "accepted"), [(31, False), (32, True)])
+def test_a_key_has_at_least_32_bytes(tmp_path: Path, size: int, accepted: bool) -> None:
+    file = tmp_path / "key"
+    file.write_bytes(b"k" * size + b"\n")
+    if accepted:
+        assert read_key(file).name.startswith("hmac-")
+    else:
+        with pytest.raises(TrailError, match="a key of 31 bytes can be guessed"):
+            read_key(file)

@@ -1,5 +1,6 @@
 """Start after a crash: the chain continues after the last complete record."""
 
+import errno
 import gzip
 import os
 from pathlib import Path
@@ -120,3 +121,28 @@ def test_a_file_put_aside_with_a_torn_end_is_mended(path: Path) -> None:
     path.write_bytes(b"")
     assert recover_rotated(path, RecoveredEnd(GENESIS, 0)) == RecoveredEnd(parse_link(TRAIL[1]) or GENESIS, 40)
     assert older.read_bytes() == b"".join(TRAIL[:2])
+
+
+def test_a_torn_line_is_on_disk_before_it_is_cut_off(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crash in between duplicates it; a disk that refuses the copy leaves the trail as it is."""
+    torn = b"".join(TRAIL[:2]) + TRAIL[2][:50]
+    path.write_bytes(torn)
+    done: list[str] = []
+    fsync, truncate = os.fsync, os.ftruncate
+
+    def name(fd: int) -> str:
+        return Path(f"/proc/self/fd/{fd}").readlink().name
+
+    monkeypatch.setattr(os, "fsync", lambda fd: (done.append(f"sync {name(fd)}"), fsync(fd)))
+    monkeypatch.setattr(os, "ftruncate", lambda fd, size: (done.append(f"cut {name(fd)}"), truncate(fd, size)))
+    recovered(path)
+    assert done == ["sync audit.jsonl.torn", "cut audit.jsonl", "sync audit.jsonl"]
+
+    def full(fd: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path.write_bytes(torn)
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="No space left"):
+        recovered(path)
+    assert path.read_bytes() == torn

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 import proxy
 from proxy.audit.chain import Chain
 from proxy.audit.export import COLUMNS
+from proxy.audit.record import _ms
 from proxy.audit.record_schema import ALONE, LINE, OUTCOMES, WHY, RequestRecord, record_schema
 from proxy.http.headers import NEVER_SHARED
 from proxy.http.problems import Reason
@@ -127,3 +128,13 @@ def test_every_reason_to_go_alone_is_described() -> None:
 
 def test_the_schema_can_be_written_as_json() -> None:
     assert json.loads(json.dumps(SCHEMA)) == SCHEMA
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "written"),
+    [(0.0, "0.000"), (0.0004, "0.000"), (0.0005, "0.001"), (0.4, "0.400"), (12.3456, "12.346"), (3.6e6, "3600000.000")],
+)
+def test_a_duration_is_a_number_with_three_decimals(milliseconds: float, written: str) -> None:
+    """In JSON, which knows no ".4"."""
+    assert _ms(milliseconds) == written
+    assert orjson.loads(written) == pytest.approx(milliseconds, abs=0.0006)

@@ -1,6 +1,7 @@
 """Rotated files: gzipped so that each record is always in one file, and removed only after the trail records it."""
 
 import gzip
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -83,3 +84,20 @@ def test_a_file_goes_only_after_the_trail_says_so(path: Path) -> None:
     assert len(names(path)) == 3
     head = TRAIL[3].rsplit(b'"hash":"', 1)[1][:64].decode()
     assert notes == [{"note": "retired", "files": 2, "through": 4, "head": head}]
+
+
+def test_a_file_goes_when_its_gzip_is_on_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crash of the machine in between leaves the plain file, never neither."""
+    done: list[str] = []
+    unlink, fsync = Path.unlink, os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: (done.append(f"sync {Path(f'/proc/self/fd/{fd}').readlink().suffix}"), fsync(fd))
+    )
+
+    def noting(self: Path, missing_ok: bool = False) -> None:
+        unlink(self, missing_ok)
+        done.append("unlink")
+
+    monkeypatch.setattr(Path, "unlink", noting)
+    retention(path, retention_rules()).tidy()
+    assert done == ["sync .part", "unlink"] * 3

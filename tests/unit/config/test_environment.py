@@ -192,3 +192,9 @@ def test_a_wrong_seed_variable_is_named(problems: Problems) -> None:
     assert problems(FILE, {"RETRY_MAX_ATTEMPTS": "three"}) == [
         'RETRY_MAX_ATTEMPTS: defaults.retry.max_retries: "three" is not a whole number; write max_retries = 3'
     ]
+
+
+def test_space_around_a_variable_is_removed(loaded: Load) -> None:
+    """`echo` ends what it writes with a newline, and editors end a file so."""
+    settings = loaded(FILE, {"BACKSTAY_AUDIT__PATH": " trail.jsonl\n", "BACKSTAY_ADMIN__TOKEN": "secret\n"})
+    assert (settings.audit.path, settings.admin.token) == ("trail.jsonl", "secret")

@@ -104,3 +104,22 @@ def test_a_circuit_without_a_table_is_as_its_upstreams(loaded: Load) -> None:
         "own": Breaker(max_probes=1),
         "bare": Breaker(failure_threshold=9),
     }
+
+
+EQUAL = """
+[upstreams.a]
+url = "http://a:1"
+[defaults]
+total_timeout = "3s"
+attempt_timeout = "3s"
+min_attempt = "3s"
+retry = { initial_delay = "1s", max_delay = "1s" }
+target = { ideal = "1s", acceptable = "1s", slow = "1s" }
+"""
+
+
+def test_limits_that_are_equal_contradict_nothing(loaded: Load) -> None:
+    """Each "more than" is one: an attempt may take all of the time, and waits and targets may be alike."""
+    defaults = loaded(EQUAL).defaults
+    assert defaults.attempt_timeout == defaults.min_attempt == defaults.total_timeout == 3.0
+    assert defaults.retry.initial_delay == defaults.retry.max_delay == 1.0
