@@ -262,7 +262,7 @@ MISTAKES: Final = (
         "proxy/exchange/joining.py",
         "            lead.own_time.cancel()\n",
         "            pass\n",
-        _LEAVING,
+        f"simulation/test_streams.py {_LEAVING}",
     ),
     Mistake(
         "write-cancelled-with-its-client",
@@ -334,6 +334,6 @@ MISTAKES: Final = (
         "proxy/exchange/responder.py",
         "if x.gone or x.answered:",
         "if x.gone:",
-        f"{_LEAVING} wire/test_hostile_requests.py",
+        f"simulation/test_streams.py {_LEAVING}",
     ),
 )

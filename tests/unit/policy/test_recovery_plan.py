@@ -53,20 +53,20 @@ def recovered(plan: Plan) -> Response:
 @pytest.mark.parametrize("outcome", [response(200), response(409), response(404), response(500), *OUTAGES])
 def test_a_route_that_opts_in_to_nothing_is_honest(outcome: Outcome) -> None:
     """Only for routes that opt in."""
-    assert plan(NONE, outcome) == HONEST
+    assert plan(NONE, outcome) is HONEST
 
 
 def test_a_conflict_loads_what_exists() -> None:
     """A 409, and nothing else, on a route with `on_conflict`."""
     assert plan(CONFLICT, response(409)) == LoadExisting("GET", b"/api/sessions/r1")
     for outcome in (response(200), response(404), response(412), *OUTAGES):
-        assert plan(CONFLICT, outcome) == HONEST
+        assert plan(CONFLICT, outcome) is HONEST
 
 
 @pytest.mark.parametrize("subject", [None, "", ".", ".."])
 def test_a_conflict_without_a_usable_subject_stays_one(subject: str | None) -> None:
     """A placeholder that is empty, `.` or `..` is refused, so nothing else is loaded by mistake."""
-    assert plan(CONFLICT, response(409), subject) == HONEST
+    assert plan(CONFLICT, response(409), subject) is HONEST
 
 
 def test_what_was_found_is_a_success_with_a_reason() -> None:
@@ -80,7 +80,7 @@ def test_what_was_found_is_a_success_with_a_reason() -> None:
 @pytest.mark.parametrize("found", [response(404), response(500), response(304), RESET])
 def test_what_was_not_found_falls_back_or_stays_as_it_came(found: Outcome) -> None:
     """The fallback if configured, else the 409."""
-    assert recovery_plan.after_load(CONFLICT, response(409), found, {}, "r1") == HONEST
+    assert recovery_plan.after_load(CONFLICT, response(409), found, {}, "r1") is HONEST
     both = recovery_rules(on_conflict=CONFLICT.on_conflict, fallback=FallbackDocument(200, {"none": True}))
     result = recovery_plan.after_load(both, response(409), found, {}, "r1")
     assert recovered(result).body == b'{"none":true}'
@@ -93,12 +93,12 @@ def test_what_is_missing_is_created() -> None:
     assert (step.method, step.target) == ("POST", b"/api/sessions")
     assert orjson.loads(step.body) == {"reportId": 'r"1', "n": [1, "{x}"]}
     for outcome in (response(200), response(410), response(409), *OUTAGES):
-        assert plan(MISSING, outcome) == HONEST
+        assert plan(MISSING, outcome) is HONEST
 
 
 def test_nothing_is_created_under_a_name_that_is_not_its_own() -> None:
     """A subject that is no UTF-8 cannot stand in a document as it is; two of them would become one."""
-    assert plan(MISSING, response(404), "a\udcff") == HONEST
+    assert plan(MISSING, response(404), "a\udcff") is HONEST
 
 
 def test_a_created_resource_is_answered_as_found() -> None:
@@ -115,7 +115,7 @@ def test_a_created_resource_is_answered_as_found() -> None:
 @pytest.mark.parametrize("status", [200, 201, 204])
 def test_a_create_without_a_body_is_followed_by_a_second_look(status: int) -> None:
     """There is nothing to answer with, so the first question is asked again."""
-    assert recovery_plan.after_create(response(404), response(status, b"")) == LoadAgain()
+    assert isinstance(recovery_plan.after_create(response(404), response(status, b"")), LoadAgain)
 
 
 @pytest.mark.parametrize(("status", "fields"), [(204, {}), (205, {b"content-length": b"0"}), (304, {})])
@@ -128,12 +128,12 @@ def test_a_fallback_without_content_is_a_head_alone(status: int, fields: dict[by
 
 def test_a_create_that_did_not_work() -> None:
     """A 409 means that somebody was faster: ask again; anything else leaves the 404."""
-    assert recovery_plan.after_create(response(404), response(409)) == LoadAgain()
+    assert isinstance(recovery_plan.after_create(response(404), response(409)), LoadAgain)
     for created in (response(400), response(503), RESET):
-        assert recovery_plan.after_create(response(404), created) == HONEST
+        assert recovery_plan.after_create(response(404), created) is HONEST
     assert isinstance(recovery_plan.after_load_again(response(404), response(200)), AnswerInstead)
-    assert recovery_plan.after_load_again(response(404), response(404)) == HONEST
-    assert recovery_plan.after_load_again(response(404), RESET) == HONEST
+    assert recovery_plan.after_load_again(response(404), response(404)) is HONEST
+    assert recovery_plan.after_load_again(response(404), RESET) is HONEST
 
 
 @pytest.mark.parametrize("outcome", OUTAGES)
@@ -151,14 +151,14 @@ def test_an_outage_gives_the_fallback(outcome: Outcome) -> None:
 @pytest.mark.parametrize("outcome", OUTAGES)
 def test_an_outage_looks_for_a_stale_answer_first(outcome: Outcome) -> None:
     """The order is stale, fallback, honest."""
-    assert plan(STALE, outcome) == UseStale()
+    assert isinstance(plan(STALE, outcome), UseStale)
 
 
 @pytest.mark.parametrize("rules", [FALLBACK, STALE])
 @pytest.mark.parametrize("status", [200, 304, 400, 401, 403, 404, 409, 422, 500, 501])
 def test_no_substitute_for_what_is_no_outage(rules: RecoveryRules, status: int) -> None:
     """Never for 4xx, never for a 500: they are answers."""
-    assert plan(rules, response(status)) == HONEST
+    assert plan(rules, response(status)) is HONEST
 
 
 @pytest.mark.parametrize("rules", [FALLBACK, STALE])
@@ -167,8 +167,8 @@ def test_no_substitute_for_what_is_no_outage(rules: RecoveryRules, status: int) 
 def test_no_substitute_for_a_client_that_left_or_was_at_fault(rules: RecoveryRules, reason: Reason, sent: bool) -> None:
     """An outage is the backend's, not the client's, and not the trail's: what cannot be recorded is not answered."""
     outcome = Failure(reason, sent=sent)
-    assert plan(rules, outcome) == HONEST
-    assert recovery_plan.last_resort(rules, outcome, {}, "r1") == HONEST
+    assert plan(rules, outcome) is HONEST
+    assert recovery_plan.last_resort(rules, outcome, {}, "r1") is HONEST
     assert recovery_plan.preflight(outcome, response(204)) is None
 
 
