@@ -1,9 +1,11 @@
 """Every exchange ends with a response or a visible truncation, and with one true record."""
 
+import asyncio
+
 import pytest
 
 from tests.wire.conftest import Start
-from tests.wire.kit import Line, Wire, soon, until
+from tests.wire.kit import Line, Wire, soon, turn, until
 
 OK = b"HTTP/1.1 200 OK\r\n"
 HI = OK + b"Content-Length: 2\r\n\r\nhi"
@@ -212,3 +214,15 @@ async def test_what_follows_a_refused_body_is_no_request(wire: Wire) -> None:
     assert (await client.message()).status == 400
     assert await client.rest() == b""
     assert all(b"smuggled" not in line.heard for line in wire.backend.lines)
+
+
+async def test_an_upload_ends_with_its_connection(start: Start) -> None:
+    """The backend hangs up while the client says nothing: no task is left that waits for the client."""
+    wire = await start(defaults=STREAMED)
+    client, backend = await uploading(wire)
+    backend.reset()
+    assert (await client.message()).status == 502
+    for _ in range(100):
+        await turn()
+    left = [task for task in asyncio.all_tasks() if "_send_body" in repr(task.get_coro())]
+    assert left == []

@@ -18,7 +18,7 @@ from proxy.upstream.pool import DIALS, UpstreamPool
 from proxy.upstream.upstream_connection import UpstreamConnection
 from tests.settings import pool_limits
 from tests.wire.conftest import Start
-from tests.wire.kit import Backend, Wire, soon, until
+from tests.wire.kit import Backend, Wire, soon, turn, until
 
 GET = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
@@ -89,6 +89,26 @@ async def test_a_dead_connection_tells_of_those_that_were_idle_for_longer(wire: 
     assert [await backend.ending() for backend in older] == ["fin"] * 2
 
 
+async def test_a_kept_connection_whose_client_left_is_closed(wire: Wire) -> None:
+    """Of two clients that leave, one request goes on as the circuit's probe; the other's connection ends at once."""
+    pairs = [(await wire.asked(GET % number))[:2] for number in range(2)]
+    for client, backend in pairs:
+        await backend.send(HI)
+        await client.message()
+    for client, _ in pairs:
+        await client.send(GET % 2 if client is pairs[0][0] else GET % 3)
+    for _, backend in pairs:
+        await backend.head()
+    pairs[0][0].close()
+    await until(lambda: len(wire.sidecar._assembly.probes) == 1)
+    pairs[1][0].close()
+    await until(lambda: not wire.sidecar.running)
+    for _ in range(100):
+        await turn()
+    assert len(_pool(wire)._all) == 1
+    assert len(wire.backend.lines) == 2
+
+
 def _pool(wire: Wire) -> UpstreamPool:
     return next(iter(wire.sidecar._assembly.pools.values()))
 
@@ -154,16 +174,65 @@ async def test_the_pool_is_bounded_and_those_beyond_stand_in_line(start: Start) 
     assert len(wire.backend.lines) == 1
 
 
-@pytest.mark.parametrize("limits", ['queue_timeout = "50ms"', "queue = 0"], ids=["too_long", "too_many"])
-async def test_a_line_that_is_full_or_too_slow_is_a_503(start: Start, limits: str) -> None:
-    """`connection_limit_reached`: nothing was sent, and the circuit counts nothing."""
+@pytest.mark.parametrize(
+    ("limits", "why"),
+    [
+        ('queue_timeout = "50ms"', b"no connection became free in time"),
+        ("queue = 0", b"the queue for a connection is full"),
+    ],
+    ids=["too_long", "too_many"],
+)
+async def test_a_line_that_is_full_or_too_slow_is_a_503(start: Start, limits: str, why: bytes) -> None:
+    """`connection_limit_reached`: nothing was sent, and the circuit counts nothing. A full line is told at once."""
     wire = await start(upstream=f"max_connections = 1\n{limits}")
     _, _, _ = await wire.asked(GET % 1)
     second = await wire.client()
     await second.send(POST)
     answer = await second.message()
     assert (answer.status, answer.get(b"proxy-status")) == (503, b"backstay; error=connection_limit_reached")
+    assert why in answer.body
     assert len(wire.backend.lines) == 1
+
+
+@pytest.mark.parametrize("max_idle", [0, 1, 2])
+async def test_so_many_idle_connections_are_kept(start: Start, max_idle: int) -> None:
+    """Three answers at about the same time; what is beyond is closed."""
+    wire = await start(upstream=f"max_idle = {max_idle}")
+    pairs = [(await wire.asked(GET % number))[:2] for number in range(3)]
+    for client, backend in pairs:
+        await backend.send(HI)
+        await client.message()
+    assert len(_pool(wire)._idle) == max_idle
+
+
+async def test_a_pool_that_a_reload_replaced_keeps_no_connection(wire: Wire) -> None:
+    """What is under way ends, and its connection with it: it has the certificate and the limits of before."""
+    client, backend, _ = await wire.asked(GET % 1)
+    pool = _pool(wire)
+    pool.retire()
+    await backend.send(HI)
+    assert (await client.message()).body == b"hi"
+    assert pool._idle == []
+    assert await backend.ending() in ("fin", "reset")
+
+
+async def test_a_place_that_comes_as_its_waiter_leaves_is_not_lost() -> None:
+    """The pool has room for one: whoever comes next must not wait for a place that nobody has."""
+    backend = await Backend(split=False).start()
+    limits = pool_limits(connect_timeout_s=60.0, max_connections=1, queue_timeout_s=60.0)
+    pool = UpstreamPool(BackendAddress.of(f"http://127.0.0.1:{backend.port}"), limits)
+    connection = await soon(pool.connect(60.0))
+    assert isinstance(connection, UpstreamConnection)
+    waiting = asyncio.ensure_future(pool.connect(60.0))
+    await until(lambda: len(pool._waiting) == 1)
+    pool.lost(connection)  # as its transport says, and the place goes to the waiter
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    assert pool.empty
+    assert isinstance(await soon(pool.connect(60.0)), UpstreamConnection)
+    connection.close()
+    pool.close()
+    await backend.close()
 
 
 async def test_who_leaves_the_line_leaves_no_gap(start: Start) -> None:

@@ -49,7 +49,7 @@ def test_a_run_of_tiny_chunks_ends_where_another_begins(run: int) -> None:
         b"\nxx\r\n", b"\r\nx", b"1\n", b"1\r\nab\r\n", b"1\r\na\n\r\n", b"1\r\na\r\n\n", b"2\r\nab\n", b" 1\r\n",
         b"-1\r\n", b"1_0\r\n", b"0x1\r\n", b"1;a\x01\r\n", b"1\ra\r\n", b"g\r\n", b"1" * 16 + b"\r\n",
         b"0\r\n\n", b"0\r\na\r\n", b"0\r\na b:c\r\n", b"0\r\n: c\r\n", b"0\r\na: \x01\r\n", b"0\r\na:\r \r\n",
-        b"0\r\n b: c\r\n",
+        b"0\r\n b: c\r\n", b"50\nhello\r\n", b"5;a\nhello\r\n", b"00\n\r\n", b"0\r\na: b\n\r\n",
     ],
 )  # fmt: skip
 def test_what_is_not_strictly_chunked_is_broken_in_one_segment_and_in_many(raw: bytes) -> None:

@@ -85,3 +85,28 @@ def test_a_process_that_was_suspended_first_reads_what_arrived(rung: list[float]
             alarm.put_off()
         loop.wake(woken + GRACE_S)
         assert rung == ([] if answered else [woken + GRACE_S])
+
+
+@pytest.mark.parametrize(("second_s", "at"), [(5.0, 6.0), (0.5, 1.5)], ids=["later", "earlier"])
+def test_a_new_deadline_replaces_the_one_before(rung: list[float], second_s: float, at: float) -> None:
+    """The timer of an earlier request is kept for the next one, and must not end it."""
+    loop = Loop()
+    alarm = DeadlineTimer(cast(asyncio.AbstractEventLoop, loop), lambda: rung.append(loop.now))
+    alarm.set(2.0)
+    loop.wake(1.0)
+    alarm.set(second_s)
+    for now in (1.4, 1.5, 2.0, 3.0, 5.9, 6.0, 9.0):
+        loop.wake(now)
+    assert rung == [at]
+
+
+def test_a_deadline_that_was_put_off_does_not_ring(rung: list[float]) -> None:
+    loop = Loop()
+    alarm = DeadlineTimer(cast(asyncio.AbstractEventLoop, loop), lambda: rung.append(loop.now))
+    alarm.set(2.0)
+    alarm.put_off()
+    loop.wake(10.0)
+    assert rung == []
+    alarm.set(1.0)
+    loop.wake(11.0)
+    assert rung == [11.0]
