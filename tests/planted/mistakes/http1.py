@@ -4,8 +4,8 @@ from typing import Final
 
 from tests.planted.mistake import Mistake
 
-_BODY: Final = "unit/http1/test_body.py wire/test_framing.py"
-_HEAD: Final = "wire/test_hostile_requests.py wire/test_framing.py wire/test_small_print.py wire/test_limits.py"
+_BODY: Final = "unit/http1/test_body.py unit/http1/test_head.py wire/test_framing.py"
+_HEAD: Final = "unit/http1/test_head.py wire/test_hostile_requests.py wire/test_framing.py wire/test_small_print.py"
 _ANSWER: Final = "wire/test_hostile_answers.py wire/test_framing.py wire/test_no_content.py wire/test_small_print.py"
 
 MISTAKES: Final = (
