@@ -226,6 +226,7 @@ MISTAKES: Final = (
         "        if mark is None:\n            return\n",
         "        mark = mark or ()\n",
         f"{_SHARED} wire/test_redis_replies.py",
+        equivalent="a response whose marks differ in number is never current, so it is stored in vain",
     ),
     Mistake(
         "own-message-received",

@@ -130,11 +130,16 @@ def test_a_torn_line_is_on_disk_before_it_is_cut_off(path: Path, monkeypatch: py
     done: list[str] = []
     fsync, truncate = os.fsync, os.ftruncate
 
-    def name(fd: int) -> str:
-        return Path(f"/proc/self/fd/{fd}").readlink().name
+    def sync(fd: int) -> None:
+        done.append(f"sync {Path(f'/proc/self/fd/{fd}').readlink().name}")
+        fsync(fd)
 
-    monkeypatch.setattr(os, "fsync", lambda fd: (done.append(f"sync {name(fd)}"), fsync(fd)))
-    monkeypatch.setattr(os, "ftruncate", lambda fd, size: (done.append(f"cut {name(fd)}"), truncate(fd, size)))
+    def cut(fd: int, size: int) -> None:
+        done.append(f"cut {Path(f'/proc/self/fd/{fd}').readlink().name}")
+        truncate(fd, size)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "ftruncate", cut)
     recovered(path)
     assert done == ["sync audit.jsonl.torn", "cut audit.jsonl", "sync audit.jsonl"]
 

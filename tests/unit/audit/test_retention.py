@@ -90,9 +90,12 @@ def test_a_file_goes_when_its_gzip_is_on_disk(path: Path, monkeypatch: pytest.Mo
     """A crash of the machine in between leaves the plain file, never neither."""
     done: list[str] = []
     unlink, fsync = Path.unlink, os.fsync
-    monkeypatch.setattr(
-        os, "fsync", lambda fd: (done.append(f"sync {Path(f'/proc/self/fd/{fd}').readlink().suffix}"), fsync(fd))
-    )
+
+    def sync(fd: int) -> None:
+        done.append(f"sync {Path(f'/proc/self/fd/{fd}').readlink().suffix}")
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", sync)
 
     def noting(self: Path, missing_ok: bool = False) -> None:
         unlink(self, missing_ok)

@@ -60,3 +60,30 @@ async def test_a_damaged_token_wakes_nobody() -> None:
     heard = Received()
     heard.bus._received({"type": "message", "channel": heard.bus.landed_channel.encode(), "data": b"\xff"})
     assert heard.errors == []
+
+
+async def test_an_own_word_changes_nothing() -> None:
+    """It was heeded when it was said: what was cached since then stays."""
+    heard = Received()
+    before = heard.invalidations.stamp()
+    heard.receive(orjson.dumps({**WORD, "from": "us"}))
+    assert heard.invalidations.stamp() == before
+    assert heard.errors == []
+
+
+async def test_a_write_that_begins_elsewhere_closes_flights_and_leaves_what_is_cached() -> None:
+    """It may be refused: then it has changed nothing."""
+    heard = Received()
+    before = heard.invalidations.stamp()
+    heard.receive(orjson.dumps({"from": "them", **_message("begin", "subject", [b"owner"])}))
+    assert heard.invalidations.fresh(before, "subject", [b"owner"])
+    assert not heard.invalidations.joinable(before, "subject", [b"owner"])
+
+
+async def test_after_an_outage_everything_from_before_is_old() -> None:
+    """Writes of others may have been missed: here, and in Redis by its mark of everything."""
+    heard = Received()
+    before = heard.invalidations.stamp()
+    (command,) = heard.bus.on_reconnect()
+    assert not heard.invalidations.fresh(before, "subject", [b"owner"])
+    assert "test:mark:all" in command
