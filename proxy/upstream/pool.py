@@ -5,6 +5,7 @@ import logging
 import socket
 import ssl
 from collections import deque
+from collections.abc import Callable
 
 from proxy.exchange.ports import Interim
 from proxy.http.fields import Lines, encoded
@@ -27,6 +28,7 @@ from proxy.upstream.upstream_request import STALE, UNSENT
 
 _log = logging.getLogger("backstay.wire")
 COMPLAINS_EVERY_S = 10.0  # seconds between log entries about a local shortage, which affects every request
+LEAST_S = 0.001  # seconds that a step gets which begins as the time runs out
 DIALS = 64  # concurrent dials; in a burst a released connection is available before the thousandth new one
 
 
@@ -73,12 +75,13 @@ class UpstreamPool:
     async def connect(self, timeout_s: float, request: Request | None = None) -> UpstreamConnection | Failure:
         """Return a new connection, or in a full pool the next released one. On a failure nothing was sent.
 
-        `request.queued` is True while the request waits.
+        Waiting for a place and dialling share `timeout_s` seconds. `request.queued` is True while the request waits.
         """
         rules = self.rules
         if self._has_room and self._dialing < DIALS:
             self._taken += 1
             return await self._open(timeout_s)
+        until = _seconds_until(timeout_s)
         if self._has_room:
             given = await self._wait(timeout_s, request)  # waiting for a connection is no failure of the backend
         elif len(self._waiting) >= rules.queue:
@@ -88,9 +91,9 @@ class UpstreamPool:
                 self._idle.pop(0).close()
             given = await self._wait(min(timeout_s, rules.queue_timeout_s), request)
         if given is None:
-            return await self._open(timeout_s)
+            return await self._open(until())
         if isinstance(given, UpstreamConnection) and not given.usable:
-            return await self.connect(timeout_s, request)
+            return await self.connect(until(), request)
         return given
 
     @property
@@ -267,6 +270,13 @@ def _of_the_backend(error: OSError) -> Failure:
     return Failure(Reason.CONNECTION_REFUSED, sent=False)
 
 
+def _seconds_until(timeout_s: float) -> Callable[[], float]:
+    """Return a function that returns how much is left of a time that begins now: at least `LEAST_S`."""
+    now = asyncio.get_running_loop().time
+    until = now() + timeout_s
+    return lambda: max(LEAST_S, until - now())
+
+
 def _give(place: _Place, given: UpstreamConnection | Failure | None) -> bool:
     """Resolve a waiter; tell whether it was still waiting."""
     if place.done():
@@ -319,20 +329,19 @@ class HttpUpstream:
             self._pool.distrust_idle()  # otherwise each retry could be repeated too, which doubles the calls
         elif outcome is not UNSENT:
             return outcome
-        until = connection.alarm.until if request.replayable else None
-        return await self._send_afresh(request, head, timeout_s, interim, until)
+        if request.replayable:
+            timeout_s = max(LEAST_S, connection.alarm.until - asyncio.get_running_loop().time())
+        return await self._send_afresh(request, head, timeout_s, interim)
 
-    async def _send_afresh(
-        self, request: Request, head: bytes, timeout_s: float, interim: Interim, until: float | None = None
-    ) -> Outcome:
-        """Send on a new connection. Dialling counts as the backend's time only for a repeated request."""
-        now = asyncio.get_running_loop().time
-        connection = await self._pool.connect(timeout_s if until is None else max(0.001, until - now()), request)
+    async def _send_afresh(self, request: Request, head: bytes, timeout_s: float, interim: Interim) -> Outcome:
+        """Send on a new connection. The wait for it counts, except before an upload, which has a pace of its own."""
+        left_s = _seconds_until(timeout_s)
+        connection = await self._pool.connect(timeout_s, request)
         if isinstance(connection, Failure):
             return connection
         try:
-            left_s = timeout_s if until is None else max(0.001, until - now())
-            return await connection.send(request, head, left_s, self._idle_s, interim)
+            timeout_s = left_s() if request.replayable else timeout_s
+            return await connection.send(request, head, timeout_s, self._idle_s, interim)
         except asyncio.CancelledError:
             connection.close()
             raise
