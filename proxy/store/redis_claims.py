@@ -172,10 +172,17 @@ class RedisClaims:
         A settled flight is free, so taking its claim would send the request a second time.
         """
         state = await self.claim(claim, within_s)
-        if isinstance(state, Acquired) and (outcome := await self._outcome(owner)) is not None:
+        if not isinstance(state, Acquired):
+            return state
+        try:
+            outcome = await self._outcome(owner)
+        except asyncio.CancelledError:  # the waiter has left: nobody else would give the claim back
             self.release(claim, state, sent=False)
-            return outcome
-        return state
+            raise
+        if outcome is None:
+            return state
+        self.release(claim, state, sent=False)
+        return outcome
 
     async def _outcome(self, held: HeldByOther | Orphaned) -> Settled | None:
         key = self._key("outcome", held.token)

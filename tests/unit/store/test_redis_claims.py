@@ -184,3 +184,18 @@ async def test_what_was_settled_here_is_not_asked_for() -> None:
 def test_a_claim_is_held_while_it_has_a_lease(lease_ms: int, state: ClaimState) -> None:
     pending = pack({"settled": False, "fingerprint": "print", "key": "key", "token": "them-1"}, key="place")
     assert claim_state("place", pending, lease_ms, 60_000) == state
+
+
+@simulated
+async def test_a_waiter_that_leaves_after_it_took_the_claim_gives_it_back() -> None:
+    """It looked whether the owner had settled meanwhile. Before: it held the claim, and renewed it, for ever."""
+    shared, redis = claims(TOO_LATE, FREE)
+    waiter = asyncio.get_running_loop().create_task(shared.take_over(FLIGHT, Orphaned("", "first", "them-1")))
+    await VirtualClock().sleep(0.01)
+    waiter.cancel()
+    await asyncio.wait({waiter})
+    assert waiter.cancelled()
+    assert redis.undone == 1
+    await VirtualClock().sleep(10.0)
+    assert redis.undone == 1  # nothing is renewed
+    shared.close()
