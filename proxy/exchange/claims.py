@@ -1,5 +1,7 @@
 """Step 5: claim a request, so that it is sent once across replicas and replayed if it is repeated."""
 
+import asyncio
+from collections.abc import Awaitable
 from typing import assert_never
 
 from proxy.exchange.ports import Ports, Wiring
@@ -56,10 +58,13 @@ class Claiming:
         x.identity = self._identifier.identify(x.request, x.subject.value)
         holder = self._identifier.holder(x.request)
         claim = claim_rules.of_key(route, x.request, x.identity.principal, key, holder, x.subject.value)
+        return await self._in_time(self._own_key(x, claim), x.deadline)
+
+    async def _own_key(self, x: Exchange, claim: Claim) -> Result | None:
         state = await self._store.claim(claim, remaining(x.deadline, self._clock.now()) / 2)
-        if isinstance(state, StoreUnavailable) and not route.store_required:
+        if isinstance(state, StoreUnavailable) and not self._route.store_required:
             state = await self._store.alone(claim)
-        waits = isinstance(claim_rules.judge(claim, state, route), Wait)
+        waits = isinstance(claim_rules.judge(claim, state, self._route), Wait)
         if waits and self._flights.has(x.identity.key):
             self._count("joined")
             return None
@@ -71,7 +76,20 @@ class Claiming:
         if flight is None or not self._store.spans_replicas:
             return None
         claim = claim_rules.of_flight(self._route, flight.key, x.key, x.subject.value)
-        return await self._follow(x, claim, await self._store.claim(claim), lead.deadline)
+        return await self._in_time(self._of_flight(x, claim, lead.deadline), lead.deadline)
+
+    async def _of_flight(self, x: Exchange, claim: Claim, until: float) -> Result | None:
+        return await self._follow(x, claim, await self._store.claim(claim), until)
+
+    async def _in_time(self, result: Awaitable[Result | None], until: float) -> Result | None:
+        """Return a result, OUT_OF_TIME at the deadline: a question to Redis may take longer than the time left."""
+        if not self._store.spans_replicas:
+            return await result
+        try:
+            async with asyncio.timeout(remaining(until, self._clock.now())):
+                return await result
+        except TimeoutError:
+            return OUT_OF_TIME
 
     def mint(self, x: Exchange) -> None:
         """Mint a key for all attempts of a request without one, if its route requires one."""

@@ -1,7 +1,7 @@
 """Idempotency keys that the sidecar stores for backends that do not: sequences of requests with one key."""
 
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import orjson
 import pytest
@@ -9,7 +9,7 @@ import pytest
 from proxy.exchange.ports import Claims
 from proxy.http.fields import Fields
 from proxy.http.message import Framing, Response
-from proxy.policy.claim_rules import Acquired, Claim, ClaimState, Orphaned
+from proxy.policy.claim_rules import Acquired, Claim, ClaimState, HeldByOther, Orphaned
 from proxy.policy.routing import Coalesce, Idempotency, Route
 from proxy.transport.broadcast import Broadcast
 from tests.settings import changed, recovery_rules
@@ -343,3 +343,55 @@ async def test_who_repeats_while_pieces_come_waits_for_all_of_them() -> None:
     assert told(await w.create(Idempotency_Key="k1").finish()) == (201, b"onetwo", b"true")
     assert len(w.upstream.calls) == 1
     assert w.at_rest()
+
+
+class SlowClaims:
+    """Claims that replicas share, in a store that takes 50 ms for each question."""
+
+    spans_replicas = True
+
+    def __init__(self, world: World) -> None:
+        self._held = world.claims
+        self._clock = world.clock
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._held, name)
+
+    async def claim(self, claim: Claim, within_s: float = 0.0) -> ClaimState:
+        """Answer late."""
+        await self._clock.sleep(0.05)
+        return await self._held.claim(claim, within_s)
+
+    async def wait(self, claim: Claim, held: HeldByOther, within_s: float) -> ClaimState | None:
+        """Look once more when the time is over, as is done in Redis."""
+        state = await self._held.wait(claim, held, within_s)
+        await self._clock.sleep(0.05)
+        return state
+
+
+@pytest.mark.parametrize("eager", [False, True], ids=["ordinary tasks", "eager tasks"])
+def test_a_slow_store_does_not_prolong_a_deadline(eager: bool) -> None:
+    """Neither a question for a caller's key nor one for a flight's: each caller is answered at its deadline.
+
+    Before: 50 ms and 100 ms later.
+    """
+
+    @simulated
+    async def play() -> None:
+        w = World([answers(201, b"s1", after_s=60.0)], routes=(replace(ALONE, coalesce=Coalesce.SUBJECT),), eager=eager)
+        w.ports = replace(w.ports, claims=cast(Claims, SlowClaims(w)))
+        visitors: list[Visitor] = []
+
+        def come(**fields: str) -> None:
+            visitors.append(w.create(X_Request_Deadline_Ms="20", **fields) if fields else w.create())
+
+        w.later(0, lambda: come(Idempotency_Key="k1"))
+        w.later(200, lambda: come())
+        w.later(400, lambda: come(Idempotency_Key="k2"))
+        await w.until_ms(500)
+        hurried, patient, late = visitors
+        await finish(*visitors)
+        assert [(visitor.status, visitor.waited_ms) for visitor in (hurried, late)] == [(504, 20), (504, 20)]
+        assert (patient.status, patient.waited_ms) == (504, 2000)
+
+    play()
