@@ -259,7 +259,8 @@ class Metrics:
     def collect(self) -> Sequence[Metric]:
         """Return all families with current values: a copy, consistent if called on the event loop."""
         self._forget()
-        return [*(instrument.family() for instrument in self._instruments), *self._gauges()]
+        families = (instrument.family() for instrument in self._instruments)
+        return [*families, *self._gauges_by_name(), *self._gauges()]
 
     @property
     def _instruments(self) -> tuple[Counter | Histogram, ...]:
@@ -271,7 +272,7 @@ class Metrics:
             self.transitions, self.restorations, self.restoration_seconds, self._write_seconds, self.store_errors,
         )  # fmt: skip
 
-    def _gauges(self) -> list[Metric]:
+    def _gauges_by_name(self) -> list[Metric]:
         source = self.sources
         states = GaugeMetricFamily(
             "backstay_circuit_state", "State of a circuit: 0 closed, 1 half-open, 2 open.", labels=["circuit"]
@@ -292,13 +293,14 @@ class Metrics:
         )
         for name, expiry in source.certificates().items():
             expiries.add_metric([name], expiry)
+        return [states, of_routes, expiries]
+
+    def _gauges(self) -> list[Metric]:
+        source = self.sources
         built = {
             "version": __version__, "python": platform.python_version(), "compiled": "yes" if COMPILED else "no"
         }  # fmt: skip
         return [
-            states,
-            of_routes,
-            expiries,
             GaugeMetricFamily("backstay_connections", "Client connections that are open.", source.connections()),
             GaugeMetricFamily(
                 "backstay_requests_in_flight",

@@ -41,16 +41,16 @@ MISTAKES: Final = (
         "forced-circuit-not-in-gauge",
         "The gauge shows a circuit's own state while an operator forces another.",
         "proxy/app.py",
-        "breaker.shown.value for name, breaker",
-        "breaker.state.value for name, breaker",
+        "breaker.shown.value for name, breaker in circuits",
+        "breaker.state.value for name, breaker in circuits",
         "wire/test_gauges.py",
     ),
     Mistake(
         "reload-with-broken-tls",
         "A reload with TLS files that cannot be read goes on with the old ones.",
         "proxy/loaded.py",
-        "        listen_tls = _listening(self._listen or settings.listen)\n",
-        "        try:\n            listen_tls = _listening(self._listen or settings.listen)\n"
+        "        listen_tls = _listening(listen)\n",
+        "        try:\n            listen_tls = _listening(listen)\n"
         "        except Exception:\n            listen_tls = None\n",
         "wire/test_trust.py wire/test_tls.py wire/test_reload.py",
     ),

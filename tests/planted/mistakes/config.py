@@ -107,7 +107,7 @@ MISTAKES: Final = (
     Mistake(
         "seed-over-environment",
         "The seed's variables win over the sidecar's own.",
-        "proxy/config/environment.py",
+        "proxy/config/seed.py",
         "document.lay_under(keys, seed.read(text), name)",
         "document.lay(keys, seed.read(text), name)",
         _ENVIRONMENT,
@@ -155,9 +155,9 @@ MISTAKES: Final = (
     Mistake(
         "passthrough-inherits-timeout",
         "Unmatched requests have the timeout of [defaults].",
-        "proxy/config/settings.py",
-        'update={**shared, **off, "total_timeout": PASSTHROUGH_TIMEOUT_S}',
-        "update={**shared, **off}",
+        "proxy/config/routes.py",
+        'PASSED_ON = (\n    "min_attempt",',
+        'PASSED_ON = (\n    "total_timeout",\n    "min_attempt",',
         f"{_RULES} unit/config/test_effects.py",
     ),
     Mistake(
@@ -196,8 +196,8 @@ MISTAKES: Final = (
         "password-in-message",
         "The password in a URL is printed with the error.",
         "proxy/config/shape.py",
-        '_CREDENTIALS.sub("//...@", text)',
-        "text",
+        "text = without_credentials(text)\n    return text if",
+        "return text if",
         f"{_RULES} unit/config/test_document.py",
     ),
 )

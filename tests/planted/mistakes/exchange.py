@@ -72,8 +72,8 @@ MISTAKES: Final = (
         "refused-attempt-is-a-call",
         "An attempt that an open circuit refused counts as a call of the backend.",
         "proxy/exchange/attempts.py",
-        "        self._meter.rejected(self._breaker.name)\n",
-        "        self._meter.rejected(self._breaker.name)\n"
+        "        self._meter.rejected(decided.circuit)\n",
+        "        self._meter.rejected(decided.circuit)\n"
         '        self._meter.attempted(self._route.upstream, self._route.operation, "circuit_open", 0.0)\n',
         _ATTEMPTS,
     ),
@@ -324,8 +324,8 @@ MISTAKES: Final = (
         "answer-before-its-record",
         "In blocking durability the response goes out before its record is on disk.",
         "proxy/exchange/responder.py",
-        "final = (response, more) if durable or x.unrecorded else self._withheld(x)",
-        "final = (response, more)",
+        "            if durable or x.unrecorded:\n                x.client.write",
+        "            if True:\n                x.client.write",
         "simulation/test_withheld.py",
     ),
     Mistake(

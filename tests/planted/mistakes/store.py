@@ -119,8 +119,8 @@ MISTAKES: Final = (
         "outcome-lost-at-takeover",
         "A waiter that finds the claim free sends the request although the owner has settled it.",
         "proxy/store/redis_claims.py",
-        "if isinstance(state, Acquired) and (outcome := await self._outcome(owner)) is not None:",
-        "if False and (outcome := await self._outcome(owner)) is not None:",
+        "            outcome = await self._outcome(owner)\n        except asyncio",
+        "            outcome = None\n        except asyncio",
         _CLAIMS,
     ),
     Mistake(
