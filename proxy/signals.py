@@ -49,9 +49,18 @@ class ProcessSignals:
             self._on_signal(number)
 
     def detach(self) -> None:
-        """Ignore all further signals. The interpreter's end replaces handlers by the default, but leaves SIG_IGN."""
+        """Ignore all further signals. The interpreter's end replaces handlers by the default, but leaves SIG_IGN.
+
+        The system ignores them first. `signal.signal` alone leaves a moment in which one is noted for a handler that
+        is then gone, and Python prints a traceback for it.
+        """
+        import ctypes
+
         self.phase = SignalPhase.ENDING
+        ignore = ctypes.pythonapi.PyOS_setsig
+        ignore.argtypes, ignore.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
         for number in HANDLED:
+            ignore(number, int(signal.SIG_IGN))
             signal.signal(number, signal.SIG_IGN)
 
     def _on_signal(self, number: int) -> None:

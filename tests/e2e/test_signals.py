@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -23,6 +24,26 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 CONFIG = '[upstreams.a]\nurl = "http://127.0.0.1:1"\n'
 NAMESPACE = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child")  # where a process is PID 1
 _clock = SystemClock()
+DETACHES = """
+import signal
+from proxy.signals import HANDLED, ProcessSignals
+
+def ignored(number):
+    with open("/proc/self/status") as status:
+        (line,) = (line for line in status if line.startswith("SigIgn:"))
+    return int(line.split()[1], 16) >> number - 1 & 1
+
+def replace(number, handler, replace=signal.signal):
+    if handler is signal.SIG_IGN:
+        print(int(number), ignored(number))
+    return replace(number, handler)
+
+signals = ProcessSignals()
+signals.install()
+signal.signal = replace
+signals.detach()
+print([signal.getsignal(number).name for number in HANDLED])
+"""
 
 
 def _makes_namespaces() -> bool:
@@ -287,3 +308,14 @@ async def test_a_signal_in_the_last_moment_changes_no_exit_status(origin: Origin
                     os.kill(child.process.pid, what)
             await _clock.sleep(0)
         assert child.process.returncode == 0
+
+
+async def test_the_system_ignores_a_signal_before_its_handler_is_gone(tmp_path: Path) -> None:
+    """Otherwise Python may note one for no handler: "OSError: Signal 1 ignored due to race condition"."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", DETACHES, cwd=tmp_path, stdout=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(PATIENCE):
+        said, _ = await process.communicate()
+    assert process.returncode == 0
+    assert said.decode().splitlines() == ["15 1", "2 1", "1 1", "['SIG_IGN', 'SIG_IGN', 'SIG_IGN']"]

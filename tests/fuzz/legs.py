@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
-import uvloop
 
 from proxy.audit.files import lines, trails
 from proxy.clock import SystemClock
 from proxy.demo.sidecar_process import COMMAND
 from tests.e2e.sidecar import Child, Scrape, environment, sidecar
 from tests.fuzz.hostility import PATIENCE_S, Backend, HonestLine, HostileLine, Received, Sayings, attack, be_honest
+from tests.loop import CheckedLoop
 
 MOST_MEMORY = 200 << 20  # bytes, resident
 _CALLERS = 16
@@ -285,7 +285,7 @@ def main() -> int:
     until = _clock.now() + said.seconds
     with tempfile.TemporaryDirectory(prefix="fuzz-legs-") as name:
         folder = Path(name)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=CheckedLoop) as runner:
             figures = runner.run(play(folder, said.seed, command, lambda _: _clock.now() >= until))
         found = problems(figures)
         print(f"{' '.join(command)}, seed {said.seed}, {said.seconds:.0f} s\n{figures}")

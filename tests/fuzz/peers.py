@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import orjson
-import uvloop
 
 from proxy.app import Sidecar
 from proxy.audit.newest import Newest
@@ -22,6 +21,7 @@ from proxy.policy.breaker import CircuitState
 from tests.fuzz.ends import Client, Line, Notes, Peer
 from tests.fuzz.opinions import Message, h11_request
 from tests.fuzz.scripts import ANSWERS, JUNK, NOISE, REQUESTS, UNREQUESTED, Request
+from tests.loop import CheckedLoop
 
 P = TypeVar("P", bound=Peer)
 PATIENCE_S = 30.0  # for what must come; nothing is slow by itself
@@ -59,7 +59,7 @@ class World:
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="fuzz-peers-")
-        self.runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+        self.runner = asyncio.Runner(loop_factory=CheckedLoop)
         self.stage: Stage | None = None
         self.runner.run(self._start(Path(self._folder.name)))
 

@@ -5,12 +5,11 @@ import os
 import tempfile
 from pathlib import Path
 
-import uvloop
-
 from tests.growth.functions import CASES
 from tests.growth.judge import costed, judged
 from tests.growth.measure import TIMES, yardstick
 from tests.growth.messages import SIZE, messages, staged
+from tests.loop import CheckedLoop
 
 
 async def _messages(folder: Path) -> None:
@@ -36,7 +35,7 @@ def main() -> None:
                 f"{name} | {filling}, after `{before!r}` | {grown.ms:.2f} | {grown.times:.1f} | {grown.steps_times:.1f}"
             )
             print(f"| {row} |", flush=True)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=CheckedLoop) as runner:
             runner.run(_messages(Path(folder)))
         os.chdir("/")
 

@@ -33,7 +33,7 @@ EXCEPTIONS = {
     "exchange.handler.RequestHandler._follow": "one step a flight that it follows: at most a few elections",
     "loaded._expiries": "one step a certificate that the operator's own configuration names",
     "memory_budget.resident": "one line that the kernel writes",
-    "observe.metrics.Metrics._gauges": "one step a circuit of the configuration, at a scrape",
+    "observe.metrics.Metrics._gauges_by_name": "one step a circuit of the configuration, at a scrape",
     "observe.instruments.Counter.keep_only": "one step a series, whose number is bounded, at a reload and a scrape",
     "observe.instruments.Histogram.keep_only": "one step a series, whose number is bounded, at a reload and a scrape",
     "observe.instruments.Counter.total": "sums over labels, whose number is bounded",

@@ -14,6 +14,7 @@ from proxy.http.message import (
     Request,
     Response,
 )
+from proxy.http1 import field_lines
 from proxy.http1.body import (
     ChunkedBody,
     CloseBody,
@@ -262,7 +263,7 @@ def _gathered(data: bytes) -> None:
 
 # The reader remembers as many names as it may. All others are new, in small inputs as in large ones: what is remembered
 # is read in a third of the time.
-read_lines(b"".join([b"known-%d:\r\n" % number for number in range(4096)]))
+read_lines(b"".join([b"known-%d:\r\n" % number for number in range(field_lines._MEMORY)]))
 
 WIRE = (
     Case("gathered.Gathered.add, take", _gathered, fillings=("spaces",)),

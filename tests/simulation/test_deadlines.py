@@ -41,7 +41,8 @@ async def test_a_caller_cannot_extend_its_routes_deadline(kind: str | None) -> N
     patient = [world.get(X_Request_Deadline_Ms="60000") for _ in range(2)] if kind is None else []
     patient += [hasty(world, kind, 60_000)] if kind is not None else []
     await finish(*patient)
-    assert {(each.status, each.waited_ms) for each in patient} == {(504, 2000)}
+    assert {(each.exchange.status, each.waited_ms) for each in patient} == {(504, 2000)}
+    assert {each.client.hung_up for each in patient} == {kind == "event stream"}  # which gets no 5xx of the sidecar
     assert world.at_rest()
 
 

@@ -94,7 +94,7 @@ class RecordingClient:
         self.body = response.body
 
     def hang_up(self) -> None:
-        self.hung_up = True
+        self.hung_up, self.at_ms = True, now_ms()
 
     async def relay(self, response: Response, reader: BodyReader, more: Lines) -> int:
         self._take(response, more)

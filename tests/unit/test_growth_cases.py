@@ -6,7 +6,6 @@ from contextlib import chdir
 from pathlib import Path
 
 import pytest
-import uvloop
 
 import proxy
 from proxy.build import COMPILED
@@ -15,6 +14,7 @@ from tests.growth.exceptions import EXCEPTIONS, excepted
 from tests.growth.functions import CASES
 from tests.growth.inputs import FILLINGS, SMALL, filled
 from tests.growth.messages import SIZE, messages, staged
+from tests.loop import CheckedLoop
 
 PROXY = Path(proxy.__file__).parent
 ROUTINE = frozenset(
@@ -32,7 +32,7 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
             for around in case.around:
                 for name in ROUTINE.intersection(case.fillings) or case.fillings:
                     case.run(filled(around, FILLINGS[name], min(SHORT, SMALL // case.times)))
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=CheckedLoop) as runner:
             runner.run(_send_messages(folder))
     return found
 

@@ -9,7 +9,8 @@ import pytest
 
 from proxy.app import Sidecar
 from proxy.config.load import load
-from tests.wire.kit import Backend, CheckedLoop, Wire
+from tests.loop import CheckedLoop
+from tests.wire.kit import Backend, Wire
 
 BASE = """
 [listen]

@@ -7,13 +7,11 @@ parser could be caught out.
 import asyncio
 import socket
 import struct
-import warnings
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
-import uvloop
 
 from proxy.app import Sidecar
 from proxy.audit.chain import Chain
@@ -26,21 +24,6 @@ _SEPARATORS = b"\r\n:; ,"
 _FEW = 2048
 
 T = TypeVar("T")
-
-
-class CheckedLoop(uvloop.Loop):
-    """A loop that fails when it closes if a test left a transport open.
-
-    uvloop warns of such a transport and then closes it. Where warnings are errors it would not get so far, and wait
-    forever.
-    """
-
-    def close(self) -> None:
-        """Close the loop. Raise AssertionError if a transport was open."""
-        with warnings.catch_warnings(record=True) as found:
-            warnings.simplefilter("always", ResourceWarning)
-            super().close()
-        assert not found, [str(warning.message) for warning in found]
 
 
 class Answer(NamedTuple):

@@ -11,6 +11,7 @@ import pytest
 
 from proxy.admin import status
 from proxy.admin.admin_listener import AdminListener, start_admin
+from proxy.admin.connections import AdminConnection
 from proxy.app import Sidecar as Running
 from proxy.cli.circuits import health
 from proxy.config.load import load
@@ -42,6 +43,12 @@ class Plane:
         reader, writer = await asyncio.open_connection(sock=raw)
         self.lines.append(Line(reader, writer, split=False))
         return self.lines[-1]
+
+    @property
+    def only_connection(self) -> AdminConnection:
+        """Return its connection, of which there is one."""
+        (connection,) = self.listener._connections._open
+        return connection
 
     async def ask(self, request: bytes, address: str = HERE) -> int:
         """Return the status of the answer to a request on a connection of its own."""

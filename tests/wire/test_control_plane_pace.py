@@ -82,7 +82,7 @@ async def test_little_is_read_while_a_response_is_pending(begin: Begin) -> None:
     await client.send(WATCH)
     assert (await client.head()).status == 200
     client.say_at_once(NOTHING * 30_000)
-    connection = the_only(plane)
+    connection = plane.only_connection
     assert connection.reader is not None
     await until(lambda: connection.reader is not None and bool(connection.reader._held))
     for _ in range(100):
@@ -108,7 +108,7 @@ async def test_responses_that_nobody_reads_stop_the_requests_behind(begin: Begin
     plane = await begin()
     client = await plane.client(buffer=4096)
     client.stop_reading()
-    connection = the_only(plane)
+    connection = plane.only_connection
     connection.keep_little(4096)
     client.say_at_once(b"GET /%b HTTP/1.1\r\nHost: localhost\r\n\r\n" % (b"n" * 2_000) * 2_000)
     await until(lambda: connection.unwritten > 64 * 1024)
@@ -134,7 +134,7 @@ async def test_requests_after_a_body_and_after_a_declined_upgrade_are_answered(b
     await client.send(b"POST /drain HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
     await client.send(b"GET /n HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n" + ALIVE)
     assert [(await client.message()).status for _ in range(3)] == [401, 404, 200]
-    assert the_only(plane).phase.name == "KEPT"
+    assert plane.only_connection.phase.name == "KEPT"
 
 
 async def test_a_compressed_body_that_nobody_reads_is_not_decompressed(
@@ -157,7 +157,7 @@ async def test_a_client_that_leaves_before_its_request_begins_is_no_error(
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: raised.append(context))
     plane = await begin()
     await plane.client()
-    connection = the_only(plane)
+    connection = plane.only_connection
     transport = connection._transport
     connection.data_received(ALIVE)
     connection.connection_lost(None)
@@ -217,9 +217,3 @@ async def gone(plane: Plane, said: bytes) -> None:
     await until(lambda: not plane.open)
     for _ in range(50):
         await asyncio.sleep(0)  # noqa: TID251 - turns in which tasks end
-
-
-def the_only(plane: Plane) -> AdminConnection:
-    """Return its connection."""
-    (connection,) = plane.listener._connections._open
-    return connection

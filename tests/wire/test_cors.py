@@ -49,6 +49,17 @@ async def test_a_preflight_is_answered_though_nothing_was_learnt(start: Start, w
     assert orjson.loads(refused.body)["retry_after"] == int(refused.get(b"retry-after") or b"0")
 
 
+async def test_own_responses_keep_their_retry_after_where_nothing_is_exposed(start: Start) -> None:
+    """`listen.expose = false` drops what the sidecar adds to responses, not what belongs to its own."""
+    wire = await start(listen="expose = false", upstream=OPEN)
+    await with_an_open_circuit(wire)
+    client = await wire.client()
+    await client.send(b"DELETE /x HTTP/1.1\r\nHost: a\r\n\r\n")
+    refused = await client.message()
+    assert (refused.status, refused.get(b"proxy-status")) == (503, None)
+    assert 3590 < int(refused.get(b"retry-after") or b"0") <= 4000
+
+
 async def test_a_preflight_of_another_route_or_origin_is_not_allowed(start: Start) -> None:
     """Only the configured route allows the page, and only a configured origin."""
     wire = await start(upstream=OPEN, more=ROUTE)

@@ -5,7 +5,8 @@ import socket
 
 import pytest
 
-from tests.wire.kit import CheckedLoop, until
+from tests.loop import CheckedLoop
+from tests.wire.kit import until
 from tests.wire.test_control_plane import Begin, begin
 
 __all__ = ["begin"]
@@ -34,7 +35,7 @@ async def test_a_response_that_nobody_reads_is_cut_when_the_control_plane_ends(b
     plane = await begin()
     client = await plane.client(buffer=4096)
     client.stop_reading()
-    (connection,) = plane.listener._connections._open
+    connection = plane.only_connection
     connection.keep_little(4096)
     client.say_at_once(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 200)
     await until(lambda: connection.unwritten > 0)

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import uvloop
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from proxy.app import Sidecar
 from proxy.config.load import load
+from tests.loop import CheckedLoop
 from tests.wire.kit import Backend, Wire, until
 
 TOKEN = "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -35,7 +35,7 @@ class World:
     """One sidecar and its backend, for many examples: each example has connections of its own."""
 
     def __init__(self, folder: Path) -> None:
-        self.runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+        self.runner = asyncio.Runner(loop_factory=CheckedLoop)
         self.wire = self.runner.run(self._start(folder))
 
     async def _start(self, folder: Path) -> Wire:

@@ -160,7 +160,7 @@ async def test_a_reply_of_another_shape_is_a_store_that_is_down(
             on.proxy.tamper = once = Once(command, change)
             told = await ask(on)
             await once.done.wait()
-            assert told == unknown, command
+            assert (type(told), told) == (type(unknown), unknown), command
             assert len(on.errors) > errors
             await on.until_up()
             on.two.invalidations.drop_all()  # what was kept before counts as old; it is kept anew
@@ -220,7 +220,7 @@ async def test_swapped_replies_of_one_batch_reach_nobody(tmp_path: Path) -> None
         on.proxy.tamper = swapped = Swapped(b"EVALSHA")
         told = await asyncio.gather(*(on.two.claims.claim(claim) for claim in claims))
         assert swapped.done
-        assert told == [StoreUnavailable()] * 2
+        assert [type(one) for one in told] == [StoreUnavailable] * 2
         await on.until_up()
         found = await asyncio.gather(*(on.two.claims.claim(claim) for claim in claims))
     assert [body_of(one) for one in found] == [b"paid by alice", b"paid by bob"]
@@ -232,7 +232,7 @@ async def test_a_free_claim_and_a_used_one_are_not_swapped(tmp_path: Path) -> No
         used = await on.settle("alice", b"paid by alice")
         on.proxy.tamper = Swapped(b"EVALSHA")
         told = await asyncio.gather(*(on.two.claims.claim(one) for one in (used, used._replace(name="new"))))
-        assert told == [StoreUnavailable()] * 2
+        assert [type(one) for one in told] == [StoreUnavailable] * 2
 
 
 class Replaced:

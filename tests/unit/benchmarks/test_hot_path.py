@@ -4,11 +4,11 @@ import asyncio
 from pathlib import Path
 
 import pytest
-import uvloop
 
 from proxy.build import COMPILED
 from tests.benchmarks.hot_path import best_us, count_calls, lanes
 from tests.benchmarks.plane import LOADS, Plane
+from tests.loop import CheckedLoop
 
 
 @pytest.mark.parametrize("kind", LOADS)
@@ -23,7 +23,7 @@ def test_every_lane_is_timed_and_its_calls_are_counted(kind: str, tmp_path: Path
         await plane.sidecar.stop()
         return costs, calls.rooms()
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=CheckedLoop) as runner:
         costs, rooms = runner.run(measured())
     assert costs.keys() == {"whole", "bare"} | (set() if COMPILED else {"wire"})
     assert min(costs.values()) > 0
