@@ -23,6 +23,8 @@ reuse = "2s"
 operation = "other"
 match = "POST /s"
 target = "none"
+[passthrough]
+circuit = "night"
 """
 
 
@@ -52,12 +54,15 @@ def by_key(settings: Settings) -> dict[str, EffectiveSetting]:
         ("routes[1].target", "none", Origin.FILE, "config.toml:14"),
         ("routes[1].upstream", "a", Origin.DEFAULT, ""),
         ("routes[1].coalesce", None, Origin.DEFAULT, ""),
+        ("passthrough.total_timeout", "30s", Origin.DEFAULT, ""),
+        ("passthrough.retry.max_retries", 4, Origin.SEED, "RETRY_MAX_ATTEMPTS [defaults]"),
+        ("passthrough.circuit", "night", Origin.FILE, "config.toml:16"),
     ],
 )
 def test_each_value_is_as_in_the_file_with_its_origin(
     loaded: Load, key: str, value: object, origin: Origin, where: str
 ) -> None:
-    """A route's own value, then `[defaults]`, then the default; key by key within a table."""
+    """A route's own value, then `[defaults]`, then the default; key by key within a table. Some for `[passthrough]`."""
     environ = {
         "BACKSTAY_LOG__LEVEL": "error", "BACKSTAY_DEFAULTS__RETRY__JITTER": "false", "RETRY_MAX_ATTEMPTS": "4",
         "BACKSTAY_ROUTES__SESSION_LOAD__REUSE": "3s", "CIRCUIT_BREAKER_FAILURE_THRESHOLD": "7",
