@@ -134,3 +134,20 @@ async def test_a_dial_that_is_cancelled_leaves_nothing_either(scheme: str) -> No
     finally:
         gc.enable()
         await backend.close()
+
+
+def uploads() -> list[str]:
+    """Return the tasks that send a request's body."""
+    names = (getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks())
+    return [name for name in names if name.endswith("._send_body")]
+
+
+async def test_an_upload_ends_with_its_backends_connection(wire: Wire) -> None:
+    """The client may be silent for as long as `idle_timeout`: nothing waits for its next byte to no purpose."""
+    client, backend = await begun(wire, "an upload")
+    assert backend is not None
+    assert len(uploads()) == 1
+    await backend.send(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    backend.close()
+    assert (await client.message()).status == 413
+    await until(lambda: not uploads())

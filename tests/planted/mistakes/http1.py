@@ -6,7 +6,10 @@ from tests.planted.mistake import Mistake
 
 _BODY: Final = "unit/http1/test_body.py unit/http1/test_head.py wire/test_framing.py"
 _HEAD: Final = "unit/http1/test_head.py wire/test_hostile_requests.py wire/test_framing.py wire/test_small_print.py"
-_ANSWER: Final = "wire/test_hostile_answers.py wire/test_framing.py wire/test_no_content.py wire/test_small_print.py"
+_ANSWER: Final = (
+    "unit/http1/test_head.py wire/test_hostile_answers.py wire/test_framing.py wire/test_no_content.py "
+    "wire/test_small_print.py"
+)
 
 MISTAKES: Final = (
     Mistake(

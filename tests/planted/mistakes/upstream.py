@@ -129,6 +129,7 @@ MISTAKES: Final = (
         "            upload.cancel()\n",
         "            pass\n",
         f"wire/test_leftovers.py wire/test_limits.py {_CONNECTION}",
+        equivalent="the exchange ends with its connection and breaks the body off, so the task ends a turn later",
     ),
     Mistake(
         "post-repeated-on-stale",

@@ -5,7 +5,7 @@ import pytest
 from proxy.http.message import Framing
 from proxy.http.problems import Refusal
 from proxy.http1.body import LengthBody
-from proxy.http1.head import RequestHead, RequestHeadReader
+from proxy.http1.head import RequestHead, RequestHeadReader, ResponseHeadReader
 from tests.settings import head_limits
 
 POST = b"POST / HTTP/1.1\r\nHost: a\r\n"
@@ -58,3 +58,23 @@ def test_what_follows_a_body_of_known_length_is_not_lost() -> None:
     body = LengthBody(4)
     assert (body.feed(b"ab"), body.done, body.rest) == (b"ab", False, b"")
     assert (body.feed(b"cdGET"), body.done, body.rest) == (b"cd", True, b"GET")
+
+
+def test_remembered_fields_are_read_again_for_another_version() -> None:
+    """A connection remembers its last fields: in HTTP/1.0 the same lines mean another thing."""
+    reader = RequestHeadReader(head_limits())
+    lines = b"Host: a\r\n\r\n"
+    versions = (b"1.1", b"1.0", b"1.1")
+    assert [reader.read(b"GET / HTTP/%b\r\n%b" % (version, lines)).parsed.keep_alive for version in versions] == [
+        True, False, True,
+    ]  # fmt: skip
+
+
+def test_a_remembered_response_is_read_again_for_another_method() -> None:
+    """The response to HEAD has the length of a body that it has not (RFC 9110 section 9.3.2)."""
+    reader = ResponseHeadReader()
+    raw = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
+    heads = [reader.read(raw, method) for method in ("GET", "HEAD", "GET")]
+    assert [(head.framing, head.length) for head in heads] == [
+        (Framing.LENGTH, 5), (Framing.NONE, 0), (Framing.LENGTH, 5),
+    ]  # fmt: skip
