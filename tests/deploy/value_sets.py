@@ -67,6 +67,7 @@ GOOD: dict[str, Values] = {
                 "a-history": {"url": ["http://history:80", "http://history-2:80"], "max_idle": 8},
             },
             "circuits": {"restoration": {"reset_timeout": "10s"}},
+            "passthrough": {"total_timeout": "60s", "circuit": "restoration"},
             "routes": [{"operation": "status", "match": "GET /status", "circuit": "restoration"}],
             "defaults": {"total_timeout": "3s", "retry": {"max_retries": 2}, "max_body": "none"},
         },
@@ -170,6 +171,46 @@ BAD: dict[str, tuple[Values, str]] = {
     "the chart's own variable": (
         {"sidecar": {"env": [{"name": "BACKSTAY_ADMIN__ADDRESS", "value": "x"}]}},
         "sidecar.env sets BACKSTAY_ADMIN__ADDRESS",
+    ),
+    "one operation twice": (
+        {"config": {"routes": [{"operation": "a", "match": "GET /a"}, {"operation": "a", "match": "GET /b"}]}},
+        "config.routes[1] has the operation a, as config.routes[0] has",
+    ),
+    "one request twice": (
+        {
+            "config": {
+                "routes": [
+                    {"operation": "a", "match": "GET, HEAD /api/{x}/{more...}"},
+                    {"operation": "b", "match": "PUT /api/{x}"},
+                    {"operation": "c", "match": "HEAD /api/{y}/{rest...}"},
+                ]
+            }
+        },
+        "config.routes[2] matches HEAD /api/{}/{...}, as config.routes[0] does",
+    ),
+    "a path of another router": (
+        {"config": {"routes": [{"operation": "a", "match": "GET /api/*"}]}},
+        'config.routes[0].match is "GET /api/*": write {name} for one segment, and {rest...} for all that follow',
+    ),
+    "a path of another router with a colon": (
+        {"config": {"routes": [{"operation": "a", "match": "GET /api/:id"}]}},
+        'config.routes[0].match is "GET /api/:id"',
+    ),
+    "one variable of the backend twice": (
+        {"backend": {"image": "s", "env": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}},
+        "backend.env has two entries with the name A",
+    ),
+    "one variable of the sidecar twice": (
+        {"sidecar": {"env": [{"name": "A", "value": "1"}, {"name": "B"}, {"name": "A", "value": "2"}]}},
+        "sidecar.env has two entries with the name A",
+    ),
+    "one volume twice": (
+        {"extraVolumes": [{"name": "v", "emptyDir": {}}, {"name": "v", "emptyDir": {}}]},
+        "extraVolumes has two entries with the name v",
+    ),
+    "the chart's own volume": (
+        {"extraVolumes": [{"name": "backstay-audit", "emptyDir": {}}]},
+        "extraVolumes has the name backstay-audit, which is a volume of the chart",
     ),
     "null": ({"config": {"routes": [{"fallback": {"body": {"a": None}}}]}}, "null has no place"),
 }  # fmt: skip

@@ -59,6 +59,20 @@
 {{- $wrong = append $wrong (printf "sidecar.env sets %s in plain text: take it from a Secret with valueFrom.secretKeyRef" .name) -}}
 {{- end -}}
 {{- end -}}
+{{- $names := dict "backend.env" .Values.backend.env "sidecar.env" .Values.sidecar.env "extraVolumes" .Values.extraVolumes -}}
+{{- range $values, $named := $names -}}
+{{- range $name := include "backstay.repeated" ($named | default list) | splitList "\n" | compact -}}
+{{- $wrong = append $wrong (printf "%s has two entries with the name %s: remove one" $values $name) -}}
+{{- end -}}
+{{- end -}}
+{{- range .Values.extraVolumes -}}
+{{- if has .name (list "backstay-config" "backstay-audit") -}}
+{{- $wrong = append $wrong (printf "extraVolumes has the name %s, which is a volume of the chart: use another" .name) -}}
+{{- end -}}
+{{- end -}}
+{{- range $found := include "backstay.routes" (.Values.config.routes | default list) | trim | splitList "\n" | compact -}}
+{{- $wrong = append $wrong $found -}}
+{{- end -}}
 {{- if $wrong -}}
 {{- fail (printf "\n- %s\n" (join "\n- " $wrong)) -}}
 {{- end -}}
@@ -84,6 +98,45 @@
 {{ $path }} is a private key
 {{- else if regexMatch "(?i)^(bearer|basic) +[a-z0-9]|^eyJ[a-zA-Z0-9_-]+[.]" .value }}
 {{ $path }} is a credential
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Yield each name that a list of named things has more than once, on a line of its own. */ -}}
+{{- define "backstay.repeated" -}}
+{{- $seen := dict -}}
+{{- range . -}}
+{{- if eq (get $seen .name | toString) "once" }}
+{{ .name }}
+{{- $_ := set $seen .name "told" -}}
+{{- else if not (hasKey $seen .name) -}}
+{{- $_ := set $seen .name "once" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Yield a line for each route that an earlier one repeats, or whose path is written for another router. */ -}}
+{{- define "backstay.routes" -}}
+{{- $operations := dict -}}
+{{- $requests := dict -}}
+{{- range $index, $route := . -}}
+{{- $match := $route.match | default "" -}}
+{{- $operation := $route.operation | default "" -}}
+{{- if and $operation (hasKey $operations $operation) }}
+config.routes[{{ $index }}] has the operation {{ $operation }}, as config.routes[{{ get $operations $operation }}] has: each route needs its own
+{{- end -}}
+{{- $_ := set $operations $operation (toString $index) -}}
+{{- $path := regexFind "/.*" $match -}}
+{{- if regexMatch "[*]|/:|<" $path }}
+config.routes[{{ $index }}].match is {{ toJson $match }}: write {name} for one segment, and {rest...} for all that follow
+{{- end -}}
+{{- $shape := regexReplaceAll "[{][^}]+[.]{3}[}]" (regexReplaceAll "[{][^}.]*[}]" $path "{}") "{...}" -}}
+{{- range $method := splitList "," (trimSuffix $path $match) -}}
+{{- $request := printf "%s %s" (trim $method) $shape -}}
+{{- if and $path (hasKey $requests $request) }}
+config.routes[{{ $index }}] matches {{ $request }}, as config.routes[{{ get $requests $request }}] does: remove one, or change its match
+{{- end -}}
+{{- $_ := set $requests $request (toString $index) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
