@@ -124,7 +124,7 @@ class AuditLog:
         if self._retention is not None:
             self._retention.start()
         if recovered.torn_bytes:
-            log.warning("audit_torn_line_set_aside", output=repr(self._output), bytes=recovered.torn_bytes)
+            log.warning("audit_torn_line_set_aside", output=str(self._output), bytes=recovered.torn_bytes)
             self._submit_torn(recovered.torn_bytes)
         if self._agreement is not None and self._agreement.agrees is False:
             self.note({"ts": self._now(), NOTE: "checkpoint", "agrees": False, "detail": self._agreement.detail})
@@ -221,7 +221,7 @@ class AuditLog:
             self._give_up()
         self._waiting.close()
         if self._gaps > lost:
-            log.error("audit_records_lost", output=repr(self._output), records=self._gaps - lost)
+            log.error("audit_records_lost", output=str(self._output), records=self._gaps - lost)
 
     async def _finish(self) -> None:
         succeeded = await self._in_order(self._writer.stop)
@@ -248,7 +248,7 @@ class AuditLog:
 
     def _give_up(self) -> None:
         """Abandon the thread with its batches: a pipe without a reader, or a hanging disk."""
-        log.error("audit_close_gave_up", output=repr(self._output), after_s=self._rules.close_s)
+        log.error("audit_close_gave_up", output=str(self._output), after_s=self._rules.close_s)
         self._given_up = True
         self._lose(self._waiting.give_up())
         self._rounds.refuse()
@@ -261,7 +261,7 @@ class AuditLog:
             if self._checkpoints is not None:
                 self._checkpoints.durable(batch.last)
         except OSError as error:
-            log.error("audit_write_failed", output=repr(self._output), error=str(error))
+            log.error("audit_write_failed", output=str(self._output), error=str(error))
             self._output.drop(lines.taken)
             return False
         return True

@@ -72,6 +72,9 @@ class StandardOutput:
 
     __slots__ = ()
 
+    def __str__(self) -> str:
+        return "standard output"
+
     def open(self) -> RecoveredEnd:
         if fcntl.fcntl(1, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
             raise StartError("audit trail -: standard output is closed: open it, or set audit.path to a file")
@@ -145,6 +148,9 @@ class TrailFile:
 
     def __repr__(self) -> str:
         return f"<TrailFile {self._path} fd={self._fd}>"
+
+    def __str__(self) -> str:
+        return str(self._path)
 
     def open(self) -> RecoveredEnd:
         try:

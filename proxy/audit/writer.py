@@ -264,12 +264,12 @@ class TrailWriter:
         except OSError as error:
             self.errors += 1
             if not self._failing:
-                log.error("audit_write_failed", output=repr(self._output), error=str(error))
+                log.error("audit_write_failed", output=str(self._output), error=str(error))
                 self._hooks.trouble(True)
             self._failing = True
             return False
         if self._failing:
-            log.warning("audit_write_recovered", output=repr(self._output))
+            log.warning("audit_write_recovered", output=str(self._output))
             self._hooks.trouble(False)
         self._failing = False
         return True

@@ -51,8 +51,9 @@ def routing_table(settings: Settings) -> Iterator[tuple[str, ...]]:
     """Yield a row of `HEADINGS` for each route, then one for unmatched requests.
 
     If two templates match one path, the template whose first differing segment is a literal comes first, as in routing.
+    If no segment differs, a route that names the method comes before one for `ANY`.
     """
-    for order, route in enumerate(sorted(settings.routes, key=_placeholders), 1):
+    for order, route in enumerate(sorted(settings.routes, key=_precedence), 1):
         coalesce = route.coalesce or _default_coalesce(route.template.methods)
         yield (str(order), route.operation, *route.template, *_policies(route, coalesce))
     rest = settings.passthrough
@@ -60,10 +61,11 @@ def routing_table(settings: Settings) -> Iterator[tuple[str, ...]]:
     yield (str(len(settings.routes) + 1), rest.operation, "any", "all others", *policies)
 
 
-def _placeholders(route: RouteTable) -> tuple[int, ...]:
-    """Return the precedence of each segment: 0 for a literal, 1 for a name, 2 for a rest."""
+def _precedence(route: RouteTable) -> tuple[tuple[int, ...], bool]:
+    """Return that of each segment (0 for a literal, 1 for a name, 2 for a rest), then whether any method matches."""
     segments = route.template.path.split("/")
-    return tuple(2 * segment.endswith("...}") or int(segment.startswith("{")) for segment in segments)
+    placeholders = tuple(2 * segment.endswith("...}") or int(segment.startswith("{")) for segment in segments)
+    return placeholders, ANY in route.template.methods
 
 
 def _default_coalesce(methods: tuple[str, ...]) -> str:

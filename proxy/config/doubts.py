@@ -1,6 +1,7 @@
 """Warnings for valid settings that are probably mistakes: without effect, or too short for what the route does."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 
@@ -9,6 +10,7 @@ from proxy.config.document import Document
 from proxy.config.objections import ConfigProblem, Keys, dotted
 from proxy.config.routes import RouteSettings, RouteTable
 from proxy.config.settings import Settings
+from proxy.config.shape import nearest
 from proxy.config.templates import ANY
 from proxy.config.units import format_duration
 from proxy.http.message import SAFE_METHODS
@@ -26,7 +28,10 @@ _PATIENCE_S = 30.0  # a longer timeout was meant for long requests
 
 def doubts(settings: Settings, document: Document) -> Iterator[ConfigProblem]:
     """Yield a warning for each setting that cannot be meant."""
-    checks = (_unused_upstreams(settings), _idle_settings(settings, document), _short_timeouts(settings, document))
+    checks = (
+        _unused_upstreams(settings), _lonely_circuits(settings), _idle_settings(settings, document),
+        _short_timeouts(settings, document),
+    )  # fmt: skip
     for found in chain.from_iterable(checks):
         yield ConfigProblem(dotted(found.keys), found.message, found.cure, document.where(found.keys))
 
@@ -37,6 +42,19 @@ def _unused_upstreams(settings: Settings) -> Iterator[Contradiction]:
         if name not in used:
             cure = f'write upstream = "{name}" into a route, or remove it'
             yield Contradiction(("upstreams", name), "no route uses it", cure)
+
+
+def _lonely_circuits(settings: Settings) -> Iterator[Contradiction]:
+    """Warn of a circuit without a table that one route alone names, and whose name is almost that of another."""
+    users: list[tuple[Keys, RouteSettings]] = [(("passthrough",), settings.passthrough)]
+    users += [(("routes", index), route) for index, route in enumerate(settings.routes)]
+    counts = Counter(route.circuit for _, route in users if route.circuit is not None)
+    known = {*settings.upstreams, *settings.circuits, *(name for name, count in counts.items() if count > 1)}
+    for at, route in users:
+        if route.circuit is not None and route.circuit not in known and (near := nearest(route.circuit, known)):
+            message = f"no other route names this circuit, and there is no [circuits.{route.circuit}]"
+            cure = f'write circuit = "{near}", or [circuits.{route.circuit}] if it is meant'
+            yield Contradiction((*at, "circuit"), message, cure)
 
 
 def _idle_settings(settings: Settings, document: Document) -> Iterator[Contradiction]:

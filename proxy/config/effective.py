@@ -78,7 +78,7 @@ def _origin(document: Document, keys: Keys) -> tuple[Origin, str]:
 
 def _is_inherited(keys: Keys) -> bool:
     """Tell whether a setting may come from `[defaults]`: of a route, or of what passes unmatched requests through."""
-    return keys[0] == "routes" or (keys[0] == "passthrough" and keys[1] in PASSED_ON)
+    return (keys[0] == "routes" and len(keys) > 1) or (keys[0] == "passthrough" and keys[1] in PASSED_ON)
 
 
 def _kind(setter: str | None) -> Origin:

@@ -57,7 +57,7 @@ class _Row(NamedTuple):
 _ROWS: Final[dict[Reason, _Row]] = {
     Reason.CIRCUIT_OPEN: _Row(
         503,
-        "The circuit to the backend is open",
+        "The circuit of this request is open",
         "the backend failed repeatedly and gets no requests until the circuit probes it again",
     ),
     Reason.CONNECTION_LIMIT: _Row(

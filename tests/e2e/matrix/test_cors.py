@@ -67,8 +67,8 @@ async def test_a_browser_reads_the_problem_of_a_fast_fail(
     await runner.cleanup()
     assert json.loads(text) == [
         [200, "data"],
-        [503, "The circuit to the backend is open"],
-        [503, "The circuit to the backend is open"],
+        [503, "The circuit of this request is open"],
+        [503, "The circuit of this request is open"],
     ]
 
 

@@ -133,6 +133,7 @@ def test_a_failing_disk_is_outlasted_and_logged_once(reports: list[Written]) -> 
     assert writer.errors == 5
     assert [entry["event"] for entry in logs] == ["audit_write_failed", "audit_write_recovered"]
     assert "No space left" in logs[0]["error"]
+    assert logs[0]["output"] == str(output)
 
 
 def test_a_stop_gives_up_on_a_disk_that_still_refuses(reports: list[Written]) -> None:

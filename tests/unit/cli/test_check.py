@@ -50,6 +50,17 @@ def test_routes_are_listed_as_they_match(file: Path) -> None:
     ]
 
 
+def test_any_method_comes_after_a_method(tmp_path: Path) -> None:
+    """Of two templates with the same segments, the route that names the method gets its requests."""
+    path = tmp_path / "config.toml"
+    path.write_text(
+        '[upstreams.sessions]\nurl = "http://127.0.0.1:1"\n'
+        '[[routes]]\noperation = "any"\nmatch = "ANY /x/{a}"\n[[routes]]\noperation = "read"\nmatch = "GET /x/{b}"\n',
+        encoding="utf-8",
+    )
+    assert [row[1] for row in routing_table(load(path, {}, {}))] == ["read", "any", "passthrough"]
+
+
 def test_a_good_file_is_printed_in_columns(
     file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -75,7 +75,16 @@ def test_what_is_there_is_no_problem(check: Check, tmp_path: Path) -> None:
 
 
 ROUTE = UPSTREAM + "[[routes]]\noperation = 'a'\n"
+CIRCUITS = (
+    UPSTREAM + "[circuits.restoration]\n[[routes]]\noperation = 'b'\nmatch = 'GET /b'\ncircuit = 'restoration'\n"
+    "[[routes]]\noperation = 'a'\nmatch = 'GET /a'\n"
+)
 DOUBTS = [
+    (
+        CIRCUITS + "circuit = 'restauration'\n",
+        "c.toml:11: routes[1].circuit: no other route names this circuit, and there is no [circuits.restauration]; "
+        'write circuit = "restoration", or [circuits.restauration] if it is meant',
+    ),
     (UPSTREAM + "[upstreams.b]\nurl = 'http://c'\n", "c.toml:3: upstreams.b: no route uses it"),
     (ROUTE + "match = 'POST /a'\nreuse = '2s'\n", "c.toml:6: routes[0].reuse: it has no effect on POST"),
     (

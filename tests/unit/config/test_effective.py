@@ -72,6 +72,12 @@ def test_each_value_is_as_in_the_file_with_its_origin(
     assert (found.value, found.origin, found.where) == (value, origin, where)
 
 
+def test_no_routes_come_from_nowhere(loaded: Load) -> None:
+    """`[defaults]` has settings of routes, not the routes."""
+    found = by_key(loaded('[upstreams.a]\nurl = "http://a"\n[defaults]\nreuse = "2s"\n', {}, {}))["routes"]
+    assert (found.value, found.origin, found.where) == ([], Origin.DEFAULT, "")
+
+
 SECRETS = """
 [admin]
 token = "zz-token"
