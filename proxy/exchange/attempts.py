@@ -105,11 +105,11 @@ class Attempts:
 
     def admit(self, x: Exchange, attempt: Attempt, now: float) -> Permit | Admission | None:
         """Return the circuits' permit, None if one of them refuses, which ends the attempt."""
+        shared = self._breaker
+        if shared.quiet and self._own.quiet:  # the usual case
+            return shared.permit
         within_s = self._route.total_timeout_s
-        permit = self._breaker.admit(now, within_s)
-        if self._own.quiet and isinstance(permit, Permit):  # the usual case
-            return permit
-        decided = self._circuit.decide(permit, now, within_s)
+        decided = self._circuit.decide(shared.admit(now, within_s), now, within_s)
         if not isinstance(decided, Refused):
             return decided
         self._meter.rejected(decided.circuit)
@@ -180,9 +180,11 @@ class Attempts:
         if lead.probing:
             self._probes.give_back(self._own)
             attempt = Attempt(0, 0.0, safe=True)
-        if attempt.ended(outcome, took_s) is not SUCCESS:
+        succeeded = attempt.ended(outcome, took_s) is SUCCESS
+        if not succeeded:
             attempt.address = self._upstream.last_address
-        self._report_to_circuit(lead, attempt, permit, took_s, now)
+        if not (succeeded and self._breaker.quiet and self._own.quiet):  # then a success changes nothing
+            self._report_to_circuit(lead, attempt, permit, took_s, now)
         self._meter.attempted(route.upstream, route.operation, label(outcome), took_s)
         if lead.probing:
             discard(outcome)
@@ -200,9 +202,6 @@ class Attempts:
             return
         timed = self._breaker.rules.slow_call is None or _is_timed(lead.sent, attempt.outcome)
         counted_s = took_s if timed else None
-        if self._own.quiet and not failed and isinstance(permit, Permit):  # the usual case
-            self._breaker.report(permit, verdict, now, took_s=counted_s)
-            return
         if failed:
             self._circuit.note(f"{label(attempt.outcome)} at {attempt.address}")
         elapsed, counted = is_elapsed(attempt.outcome), not lead.failure_counted

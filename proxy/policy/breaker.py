@@ -7,7 +7,7 @@ from math import inf
 from typing import Final, NamedTuple
 
 from proxy.config.settings import Breaker
-from proxy.policy.classify import FAILURES, SUCCESS, Verdict
+from proxy.policy.classify import FAILURES, Verdict
 from proxy.runtime.random import RandomSource
 
 LEASE_S: Final = 60.0  # a probe permit that was not settled expires this long after its attempt must have ended
@@ -108,8 +108,8 @@ class CircuitBreaker:
     """
 
     __slots__ = (
-        "_leases", "_on_transition", "_permit", "_probe_at", "_probes", "_random", "_run", "_slow",
-        "mode", "name", "opened_at", "quiet", "rules", "state", "successes",
+        "_leases", "_on_transition", "_probe_at", "_probes", "_random", "_rules", "_run", "_slow",
+        "mode", "name", "opened_at", "permit", "quiet", "state", "successes",
     )  # fmt: skip
 
     def __init__(
@@ -120,20 +120,32 @@ class CircuitBreaker:
         on_transition: Callable[["CircuitBreaker", CircuitState, float], None] | None = None,
     ) -> None:
         self.name = name
-        self.rules = rules
+        self._rules = rules
         self.state = CircuitState.CLOSED
         self.mode = CircuitMode.AUTO
         self.successes = 0
         self.opened_at: float | None = None
-        self.quiet = True  # closed and without failures: a success changes nothing, and nobody is refused
         self._run = _FailureRun()
-        self._permit = Permit(0)  # of this generation; shared by all attempts that are no probes
+        self.permit = Permit(0)  # of this generation; shared by all attempts that are no probes
         self._leases: dict[int, float] = {}  # probe number -> expiry
         self._probes = 0
         self._probe_at = 0.0
         self._slow: deque[bool] = deque()  # of the most recent calls: was it slow?
         self._random = random
         self._on_transition = on_transition
+        # closed, without failures and without a limit on slow calls: a success changes nothing, and nobody is refused
+        self.quiet = True
+        self._look()
+
+    @property
+    def rules(self) -> Breaker:
+        """Return the settings, which a reload replaces."""
+        return self._rules
+
+    @rules.setter
+    def rules(self, rules: Breaker) -> None:
+        self._rules = rules
+        self._look()
 
     def admit(self, now: float, within_s: float = 0.0) -> Permit | Refused:
         """Return a permit, or how many seconds until one may be available.
@@ -144,12 +156,12 @@ class CircuitBreaker:
         if mode is _FORCED_OPEN:
             return Refused(self.rules.reset_timeout)
         if self.state is _CLOSED or mode is CircuitMode.FORCED_CLOSED:
-            return self._permit
+            return self.permit
         if self.state is CircuitState.OPEN:
             if now >= self._probe_at:
                 self._enter(CircuitState.HALF_OPEN, now)
             elif self.mode is CircuitMode.OBSERVE:
-                return self._permit
+                return self.permit
             else:
                 return Refused(self._probe_at - now)
         return self._probe(now, within_s)
@@ -158,28 +170,23 @@ class CircuitBreaker:
         self._leases = {probe: lapses for probe, lapses in self._leases.items() if lapses > now}
         if len(self._leases) >= self.rules.max_probes:
             # probes are running: they end within one deadline
-            return self._permit if self.mode is CircuitMode.OBSERVE else Refused(1.0)
+            return self.permit if self.mode is CircuitMode.OBSERVE else Refused(1.0)
         self._probes += 1
         self._leases[self._probes] = now + within_s + LEASE_S
-        return Permit(self._permit.generation, self._probes, self._permit.since)
+        return Permit(self.permit.generation, self._probes, self.permit.since)
 
     def counts(self, permit: Permit) -> bool:
         """Tell whether a report under this permit is still counted."""
-        return permit.generation == self._permit.generation and (permit.probe is None or permit.probe in self._leases)
+        return permit.generation == self.permit.generation and (permit.probe is None or permit.probe in self._leases)
 
     def give_back(self, permit: Permit) -> None:
         """Settle a permit whose attempt is no evidence about the backend."""
-        if permit.probe is not None and permit.generation == self._permit.generation:
+        if permit.probe is not None and permit.generation == self.permit.generation:
             self._leases.pop(permit.probe, None)
-
-    @property
-    def permit(self) -> Permit:
-        """Return the permit of this generation, which all attempts share that are no probes."""
-        return self._permit
 
     def permit_of(self, sent_at: float) -> Permit:
         """Return the permit of an attempt that was sent at that time because the circuit was quiet."""
-        return self._permit if sent_at > self._permit.since else _OUTDATED
+        return self.permit if sent_at > self.permit.since else _OUTDATED
 
     def report(
         self, permit: Permit, verdict: Verdict, now: float, *, took_s: float | None = 0.0, counted: bool = True,
@@ -190,13 +197,9 @@ class CircuitBreaker:
         `took_s` is None if the call's duration did not depend on the backend alone: slow_call ignores it. `late` is the
         route whose timeout the failure is, "" for any other failure and if the route has no circuit before this one.
         """
-        if permit is not self._permit and not self._ends_probe(permit):
+        if permit is not self.permit and not self._ends_probe(permit):
             return
         slow_s, closed = self.rules.slow_call, self.state is _CLOSED
-        if verdict is SUCCESS and closed and slow_s is None:  # the usual case
-            if not self.quiet:
-                self._forgive()
-            return
         slow = slow_s is not None and took_s is not None and took_s > slow_s
         if verdict in FAILURES or (not closed and self._fails_probe(verdict, slow=slow)):
             self._failed(now, late, counted=counted)
@@ -210,7 +213,7 @@ class CircuitBreaker:
 
     def _ends_probe(self, permit: Permit) -> bool:
         """Take back a probe's permit; return False for another generation, or if the lease expired: another probes."""
-        if permit.probe is None or permit.generation != self._permit.generation:
+        if permit.probe is None or permit.generation != self.permit.generation:
             return False
         return self._leases.pop(permit.probe, None) is not None
 
@@ -234,7 +237,8 @@ class CircuitBreaker:
 
     def _look(self) -> None:
         """Set `quiet`, after a change of anything that it depends on."""
-        self.quiet = self.state is _CLOSED and self._run.is_empty and self.mode is not _FORCED_OPEN
+        closed = self.state is _CLOSED and self.mode is not _FORCED_OPEN
+        self.quiet = closed and self._run.is_empty and self._rules.slow_call is None
 
     def _failed(self, now: float, late: str, *, counted: bool) -> None:
         if self.state is CircuitState.HALF_OPEN:
@@ -264,7 +268,7 @@ class CircuitBreaker:
 
     def _enter(self, state: CircuitState, now: float) -> None:
         self.state = state
-        self._permit = Permit(self._permit.generation + 1, None, now)
+        self.permit = Permit(self.permit.generation + 1, None, now)
         self._leases = {}
         self._slow.clear()
         self.successes = 0

@@ -55,7 +55,7 @@ class RouteCircuit:
     * the catch-all route without a configured circuit: its requests have nothing in common, so their timeouts count
       nothing, and a hung circuit does not refuse them.
 
-    `own` is then the shared circuit. As long as `own` is quiet, callers ask and tell the shared circuit alone.
+    `own` is then the shared circuit. While both are quiet, callers take the shared permit and report no success.
     """
 
     __slots__ = ("_counts_timeouts", "_route", "own", "shared")

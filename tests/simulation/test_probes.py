@@ -159,7 +159,7 @@ async def test_an_attempt_that_could_tell_nothing_does_not_go_on() -> None:
     assert (world.upstream.calls[1].ended, world.breaker.failures) == ("cancelled", 1)
     early = world.get("r2")
     await world.until_ms(200)
-    world.breaker.report(world.breaker._permit, world.ledger.records[0].attempts[0].verdict, world.clock.now())
+    world.breaker.report(world.breaker.permit, world.ledger.records[0].attempts[0].verdict, world.clock.now())
     early.leave()
     await early.finish()
     assert (world.upstream.calls[2].ended, len(world.ports.probes)) == ("cancelled", 0)

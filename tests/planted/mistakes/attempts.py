@@ -44,7 +44,7 @@ MISTAKES: Final = (
         "breaker-counts-old-generation",
         "A late report of an attempt before the last transition counts as a probe's.",
         "proxy/policy/breaker.py",
-        "if permit.probe is None or permit.generation != self._permit.generation:\n            return False",
+        "if permit.probe is None or permit.generation != self.permit.generation:\n            return False",
         "if permit.probe is None:\n            return False",
         _BREAKER,
         equivalent="numbers of probes never repeat and a transition clears the leases: an old probe has none",

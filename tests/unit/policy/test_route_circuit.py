@@ -28,16 +28,17 @@ class Upstream:
         self.routes["unmatched"] = RouteCircuit(self.shared, None, "unmatched", counts_timeouts=False)
 
     def ask(self, route: str, now: float) -> Permit | Admission | Refused:
-        """Ask as the stage does: the shared circuit first, and both only where something has happened."""
+        """Ask as the stage does: the circuits decide only where something has happened."""
         circuit = self.routes[route]
-        permit = self.shared.admit(now, 1.0)
-        if circuit.own.quiet and isinstance(permit, Permit):
-            return permit
-        return circuit.decide(permit, now, 1.0)
+        if self.shared.quiet and circuit.own.quiet:
+            return self.shared.permit
+        return circuit.decide(self.shared.admit(now, 1.0), now, 1.0)
 
     def end(self, route: str, permit: Permit | Admission, kind: str, sent_at: float, now: float) -> None:
         """Report an attempt."""
         verdict = {"late": Verdict.TIMEOUT, "ok": Verdict.SUCCESS, "dead": Verdict.NETWORK}[kind]
+        if kind == "ok" and self.shared.quiet and self.routes[route].own.quiet:
+            return
         self.routes[route].report(permit, AttemptOutcome(verdict, kind == "late", sent_at, now, None, counted=True))
 
     def call(self, route: str, kind: str, now: float) -> bool:
@@ -143,7 +144,7 @@ def test_what_is_given_back_frees_both_places() -> None:
 
 @pytest.mark.parametrize("mode", list(CircuitMode))
 def test_a_quiet_circuit_refuses_nobody(mode: CircuitMode) -> None:
-    """`quiet` is what a success looks at: it must be false wherever a request may be refused or a count be reset."""
+    """It must not be quiet wherever a request may be refused or a success changes something."""
     breaker = CircuitBreaker("a", RULES, Random(1))
     breaker.force(mode, 0.0)
     assert breaker.quiet is isinstance(breaker.admit(0.0), Permit)
@@ -184,3 +185,14 @@ def test_timeouts_leave_one_name_a_route() -> None:
         upstream.call(NAMES[number % 3], "late", number * 40.0)
     assert upstream.shared._run._late == set(NAMES)
     assert not any(breaker._leases for breaker in (upstream.shared, *upstream.own.values()))
+
+
+def test_a_circuit_that_judges_slow_calls_is_never_quiet() -> None:
+    """A success in time is then news as well; a reload changes that at once."""
+    breaker = CircuitBreaker("a", RULES, Random(1))
+    seen = [breaker.quiet]
+    for slow_call in (1.0, None):
+        breaker.rules = breaker_settings(jitter=0.0, slow_call=slow_call)
+        seen.append(breaker.quiet)
+    assert seen == [True, False, True]
+    assert not CircuitBreaker("b", breaker_settings(slow_call=1.0), Random(1)).quiet
