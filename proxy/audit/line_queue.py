@@ -63,15 +63,12 @@ class LineQueue:
 
     def take_batch(self, count: int, chain: Callable[[bytes], bytes]) -> tuple[list[bytes], int]:
         """Return up to `count` lines, each processed by `chain`, and the number of records among them."""
-        next_one, notes, size = self._lines.popleft, 0, 0
-        chained = []
-        for _ in range(min(count, len(self._lines))):
-            line = next_one()
-            notes += type(line) is Note
-            size += len(line)
-            chained.append(chain(line))
+        next_one = self._lines.popleft
+        lines = [next_one() for _ in range(min(count, len(self._lines)))]
+        notes = sum([type(line) is Note for line in lines]) if self._notes else 0
         self._notes -= notes
-        self._size -= size
+        self._size -= sum(map(len, lines))
+        chained = list(map(chain, lines))
         return chained, len(chained) - notes
 
     def hand_over(self, batch: Batch) -> None:

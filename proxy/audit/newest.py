@@ -29,7 +29,8 @@ class Newest:
 
     def append(self, record: bytes) -> None:
         """Add a record."""
-        self._records.append(record)
-        self.size += len(record)
-        while len(self._records) > self._limit or self.size > self._most_bytes:
-            self.size -= len(self._records.popleft())
+        records, size = self._records, self.size + len(record)
+        records.append(record)
+        while len(records) > self._limit or size > self._most_bytes:
+            size -= len(records.popleft())
+        self.size = size

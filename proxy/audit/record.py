@@ -191,8 +191,8 @@ def _response_info(x: Exchange) -> dict[str, object]:
         metadata["would"] = x.would
     if x.head_s is not None:
         metadata["head_ms"] = round(x.head_s * 1000, 3)
-    if x.endless:
-        metadata["endless"] = True
+        if x.endless:
+            metadata["endless"] = True
     if x.problem is not None:
         metadata["detail"] = bounded(x.problem.detail)
         if x.hung_up:

@@ -149,8 +149,8 @@ MISTAKES: Final = (
         "newest-one-too-many",
         "One record more than max_entries is held in memory.",
         "proxy/audit/newest.py",
-        "len(self._records) > self._limit",
-        "len(self._records) > self._limit + 1",
+        "len(records) > self._limit",
+        "len(records) > self._limit + 1",
         "unit/audit/test_newest.py",
     ),
     Mistake(
