@@ -225,7 +225,7 @@ class UpstreamConnection:
 
     async def _send_body(self, request: UpstreamRequest, stream: BodyStream) -> None:
         """Relay a streamed request body; the response timeout starts after its last byte."""
-        chunked, body = request.framing is Framing.CHUNKED, stream.open()
+        chunked, body = request.sent.framing is BY_CHUNKS, stream.open()
         try:
             while piece := await body.read():
                 if not self._put(chunk(piece) if chunked else piece):
@@ -261,7 +261,7 @@ class UpstreamConnection:
                 data = bytes(pending)
                 pending.clear()
             while (end := data.find(b"\r\n\r\n")) >= 0 and end <= limit:
-                head = self._heads.read(data[: end + 4], request.method)
+                head = self._heads.read(data[: end + 4], request.sent.method)
                 data = data[end + 4 :]
                 if head.status >= 200 or head.status == 101:
                     self._begin(request, head, data)
@@ -311,13 +311,13 @@ class UpstreamConnection:
     def _switch(self, request: UpstreamRequest, head: ResponseHead, rest: bytes) -> None:
         """Become a tunnel; the data after the head is its first data."""
         assert self.transport is not None
-        if not request.upgrade or self.state is EARLY:
+        if not request.sent.upgrade or self.state is EARLY:
             raise BadResponse("it switches protocols without a request to do so")
         self._become(TUNNEL)
         body = self._body = ResponseBody(head, decoder(Framing.CLOSE, 0), self.pace, self.close)
         tunnel = self._tunnel = Tunnel(self.pace, self.close, self.transport)
         body.stream(tunnel)
-        request.settle(switched(head, tunnel, request.upgrade))
+        request.settle(switched(head, tunnel, request.sent.upgrade))
         if rest:
             self._read_body(body, rest)
 
@@ -355,7 +355,9 @@ class UpstreamConnection:
     def _part(self, head: ResponseHead, *, surplus: bool) -> None:
         """Detach from the request. Return to the pool only if nothing more can arrive on the connection."""
         single_use = surplus or self._single_use or not head.keep_alive or self.state is EARLY
-        self._forget()
+        self._request = None
+        if self._body is not None:
+            self._forget(self._body)
         if single_use:
             self.close()
         else:
@@ -363,12 +365,10 @@ class UpstreamConnection:
             self._become(IDLE)
             self._pool.release(self)
 
-    def _forget(self) -> None:
-        """Release the request and its response."""
-        if self._body is not None:
-            self._body.forget_timer()
-            self._body = None
-        self._request = None
+    def _forget(self, body: ResponseBody) -> None:
+        """Release the response's body."""
+        body.forget_timer()
+        self._body = None
 
     def pace(self, pause: bool) -> None:
         """Pause or resume reading."""
@@ -413,7 +413,9 @@ class UpstreamConnection:
         request, body = self._request, self._body
         failure = failure or self._failure()
         self._become(CLOSED)
-        self._forget()
+        self._request = None
+        if body is not None:
+            self._forget(body)
         self.alarm.cancel()
         upload, self._upload = self._upload, None
         if upload is not None and upload is not asyncio.current_task():

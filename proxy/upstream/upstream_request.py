@@ -31,35 +31,27 @@ class UpstreamRequest:
 
     __slots__ = (
         "at_once",
-        "framing",
         "future",
         "idle_s",
         "interim",
         "interims",
         "large",
-        "method",
+        "sent",
         "stream",
         "timeout_s",
-        "upgrade",
     )
 
     def __init__(
         self, request: Request, future: ImmediateFuture[Outcome], interim: Interim, timeout_s: float, idle_s: float
     ) -> None:
         body = request.body
+        self.sent = request
         self.future = future
         self.at_once = True  # False: the caller of `finish` has more to do afterwards
         self.interim = interim
         self.interims = 0  # interim responses so far
-        self.method = request.method
-        self.upgrade = request.upgrade
-        self.framing = request.framing
-        self.stream: BodyStream | None = None
-        self.large = True
-        if isinstance(body, bytes):
-            self.large = len(body) > READ_WITH_HEAD
-        else:
-            self.stream = body
+        self.stream: BodyStream | None = None if isinstance(body, bytes) else body
+        self.large = not isinstance(body, bytes) or len(body) > READ_WITH_HEAD
         self.timeout_s = timeout_s
         self.idle_s = idle_s
 

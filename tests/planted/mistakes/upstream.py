@@ -110,7 +110,7 @@ MISTAKES: Final = (
         "switch-not-requested",
         "A backend may switch protocols unasked.",
         "proxy/upstream/upstream_connection.py",
-        "if not request.upgrade or self.state is EARLY:",
+        "if not request.sent.upgrade or self.state is EARLY:",
         "if False:",
         "wire/test_tunnels.py wire/test_small_print.py wire/test_hostile_answers.py",
     ),
