@@ -302,27 +302,31 @@ class ClientConnection:
         return await through.run(self._stream(StreamedResponse(self.writer, x, reader, chunked=False, delimited=False)))
 
     def _closes(self, request: Request) -> bool:
-        incoming = self.reader.incoming
-        early = incoming is not None and incoming.handler is self._current
-        last = self.reader.state is OVER and not self.reader.queue
-        return early or last or not request.keep_alive or self._server.draining
+        """Tell whether the connection ends with this response: it comes early, or no other can follow."""
+        reader = self.reader
+        if not request.keep_alive or self._server.draining:
+            return True
+        if reader.incoming is not None and reader.incoming.handler is self._current:
+            return True
+        return reader.state is OVER and not reader.queue
 
     def _is_closing(self) -> bool:
         return self.writer.transport is None or self.writer.transport.is_closing()
 
     def _answered(self, *, closing: bool) -> None:
         """Continue with the next request or close, after the last byte of a response is written."""
+        reader = self.reader
         self._current = None
         self.writer.become(FREE)
-        self.reader.since = self._server.tick
+        reader.since = self._server.tick
         if closing:
             self._close()
             return
-        if not self.reader.queue:
-            self.reader.switching = False
-            if self.reader.incoming is not None:
+        if not reader.queue:
+            reader.switching = False
+            if reader.incoming is not None:
                 self._continue()
-        if self.reader.queue or self.reader.state is HELD:
+        if reader.queue or reader.state is HELD:
             self._loop.call_soon(self._take_next)  # not inside the task that responded
 
     def _take_next(self) -> None:
