@@ -115,9 +115,11 @@ class Flight:
 
     def landed(self, result: Result | None, leader: Request) -> bool:
         """Give the result to every waiting follower (None: not shareable); tell whether all got it."""
-        waiting, self._waiting = self._waiting, {}
         self.when_deserted = None  # break the reference cycle with the leader
-        names = varied_by(result) if self.safe and waiting else ()
+        if not self._waiting:
+            return result is not None
+        waiting, self._waiting = self._waiting, {}
+        names = varied_by(result) if self.safe else ()
         for_all = result is not None
         for land, request in waiting.values():
             fits = alike(names, request, leader)
@@ -177,9 +179,10 @@ def shareable(result: Result, *, in_person: bool, strict: bool = False) -> bool:
     `in_person`: a cookie that it sets is for one connection. `strict` is the route's `honour_no_store`: apply RFC 9111
     as a shared cache would.
     """
-    if not isinstance(result.outcome, Response):
+    outcome = result.outcome
+    if not isinstance(outcome, Response):
         return True
-    fields = result.outcome.fields
+    fields = outcome.fields
     if strict and b"no-store" in directives(fields):
         return False
     content_type = fields.get(b"content-type")
