@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
+from typing import Final
 
 from proxy.exchange.ports import DurabilityGate, Ports, Wiring
 from proxy.exchange.state import LEFT, Exchange, Lead
@@ -30,6 +31,7 @@ from proxy.policy.retry import (
 from proxy.policy.route_circuit import Admission, AttemptOutcome
 from proxy.policy.routing import Route
 
+_ANSWERED: Final = DONE.reason
 _ROUTE_OPEN = "requests of this route timed out repeatedly: none is sent until its circuit probes the backend again"
 
 
@@ -94,7 +96,7 @@ class Attempts:
                 if lead.probing:
                     raise asyncio.CancelledError
             if attempt.verdict is SUCCESS:
-                attempt.why = DONE.reason
+                attempt.why = _ANSWERED
                 return attempt.outcome
             decision = self.explain(x, attempt, self._decide(x, lead, request, attempt, len(attempts) - first))
             if not isinstance(decision, Again):

@@ -6,9 +6,9 @@ from typing import Final
 from proxy.exchange.ports import Ports, Wiring
 from proxy.exchange.state import NO_IDENTITY, RECORDED, Exchange
 from proxy.http.problems import Reason
-from proxy.policy import outcome
 from proxy.policy.attempt_facts import retries
 from proxy.policy.coalescing import ALONE, JOINED
+from proxy.policy.outcome import ending
 from proxy.policy.routing import Route
 
 LEFT_STATUS: Final = Reason.CANCELLED.status
@@ -34,22 +34,21 @@ class Recorder:
         if x.role is None:  # refused before it could join
             x.role = ALONE
             self._meter.coalesced(self._route.operation, ALONE)
-        route, seconds = self._route, x.duration_s or self.stop_the_clock(x)
-        refused_here = False
-        if (problem := x.problem) is not None and problem.refused:
-            refused_here = True
-            self._meter.bad_request(problem.refused)
+        route, seconds, head_s = self._route, x.duration_s or self.stop_the_clock(x), x.head_s
+        refusal = "" if x.problem is None else x.problem.refused
+        if refusal:
+            self._meter.bad_request(refusal)
         x.status = x.answered or LEFT_STATUS
-        x.ending = outcome.ending(x.result, x.answered, refused=refused_here, truncated=x.truncated)
-        x.wait_s = wait_s = seconds if x.head_s is None else x.head_s
+        x.ending = ending(x.result, x.answered, refused=refusal != "", truncated=x.truncated)
+        x.wait_s = wait_s = seconds if head_s is None else head_s
         if route.target is not None and not x.endless:
             x.level = route.target.level(wait_s)
         if route.restoration is not None and x.identity is NO_IDENTITY:  # no earlier step needed the identity
             x.identity = self._identifier.identify(x.request, x.subject.value, with_key=False)
         if len(x.attempts) > 1 and retries(x.attempts):
             self._meter.retried_request(route.operation, x.succeeded)
-        if x.head_s is not None:
-            self._meter.streamed(route.operation, seconds - x.head_s)
+        if head_s is not None:
+            self._meter.streamed(route.operation, seconds - head_s)
         timed_s = None if x.endless else wait_s
         self._meter.finished(route.operation, x.request.method, x.status, x.ending, timed_s, x.level)
         self._ledger.record(x)

@@ -3,7 +3,7 @@
 import logging
 
 from proxy.errors import BrokenBody
-from proxy.exchange.ports import Ports, Wiring
+from proxy.exchange.ports import DurabilityGate, Ports, Wiring
 from proxy.exchange.recorder import Recorder
 from proxy.exchange.state import Exchange
 from proxy.http import problem_response
@@ -98,15 +98,19 @@ class Responder:
             x.truncated = True
 
     def _give(self, x: Exchange, response: Response, more: Lines) -> None:
-        """Write a complete response, after its record is on disk if required, or a refusal if that fails.
+        """Write a complete response, after its record is on disk if required."""
+        gate = self._durability_gate
+        if gate is None:
+            x.client.write(response, more)
+        else:
+            self._recorder.record(x)
+            self._write_when_durable(gate, x, response, more)
+
+    def _write_when_durable(self, gate: DurabilityGate, x: Exchange, response: Response, more: Lines) -> None:
+        """Write a recorded response, or a refusal if its record is not on disk in time.
 
         A response that already is that refusal is sent unchanged: the record agrees with it.
         """
-        durability_gate = self._durability_gate
-        if durability_gate is None:
-            x.client.write(response, more)
-            return
-        self._recorder.record(x)
 
         def on_durable(durable: bool) -> None:
             if durable or x.unrecorded:
@@ -114,7 +118,7 @@ class Responder:
             else:
                 self._withhold(x)
 
-        durability_gate.when_durable(x, on_durable)
+        gate.when_durable(x, on_durable)
 
     def _withhold(self, x: Exchange) -> None:
         """Replace a recorded and counted response whose record is not on disk in time by a problem."""
