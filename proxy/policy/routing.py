@@ -132,6 +132,7 @@ class Router:
     def __init__(self, routes: Sequence[Route], catch_all: Route) -> None:
         self.routes = (*routes, catch_all)
         self._root = _Node()
+        self._has_choices = False  # at some segment more than one continuation can match
         self._catch_all = Match(catch_all, _NO_NAMES)
         for route in routes:
             self._add(route)
@@ -139,6 +140,7 @@ class Router:
     def _add(self, route: Route) -> None:
         node, names, rest = self._root, [], False
         for segment in route.template.encode().split(b"/")[1:]:
+            before = node
             if segment.endswith(b"...}"):
                 names.append(segment[1:-4].decode())
                 rest = True
@@ -148,6 +150,7 @@ class Router:
                 node = node.wildcard
             else:
                 node = node.literals.setdefault(segment, _Node())
+            self._has_choices |= rest or (before.wildcard is not None and bool(before.literals))
         leaves, leaf = node.rests if rest else node.routes, _Leaf(route, tuple(names), rest)
         for method in route.method.split(", "):
             leaves[method] = leaf
@@ -170,7 +173,7 @@ class Router:
         segments = path.split(b"/")
         values: list[bytes] = []
         found = _straight(self._root, segments, values, method)
-        if found is None:
+        if found is None and self._has_choices:
             values.clear()
             found = _walk(self._root, segments, 1, values, method)
         if found is None:

@@ -107,6 +107,23 @@ def test_going_back_forgets_what_did_not_match() -> None:
     assert router.match(request("GET", "/lit/x/1/other")).names == {"c": "x", "d": "1"}
 
 
+@pytest.mark.parametrize(
+    ("templates", "operation"),
+    [
+        (("GET /a/{x}/e", "POST /a/{x}/b", "GET /d"), "passthrough"),
+        (("GET /a/{x}/b", "GET /a/1/c"), "GET /a/{x}/b"),
+        (("GET /a/1/c", "GET /a/{x}/b"), "GET /a/{x}/b"),
+        (("GET /a/1/c", "GET /{rest...}"), "GET /{rest...}"),
+        (("GET /a/{x}/c", "GET /a/{rest...}"), "GET /a/{rest...}"),
+    ],
+)
+def test_a_table_is_searched_again_only_where_another_way_can_lead_further(
+    templates: tuple[str, ...], operation: str
+) -> None:
+    """Whether one can is known once per table: a literal beside a name, or a rest, in either order."""
+    assert routed(*templates).match(request("GET", "/a/1/b")).route.operation == operation
+
+
 RESTS = routed(
     "GET /api/{rest...}",
     "GET /api/{id}",
