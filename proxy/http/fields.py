@@ -17,7 +17,7 @@ class Fields(dict[bytes, bytes]):
     It is a dict because look-ups by name are frequent. It is shared between callers and never changed.
     """
 
-    __slots__ = ("_encoded", "lines", "read", "sent")
+    __slots__ = ("_encoded", "lines", "owners", "read", "sent")
 
     def __init__(self, lines: Lines, first: Mapping[bytes, bytes] | None = None) -> None:
         """Take the lines, and the content of the dict if it is known."""
@@ -25,6 +25,7 @@ class Fields(dict[bytes, bytes]):
         self.lines = lines
         self.sent: tuple[object, bytes] | None = None  # encoded for an upstream, with the key of the cache
         self.read: Read | None = None  # as parsed by one route's rules of identity
+        self.owners: tuple[object, list[bytes]] | None = None  # digests of credentials, with whose rules found them
         self._encoded: bytes | None = None
 
     def all(self, name: bytes) -> list[bytes]:

@@ -117,7 +117,10 @@ class Identifier:
         token, another cookie or a newer token beside the same cookie. Invalidating too much is safe. All
         credentials beyond `_MOST_OWNERS` count as one.
         """
-        shown = _shown(request.fields, self._names) or _shown(request.fields, USUAL)
+        fields = request.fields
+        if fields.owners is None or fields.owners[0] is not self:
+            fields.owners = self, _shown(fields, self._names) or _shown(fields, USUAL)
+        shown = fields.owners[1]
         yield from shown
         where = _where_from(request, with_address=not shown)
         if where != _NOWHERE or not shown:

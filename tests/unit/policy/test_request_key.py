@@ -352,6 +352,17 @@ def test_two_users_own_nothing_together(one: dict[str, Any], two: dict[str, Any]
     assert not owners(request(**one)) & owners(request(**two))
 
 
+def test_credentials_are_digested_once_for_the_requests_of_a_connection() -> None:
+    """Equal heads share their fields. Another route may look for other credentials, and has its own digests."""
+    asked = request(Authorization="Bearer a", X_Key="k")
+    usual, narrow = (Identifier(route(principal=names), OWN_FIELDS) for names in (None, ("x-key",)))
+    first, digests = list(usual.owners(asked)), asked.fields.owners
+    assert list(usual.owners(asked)) == first
+    assert asked.fields.owners is digests
+    assert list(narrow.owners(asked)) != first
+    assert list(usual.owners(asked)) == first
+
+
 def test_strangers_are_owners_by_address_and_certificate() -> None:
     """Without a credential it is where they come from, known or not; a certificate always counts."""
     elsewhere, certified = PEER._replace(address="10.0.0.2"), PEER._replace(certificate="aa")
