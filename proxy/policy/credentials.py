@@ -138,6 +138,8 @@ def says(value: bytes) -> bool:
     word = value.strip(_BLANK).lower()
     if word in _NONE:
         return False
+    if word.isalnum():  # the usual case: no placeholder and no list
+        return True
     if word.find(b"%") >= 0 and _PLACEHOLDER.fullmatch(word) is None:
         word = unquote_to_bytes(word).strip(_BLANK)
     if _PLACEHOLDER.fullmatch(word) is not None:
