@@ -30,7 +30,7 @@ class Joining:
         alone = flights.alone(route, request, subject)
         with_key = alone is None or route.keeps
         if with_key or not request.safe:
-            x.identity = self._identifier.identify(request, subject, with_key=with_key)
+            x.identity = self._identifier.identify(request, subject, with_key)
         if alone is None:
             place = flights.join(route, request, subject, x.identity, self._identifier.owners, now)
         else:

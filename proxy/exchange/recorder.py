@@ -39,7 +39,7 @@ class Recorder:
         if refusal:
             self._meter.bad_request(refusal)
         x.status = x.answered or LEFT_STATUS
-        x.ending = ending(x.result, x.answered, refused=refusal != "", truncated=x.truncated)
+        x.ending = ending(x.result, x.answered, refusal != "", x.truncated)
         x.wait_s = wait_s = seconds if head_s is None else head_s
         if route.target is not None and not x.endless:
             x.level = route.target.level(wait_s)

@@ -144,9 +144,7 @@ class Responder:
         result, attempts = x.result, x.attempts
         plain = result.recovery is None and result.ttl_s is None and not self._route.explain
         if plain and len(attempts) == 1 and x.role is not JOINED:
-            return added_headers.of_plain_response(
-                x.correlation.id, elapsed_s * 1000, attempts[0].ms, expose=self._expose
-            )
+            return added_headers.of_plain_response(x.correlation.id, elapsed_s * 1000, attempts[0].ms, self._expose)
         return added_headers.to_client(self._response_info(x, elapsed_s), expose=self._expose)
 
     def _response_info(self, x: Exchange, elapsed_s: float) -> added_headers.ResponseInfo:

@@ -75,7 +75,7 @@ def explanation(route: Route, request: Request, alone: str, attempts: Sequence[A
     return "; ".join(steps) or "no attempt"
 
 
-def of_plain_response(correlation_id: str, total_ms: float, upstream_ms: float, *, expose: bool) -> Lines:
+def of_plain_response(correlation_id: str, total_ms: float, upstream_ms: float, expose: bool) -> Lines:
     """Return the lines for a response after a single attempt, forwarded unchanged."""
     named = (b"X-Correlation-ID", correlation_id.encode("ascii"))
     return (named, (b"Server-Timing", _timing(total_ms, upstream_ms))) if expose else (named,)

@@ -173,7 +173,7 @@ def never_shared(request: Request) -> str | None:
     return None
 
 
-def shareable(result: Result, *, in_person: bool, strict: bool = False) -> bool:
+def shareable(result: Result, in_person: bool, strict: bool = False) -> bool:
     """Tell whether the response to a safe request may go to callers with an equal request key.
 
     `in_person`: a cookie that it sets is for one connection. `strict` is the route's `honour_no_store`: apply RFC 9111
@@ -288,9 +288,7 @@ class Flights:
         in_person = given_in_person(result, flight.identity, request)
         if not flight.safe:
             flight.landed(None if in_person else result, request)
-        elif not flight.landed(
-            result if shareable(result, in_person=in_person, strict=flight.strict) else None, request
-        ):
+        elif not flight.landed(result if shareable(result, in_person, flight.strict) else None, request):
             self._set_apart(flight.key, now)
         elif (stream := stream_of(result)) is not None and now < flight.until:
             self._offer(flight, result, request, stream)

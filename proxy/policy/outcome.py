@@ -25,7 +25,7 @@ GOOD: Final = frozenset({RequestOutcome.ANSWERED, RequestOutcome.RECOVERED, Requ
 """The client got a successful response, recovered ones included."""
 
 
-def ending(result: Result, status: int, *, refused: bool, truncated: bool) -> str:
+def ending(result: Result, status: int, refused: bool, truncated: bool) -> str:
     """Return the outcome; `status` is the status that was sent, 0 if none."""
     if status == 0:
         return RequestOutcome.CANCELLED

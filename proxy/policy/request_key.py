@@ -59,7 +59,7 @@ class Identifier:
         self._names = USUAL if principal is None else credentials.named(principal)
         self._roles: dict[bytes, tuple[bytes, bool, bool]] = {}
 
-    def identify(self, request: Request, subject: str | None, *, with_key: bool = True) -> Identity:
+    def identify(self, request: Request, subject: str | None, with_key: bool = True) -> Identity:
         """Return principal and key. `with_key=False` leaves the key empty, for a request that is not coalesced.
 
         A caller without a field of the route's `principal` is identified by all other fields and the address.
@@ -68,7 +68,7 @@ class Identifier:
         if read is None or read[0] is not self:
             read = request.fields.read = self._read(request.fields)
         _, who, what, anonymous, guessed, narrow = read
-        where = _where_from(request, with_address=anonymous or guessed)
+        where = _where_from(request, anonymous or guessed)
         principal = b"\n".join((who, where, b"" if narrow else request.hops))
         key = self._key(request, subject, principal, what, narrow) if with_key else b""
         return Identity(principal, key, anonymous, guessed)
@@ -88,7 +88,7 @@ class Identifier:
         what: list[bytes] = []
         known, names = self._roles, self._names
         for name, value in fields.lines:
-            lower, is_who, is_what = known[name] if name in known else self._role(name)
+            lower, is_who, is_what = known.get(name) or self._role(name)
             if is_who:
                 who += (lower, value)
             elif is_what:
@@ -122,7 +122,7 @@ class Identifier:
             fields.owners = self, _shown(fields, self._names) or _shown(fields, USUAL)
         shown = fields.owners[1]
         yield from shown
-        where = _where_from(request, with_address=not shown)
+        where = _where_from(request, not shown)
         if where != _NOWHERE or not shown:
             yield _digest(b"", where)
 
@@ -168,7 +168,7 @@ def _digest_of(key: bytes) -> bytes:
     return b"\x7f" + blake2b(key, digest_size=32).hexdigest().encode()
 
 
-def _where_from(request: Request, *, with_address: bool) -> bytes:
+def _where_from(request: Request, with_address: bool) -> bytes:
     """Return what identifies the connection: client certificate, and the address if no credential is certain."""
     certificate = request.peer.certificate
     if certificate is None and not with_address:

@@ -244,8 +244,8 @@ class ClientConnection:
         closing = self._closes(request)
         if not writer.unsent:
             self._server.outgoing.add(writer)
-        writer.unsent += self._server.head(response, more + framing, request, closing=closing) + body
-        self._answered(closing=closing)
+        writer.unsent += self._server.head(response, more + framing, request, closing) + body
+        self._answered(closing)
 
     def hang_up(self) -> None:
         """Close the connection instead of a response, after all responses before it."""
@@ -271,12 +271,12 @@ class ClientConnection:
         if chunked:
             more = (*more, (b"Transfer-Encoding", b"chunked"))
         self.writer.become(STARTED)
-        self.writer.write_now(self._server.head(response, more, request, closing=closing))
+        self.writer.write_now(self._server.head(response, more, request, closing))
         streamed = StreamedResponse(
             self.writer, current.exchange, reader, chunked=chunked, delimited=length_known or chunked
         )
         size = await self._stream(streamed)
-        self._answered(closing=closing)
+        self._answered(closing)
         return size
 
     async def _stream(self, streamed: StreamedResponse) -> int:
@@ -313,7 +313,7 @@ class ClientConnection:
     def _is_closing(self) -> bool:
         return self.writer.transport is None or self.writer.transport.is_closing()
 
-    def _answered(self, *, closing: bool) -> None:
+    def _answered(self, closing: bool) -> None:
         """Continue with the next request or close, after the last byte of a response is written."""
         reader = self.reader
         self._current = None

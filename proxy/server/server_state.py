@@ -180,7 +180,7 @@ class ServerState:
         sent = fields.get(b"x-correlation-id")
         refusal.correlation_id = correlate(REFUSED, sent, self._clock.wall(), self._random).id
 
-    def head(self, response: Response, more: Lines, request: Request, *, closing: bool) -> bytes:
+    def head(self, response: Response, more: Lines, request: Request, closing: bool) -> bytes:
         """Return a response head with the fields of this connection: Date if missing, and Connection."""
         own = b"" if b"date" in response.fields else b"Date: %b\r\n" % self.date()
         if closing:

@@ -53,7 +53,7 @@ class UpstreamPool:
         self._dialer = Connector(address)
         self._dialer.tls = tls
 
-    def take(self, *, safe: bool) -> UpstreamConnection | None:
+    def take(self, safe: bool) -> UpstreamConnection | None:
         """Return an idle connection for the request, or None."""
         rules, idle = self.rules, self._idle
         while idle:
@@ -317,7 +317,7 @@ class HttpUpstream:
         if timeout_s <= 0:
             return Failure(Reason.RESPONSE_TIMEOUT, sent=False, evidence=False)
         head = self._head(request, more)
-        connection = self._pool.take(safe=request.safe)
+        connection = self._pool.take(request.safe)
         if connection is None:
             return await self._send_afresh(request, head, timeout_s, interim)
         try:

@@ -296,7 +296,7 @@ class UpstreamConnection:
             self._single_use = self._single_use or are_personal(head.fields, b"www-authenticate")
         size = len(rest)
         if head.bounded and (size == head.length or head.framing is NO_BODY):
-            self._finish(head, b"" if head.framing is NO_BODY else rest, surplus=size > head.length)
+            self._finish(head, b"" if head.framing is NO_BODY else rest, (), size > head.length)
             return
         if self.state is WAITING:
             self._become(READING)
@@ -340,19 +340,19 @@ class UpstreamConnection:
     def _complete(self, body: ResponseBody) -> None:
         done, relay = body.decoder, body.relay
         if relay is None:
-            self._finish(body.head, body.whole(), done.trailers, surplus=bool(done.rest))
+            self._finish(body.head, body.whole(), done.trailers, bool(done.rest))
         else:
-            self._part(body.head, surplus=bool(done.rest))
+            self._part(body.head, bool(done.rest))
             relay.finish(trailers_that_cross(done.trailers))
 
-    def _finish(self, head: ResponseHead, body: bytes, trailers: Lines = (), *, surplus: bool = False) -> None:
+    def _finish(self, head: ResponseHead, body: bytes, trailers: Lines, surplus: bool) -> None:
         """Hand over a complete response. The waiter runs synchronously: nothing may follow here or in the caller."""
         request = self._request
-        self._part(head, surplus=surplus)
+        self._part(head, surplus)
         if request is not None:
             request.finish(response(head, body, trailers))
 
-    def _part(self, head: ResponseHead, *, surplus: bool) -> None:
+    def _part(self, head: ResponseHead, surplus: bool) -> None:
         """Detach from the request. Return to the pool only if nothing more can arrive on the connection."""
         single_use = surplus or self._single_use or not head.keep_alive or self.state is EARLY
         self._request = None

@@ -50,8 +50,12 @@ class UpstreamRequest:
         self.at_once = True  # False: the caller of `finish` has more to do afterwards
         self.interim = interim
         self.interims = 0  # interim responses so far
-        self.stream: BodyStream | None = None if isinstance(body, bytes) else body
-        self.large = not isinstance(body, bytes) or len(body) > READ_WITH_HEAD
+        self.stream: BodyStream | None = None
+        self.large = True
+        if isinstance(body, bytes):
+            self.large = len(body) > READ_WITH_HEAD
+        else:
+            self.stream = body
         self.timeout_s = timeout_s
         self.idle_s = idle_s
 
