@@ -26,7 +26,7 @@ from proxy.http1.body import (
     last_chunk,
 )
 from proxy.http1.head import ResponseHead, ResponseHeadReader, check_unfinished_response
-from proxy.runtime.immediate_future import ImmediateFuture
+from proxy.runtime.immediate_future import ImmediateFuture, immediate_future
 from proxy.transport.flow_control import FlowControl
 from proxy.transport.leftover import Leftover, Remainder, remainder
 from proxy.transport.tunnel import Tunnel
@@ -181,7 +181,7 @@ class UpstreamConnection:
         A body without progress for `idle_s` seconds ends the request. Cancelling the waiter closes the connection.
         """
         self._become(QUEUED)
-        future: ImmediateFuture[Outcome] = ImmediateFuture(loop=self._loop)
+        future: ImmediateFuture[Outcome] = immediate_future(self._loop)
         self._request = UpstreamRequest(request, future, interim, timeout_s, idle_s)
         if b"authorization" in request.fields:
             self._single_use = self._single_use or are_personal(request.fields, b"authorization")

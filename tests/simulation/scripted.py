@@ -19,7 +19,7 @@ from proxy.http.message import (
     Response,
 )
 from proxy.http.problems import Reason
-from proxy.runtime.immediate_future import ImmediateFuture
+from proxy.runtime.immediate_future import ImmediateFuture, immediate_future
 from tests.simulation.virtual import now_ms
 
 
@@ -118,7 +118,7 @@ class ScriptedUpstream:
 async def _pause(seconds: float) -> None:
     """Wait as a request does for a connection's answer: an eager task goes on at the very instant of the result."""
     loop = asyncio.get_running_loop()
-    over: ImmediateFuture[None] = ImmediateFuture(loop=loop)
+    over: ImmediateFuture[None] = immediate_future(loop)
     timer = loop.call_later(seconds, _tell, over)
     try:
         await over

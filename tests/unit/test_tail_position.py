@@ -7,7 +7,7 @@ from types import FunctionType
 
 import pytest
 
-from proxy.runtime.immediate_future import ImmediateFuture
+from proxy.runtime.immediate_future import ImmediateFuture, immediate_future
 from tests.tail_position import what_follows
 
 
@@ -123,7 +123,7 @@ def careless(answer: "ImmediateFuture[str]") -> str:
 
 async def test_every_immediate_result_of_a_test_run_is_proven() -> None:
     """The whole suite runs with the assertion, where the product is not compiled."""
-    answer: ImmediateFuture[str] = ImmediateFuture(loop=asyncio.get_running_loop())
+    answer: ImmediateFuture[str] = immediate_future(asyncio.get_running_loop())
     with pytest.raises(AssertionError, match="something follows in careless"):
         as_the_products_own(careless)(answer)
     assert not answer.done()

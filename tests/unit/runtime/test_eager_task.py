@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from proxy.runtime.eager_task import EagerTask
-from proxy.runtime.immediate_future import ImmediateFuture
+from proxy.runtime.immediate_future import ImmediateFuture, immediate_future
 from tests.wire.kit import outside, turn
 
 
@@ -18,7 +18,7 @@ async def started(coroutine: Coroutine[Any, Any, None]) -> EagerTask:
 
 
 def answer() -> ImmediateFuture[str]:
-    return ImmediateFuture(loop=asyncio.get_running_loop())
+    return immediate_future(asyncio.get_running_loop())
 
 
 class Diary:
