@@ -115,13 +115,14 @@ class Ledger:
         flight_id = "null" if flight is None else f'"{flight.id}"'
         target = f'"{x.level}"' if x.level else "null"
         key = "null" if x.key is None else self._key(x, x.key)
+        attempts = _attempt(x.attempts[0]) if len(x.attempts) == 1 else ",".join(map(_attempt, x.attempts))
         return (
             f'{{"ts":"{timestamp(x.started_wall)}","id":"{self._id_of(x)}","correlation_id":"{x.correlation.id}",'
             f'"operation":"{route.operation}","subject":{subject},"method":"{request.method}",'
             f'"path":{_text(self._redaction.path(request.path, request.query))},"status":{x.status},'
             f'"success":{"true" if ending in GOOD else "false"},"outcome":"{ending}",'
             f'"duration_ms":{_ms(x.duration_s * 1000)},"upstream":{_name(route.upstream)},'
-            f'"attempts":[{",".join([_attempt(attempt) for attempt in x.attempts])}],'
+            f'"attempts":[{attempts}],'
             f'"flight":{{"role":"{x.role}","id":{flight_id},"followers":{followers}}},"idempotency":{key},'
             f'"circuit":{_name(route.circuit)},"target":{target},"bytes_in":{x.bytes_in},"bytes_out":{x.bytes_out},'
             f'"metadata":{self._metadata(x)}}}'
