@@ -285,13 +285,15 @@ class Flights:
             return
         flight.stage = _LANDED
         self._remove(flight)
-        in_person = given_in_person(result, flight.identity, request)
+        response = result.outcome if isinstance(result.outcome, Response) else None
+        sets_cookie = response is not None and b"set-cookie" in response.fields
+        in_person = sets_cookie and given_in_person(result, flight.identity, request)
         if not flight.safe:
             flight.landed(None if in_person else result, request)
         elif not flight.landed(result if shareable(result, in_person, flight.strict) else None, request):
             self._set_apart(flight.key, now)
-        elif (stream := stream_of(result)) is not None and now < flight.until:
-            self._offer(flight, result, request, stream)
+        elif response is not None and not isinstance(response.body, bytes) and now < flight.until:
+            self._offer(flight, result, request, response.body)
 
     def _offer(self, flight: Flight, result: Result, request: Request, stream: BodyStream) -> None:
         """Let requests join a streaming flight as long as the beginning of its body is kept."""
