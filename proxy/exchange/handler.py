@@ -38,7 +38,11 @@ class RequestHandler:
         x.phase = RUNNING
         try:
             p.opening.open(x)  # step 3
-            streamed = p.responder.respond(x, await self._obtain() if x.deadline > x.started else OUT_OF_TIME)
+            result = OUT_OF_TIME
+            if x.deadline > x.started:  # steps 4 and 5: a plain request joins without an await
+                claims = x.key is not None or p.route.store_required
+                result = await (self._claim() if claims else self._place())
+            streamed = p.responder.respond(x, result)
             while streamed is not None:
                 streamed = await self._relay(streamed)
         except Refusal as refusal:
@@ -63,16 +67,13 @@ class RequestHandler:
         """Record that the client left; `mid_upload`: the rest of the request body will never arrive."""
         self.pipeline.leaving.abandon(self.exchange, mid_upload=mid_upload)
 
-    def _obtain(self) -> Awaitable[Result]:  # steps 4 and 5: a plain request joins without an await
-        claims = self.exchange.key is not None or self.pipeline.route.store_required
-        return self._claim() if claims else self._place()
-
     async def _claim(self) -> Result:
         return await self.pipeline.claims.replayed(self.exchange) or await self._place()
 
     def _place(self) -> Awaitable[Result]:
-        place = self.pipeline.joining.join(self.exchange, self.exchange.started)
-        return self._follow(place) if place.role is JOINED else self._lead(place.flight, self.exchange.started)
+        began = self.exchange.started
+        place = self.pipeline.joining.join(self.exchange, began)
+        return self._follow(place) if place.role is JOINED else self._lead(place.flight, began)
 
     async def _follow(self, place: Joined) -> Result:
         """Wait for the leader's response; send an own request if the leader failed or may not share."""
