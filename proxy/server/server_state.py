@@ -80,7 +80,7 @@ class ServerState:
         self.draining = False  # each response has Connection: close
         self.keepalive_s = rules.keepalive_timeout
         self.begun = 0  # exchanges that were started
-        self.connections: set[ServedConnection] = set()
+        self.connections: dict[ServedConnection, None] = {}  # in the order of arrival
         self.turns = AdmissionQueue()
         self.outgoing = WriteBatch()
         self._relief = Relief()
@@ -92,7 +92,7 @@ class ServerState:
     def enter(self, connection: ServedConnection) -> Refusal | None:
         """Register a connection; return the refusal if there is no capacity for it."""
         full = len(self.connections) >= self.rules.max_connections
-        self.connections.add(connection)
+        self.connections[connection] = None
         return Refusal(503, "max_connections", "too many connections; try again shortly") if full else self.no_room()
 
     @property
@@ -119,7 +119,7 @@ class ServerState:
 
     def leave(self, connection: ServedConnection) -> None:
         """Unregister a closed connection."""
-        self.connections.discard(connection)
+        self.connections.pop(connection, None)
 
     def sweep(self, now: float) -> None:
         """Update the coarse clock and apply all timeouts."""

@@ -84,7 +84,7 @@ class RedisConnection:
         self._reached_before = False
         self._down_since = 0.0
         self._complains_at = 0.0  # rate limit of log entries about damaged values
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._waiting: dict[asyncio.Future[None], None] = {}  # in the order of arrival
 
     @property
     def up(self) -> bool:
@@ -160,7 +160,7 @@ class RedisConnection:
         self._reached_before = True
         if self._health.reached():
             log.info("store_up")
-            waiting, self._waiting = self._waiting, set()
+            waiting, self._waiting = self._waiting, {}
             for one in waiting:
                 if not one.done():
                     one.set_result(None)
@@ -175,13 +175,13 @@ class RedisConnection:
         until = min(until, now + AGAIN_S if self.up else self._down_since + BLINK_S)
         if self._reached_before and now < until:
             waiting = loop.create_future()
-            self._waiting.add(waiting)
+            self._waiting[waiting] = None
             timer = loop.call_at(until, _give_up, waiting)
             try:
                 await waiting
             finally:
                 timer.cancel()
-                self._waiting.discard(waiting)
+                self._waiting.pop(waiting, None)
         return self.up
 
     async def close(self) -> None:

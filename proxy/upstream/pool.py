@@ -45,7 +45,7 @@ class UpstreamPool:
         self.tick = 0.0  # coarse time in seconds, updated by `sweep`
         self._retired = False
         self._idle: list[UpstreamConnection] = []
-        self._all: set[UpstreamConnection] = set()
+        self._all: dict[UpstreamConnection, None] = {}  # in the order of their dials
         self._taken = 0  # open connections and those being opened
         self._dialing = 0
         self._complains_at = 0.0
@@ -151,7 +151,7 @@ class UpstreamPool:
             self._dialing -= 1
             begun.keep_only(connection)
             if isinstance(connection, UpstreamConnection):
-                self._all.add(connection)
+                self._all[connection] = None
             else:
                 self._free_place()
             self._let_next_dial()
@@ -193,7 +193,7 @@ class UpstreamPool:
     def lost(self, connection: UpstreamConnection) -> None:
         """Unregister a closed connection."""
         if connection in self._all:
-            self._all.discard(connection)
+            del self._all[connection]
             self._free_place()
         if connection in self._idle:
             self._idle.remove(connection)
