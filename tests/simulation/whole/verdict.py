@@ -1,0 +1,112 @@
+"""Judge runs: play the plan of a seed, check every invariant, count what happened, and shorten what failed."""
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+from tests.simulation.whole.apart import apart
+from tests.simulation.whole.invariants import Violation, records, violations
+from tests.simulation.whole.plan import Act, Fault, Plan, plan_of
+from tests.simulation.whole.world import World, played
+
+
+class Verdict(NamedTuple):
+    """What a run showed. `digest` is of every byte that the network delivered, and when."""
+
+    plan: Plan
+    violations: tuple[Violation, ...]
+    digest: str
+    said: tuple[str, ...]
+    counts: Counter[str]
+
+
+class Told(NamedTuple):
+    """What a run showed, in short: the lines of what it broke, and what happened."""
+
+    seed: int
+    digest: str
+    broken: tuple[str, ...]
+    counts: Counter[str]
+
+
+def judge(plan: Plan) -> Verdict:
+    """Play a plan in a process of its own and check every invariant."""
+    return apart(partial(_judge, plan))
+
+
+def judge_seeds(seeds: Sequence[int]) -> list[Told]:
+    """Judge the plans of some seeds in one process."""
+    return apart(partial(_judge_all, seeds))
+
+
+def _judge(plan: Plan) -> Verdict:
+    with played(plan) as run:
+        world = run.world
+        return Verdict(plan, tuple(violations(run)), world.network.digest, tuple(world.said), _counts(world))
+
+
+def _judge_all(seeds: Sequence[int]) -> list[Told]:
+    return [_told(_judge(plan_of(seed))) for seed in seeds]
+
+
+def _told(verdict: Verdict) -> Told:
+    broken = tuple(f"{broken.name}: {broken.what}" for broken in verdict.violations)
+    return Told(verdict.plan.seed, verdict.digest, broken, verdict.counts)
+
+
+def _counts(world: World) -> Counter[str]:
+    """Count what happened, to show that the invariants had something to look at."""
+    seen = world.clients.seen
+    counts = Counter({"runs": 1, "requests": len(seen), "calls of the backend": len(world.backend.calls)})
+    counts.update(f"requests {each.ended}" for each in seen)
+    counts.update("kept responses used" for each in seen if each.cached)
+    counts.update(
+        "replayed responses" for each in seen if any(name == b"idempotent-replayed" for name, _ in each.fields)
+    )
+    counts.update(f"fault: {fault.kind}" for fault in world.plan.faults)
+    counts["records"] = sum(len(records(replica)) for replica in world.replicas)
+    return counts
+
+
+def shortened(verdict: Verdict) -> Verdict:
+    """Leave out events while an invariant that was broken still is: first many at once, then one by one."""
+    names = {violation.name for violation in verdict.violations}
+    size = len(verdict.plan.events) // 2
+    while size:
+        verdict, smaller = _without(verdict, size, names)
+        size = size // 2 if not smaller else min(size, len(verdict.plan.events) // 2)
+    return verdict
+
+
+def _without(verdict: Verdict, size: int, names: set[str]) -> tuple[Verdict, bool]:
+    """Return the verdict without groups of so many events that are not needed, and whether there were any."""
+    smaller, at = False, 0
+    while at < len(verdict.plan.events):
+        events = verdict.plan.events[:at] + verdict.plan.events[at + size :]
+        tried = judge(verdict.plan.of_only(events))
+        if names & {violation.name for violation in tried.violations}:
+            verdict, smaller = tried, True
+        else:
+            at += size
+    return verdict, smaller
+
+
+def conversation(verdict: Verdict) -> str:
+    """Return a run as a conversation, step by step."""
+    plan = verdict.plan
+    hosts = f"{plan.replicas} replica{'s' if plan.replicas > 1 else ''}"
+    head = [
+        f"seed {plan.seed}: {hosts}, store {'redis' if plan.shared else 'memory'}, durability {plan.durability},"
+        f" the backend {'honours' if plan.honours else 'ignores'} keys and makes"
+        f" {'one session' if plan.unique else 'as many sessions as asked'} for a user and a report",
+        *(_line(event) for event in plan.events),
+        "",
+        "        ms  who      what",
+    ]
+    broken = [f"BROKEN {violation.name}: {violation.what}" for violation in verdict.violations]
+    return "\n".join([*head, *verdict.said, "", f"digest {verdict.digest}", *(broken or ["every invariant holds"])])
+
+
+def _line(event: Act | Fault) -> str:
+    return f"  {event}"
