@@ -1,17 +1,24 @@
 """Step 5: cache reads; invalidate before and after a write, and skip caching while its outcome is unknown."""
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from typing import TypeVar
 
+from proxy.exchange.in_time import in_time
 from proxy.exchange.ports import Ports, Scope, Wiring
 from proxy.exchange.state import Exchange, Lead
 from proxy.http.headers import CACHE_CONDITIONS
 from proxy.http.message import Outcome, Response
 from proxy.policy import response_cache
 from proxy.policy.attempt_facts import Effect
+from proxy.policy.deadline import remaining
 from proxy.policy.recovery_plan import AnswerInstead, Result
 from proxy.policy.response_cache import CachedResponse, Keep
 from proxy.policy.routing import Route
 
+T = TypeVar("T")
+
+LEAST_S = 0.001  # for a command that must reach the store's queue
 NEVER_FRESH = -1  # older than any invalidation
 
 
@@ -57,19 +64,19 @@ class Cache:
             invalidations.mark_uncertain(self._route.total_timeout_s, subject, owners, self._clock.now())
         return True
 
-    async def end_session(self, x: Exchange, outcome: Outcome) -> None:
+    async def end_session(self, x: Exchange, lead: Lead, outcome: Outcome) -> None:
         """Invalidate what the caller has read if the response shows that the session has ended.
 
         The other replicas are informed before the caller gets the response.
         """
         if response_cache.ends_session(outcome):
             self._invalidations.end_session(self._owners(x), x.request.client)
-            await self.inform_replicas()
+            await self.inform_replicas(lead)
 
-    async def inform_replicas(self) -> None:
-        """Wait until Redis has received all invalidations so far, at most `store.timeout`."""
+    async def inform_replicas(self, lead: Lead) -> None:
+        """Wait until Redis has received all invalidations so far: at most `store.timeout`, and until the deadline."""
         if self._replicas is not None:
-            await self._replicas.flushed()
+            await self._in_time(self._replicas.flushed, lead, None)
 
     def stamp(self, x: Exchange) -> int:
         """Return the current stamp, under which a response to a request sent now may be cached."""
@@ -83,8 +90,12 @@ class Cache:
         return response_cache.reread(self._route, x.request, found, self._clock.wall())
 
     async def stale(self, x: Exchange, lead: Lead, before: Outcome) -> AnswerInstead | None:
-        """Return a stale cached response for an outage, None if there is none."""
-        found = await self._look(x, lead)
+        """Return a stale cached response for an outage, None if there is none.
+
+        At the deadline it is the one that was there when the request was sent: no write that this process knows of has
+        invalidated it since.
+        """
+        found = await self._in_time(partial(self._look, x, lead), lead, lead.cached)
         if found is None or not self._is_fresh(x, found.stamp):
             return None
         result = response_cache.stale(self._route, x.request, found, before, self._clock.wall())
@@ -103,9 +114,16 @@ class Cache:
                 response = response_cache.with_age(response, arrived, wall)
             entry = CachedResponse(response, wall, stamp, varied, subject)
             scope = self._scope(x)._replace(holder=self._identifier.holder(x.request))
-            await self._store.put(self._key(x), entry, response_cache.keep_for(route), scope, lead.mark)
+            ttl_s = response_cache.keep_for(route)
+            await self._in_time(partial(self._store.put, self._key(x), entry, ttl_s, scope, lead.mark), lead, None)
         elif verdict is Keep.DROP and lead.cached is not None:
-            await self._store.drop(self._key(x))
+            await self._in_time(partial(self._store.drop, self._key(x)), lead, None, least_s=LEAST_S)
+
+    async def _in_time(self, question: Callable[[], Awaitable[T]], lead: Lead, late: T, *, least_s: float = 0.0) -> T:
+        """Return the result of a question to the store, or `late` at the deadline. A store of this process is fast."""
+        if self._replicas is None:
+            return await question()
+        return await in_time(question, max(least_s, remaining(lead.deadline, self._clock.now())), late)
 
     async def _look(self, x: Exchange, lead: Lead) -> CachedResponse | None:
         """Return the cached response, fresh or not, if the request matches its Vary fields."""

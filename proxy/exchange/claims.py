@@ -1,9 +1,10 @@
 """Step 5: claim a request, so that it is sent once across replicas and replayed if it is repeated."""
 
-import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import assert_never
 
+from proxy.exchange.in_time import in_time
 from proxy.exchange.ports import Ports, Wiring
 from proxy.exchange.state import OUT_OF_TIME, Exchange, Lead
 from proxy.http.fields import Lines
@@ -58,7 +59,7 @@ class Claiming:
         x.identity = self._identifier.identify(x.request, x.subject.value)
         holder = self._identifier.holder(x.request)
         claim = claim_rules.of_key(route, x.request, x.identity.principal, key, holder, x.subject.value)
-        return await self._in_time(self._own_key(x, claim), x.deadline)
+        return await self._in_time(partial(self._own_key, x, claim), x.deadline)
 
     async def _own_key(self, x: Exchange, claim: Claim) -> Result | None:
         state = await self._store.claim(claim, remaining(x.deadline, self._clock.now()) / 2)
@@ -76,20 +77,16 @@ class Claiming:
         if flight is None or not self._store.spans_replicas:
             return None
         claim = claim_rules.of_flight(self._route, flight.key, x.key, x.subject.value)
-        return await self._in_time(self._of_flight(x, claim, lead.deadline), lead.deadline)
+        return await self._in_time(partial(self._of_flight, x, claim, lead.deadline), lead.deadline)
 
     async def _of_flight(self, x: Exchange, claim: Claim, until: float) -> Result | None:
         return await self._follow(x, claim, await self._store.claim(claim), until)
 
-    async def _in_time(self, result: Awaitable[Result | None], until: float) -> Result | None:
-        """Return a result, OUT_OF_TIME at the deadline: a question to Redis may take longer than the time left."""
+    async def _in_time(self, find: Callable[[], Awaitable[Result | None]], until: float) -> Result | None:
+        """Return what is found, OUT_OF_TIME at the deadline."""
         if not self._store.spans_replicas:
-            return await result
-        try:
-            async with asyncio.timeout(remaining(until, self._clock.now())):
-                return await result
-        except TimeoutError:
-            return OUT_OF_TIME
+            return await find()
+        return await in_time(find, remaining(until, self._clock.now()), OUT_OF_TIME)
 
     def mint(self, x: Exchange) -> None:
         """Mint a key for all attempts of a request without one, if its route requires one."""
@@ -97,7 +94,7 @@ class Claiming:
             x.key = idempotency.minted(self._route, x.request, x.subject.value, x.started_wall, self._random)
 
     async def settle(self, x: Exchange, lead: Lead, result: Result) -> None:
-        """Settle the claims of all callers of a flight before any of them gets the response.
+        """Settle the claims of all callers of a flight before any of them gets the response, or at the deadline.
 
         A cookie may be for one connection only: then the response is not stored, but the key stays used. The
         followers' keys are freed, because each sends its own request.
@@ -108,12 +105,21 @@ class Claiming:
             self._settle_when_whole(x, flight, result, stream)
             return
         given = None if private else claim_rules.stored(result, self._route.settings.replay_answer_limit)
+        settle = partial(self._settle, given, result, lead.deadline)
         while x.held:
-            claim, mine = x.held.pop()
-            await self._store.settle(claim, mine, given, keep=claim_rules.to_keep(claim, result))
+            await settle(*x.held.pop())
         while flight is not None and not private and flight.held:
-            claim, mine = flight.held.pop()
-            await self._store.settle(claim, mine, given, keep=claim_rules.to_keep(claim, result))
+            await settle(*flight.held.pop())
+
+    async def _settle(self, given: Result | None, result: Result, until: float, claim: Claim, mine: Acquired) -> None:
+        store, keep = self._store, claim_rules.to_keep(claim, result)
+        left_s = remaining(until, self._clock.now())
+        if not store.spans_replicas:
+            await store.settle(claim, mine, given, keep=keep)
+        elif left_s > 0:
+            await in_time(partial(store.settle, claim, mine, given, keep=keep), left_s, None)
+        else:  # in the background: the claim's waiters get the result a moment later
+            store.settle_soon(claim, mine, given, keep=keep)
 
     def release_unsettled(self, x: Exchange) -> None:
         """Release claims of the request that were not settled."""

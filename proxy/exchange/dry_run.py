@@ -129,7 +129,7 @@ class DryRunRecovery(Recovery):
 
     async def run(self, x: Exchange, lead: Lead, outcome: Outcome) -> Result:
         """Note what recovery would have done."""
-        await self._cache.end_session(x, outcome)
+        await self._cache.end_session(x, lead, outcome)
         plan = recovery_plan.plan(self._route.recovery, outcome, x.match.names, x.subject.value)
         if not isinstance(plan, Honest):
             _record(x, f"recover: {type(plan).__name__}")

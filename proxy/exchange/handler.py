@@ -125,7 +125,7 @@ class RequestHandler:
         finally:
             changed = p.cache.end_write(x, effect(x.attempts) if elsewhere is None else effect_of(elsewhere.outcome))
         if changed:
-            await p.cache.inform_replicas()
+            await p.cache.inform_replicas(lead)
         await p.claims.settle(x, lead, result)
         return result
 

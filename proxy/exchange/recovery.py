@@ -38,7 +38,7 @@ class Recovery:
 
     async def run(self, x: Exchange, lead: Lead, outcome: Outcome) -> Result:
         """Return the result for the client, which may be the outcome itself."""
-        await self._cache.end_session(x, outcome)
+        await self._cache.end_session(x, lead, outcome)
         rules, names, subject = self._route.recovery, x.match.names, x.subject.value
         if rules.fallback is not None and is_event_source(x.request.method, x.request.fields):  # JSON ends it for ever
             rules = rules.without_fallback()
@@ -79,7 +79,7 @@ class Recovery:
         request = recovery_plan.own_request(x.request, plan.method, plan.target, plan.body, key.value)
         created = await attempts.run(x, lead, request)
         if self._cache.end_write(x, effect(x.attempts[first:])):
-            await self._cache.inform_replicas()
+            await self._cache.inform_replicas(lead)
         after = _chosen(recovery_plan.after_create(before, created), created)
         if not isinstance(after, LoadAgain):
             return after

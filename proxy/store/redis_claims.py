@@ -131,6 +131,9 @@ class RedisClaims:
         except StoreDown:
             # otherwise later requests with this key would get an unknown outcome
             self._commands.fire_and_forget(*command)
+        except asyncio.CancelledError:  # at the deadline: the command may still wait to be sent
+            self._commands.fire_and_forget(*command)
+            raise
 
     def settle_soon(self, claim: Claim, mine: Acquired, result: Result | None, *, keep: bool) -> None:
         """Do the same in the background."""

@@ -93,7 +93,7 @@ class RedisStore:
         """Drop what is cached under `key`."""
         self._ours.drop(digest(key))
         try:
-            await self._connection.run("drop", lambda: self._connection.cache.delete(digest(key)))
+            await self._commands.execute("drop", "DEL", self._connection.key(digest(key)))
         except StoreDown:
             return
 

@@ -13,10 +13,10 @@ MISTAKES: Final = (
         "settled-before-replicas-hear",
         "A write's waiters get the response before other replicas have heard of the invalidation.",
         "proxy/exchange/handler.py",
-        "        if changed:\n            await p.cache.inform_replicas()\n"
+        "        if changed:\n            await p.cache.inform_replicas(lead)\n"
         "        await p.claims.settle(x, lead, result)\n",
         "        await p.claims.settle(x, lead, result)\n"
-        "        if changed:\n            await p.cache.inform_replicas()\n",
+        "        if changed:\n            await p.cache.inform_replicas(lead)\n",
         _WRITES,
     ),
     Mistake(

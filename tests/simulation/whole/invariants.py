@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +17,6 @@ from tests.simulation.whole.world import Played, World
 
 GRACE_S = 0.005
 DURABLE_S = 0.1  # of a thread that is woken twice, and of the retention's
-STORE_S = 0.05  # store.timeout
 WORD_S = 0.06  # until a replica has heard of another's write: 50 ms, and the way to the client
 MOST_CALLS = 1 + 3 + 1  # of one request: the first, the retries, and once more where a pooled connection was dead
 BATCH_S = {False: 1.0, True: 2.5}  # seconds before a kill, or a power failure, whose records `batch` may lose
@@ -62,13 +60,12 @@ def within_the_deadline(world: World) -> Found:
     """The head of an answer leaves at most 5 ms after the deadline: the route's, or the client's own shorter one.
 
     The time runs from the request's last byte, at the sidecar. A stopped process and a slow disk are not the sidecar's.
-    Where the record must be durable first, its fsync comes on top. With Redis, so does a question to it that follows
-    the backend's time: for a stale response, or to settle what was written.
+    Where the record must be durable first (`blocking`, `strict`), its fsync comes on top.
     """
     plan = world.plan
     if any(fault.kind in ("pause", "slow disk", "fsync", "full") for fault in plan.faults):
         return
-    grace_s = GRACE_S + (0.0 if plan.durability == "batch" else DURABLE_S) + (STORE_S if plan.shared else 0.0)
+    grace_s = GRACE_S + (0.0 if plan.durability == "batch" else DURABLE_S)
     for seen in world.clients.seen:
         own_s = DEADLINE_S if seen.act.own_ms is None else seen.act.own_ms / 1000
         if seen.ended == "answered" and seen.head_s > min(own_s, DEADLINE_S) + grace_s:
@@ -170,7 +167,9 @@ def records(replica: Replica) -> list[dict[str, Any]]:
 def one_record(world: World) -> Found:
     """Every request has one record in the trail of the replica that took it, or is counted in a gap.
 
-    A kill loses what was not written, in `batch` at most the last moments. Nothing is ever recorded twice.
+    A kill loses what was not written, in `batch` at most the last moments. A write whose client's own deadline passed
+    is recorded when its outcome is known, at the latest at the route's deadline: until then a kill loses its record in
+    `batch`. Nothing is ever recorded twice.
     """
     for replica in world.replicas:
         trail = records(replica)
@@ -193,7 +192,10 @@ def _may_be_lost(world: World, replica: Replica, seen: Seen) -> bool:
         return False
     trouble = any(fault.kind in ("full", "slow disk", "fsync", "pause") for fault in world.plan.faults)
     within = {power: 10.0 if trouble else limit_s for power, limit_s in BATCH_S.items()}
-    return any(at - within[power] < seen.answered < at + 1.0 for at, power in replica.killed)
+    until = seen.answered
+    if seen.act.own_ms is not None and seen.status == 504 and seen.act.kind in WRITES:
+        until = max(until, seen.asked + DEADLINE_S)
+    return any(at - within[power] < until and seen.answered < at + 1.0 for at, power in replica.killed)
 
 
 def unbroken_chain(world: World) -> Found:
@@ -214,10 +216,12 @@ def legal_circuits(world: World) -> Found:
     """A circuit opens, half-opens and closes only in the order of its states."""
     for replica in world.replicas:
         found = [record for record in records(replica) if record.get("operation") == "circuit"]
-        moves = [(record["id"].partition("-")[0], record["outcome"]) for record in found]
-        for (process, before), (other, after) in pairwise(moves):
-            if process == other and after not in MOVES[before]:
-                yield f"{replica.name} went from {before} to {after}"
+        states: dict[tuple[str, str], str] = {}  # of each circuit of each process
+        for record in found:
+            which = record["id"].partition("-")[0], record["circuit"]
+            before, states[which] = states.get(which, "closed"), record["outcome"]
+            if record["outcome"] not in MOVES[before]:
+                yield f"{record['circuit']} of {replica.name} went from {before} to {record['outcome']}"
 
 
 INVARIANTS: tuple[Callable[[World], Found], ...] = (

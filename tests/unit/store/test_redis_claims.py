@@ -132,6 +132,21 @@ async def test_a_claim_is_settled_again_when_redis_was_away() -> None:
     assert command[4] == "test:lease:payment"
 
 
+@simulated
+async def test_a_claim_is_settled_in_the_background_when_its_caller_does_not_wait() -> None:
+    """The caller's deadline passed before Redis replied."""
+    shared, redis = claims(FREE_PAYMENT)
+    mine = await shared.claim(KEPT)
+    assert isinstance(mine, Acquired)
+    settled = asyncio.ensure_future(shared.settle(KEPT, mine, None, keep=True))
+    await VirtualClock().sleep(0.01)
+    settled.cancel()
+    (told,) = await asyncio.gather(settled, return_exceptions=True)
+    assert isinstance(told, asyncio.CancelledError)
+    assert (redis.sent, len(redis.ran(SETTLE))) == (["claim", "settle"], 1)
+    shared.close()
+
+
 @pytest.mark.parametrize("cut_off", ["cancelled", "late"])
 @simulated
 async def test_a_claim_whose_reply_nobody_got_is_undone(cut_off: str) -> None:
