@@ -109,7 +109,7 @@ class Request:
 
     __slots__ = (
         "authority", "body", "client", "fields", "framing", "hops", "keep_alive", "method", "minor", "path", "peer",
-        "query", "queued", "safe", "target", "trailers", "tried", "upgrade",
+        "query", "queued", "repeated", "safe", "target", "trailers", "tried", "upgrade",
     )  # fmt: skip
 
     def __init__(
@@ -142,6 +142,7 @@ class Request:
         self.trailers: Lines = ()  # of a whole body; a stream has its own
         self.tried: frozenset[int] = frozenset()  # indexes of the upstream's addresses that had an attempt
         self.queued = False  # it waits for a connection of the pool
+        self.repeated = False  # it was sent again because its pooled connection was dead
         self.client = peer.address if client is None else client  # the client's address as trusted proxies report it
         self.hops = hops  # the part of X-Forwarded-For that ends with the client
 

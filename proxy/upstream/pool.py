@@ -312,7 +312,8 @@ class HttpUpstream:
     async def send(self, request: Request, more: Lines, timeout_s: float, interim: Interim) -> Outcome:
         """Return the response or the failure. Repeat a safe request once if its pooled connection was dead.
 
-        Any request is repeated if the connection ended before a byte of it was written.
+        Once in all its attempts: otherwise each retry could be repeated too, which doubles the calls. Any request is
+        repeated if the connection ended before a byte of it was written.
         """
         if timeout_s <= 0:
             return Failure(Reason.RESPONSE_TIMEOUT, sent=False, evidence=False)
@@ -325,8 +326,9 @@ class HttpUpstream:
         except asyncio.CancelledError:
             connection.close()
             raise
-        if outcome is STALE and request.safe and request.replayable:
-            self._pool.distrust_idle()  # otherwise each retry could be repeated too, which doubles the calls
+        if outcome is STALE and request.safe and request.replayable and not request.repeated:
+            request.repeated = True
+            self._pool.distrust_idle()  # they were idle for longer
         elif outcome is not UNSENT:
             return outcome
         if request.replayable:

@@ -89,6 +89,32 @@ async def test_a_dead_connection_tells_of_those_that_were_idle_for_longer(wire: 
     assert [await backend.ending() for backend in older] == ["fin"] * 2
 
 
+async def test_a_request_is_repeated_for_nothing_only_once(start: Start) -> None:
+    """A backend that hangs up now and then gets no more calls than the retries allow, and one."""
+    route = '[[routes]]\noperation = "x"\nmatch = "GET /{x}"\nupstream = "backend"\n'
+    wire = await start(more=route + 'retry = { max_retries = 2, initial_delay = "1ms" }\n')
+    client, backend, _ = await wire.asked(GET % 1)
+    await backend.send(HI)
+    await client.message()
+    await client.send(GET % 2)
+    await backend.head()
+    _just_taken(wire)
+    backend.close()  # this connection was dead: it costs no retry
+    second = await wire.backend.connection()
+    await second.head()
+    await second.send(b"HTTP/1.1 503 Later\r\nContent-Length: 2\r\n\r\nhi")
+    await second.head()  # the first retry
+    _just_taken(wire)
+    second.close()
+    third = await wire.backend.connection()
+    await third.head()  # the second one; before: the first again, with one to come
+    await third.send(HI)
+    await client.message()
+    attempts = wire.records[-1]["attempts"]
+    assert isinstance(attempts, list)
+    assert [attempt.get("status") for attempt in attempts] == [503, None, 200]
+
+
 async def test_a_kept_connection_whose_client_left_is_closed(wire: Wire) -> None:
     """Of two clients that leave, one request goes on as the circuit's probe; the other's connection ends at once."""
     pairs = [(await wire.asked(GET % number))[:2] for number in range(2)]

@@ -135,8 +135,8 @@ MISTAKES: Final = (
         "post-repeated-on-stale",
         "A POST on a connection that the backend closed is sent again.",
         "proxy/upstream/pool.py",
-        "if outcome is STALE and request.safe and request.replayable:",
-        "if outcome is STALE and request.replayable:",
+        "if outcome is STALE and request.safe and request.replayable and not request.repeated:",
+        "if outcome is STALE and request.replayable and not request.repeated:",
         _POOL,
     ),
     Mistake(

@@ -18,7 +18,7 @@ from tests.simulation.whole.world import Played, World
 GRACE_S = 0.005
 DURABLE_S = 0.1  # of a thread that is woken twice, and of the retention's
 WORD_S = 0.06  # until a replica has heard of another's write: 50 ms, and the way to the client
-MOST_CALLS = 1 + 3 + 1  # of one request: the first, the retries, and once more where a pooled connection was dead
+MOST_CALLS = 1 + 3 + 1  # of one request: the first, the retries, and one more where a pooled connection was dead
 BATCH_S = {False: 1.0, True: 2.5}  # seconds before a kill, or a power failure, whose records `batch` may lose
 MOVES = {"closed": ("open",), "open": ("half_open",), "half_open": ("open", "closed")}
 UNSETTLING = ("redis", "kill", "power", "pause", "cut", "slow", "loss", "reset")  # kinds that concern Redis, or time
