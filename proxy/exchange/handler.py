@@ -5,7 +5,7 @@ from collections.abc import Awaitable
 
 from proxy.exchange.pipeline import RoutePipeline
 from proxy.exchange.state import LEFT, LOST, OUT_OF_TIME, RUNNING, Exchange, Lead
-from proxy.http.message import Response
+from proxy.http.message import Response, discard
 from proxy.http.problems import Refusal, refused
 from proxy.policy.attempt_facts import effect, effect_of
 from proxy.policy.classify import SUCCESS, classify
@@ -124,18 +124,29 @@ class RequestHandler:
             result = await self._send(lead) if elsewhere is None else elsewhere
         finally:
             changed = p.cache.end_write(x, effect(x.attempts) if elsewhere is None else effect_of(elsewhere.outcome))
-        if changed:
-            await p.cache.inform_replicas(lead)
-        await p.claims.settle(x, lead, result)
+        try:
+            if changed:
+                await p.cache.inform_replicas(lead)
+            await p.claims.settle(x, lead, result)
+        except asyncio.CancelledError:
+            discard(result.outcome)
+            raise
         return result
 
     async def _send(self, lead: Lead) -> Result:  # steps 6 to 9
         x, p = self.exchange, self.pipeline
         stamp = p.cache.stamp(x) if p.route.keeps else 0
         outcome = await p.attempts.run(x, lead, x.request)
-        result = unrecovered(outcome) if classify(outcome) is SUCCESS else await p.recovery.run(x, lead, outcome)
-        if p.route.keeps:
-            await p.cache.store(x, lead, result, stamp)
+        lead.known, result = True, unrecovered(outcome)
+        try:
+            if classify(outcome) is not SUCCESS:
+                result = await p.recovery.run(x, lead, outcome)
+            if p.route.keeps:
+                await p.cache.store(x, lead, result, stamp)
+        except asyncio.CancelledError:  # a streamed body without a reader would hold its connection
+            discard(outcome)
+            discard(result.outcome)
+            raise
         return result
 
     async def _relay(self, response: Response) -> Response | None:  # step 11

@@ -54,8 +54,13 @@ class Leaving:
             self.abandon(x, mid_upload=True)
 
     def deserted(self, x: Exchange, lead: Lead) -> None:
-        """End a request without callers. A running write continues to its end; a read may continue as a probe."""
+        """End a request without callers. A running write continues to its end; a read may continue as a probe.
+
+        A write's end includes what follows its outcome: its claims must be settled.
+        """
         if lead.permit is not None and not (x.request.safe and x.attempts[-1].safe):
+            return
+        if lead.known and not x.request.safe:
             return
         if lead.flight is not None:
             self._joining.abandon(lead.flight)

@@ -1,5 +1,7 @@
 """Step 9: replace a failure by the existing session, a created one, a stale response or a fallback, if possible."""
 
+import asyncio
+
 from proxy.exchange.attempts import Attempts
 from proxy.exchange.cache import Cache
 from proxy.exchange.ports import Ports, Wiring
@@ -78,8 +80,12 @@ class Recovery:
         self._cache.begin_write(x)
         request = recovery_plan.own_request(x.request, plan.method, plan.target, plan.body, key.value)
         created = await attempts.run(x, lead, request)
-        if self._cache.end_write(x, effect(x.attempts[first:])):
-            await self._cache.inform_replicas(lead)
+        try:
+            if self._cache.end_write(x, effect(x.attempts[first:])):
+                await self._cache.inform_replicas(lead)
+        except asyncio.CancelledError:
+            discard(created)
+            raise
         after = _chosen(recovery_plan.after_create(before, created), created)
         if not isinstance(after, LoadAgain):
             return after

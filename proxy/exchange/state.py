@@ -142,8 +142,8 @@ class Lead:
     """One upstream request with all its attempts: for a flight, or for its own caller only."""
 
     __slots__ = (
-        "cached", "deadline", "failure_counted", "flight", "mark", "own_time", "permit", "probing", "sent", "sent_at",
-        "shown",
+        "cached", "deadline", "failure_counted", "flight", "known", "mark", "own_time", "permit", "probing", "sent",
+        "sent_at", "shown",
     )  # fmt: skip
 
     def __init__(self, flight: Flight | None, deadline: float, request: Request, shown: Flight | None = None) -> None:
@@ -157,4 +157,5 @@ class Lead:
         self.permit: Permit | Admission | None = None  # of the running attempt
         self.sent = request  # the running attempt's request and start
         self.sent_at = 0.0
+        self.known = False  # the schedule of attempts has ended: its outcome is known
         self.probing = False  # the request has ended, and its attempt continues as a probe

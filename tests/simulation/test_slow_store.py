@@ -6,10 +6,13 @@ from typing import Any, cast
 import pytest
 
 from proxy.exchange.ports import Claims, Look, Mark, Replicas, Scope, Store
+from proxy.http.fields import Fields
+from proxy.http.message import Framing, Response
 from proxy.policy.claim_rules import Acquired, Claim
 from proxy.policy.recovery_plan import RequestTemplate, Result
 from proxy.policy.response_cache import CachedResponse
 from proxy.policy.routing import Coalesce, Idempotency
+from proxy.transport.broadcast import Broadcast
 from tests.settings import recovery_rules
 from tests.simulation.scripted import Step, answers, hangs
 from tests.simulation.virtual import simulated
@@ -151,3 +154,40 @@ async def test_a_claim_that_is_settled_in_the_background_is_replayed() -> None:
     await w.create(Idempotency_Key="k1").finish()
     again = await w.create(Idempotency_Key="k1").finish()
     assert (again.status, again.client.body, len(w.upstream.calls)) == (201, b"s1", 1)
+
+
+@simulated
+async def test_a_client_that_leaves_as_its_claim_is_settled_leaves_no_unknown_outcome() -> None:
+    """The backend has answered: the next request with the key gets that response. Before: 504, outcome unknown."""
+    w, _ = world(answers(201, b"s1"))
+    visitor = w.create(Idempotency_Key="k1")
+    await w.until_ms(20)
+    visitor.leave()
+    await visitor.finish()
+    again = await w.create(Idempotency_Key="k1").finish()
+    assert (again.status, again.client.body, len(w.upstream.calls)) == (201, b"s1", 1)
+
+
+@simulated
+@pytest.mark.parametrize(
+    ("method", "path", "status", "leaves_ms"),
+    [
+        ("PATCH", "/api/sessions/r1", 200, 80),
+        ("GET", "/api/sessions/r1", 401, 80),
+        ("GET", "/api/history/r1", 503, 130),
+    ],
+    ids=["a write", "a session that has ended", "an outage"],
+)
+async def test_a_client_that_leaves_meanwhile_leaves_no_response_that_nobody_reads(
+    method: str, path: str, status: int, leaves_ms: int
+) -> None:
+    """Its backend connection would be held, paused, until the idle timeout of a minute."""
+    gone: list[bool] = []
+    streamed = Broadcast(lambda paused: None, lambda: gone.append(True))
+    w, _ = world(Step(Response(status, b"", Fields(()), streamed, Framing.CHUNKED), 0.06))
+    visitor = w.visit(method, path, b"" if method == "GET" else b"{}")
+    await w.until_ms(leaves_ms)
+    visitor.leave()
+    await visitor.finish()
+    await w.until_ms(500)
+    assert (gone, w.at_rest()) == ([True], True)
