@@ -18,6 +18,9 @@ import h11
 from tests.simulation.whole.loop import Process, SimulatedLoop
 from tests.simulation.whole.plan import Behaviour, Plan
 
+LARGE = 300_000  # bytes of a response that is streamed,
+PIECE, PIECE_S = 60_000, 0.002  # and how it comes
+MOST_SHOWN = 100  # bytes of a document in the conversation
 ADDRESS, PORT = "10.0.3.1", 8000
 
 
@@ -34,6 +37,7 @@ class Call:
     behaviour: Behaviour
     effects: int = 0
     told: bytes = b""
+    answer: bytes = b""  # what was sent of that
 
     def field(self, name: bytes) -> str:
         """Return a field's value."""
@@ -111,13 +115,17 @@ class Backend:
             self._versions[about] += 1
             self._versions[f"list of {call.user}"] += 1
         call.told = self._keys[known] = self._told(call)
-        self._tell("backend", f"has done {call.id}: {call.told.decode()}")
+        self._tell("backend", f"has done {call.id}: {call.told[:MOST_SHOWN].decode()}")
 
     def _told(self, call: Call) -> bytes:
         version = self._versions[call.about or f"list of {call.user}"]
-        return json.dumps({"user": call.user, "version": version, "touched": self._touched[call.user]}).encode()
+        told = {"user": call.user, "version": version, "touched": self._touched[call.user]}
+        if call.behaviour.kind == "large":
+            told["more"] = f"{call.number:04}" * (LARGE // 4)
+        return json.dumps(told).encode()
 
     def _answer(self, connection: "_Connection", call: Call) -> None:
+        call.answer = call.told
         match call.behaviour.kind:
             case "reset" | "late":
                 connection.reset()
@@ -129,6 +137,8 @@ class Backend:
                 connection.answer(200, call.told, closes=True)
             case "ok":
                 connection.answer(200, call.told)
+            case "large":
+                connection.answer_in_pieces(call.told, self._loop)
             case status:
                 connection.answer(int(status), b'{"problem": true}')
 
@@ -142,6 +152,7 @@ class _Connection(asyncio.Protocol):
         self._request: Any = None
         self._body = b""
         self._transport: Any = None
+        self._paused = False
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
@@ -183,6 +194,33 @@ class _Connection(asyncio.Protocol):
         else:
             self._http.start_next_cycle()
             self._read()
+
+    def answer_in_pieces(self, body: bytes, loop: SimulatedLoop) -> None:
+        """Answer with a body that comes piece by piece, as fast as it is read."""
+        if self._transport.is_closing() or self._http.our_state is not h11.SEND_RESPONSE:
+            return
+        fields = [(b"Content-Type", b"application/json"), (b"Content-Length", b"%d" % len(body))]
+        self._transport.write(self._http.send(h11.Response(status_code=200, headers=fields)) or b"")
+        self._next_piece(body, 0, loop)
+
+    def _next_piece(self, body: bytes, at: int, loop: SimulatedLoop) -> None:
+        if self._transport.is_closing():
+            return
+        if at >= len(body):
+            self._transport.write(self._http.send(h11.EndOfMessage()) or b"")
+            self._http.start_next_cycle()
+            self._read()
+            return
+        if not self._paused:
+            self._transport.write(self._http.send(h11.Data(data=body[at : at + PIECE])) or b"")
+            at += PIECE
+        loop.call_later(PIECE_S, self._next_piece, body, at, loop)
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
 
     def reset(self) -> None:
         """Reset the connection."""

@@ -14,6 +14,8 @@ from tests.simulation.whole.plan import Act
 from tests.simulation.whole.replica import PORT, Replica
 
 PATIENCE_S = 6.0  # after which a client gives up
+MOST_PAUSES = 5  # of a client that reads slowly
+LARGE = 100_000  # bytes of a request that is streamed
 COOKIES = ("cyd", "dan")  # told apart by a cookie, the others by Authorization
 
 
@@ -128,6 +130,7 @@ class _Visit(asyncio.Protocol):
         self._clients = clients
         self._http = h11.Connection(h11.CLIENT)
         self._seen: Seen | None = None
+        self._pauses = 0  # that a slow client still makes
         self.transport: Any = None
 
     def connection_made(self, transport: Any) -> None:
@@ -135,9 +138,10 @@ class _Visit(asyncio.Protocol):
 
     def begin(self, seen: Seen) -> None:
         """Send the request."""
-        self._seen = seen
+        self._seen, self._pauses = seen, MOST_PAUSES
         seen.asked, seen.by = asyncio.get_running_loop().time(), self.transport.peer.process
         method, target, body = _request(seen.act)
+        body += b" " * LARGE if seen.act.large else b""
         said = self._http.send(h11.Request(method=method, target=target, headers=_fields(seen, body)))
         said += self._http.send(h11.Data(data=body)) if body else b""
         self.transport.write(said + self._http.send(h11.EndOfMessage()))
@@ -151,6 +155,10 @@ class _Visit(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._http.receive_data(data)
+        if self._seen is not None and self._seen.act.slow_ms and self._pauses:
+            self._pauses -= 1
+            self.transport.pause_reading()
+            asyncio.get_running_loop().call_later(self._seen.act.slow_ms / 1000, self.transport.resume_reading)
         self._read()
 
     def _read(self) -> None:
@@ -176,7 +184,8 @@ class _Visit(asyncio.Protocol):
         seen, self._seen = self._seen, None
         assert seen is not None, "an answer came that nobody asked for"
         other = self.transport.peer
-        seen.head_s = other.first_out - other.last_in
+        if other.first_out < FAR:  # otherwise the answer came before the body's end
+            seen.head_s = other.first_out - other.last_in
         self._clients.end(seen, "answered")
         if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
             self._http.start_next_cycle()

@@ -1,27 +1,40 @@
-"""What must hold in every run, each under its name. The docstring of an invariant is its paragraph."""
+"""What must hold in every run, each under its name. The docstring of an invariant is its paragraph.
+
+Those that concern the audit trail are in `trail_invariants`.
+"""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
-import orjson
-
-from proxy.audit.checkpoint import read
-from proxy.audit.files import NoTrailError, lines, trails
-from proxy.audit.verify import Condition, Proof, verify
 from tests.simulation.whole.clients import Seen
 from tests.simulation.whole.plan import WRITES
-from tests.simulation.whole.replica import DEADLINE_S, Replica
+from tests.simulation.whole.replica import DEADLINE_S
+from tests.simulation.whole.trail_invariants import (
+    Found,
+    legal_circuits,
+    one_record,
+    records_agree,
+    retries_within_budget,
+    unbroken_chain,
+)
 from tests.simulation.whole.world import Played, World
 
 GRACE_S = 0.005
 DURABLE_S = 0.1  # of a thread that is woken twice, and of the retention's
 WORD_S = 0.06  # until a replica has heard of another's write: 50 ms, and the way to the client
 MOST_CALLS = 1 + 3 + 1  # of one request: the first, the retries, and one more where a pooled connection was dead
-BATCH_S = {False: 1.0, True: 2.5}  # seconds before a kill, or a power failure, whose records `batch` may lose
-MOVES = {"closed": ("open",), "open": ("half_open",), "half_open": ("open", "closed")}
-UNSETTLING = ("redis", "kill", "power", "pause", "cut", "slow", "loss", "reset")  # kinds that concern Redis, or time
+UNSETTLING = (
+    "redis",
+    "kill",
+    "power",
+    "pause",
+    "cut",
+    "isolated",
+    "slow",
+    "loss",
+    "reset",
+)  # kinds that concern Redis, or time
 
 
 class Violation(NamedTuple):
@@ -29,9 +42,6 @@ class Violation(NamedTuple):
 
     name: str
     what: str
-
-
-Found = Iterator[str]
 
 
 def one_answer(world: World) -> Found:
@@ -49,17 +59,18 @@ def one_answer(world: World) -> Found:
 
 
 def no_strangers_bytes(world: World) -> Found:
-    """What a backend told for one principal goes to this principal only."""
+    """What a backend told for one principal goes to this principal only, whole and unchanged."""
+    told = {(call.user, call.answer) for call in world.backend.calls}
     for seen in world.clients.seen:
-        told = seen.told
-        if told is not None and told["user"] != seen.act.user:
-            yield f"{seen.id} of {seen.act.user} got what {told['user']} was told"
+        if seen.told is not None and (seen.act.user, seen.body) not in told:
+            yield f"{seen.id} of {seen.act.user} got what nobody told this user: {seen.told['user']}'s"
 
 
 def within_the_deadline(world: World) -> Found:
     """The head of an answer leaves at most 5 ms after the deadline: the route's, or the client's own shorter one.
 
     The time runs from the request's last byte, at the sidecar. A stopped process and a slow disk are not the sidecar's.
+    A body that is too large to be sent again has the route's deadline only.
     Where the record must be durable first (`blocking`, `strict`), its fsync comes on top.
     """
     plan = world.plan
@@ -67,7 +78,7 @@ def within_the_deadline(world: World) -> Found:
         return
     grace_s = GRACE_S + (0.0 if plan.durability == "batch" else DURABLE_S)
     for seen in world.clients.seen:
-        own_s = DEADLINE_S if seen.act.own_ms is None else seen.act.own_ms / 1000
+        own_s = DEADLINE_S if seen.act.own_ms is None or seen.act.large else seen.act.own_ms / 1000
         if seen.ended == "answered" and seen.head_s > min(own_s, DEADLINE_S) + grace_s:
             yield f"{seen.id} was answered after {seen.head_s * 1000:.1f} ms"
 
@@ -154,79 +165,10 @@ def no_bug(world: World) -> Found:
             yield line.strip()
 
 
-def records(replica: Replica) -> list[dict[str, Any]]:
-    """Return every line of a replica's trail."""
-    try:
-        (trail,) = trails(replica.disk.folder / "audit.jsonl")
-    except NoTrailError:
-        return []
-    found = (line.data for line in lines(trail.files))
-    return [orjson.loads(line) for line in found if line.endswith(b"\n")]
-
-
-def one_record(world: World) -> Found:
-    """Every request has one record in the trail of the replica that took it, or is counted in a gap.
-
-    A kill loses what was not written, in `batch` at most the last moments. A write whose client's own deadline passed
-    is recorded when its outcome is known, at the latest at the route's deadline: until then a kill loses its record in
-    `batch`. Nothing is ever recorded twice.
-    """
-    for replica in world.replicas:
-        trail = records(replica)
-        ids = Counter(record.get("correlation_id") for record in trail if "note" not in record)
-        for id_, count in ids.items():
-            if count > 1 and id_:
-                yield f"{replica.name} has {count} records of {id_}"
-        gaps = sum(int(record.get("gap", 0)) for record in trail)
-        missing = [
-            seen for seen in world.clients.seen
-            if seen.ended == "answered" and seen.by in replica.processes and not ids[seen.id]
-            and not _may_be_lost(world, replica, seen)
-        ]  # fmt: skip
-        if len(missing) > gaps:
-            yield f"{replica.name} has no record of {', '.join(seen.id for seen in missing)}, and gaps of {gaps}"
-
-
-def _may_be_lost(world: World, replica: Replica, seen: Seen) -> bool:
-    if world.plan.durability != "batch":
-        return False
-    trouble = any(fault.kind in ("full", "slow disk", "fsync", "pause") for fault in world.plan.faults)
-    within = {power: 10.0 if trouble else limit_s for power, limit_s in BATCH_S.items()}
-    until = seen.answered
-    if seen.act.own_ms is not None and seen.status == 504 and seen.act.kind in WRITES:
-        until = max(until, seen.asked + DEADLINE_S)
-    return any(at - within[power] < until and seen.answered < at + 1.0 for at, power in replica.killed)
-
-
-def unbroken_chain(world: World) -> Found:
-    """The verifier finds every trail whole, over all crashes, and no checkpoint says more than the trail has."""
-    for replica in world.replicas:
-        path = replica.disk.folder / "audit.jsonl"
-        try:
-            (trail,) = trails(path)
-            claims = list(read(Path(f"{path}.checkpoints")))
-        except NoTrailError:
-            claims = []
-        finding = verify(lines(trail.files), proof=Proof(claims))
-        if finding.condition is not Condition.WHOLE:
-            yield f"{replica.name}: {finding.condition.name}: {finding.detail}"
-
-
-def legal_circuits(world: World) -> Found:
-    """A circuit opens, half-opens and closes only in the order of its states."""
-    for replica in world.replicas:
-        found = [record for record in records(replica) if record.get("operation") == "circuit"]
-        states: dict[tuple[str, str], str] = {}  # of each circuit of each process
-        for record in found:
-            which = record["id"].partition("-")[0], record["circuit"]
-            before, states[which] = states.get(which, "closed"), record["outcome"]
-            if record["outcome"] not in MOVES[before]:
-                yield f"{record['circuit']} of {replica.name} went from {before} to {record['outcome']}"
-
-
 INVARIANTS: tuple[Callable[[World], Found], ...] = (
     one_answer, no_strangers_bytes, within_the_deadline, read_your_writes, created_once, written_once,
-    calls_within_schedule, nothing_left, no_bug, one_record, unbroken_chain, legal_circuits,
+    calls_within_schedule, retries_within_budget, nothing_left, no_bug, one_record, records_agree, unbroken_chain,
+    legal_circuits,
 )  # fmt: skip
 
 

@@ -127,7 +127,7 @@ class End(asyncio.Transport):
         self._reading = False
 
     def resume_reading(self) -> None:
-        if not self._reading:
+        if not self._reading and not self.closed:
             self._reading = True
             self._loop.call_soon(self._drain)
 

@@ -21,6 +21,8 @@ class Act(NamedTuple):
 
     `intent` numbers what the client wants: a repetition has the intent, and so the key, of an earlier request. `keyed`:
     it sends an Idempotency-Key of its own. `own_ms`: its own deadline. `leaves_ms`: after how long it leaves.
+    `slow_ms`: how long it waits before it reads each piece of a response. `large`: its body is too large to be sent
+    again.
     """
 
     at_ms: int
@@ -32,6 +34,8 @@ class Act(NamedTuple):
     keyed: bool
     own_ms: int | None
     leaves_ms: int | None
+    slow_ms: int = 0
+    large: bool = False
 
 
 class Fault(NamedTuple):
@@ -54,7 +58,7 @@ class Behaviour(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """One run. `split`: the chance that a write is cut in two on the way."""
+    """One run. `split`: the chance that a write is cut in two. `eager`: whether requests run in eager tasks."""
 
     seed: int
     replicas: int
@@ -64,6 +68,7 @@ class Plan:
     unique: bool
     rotate: bool
     split: float
+    eager: bool
     behaviours: tuple[Behaviour, ...]
     events: tuple[Act | Fault, ...]
 
@@ -90,6 +95,7 @@ _FAULTS = (
     "reset", "cut", "slow", "loss", "kill", "kill", "power", "pause", "clock", "full", "slow disk", "fsync", "short",
 )  # fmt: skip
 _OF_REDIS = ("redis stalls", "redis away", "redis fails over", "redis empty", "redis refuses")
+_LATER = ("isolated", "reload", "drain")  # faults that have a generator of their own
 _CALM = ("ok",) * 12 + ("stream", "close")
 _ROUGH = ("ok",) * 8 + ("stream", "close", "503", "429", "404", "reset", "late", "half", "hang", "500", "409")
 _DAYS = (_CALM, _CALM, _ROUGH)
@@ -103,11 +109,34 @@ def plan_of(seed: int) -> Plan:
     hosts = [f"r{number}" for number in range(replicas)]
     events: tuple[Act | Fault, ...] = (*_acts(random, replicas), *_faults(random, hosts, shared=shared))
     kinds = random.choice(_DAYS)
-    return Plan(
+    plan = Plan(
         seed, replicas, shared, random.choice(["batch", "batch", "blocking", "strict"]), random.random() < 0.5,
-        random.random() < 0.4, random.random() < 0.3, random.choice([0.0, 0.1, 0.5]),
+        random.random() < 0.4, random.random() < 0.3, random.choice([0.0, 0.1, 0.5]), True,
         tuple(_behaviour(random, kinds) for _ in range(random.randint(4, 12))), events,
     )  # fmt: skip
+    return _with_more(plan, Random(f"{seed}:more"), hosts)
+
+
+def _with_more(plan: Plan, random: Random, hosts: list[str]) -> Plan:
+    """Add large and slow transfers, ordinary tasks, and what an operator does."""
+    behaviours, events = plan.behaviours, plan.events
+    if random.random() < 0.3:
+        behaviours = tuple(
+            each._replace(kind="large") if each.kind in ("ok", "stream") and random.random() < 0.4 else each
+            for each in behaviours
+        )
+        events = tuple(_slowed(event, random) if isinstance(event, Act) else event for event in events)
+    for _ in range(random.choice([0, 0, 0, 1, 2])):
+        fault = Fault(
+            random.randint(0, LAST_MS), random.choice(_LATER), random.choice(hosts), "", random.choice([60, 200, 700])
+        )
+        events = (*events, fault)
+    return replace(plan, eager=random.random() < 0.7, behaviours=behaviours, events=events)
+
+
+def _slowed(act: Act, random: Random) -> Act:
+    large = act.kind in ("update", "touch") and random.random() < 0.3
+    return act._replace(slow_ms=random.choice([0, 0, 0, 5, 50, 400]), large=large)
 
 
 def _behaviour(random: Random, kinds: tuple[str, ...]) -> Behaviour:

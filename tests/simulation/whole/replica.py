@@ -13,7 +13,7 @@ from proxy.server.client_connection import ClientConnection
 from tests.simulation.whole.backend import ADDRESS as BACKEND
 from tests.simulation.whole.backend import PORT as BACKEND_PORT
 from tests.simulation.whole.disk import Disk
-from tests.simulation.whole.loop import Process, ProcessClock, SimulatedLoop
+from tests.simulation.whole.loop import Life, Process, ProcessClock, SimulatedLoop
 from tests.simulation.whole.network import Network
 from tests.simulation.whole.plan import Plan
 
@@ -75,9 +75,11 @@ class Replica:
         self._settings = settings_of(plan, disk.folder)
         self.processes: list[Process] = []
         self.sidecar: Sidecar | None = None
-        self._killed_sidecars: list[Sidecar | None] = []
+        self._draining: Process | None = None
+        self._ended: list[Sidecar | None] = []
         self.wall_offset = 0.0
         self.killed: list[tuple[float, bool]] = []  # when, and whether the power failed
+        self.stopped: list[float] = []  # when a process had ended after SIGTERM
         self.task: asyncio.Task[None] | None = None
         network.name(self.address, self.name)
 
@@ -116,21 +118,48 @@ class Replica:
     def kill(self, *, power: bool) -> None:
         """Kill the process; without power, what was not durable on its disk is lost."""
         process = self.process
-        if process.life.name == "DEAD":
+        if process.life is Life.DEAD:
             return
         self._tell(process.name, "loses power" if power else "is killed")
         self.killed.append((self._loop.time(), power))
+        self._end(power=power)
+
+    def _end(self, *, power: bool) -> None:
+        process = self.process
         process.kill()
         self.disk.end_process()
         self._network.drop(process, silently=power)
         if power:
             self.disk.lose_power()
-        self._killed_sidecars.append(self.sidecar)
+        self._ended.append(self.sidecar)
         self.sidecar = None
+
+    def reload(self) -> None:
+        """Read the settings again, as after SIGHUP."""
+        if self.sidecar is not None and self.process.life is Life.RUNNING:
+            self._tell(self.process.name, "reads its settings again")
+            reloading = self.sidecar.reload(lambda: self._settings)
+            self._loop.create_task(reloading, context=self.process.context)
+
+    def drain(self, for_s: float) -> None:
+        """Stop as after SIGTERM, and start a new process afterwards."""
+        if self.sidecar is not None and self.process.life is Life.RUNNING and self._draining is not self.process:
+            self._tell(self.process.name, "drains")
+            self._draining = self.process
+            self._loop.create_task(self._drain(self.process, for_s), context=self._network.kernel)
+
+    async def _drain(self, process: Process, for_s: float) -> None:
+        await self.stop()
+        if self.process is process and process.life is not Life.DEAD:
+            self._tell(process.name, "has stopped")
+            self.stopped.append(self._loop.time())
+            self._end(power=False)
+            await asyncio.sleep(for_s)  # noqa: TID251 - virtual
+            self.restart()
 
     def restart(self) -> None:
         """Start again after a kill."""
-        if self.process.life.name == "DEAD":
+        if self.process.life is Life.DEAD:
             self.start()
 
     async def stop(self) -> None:

@@ -6,8 +6,9 @@ from functools import partial
 from typing import NamedTuple
 
 from tests.simulation.whole.apart import apart
-from tests.simulation.whole.invariants import Violation, records, violations
+from tests.simulation.whole.invariants import Violation, violations
 from tests.simulation.whole.plan import Act, Fault, Plan, plan_of
+from tests.simulation.whole.trail_invariants import records
 from tests.simulation.whole.world import World, played
 
 

@@ -4,13 +4,15 @@ import asyncio
 import itertools
 import traceback
 from collections.abc import Iterator, MutableMapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 import structlog
 
+from proxy.exchange.handler import RequestHandler
 from proxy.store import checked_redis
 from tests.simulation.virtual import BEGINNING
 from tests.simulation.whole.backend import Backend, serve
@@ -133,6 +135,16 @@ class World:
         link.loss = 0.2
         self._later(fault, setattr, link, "loss", 0.0)
 
+    def _isolated(self, fault: Fault, replica: Replica) -> None:
+        for link in self.network.links_of(replica.name):
+            link.cut_until = self.loop.time() + fault.for_ms / 1000
+
+    def _reload(self, fault: Fault, replica: Replica) -> None:
+        replica.reload()
+
+    def _drain(self, fault: Fault, replica: Replica) -> None:
+        replica.drain(fault.for_ms / 1000)
+
     def _kill(self, fault: Fault, replica: Replica) -> None:
         replica.kill(power=False)
         self._later(fault, replica.restart)
@@ -217,7 +229,7 @@ def played(plan: Plan) -> Iterator[Played]:
         run = Played(World(plan, loop, folder))
         KEPT.append(run)
         loop.set_exception_handler(lambda loop, context: run.world.tell("loop", _unexpected(context)))
-        for each in (simulated_threads(), simulated_disks(), _own_log(run.world)):
+        for each in (simulated_threads(), simulated_disks(), _own_log(run.world), _tasks(plan)):
             stack.enter_context(each)
         checked_redis._OURS, checked_redis._exchanges = b"simulation", itertools.count(1)
         try:
@@ -225,6 +237,17 @@ def played(plan: Plan) -> Iterator[Played]:
         except Exception as problem:  # a hang, or a mistake of the simulation itself
             run.error = problem
         yield run
+
+
+@contextmanager
+def _tasks(plan: Plan) -> Iterator[None]:
+    """Let requests run in ordinary tasks where the plan says so."""
+
+    def start(handler: RequestHandler, loop: asyncio.AbstractEventLoop) -> None:
+        handler.exchange.task = loop.create_task(handler.run())
+
+    with nullcontext() if plan.eager else patch.object(RequestHandler, "start", start):
+        yield
 
 
 def _unexpected(context: dict[str, Any]) -> str:
