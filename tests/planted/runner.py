@@ -59,14 +59,14 @@ class Tree:
     """A copy of the source. One mistake at a time is in it."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self.root = root
 
     @contextmanager
     def mistaken(self, mistake: Planted) -> Iterator[None]:
         """Have the mistake in the tree. Raise OutOfStepError."""
-        file = self._root / mistake.file
+        file = self.root / mistake.file
         before = file.read_bytes()
-        self._write(file, mistake.mutated(self._root).encode())
+        self._write(file, mistake.mutated(self.root).encode())
         try:
             yield
         finally:
@@ -85,7 +85,7 @@ class Tree:
         command += ["-p", "no:cacheprovider", "-o", f"timeout={HANG_S}", *files]
         ours = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
         with subprocess.Popen(
-            command, cwd=self._root, env=ours | {"PYTHONPATH": str(self._root)}, text=True, start_new_session=True,
+            command, cwd=self.root, env=ours | {"PYTHONPATH": str(self.root)}, text=True, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         ) as process:  # fmt: skip
             try:

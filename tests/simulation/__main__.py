@@ -11,6 +11,7 @@ from hashlib import blake2b
 from itertools import chain
 
 from tests.simulation.whole.plan import plan_of
+from tests.simulation.whole.planted import FOUND, checked, searched
 from tests.simulation.whole.verdict import Told, conversation, judge, judge_seeds, shortened
 
 AT_ONCE = 20  # seeds that a child plays before it ends: each leaves some 10 MB
@@ -80,6 +81,16 @@ def run(seeds: range, jobs: int) -> int:
     return len(summary.failed)
 
 
+def plant(names: list[str], runs: int | None) -> int:
+    """Plant mistakes, and print the seed and the invariant that find each; return the exit status."""
+    survived = 0
+    for name, found in checked(names) if runs is None else searched(names, runs):
+        survived += found is None
+        say(f"{name:<40} " + ("SURVIVED" if found is None else f"{found.invariant} in seed {found.seed}"))
+    say(f"{len(names) - survived} of {len(names)} found")
+    return 1 if survived else 0
+
+
 def main() -> int:
     """Do what the arguments say; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
@@ -88,7 +99,11 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes; default: one a core")
     parser.add_argument("--replay", type=int, metavar="SEED", help="print this run as a conversation")
     parser.add_argument("--shorten", action="store_true", help="with --replay: leave out events that are not needed")
+    parser.add_argument("--planted", nargs="*", metavar="MISTAKE", help="plant these mistakes, or all of the table")
+    parser.add_argument("--search", action="store_true", help="with --planted: look for the first seed that finds each")
     said = parser.parse_args()
+    if said.planted is not None:
+        return plant(said.planted or list(FOUND), said.runs if said.search else None)
     if said.replay is None:
         return 1 if run(range(said.seed, said.seed + said.runs), said.jobs) else 0
     verdict = judge(plan_of(said.replay))

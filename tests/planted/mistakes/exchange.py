@@ -6,6 +6,7 @@ from tests.planted.mistake import Mistake
 
 _WRITES: Final = "simulation/test_writes.py simulation/test_replay.py simulation/test_kept.py"
 _ATTEMPTS: Final = "simulation/test_retry_schedule.py simulation/test_circuit.py simulation/test_probes.py"
+_STORE: Final = "simulation/test_slow_store.py"
 _LEAVING: Final = "simulation/test_deadlines.py simulation/test_flights.py simulation/test_probes.py"
 
 MISTAKES: Final = (
@@ -13,11 +14,43 @@ MISTAKES: Final = (
         "settled-before-replicas-hear",
         "A write's waiters get the response before other replicas have heard of the invalidation.",
         "proxy/exchange/handler.py",
-        "        if changed:\n            await p.cache.inform_replicas(lead)\n"
-        "        await p.claims.settle(x, lead, result)\n",
-        "        await p.claims.settle(x, lead, result)\n"
-        "        if changed:\n            await p.cache.inform_replicas(lead)\n",
+        "            if changed:\n                await p.cache.inform_replicas(lead)\n"
+        "            await p.claims.settle(x, lead, result)\n",
+        "            await p.claims.settle(x, lead, result)\n"
+        "            if changed:\n                await p.cache.inform_replicas(lead)\n",
         _WRITES,
+    ),
+    Mistake(
+        "store-asked-after-the-deadline",
+        "A response waits for Redis beyond its deadline.",
+        "proxy/exchange/in_time.py",
+        "        async with asyncio.timeout(left_s):\n",
+        "        async with asyncio.timeout(None):\n",
+        _STORE,
+    ),
+    Mistake(
+        "claims-asked-after-the-deadline",
+        "A caller waits for its claim in Redis beyond its deadline.",
+        "proxy/exchange/claims.py",
+        "        return await in_time(find, remaining(until, self._clock.now()), OUT_OF_TIME)\n",
+        "        return await find()\n",
+        "simulation/test_replay.py",
+    ),
+    Mistake(
+        "left-write-not-settled",
+        "The outcome of a write is lost if its client leaves after the backend has answered.",
+        "proxy/exchange/leaving.py",
+        "        if lead.known and not x.request.safe:\n            return\n",
+        "",
+        _STORE,
+    ),
+    Mistake(
+        "cut-off-response-not-discarded",
+        "A streamed response whose client leaves while Redis is asked holds its backend connection.",
+        "proxy/exchange/handler.py",
+        "            discard(outcome)\n            discard(result.outcome)\n",
+        "",
+        _STORE,
     ),
     Mistake(
         "write-does-not-close-flights",

@@ -44,6 +44,14 @@ MISTAKES: Final = (
         _CLAIMS,
     ),
     Mistake(
+        "waiter-keeps-the-claim",
+        "A waiter that leaves after it took the claim keeps it.",
+        "proxy/store/redis_claims.py",
+        "nobody else would give the claim back\n            self.release(claim, state, sent=False)\n",
+        "nobody else would give the claim back\n",
+        _CLAIMS,
+    ),
+    Mistake(
         "late-claim-not-undone",
         "A claim that Redis took after the time limit stays taken.",
         "proxy/store/redis_claims.py",

@@ -140,6 +140,22 @@ MISTAKES: Final = (
         _POOL,
     ),
     Mistake(
+        "repeated-with-every-attempt",
+        "Each attempt of a request is repeated for nothing if its pooled connection was dead.",
+        "proxy/upstream/pool.py",
+        "            request.repeated = True\n",
+        "",
+        _POOL,
+    ),
+    Mistake(
+        "dialling-not-counted",
+        "The wait for a new connection does not count against the deadline.",
+        "proxy/upstream/pool.py",
+        "            timeout_s = left_s() if request.replayable else timeout_s\n",
+        "",
+        "simulation/test_dialling.py",
+    ),
+    Mistake(
         "cancelled-connection-pooled",
         "A connection whose request was cancelled is used for the next request.",
         "proxy/upstream/pool.py",

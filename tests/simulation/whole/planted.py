@@ -1,0 +1,64 @@
+"""Mistakes of `tests.planted` that the simulation of the whole finds, each with a seed and the invariant that breaks.
+
+`python -m tests.simulation --planted` plants each in a copy of the source and plays its seed; with `--search` it looks
+for a new seed. A change of the plans or of the product may move a seed.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from tests.planted.mistake import Mistake
+from tests.planted.mistakes import MISTAKES
+from tests.planted.runner import copied
+
+_BROKEN = re.compile(r"^seed (\d+): (\w+): ", re.MULTILINE)
+
+
+class Found(NamedTuple):
+    """A seed, and an invariant that it breaks."""
+
+    seed: int
+    invariant: str
+
+
+FOUND: dict[str, Found] = {}
+
+
+def named(names: Iterable[str]) -> list[Mistake]:
+    """Return the mistakes with these names. Raise KeyError for an unknown one."""
+    known = {mistake.name: mistake for mistake in MISTAKES}
+    return [known[name] for name in names]
+
+
+def played(mistake: Mistake, tries: Iterable[range]) -> Found | None:
+    """Play seeds in a copy of the source with a mistake until one fails; return it, None if none does."""
+    with copied() as tree, tree.mistaken(mistake):
+        for seeds in tries:
+            options = ["--seed", str(seeds.start), "--runs", str(len(seeds)), "--jobs", "1"]
+            environment = {**os.environ, "PYTHONPATH": str(tree.root)}
+            done = subprocess.run(
+                [sys.executable, "-m", "tests.simulation", *options], cwd=tree.root, env=environment,
+                capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            if found := _BROKEN.search(done.stdout):
+                return Found(int(found[1]), found[2])
+            if done.returncode:  # the sidecar does not even start
+                return Found(seeds.start, "the_run_ends")
+    return None
+
+
+def checked(names: Iterable[str]) -> Iterator[tuple[str, Found | None]]:
+    """Yield for each mistake of the table what its own seed shows."""
+    for mistake in named(names):
+        seed = FOUND[mistake.name].seed
+        yield mistake.name, played(mistake, [range(seed, seed + 1)])
+
+
+def searched(names: Iterable[str], runs: int) -> Iterator[tuple[str, Found | None]]:
+    """Yield for each mistake the first seed that finds it, among so many."""
+    for mistake in named(names):
+        yield mistake.name, played(mistake, [range(at, at + 20) for at in range(0, runs, 20)])
