@@ -1,13 +1,27 @@
-"""The invariants of the whole over some seeds, and that a seed decides everything.
+"""The simulation of whole sidecars over some seeds: a seed decides everything, and what fails is shown and shortened.
 
-More seeds are in a step of the continuous integration: `scripts/test schedules`.
+More seeds are in a lane of their own: `scripts/test schedules`.
 """
 
 import os
 import subprocess
 import sys
+from collections import Counter
+
+import pytest
+
+from tests.simulation.whole import verdict
+from tests.simulation.whole.invariants import Violation
+from tests.simulation.whole.plan import Plan, plan_of
+from tests.simulation.whole.verdict import Verdict, conversation, shortened
 
 SEEDS = 40
+
+
+@pytest.fixture(autouse=True)
+def _source(request: pytest.FixtureRequest) -> None:
+    if request.config.getoption("--compiled"):
+        pytest.skip("the simulation replaces functions of the product, which compiled callers would not look up")
 
 
 def run_of(hash_seed: int, *options: str) -> tuple[int, list[str]]:
@@ -36,3 +50,18 @@ def test_a_run_is_shown_as_a_conversation() -> None:
     assert lines[0].startswith("seed 2: ")
     assert any("asks for" in line for line in lines)
     assert lines[-1] == "every invariant holds"
+
+
+def test_a_plan_is_shortened_to_what_breaks_the_invariant(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two events of many are enough; a run that breaks another invariant only does not count."""
+    plan = plan_of(7)
+    needed = {plan.events[3], plan.events[-2]}
+
+    def judged(tried: Plan) -> Verdict:
+        broken = "one_answer" if needed <= set(tried.events) else "no_bug"
+        return Verdict(tried, (Violation(broken, "q1"),), "", (), Counter())
+
+    monkeypatch.setattr(verdict, "judge", judged)
+    found = shortened(judged(plan))
+    assert set(found.plan.events) == needed
+    assert conversation(found).endswith("BROKEN one_answer: q1")

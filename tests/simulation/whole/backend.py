@@ -16,20 +16,26 @@ from typing import Any
 import h11
 
 from tests.simulation.whole.loop import Process, SimulatedLoop
+from tests.simulation.whole.network import FAR
 from tests.simulation.whole.plan import Behaviour, Plan
 
 LARGE = 300_000  # bytes of a response that is streamed,
 PIECE, PIECE_S = 60_000, 0.002  # and how it comes
 MOST_SHOWN = 100  # bytes of a document in the conversation
+REFUSALS = ("503", "429", "404", "401", "500", "409")  # kinds without an effect
 ADDRESS, PORT = "10.0.3.1", 8000
 
 
 @dataclass(slots=True)
 class Call:
-    """One request that the backend got, and whether it took effect."""
+    """One request that the backend got, and whether it took effect.
+
+    `by` is the sidecar's process, `until` the loop's time at which it had its answer or its connection had ended.
+    """
 
     number: int
     at: float
+    by: str
     method: str
     target: str
     fields: dict[bytes, bytes]
@@ -38,6 +44,7 @@ class Call:
     effects: int = 0
     told: bytes = b""
     answer: bytes = b""  # what was sent of that
+    until: float = FAR
 
     def field(self, name: bytes) -> str:
         """Return a field's value."""
@@ -85,13 +92,14 @@ class Backend:
         number = len(self.calls)
         behaviour = self._plan.behaviours[number % len(self._plan.behaviours)]
         call = Call(
-            number, self._loop.time(), request.method.decode(), request.target.decode(), dict(request.headers), body,
-            behaviour,
+            number, self._loop.time(), connection.client, request.method.decode(), request.target.decode(),
+            dict(request.headers), body, behaviour,
         )  # fmt: skip
         self.calls.append(call)
+        connection.call = call
         call.told = self._told(call)
         self._tell("backend", f"gets {call.method} {call.target} of {call.user} as {call.id}: {behaviour.kind}")
-        if call.method != "GET" and behaviour.kind not in ("503", "429", "404", "500", "409"):
+        if call.method != "GET" and behaviour.kind not in REFUSALS:
             late_s = 0.5 if behaviour.kind == "late" else 0.0
             self._loop.call_later(late_s + behaviour.after_ms / 1000 * behaviour.takes_effect, self._effect, call)
         if behaviour.kind != "hang":
@@ -126,6 +134,7 @@ class Backend:
 
     def _answer(self, connection: "_Connection", call: Call) -> None:
         call.answer = call.told
+        call.until = self._loop.time()
         match call.behaviour.kind:
             case "reset" | "late":
                 connection.reset()
@@ -153,9 +162,16 @@ class _Connection(asyncio.Protocol):
         self._body = b""
         self._transport: Any = None
         self._paused = False
+        self.call: Call | None = None  # the newest
+        self.client = ""
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
+        self.client = transport.peer.process.name
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.call is not None:
+            self.call.until = min(self.call.until, asyncio.get_running_loop().time())
 
     def data_received(self, data: bytes) -> None:
         self._http.receive_data(data)

@@ -58,7 +58,10 @@ class Behaviour(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """One run. `split`: the chance that a write is cut in two. `eager`: whether requests run in eager tasks."""
+    """One run. `split`: the chance that a write is cut in two. `eager`: whether requests run in eager tasks.
+
+    `recovers`: a session that is not there is created, and the lists have a fallback.
+    """
 
     seed: int
     replicas: int
@@ -69,6 +72,7 @@ class Plan:
     rotate: bool
     split: float
     eager: bool
+    recovers: bool
     behaviours: tuple[Behaviour, ...]
     events: tuple[Act | Fault, ...]
 
@@ -111,7 +115,7 @@ def plan_of(seed: int) -> Plan:
     kinds = random.choice(_DAYS)
     plan = Plan(
         seed, replicas, shared, random.choice(["batch", "batch", "blocking", "strict"]), random.random() < 0.5,
-        random.random() < 0.4, random.random() < 0.3, random.choice([0.0, 0.1, 0.5]), True,
+        random.random() < 0.4, random.random() < 0.3, random.choice([0.0, 0.1, 0.5]), True, False,
         tuple(_behaviour(random, kinds) for _ in range(random.randint(4, 12))), events,
     )  # fmt: skip
     return _with_more(plan, Random(f"{seed}:more"), hosts)
@@ -131,7 +135,16 @@ def _with_more(plan: Plan, random: Random, hosts: list[str]) -> Plan:
             random.randint(0, LAST_MS), random.choice(_LATER), random.choice(hosts), "", random.choice([60, 200, 700])
         )
         events = (*events, fault)
-    return replace(plan, eager=random.random() < 0.7, behaviours=behaviours, events=events)
+    plan = replace(plan, eager=random.random() < 0.7, behaviours=behaviours, events=events)
+    if random.random() < 0.3:
+        behaviours = tuple(_ended(each, random) for each in behaviours)
+        plan = replace(plan, recovers=True, behaviours=behaviours)
+    return plan
+
+
+def _ended(behaviour: Behaviour, random: Random) -> Behaviour:
+    """Let a call find no session, or an ended one, now and then."""
+    return behaviour._replace(kind=random.choice(["404", "401"])) if random.random() < 0.15 else behaviour
 
 
 def _slowed(act: Act, random: Random) -> Act:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tests.planted.mistake import Mistake
 from tests.planted.mistakes import MISTAKES
-from tests.planted.runner import copied
+from tests.planted.runner import BadRunError, copied
 
 _BROKEN = re.compile(r"^seed (\d+): (\w+): ", re.MULTILINE)
 
@@ -34,20 +34,18 @@ def named(names: Iterable[str]) -> list[Mistake]:
     return [known[name] for name in names]
 
 
-def played(mistake: Mistake, tries: Iterable[range]) -> Found | None:
+def played(mistake: Mistake, seeds: range) -> Found | None:
     """Play seeds in a copy of the source with a mistake until one fails; return it, None if none does."""
     with copied() as tree, tree.mistaken(mistake):
-        for seeds in tries:
-            options = ["--seed", str(seeds.start), "--runs", str(len(seeds)), "--jobs", "1"]
-            environment = {**os.environ, "PYTHONPATH": str(tree.root)}
-            done = subprocess.run(
-                [sys.executable, "-m", "tests.simulation", *options], cwd=tree.root, env=environment,
-                capture_output=True, text=True, check=False,
-            )  # fmt: skip
-            if found := _BROKEN.search(done.stdout):
-                return Found(int(found[1]), found[2])
-            if done.returncode:  # the sidecar does not even start
-                return Found(seeds.start, "the_run_ends")
+        options = ["--seed", str(seeds.start), "--runs", str(len(seeds)), "--jobs", "1", "--first"]
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.simulation", *options], cwd=tree.root,
+            env={**os.environ, "PYTHONPATH": str(tree.root)}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    if found := _BROKEN.search(done.stdout):
+        return Found(int(found[1]), found[2])
+    if done.returncode:
+        raise BadRunError(f"{mistake.name}: the simulation ended with status {done.returncode}:\n{done.stderr[-2000:]}")
     return None
 
 
@@ -55,10 +53,10 @@ def checked(names: Iterable[str]) -> Iterator[tuple[str, Found | None]]:
     """Yield for each mistake of the table what its own seed shows."""
     for mistake in named(names):
         seed = FOUND[mistake.name].seed
-        yield mistake.name, played(mistake, [range(seed, seed + 1)])
+        yield mistake.name, played(mistake, range(seed, seed + 1))
 
 
 def searched(names: Iterable[str], runs: int) -> Iterator[tuple[str, Found | None]]:
     """Yield for each mistake the first seed that finds it, among so many."""
     for mistake in named(names):
-        yield mistake.name, played(mistake, [range(at, at + 20) for at in range(0, runs, 20)])
+        yield mistake.name, played(mistake, range(runs))

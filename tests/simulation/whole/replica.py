@@ -9,6 +9,7 @@ from pathlib import Path
 from proxy.app import Sidecar
 from proxy.config.settings import Settings
 from proxy.errors import StartError
+from proxy.memory_budget import MemoryBudget
 from proxy.server.client_connection import ClientConnection
 from tests.simulation.whole.backend import ADDRESS as BACKEND
 from tests.simulation.whole.backend import PORT as BACKEND_PORT
@@ -31,9 +32,13 @@ def settings_of(plan: Plan, folder: Path) -> Settings:
         create["on_conflict"] = "GET /api/sessions/{subject}"
     about = {"subject": "path:report_id"}
     kept = {"reuse": "2s", "stale_if_error": "10m"}
+    missing, fallback = {}, {}
+    if plan.recovers:
+        missing = {"on_missing": {"request": "POST /api/sessions", "body": {"reportId": "{subject}"}}}
+        fallback = {"fallback": {"status": 200, "body": {"lists": []}}}
     return Settings.model_validate(
         {
-            "listen": {"address": "127.0.0.1:0", "max_memory": "1024GiB"},
+            "listen": {"address": "127.0.0.1:0"},
             "admin": {"address": "127.0.0.1:0"},
             "audit": {
                 "path": str(folder / "audit.jsonl"), "durability": plan.durability, "compress": False,
@@ -48,10 +53,10 @@ def settings_of(plan: Plan, folder: Path) -> Settings:
             },
             "routes": [
                 {**create, **keyed, "idempotency": "replay"},
-                {"operation": "load", "match": "GET /api/sessions/{report_id}", **about},
+                {"operation": "load", "match": "GET /api/sessions/{report_id}", **about, **missing},
                 {"operation": "update", "match": "PATCH /api/sessions/{report_id}", **about},
                 {"operation": "history", "match": "GET /api/history/{report_id}", **about, **kept},
-                {"operation": "lists", "match": "GET /api/lists", **kept},
+                {"operation": "lists", "match": "GET /api/lists", **kept, **fallback},
                 {"operation": "touch", "match": "POST /api/touch"},
             ],
         }
@@ -101,6 +106,7 @@ class Replica:
     async def _start(self, process: Process) -> None:
         random = self._plan.generator(f"ids of {process.name}")
         sidecar = Sidecar(self._settings, ProcessClock(process, self._loop), random)
+        sidecar._memory = MemoryBudget(None, lambda: None)  # that of the machine is none of the plan's
         try:
             await sidecar._ledger.start()
             await sidecar._open_store()
