@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
-from tests.simulation.whole.apart import apart
+from tests.simulation.whole.apart import BrokenRunError, apart
 from tests.simulation.whole.invariants import Violation, violations
 from tests.simulation.whole.plan import Act, Fault, Plan, plan_of
 from tests.simulation.whole.trail_invariants import records
@@ -37,8 +37,11 @@ def judge(plan: Plan) -> Verdict:
 
 
 def judge_seeds(seeds: Sequence[int]) -> list[Told]:
-    """Judge the plans of some seeds in one process."""
-    return apart(partial(_judge_all, seeds))
+    """Judge the plans of some seeds in one process. Raise BrokenRunError."""
+    try:
+        return apart(partial(_judge_all, seeds))
+    except BrokenRunError as error:
+        raise BrokenRunError(f"in the seeds {seeds[0]} to {seeds[-1]}: {error}") from None
 
 
 def _judge(plan: Plan) -> Verdict:
@@ -101,7 +104,10 @@ def conversation(verdict: Verdict) -> str:
         f"seed {plan.seed}: {hosts}, store {'redis' if plan.shared else 'memory'}, durability {plan.durability},"
         f" the backend {'honours' if plan.honours else 'ignores'} keys and makes"
         f" {'one session' if plan.unique else 'as many sessions as asked'} for a user and a report",
-        *(_line(event) for event in plan.events),
+        f"  requests run in {'eager' if plan.eager else 'ordinary'} tasks"
+        + ("; a missing session is created, and lists have a fallback" if plan.recovers else ""),
+        _behaviours(plan),
+        *(_line(event) for event in sorted(plan.events, key=lambda event: event.at_ms)),
         "",
         "        ms  who      what",
     ]
@@ -110,4 +116,18 @@ def conversation(verdict: Verdict) -> str:
 
 
 def _line(event: Act | Fault) -> str:
-    return f"  {event}"
+    if isinstance(event, Fault):
+        where = f"{event.where} and {event.other}" if event.other else event.where
+        return f"  at {event.at_ms} ms: {event.kind}, {where}, for {event.for_ms} ms"
+    more = [f"with key k{event.intent}"] if event.keyed else []
+    more += [f"own deadline {event.own_ms} ms"] if event.own_ms is not None else []
+    more += [f"leaves after {event.leaves_ms} ms"] if event.leaves_ms is not None else []
+    more += [f"reads each piece {event.slow_ms} ms late"] if event.slow_ms else []
+    more += ["large body"] if event.large else []
+    what = f"{event.user} asks for {event.kind} {event.report} through r{event.replica}"
+    return f"  at {event.at_ms} ms: {', '.join([what, *more])}"
+
+
+def _behaviours(plan: Plan) -> str:
+    calls = [f"{each.kind} after {each.after_ms} ms" for each in plan.behaviours]
+    return f"  the backend's calls, in turn: {', '.join(calls)}"
