@@ -37,6 +37,14 @@ MISTAKES: Final = (
         "simulation/test_replay.py",
     ),
     Mistake(
+        "own-deadline-not-watched",
+        "A caller waits beyond its own deadline.",
+        "proxy/exchange/leaving.py",
+        "if x.deadline < lead.deadline and isinstance(x.request.body, bytes):",
+        "if x.deadline > lead.deadline and isinstance(x.request.body, bytes):",
+        _LEAVING,
+    ),
+    Mistake(
         "left-write-not-settled",
         "The outcome of a write is lost if its client leaves after the backend has answered.",
         "proxy/exchange/leaving.py",

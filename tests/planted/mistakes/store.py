@@ -44,6 +44,22 @@ MISTAKES: Final = (
         _CLAIMS,
     ),
     Mistake(
+        "claim-of-another-taken",
+        "A replica sends a request whose claim another replica holds.",
+        "proxy/store/redis_claims.py",
+        " if taken is None else self._claim_state(claim, taken, lease_ms, ttl_ms)",
+        "",
+        _CLAIMS,
+    ),
+    Mistake(
+        "invalidation-not-sent",
+        "The other replicas hear nothing of a write, and no mark makes cached responses old.",
+        "proxy/store/shared_invalidations.py",
+        "        if self._connection.up:\n            self._commands.fire_and_forget(",
+        "        if self._connection.up and not marks:\n            self._commands.fire_and_forget(",
+        f"{_SHARED} e2e/store/test_replicas.py",
+    ),
+    Mistake(
         "waiter-keeps-the-claim",
         "A waiter that leaves after it took the claim keeps it.",
         "proxy/store/redis_claims.py",

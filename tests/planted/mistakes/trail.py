@@ -10,6 +10,30 @@ _LOG: Final = "unit/audit/test_log.py unit/audit/test_line_queue.py"
 
 MISTAKES: Final = (
     Mistake(
+        "written-again-behind-itself",
+        "After a failed fsync the records are written again behind themselves.",
+        "proxy/audit/writer.py",
+        "        self._output.rewind()\n        for batch in self._unsynced:\n",
+        "        for batch in self._unsynced:\n",
+        _WRITER,
+    ),
+    Mistake(
+        "short-write-repeated-whole",
+        "A short write is followed by the whole batch, not by its rest.",
+        "proxy/audit/writer.py",
+        "output.write(self._whole[self.taken :])",
+        "output.write(self._whole)",
+        _WRITER,
+    ),
+    Mistake(
+        "torn-line-stays",
+        "The crash recovery leaves an unfinished last line where it is.",
+        "proxy/audit/crash_recovery.py",
+        "    os.ftruncate(fd, keep)\n    os.fsync(fd)\n",
+        "    os.fsync(fd)\n",
+        _FILE,
+    ),
+    Mistake(
         "rotation-without-fsync",
         "A file is rotated before its last lines are on disk.",
         "proxy/audit/writer.py",

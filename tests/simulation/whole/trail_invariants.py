@@ -19,6 +19,7 @@ from tests.simulation.whole.world import World
 BATCH_S = {False: 1.0, True: 2.5}  # seconds before a kill, or a power failure, whose records `batch` may lose
 MOVES = {"closed": ("open",), "open": ("half_open",), "half_open": ("open", "closed")}
 FLOOR, SHARE = 10.0, 0.2  # of the retry budget: retries at once, and for each request
+MOST_ATTEMPTS = 1 + 3  # of one schedule
 LONGEST_S = 6.0  # in which requests are under way
 
 Found = Iterator[str]
@@ -92,7 +93,10 @@ def records_agree(world: World) -> Found:
 
 
 def retries_within_budget(world: World) -> Found:
-    """A process retries at most 10 attempts at once, 1 a second, and 1 for 5 requests, whatever the backend does."""
+    """A process retries at most 10 attempts at once, 1 a second, and 1 for 5 requests, whatever the backend does.
+
+    No schedule has more than four attempts. A request that recovers has a second schedule, or a third.
+    """
     for replica in world.replicas:
         by_process: dict[str, list[dict[str, Any]]] = {}
         for record in records(replica):
@@ -100,6 +104,10 @@ def retries_within_budget(world: World) -> Found:
                 by_process.setdefault(record["id"].partition("-")[0], []).append(record)
         for process, found in by_process.items():
             retries = sum(attempt["why"] in CAUSES for record in found for attempt in record["attempts"])
+            most = MOST_ATTEMPTS * (3 if world.plan.recovers or world.plan.unique else 1)
+            for record in found:
+                if len(record["attempts"]) > most:
+                    yield f"{record['correlation_id']} had {len(record['attempts'])} attempts"
             if retries > FLOOR + SHARE * len(found) + LONGEST_S:
                 yield f"{process} of {replica.name} made {retries} retries for {len(found)} requests"
 
