@@ -1,6 +1,7 @@
 """Run the simulation of the whole: `python -m tests.simulation --runs 1000`, or `--replay SEED`."""
 
 import argparse
+import math
 import multiprocessing
 import os
 import sys
@@ -66,18 +67,21 @@ class Summary:
             say(f"to see one: python -m tests.simulation --replay {min(self.failed)} --shorten")
 
 
-def run(seeds: range, jobs: int, *, first: bool = False) -> int:
-    """Run these seeds, or until the first that fails; print the progress and the summary; return how many failed."""
+def run(seeds: range, jobs: int, *, first: bool = False, within_s: float = math.inf) -> int:
+    """Run these seeds, or those that fit into the time, or until the first that fails; return how many failed.
+
+    Print the progress and a summary.
+    """
     began = told_at = time.perf_counter()
     summary = Summary()
     for number, told in enumerate(judged(seeds, jobs), start=1):
         summary.take(told)
         now = time.perf_counter()
-        if now - told_at >= EVERY_S or number == len(seeds):
+        if now - told_at >= EVERY_S or number == len(seeds) or now - began > within_s:
             told_at = now
             speed = f"{number / (now - began):.1f} a second"
             say(f"{number} of {len(seeds)} runs in {now - began:.0f} s, {speed}, {len(summary.failed)} failed")
-        if first and told.broken:
+        if (first and told.broken) or now - began > within_s:
             break
     summary.show()
     return len(summary.failed)
@@ -99,6 +103,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=200, help="how many seeds to run")
     parser.add_argument("--seed", type=int, default=0, help="the first of them")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes; default: one a core")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so many minutes")
     parser.add_argument("--first", action="store_true", help="stop at the first seed that fails")
     parser.add_argument("--replay", type=int, metavar="SEED", help="print this run as a conversation")
     parser.add_argument("--shorten", action="store_true", help="with --replay: leave out events that are not needed")
@@ -108,7 +113,8 @@ def main() -> int:
     if said.planted is not None:
         return plant(said.planted or list(FOUND), said.runs if said.search else None)
     if said.replay is None:
-        return 1 if run(range(said.seed, said.seed + said.runs), said.jobs, first=said.first) else 0
+        seeds = range(said.seed, said.seed + said.runs)
+        return 1 if run(seeds, said.jobs, first=said.first, within_s=said.minutes * 60) else 0
     verdict = judge(plan_of(said.replay))
     if said.shorten and verdict.violations:
         verdict = shortened(verdict)

@@ -64,14 +64,18 @@ def within_the_deadline(world: World) -> Found:
     A body that is too large to be sent again has the route's deadline only. Where the record must be durable first
     (`blocking`, `strict`), its fsync comes on top.
     """
-    plan = world.plan
-    if any(fault.kind in ("pause", "slow disk", "fsync", "full") for fault in plan.faults):
+    if not is_timed(world):
         return
-    grace_s = GRACE_S + (0.0 if plan.durability == "batch" else DURABLE_S)
+    grace_s = GRACE_S + (0.0 if world.plan.durability == "batch" else DURABLE_S)
     for seen in world.clients.seen:
         own_s = DEADLINE_S if seen.act.own_ms is None or seen.act.large else seen.act.own_ms / 1000
         if seen.ended == "answered" and seen.head_s > min(own_s, DEADLINE_S) + grace_s:
             yield f"{seen.id} was answered after {seen.head_s * 1000:.1f} ms"
+
+
+def is_timed(world: World) -> bool:
+    """Tell whether no process is stopped, and no record waits for a disk."""
+    return not any(fault.kind in ("pause", "slow disk", "fsync", "full") for fault in world.plan.faults)
 
 
 def read_your_writes(world: World) -> Found:

@@ -25,7 +25,15 @@ class Found(NamedTuple):
     invariant: str
 
 
-FOUND: dict[str, Found] = {}
+FOUND: dict[str, Found] = {
+    "claim-of-another-taken": Found(0, "one_sender"),
+    "lease-never-renewed": Found(77, "one_sender"),
+    "invalidation-not-sent": Found(3, "read_your_writes"),
+    "dialling-not-counted": Found(18, "within_the_deadline"),
+    "join-finished-flight": Found(0, "nothing_left"),
+    "written-again-behind-itself": Found(66, "one_record"),
+    "flush-without-sync": Found(31, "one_record"),
+}
 
 
 def named(names: Iterable[str]) -> list[Mistake]:

@@ -26,13 +26,22 @@ Found = Iterator[str]
 
 
 def records(replica: Replica) -> list[dict[str, Any]]:
-    """Return every line of a replica's trail."""
+    """Return every record of a replica's trail."""
     try:
         (trail,) = trails(replica.disk.folder / "audit.jsonl")
     except NoTrailError:
         return []
-    found = (line.data for line in lines(trail.files))
-    return [orjson.loads(line) for line in found if line.endswith(b"\n")]
+    found = (_record_of(line.data) for line in lines(trail.files))
+    return [record for record in found if record is not None]
+
+
+def _record_of(line: bytes) -> dict[str, Any] | None:
+    """Return a line as a record; None if it is none, which `unbroken_chain` reports."""
+    try:
+        record = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return record if isinstance(record, dict) and line.endswith(b"\n") else None
 
 
 def one_record(world: World) -> Found:

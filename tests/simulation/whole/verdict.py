@@ -6,10 +6,10 @@ from functools import partial
 from typing import NamedTuple
 
 from tests.simulation.whole.apart import BrokenRunError, apart
+from tests.simulation.whole.counts import counts
 from tests.simulation.whole.invariants import Violation, violations
 from tests.simulation.whole.plan import Act, Fault, Plan, plan_of
-from tests.simulation.whole.trail_invariants import records
-from tests.simulation.whole.world import World, played
+from tests.simulation.whole.world import played
 
 
 class Verdict(NamedTuple):
@@ -47,7 +47,7 @@ def judge_seeds(seeds: Sequence[int]) -> list[Told]:
 def _judge(plan: Plan) -> Verdict:
     with played(plan) as run:
         world = run.world
-        return Verdict(plan, tuple(violations(run)), world.network.digest, tuple(world.said), _counts(world))
+        return Verdict(plan, tuple(violations(run)), world.network.digest, tuple(world.said), counts(world))
 
 
 def _judge_all(seeds: Sequence[int]) -> list[Told]:
@@ -57,20 +57,6 @@ def _judge_all(seeds: Sequence[int]) -> list[Told]:
 def _told(verdict: Verdict) -> Told:
     broken = tuple(f"{broken.name}: {broken.what}" for broken in verdict.violations)
     return Told(verdict.plan.seed, verdict.digest, broken, verdict.counts)
-
-
-def _counts(world: World) -> Counter[str]:
-    """Count what happened, to show that the invariants had something to look at."""
-    seen = world.clients.seen
-    counts = Counter({"runs": 1, "requests": len(seen), "calls of the backend": len(world.backend.calls)})
-    counts.update(f"requests {each.ended}" for each in seen)
-    counts.update("kept responses used" for each in seen if each.cached)
-    counts.update(
-        "replayed responses" for each in seen if any(name == b"idempotent-replayed" for name, _ in each.fields)
-    )
-    counts.update(f"fault: {fault.kind}" for fault in world.plan.faults)
-    counts["records"] = sum(len(records(replica)) for replica in world.replicas)
-    return counts
 
 
 def shortened(verdict: Verdict) -> Verdict:
