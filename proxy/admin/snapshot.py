@@ -35,6 +35,7 @@ def snapshot(control: ControlPlane) -> dict[str, object]:
         "store": {"up": bool(sources.store_up()), "errors": metrics.store_errors.total()},
         "connections": sources.connections(),
         "in_flight": sources.in_flight(),
+        "principals": [view._asdict() for view in control.principals()],
         "flights": sources.flights(),
         "followers": sources.followers(),
     }  # fmt: skip

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from proxy.exchange.ports import Ports, Scope, Wiring
 from proxy.exchange.state import Exchange, Lead
+from proxy.http.caller import Standing
 from proxy.http.headers import CACHE_CONDITIONS
 from proxy.http.message import Outcome, Response
 from proxy.policy import response_cache
@@ -60,9 +61,10 @@ class Cache:
     async def end_session(self, x: Exchange, outcome: Outcome) -> None:
         """Invalidate what the caller has read if the response shows that the session has ended.
 
-        The other replicas are informed before the caller gets the response.
+        An expired token, which is verified within the leeway, shows nothing about its principal. The other replicas are
+        informed before the caller gets the response.
         """
-        if response_cache.ends_session(outcome):
+        if response_cache.ends_session(outcome) and not self._is_expired(x):
             self._invalidations.end_session(self._owners(x), x.request.client)
             await self.inform_replicas()
 
@@ -83,7 +85,20 @@ class Cache:
         return response_cache.reread(self._route, x.request, found, self._clock.wall())
 
     async def stale(self, x: Exchange, lead: Lead, before: Outcome) -> AnswerInstead | None:
-        """Return a stale cached response for an outage, None if there is none."""
+        """Return a stale cached response for an outage, None if there is none or the request's token permits none."""
+        standing = x.request.standing
+        if standing is None or (standing.offline is None and not standing.refused):
+            return await self._stale(x, lead, before)
+        if standing.offline is None:
+            return None
+        identity, x.request.standing = x.identity, Standing(standing.offline)
+        x.identity = self._identifier.identify(x.request, x.subject.value)
+        try:
+            return await self._stale(x, lead, before)
+        finally:
+            x.identity, x.request.standing = identity, standing
+
+    async def _stale(self, x: Exchange, lead: Lead, before: Outcome) -> AnswerInstead | None:
         found = await self._look(x, lead)
         if found is None or not self._is_fresh(x, found.stamp):
             return None
@@ -113,6 +128,11 @@ class Cache:
         known = found is not None and found.arrived >= self._cached_since and found.fits(x.request)
         lead.cached = found if known else None
         return lead.cached
+
+    def _is_expired(self, x: Exchange) -> bool:
+        """Tell whether the request's verified token has expired."""
+        standing = x.request.standing
+        return standing is not None and standing.caller is not None and self._clock.wall() >= standing.caller.expires
 
     def _is_uncertain(self, x: Exchange) -> bool:
         return self._invalidations.uncertain.about(x.subject.value, self._owners(x), self._clock.now())

@@ -1,0 +1,104 @@
+"""What is remembered of tokens, by their digests, and how many failing ones are examined."""
+
+from collections import Counter, deque
+from hashlib import sha256
+from typing import Final
+
+from proxy.http.caller import Caller
+from proxy.policy.bounded import Bounded, Holder
+from proxy.policy.token_rules import TokenFault
+
+MOST_VERIFIED: Final = 8_000  # tokens of one table
+MOST_REFUSED: Final = 2_000  # likewise; a flood of refused tokens never displaces a verified one
+ENTRY_BYTES: Final = 1_536  # of an entry with its caller, digests and places in the tables, measured
+MOST_FAILURES: Final = 200  # in any second
+_MOST_OF_ONE: Final = 100  # in any second, of one client address
+
+
+class Verdict:
+    """How a token was judged: `caller` is set if its signature is right, also after its expiry.
+
+    `until` is the wall time to which the verdict may be remembered, `generation` that of the keys. `claimed` is the
+    digest of the subject that the token names, verified or not; b"" if it names none.
+    """
+
+    __slots__ = ("caller", "claimed", "fault", "generation", "until")
+
+    def __init__(
+        self,
+        generation: int,
+        until: float,
+        caller: Caller | None,
+        fault: TokenFault | None = None,
+        claimed: bytes = b"",
+    ) -> None:
+        self.generation = generation
+        self.until = until
+        self.caller = caller
+        self.fault = fault
+        self.claimed = claimed
+
+
+class TokenMemory:
+    """Verdicts by digest: nothing of a token is kept. Who holds most loses its oldest entry.
+
+    Verified tokens are charged to their subject, refused ones to the client's address.
+    """
+
+    __slots__ = ("_refused", "_verified")
+
+    def __init__(self) -> None:
+        self._verified: Bounded[bytes, Verdict] = Bounded(MOST_VERIFIED, MOST_VERIFIED * ENTRY_BYTES)
+        self._refused: Bounded[bytes, Verdict] = Bounded(MOST_REFUSED, MOST_REFUSED * ENTRY_BYTES)
+
+    def __len__(self) -> int:
+        return len(self._verified) + len(self._refused)
+
+    def get(self, digest: bytes, generation: int, wall: float) -> Verdict | None:
+        """Return what is remembered, unless it has expired or the keys have changed since."""
+        held = self._verified.get(digest, wall) or self._refused.get(digest, wall)
+        if held is None or held.value.generation != generation:
+            return None
+        return held.value
+
+    def put(self, digest: bytes, verdict: Verdict, address: str, wall: float) -> None:
+        """Remember a verdict."""
+        caller = verdict.caller
+        if caller is None:
+            self._verified.drop(digest)
+            self._refused.put(digest, verdict, ENTRY_BYTES, verdict.until, wall, Holder(address))
+        else:
+            self._refused.drop(digest)
+            self._verified.put(digest, verdict, ENTRY_BYTES, verdict.until, wall, Holder(caller.subject.hex()))
+
+
+class FailureLimit:
+    """At most `MOST_FAILURES` tokens that fail are examined in any second, half of them of one client address."""
+
+    __slots__ = ("_by_address", "_recent")
+
+    def __init__(self) -> None:
+        self._recent: deque[tuple[float, str]] = deque()
+        self._by_address: Counter[str] = Counter()
+
+    def allows(self, address: str, now: float) -> bool:
+        """Tell whether another token may be examined."""
+        recent = self._recent
+        while recent and recent[0][0] <= now - 1.0:
+            self._forget(recent.popleft()[1])
+        return len(recent) < MOST_FAILURES and self._by_address[address] < _MOST_OF_ONE
+
+    def count(self, address: str, now: float) -> None:
+        """Count a token that failed."""
+        self._recent.append((now, address))
+        self._by_address[address] += 1
+
+    def _forget(self, address: str) -> None:
+        self._by_address[address] -= 1
+        if not self._by_address[address]:
+            del self._by_address[address]
+
+
+def digest_of(token: bytes) -> bytes:
+    """Return the digest by which a token is remembered: 1 µs for 1 KiB, half of what blake2b takes."""
+    return sha256(token).digest()

@@ -1,0 +1,135 @@
+"""Read an issuer's keys in the background, at most once a minute. Known keys outlive the issuer's outage."""
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+from functools import partial
+from math import inf
+from typing import Final, Protocol
+
+from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+
+from proxy.config.principals import PrincipalTable
+from proxy.errors import StartError
+from proxy.policy.issuer_keys import IssuerKeys
+from proxy.principals.keys import KeysError, KeySet, read_keys
+from proxy.regular_file import read_regular
+from proxy.runtime.threads import in_daemon_thread
+from proxy.transport.tls import TlsFiles, client_context
+
+AT_MOST_EVERY_S: Final = 60.0  # also for tokens that name an unknown key
+REFRESH_S: Final = 300.0  # so soon a withdrawn key is noticed
+MOST_BYTES: Final = 256 * 1024  # of a document
+_WITHIN_S: Final = 10.0  # for one document, its connection included
+_HEADERS: Final = {"Accept": "application/jwk-set+json, application/json", "Accept-Encoding": "identity"}
+
+
+class KeysObserver(Protocol):
+    """What is told about keys. No method raises or waits."""
+
+    def keys_read(self, principal: str, count: int) -> None:
+        """Report new keys."""
+        ...
+
+    def keys_failed(self, principal: str, detail: str) -> None:
+        """Report that keys could not be read; the known ones stay."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class KeysPlace:
+    """Where the keys of an issuer are, and for which algorithms."""
+
+    url: str | None
+    file: str | None
+    tls_ca: str | None
+    algorithms: tuple[str, ...]
+
+    @classmethod
+    def of(cls, table: PrincipalTable) -> "KeysPlace":
+        """Return the place in a table."""
+        return cls(table.jwks, table.jwks_file, table.tls_ca, table.algorithms)
+
+
+class KeySource:
+    """Keep one issuer's keys current. `sweep` is called often and starts a read when one is due."""
+
+    def __init__(self, name: str, place: KeysPlace, observer: KeysObserver) -> None:
+        self.place = place
+        self.keys = IssuerKeys()
+        self.failure = ""  # why the last read failed
+        self.read_at = -inf  # when the keys were last confirmed, in the loop's time
+        self._name = name
+        self._observer = observer
+        self._document = b""
+        self._began_at = -inf
+        self._task: asyncio.Task[None] | None = None
+
+    def use(self, document: bytes, keys: KeySet) -> None:
+        """Use the keys of a document. The same document changes nothing."""
+        if document != self._document:
+            self._document = document
+            self.keys.replace(keys.check, len(keys))
+            self._observer.keys_read(self._name, len(keys))
+
+    def sweep(self, now: float) -> None:
+        """Start a read if the keys are old, or missing, and the last read began a minute ago. `now`: seconds."""
+        since_s = now - self._began_at
+        soon = self.keys.wanted or bool(self.failure) or self.place.file is not None
+        if self._task is None and since_s >= (AT_MOST_EVERY_S if soon else REFRESH_S):
+            self._began_at = now
+            self._task = asyncio.get_running_loop().create_task(self._refresh(now))
+
+    async def _refresh(self, now: float) -> None:
+        self.keys.wanted = False
+        try:
+            async with asyncio.timeout(_WITHIN_S):
+                document = await self._read()
+                keys = await in_daemon_thread(partial(read_keys, document, self.place.algorithms))
+        except (OSError, ClientError, TimeoutError, KeysError, StartError) as error:
+            late = isinstance(error, TimeoutError)
+            self._fail(f"no answer within {_WITHIN_S:g} s" if late else str(error) or type(error).__name__)
+        else:
+            self.failure, self.read_at = "", now
+            self.use(document, keys)
+        finally:
+            self._task = None
+
+    def _fail(self, detail: str) -> None:
+        self.failure = detail[:200]
+        self._observer.keys_failed(self._name, self.failure)
+
+    async def _read(self) -> bytes:
+        if self.place.file is not None:
+            return await in_daemon_thread(partial(read_regular, self.place.file, MOST_BYTES))
+        return await self._fetched(self.place.url or "")
+
+    async def _fetched(self, url: str) -> bytes:
+        """Return the document at a URL. Raise KeysError for another answer than 200: no redirect is followed."""
+        tls: ssl.SSLContext | bool = True
+        if url.startswith("https:"):  # it reads the authorities' files
+            tls = await in_daemon_thread(partial(client_context, TlsFiles(None, None, self.place.tls_ca)))
+        session = ClientSession(
+            connector=TCPConnector(ssl=tls, force_close=True), cookie_jar=DummyCookieJar(), auto_decompress=False,
+            timeout=ClientTimeout(total=_WITHIN_S),
+        )  # fmt: skip
+        async with session, session.get(url, headers=_HEADERS, allow_redirects=False) as response:
+            if response.status != 200:
+                raise KeysError(f"the issuer answered {response.status}")
+            document = b""
+            while piece := await response.content.read(MOST_BYTES):
+                document += piece
+                if len(document) > MOST_BYTES:
+                    raise KeysError(f"the document has more than {MOST_BYTES} bytes")
+            return document
+
+    def close(self) -> None:
+        """Stop reading."""
+        if self._task is not None:
+            self._task.cancel()
+
+
+def read_key_file(table: PrincipalTable) -> tuple[bytes, KeySet]:
+    """Return the document and the keys of `jwks_file`. Raise OSError or KeysError. It blocks."""
+    document = read_regular(table.jwks_file or "", MOST_BYTES)
+    return document, read_keys(document, table.algorithms)
