@@ -113,9 +113,9 @@ def known_keys(issuer: Issuer) -> IssuerKeys:
     return keys
 
 
-def a_judge(issuer: Issuer, told: Told | None = None, **more: Any) -> TokenJudge:
+def a_judge(signer: Issuer, told: Told | None = None, /, **more: Any) -> TokenJudge:
     """Return the judge of a table with the default settings but these."""
-    return TokenJudge(rules(**more), known_keys(issuer), told or Told())
+    return TokenJudge(rules(**more), known_keys(signer), told or Told())
 
 
 def entra(at: float, refresh: int = 0, **more: Any) -> dict[str, Any]:

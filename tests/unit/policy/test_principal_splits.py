@@ -1,5 +1,7 @@
 """By which claim two tokens of one subject differ."""
 
+from typing import Any
+
 from proxy.policy.principal_splits import MOST_SUBJECTS, PrincipalSplits
 
 
@@ -20,7 +22,8 @@ def test_the_claims_that_differ_are_named() -> None:
 
 def test_a_difference_beyond_what_is_compared_is_told_too() -> None:
     """A token may have more claims than are remembered."""
-    splits, many = PrincipalSplits(), {f"c{n:03}": n for n in range(60)}
+    splits = PrincipalSplits()
+    many: dict[str, Any] = {f"c{n:03}": n for n in range(60)}
     note(splits, "1", **many)
     assert note(splits, "2", **{**many, "c059": 0}) == ("another claim",)
 

@@ -1,5 +1,7 @@
 """How the tokens of a request are judged, and what of them is remembered."""
 
+from typing import Any
+
 import pytest
 
 from proxy.http.caller import Standing
@@ -227,7 +229,9 @@ def test_a_split_is_told_with_its_claim() -> None:
     told = Told()
     judge = a_judge(ISSUED, told)
     of = RoutePrincipals([judge])
-    for n, more in enumerate(({}, {}, {"role": "admin"}, {}, {"role": "admin"}, {"role": "admin", "azp": "app"})):
+    admin = {"role": "admin"}
+    later: tuple[dict[str, Any], ...] = ({}, {}, admin, {}, admin, {**admin, "azp": "app"})
+    for n, more in enumerate(later):
         standing(of, fields(ISSUED.token(claims(jti=str(n), **more))))
     assert told.splits == [("role",), ("azp",)]
     assert (judge.splits.count, judge.splits.by) == (2, {"role": 1, "azp": 1})

@@ -1,0 +1,203 @@
+"""Keys are read in the background, at most once a minute, and outlive what goes wrong with their issuer."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from proxy.config.principals import PrincipalTable
+from proxy.errors import StartError
+from proxy.principals.key_source import AT_MOST_EVERY_S, MOST_BYTES, REFRESH_S, KeySource, KeysPlace
+from proxy.principals.registry import Principals, read_key_files
+from tests.tokens import Issuer, Told, table
+
+ONE, TWO = Issuer("k1"), Issuer("k1", "k2")
+
+
+class Site:
+    """An issuer's web site, whose answer a test may change."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.answer: Callable[[], Awaitable[web.StreamResponse]] = self.keys
+        self.document = ONE.jwks()
+        self.url = ""
+
+    async def keys(self) -> web.StreamResponse:
+        return web.Response(body=self.document, content_type="application/json")
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        self.asked += 1
+        assert "cookie" not in request.headers
+        return await self.answer()
+
+    async def start(self) -> web.AppRunner:
+        app = web.Application()
+        app.router.add_get("/keys", self._answer)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = runner.addresses[0]
+        self.url = f"http://{host}:{port}/keys"
+        return runner
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Site]:
+    """Return a site that has started."""
+    made = Site()
+    runner = await made.start()
+    yield made
+    await runner.cleanup()
+
+
+async def read(source: KeySource, now: float) -> None:
+    """Sweep, and wait for the read that this starts, if any."""
+    source.sweep(now)
+    if source._task is not None:
+        await source._task
+
+
+def of(told: Told, **more: object) -> KeySource:
+    """Return a source of keys."""
+    return KeySource("user", KeysPlace.of(table(**more)), told)
+
+
+async def test_keys_are_read_at_once_and_then_now_and_then(site: Site) -> None:
+    """The same document changes nothing; another one does."""
+    told = Told()
+    source = of(told, jwks=site.url)
+    await read(source, 0.0)
+    assert (told.keys, source.keys.generation) == ([1], 1)
+    await read(source, REFRESH_S - 1)
+    assert site.asked == 1
+    await read(source, REFRESH_S)
+    assert (site.asked, source.keys.generation) == (2, 1)
+    site.document = TWO.jwks()
+    await read(source, 2 * REFRESH_S)
+    assert (told.keys, source.keys.generation, source.keys.count) == ([1, 2], 2, 2)
+
+
+async def test_a_token_with_an_unknown_key_has_them_read_at_most_once_a_minute(site: Site) -> None:
+    """However many such tokens there are."""
+    source = of(Told(), jwks=site.url)
+    for second in range(0, 240, 5):
+        source.keys.wanted = True
+        await read(source, float(second))
+    assert site.asked == 240 / AT_MOST_EVERY_S
+
+
+async def test_known_keys_outlive_the_issuers_outage(site: Site) -> None:
+    """Refused, redirected, broken, empty, too long: the issuer is asked again in a minute, and then is well again."""
+    told = Told()
+    source, now = of(told, jwks=site.url), 0.0
+    await read(source, now)
+
+    def answering(**said: object) -> Callable[[], Awaitable[web.StreamResponse]]:
+        async def answer() -> web.StreamResponse:
+            return web.Response(**said)  # type: ignore[arg-type]
+
+        return answer
+
+    for wrong in (
+        answering(status=503), answering(status=302, headers={"Location": site.url}), answering(body=b"<html>"),
+        answering(body=b'{"keys": []}'), answering(body=b" " * (MOST_BYTES + 1)),
+    ):  # fmt: skip
+        site.answer, now = wrong, now + REFRESH_S
+        await read(source, now)
+        assert source.failure == told.keys[-1] != ""
+        assert (source.keys.count, source.keys.generation) == (1, 1)
+    site.answer, asked = site.keys, site.asked
+    await read(source, now + AT_MOST_EVERY_S - 1)
+    assert site.asked == asked
+    await read(source, now + AT_MOST_EVERY_S)
+    assert (site.asked, source.failure) == (asked + 1, "")
+
+
+async def test_an_issuer_that_is_away_at_the_start_is_asked_every_minute() -> None:
+    """Nothing waits for it."""
+    told = Told()
+    source = of(told, jwks="http://127.0.0.1:1/keys")
+    for minute in range(3):
+        await read(source, minute * AT_MOST_EVERY_S)
+    assert (len(told.keys), source.keys.count) == (3, 0)
+
+
+async def test_a_read_that_hangs_is_the_only_one_and_ends_with_the_source(site: Site) -> None:
+    """A minute later it still runs, and no second one is begun."""
+    begun, never = asyncio.Event(), asyncio.Event()
+
+    async def hang() -> web.StreamResponse:
+        begun.set()
+        await never.wait()
+        return web.Response()
+
+    site.answer = hang
+    source = of(Told(), jwks=site.url)
+    source.sweep(0.0)
+    await begun.wait()
+    source.sweep(10 * REFRESH_S)
+    assert site.asked == 1
+    task = source._task
+    assert task is not None
+    source.close()
+    await asyncio.wait((task,))
+    assert task.cancelled()
+    never.set()
+
+
+async def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
+    """A file that is gone or broken leaves the keys as they are."""
+    file, told = tmp_path / "jwks.json", Told()
+    file.write_bytes(ONE.jwks())
+    source = of(told, jwks=None, jwks_file=str(file))
+    await read(source, 0.0)
+    file.write_bytes(TWO.jwks())
+    await read(source, AT_MOST_EVERY_S)
+    file.unlink()
+    await read(source, 2 * AT_MOST_EVERY_S)
+    os.mkfifo(file)
+    await read(source, 3 * AT_MOST_EVERY_S)
+    assert told.keys[:2] == [1, 2]
+    assert len(told.keys) == 4
+    assert source.keys.count == 2
+
+
+def test_a_file_is_read_before_the_start(tmp_path: Path) -> None:
+    """Its tokens are verified from the first request on; a bad one is an error that names the setting."""
+    file = tmp_path / "jwks.json"
+    file.write_bytes(ONE.jwks())
+    tables = {"user": table(jwks=None, jwks_file=str(file))}
+    principals = Principals(Told())
+    principals.use(tables, read_key_files(tables))
+    (view,) = principals.views(0.0)
+    assert (view.name, view.keys, view.keys_age_s) == ("user", 1, None)
+    file.write_bytes(b"{}")
+    with pytest.raises(StartError, match=r"principal\.user\.jwks_file: .*jwks\.json: it is not a JWK Set"):
+        read_key_files(tables)
+    file.unlink()
+    with pytest.raises(StartError, match="No such file"):
+        read_key_files(tables)
+
+
+def test_a_reload_keeps_keys_and_memories_that_did_not_change() -> None:
+    """Another place has other keys; other rules judge anew, with the same keys."""
+    principals = Principals(Told())
+
+    def used(**more: object) -> tuple[object, object]:
+        tables: dict[str, PrincipalTable] = {"user": table(**more)}
+        principals.use(tables, {})
+        return principals._sources["user"].keys, principals._judges["user"]
+
+    keys, judge = used()
+    assert used() == (keys, judge)
+    kept, anew = used(leeway="10s")
+    assert kept is keys
+    assert anew is not judge
+    assert used(jwks="https://id.example/other")[0] is not keys
+    principals.use({}, {})
+    assert principals.views(0.0) == []
