@@ -12,47 +12,18 @@ from proxy.config.principals import PrincipalTable
 from proxy.errors import StartError
 from proxy.principals.key_source import AT_MOST_EVERY_S, MOST_BYTES, REFRESH_S, KeySource, KeysPlace
 from proxy.principals.registry import Principals, read_key_files
+from tests.issuer_site import IssuerSite
 from tests.tokens import Issuer, Told, table
 
 ONE, TWO = Issuer("k1"), Issuer("k1", "k2")
 
 
-class Site:
-    """An issuer's web site, whose answer a test may change."""
-
-    def __init__(self) -> None:
-        self.asked = 0
-        self.answer: Callable[[], Awaitable[web.StreamResponse]] = self.keys
-        self.document = ONE.jwks()
-        self.url = ""
-
-    async def keys(self) -> web.StreamResponse:
-        return web.Response(body=self.document, content_type="application/json")
-
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
-        self.asked += 1
-        assert "cookie" not in request.headers
-        return await self.answer()
-
-    async def start(self) -> web.AppRunner:
-        app = web.Application()
-        app.router.add_get("/keys", self._answer)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        host, port = runner.addresses[0]
-        self.url = f"http://{host}:{port}/keys"
-        return runner
-
-
 @pytest.fixture
-async def site() -> AsyncIterator[Site]:
+async def site() -> AsyncIterator[IssuerSite]:
     """Return a site that has started."""
-    made = Site()
-    runner = await made.start()
+    made = await IssuerSite(ONE.jwks()).start()
     yield made
-    await runner.cleanup()
+    await made.close()
 
 
 async def read(source: KeySource, now: float) -> None:
@@ -67,7 +38,7 @@ def of(told: Told, **more: object) -> KeySource:
     return KeySource("user", KeysPlace.of(table(**more)), told)
 
 
-async def test_keys_are_read_at_once_and_then_now_and_then(site: Site) -> None:
+async def test_keys_are_read_at_once_and_then_now_and_then(site: IssuerSite) -> None:
     """The same document changes nothing; another one does."""
     told = Told()
     source = of(told, jwks=site.url)
@@ -82,7 +53,7 @@ async def test_keys_are_read_at_once_and_then_now_and_then(site: Site) -> None:
     assert (told.keys, source.keys.generation, source.keys.count) == ([1, 2], 2, 2)
 
 
-async def test_a_token_with_an_unknown_key_has_them_read_at_most_once_a_minute(site: Site) -> None:
+async def test_a_token_with_an_unknown_key_has_them_read_at_most_once_a_minute(site: IssuerSite) -> None:
     """However many such tokens there are."""
     source = of(Told(), jwks=site.url)
     for second in range(0, 240, 5):
@@ -91,7 +62,7 @@ async def test_a_token_with_an_unknown_key_has_them_read_at_most_once_a_minute(s
     assert site.asked == 240 / AT_MOST_EVERY_S
 
 
-async def test_known_keys_outlive_the_issuers_outage(site: Site) -> None:
+async def test_known_keys_outlive_the_issuers_outage(site: IssuerSite) -> None:
     """Refused, redirected, broken, empty, too long: the issuer is asked again in a minute, and then is well again."""
     told = Told()
     source, now = of(told, jwks=site.url), 0.0
@@ -127,7 +98,7 @@ async def test_an_issuer_that_is_away_at_the_start_is_asked_every_minute() -> No
     assert (len(told.keys), source.keys.count) == (3, 0)
 
 
-async def test_a_read_that_hangs_is_the_only_one_and_ends_with_the_source(site: Site) -> None:
+async def test_a_read_that_hangs_is_the_only_one_and_ends_with_the_source(site: IssuerSite) -> None:
     """A minute later it still runs, and no second one is begun."""
     begun, never = asyncio.Event(), asyncio.Event()
 
