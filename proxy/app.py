@@ -102,12 +102,7 @@ class Sidecar:
         self._minutely = PeriodicSummary(self._statistics)
         targets = TargetLog(Throttle(TARGETS_EVERY_S, self._clock.now))
         self._tracer = start_tracing(os.environ, random)
-        self._principals = Principals(
-            PrincipalLog(
-                self.metrics, Throttle(SPLITS_EVERY_S, self._clock.now), Throttle(KEYS_EVERY_S, self._clock.now)
-            )
-        )
-        self._principals.use(settings.principal, loaded.key_files)
+        self._principals = self._judging(loaded)
         failures = FailureLog(Throttle(FAILURES_EVERY_S, self._clock.now))
         self._observer = Observer(self._ledger, self.metrics, targets, failures, self._tracer)
         self._bundle = open_store(settings.store, name, self._clock, self.metrics.store_failed)
@@ -131,6 +126,12 @@ class Sidecar:
         self._hurries = 0
         self._declare()
 
+    def _judging(self, loaded: Loaded) -> Principals:
+        now = self._clock.now
+        principals = Principals(PrincipalLog(self.metrics, Throttle(SPLITS_EVERY_S, now), Throttle(KEYS_EVERY_S, now)))
+        principals.use(loaded.settings.principal, loaded.key_files)
+        return principals
+
     def _server_state(self, settings: Settings) -> ServerState:
         listen = settings.listen
         limits = HeadLimits.of(listen)
@@ -149,9 +150,10 @@ class Sidecar:
         return HandshakeRules(tls, timeout_s, self.server_state.has_room, self.metrics.handshake_failed)
 
     def _declare(self) -> None:
-        assembly = self._assembly
+        assembly, settings = self._assembly, self.settings
         circuits = assembly.breakers
-        self.metrics.declare(self._ports.wiring, (*circuits, *assembly.route_breakers), self.settings.upstreams)
+        of_all = (*circuits, *assembly.route_breakers)
+        self.metrics.declare(self._ports.wiring, of_all, settings.upstreams, settings.principal)
         self.metrics.read_from(
             Sources(
                 flights=lambda: len(self._flights),
@@ -340,7 +342,7 @@ class Sidecar:
         if loaded.listen_tls is not None and self._tls is not None:
             self._change_tls(self._tls, loaded.listen_tls)
         circuits = (*self._assembly.breakers, *self._assembly.route_breakers)
-        self.metrics.forget_others(self._ports.wiring, circuits, settings.upstreams)
+        self.metrics.forget_others(self._ports.wiring, circuits, settings.upstreams, settings.principal)
         self._declare()
         self.metrics.reloaded("partial" if changed else "applied")
         log.info("reloaded", routes=len(settings.routes))

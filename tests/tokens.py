@@ -9,7 +9,7 @@ from typing import Any
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
-from proxy.config.principals import PrincipalTable
+from proxy.config.principal_table import PrincipalTable
 from proxy.policy.issuer_keys import IssuerKeys
 from proxy.policy.principals import TokenJudge
 from proxy.policy.token_rules import PrincipalRules

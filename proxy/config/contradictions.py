@@ -7,12 +7,12 @@ from typing import NamedTuple
 from proxy.config.addresses import Address, Tcp, parse_address, parse_upstream
 from proxy.config.document import Document
 from proxy.config.objections import ConfigProblem, Keys, dotted
-from proxy.config.principals import RESERVED
 from proxy.config.routes import PASSTHROUGH, RouteSettings, RouteTable
 from proxy.config.settings import Listen, Settings, UpstreamTable
 from proxy.config.shape import nearest, shown
 from proxy.config.templates import Template, parse_request
 from proxy.config.units import format_duration
+from proxy.http.headers import NOT_FOR_PRINCIPAL
 from proxy.http.message import NO_CONTENT
 
 _EMPTY_DOCUMENTS: tuple[object, ...] = (
@@ -356,7 +356,7 @@ def _keys_have_one_source(reader: RuleReader) -> Iterator[Contradiction]:
     """Require one source of each issuer's keys, and refuse names of tables that are fields too."""
     for name, table in reader.settings.principal.items():
         at: Keys = ("principal", name)
-        if name.lower() in RESERVED:
+        if name.lower().encode() in NOT_FOR_PRINCIPAL:
             yield Contradiction(at, f'"{name}" is a header field that principal may name', "write [principal.user]")
         if reader.is_refused((*at, "jwks")) or reader.is_refused((*at, "jwks_file")):
             continue

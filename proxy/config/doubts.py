@@ -8,7 +8,7 @@ from itertools import chain
 from proxy.config.contradictions import Contradiction
 from proxy.config.document import Document
 from proxy.config.objections import ConfigProblem, Keys, dotted
-from proxy.config.principals import AUTHORIZING
+from proxy.config.principal_table import AUTHORIZING
 from proxy.config.routes import RouteSettings, RouteTable
 from proxy.config.settings import Settings
 from proxy.config.shape import nearest

@@ -27,7 +27,7 @@ from proxy.config.field_types import (
     TrustedProxy,
     UpstreamUrls,
 )
-from proxy.config.principals import PrincipalTable
+from proxy.config.principal_table import PrincipalTable
 from proxy.config.routes import (
     PASSED_ON,
     Passthrough,

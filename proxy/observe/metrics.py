@@ -157,8 +157,16 @@ class Metrics:
         )
         self._write_seconds = Histogram("backstay_audit_write_seconds", "Time to write one batch of audit records.")
 
-    def declare(self, routes: Iterable[str], circuits: Iterable[str], upstreams: Iterable[str]) -> None:
+    def declare(
+        self,
+        routes: Iterable[str],
+        circuits: Iterable[str],
+        upstreams: Iterable[str],
+        principals: Iterable[str] = (),
+    ) -> None:
         """Start the known series at 0, also after a reload."""
+        for principal in principals:
+            self.principal_splits.declare(principal)
         for route in routes:
             self.request_seconds.declare(route)
             self._stream_seconds.declare(route)
@@ -171,10 +179,17 @@ class Metrics:
         for upstream in upstreams:
             self._upstream_seconds.declare(upstream)
 
-    def forget_others(self, routes: Iterable[str], circuits: Iterable[str], upstreams: Iterable[str]) -> None:
+    def forget_others(
+        self,
+        routes: Iterable[str],
+        circuits: Iterable[str],
+        upstreams: Iterable[str],
+        principals: Iterable[str] = (),
+    ) -> None:
         """Drop all other series, now and after running requests have counted. A series that returns begins at 0."""
         self._there = {
-            "route": {*routes, "restoration"}, "circuit": frozenset(circuits), "upstream": frozenset(upstreams)
+            "route": {*routes, "restoration"}, "circuit": frozenset(circuits), "upstream": frozenset(upstreams),
+            "principal": frozenset(principals),
         }  # fmt: skip
         self._forget()
 

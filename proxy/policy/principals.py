@@ -20,7 +20,7 @@ from proxy.http.fields import Fields
 from proxy.policy.credentials import Name
 from proxy.policy.issuer_keys import IssuerKeys
 from proxy.policy.principal_splits import PrincipalSplits
-from proxy.policy.token_memory import FailureLimit, TokenMemory, Verdict, digest_of
+from proxy.policy.token_memory import FailureLimit, JudgedToken, TokenMemory, digest_of
 from proxy.policy.token_rules import (
     PrincipalRules,
     Token,
@@ -68,7 +68,7 @@ class TokenJudge:
         """Return the number of remembered tokens."""
         return len(self._memory)
 
-    def judge(self, token: bytes, address: str, wall: float, now: float) -> Verdict:
+    def judge(self, token: bytes, address: str, wall: float, now: float) -> JudgedToken:
         """Return how a token is judged. `address` is the client's, which is charged for a token that fails."""
         digest = digest_of(token)
         known = self._memory.get(digest, self.keys.generation, wall)
@@ -80,31 +80,31 @@ class TokenJudge:
         if not self._failures.allows(address, now):
             self._observer.judged(self.rules.name, TokenFault.TOO_MANY)
             return self._unexamined(token, wall, TokenFault.TOO_MANY)
-        verdict = self._examined(token, wall)
-        if verdict.fault is not None:
+        judged = self._examined(token, wall)
+        if judged.fault is not None:
             self._failures.count(address, now)
-        self._observer.judged(self.rules.name, verdict.fault or "verified")
-        self._memory.put(digest, verdict, address, wall)
-        return verdict
+        self._observer.judged(self.rules.name, judged.fault or "verified")
+        self._memory.put(digest, judged, address, wall)
+        return judged
 
-    def verifies(self, verdict: Verdict, wall: float) -> bool:
-        """Tell whether a verdict makes its caller the principal now."""
-        return verdict.caller is not None and wall < verdict.caller.expires + self.rules.leeway_s
+    def verifies(self, judged: JudgedToken, wall: float) -> bool:
+        """Tell whether a judged token's caller is the principal now."""
+        return judged.caller is not None and wall < judged.caller.expires + self.rules.leeway_s
 
-    def verifies_offline(self, verdict: Verdict, wall: float) -> bool:
-        """Tell whether a verdict permits stale responses now."""
-        return verdict.caller is not None and wall < verdict.caller.expires + self.rules.max_offline_s
+    def verifies_offline(self, judged: JudgedToken, wall: float) -> bool:
+        """Tell whether a judged token permits stale responses now."""
+        return judged.caller is not None and wall < judged.caller.expires + self.rules.max_offline_s
 
-    def _unexamined(self, token: bytes, wall: float, fault: TokenFault) -> Verdict:
-        """Return a verdict that is not remembered."""
-        return Verdict(self.keys.generation, wall, None, fault, self._claimed(token))
+    def _unexamined(self, token: bytes, wall: float, fault: TokenFault) -> JudgedToken:
+        """Return how a token is judged without a look at it; that is not remembered."""
+        return JudgedToken(self.keys.generation, wall, None, fault, self._claimed(token))
 
     def _claimed(self, token: bytes) -> bytes:
         """Return the owner of what the token's subject has read, b"" if it names none."""
         subject = claimed_subject(token, self.rules)
         return b"" if subject is None else _owner(b"subject", subject_of(self.rules, subject))
 
-    def _examined(self, token: bytes, wall: float) -> Verdict:
+    def _examined(self, token: bytes, wall: float) -> JudgedToken:
         rules, generation = self.rules, self.keys.generation
         found = read(token, rules, wall)
         fault = found if isinstance(found, TokenFault) else self.keys.check(token, found.algorithm, found.kid)
@@ -112,13 +112,13 @@ class TokenJudge:
             self.keys.wanted = True
         if fault is not None or isinstance(found, TokenFault):
             until = wall + (_NOT_YET_S if fault is TokenFault.NOT_YET else _REFUSED_S)
-            return Verdict(generation, until, None, fault, self._claimed(token))
+            return JudgedToken(generation, until, None, fault, self._claimed(token))
         until = found.expires + max(rules.leeway_s, rules.max_offline_s)
         if wall >= until:
-            return Verdict(generation, wall + _REFUSED_S, None, TokenFault.EXPIRED, self._claimed(token))
+            return JudgedToken(generation, wall + _REFUSED_S, None, TokenFault.EXPIRED, self._claimed(token))
         expired = TokenFault.EXPIRED if wall >= found.expires + rules.leeway_s else None
         caller = self._caller(found, known=expired is None)
-        return Verdict(generation, until, caller, expired, caller.owners[0])
+        return JudgedToken(generation, until, caller, expired, caller.owners[0])
 
     def _caller(self, token: Token, *, known: bool) -> Caller:
         rules = self.rules
@@ -197,16 +197,16 @@ def _of_place(token: bytes, judges: tuple[TokenJudge, ...], asked: tuple[str, fl
     address, wall, now = asked
     found = _Found()
     for judge in judges if token != _UNUSABLE else ():
-        verdict = judge.judge(token, address, wall, now)
-        caller = verdict.caller
-        if caller is not None and judge.verifies(verdict, wall):
+        judged = judge.judge(token, address, wall, now)
+        caller = judged.caller
+        if caller is not None and judge.verifies(judged, wall):
             verified = _Found()
             verified.caller, verified.until = caller, caller.expires + judge.rules.leeway_s
             return verified
-        found.until = min(found.until, verdict.until)
-        if verdict.claimed:
-            found.claimed.append(verdict.claimed)
-        if caller is not None and found.offline is None and judge.verifies_offline(verdict, wall):
+        found.until = min(found.until, judged.until)
+        if judged.claimed:
+            found.claimed.append(judged.claimed)
+        if caller is not None and found.offline is None and judge.verifies_offline(judged, wall):
             found.offline = caller
             found.until = min(found.until, caller.expires + judge.rules.max_offline_s)
     return found

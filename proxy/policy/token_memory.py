@@ -15,10 +15,10 @@ MOST_FAILURES: Final = 200  # in any second
 _MOST_OF_ONE: Final = 100  # in any second, of one client address
 
 
-class Verdict:
+class JudgedToken:
     """How a token was judged: `caller` is set if its signature is right, also after its expiry.
 
-    `until` is the wall time to which the verdict may be remembered, `generation` that of the keys. `claimed` is the
+    `until` is the wall time to which that may be remembered, `generation` that of the keys. `claimed` is the
     digest of the subject that the token names, verified or not; b"" if it names none.
     """
 
@@ -40,7 +40,7 @@ class Verdict:
 
 
 class TokenMemory:
-    """Verdicts by digest: nothing of a token is kept. Who holds most loses its oldest entry.
+    """Judged tokens by digest: nothing of a token is kept. Who holds most loses its oldest entry.
 
     Verified tokens are charged to their subject, refused ones to the client's address.
     """
@@ -48,28 +48,28 @@ class TokenMemory:
     __slots__ = ("_refused", "_verified")
 
     def __init__(self) -> None:
-        self._verified: Bounded[bytes, Verdict] = Bounded(MOST_VERIFIED, MOST_VERIFIED * ENTRY_BYTES)
-        self._refused: Bounded[bytes, Verdict] = Bounded(MOST_REFUSED, MOST_REFUSED * ENTRY_BYTES)
+        self._verified: Bounded[bytes, JudgedToken] = Bounded(MOST_VERIFIED, MOST_VERIFIED * ENTRY_BYTES)
+        self._refused: Bounded[bytes, JudgedToken] = Bounded(MOST_REFUSED, MOST_REFUSED * ENTRY_BYTES)
 
     def __len__(self) -> int:
         return len(self._verified) + len(self._refused)
 
-    def get(self, digest: bytes, generation: int, wall: float) -> Verdict | None:
+    def get(self, digest: bytes, generation: int, wall: float) -> JudgedToken | None:
         """Return what is remembered, unless it has expired or the keys have changed since."""
         held = self._verified.get(digest, wall) or self._refused.get(digest, wall)
         if held is None or held.value.generation != generation:
             return None
         return held.value
 
-    def put(self, digest: bytes, verdict: Verdict, address: str, wall: float) -> None:
-        """Remember a verdict."""
-        caller = verdict.caller
+    def put(self, digest: bytes, judged: JudgedToken, address: str, wall: float) -> None:
+        """Remember how a token was judged."""
+        caller = judged.caller
         if caller is None:
             self._verified.drop(digest)
-            self._refused.put(digest, verdict, ENTRY_BYTES, verdict.until, wall, Holder(address))
+            self._refused.put(digest, judged, ENTRY_BYTES, judged.until, wall, Holder(address))
         else:
             self._refused.drop(digest)
-            self._verified.put(digest, verdict, ENTRY_BYTES, verdict.until, wall, Holder(caller.subject.hex()))
+            self._verified.put(digest, judged, ENTRY_BYTES, judged.until, wall, Holder(caller.subject.hex()))
 
 
 class FailureLimit:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import orjson
 
-from proxy.config.principals import PrincipalTable
+from proxy.config.principal_table import PrincipalTable
 from proxy.http.caller import Place
 from proxy.runtime.enums import FastStrEnum
 

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 
-from proxy.config.principals import PrincipalTable
+from proxy.config.principal_table import PrincipalTable
 from proxy.errors import StartError
 from proxy.policy.issuer_keys import IssuerKeys
 from proxy.principals.keys import KeysError, KeySet, read_keys

@@ -6,7 +6,7 @@ The library that verifies is imported only where a table needs it.
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from proxy.config.principals import PrincipalTable
+from proxy.config.principal_table import PrincipalTable
 from proxy.errors import StartError
 from proxy.policy.principals import PrincipalObserver, RoutePrincipals, TokenJudge
 from proxy.policy.token_rules import PrincipalRules

@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from proxy.config.load import load
-from proxy.config.principals import PrincipalTable
+from proxy.config.principal_table import PrincipalTable
 from proxy.config.routes import (
     PASSTHROUGH,
     Cors,

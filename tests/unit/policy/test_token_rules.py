@@ -221,5 +221,5 @@ def test_whom_an_unverified_token_claims() -> None:
     """Only its issuer's subjects, whatever its signature."""
     assert claimed_subject(ISSUED.token(claims(sub="eve")) + b"x", RULES) == "eve"
     assert claimed_subject(ISSUED.token(claims(iss="https://other")), RULES) is None
-    for other in (b"", b"a.b.c", b"a.W10.c", b"a.%%%.c", b"opaque"):
+    for other in (b"", b"a.b.c", b"a.%%%.c", b"opaque"):
         assert claimed_subject(other, RULES) is None

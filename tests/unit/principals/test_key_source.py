@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from proxy.config.principals import PrincipalTable
+from proxy.config.principal_table import PrincipalTable
 from proxy.errors import StartError
 from proxy.principals.key_source import AT_MOST_EVERY_S, MOST_BYTES, REFRESH_S, KeySource, KeysPlace
 from proxy.principals.registry import Principals, read_key_files

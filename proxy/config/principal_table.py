@@ -22,7 +22,6 @@ AUTHORIZING = (
     "aud",
 )  # fmt: skip
 NAMES_THE_CALLER = frozenset({"iss", "sub"})
-RESERVED = frozenset({"authorization", "cookie", "proxy-authorization"})  # fields that `principal` may name
 _LONGEST_LEEWAY_S = 300.0
 _PLACE = re.compile(r"authorization|cookie:[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
