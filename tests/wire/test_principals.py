@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -9,6 +11,7 @@ import pytest
 
 from proxy.admin.snapshot import snapshot
 from proxy.clock import SystemClock
+from proxy.config.load import load
 from tests.issuer_site import IssuerSite
 from tests.tokens import Issuer, claims
 from tests.wire.conftest import Start
@@ -162,3 +165,38 @@ async def test_forgeries_without_end_have_keys_read_once_a_minute_and_take_no_ve
     assert site.asked == 1
     assert wire.sidecar._principals.views(0.0)[0].tokens <= 201
     assert (await asked(client, backend, known, 503))[0] == 200
+
+
+async def test_a_record_has_a_hash_of_the_subject_where_clients_are_hashed(start: Start, site: IssuerSite) -> None:
+    """Equal for every token of a user, and nothing of a token in plain; by default there is nothing at all."""
+    wire = await started(start, site)
+    client, backend = await opened(wire)
+    await asked(client, backend, bearer())
+    for clients in ("hashed", "plain"):
+        redaction = wire.sidecar._ledger._redaction
+        wire.sidecar._ledger._redaction = replace(redaction, clients=clients)
+        for credential in (bearer(jti="2"), bearer(role="admin"), bearer(sub="bo"), bearer(Issuer("k1", first=4))):
+            await asked(client, backend, credential)
+    await until(lambda: len(wire.records) == 10)
+    found = [record["metadata"].get("principal") for record in wire.records[1:]]
+    assert found[0] is None
+    assert found[1:5] == found[5:]
+    assert found[1] == found[2] != found[3] is not None
+    assert found[4] is None
+    for line in wire.sidecar.audit.newest:
+        assert not any(secret in line for secret in (b"eyJ", b'"ada"', b'"bo"'))
+
+
+async def test_a_reload_changes_which_claims_tell_callers_apart(start: Start, site: IssuerSite, tmp_path: Path) -> None:
+    """Responses that were cached under the earlier table are not found under the later one."""
+    wire = await started(start, site)
+    client, backend = await opened(wire)
+    await asked(client, backend, bearer(role="a"))
+    file = tmp_path / "config-0.toml"
+    volatile = 'token = "authorization"\nvolatile_claims = ["exp", "iat", "role"]'
+    file.write_text(file.read_text().replace("[[routes]]", f"{volatile}\n[[routes]]", 1))
+    await wire.sidecar.reload(lambda: load(file, environ={}))
+    assert (await asked(client, backend, bearer(role="a"), 503))[0] == 503
+    await asked(client, backend, bearer(role="a"))
+    assert (await asked(client, backend, bearer(role="b"), 503))[0] == 200
+    assert site.asked == 1
