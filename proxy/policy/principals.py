@@ -32,7 +32,6 @@ from proxy.policy.token_rules import (
 )
 
 _BEARER: Final = b"bearer "  # RFC 6750 section 2.1; schemes are not case-sensitive (RFC 9110 section 11.1)
-_AUTHORIZATION: Final = b"authorization"
 _REFUSED_S: Final = 3600.0  # seconds for which a refusal is remembered
 _NOT_YET_S: Final = 5.0  # likewise, of a token that will be valid later
 _UNUSABLE: Final = b""  # a place has something that is not one token
@@ -68,10 +67,13 @@ class TokenJudge:
         """Return the number of remembered tokens."""
         return len(self._memory)
 
-    def judge(self, token: bytes, address: str, wall: float, now: float) -> JudgedToken:
+    def recall(self, digest: bytes, wall: float) -> JudgedToken | None:
+        """Return how the token with this digest was judged with the current keys, None if that is not remembered."""
+        return self._memory.get(digest, self.keys.generation, wall)
+
+    def judge(self, token: bytes, digest: bytes, address: str, wall: float, now: float) -> JudgedToken:
         """Return how a token is judged. `address` is the client's, which is charged for a token that fails."""
-        digest = digest_of(token)
-        known = self._memory.get(digest, self.keys.generation, wall)
+        known = self.recall(digest, wall)
         if known is not None:
             return known
         if not self.keys.count:
@@ -196,8 +198,13 @@ def _of_place(token: bytes, judges: tuple[TokenJudge, ...], asked: tuple[str, fl
     """Judge the token of a place. `asked` is the client's address, the wall time and the monotonic time."""
     address, wall, now = asked
     found = _Found()
-    for judge in judges if token != _UNUSABLE else ():
-        judged = judge.judge(token, address, wall, now)
+    if token == _UNUSABLE:
+        return found
+    digest = digest_of(token)
+    if len(judges) > 1:  # another issuer's token is examined by none that refuses it, once it is known
+        judges = tuple([judge for judge in judges if _remembers_as_verified(judge, digest, wall)]) or judges
+    for judge in judges:
+        judged = judge.judge(token, digest, address, wall, now)
         caller = judged.caller
         if caller is not None and judge.verifies(judged, wall):
             verified = _Found()
@@ -212,6 +219,11 @@ def _of_place(token: bytes, judges: tuple[TokenJudge, ...], asked: tuple[str, fl
     return found
 
 
+def _remembers_as_verified(judge: TokenJudge, digest: bytes, wall: float) -> bool:
+    known = judge.recall(digest, wall)
+    return known is not None and judge.verifies(known, wall)
+
+
 def _token_in(fields: Fields, place: Place) -> bytes | None:
     """Return the token in a place, None if there is none, `_UNUSABLE` if there is not exactly one."""
     field, cookie = place
@@ -224,7 +236,7 @@ def _token_in(fields: Fields, place: Place) -> bytes | None:
         return values[0] if len(values) == 1 else _UNUSABLE
     if fields.repeats(field):
         return _UNUSABLE
-    value = fields[_AUTHORIZATION]
+    value = fields[field]
     return value[len(_BEARER) :] if value[: len(_BEARER)].lower() == _BEARER else None
 
 

@@ -9,6 +9,7 @@ from proxy.http.message import Peer, Request
 from proxy.policy.coalescing import shows_same_token
 from proxy.policy.principals import RoutePrincipals, TokenJudge
 from proxy.policy.request_key import Identifier
+from proxy.policy.token_memory import digest_of
 from proxy.policy.token_rules import claimed_subject
 from proxy.principals.keys import KeysError, read_keys
 from tests.growth.case import TEXT, Case
@@ -52,7 +53,8 @@ def _claimed(data: bytes) -> None:
         _requested(_ISSUER.token({**more, **claims(aud=more.get("aud", "sessions"))}))
     judge = a_judge(_ISSUER)
     for said in ({"x": text}, {**many, "x": text[:8]}):
-        judge.judge(_ISSUER.token({**said, **claims()}), "10.0.0.1", NOW, 0.0)
+        token = _ISSUER.token({**said, **claims()})
+        judge.judge(token, digest_of(token), "10.0.0.1", NOW, 0.0)
     one = _requested(_ISSUER.token(claims()), data)
     assert one.standing is not None
     assert one.standing.caller is not None

@@ -139,3 +139,10 @@ def test_check_opens_the_file_of_keys(loaded: Load, tmp_path: Path) -> None:
     assert "no public key" in empty.message
     file.write_bytes(Issuer("k1").jwks())
     assert list(unusable_files(settings)) == []
+
+
+def test_a_table_may_come_from_the_environment(loaded: Load) -> None:
+    """Its name is the part of the variable."""
+    said = {"ISSUER": "https://id.example", "AUDIENCE": "sessions", "JWKS": "https://id.example/keys"}
+    environ = {f"BACKSTAY_PRINCIPAL__USER__{name}": value for name, value in said.items()}
+    assert loaded(BASE.partition("[principal")[0], environ).principal["user"].audience == ("sessions",)

@@ -197,6 +197,20 @@ def test_of_two_issuers_in_one_place_the_one_that_verifies_decides() -> None:
     assert ours.caller.key != theirs.caller.key
 
 
+def test_a_known_token_of_one_issuer_is_no_failure_of_another() -> None:
+    """However often the other one has forgotten it."""
+    elsewhere, told = Issuer("p1", first=2), Told()
+    partner = TokenJudge(rules("partner", issuer="https://partner"), known_keys(elsewhere), Told())
+    ours = a_judge(ISSUED, told)
+    of = RoutePrincipals([ours, partner])
+    token = elsewhere.token(claims(iss="https://partner"))
+    assert standing(of, fields(token)).caller is not None
+    ours.keys.replace(ours.keys.check, 1)  # nothing that is remembered counts any more
+    for _ in range(3):
+        assert standing(of, fields(token)).caller is not None
+    assert told.results == ["issuer"]
+
+
 def test_a_cookie_that_comes_twice_is_not_verified() -> None:
     """The backend may read the other one."""
     judge = TokenJudge(rules(token="cookie:at"), known_keys(ISSUED), Told())

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -153,6 +154,14 @@ def test_a_file_is_read_before_the_start(tmp_path: Path) -> None:
     file.unlink()
     with pytest.raises(StartError, match="No such file"):
         read_key_files(tables)
+
+
+def test_without_the_extra_a_start_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only where a table needs it."""
+    monkeypatch.setitem(sys.modules, "proxy.principals.key_source", None)
+    assert read_key_files({}) == {}
+    with pytest.raises(StartError, match=r"pip install 'backstay\[principals\]'"):
+        read_key_files({"user": table()})
 
 
 def test_a_reload_keeps_keys_and_memories_that_did_not_change() -> None:
