@@ -46,11 +46,13 @@ class Cache:
     def end_write(self, x: Exchange, effect: Effect) -> bool:
         """Invalidate what a write has changed, before its response is sent; tell whether anything was invalidated.
 
-        While the outcome is unknown, nothing is cached that the backend may still change.
+        While the outcome is unknown, nothing is cached that the backend may still change. A subject that a token claims
+        without being verified then does not count: in an outage a stranger could invalidate any user's responses.
         """
         if effect is Effect.NONE:
             return False
-        invalidations, subject, owners = self._invalidations, x.subject.value, tuple(self._owners(x))
+        owners = tuple(self._identifier.owners(x.request, claimed=effect is not Effect.UNKNOWN))
+        invalidations, subject = self._invalidations, x.subject.value
         invalidations.invalidate(subject, owners)
         if self._route.settings.ends_session:
             invalidations.drop_owners(owners)
@@ -65,7 +67,8 @@ class Cache:
         informed before the caller gets the response.
         """
         if response_cache.ends_session(outcome) and not self._is_expired(x):
-            self._invalidations.end_session(self._owners(x), x.request.client)
+            shown = self._identifier.owners(x.request, claimed=False)
+            self._invalidations.end_session(shown, x.request.client)
             await self.inform_replicas()
 
     async def inform_replicas(self) -> None:

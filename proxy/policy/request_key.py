@@ -127,13 +127,14 @@ class Identifier:
             what_key = _digest_of(what_key)
         return self, who_key, what_key, how is NOBODY, how is GUESSED, narrow, caller
 
-    def owners(self, request: Request) -> Iterator[bytes]:
+    def owners(self, request: Request, *, claimed: bool = True) -> Iterator[bytes]:
         """Yield a digest of each credential of the request, for invalidation: coarser than the principal.
 
         Each credential counts by itself, so a write invalidates the same user's reads even with another CSRF
         token, another cookie or a newer token beside the same cookie. Invalidating too much is safe. All
         credentials beyond `_MOST_OWNERS` count as one. A verified token counts by its subject and its principal. The
-        subject of a token that is not verified counts too: its write may be carried out, and be the same user's.
+        subject that a token claims without being verified counts too, unless `claimed` is False: its write may be
+        carried out, and be the same user's.
         """
         standing = request.standing
         caller = None if standing is None else standing.caller
@@ -143,7 +144,7 @@ class Identifier:
         else:
             shown = _shown(request.fields, self._names) or _shown(request.fields, USUAL)
         yield from shown
-        if standing is not None:
+        if claimed and standing is not None:
             yield from standing.claimed
         where = _where_from(request, with_address=not shown)
         if where != _NOWHERE or not shown:

@@ -239,6 +239,30 @@ async def test_a_strangers_write_that_is_refused_takes_nothing_away() -> None:
     assert told(await w.visit("GET", "/api/list", user=bearer(jti="2")).finish()) == (200, b"a", "reused")
 
 
+@pytest.mark.parametrize("writer", ["of_an_unknown_key", "forged"])
+def test_a_strangers_write_in_doubt_takes_nothing_away(writer: str) -> None:
+    """In an outage a stranger could otherwise make old what any user has cached, by the user's name alone."""
+
+    @simulated
+    async def play() -> None:
+        w = world(answers(200, b"a"), DOWN)
+        user = {**WRITERS, "forged": bearer(of=FORGER)}[writer]
+        await w.visit("GET", "/api/list", user=bearer()).finish()
+        assert (await w.visit("POST", "/api/list", b"{}", user=user).finish()).status == 502
+        assert told(await w.visit("GET", "/api/list", user=bearer(jti="2")).finish()) == (200, b"a", "reused")
+
+    play()
+
+
+@simulated
+async def test_a_users_own_write_in_doubt_makes_old() -> None:
+    """Its token is verified."""
+    w = world(answers(200, b"a"), DOWN, answers(200, b"b"))
+    await w.visit("GET", "/api/list", user=bearer()).finish()
+    assert (await w.visit("POST", "/api/list", b"{}", user=bearer(jti="w")).finish()).status == 502
+    assert told(await w.visit("GET", "/api/list", user=bearer(jti="2")).finish()) == (200, b"b", "answered")
+
+
 CLAIMS = st.dictionaries(
     st.sampled_from(["role", "scope", "azp", "tid", "jti", "sid", "auth_time"]), st.integers(0, 2), max_size=4
 )
