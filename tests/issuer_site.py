@@ -1,5 +1,6 @@
 """An issuer's web site with its keys, whose answer a test may change."""
 
+import ssl
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
@@ -24,15 +25,15 @@ class IssuerSite:
         assert "cookie" not in request.headers
         return await self.answer()
 
-    async def start(self) -> "IssuerSite":
-        """Listen."""
+    async def start(self, tls: ssl.SSLContext | None = None) -> "IssuerSite":
+        """Listen, with TLS where a context is given."""
         app = web.Application()
         app.router.add_get("/keys", self._answer)
         self._runner = web.AppRunner(app)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        host, port = self._runner.addresses[0]
-        self.url = f"http://{host}:{port}/keys"
+        await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=tls).start()
+        port = self._runner.addresses[0][1]
+        self.url = f"http://127.0.0.1:{port}/keys" if tls is None else f"https://localhost:{port}/keys"
         return self
 
     async def close(self) -> None:

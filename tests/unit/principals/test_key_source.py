@@ -13,8 +13,10 @@ from proxy.config.principal_table import PrincipalTable
 from proxy.errors import StartError
 from proxy.principals.key_source import AT_MOST_EVERY_S, MOST_BYTES, REFRESH_S, KeySource, KeysPlace
 from proxy.principals.registry import Principals, read_key_files
+from proxy.transport.tls import TlsFiles, server_context
 from tests.issuer_site import IssuerSite
 from tests.tokens import Issuer, Told, table
+from tests.wire.test_tls import issue
 
 ONE, TWO = Issuer("k1"), Issuer("k1", "k2")
 
@@ -88,6 +90,18 @@ async def test_known_keys_outlive_the_issuers_outage(site: IssuerSite) -> None:
     assert site.asked == asked
     await read(source, now + AT_MOST_EVERY_S)
     assert (site.asked, source.failure) == (asked + 1, "")
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_the_issuer_must_be_vouched_for(tmp_path: Path, trusted: bool) -> None:
+    """By `tls_ca`, or by the system's authorities."""
+    certificate, told = issue(tmp_path, "localhost"), Told()
+    site = await IssuerSite(ONE.jwks()).start(server_context(TlsFiles(str(certificate))))
+    source = of(told, jwks=site.url, tls_ca=str(certificate) if trusted else None)
+    await read(source, 0.0)
+    await site.close()
+    assert source.keys.count == int(trusted)
+    assert ("certificate verify failed" in source.failure.lower()) is not trusted
 
 
 async def test_an_issuer_that_is_away_at_the_start_is_asked_every_minute() -> None:
