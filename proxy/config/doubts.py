@@ -118,7 +118,8 @@ def _missing_principals(settings: Settings, document: Document) -> Iterator[Cont
     routes: list[Keys] = [("routes", index) for index in range(len(settings.routes))]
     places: list[Keys] = [("defaults",), ("passthrough",), *routes]
     for at in places if settings.principal else ():
-        for entry in document.get(*at, "principal") or ():
+        entries = document.get(*at, "principal")
+        for entry in entries if isinstance(entries, list) else ():
             near = nearest(entry, settings.principal)
             if near is not None and entry not in settings.principal:
                 message = f'"{entry}" is a header field: there is no [principal.{entry}]'

@@ -37,9 +37,11 @@ def _keys_url(text: str) -> str:
     """Accept https, and http on this machine: whoever can change keys on their way can sign tokens."""
     try:
         parts = urlsplit(text)
-        host = parts.hostname
+        host, _ = parts.hostname, parts.port
     except ValueError:
         parts, host = urlsplit(""), None
+    if parts.username is not None or parts.password is not None:
+        raise Objection("keys are public, and it contains a user name or a password", '"https://id.example/keys"')
     if parts.scheme == "http" and host not in _LOOPBACK:
         raise Objection(f'"{text}" is not encrypted, so keys can be replaced on their way', '"https://..."')
     if parts.scheme not in ("http", "https") or not host or parts.fragment:

@@ -55,6 +55,16 @@ def test_a_table_has_defaults(loaded: Load) -> None:
             'write jwks = "https://..."',
         ),
         (
+            WHO + 'jwks = "http://u:secret@id.example/keys"',
+            "8: principal.user.jwks: keys are public, and it contains a user name or a password; "
+            'write jwks = "https://id.example/keys"',
+        ),
+        (
+            WHO + 'jwks = "https://id.example:x/keys"',
+            '8: principal.user.jwks: "https://id.example:x/keys" is not the URL of keys; '
+            'write jwks = "https://id.example/.well-known/jwks.json"',
+        ),
+        (
             WHO + 'jwks = "id.example"',
             '8: principal.user.jwks: "id.example" is not the URL of keys; '
             'write jwks = "https://id.example/.well-known/jwks.json"',
@@ -121,6 +131,12 @@ def test_what_is_probably_a_mistake_is_doubted(tmp_path: Path) -> None:
     assert doubted(tmp_path, BASE.replace('["user"]', '["usr"]') + WHO + KEYS) == [
         '5: principal.user: no route names it; write principal = ["user"] into [defaults], or remove it',
         '4: defaults.principal: "usr" is a header field: there is no [principal.usr]; write "user", if that is meant',
+    ]
+    named = BASE.replace('[defaults]\nprincipal = ["user"]', '[passthrough]\nprincipal = ["user"]')
+    assert doubted(tmp_path, named + WHO + KEYS) == []
+    assert doubted(tmp_path, named.replace('["user"]', '["usr"]') + WHO + KEYS)[1:] == [
+        '4: passthrough.principal: "usr" is a header field: there is no [principal.usr]; '
+        'write "user", if that is meant',
     ]
     assert doubted(tmp_path, BASE + WHO + KEYS + 'volatile_claims = ["exp", "roles"]') == [
         '9: principal.user.volatile_claims: callers that differ in "roles" share responses, though they may have '
