@@ -26,6 +26,7 @@ from proxy.policy.token_rules import (
     Token,
     TokenFault,
     claimed_subject,
+    claims_issuer,
     principal_of,
     read,
     subject_of,
@@ -78,10 +79,10 @@ class TokenJudge:
             return known
         if not self.keys.count:
             self.keys.wanted = True
-            return self._unexamined(token, wall, TokenFault.NO_KEYS)
+            return self._unexamined(token, TokenFault.NO_KEYS)
         if not self._failures.allows(address, now):
             self._observer.judged(self.rules.name, TokenFault.TOO_MANY)
-            return self._unexamined(token, wall, TokenFault.TOO_MANY)
+            return self._unexamined(token, TokenFault.TOO_MANY)
         judged = self._examined(token, wall)
         if judged.fault is not None:
             self._failures.count(address, now)
@@ -97,9 +98,9 @@ class TokenJudge:
         """Tell whether a judged token permits stale responses now."""
         return judged.caller is not None and wall < judged.caller.expires + self.rules.max_offline_s
 
-    def _unexamined(self, token: bytes, wall: float, fault: TokenFault) -> JudgedToken:
+    def _unexamined(self, token: bytes, fault: TokenFault) -> JudgedToken:
         """Return how a token is judged without a look at it; that is not remembered."""
-        return JudgedToken(self.keys.generation, wall, None, fault, self._claimed(token))
+        return JudgedToken(self.keys.generation, -inf, None, fault, self._claimed(token))
 
     def _claimed(self, token: bytes) -> bytes:
         """Return the owner of what the token's subject has read, b"" if it names none."""
@@ -117,7 +118,8 @@ class TokenJudge:
             return JudgedToken(generation, until, None, fault, self._claimed(token))
         until = found.expires + max(rules.leeway_s, rules.max_offline_s)
         if wall >= until:
-            return JudgedToken(generation, wall + _REFUSED_S, None, TokenFault.EXPIRED, self._claimed(token))
+            claimed = self._claimed(token)
+            return JudgedToken(generation, wall + _REFUSED_S, None, TokenFault.EXPIRED, claimed, since=until)
         expired = TokenFault.EXPIRED if wall >= found.expires + rules.leeway_s else None
         caller = self._caller(found, known=expired is None)
         return JudgedToken(generation, until, caller, expired, caller.owners[0])
@@ -201,22 +203,32 @@ def _of_place(token: bytes, judges: tuple[TokenJudge, ...], asked: tuple[str, fl
     if token == _UNUSABLE:
         return found
     digest = digest_of(token)
-    if len(judges) > 1:  # another issuer's token is examined by none that refuses it, once it is known
-        judges = tuple([judge for judge in judges if _remembers_as_verified(judge, digest, wall)]) or judges
-    for judge in judges:
+    for judge in judges if len(judges) == 1 else _concerned(token, digest, judges, wall):
         judged = judge.judge(token, digest, address, wall, now)
         caller = judged.caller
         if caller is not None and judge.verifies(judged, wall):
             verified = _Found()
             verified.caller, verified.until = caller, caller.expires + judge.rules.leeway_s
             return verified
-        found.until = min(found.until, judged.until)
+        # a clock that is set back may make an expired token valid again, so no connection remembers that it has expired
+        expired = caller is not None or judged.fault is TokenFault.EXPIRED
+        found.until = min(found.until, -inf if expired else judged.until)
         if judged.claimed:
             found.claimed.append(judged.claimed)
         if caller is not None and found.offline is None and judge.verifies_offline(judged, wall):
             found.offline = caller
-            found.until = min(found.until, caller.expires + judge.rules.max_offline_s)
     return found
+
+
+def _concerned(token: bytes, digest: bytes, judges: tuple[TokenJudge, ...], wall: float) -> tuple[TokenJudge, ...]:
+    """Return the judges of the issuer that a token names, so that it is no failure of another issuer.
+
+    A known token is judged where it was verified. A token of no issuer is refused by the first judge.
+    """
+    known = tuple([judge for judge in judges if _remembers_as_verified(judge, digest, wall)])
+    if known:
+        return known
+    return tuple([judge for judge in judges if claims_issuer(token, judge.rules.issuer)]) or judges[:1]
 
 
 def _remembers_as_verified(judge: TokenJudge, digest: bytes, wall: float) -> bool:

@@ -2,6 +2,7 @@
 
 from collections import Counter, deque
 from hashlib import sha256
+from math import inf
 from typing import Final
 
 from proxy.http.caller import Caller
@@ -12,17 +13,16 @@ MOST_VERIFIED: Final = 8_000  # tokens of one table
 MOST_REFUSED: Final = 2_000  # likewise; a flood of refused tokens never displaces a verified one
 ENTRY_BYTES: Final = 1_536  # of an entry with its caller, digests and places in the tables, measured
 MOST_FAILURES: Final = 200  # in any second
-_MOST_OF_ONE: Final = 100  # in any second, of one client address
 
 
 class JudgedToken:
     """How a token was judged: `caller` is set if its signature is right, also after its expiry.
 
-    `until` is the wall time to which that may be remembered, `generation` that of the keys. `claimed` is the
+    That holds from the wall time `since` to `until`, while the keys are those of `generation`. `claimed` is the
     digest of the subject that the token names, verified or not; b"" if it names none.
     """
 
-    __slots__ = ("caller", "claimed", "fault", "generation", "until")
+    __slots__ = ("caller", "claimed", "fault", "generation", "since", "until")
 
     def __init__(
         self,
@@ -31,8 +31,10 @@ class JudgedToken:
         caller: Caller | None,
         fault: TokenFault | None = None,
         claimed: bytes = b"",
+        since: float = -inf,
     ) -> None:
         self.generation = generation
+        self.since = since
         self.until = until
         self.caller = caller
         self.fault = fault
@@ -55,9 +57,9 @@ class TokenMemory:
         return len(self._verified) + len(self._refused)
 
     def get(self, digest: bytes, generation: int, wall: float) -> JudgedToken | None:
-        """Return what is remembered, unless it has expired or the keys have changed since."""
+        """Return what is remembered, unless it holds no more or the keys have changed since."""
         held = self._verified.get(digest, wall) or self._refused.get(digest, wall)
-        if held is None or held.value.generation != generation:
+        if held is None or held.value.generation != generation or wall < held.value.since:
             return None
         return held.value
 
@@ -73,7 +75,11 @@ class TokenMemory:
 
 
 class FailureLimit:
-    """At most `MOST_FAILURES` tokens that fail are examined in any second, half of them of one client address."""
+    """At most `MOST_FAILURES` tokens that fail are examined in any second.
+
+    An address that has failed may fail again while it has less than half of what is left. So one address gets a third
+    of the examinations, and a hundred together leave some for an address without failures.
+    """
 
     __slots__ = ("_by_address", "_recent")
 
@@ -86,7 +92,7 @@ class FailureLimit:
         recent = self._recent
         while recent and recent[0][0] <= now - 1.0:
             self._forget(recent.popleft()[1])
-        return len(recent) < MOST_FAILURES and self._by_address[address] < _MOST_OF_ONE
+        return 2 * self._by_address[address] < MOST_FAILURES - len(recent)
 
     def count(self, address: str, now: float) -> None:
         """Count a token that failed."""
