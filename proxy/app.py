@@ -184,6 +184,7 @@ class Sidecar:
         try:
             await self._open_store()
             self._admin = await start_admin(self._control(), self.settings.admin)
+            await self._principals.start(asyncio.get_running_loop().time())
             await self._listener.open()
         except BaseException:  # failed or cancelled
             await self._close()

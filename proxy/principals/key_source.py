@@ -2,15 +2,16 @@
 
 import asyncio
 import ssl
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
-from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 
 from proxy.config.principal_table import PrincipalTable
-from proxy.errors import StartError
 from proxy.policy.issuer_keys import IssuerKeys
 from proxy.principals.keys import KeysError, KeySet, read_keys
 from proxy.regular_file import read_regular
@@ -21,7 +22,10 @@ AT_MOST_EVERY_S: Final = 60.0  # also for tokens that name an unknown key
 REFRESH_S: Final = 300.0  # so soon a withdrawn key is noticed
 MOST_BYTES: Final = 256 * 1024  # of a document
 _WITHIN_S: Final = 10.0  # for one document, its connection included
+_REDIRECTS: Final = range(300, 400)
 _HEADERS: Final = {"Accept": "application/jwk-set+json, application/json", "Accept-Encoding": "identity"}
+
+T = TypeVar("T")
 
 
 class KeysObserver(Protocol):
@@ -64,6 +68,17 @@ class KeySource:
         self._document = b""
         self._began_at = -inf
         self._task: asyncio.Task[None] | None = None
+        self._blocked: asyncio.Future[Any] | None = None  # a thread, which may hang in the kernel
+
+    def inherit(self, before: "KeySource") -> None:
+        """Begin with the document of an earlier source of the same site, for other algorithms.
+
+        The site may be away when the algorithms are changed.
+        """
+        if replace(before.place, algorithms=self.place.algorithms) == self.place and before._document:
+            with suppress(KeysError):
+                self.use(before._document, read_keys(before._document, self.place.algorithms))
+                self.read_at = before.read_at
 
     def use(self, document: bytes, keys: KeySet) -> None:
         """Use the keys of a document. The same document changes nothing."""
@@ -76,17 +91,26 @@ class KeySource:
         """Start a read if the keys are old, or missing, and the last read began a minute ago. `now`: seconds."""
         since_s = now - self._began_at
         soon = self.keys.wanted or bool(self.failure) or self.place.file is not None
-        if self._task is None and since_s >= (AT_MOST_EVERY_S if soon else REFRESH_S):
+        if self._is_idle and since_s >= (AT_MOST_EVERY_S if soon else REFRESH_S):
             self._began_at = now
             self._task = asyncio.get_running_loop().create_task(self._refresh(now))
+
+    @property
+    def _is_idle(self) -> bool:
+        return self._task is None and (self._blocked is None or self._blocked.done())
+
+    async def first_read(self) -> None:
+        """Wait for the read that is under way, if the keys have never been read."""
+        if self._task is not None and not self.keys.count:
+            await asyncio.wait((self._task,))
 
     async def _refresh(self, now: float) -> None:
         self.keys.wanted = False
         try:
             async with asyncio.timeout(_WITHIN_S):
                 document = await self._read()
-                keys = await in_daemon_thread(partial(read_keys, document, self.place.algorithms))
-        except (OSError, ClientError, TimeoutError, KeysError, StartError) as error:
+                keys = await self._in_thread(partial(read_keys, document, self.place.algorithms))
+        except Exception as error:  # of the network, its library or the document: the known keys stay in any case
             late = isinstance(error, TimeoutError)
             self._fail(f"no answer within {_WITHIN_S:g} s" if late else str(error) or type(error).__name__)
         else:
@@ -99,23 +123,30 @@ class KeySource:
         self.failure = detail[:200]
         self._observer.keys_failed(self._name, self.failure)
 
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        """Return what a blocking call returns. While the thread of one hangs, no further read begins."""
+        blocked = asyncio.ensure_future(in_daemon_thread(call))
+        self._blocked = blocked
+        return await asyncio.shield(blocked)
+
     async def _read(self) -> bytes:
         if self.place.file is not None:
-            return await in_daemon_thread(partial(read_regular, self.place.file, MOST_BYTES))
+            return await self._in_thread(partial(read_regular, self.place.file, MOST_BYTES))
         return await self._fetched(self.place.url or "")
 
     async def _fetched(self, url: str) -> bytes:
         """Return the document at a URL. Raise KeysError for another answer than 200: no redirect is followed."""
         tls: ssl.SSLContext | bool = True
         if url.startswith("https:"):  # it reads the authorities' files
-            tls = await in_daemon_thread(partial(client_context, TlsFiles(None, None, self.place.tls_ca)))
+            tls = await self._in_thread(partial(client_context, TlsFiles(None, None, self.place.tls_ca)))
         session = ClientSession(
             connector=TCPConnector(ssl=tls, force_close=True), cookie_jar=DummyCookieJar(), auto_decompress=False,
             timeout=ClientTimeout(total=_WITHIN_S),
         )  # fmt: skip
         async with session, session.get(url, headers=_HEADERS, allow_redirects=False) as response:
             if response.status != 200:
-                raise KeysError(f"the issuer answered {response.status}")
+                cure = ": write the URL to which it redirects" if response.status in _REDIRECTS else ""
+                raise KeysError(f"the issuer answered {response.status}{cure}")
             document = b""
             while piece := await response.content.read(MOST_BYTES):
                 document += piece
@@ -125,8 +156,9 @@ class KeySource:
 
     def close(self) -> None:
         """Stop reading."""
-        if self._task is not None:
-            self._task.cancel()
+        for running in (self._task, self._blocked):
+            if running is not None:
+                running.cancel()
 
 
 def read_key_file(table: PrincipalTable) -> tuple[bytes, KeySet]:

@@ -105,11 +105,13 @@ def _issuer_key(member: Any, algorithms: frozenset[str]) -> _IssuerKey | None:
     allowed = _BY_TYPE.get((str(member.get("kty")), str(member.get("crv", ""))), frozenset()) & algorithms
     if "alg" in member:
         allowed &= {str(member["alg"])}
+    if not allowed:
+        return None
     try:
         key = jwk.import_key({name: member[name] for name in ("kty", "crv", "n", "e", "x", "y") if name in member})
-    except (JoseError, ValueError, TypeError):
+    except Exception:  # whatever the library meets in it: the other keys of the document are used
         return None
-    if not allowed or not _is_strong(key):
+    if not _is_strong(key):
         return None
     return _IssuerKey(key, jws.JWSRegistry(algorithms=sorted(allowed), strict_check_header=False))
 

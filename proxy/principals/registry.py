@@ -3,6 +3,7 @@
 The library that verifies is imported only where a table needs it.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     class Observer(PrincipalObserver, KeysObserver, Protocol): ...
 
 
+FIRST_WITHIN_S = 2.0  # a start waits so long for the issuers
 EXTRA = "pip install 'backstay[principals]'"
 
 
@@ -63,7 +65,12 @@ class Principals:
         from proxy.principals.key_source import KeySource, KeysPlace
 
         place = KeysPlace.of(table)
-        return before if before is not None and before.place == place else KeySource(name, place, self._observer)
+        if before is not None and before.place == place:
+            return before
+        source = KeySource(name, place, self._observer)
+        if before is not None:
+            source.inherit(before)
+        return source
 
     def _judge(self, name: str, table: PrincipalTable, before: TokenJudge | None) -> TokenJudge:
         rules, keys = PrincipalRules.of(name, table), self._sources[name].keys
@@ -74,6 +81,15 @@ class Principals:
         """Return what judges the tokens of a route; None if its `principal` names no table."""
         judges = [self._judges[each.name] for each in rules]
         return RoutePrincipals(judges) if judges else None
+
+    async def start(self, now: float) -> None:
+        """Read the keys, and wait for them at most `FIRST_WITHIN_S`: without them no token is verified."""
+        self.sweep(now)
+        first = [asyncio.ensure_future(source.first_read()) for source in self._sources.values()]
+        if first:
+            _, late = await asyncio.wait(first, timeout=FIRST_WITHIN_S)
+            for waiting in late:
+                waiting.cancel()
 
     def sweep(self, now: float) -> None:
         """Start the reads that are due; `now` is in seconds of the loop's time."""

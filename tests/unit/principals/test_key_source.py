@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from aiohttp import web
 
 from proxy.config.principal_table import PrincipalTable
 from proxy.errors import StartError
+from proxy.principals import key_source, registry
 from proxy.principals.key_source import AT_MOST_EVERY_S, MOST_BYTES, REFRESH_S, KeySource, KeysPlace
 from proxy.principals.registry import Principals, read_key_files
 from proxy.transport.tls import TlsFiles, server_context
@@ -133,6 +135,98 @@ async def test_a_read_that_hangs_is_the_only_one_and_ends_with_the_source(site: 
     source.close()
     await asyncio.wait((task,))
     assert task.cancelled()
+    never.set()
+
+
+async def test_while_a_file_hangs_no_second_thread_is_begun(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A file server that is away would otherwise collect one thread each minute."""
+    file, gone, begun = tmp_path / "jwks.json", threading.Event(), 0
+
+    def hang(path: str, most: int) -> bytes:
+        nonlocal begun
+        begun += 1
+        gone.wait(30.0)
+        return ONE.jwks()
+
+    monkeypatch.setattr(key_source, "read_regular", hang)
+    monkeypatch.setattr(key_source, "_WITHIN_S", 0.01)
+    source = of(Told(), jwks=None, jwks_file=str(file))
+    for minute in range(10):
+        await read(source, minute * AT_MOST_EVERY_S)
+    assert (begun, "no answer" in source.failure) == (1, True)
+    assert source._blocked is not None
+    gone.set()
+    await source._blocked
+    monkeypatch.setattr(key_source, "_WITHIN_S", 30.0)
+    await read(source, 10 * AT_MOST_EVERY_S)
+    assert (begun, source.keys.count, source.failure) == (2, 1, "")
+
+
+async def test_whatever_goes_wrong_the_keys_stay_and_are_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also what neither the network nor a document explains, such as no thread being left."""
+    told = Told()
+    source = of(told, jwks="https://id.example/keys")
+
+    def fails(files: TlsFiles) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(key_source, "client_context", fails)
+    await read(source, 0.0)
+    await read(source, AT_MOST_EVERY_S)
+    assert told.keys == ["can't start new thread"] * 2
+
+
+async def test_a_redirect_is_not_followed_and_the_cure_is_told(site: IssuerSite) -> None:
+    """Whoever may redirect would choose the keys."""
+
+    async def redirect() -> web.StreamResponse:
+        return web.Response(status=307, headers={"Location": "/keys?again"})
+
+    site.answer = redirect
+    source = of(Told(), jwks=site.url)
+    await read(source, 0.0)
+    assert site.asked == 1
+    assert source.failure == "the issuer answered 307: write the URL to which it redirects"
+
+
+async def test_other_algorithms_begin_with_the_keys_that_are_known(site: IssuerSite) -> None:
+    """The issuer may be away when a reload changes them. Another site, or other authorities, begin without keys."""
+    principals = Principals(Told())
+
+    def used(**more: object) -> KeySource:
+        principals.use({"user": table(**{"jwks": site.url, **more})}, {})
+        return principals._sources["user"]
+
+    first = used()
+    await read(first, 0.0)
+    await site.close()
+    other = used(algorithms=["ES256"])
+    assert other is not first
+    assert (other.keys.count, other.read_at) == (1, 0.0)
+    assert used(algorithms=["RS256"]).keys.count == 0
+    assert used(algorithms=["ES256"], jwks=site.url + "2").keys.count == 0
+
+
+async def test_a_start_waits_for_the_keys_but_not_for_ever(site: IssuerSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request at once after the start has its token verified; an issuer that hangs delays it by two seconds."""
+    principals = Principals(Told())
+    principals.use({"user": table(jwks=site.url)}, {})
+    await principals.start(0.0)
+    assert principals.views(0.0)[0].keys == 1
+    await principals.start(1.0)
+    never = asyncio.Event()
+
+    async def hang() -> web.StreamResponse:
+        await never.wait()
+        return web.Response()
+
+    site.answer = hang
+    monkeypatch.setattr(registry, "FIRST_WITHIN_S", 0.01)
+    hanging = Principals(Told())
+    hanging.use({"user": table(jwks=site.url)}, {})
+    await hanging.start(0.0)
+    assert hanging.views(0.0)[0].keys == 0
+    hanging.close()
     never.set()
 
 
