@@ -1,18 +1,24 @@
 """Callers that verified tokens name: a refreshed token finds what was cached, and nobody else does."""
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from itertools import pairwise
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.policy.principals import RoutePrincipals, TokenJudge
+from proxy.principals.key_source import AT_MOST_EVERY_S, KeySource, KeysPlace
 from tests.settings import changed, recovery_rules
 from tests.simulation.scripted import Step, answers, fails
-from tests.simulation.virtual import WALL, simulated
+from tests.simulation.virtual import WALL, VirtualClock, now_ms, simulated
 from tests.simulation.world import HISTORY, NO_RETRIES, UPDATE, Visitor, World
-from tests.tokens import LIFETIME_S, SHAPES, Issuer, a_judge, claims, rules
+from tests.tokens import LIFETIME_S, SHAPES, Issuer, Told, a_judge, claims, rules, segment, table
+
+T = TypeVar("T")
 
 ISSUED, FORGER = Issuer("k1"), Issuer("k1", first=7)
 DOWN = fails()
@@ -286,3 +292,73 @@ def test_two_tokens_share_if_they_differ_in_volatile_claims_alone(one: dict[str,
         assert [visit.client.body for visit in again] == bodies
 
     play()
+
+
+class ScriptedSource(KeySource):
+    """Reads an issuer's keys from `document`; None: the issuer is away."""
+
+    def __init__(self, document: bytes) -> None:
+        super().__init__("user", KeysPlace.of(table()), Told())
+        self.document: bytes | None = document
+        self.asked: list[float] = []
+
+    async def _read(self) -> bytes:
+        self.asked.append(asyncio.get_running_loop().time())
+        if self.document is None:
+            raise OSError("the issuer is away")
+        return self.document
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return call()
+
+
+async def sweeping(source: KeySource, until_ms: float) -> None:
+    """Sweep every second, as the sidecar does."""
+    loop = asyncio.get_running_loop()
+    while now_ms() < until_ms:
+        source.sweep(loop.time())
+        await VirtualClock().sleep(1.0)
+
+
+@simulated
+async def test_an_hour_without_issuer_and_backend() -> None:
+    """A user reads on: with a valid token, with one from a known key that comes later, and after its token's end.
+
+    A forger and a stranger never do. The issuer is asked once a minute, and its new key is known a minute after.
+    """
+    source, rotated = ScriptedSource(ISSUED.jwks()), Issuer("k1", "k2")
+    w = world(answers(200, b"ada's"), DOWN, judge=TokenJudge(RULES, source.keys, Told()))
+    await sweeping(source, 1_000)
+    token = bearer()
+    assert told(await w.history(user=token).finish()) == (200, b"ada's", "answered")
+    source.document = None
+    for minute in range(1, 60):
+        await sweeping(source, 60_000 * minute)
+        assert told(await w.history(user=token).finish()) == (200, b"ada's", "recovered")
+        later = bearer(WALL + 60 * minute, jti=str(minute))
+        assert told(await w.history(user=later).finish()) == (200, b"ada's", "recovered")
+        for other in (bearer(of=FORGER, jti=str(minute)), bearer(WALL + 60 * minute, sub="eve")):
+            assert (await w.history(user=other).finish()).status in (502, 503)
+    assert (source.keys.count, source.keys.generation, source.failure) == (1, 1, "the issuer is away")
+    assert min(b - a for a, b in pairwise(source.asked)) >= AT_MOST_EVERY_S
+    source.document = rotated.jwks()
+    new = "Bearer " + rotated.signed(
+        segment({"alg": "ES256", "kid": "k2"}) + b"." + segment(claims(WALL + 3_540)), "k2"
+    ).decode()  # fmt: skip
+    await sweeping(source, 60_000 * 60 + 1_000)
+    assert told(await w.history(user=new).finish()) == (200, b"ada's", "recovered")
+
+
+@simulated
+async def test_a_token_of_a_new_key_waits_for_it_a_minute_at_most() -> None:
+    """Until then it is told apart by its bytes, and gets no stale response."""
+    source, rotated = ScriptedSource(ISSUED.jwks()), Issuer("k2", first=1)
+    w = world(answers(200, b"ada's"), DOWN, judge=TokenJudge(RULES, source.keys, Told()))
+    await sweeping(source, 1_000)
+    await w.history(user=bearer()).finish()
+    source.document, new = rotated.jwks(), bearer(of=rotated)
+    await sweeping(source, 10_000)
+    assert (await w.history(user=new).finish()).status == 502
+    await sweeping(source, 62_000)
+    assert told(await w.history(user=new).finish()) == (200, b"ada's", "recovered")
+    assert len(source.asked) == 2
