@@ -4,6 +4,8 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Final
 
+from proxy.text import escaped
+
 MOST_SUBJECTS: Final = 5_000  # of one table
 _MOST_PRINCIPALS: Final = 4  # remembered of one subject: its devices and clients may differ for good
 _MOST_CLAIMS: Final = 48  # compared
@@ -78,4 +80,4 @@ class PrincipalSplits:
 def _differing(seen: _Seen, names: tuple[str, ...], hashes: tuple[int, ...]) -> tuple[str, ...]:
     before, after = dict(zip(seen.names, seen.hashes, strict=True)), dict(zip(names, hashes, strict=True))
     found = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
-    return tuple([name[:_LONGEST_NAME] for name in found]) or ("another claim",)
+    return tuple([escaped(name[:_LONGEST_NAME]) for name in found]) or ("another claim",)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import orjson
+
 from proxy.policy.principal_splits import MOST_SUBJECTS, PrincipalSplits
 
 
@@ -40,3 +42,12 @@ def test_the_memory_of_subjects_is_bounded() -> None:
     assert len(splits.by) <= 32
     assert len(splits._shapes) <= 64
     assert len(splits._seen[b"ada"].principals) == 4
+
+
+def test_a_claim_is_named_so_that_every_log_and_page_can_show_it() -> None:
+    """JSON can name a claim with half of a surrogate pair, a line break or an escape sequence."""
+    splits = PrincipalSplits()
+    note(splits, "1")
+    found = note(splits, "2", "ada", **{"\ud800x": 1, "a\nb": 1, "\x1b[31m": 1})
+    assert found == ("\\x1b[31m", "a\\x0ab", "\\ud800x")
+    assert orjson.loads(orjson.dumps(splits.by)) == dict.fromkeys(found, 1)
