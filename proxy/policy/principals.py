@@ -80,7 +80,7 @@ class TokenJudge:
         if not self.keys.count:
             self.keys.wanted = True
             return self._unexamined(token, TokenFault.NO_KEYS)
-        if not self._failures.allows(address, now):
+        if not self._failures.allows(address, now, known=self._memory.was_verified(digest, wall)):
             self._observer.judged(self.rules.name, TokenFault.TOO_MANY)
             return self._unexamined(token, TokenFault.TOO_MANY)
         judged = self._examined(token, wall)
@@ -121,7 +121,10 @@ class TokenJudge:
             claimed = self._claimed(token)
             return JudgedToken(generation, wall + _REFUSED_S, None, TokenFault.EXPIRED, claimed, since=until)
         expired = TokenFault.EXPIRED if wall >= found.expires + rules.leeway_s else None
-        caller = self._caller(found, known=expired is None)
+        try:
+            caller = self._caller(found, known=expired is None)
+        except RecursionError:  # its claims could be read, at the limit of the stack
+            return JudgedToken(generation, wall + _REFUSED_S, None, TokenFault.MALFORMED, self._claimed(token))
         return JudgedToken(generation, until, caller, expired, caller.owners[0])
 
     def _caller(self, token: Token, *, known: bool) -> Caller:

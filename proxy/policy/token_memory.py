@@ -13,6 +13,7 @@ MOST_VERIFIED: Final = 8_000  # tokens of one table
 MOST_REFUSED: Final = 2_000  # likewise; a flood of refused tokens never displaces a verified one
 ENTRY_BYTES: Final = 1_536  # of an entry with its caller, digests and places in the tables, measured
 MOST_FAILURES: Final = 200  # in any second
+_FOR_KNOWN: Final = 50  # of these, for tokens that earlier keys verified
 
 
 class JudgedToken:
@@ -63,6 +64,10 @@ class TokenMemory:
             return None
         return held.value
 
+    def was_verified(self, digest: bytes, wall: float) -> bool:
+        """Tell whether a token's signature was right, with the current keys or earlier ones."""
+        return self._verified.get(digest, wall) is not None
+
     def put(self, digest: bytes, judged: JudgedToken, address: str, wall: float) -> None:
         """Remember how a token was judged."""
         caller = judged.caller
@@ -77,8 +82,9 @@ class TokenMemory:
 class FailureLimit:
     """At most `MOST_FAILURES` tokens that fail are examined in any second.
 
-    An address that has failed may fail again while it has less than half of what is left. So one address gets a third
-    of the examinations, and a hundred together leave some for an address without failures.
+    An address that has failed may fail again while it has less than half of what is left. So one address gets a
+    quarter of the examinations, and a hundred together leave some for an address without failures. `_FOR_KNOWN` are
+    left for tokens that were verified before the keys changed.
     """
 
     __slots__ = ("_by_address", "_recent")
@@ -87,12 +93,13 @@ class FailureLimit:
         self._recent: deque[tuple[float, str]] = deque()
         self._by_address: Counter[str] = Counter()
 
-    def allows(self, address: str, now: float) -> bool:
-        """Tell whether another token may be examined."""
+    def allows(self, address: str, now: float, *, known: bool = False) -> bool:
+        """Tell whether another token may be examined. `known`: earlier keys verified it."""
         recent = self._recent
         while recent and recent[0][0] <= now - 1.0:
             self._forget(recent.popleft()[1])
-        return 2 * self._by_address[address] < MOST_FAILURES - len(recent)
+        left = MOST_FAILURES - len(recent)
+        return left > 0 if known else 2 * self._by_address[address] < left - _FOR_KNOWN
 
     def count(self, address: str, now: float) -> None:
         """Count a token that failed."""

@@ -16,6 +16,7 @@ from proxy.policy.issuer_keys import IssuerKeys
 from proxy.principals.keys import KeysError, KeySet, read_keys
 from proxy.regular_file import read_regular
 from proxy.runtime.threads import in_daemon_thread
+from proxy.text import escaped
 from proxy.transport.tls import TlsFiles, client_context
 
 AT_MOST_EVERY_S: Final = 60.0  # also for tokens that name an unknown key
@@ -66,6 +67,7 @@ class KeySource:
         self._name = name
         self._observer = observer
         self._document = b""
+        self._members: frozenset[str] = frozenset()
         self._began_at = -inf
         self._task: asyncio.Task[None] | None = None
         self._blocked: asyncio.Future[Any] | None = None  # a thread, which may hang in the kernel
@@ -81,9 +83,10 @@ class KeySource:
                 self.read_at = before.read_at
 
     def use(self, document: bytes, keys: KeySet) -> None:
-        """Use the keys of a document. The same document changes nothing."""
-        if document != self._document:
-            self._document = document
+        """Use the keys of a document. The same keys change nothing: every token would be judged again."""
+        self._document = document
+        if keys.members != self._members:
+            self._members = keys.members
             self.keys.replace(keys.check, len(keys))
             self._observer.keys_read(self._name, len(keys))
 
@@ -120,7 +123,7 @@ class KeySource:
             self._task = None
 
     def _fail(self, detail: str) -> None:
-        self.failure = detail[:200]
+        self.failure = escaped(detail[:200])
         self._observer.keys_failed(self._name, self.failure)
 
     async def _in_thread(self, call: Callable[[], T]) -> T:

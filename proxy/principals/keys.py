@@ -38,6 +38,7 @@ class _IssuerKey(NamedTuple):
 
     key: Key
     registry: jws.JWSRegistry
+    member: str  # what the document says of it, as far as it is used
 
 
 class KeySet:
@@ -50,6 +51,11 @@ class KeySet:
 
     def __len__(self) -> int:
         return len(self._keys)
+
+    @property
+    def members(self) -> frozenset[str]:
+        """Return what tells this set from another one: the keys, their ids and their algorithms, in any order."""
+        return frozenset([key.member for key in self._keys.values()])
 
     def check(self, token: bytes, algorithm: str, kid: str | None) -> TokenFault | None:
         """Check a token's signature; return why it is not verified. `jku`, `x5u` and `jwk` are never looked at."""
@@ -107,13 +113,15 @@ def _issuer_key(member: Any, algorithms: frozenset[str]) -> _IssuerKey | None:
         allowed &= {str(member["alg"])}
     if not allowed:
         return None
+    used = {name: member[name] for name in ("kty", "crv", "n", "e", "x", "y") if name in member}
     try:
-        key = jwk.import_key({name: member[name] for name in ("kty", "crv", "n", "e", "x", "y") if name in member})
+        key = jwk.import_key(used)
     except Exception:  # whatever the library meets in it: the other keys of the document are used
         return None
     if not _is_strong(key):
         return None
-    return _IssuerKey(key, jws.JWSRegistry(algorithms=sorted(allowed), strict_check_header=False))
+    registry = jws.JWSRegistry(algorithms=sorted(allowed), strict_check_header=False)
+    return _IssuerKey(key, registry, json.dumps((kid, used, sorted(allowed)), sort_keys=True))
 
 
 def _is_strong(key: Key) -> bool:

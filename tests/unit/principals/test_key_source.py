@@ -1,6 +1,7 @@
 """Keys are read in the background, at most once a minute, and outlive what goes wrong with their issuer."""
 
 import asyncio
+import json
 import os
 import sys
 import threading
@@ -174,6 +175,21 @@ async def test_whatever_goes_wrong_the_keys_stay_and_are_read_again(monkeypatch:
     await read(source, 0.0)
     await read(source, AT_MOST_EVERY_S)
     assert told.keys == ["can't start new thread"] * 2
+
+
+async def test_the_same_keys_in_another_document_change_nothing(site: IssuerSite) -> None:
+    """Neither another order nor another member: otherwise every token would be examined again."""
+    told = Told()
+    source = of(told, jwks=site.url)
+    site.document = TWO.jwks()
+    await read(source, 0.0)
+    keys = json.loads(TWO.jwks())["keys"]
+    site.document = json.dumps({"at": 1, "keys": [{**one, "x5t": "AA"} for one in keys[::-1]]}).encode()
+    await read(source, REFRESH_S)
+    assert (source.keys.generation, told.keys) == (1, [2])
+    site.document = json.dumps({"keys": [{**keys[0], "kid": "k3"}, keys[1]]}).encode()
+    await read(source, 2 * REFRESH_S)
+    assert (source.keys.generation, told.keys) == (2, [2, 2])
 
 
 async def test_a_redirect_is_not_followed_and_the_cure_is_told(site: IssuerSite) -> None:
