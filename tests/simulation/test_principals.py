@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.policy.principals import RoutePrincipals, TokenJudge
+from proxy.policy.routing import Idempotency
 from proxy.principals.key_source import AT_MOST_EVERY_S, KeySource, KeysPlace
 from tests.settings import changed, recovery_rules
 from tests.simulation.scripted import Step, answers, fails
@@ -28,11 +29,12 @@ OFFLINE = changed(HISTORY, recovery=STALE, retry=NO_RETRIES, principal=("user",)
 LIST = changed(OFFLINE, operation="list", template="/api/list", subject=None)
 KEPT = changed(UPDATE, retry=NO_RETRIES, principal=("user",), verified=(RULES,))
 ADD = changed(KEPT, operation="add", method="POST", template="/api/list", subject=None)
+ORDER = changed(ADD, operation="order", template="/api/orders", idempotency=Idempotency.REPLAY)
 
 
 def world(*script: Step, judge: TokenJudge | None = None) -> World:
     """Return a world whose routes verify tokens: two seconds of reuse, two hours of stale responses."""
-    w = World(script, routes=(OFFLINE, LIST, KEPT, ADD))
+    w = World(script, routes=(OFFLINE, LIST, KEPT, ADD, ORDER))
     judge = judge or a_judge(ISSUED)
     wiring = {name: replace(wired, principals=RoutePrincipals([judge])) for name, wired in w.ports.wiring.items()}
     w.ports = replace(w.ports, wiring=wiring)
@@ -267,6 +269,32 @@ async def test_a_users_own_write_in_doubt_makes_old() -> None:
     await w.visit("GET", "/api/list", user=bearer()).finish()
     assert (await w.visit("POST", "/api/list", b"{}", user=bearer(jti="w")).finish()).status == 502
     assert told(await w.visit("GET", "/api/list", user=bearer(jti="2")).finish()) == (200, b"b", "answered")
+
+
+@simulated
+async def test_a_key_is_replayed_to_a_refreshed_token_and_to_nobody_else() -> None:
+    """Another user's, another role's and a forger's request with the same key is their own."""
+    w = world(*(answers(201, b"%d" % n) for n in range(5)))
+
+    async def order(user: str | None) -> tuple[bytes, bool]:
+        asked = await w.visit("POST", "/api/orders", b"{}", user=user, Idempotency_Key="k1").finish()
+        return asked.client.body, b"idempotent-replayed" in asked.client.fields
+
+    assert await order(bearer(jti="1")) == (b"0", False)
+    assert await order(bearer(jti="2")) == (b"0", True)
+    others = (bearer(sub="bo"), bearer(role="admin"), bearer(of=FORGER), bearer()[:-8] + "AAAAAAAA")
+    assert [await order(other) for other in others] == [(b"%d" % n, False) for n in range(1, 5)]
+
+
+@simulated
+async def test_a_token_that_is_not_passed_on_is_told_apart() -> None:
+    """`Connection` may list Authorization: the backend then answers somebody without a token."""
+    w = world(answers(200, b"ada's"), answers(200, b"nobody's"))
+    await w.history(user=bearer()).finish()
+    for _ in range(2):
+        asked = await w.history(user=bearer(), Connection="Authorization").finish()
+        assert asked.client.body == b"nobody's"
+    assert (await w.history(user=bearer(jti="2")).finish()).client.body == b"ada's"
 
 
 CLAIMS = st.dictionaries(
