@@ -19,12 +19,14 @@ from tests.tokens import NOW, Issuer, Told, a_judge, claims, known_keys, rules
 
 _ISSUER = Issuer("k1")
 _COOKIE = rules("device", token="cookie:at")
-_NAMED: dict[str, Any] = {"principal": ("user", "device", "cookie:sid")}
+_PARTNER = rules("partner", issuer="https://partner.example")
+_NAMED: dict[str, Any] = {"principal": ("user", "partner", "device", "cookie:sid")}
 
 
 def _requested(token: bytes, cookie: bytes = b"") -> Request:
     """Return a request whose tokens are judged, and identify it."""
-    judges = [a_judge(_ISSUER), TokenJudge(_COOKIE, known_keys(_ISSUER), Told())]
+    others = [TokenJudge(each, known_keys(_ISSUER), Told()) for each in (_PARTNER, _COOKIE)]
+    judges = [a_judge(_ISSUER), *others]
     line = b"a=1; at=" + token + b"; " + cookie
     fields = Fields(((b"Authorization", b"Bearer " + token), (b"Cookie", line)))
     request = Request("GET", b"/", fields, Peer("10.0.0.1", 1), authority=b"a")
@@ -70,7 +72,11 @@ def _keys(data: bytes) -> None:
 IN_TOKENS = (Around(), Around(b"a.", b".a"))
 IN_CLAIMS = (Around(), Around(b'{"a":"', b'"}'), Around(b'{"a":[', b"]}"))
 TOKENS = (
-    Case("principals.RoutePrincipals.standing, token_rules.claimed_subject", _unsigned, IN_TOKENS),
+    Case(
+        "principals.RoutePrincipals.standing, token_rules.claimed_subject, token_rules.claims_issuer",
+        _unsigned,
+        IN_TOKENS,
+    ),
     Case("token_rules.read, of what is signed", _signed, IN_CLAIMS, times=8),
     Case("token_rules.principal_of, principal_splits, caller.Caller.rest", _claimed, times=16),
     Case("keys.read_keys", _keys, (Around(), Around(b'{"keys":[', b"]}")), times=8),
