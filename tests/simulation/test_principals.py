@@ -107,11 +107,12 @@ def test_nobody_else_finds_it(user: str | None) -> None:
 @simulated
 async def test_what_was_refused_gets_no_stale_response_not_even_its_own() -> None:
     """The backend's answer was cached under the token's bytes; in an outage nothing says that it is still valid."""
-    w = world(answers(200, b"a"), answers(200, b"b"), DOWN)
-    await w.history(user=bearer(of=FORGER)).finish()
+    w, forged = world(answers(200, b"a"), answers(200, b"b"), DOWN), bearer(of=FORGER)
+    await w.history(user=forged).finish()
+    assert told(await w.history(user=forged).finish()) == (200, b"a", "reused")
     await w.history(user="Basic YWRhOnB3").finish()
     await w.until_ms(3_000)
-    assert (await w.history(user=bearer(of=FORGER)).finish()).status == 502
+    assert (await w.history(user=forged).finish()).status == 502
     assert told(await w.history(user="Basic YWRhOnB3").finish()) == (200, b"b", "recovered")
 
 
