@@ -139,7 +139,7 @@ class Metrics:
     def _count_principals(self) -> None:
         self.principal_tokens = Counter(
             "backstay_principal_tokens",
-            "Tokens that were examined, once each: `verified`, or why they were refused.",
+            "Tokens that were judged, once each: `verified`, or why they were refused.",
             ("principal", "result"),
         )
         self.principal_splits = Counter(

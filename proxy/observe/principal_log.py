@@ -17,7 +17,7 @@ class PrincipalLog:
         self._failures = failures
 
     def judged(self, principal: str, result: str) -> None:
-        """Count a token that was examined."""
+        """Count a token that was judged."""
         self._metrics.principal_tokens.counts[principal, result] += 1
 
     def split(self, principal: str, claims: tuple[str, ...]) -> None:

@@ -79,9 +79,10 @@ class TokenJudge:
             return known
         if not self.keys.count:
             self.keys.wanted = True
+            self.refuse(TokenFault.NO_KEYS)
             return self._unexamined(token, TokenFault.NO_KEYS)
         if not self._failures.allows(address, now, known=self._memory.was_verified(digest, wall)):
-            self._observer.judged(self.rules.name, TokenFault.TOO_MANY)
+            self.refuse(TokenFault.TOO_MANY)
             return self._unexamined(token, TokenFault.TOO_MANY)
         judged = self._examined(token, wall)
         if judged.fault is not None:
@@ -89,6 +90,10 @@ class TokenJudge:
         self._observer.judged(self.rules.name, judged.fault or "verified")
         self._memory.put(digest, judged, address, wall)
         return judged
+
+    def refuse(self, fault: TokenFault) -> None:
+        """Count a request whose token is not examined."""
+        self._observer.judged(self.rules.name, fault)
 
     def verifies(self, judged: JudgedToken, wall: float) -> bool:
         """Tell whether a judged token's caller is the principal now."""
@@ -204,6 +209,7 @@ def _of_place(token: bytes, judges: tuple[TokenJudge, ...], asked: tuple[str, fl
     address, wall, now = asked
     found = _Found()
     if token == _UNUSABLE:
+        judges[0].refuse(TokenFault.SEVERAL)
         return found
     digest = digest_of(token)
     for judge in judges if len(judges) == 1 else _concerned(token, digest, judges, wall):

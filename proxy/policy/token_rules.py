@@ -41,6 +41,7 @@ class TokenFault(FastStrEnum):
     KEY_IN_HEADER = "key_in_header"
     TYPE = "type"
     ALGORITHM = "algorithm"
+    SEVERAL = "several_tokens"  # in one place
     NO_KEYS = "no_keys"
     NO_KEY_ID = "no_key_id"
     UNKNOWN_KEY = "unknown_key"

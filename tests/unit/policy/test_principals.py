@@ -58,8 +58,11 @@ def test_the_scheme_has_no_case(scheme: bytes) -> None:
 )
 def test_what_is_not_one_token_names_nobody(shown: Fields, *, refused: bool) -> None:
     """No token is as without a table; two, or something else than one, get no stale responses either."""
-    found = standing(RoutePrincipals([a_judge(ISSUED)]), shown)
+    told = Told()
+    found = standing(RoutePrincipals([a_judge(ISSUED, told)]), shown)
     assert (found.caller, found.offline, found.refused) == (None, None, refused)
+    several = len(shown.all(b"authorization")) > 1
+    assert told.results == (["several_tokens"] if several else ["malformed"] if refused else [])
 
 
 def test_a_token_goes_through_its_life() -> None:
@@ -119,7 +122,7 @@ def test_without_keys_nothing_is_examined_and_keys_are_wanted() -> None:
     known, judge.keys.count = judge.keys.count, 0
     of, shown = RoutePrincipals([judge]), fields(ISSUED.token(claims()))
     assert standing(of, shown).refused
-    assert (judge.keys.wanted, told.results, judge.remembered) == (True, [], 0)
+    assert (judge.keys.wanted, told.results, judge.remembered) == (True, ["no_keys"], 0)
     judge.keys.count = known
     assert standing(of, shown).caller is not None
 
