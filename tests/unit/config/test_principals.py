@@ -6,8 +6,9 @@ import pytest
 
 from proxy.cli.named_files import unusable_files
 from proxy.config.doubts import doubts
+from proxy.config.effective import effective
 from proxy.config.load import load_written
-from proxy.config.objections import ConfigProblem
+from proxy.config.objections import ConfigProblem, dotted
 from proxy.config.principal_table import VOLATILE
 from tests.tokens import Issuer
 from tests.unit.config.conftest import Load, Problems
@@ -162,3 +163,12 @@ def test_a_table_may_come_from_the_environment(loaded: Load) -> None:
     said = {"ISSUER": "https://id.example", "AUDIENCE": "sessions", "JWKS": "https://id.example/keys"}
     environ = {f"BACKSTAY_PRINCIPAL__USER__{name}": value for name, value in said.items()}
     assert loaded(BASE.partition("[principal")[0], environ).principal["user"].audience == ("sessions",)
+
+
+def test_the_settings_in_effect_say_where_a_token_is(loaded: Load) -> None:
+    """A place is no secret, though its setting is called `token`; what a URL's query may hold is hidden."""
+    settings = loaded(BASE + WHO + 'jwks = "https://id.example/keys?api_key=s3cret"\ntoken = "cookie:at"')
+    shown = {dotted(each.keys): each.value for each in effective(settings)}
+    assert shown["principal.user.token"] == "cookie:at"
+    assert shown["principal.user.jwks"] == "https://id.example/keys?api_key=***"
+    assert shown["passthrough.principal"] == ["user"]
