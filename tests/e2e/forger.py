@@ -14,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from statistics import median
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -48,16 +49,28 @@ class Backend(asyncio.Protocol):
 
 @dataclass
 class Sent:
-    """What became of a load: statuses, and the latencies in ms."""
+    """What became of a load: statuses, and when each request was due, in seconds, with its latency in ms."""
 
     statuses: Counter[int] = field(default_factory=Counter)
-    taken_ms: list[float] = field(default_factory=list)
+    taken: list[tuple[float, float]] = field(default_factory=list)
     seconds: float = 0.0
     kept: int = 0  # answers that came from the cache
 
     def quantile(self, share: float) -> float:
         """Return a quantile of the latencies."""
-        return sorted(self.taken_ms)[int(share * (len(self.taken_ms) - 1))]
+        return quantile([ms for _, ms in self.taken], share)
+
+    def in_a_second(self, share: float) -> float:
+        """Return the median of each second's quantile: what else the machine did in some seconds changes it little."""
+        seconds: dict[int, list[float]] = {}
+        for due, ms in self.taken:
+            seconds.setdefault(int(due), []).append(ms)
+        return median([quantile(each, share) for each in seconds.values()])
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """Return a quantile."""
+    return sorted(values)[int(share * (len(values) - 1))]
 
 
 class Line(asyncio.Protocol):
@@ -81,7 +94,7 @@ class Line(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._answer += data
         if self._answer.endswith(b"{}"):  # no head ends so: the body is here
-            self._sent.taken_ms.append((_clock.now() - self._meant) * 1000)
+            self._sent.taken.append((self._meant, (_clock.now() - self._meant) * 1000))
             self._sent.statuses[int(self._answer[9:12])] += 1
             self._sent.kept += b"; hit" in self._answer
             self._free.append(self)
