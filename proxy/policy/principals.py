@@ -10,7 +10,8 @@
 The principal of claims begins with ":", the principal of bytes with a field name, so neither equals the other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from hashlib import blake2b
 from math import inf
 from typing import Final, Protocol
@@ -50,6 +51,10 @@ class PrincipalObserver(Protocol):
         ...
 
 
+_NO_KEYS: Final = JudgedToken(0, -inf, None, TokenFault.NO_KEYS)  # not remembered, also by no connection
+_TOO_MANY: Final = JudgedToken(0, -inf, None, TokenFault.TOO_MANY)
+
+
 class TokenJudge:
     """Judge the tokens of one table. A token is examined once and then remembered."""
 
@@ -80,10 +85,10 @@ class TokenJudge:
         if not self.keys.count:
             self.keys.wanted = True
             self.refuse(TokenFault.NO_KEYS)
-            return self._unexamined(token, TokenFault.NO_KEYS)
-        if not self._failures.allows(address, now, known=self._memory.was_verified(digest, wall)):
+            return _NO_KEYS
+        if not self._may_examine(digest, address, wall, now):
             self.refuse(TokenFault.TOO_MANY)
-            return self._unexamined(token, TokenFault.TOO_MANY)
+            return _TOO_MANY
         judged = self._examined(token, wall)
         if judged.fault is not None:
             self._failures.count(address, now)
@@ -103,11 +108,13 @@ class TokenJudge:
         """Tell whether a judged token permits stale responses now."""
         return judged.caller is not None and wall < judged.caller.expires + self.rules.max_offline_s
 
-    def _unexamined(self, token: bytes, fault: TokenFault) -> JudgedToken:
-        """Return how a token is judged without a look at it; that is not remembered."""
-        return JudgedToken(self.keys.generation, -inf, None, fault, self._claimed(token))
+    def _may_examine(self, digest: bytes, address: str, wall: float, now: float) -> bool:
+        failures = self._failures
+        if failures.allows(address, now):
+            return True
+        return self._memory.was_verified(digest, wall) and failures.allows(address, now, known=True)
 
-    def _claimed(self, token: bytes) -> bytes:
+    def claimed(self, token: bytes) -> bytes:
         """Return the owner of what the token's subject has read, b"" if it names none."""
         subject = claimed_subject(token, self.rules)
         return b"" if subject is None else _owner(b"subject", subject_of(self.rules, subject))
@@ -120,16 +127,16 @@ class TokenJudge:
             self.keys.wanted = True
         if fault is not None or isinstance(found, TokenFault):
             until = wall + (_NOT_YET_S if fault is TokenFault.NOT_YET else _REFUSED_S)
-            return JudgedToken(generation, until, None, fault, self._claimed(token))
+            return JudgedToken(generation, until, None, fault, self.claimed(token))
         until = found.expires + max(rules.leeway_s, rules.max_offline_s)
         if wall >= until:
-            claimed = self._claimed(token)
+            claimed = self.claimed(token)
             return JudgedToken(generation, wall + _REFUSED_S, None, TokenFault.EXPIRED, claimed, since=until)
         expired = TokenFault.EXPIRED if wall >= found.expires + rules.leeway_s else None
         try:
             caller = self._caller(found, known=expired is None)
         except RecursionError:  # its claims could be read, at the limit of the stack
-            return JudgedToken(generation, wall + _REFUSED_S, None, TokenFault.MALFORMED, self._claimed(token))
+            return JudgedToken(generation, wall + _REFUSED_S, None, TokenFault.MALFORMED, self.claimed(token))
         return JudgedToken(generation, until, caller, expired, caller.owners[0])
 
     def _caller(self, token: Token, *, known: bool) -> Caller:
@@ -174,6 +181,7 @@ class RoutePrincipals:
         verified: list[Caller] = []
         late: list[Caller] = []
         claimed: list[bytes] = []
+        unread: list[Callable[[], bytes]] = []
         refused, until = False, inf
         for place, judges in self._places:
             token = _token_in(fields, place)
@@ -182,6 +190,7 @@ class RoutePrincipals:
             found = _of_place(token, judges, (address, wall, now))
             until = min(until, found.until)
             claimed += found.claimed
+            unread += found.unread
             if found.caller is not None:
                 verified.append(found.caller)
             elif found.offline is not None:
@@ -189,19 +198,21 @@ class RoutePrincipals:
             else:
                 refused = True
         offline = combined([*verified, *late]) if late and not refused else None
-        return Standing(combined(verified), offline, refused=refused, claimed=tuple(claimed)), until
+        others = (tuple(claimed), tuple(unread))
+        return Standing(combined(verified), offline, refused=refused, claimed=others[0], unread=others[1]), until
 
 
 class _Found:
     """What a place holds: a verified caller, or one that only gets stale responses, until when, and who is claimed."""
 
-    __slots__ = ("caller", "claimed", "offline", "until")
+    __slots__ = ("caller", "claimed", "offline", "unread", "until")
 
     def __init__(self) -> None:
         self.caller: Caller | None = None
         self.offline: Caller | None = None
         self.until = inf
         self.claimed: list[bytes] = []
+        self.unread: list[Callable[[], bytes]] = []
 
 
 def _of_place(token: bytes, judges: tuple[TokenJudge, ...], asked: tuple[str, float, float]) -> _Found:
@@ -224,6 +235,8 @@ def _of_place(token: bytes, judges: tuple[TokenJudge, ...], asked: tuple[str, fl
         found.until = min(found.until, -inf if expired else judged.until)
         if judged.claimed:
             found.claimed.append(judged.claimed)
+        elif judged.is_unread:
+            found.unread.append(partial(judge.claimed, token))
         if caller is not None and found.offline is None and judge.verifies_offline(judged, wall):
             found.offline = caller
     return found

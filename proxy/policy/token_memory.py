@@ -41,6 +41,11 @@ class JudgedToken:
         self.fault = fault
         self.claimed = claimed
 
+    @property
+    def is_unread(self) -> bool:
+        """Tell whether nobody has looked at the token: then what it claims is not known either."""
+        return self.until == -inf
+
 
 class TokenMemory:
     """Judged tokens by digest: nothing of a token is kept. Who holds most loses its oldest entry.
