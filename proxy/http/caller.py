@@ -93,4 +93,5 @@ class Standing:
 
 def _without_cookie(value: bytes, beginning: bytes) -> bytes:
     """Return a Cookie field's value without the pairs that begin so: exactly those that a search by name finds."""
-    return b";".join([pair for pair in value.split(b";") if not pair.lstrip(b" \t").startswith(beginning)]).strip()
+    pairs = [pair for pair in value.split(b";") if not pair.lstrip(b" \t").startswith(beginning)]
+    return b";".join(pairs).strip(b" \t")

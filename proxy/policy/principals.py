@@ -16,7 +16,7 @@ from hashlib import blake2b
 from math import inf
 from typing import Final, Protocol
 
-from proxy.http.caller import Caller, Place, Standing, combined
+from proxy.http.caller import Caller, Standing, combined
 from proxy.http.fields import Fields
 from proxy.policy.credentials import Name
 from proxy.policy.issuer_keys import IssuerKeys
@@ -162,7 +162,7 @@ class RoutePrincipals:
         """Take the judges in the order of the route's `principal`: in each place, the first that verifies decides."""
         self._judges = tuple(judges)
         places = dict.fromkeys(judge.rules.place for judge in judges)
-        self._places = tuple([(place, tuple([j for j in judges if j.rules.place == place])) for place in places])
+        self._places = tuple([(Name(*place), tuple([j for j in judges if j.rules.place == place])) for place in places])
 
     def standing(self, fields: Fields, address: str, wall: float, now: float) -> Standing:
         """Return how a request's tokens are judged: remembered for a connection that repeats its fields."""
@@ -183,8 +183,8 @@ class RoutePrincipals:
         claimed: list[bytes] = []
         unread: list[Callable[[], bytes]] = []
         refused, until = False, inf
-        for place, judges in self._places:
-            token = _token_in(fields, place)
+        for name, judges in self._places:
+            token = _token_in(fields, name)
             if token is None:
                 continue
             found = _of_place(token, judges, (address, wall, now))
@@ -258,19 +258,21 @@ def _remembers_as_verified(judge: TokenJudge, digest: bytes, wall: float) -> boo
     return known is not None and judge.verifies(known, wall)
 
 
-def _token_in(fields: Fields, place: Place) -> bytes | None:
-    """Return the token in a place, None if there is none, `_UNUSABLE` if there is not exactly one."""
-    field, cookie = place
-    if field not in fields:
+def _token_in(fields: Fields, name: Name) -> bytes | None:
+    """Return the token in a place, None if there is none, `_UNUSABLE` if there is not exactly one.
+
+    A cookie without a value counts: the backend may read it in place of the other one.
+    """
+    if name.field not in fields:
         return None
-    if cookie:
-        values = Name(field, cookie).values(fields)
+    if name.cookie:
+        values = name.values(fields)
         if not values:
             return None
-        return values[0] if len(values) == 1 else _UNUSABLE
-    if fields.repeats(field):
+        return values[0] if len(values) == 1 and not name.is_repeated(fields) else _UNUSABLE
+    if name.is_repeated(fields):
         return _UNUSABLE
-    value = fields[field]
+    value = fields[name.field]
     return value[len(_BEARER) :] if value[: len(_BEARER)].lower() == _BEARER else None
 
 

@@ -119,8 +119,8 @@ MISTAKES: Final = (
         "two-tokens-in-one-place",
         "Of two Authorization fields the first one counts.",
         "proxy/policy/principals.py",
-        "    if fields.repeats(field):",
-        '    if field == b"":',
+        "    if name.is_repeated(fields):",
+        '    if name.field == b"":',
         _JUDGES,
     ),
     Mistake(

@@ -318,7 +318,11 @@ def test_a_cookie_that_comes_twice_is_not_verified() -> None:
     of, token = RoutePrincipals([judge]), ISSUED.token(claims())
     good = Fields(((b"Cookie", b"lang=en; at=" + token),))
     assert standing(of, good).caller is not None
-    for cookies in ((b"at=" + token + b"; at=x",), (b"at=x", b"at=" + token)):
+    assert standing(of, Fields(((b"Cookie", b"xat=1; at=" + token + b"; at2=; AT=3"),))).caller is not None
+    for cookies in (
+        (b"at=" + token + b"; at=x",), (b"at=x", b"at=" + token), (b"at=; at=" + token,), (b"at=" + token + b";at=",),
+        (b"at=" + token + b";\tat= ",),
+    ):  # fmt: skip
         twice = Fields(tuple([(b"Cookie", each) for each in cookies]))
         assert standing(of, twice).refused
 
