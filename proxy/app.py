@@ -31,12 +31,14 @@ from proxy.observe.logging import Throttle
 from proxy.observe.metrics import Metrics, Sources
 from proxy.observe.observer import Observer
 from proxy.observe.periodic_summary import PeriodicSummary
+from proxy.observe.principal_log import PrincipalLog
 from proxy.observe.statistics import Statistics
 from proxy.observe.target_log import TargetLog
 from proxy.observe.traces import start_tracing
 from proxy.policy.breaker import CircuitBreaker, CircuitMode, CircuitState
 from proxy.policy.coalescing import Flights
 from proxy.policy.retry import RetryPolicy
+from proxy.principals.registry import Principals
 from proxy.runtime.threads import in_daemon_thread
 from proxy.server.client_connection import ClientConnection
 from proxy.server.endpoint import Endpoint, file_mode
@@ -49,6 +51,8 @@ from proxy.store.erased import Erased
 from proxy.transport.tls import trusts_all
 
 TARGETS_EVERY_S = 10.0  # an operation's missed targets are logged at most this often
+SPLITS_EVERY_S = 3600.0  # a principal whose tokens differ is logged at most this often
+KEYS_EVERY_S = 600.0  # an issuer whose keys cannot be read is logged at most this often
 FAILURES_EVERY_S = 10.0  # each kind of failure of an operation is logged at most this often
 DRAIN_STEP_S = 0.02  # the interval at which a drain checks whether it is done
 SWEEP_S = 0.25  # the coarse clock of all connections
@@ -98,6 +102,7 @@ class Sidecar:
         self._minutely = PeriodicSummary(self._statistics)
         targets = TargetLog(Throttle(TARGETS_EVERY_S, self._clock.now))
         self._tracer = start_tracing(os.environ, random)
+        self._principals = self._judging(loaded)
         failures = FailureLog(Throttle(FAILURES_EVERY_S, self._clock.now))
         self._observer = Observer(self._ledger, self.metrics, targets, failures, self._tracer)
         self._bundle = open_store(settings.store, name, self._clock, self.metrics.store_failed)
@@ -105,7 +110,7 @@ class Sidecar:
         self._retry = RetryPolicy(random)
         self._assembly = Assembly(
             self._flights, self._retry, self._bundle, self.metrics, self._observer, self._clock, random,
-            self._on_transition, trail.durability_gate, self._tracer,
+            self._on_transition, trail.durability_gate, self._tracer, self._principals,
         )  # fmt: skip
         self._ports = self._assembly.build(settings, loaded.upstream_tls)
         self.server_state = self._server_state(settings)
@@ -120,6 +125,12 @@ class Sidecar:
         self.stopping = asyncio.Event()
         self._hurries = 0
         self._declare()
+
+    def _judging(self, loaded: Loaded) -> Principals:
+        now = self._clock.now
+        principals = Principals(PrincipalLog(self.metrics, Throttle(SPLITS_EVERY_S, now), Throttle(KEYS_EVERY_S, now)))
+        principals.use(loaded.settings.principal, loaded.key_files)
+        return principals
 
     def _server_state(self, settings: Settings) -> ServerState:
         listen = settings.listen
@@ -139,9 +150,10 @@ class Sidecar:
         return HandshakeRules(tls, timeout_s, self.server_state.has_room, self.metrics.handshake_failed)
 
     def _declare(self) -> None:
-        assembly = self._assembly
+        assembly, settings = self._assembly, self.settings
         circuits = assembly.breakers
-        self.metrics.declare(self._ports.wiring, (*circuits, *assembly.route_breakers), self.settings.upstreams)
+        of_all = (*circuits, *assembly.route_breakers)
+        self.metrics.declare(self._ports.wiring, of_all, settings.upstreams, settings.principal)
         self.metrics.read_from(
             Sources(
                 flights=lambda: len(self._flights),
@@ -157,6 +169,7 @@ class Sidecar:
                 in_flight=lambda: self.running,
                 audit_write_errors=lambda: self.audit.write_errors,
                 certificates=lambda: self._certificates,
+                principal_keys=lambda: {view.name: view.keys for view in self._principals.views(0.0)},
             )
         )
 
@@ -171,6 +184,7 @@ class Sidecar:
         try:
             await self._open_store()
             self._admin = await start_admin(self._control(), self.settings.admin)
+            await self._principals.start(asyncio.get_running_loop().time())
             await self._listener.open()
         except BaseException:  # failed or cancelled
             await self._close()
@@ -205,6 +219,7 @@ class Sidecar:
             export_format=lambda: self.settings.audit.export_format,
             erase=self._erase,
             config=lambda: effective(self.settings, partial(self._document_of, self.settings.document)),
+            principals=lambda: self._principals.views(asyncio.get_running_loop().time()),
         )
 
     def _document_of(self, current: Document, keys: Keys) -> Document:
@@ -257,6 +272,7 @@ class Sidecar:
             self._admin.sweep(awake)
         self._assembly.sweep(now, awake)
         self._minutely.sweep(now)
+        self._principals.sweep(now)
 
     def _relieve(self, most: int) -> int:
         """Reduce connections to `most` bytes, cached responses to half of `most`, and stored responses to the same.
@@ -318,6 +334,7 @@ class Sidecar:
         changed = [name for name in READ_AT_START if getattr(settings, name) != getattr(wanted, name)]
         if changed:
             log.warning("reload_partial", changed=changed, detail="these change only with a restart")
+        self._principals.use(settings.principal, loaded.key_files)
         self._ports = self._assembly.build(settings, loaded.upstream_tls)
         self.server_state.open = HandlerFactory(self._ports, dry_run=settings.dry_run).open
         self._token, self._certificates = loaded.token, loaded.certificates
@@ -326,7 +343,7 @@ class Sidecar:
         if loaded.listen_tls is not None and self._tls is not None:
             self._change_tls(self._tls, loaded.listen_tls)
         circuits = (*self._assembly.breakers, *self._assembly.route_breakers)
-        self.metrics.forget_others(self._ports.wiring, circuits, settings.upstreams)
+        self.metrics.forget_others(self._ports.wiring, circuits, settings.upstreams, settings.principal)
         self._declare()
         self.metrics.reloaded("partial" if changed else "applied")
         log.info("reloaded", routes=len(settings.routes))
@@ -376,6 +393,7 @@ class Sidecar:
             self._sweeper.cancel()
         self._listener.close()
         self._assembly.close()
+        self._principals.close()
         await self._bundle.close()
         if self._admin is not None:
             await self._admin.close()

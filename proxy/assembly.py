@@ -27,6 +27,7 @@ from proxy.policy.request_key import Identifier
 from proxy.policy.retry import RetryBudget, RetryPolicy
 from proxy.policy.route_circuit import RouteCircuit
 from proxy.policy.routing import Route, Router
+from proxy.principals.registry import Principals
 from proxy.route_changes import RouteChanges
 from proxy.store.bundle import StoreBundle
 from proxy.upstream.balancer import BalancedUpstream
@@ -53,7 +54,7 @@ class Assembly:
     def __init__(
         self, flights: Flights, retry: RetryPolicy, bundle: StoreBundle, meter: Meter, ledger: Ledger, clock: Clock,
         random: Random, on_transition: OnTransition, durability_gate: DurabilityGate | None = None,
-        tracer: Tracer | None = None,
+        tracer: Tracer | None = None, principals: Principals | None = None,
     ) -> None:  # fmt: skip
         self.breakers: dict[str, CircuitBreaker] = {}
         self.route_breakers: dict[str, CircuitBreaker] = {}  # by the name of a route's own circuit
@@ -68,6 +69,7 @@ class Assembly:
         self._ledger = ledger
         self._durability_gate = durability_gate
         self._tracer = tracer
+        self._principals = principals
         self._clock = clock
         self._random = random
         self._on_transition = on_transition
@@ -97,6 +99,7 @@ class Assembly:
                 self._cors_of(route, table, settings),
                 self._changes.of(route.operation).cached_under,
                 self._changes.of(route.operation).since,
+                None if self._principals is None else self._principals.of(route.verified),
             )
         return Ports(
             Router(routes, catch_all), wiring, self._flights, self._retry, self._bundle.responses, self._bundle.claims,

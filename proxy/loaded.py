@@ -1,4 +1,4 @@
-"""Read settings, the admin token and certificates for a start or a reload, without side effects."""
+"""Read settings, the admin token, certificates and key files for a start or a reload, without side effects."""
 
 import ssl
 from collections.abc import Callable, Mapping
@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from proxy.config.load import read_token
 from proxy.config.settings import Listen, Settings
+from proxy.principals.registry import KeyFile, read_key_files
 from proxy.regular_file import read_regular
 from proxy.transport.certificate_expiry import first_expiry
 from proxy.transport.tls import TlsFiles, client_context, server_context
@@ -15,7 +16,7 @@ _MOST: Final = 1 << 20  # bytes of a certificate chain
 
 
 class Loaded(NamedTuple):
-    """The loaded settings, the admin token, and the TLS contexts of the listener and of each upstream by name.
+    """The loaded settings, the admin token, TLS contexts of the listener and of each upstream, and issuers' key files.
 
     `certificates` maps `listen` and `upstreams.NAME` to the time at which their certificate expires, in seconds
     since 1970.
@@ -26,6 +27,7 @@ class Loaded(NamedTuple):
     listen_tls: ssl.SSLContext | None
     upstream_tls: Mapping[str, ssl.SSLContext]
     certificates: Mapping[str, float]
+    key_files: Mapping[str, KeyFile]
 
 
 class Loader:
@@ -47,7 +49,9 @@ class Loader:
         listen_tls = _listening(listen)
         upstream_tls = self._upstream_tls(settings)
         shown = {f"upstreams.{name}": settings.upstreams[name].tls_certificate for name in upstream_tls}
-        return Loaded(settings, token, listen_tls, upstream_tls, _expiries({"listen": listen.tls_certificate, **shown}))
+        expiries = _expiries({"listen": listen.tls_certificate, **shown})
+        self.doing = "the keys of issuers (principal.*.jwks_file)"
+        return Loaded(settings, token, listen_tls, upstream_tls, expiries, read_key_files(settings.principal))
 
     def _upstream_tls(self, settings: Settings) -> Mapping[str, ssl.SSLContext]:
         contexts: dict[str, ssl.SSLContext] = {}

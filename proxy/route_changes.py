@@ -60,4 +60,6 @@ def _cached_under(route: Route, backend: tuple[str, ...], callers: object) -> by
         route.reuse_s is not None, route.recovery.stale_if_error_s is not None, route.honour_no_store,
         sorted(route.ignored_directives),
     )  # fmt: skip
-    return blake2b(repr((definition, caching)).encode(), digest_size=8).digest()
+    verified = tuple(rules.who for rules in route.verified)
+    told = (definition, caching, verified) if verified else (definition, caching)
+    return blake2b(repr(told).encode(), digest_size=8).digest()

@@ -9,6 +9,7 @@ from proxy.observe.statistics import Statistics
 from proxy.policy.breaker import CircuitBreaker, CircuitMode
 from proxy.policy.restoration import Restorations
 from proxy.policy.routing import Route
+from proxy.principals.registry import PrincipalView
 from proxy.store.erased import Erased
 
 Record = dict[str, object]
@@ -34,6 +35,7 @@ class ControlPlane:
     export_format: Callable[[], str]  # of records, if the request names none
     erase: Callable[[str], Awaitable[Erased]]  # erases the stored data of a subject
     config: Callable[[], Iterable[EffectiveSetting]]  # without secrets; may be consumed in a thread
+    principals: Callable[[], Iterable[PrincipalView]] = tuple
 
     @property
     def shown_circuits(self) -> Iterable[CircuitBreaker]:

@@ -10,6 +10,7 @@ from proxy.policy.breaker import CircuitBreaker
 from proxy.policy.outcome import GOOD
 from proxy.policy.restoration import Restoration, RestorationState
 from proxy.policy.routing import Route
+from proxy.principals.registry import PrincipalView
 
 
 def snapshot(control: ControlPlane) -> dict[str, object]:
@@ -35,6 +36,7 @@ def snapshot(control: ControlPlane) -> dict[str, object]:
         "store": {"up": bool(sources.store_up()), "errors": metrics.store_errors.total()},
         "connections": sources.connections(),
         "in_flight": sources.in_flight(),
+        "principals": [principal_view(one) for one in control.principals()],
         "flights": sources.flights(),
         "followers": sources.followers(),
     }  # fmt: skip
@@ -51,6 +53,19 @@ def circuit_view(circuit: CircuitBreaker, now: float) -> dict[str, object]:
         "probes_in_s": round(circuit.probes_in(now), 3),
         "mode": circuit.mode.value,
         "repr": repr(circuit),
+    }
+
+
+def principal_view(one: PrincipalView) -> dict[str, object]:
+    """Return one `[principal.NAME]` table; times are in seconds."""
+    return {
+        "name": one.name,
+        "keys": one.keys,
+        "keys_age_s": one.keys_age_s,
+        "failure": one.failure,
+        "tokens": one.tokens,
+        "splits": one.splits,
+        "by": dict(one.by),
     }
 
 

@@ -136,6 +136,9 @@ class Ledger:
         metadata, redaction = _response_info(x), self._redaction
         if redaction.clients != "none":
             metadata["client"] = redaction.client(x.request.client)
+            standing = x.request.standing
+            if standing is not None and standing.caller is not None:
+                metadata["principal"] = redaction.hashed(standing.caller.subject)
         if redaction.headers and (headers := redaction.noted_headers(x.request.fields)):
             metadata["headers"] = headers
         return orjson.dumps(metadata).decode() if metadata else "{}"

@@ -197,6 +197,8 @@ class Metadata(BaseModel):
     """An EventSource got a closed connection instead of the problem document with this status."""
     client: str | None = None
     """Address of the client, plain or hashed, with `audit.clients`."""
+    principal: str | None = None
+    """Salted hash of the verified token's issuer and subject, with `audit.clients`. Equal users have equal hashes."""
     headers: dict[str, str] | None = None
     """Values of the request fields that `audit.headers` lists."""
 

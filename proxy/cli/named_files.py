@@ -11,6 +11,7 @@ from proxy.config.load import read_token
 from proxy.config.objections import ConfigError, Keys
 from proxy.config.settings import Audit, Listen, Settings, UpstreamTable
 from proxy.errors import StartError
+from proxy.principals.registry import EXTRA, read_key_files
 from proxy.regular_file import open_regular
 from proxy.transport.tls import TlsFiles, client_context, server_context
 
@@ -27,6 +28,7 @@ def unusable_files(settings: Settings) -> Iterator[Contradiction]:
     for name, upstream in settings.upstreams.items():
         if any(url.startswith("https:") for url in upstream.url):
             yield from _certificates(("upstreams", name), upstream)
+    yield from _keys(settings)
     yield from _trail(settings.audit)
     yield from _sockets(settings)
 
@@ -46,6 +48,19 @@ def _certificates(at: Keys, named: Listen | UpstreamTable) -> Iterator[Contradic
         make(TlsFiles(named.tls_certificate, named.tls_key, getattr(named, authorities)))
     except StartError as error:
         yield Contradiction((*at, "tls_certificate"), str(error), "name a certificate and its key, both in PEM")
+
+
+def _keys(settings: Settings) -> Iterator[Contradiction]:
+    for name, table in settings.principal.items():
+        at: Keys = ("principal", name)
+        try:
+            read_key_files({name: table})
+        except StartError as error:
+            installed = isinstance(error.__cause__, OSError | ValueError)
+            key = (*at, "jwks_file") if installed else at
+            yield Contradiction(key, str(error), "name a JWK Set with public keys" if installed else EXTRA)
+        if table.tls_ca is not None and (problem := _unreadable(table.tls_ca)):
+            yield Contradiction((*at, "tls_ca"), problem, "name a PEM file that this user can read")
 
 
 def _trail(audit: Audit) -> Iterator[Contradiction]:

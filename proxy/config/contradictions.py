@@ -12,6 +12,7 @@ from proxy.config.settings import Listen, Settings, UpstreamTable
 from proxy.config.shape import nearest, shown
 from proxy.config.templates import Template, parse_request
 from proxy.config.units import format_duration
+from proxy.http.headers import NOT_FOR_PRINCIPAL
 from proxy.http.message import NO_CONTENT
 
 _EMPTY_DOCUMENTS: tuple[object, ...] = (
@@ -351,6 +352,25 @@ def _used_circuits(reader: RuleReader) -> Iterator[Contradiction]:
             )
 
 
+def _keys_have_one_source(reader: RuleReader) -> Iterator[Contradiction]:
+    """Require one source of each issuer's keys, and refuse names of tables that are fields too."""
+    for name, table in reader.settings.principal.items():
+        at: Keys = ("principal", name)
+        if name.lower().encode() in NOT_FOR_PRINCIPAL:
+            yield Contradiction(at, f'"{name}" is a header field that principal may name', "write [principal.user]")
+        if reader.is_refused((*at, "jwks")) or reader.is_refused((*at, "jwks_file")):
+            continue
+        if table.jwks is None and table.jwks_file is None:
+            cure = 'write jwks = "https://id.example/.well-known/jwks.json", or jwks_file = "/etc/backstay/jwks.json"'
+            yield Contradiction((*at, "jwks"), "without keys no token can be verified", cure)
+        elif table.jwks is not None and table.jwks_file is not None:
+            yield Contradiction((*at, "jwks_file"), "jwks is set too, and only one can apply", "remove one of them")
+        if table.tls_ca is not None and not (table.jwks or "").startswith("https:"):
+            yield Contradiction(
+                (*at, "tls_ca"), "no keys are read over TLS", 'write jwks = "https://...", or remove it'
+            )
+
+
 DOCUMENT_RULES: tuple[Callable[[RuleReader], Iterator[Contradiction]], ...] = (
     _listener_speaks_tls,
     _upstreams_speak_tls,
@@ -364,4 +384,5 @@ DOCUMENT_RULES: tuple[Callable[[RuleReader], Iterator[Contradiction]], ...] = (
     _distinct_matches,
     _plain_passthrough,
     _used_circuits,
+    _keys_have_one_source,
 )

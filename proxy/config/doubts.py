@@ -8,6 +8,7 @@ from itertools import chain
 from proxy.config.contradictions import Contradiction
 from proxy.config.document import Document
 from proxy.config.objections import ConfigProblem, Keys, dotted
+from proxy.config.principal_table import AUTHORIZING
 from proxy.config.routes import RouteSettings, RouteTable
 from proxy.config.settings import Settings
 from proxy.config.shape import nearest
@@ -30,7 +31,7 @@ def doubts(settings: Settings, document: Document) -> Iterator[ConfigProblem]:
     """Yield a warning for each setting that cannot be meant."""
     checks = (
         _unused_upstreams(settings), _lonely_circuits(settings), _idle_settings(settings, document),
-        _short_timeouts(settings, document),
+        _short_timeouts(settings, document), _principals(settings), _missing_principals(settings, document),
     )  # fmt: skip
     for found in chain.from_iterable(checks):
         yield ConfigProblem(dotted(found.keys), found.message, found.cure, document.where(found.keys))
@@ -96,3 +97,30 @@ def _without_effect(route: RouteTable) -> set[str]:
     elif not methods & (SAFE_METHODS | {ANY}):
         unused = {"reuse", "stale_if_error"}
     return {key for key in unused if getattr(route, key) != getattr(_PLAIN, key)}
+
+
+def _principals(settings: Settings) -> Iterator[Contradiction]:
+    """Yield tables that no route names, and volatile claims that decide what a caller may do."""
+    users = (settings.defaults, settings.passthrough, *settings.routes)
+    named = {name for user in users for name in user.principal or ()}
+    for name, table in settings.principal.items():
+        at: Keys = ("principal", name)
+        if name not in named:
+            yield Contradiction(at, "no route names it", f'write principal = ["{name}"] into [defaults], or remove it')
+        for claim in table.volatile_claims:
+            if claim in AUTHORIZING:
+                message = f'callers that differ in "{claim}" share responses, though they may have different rights'
+                yield Contradiction((*at, "volatile_claims"), message, f'remove "{claim}" from the list')
+
+
+def _missing_principals(settings: Settings, document: Document) -> Iterator[Contradiction]:
+    """Yield names that are probably meant for a table and name a header field instead."""
+    routes: list[Keys] = [("routes", index) for index in range(len(settings.routes))]
+    places: list[Keys] = [("defaults",), ("passthrough",), *routes]
+    for at in places if settings.principal else ():
+        entries = document.get(*at, "principal")
+        for entry in entries if isinstance(entries, list) else ():
+            near = nearest(entry, settings.principal)
+            if near is not None and entry not in settings.principal:
+                message = f'"{entry}" is a header field: there is no [principal.{entry}]'
+                yield Contradiction((*at, "principal"), message, f'write "{near}", if that is meant')

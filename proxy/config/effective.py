@@ -112,13 +112,19 @@ def _below(kind: Any, key: str | int) -> Place:
 
 def _shown(keys: Keys, value: object) -> object:
     """Return a value without its secrets. The name of its setting, or of a member of a document, reveals a secret."""
-    if value not in ("", None, "none") and isinstance(keys[-1], str) and names_credential(keys[-1]):
+    if value not in ("", None, "none") and _holds_secret(keys):
         return HIDDEN
     if isinstance(value, dict):
         return {_text(str(name)): _shown((*keys, name), each) for name, each in value.items()}
     if isinstance(value, list):
         return [_shown(keys, each) for each in value]
     return _text(value) if isinstance(value, str) else value
+
+
+def _holds_secret(keys: Keys) -> bool:
+    """Tell whether a setting holds a secret. `principal.NAME.token` says where tokens are."""
+    name = keys[-1]
+    return isinstance(name, str) and names_credential(name) and (len(keys), keys[0], name) != (3, "principal", "token")
 
 
 def _text(text: str) -> str:

@@ -174,12 +174,16 @@ _EXAMPLES: dict[str, str] = {
     "token_file": 'token_file = "/run/secrets/backstay"',
     "allow_origins": 'allow_origins = ["https://app.example"]',
     "principal": 'principal = ["authorization", "cookie:sid"]',
+    "issuer": 'issuer = "https://id.example"',
+    "audience": 'audience = ["sessions"]',
 }
 
 
 def _example(keys: Keys, where: Place | None) -> str:
     """Return an example of the setting: by its name, the header of a table, or the default."""
     key = next(key for key in reversed(keys) if isinstance(key, str))
+    if keys == ("principal",):  # the table of tables, not the setting of routes
+        return "write [principal.user]"
     if key in _EXAMPLES:
         return f"write {_EXAMPLES[key]}"
     if where is None or where.is_table:

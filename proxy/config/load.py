@@ -29,6 +29,8 @@ _STAND_INS: Mapping[str | int, object] = MappingProxyType(
         "request": "POST /",
         "body": None,
         "allow_origins": [],
+        "issuer": "stand-in",
+        "audience": "stand-in",
     }
 )
 STANDARD_INPUT = Path("-")

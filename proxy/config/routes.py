@@ -105,7 +105,7 @@ class RouteSettings(Section):
     no_cache_leads: bool = False
     """A request with `Cache-Control: no-cache` joins no flight: it asks the upstream itself."""
     principal: OrNone[Many[str]] = None
-    """Fields that tell callers apart, such as `authorization` or `cookie:sid`. `"none"`: every field."""
+    """Fields that tell callers apart, such as `cookie:sid`, and names of `[principal.NAME]`. `"none"`: every field."""
     neutral_headers: Many[FieldName] = ()
     """Header fields that do not make a request a different one."""
     idempotency: Literal["off", "inject", "replay"] = "off"

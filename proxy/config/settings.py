@@ -27,6 +27,7 @@ from proxy.config.field_types import (
     TrustedProxy,
     UpstreamUrls,
 )
+from proxy.config.principal_table import PrincipalTable
 from proxy.config.routes import (
     PASSED_ON,
     Passthrough,
@@ -238,6 +239,8 @@ class Settings(Section):
     """The backends by name. Requests that no route matches go to the first."""
     circuits: dict[Label, Breaker] = Field(default_factory=dict)
     """Circuit breakers for the names that routes give in `circuit`. Without a table: as the upstream's."""
+    principal: dict[Label, PrincipalTable] = Field(default_factory=dict)
+    """Callers that verified tokens name, for the names that routes give in `principal`."""
     defaults: RouteSettings = RouteSettings()
     """Settings of every route that does not set them itself."""
     passthrough: Passthrough = Passthrough()

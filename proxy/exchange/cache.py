@@ -7,6 +7,7 @@ from typing import TypeVar
 from proxy.exchange.in_time import in_time
 from proxy.exchange.ports import Ports, Scope, Wiring
 from proxy.exchange.state import Exchange, Lead
+from proxy.http.caller import Standing
 from proxy.http.headers import CACHE_CONDITIONS
 from proxy.http.message import Outcome, Response
 from proxy.policy import response_cache
@@ -52,11 +53,13 @@ class Cache:
     def end_write(self, x: Exchange, effect: Effect) -> bool:
         """Invalidate what a write has changed, before its response is sent; tell whether anything was invalidated.
 
-        While the outcome is unknown, nothing is cached that the backend may still change.
+        While the outcome is unknown, nothing is cached that the backend may still change. A subject that a token claims
+        without being verified then does not count: in an outage a stranger could invalidate any user's responses.
         """
         if effect is Effect.NONE:
             return False
-        invalidations, subject, owners = self._invalidations, x.subject.value, tuple(self._owners(x))
+        owners = tuple(self._identifier.owners(x.request, claimed=effect is not Effect.UNKNOWN))
+        invalidations, subject = self._invalidations, x.subject.value
         invalidations.invalidate(subject, owners)
         if self._route.settings.ends_session:
             invalidations.drop_owners(owners)
@@ -67,10 +70,12 @@ class Cache:
     async def end_session(self, x: Exchange, lead: Lead, outcome: Outcome) -> None:
         """Invalidate what the caller has read if the response shows that the session has ended.
 
-        The other replicas are informed before the caller gets the response.
+        An expired token, which is verified within the leeway, shows nothing about its principal. The other replicas are
+        informed before the caller gets the response.
         """
-        if response_cache.ends_session(outcome):
-            self._invalidations.end_session(self._owners(x), x.request.client)
+        if response_cache.ends_session(outcome) and not self._is_expired(x):
+            shown = self._identifier.owners(x.request, claimed=False)
+            self._invalidations.end_session(shown, x.request.client)
             await self.inform_replicas(lead)
 
     async def inform_replicas(self, lead: Lead) -> None:
@@ -90,12 +95,28 @@ class Cache:
         return response_cache.reread(self._route, x.request, found, self._clock.wall())
 
     async def stale(self, x: Exchange, lead: Lead, before: Outcome) -> AnswerInstead | None:
-        """Return a stale cached response for an outage, None if there is none.
+        """Return a stale cached response for an outage, None if there is none or the request's token permits none.
 
         At the deadline it is the one that was there when the request was sent: no write that this process knows of has
         invalidated it since.
         """
-        found = await self._in_time(partial(self._look, x, lead), lead, lead.cached)
+        standing = x.request.standing
+        if standing is None or (standing.offline is None and not standing.refused):
+            return await self._stale(x, lead, before, lead.cached)
+        if standing.offline is None:
+            return None
+        identity, x.request.standing = x.identity, Standing(standing.offline)
+        x.identity = self._identifier.identify(x.request, x.subject.value)
+        try:
+            return await self._stale(x, lead, before, None)
+        finally:
+            x.identity, x.request.standing = identity, standing
+
+    async def _stale(
+        self, x: Exchange, lead: Lead, before: Outcome, late: CachedResponse | None
+    ) -> AnswerInstead | None:
+        """Return the stale response of the exchange's identity; `late` is looked at if the store does not answer."""
+        found = await self._in_time(partial(self._look, x, lead), lead, late)
         if found is None or not self._is_fresh(x, found.stamp):
             return None
         result = response_cache.stale(self._route, x.request, found, before, self._clock.wall())
@@ -131,6 +152,11 @@ class Cache:
         known = found is not None and found.arrived >= self._cached_since and found.fits(x.request)
         lead.cached = found if known else None
         return lead.cached
+
+    def _is_expired(self, x: Exchange) -> bool:
+        """Tell whether the request's verified token has expired."""
+        standing = x.request.standing
+        return standing is not None and standing.caller is not None and self._clock.wall() >= standing.caller.expires
 
     def _is_uncertain(self, x: Exchange) -> bool:
         return self._invalidations.uncertain.about(x.subject.value, self._owners(x), self._clock.now())

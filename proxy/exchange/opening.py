@@ -1,4 +1,4 @@
-"""Step 3: ids, trace context, subject, key, and the deadline."""
+"""Step 3: ids, trace context, whom verified tokens name, subject, key, and the deadline."""
 
 import asyncio
 
@@ -12,13 +12,14 @@ from proxy.policy.routing import Route, subject_of
 class Opening:
     """Determine a request's facts before anything is done for it."""
 
-    __slots__ = ("_clock", "_deadline_field", "_random", "_route", "_tracer")
+    __slots__ = ("_clock", "_deadline_field", "_principals", "_random", "_route", "_tracer")
 
     def __init__(self, route: Route, ports: Ports) -> None:
         self._route = route
         self._clock = ports.clock
         self._random = ports.random
         self._tracer = ports.tracer
+        self._principals = ports.wired(route).principals
         self._deadline_field = ports.deadline_field
 
     def open(self, x: Exchange) -> None:
@@ -36,6 +37,8 @@ class Opening:
             x.span = self._tracer.begin(x)
         if route.host is not None:
             request.fields = request.fields.with_line(b"Host", route.host)
+        if self._principals is not None:
+            request.standing = self._principals.standing(fields, request.client, x.started_wall, x.started)
         x.subject = subject_of(x.match, request)
         x.deadline = x.started + route.total_timeout_s
         if self._deadline_field in fields and (own := callers_budget(fields[self._deadline_field])) is not None:

@@ -24,6 +24,7 @@ from proxy.policy.claim_rules import (
 )
 from proxy.policy.coalescing import Flights
 from proxy.policy.cors import CorsMemory
+from proxy.policy.principals import RoutePrincipals
 from proxy.policy.probing import Probes
 from proxy.policy.recovery_plan import Result
 from proxy.policy.request_key import Identifier
@@ -244,6 +245,7 @@ class Wiring:
     cors: CorsMemory
     cached_under: bytes = b""  # prefix of the keys of its cached responses
     cached_since: float = 0.0  # wall time: an older cached response belonged to another route
+    principals: RoutePrincipals | None = None  # judge its tokens; None if its `principal` names no table
 
     @property
     def breaker(self) -> CircuitBreaker:

@@ -5,10 +5,14 @@ This module is not compiled: `Fields` is a subclass of dict.
 
 from collections.abc import Collection, Iterable, Mapping
 
+from proxy.http.caller import Caller, Standing
+
 Lines = tuple[tuple[bytes, bytes], ...]
 # By whom, then: the sender, other conditions, whether they identify nobody, whether they identify a caller by a guess
-# only, and whether only fields that a route names count.
-Read = tuple[object, bytes, bytes, bool, bool, bool]
+# only, whether only fields that a route names count, and whom verified tokens name.
+Read = tuple[object, bytes, bytes, bool, bool, bool, Caller | None]
+# By whom, how the tokens were judged, until which wall time, and with which generation of keys.
+Judged = tuple[object, Standing, float, int]
 
 
 class Fields(dict[bytes, bytes]):
@@ -17,7 +21,7 @@ class Fields(dict[bytes, bytes]):
     It is a dict because look-ups by name are frequent. It is shared between callers and never changed.
     """
 
-    __slots__ = ("_encoded", "lines", "owners", "read", "sent")
+    __slots__ = ("_encoded", "judged", "lines", "owners", "read", "sent")
 
     def __init__(self, lines: Lines, first: Mapping[bytes, bytes] | None = None) -> None:
         """Take the lines, and the content of the dict if it is known."""
@@ -26,6 +30,7 @@ class Fields(dict[bytes, bytes]):
         self.sent: tuple[object, bytes] | None = None  # encoded for an upstream, with the key of the cache
         self.read: Read | None = None  # as parsed by one route's rules of identity
         self.owners: tuple[object, list[bytes]] | None = None  # digests of credentials, with whose rules found them
+        self.judged: Judged | None = None  # the tokens in it, for one route
         self._encoded: bytes | None = None
 
     def all(self, name: bytes) -> list[bytes]:

@@ -112,6 +112,9 @@ TRACE_CONTEXT: Final = (b"traceparent", b"tracestate")
 
 # Names that settings may use.
 
+# Fields that `principal` names: a `[principal.NAME]` table with such a name would be taken for the field.
+NOT_FOR_PRINCIPAL: Final = frozenset(b"authorization cookie proxy-authorization".split())
+
 # Fields with a meaning in RFC 9110 or for the sidecar: none of them may be configured as the deadline header.
 NOT_FOR_DEADLINE: Final = frozenset(
     b"""authorization cache-control connection content-encoding content-length content-range content-type cookie date

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final, NamedTuple, Protocol
 
+from proxy.http.caller import Standing
 from proxy.http.fields import Fields, Lines
 from proxy.http.headers import FORWARDED
 from proxy.http.problems import Reason
@@ -109,7 +110,7 @@ class Request:
 
     __slots__ = (
         "authority", "body", "client", "fields", "framing", "hops", "keep_alive", "method", "minor", "path", "peer",
-        "query", "queued", "repeated", "safe", "target", "trailers", "tried", "upgrade",
+        "query", "queued", "repeated", "safe", "standing", "target", "trailers", "tried", "upgrade",
     )  # fmt: skip
 
     def __init__(
@@ -144,6 +145,7 @@ class Request:
         self.queued = False  # it waits for a connection of the pool
         self.repeated = False  # it was sent again because its pooled connection was dead
         self.client = peer.address if client is None else client  # the client's address as trusted proxies report it
+        self.standing: Standing | None = None  # how its tokens were judged; None where no route's setting asks for it
         self.hops = hops  # the part of X-Forwarded-For that ends with the client
 
     @property
@@ -152,8 +154,15 @@ class Request:
         return isinstance(self.body, bytes)
 
     def forwarded_values(self, name: bytes) -> list[bytes]:
-        """Return the values of the field `name` for the backend: the client's and those that the sidecar adds."""
+        """Return the values of the field `name` for the backend: the client's and those that the sidecar adds.
+
+        A verified token is left out: the caller whom it names is compared instead.
+        """
         values = self.fields.all(name)
+        standing = self.standing
+        if standing is not None and standing.caller is not None and standing.caller.shows_in(name):
+            caller = standing.caller
+            return [rest for value in values if (rest := caller.rest(name, value))]
         if name in FORWARDED:
             return [*values, self.peer.address.encode(), self.peer.scheme.encode(), self.authority]
         return values

@@ -41,6 +41,7 @@ class Sources:
     in_flight: Callable[[], int] = _nothing
     audit_write_errors: Callable[[], int] = _nothing
     certificates: Callable[[], Mapping[str, float]] = dict  # setting -> seconds since 1970
+    principal_keys: Callable[[], Mapping[str, int]] = dict  # name of a [principal.NAME] table -> usable keys
 
 
 class Metrics:
@@ -53,7 +54,8 @@ class Metrics:
     __slots__ = (
         "_bad_requests", "_handshakes", "_idempotency", "_recoveries", "_rejections", "_reloads", "_stream_seconds",
         "_there", "_upstream_seconds", "_withheld", "_write_seconds", "attempts", "coalesced_requests",
-        "denied", "request_seconds", "requests", "restoration_seconds", "restorations", "retried_requests",
+        "denied", "principal_splits", "principal_tokens",
+        "request_seconds", "requests", "restoration_seconds", "restorations", "retried_requests",
         "retries", "sources", "store_errors", "targets", "transitions",
     )  # fmt: skip
 
@@ -63,6 +65,7 @@ class Metrics:
         self._count_requests()
         self._count_upstreams()
         self._count_restorations()
+        self._count_principals()
         self.declare(routes, circuits, upstreams)
 
     def _count_requests(self) -> None:
@@ -133,6 +136,18 @@ class Metrics:
             "backstay_circuit_transitions", "Transitions of a circuit, by its new state.", ("circuit", "to")
         )
 
+    def _count_principals(self) -> None:
+        self.principal_tokens = Counter(
+            "backstay_principal_tokens",
+            "Tokens that were judged, once each: `verified`, or why they were refused.",
+            ("principal", "result"),
+        )
+        self.principal_splits = Counter(
+            "backstay_principal_splits",
+            "Tokens that differ from an earlier one of their subject in a claim that is not volatile.",
+            ("principal",),
+        )
+
     def _count_restorations(self) -> None:
         self.restorations = Counter(
             "backstay_restorations", "Finished session restorations, by their state.", ("outcome",)
@@ -142,8 +157,16 @@ class Metrics:
         )
         self._write_seconds = Histogram("backstay_audit_write_seconds", "Time to write one batch of audit records.")
 
-    def declare(self, routes: Iterable[str], circuits: Iterable[str], upstreams: Iterable[str]) -> None:
+    def declare(
+        self,
+        routes: Iterable[str],
+        circuits: Iterable[str],
+        upstreams: Iterable[str],
+        principals: Iterable[str] = (),
+    ) -> None:
         """Start the known series at 0, also after a reload."""
+        for principal in principals:
+            self.principal_splits.declare(principal)
         for route in routes:
             self.request_seconds.declare(route)
             self._stream_seconds.declare(route)
@@ -156,10 +179,17 @@ class Metrics:
         for upstream in upstreams:
             self._upstream_seconds.declare(upstream)
 
-    def forget_others(self, routes: Iterable[str], circuits: Iterable[str], upstreams: Iterable[str]) -> None:
+    def forget_others(
+        self,
+        routes: Iterable[str],
+        circuits: Iterable[str],
+        upstreams: Iterable[str],
+        principals: Iterable[str] = (),
+    ) -> None:
         """Drop all other series, now and after running requests have counted. A series that returns begins at 0."""
         self._there = {
-            "route": {*routes, "restoration"}, "circuit": frozenset(circuits), "upstream": frozenset(upstreams)
+            "route": {*routes, "restoration"}, "circuit": frozenset(circuits), "upstream": frozenset(upstreams),
+            "principal": frozenset(principals),
         }  # fmt: skip
         self._forget()
 
@@ -270,6 +300,7 @@ class Metrics:
             self.attempts,
             self._upstream_seconds, self.retries, self.denied, self.retried_requests, self._rejections,
             self.transitions, self.restorations, self.restoration_seconds, self._write_seconds, self.store_errors,
+            self.principal_tokens, self.principal_splits,
         )  # fmt: skip
 
     def _gauges_by_name(self) -> list[Metric]:
@@ -293,7 +324,12 @@ class Metrics:
         )
         for name, expiry in source.certificates().items():
             expiries.add_metric([name], expiry)
-        return [states, of_routes, expiries]
+        keys = GaugeMetricFamily(
+            "backstay_principal_keys", "Keys of an issuer that can verify tokens.", labels=["principal"]
+        )
+        for name, count in source.principal_keys().items():
+            keys.add_metric([name], count)
+        return [states, of_routes, expiries, keys]
 
     def _gauges(self) -> list[Metric]:
         source = self.sources

@@ -120,9 +120,10 @@ class Flight:
             return result is not None
         waiting, self._waiting = self._waiting, {}
         names = varied_by(result) if self.safe else ()
+        rejected = rejects_token(result)
         for_all = result is not None
         for land, request in waiting.values():
-            fits = alike(names, request, leader)
+            fits = alike(names, request, leader) and (not rejected or shows_same_token(request, leader))
             land(result if fits else None)
             for_all = for_all and fits
         return for_all
@@ -196,13 +197,15 @@ def shareable(result: Result, in_person: bool, strict: bool = False) -> bool:
 def given_in_person(result: Result, identity: Identity, request: Request) -> bool:
     """Tell whether the response sets a cookie that only one connection may get: it identifies the caller from then on.
 
-    For an anonymous caller that is any cookie, for one who is known by a guess a cookie that the request lacks.
+    For an anonymous caller that is any cookie; for one who is known by a guess, or by a token's claims on several
+    connections, a cookie that the request lacks.
     """
     if not isinstance(result.outcome, Response) or b"set-cookie" not in result.outcome.fields:
         return False
     if identity.anonymous:
         return True
-    return identity.guessed and not sets_known_cookies(request.fields, result.outcome.fields)
+    several = identity.guessed or identity.verified
+    return several and not sets_known_cookies(request.fields, result.outcome.fields)
 
 
 def varied_by(result: Result | None) -> tuple[bytes, ...]:
@@ -215,6 +218,22 @@ def varied_by(result: Result | None) -> tuple[bytes, ...]:
 def alike(names: Iterable[bytes], one: Request, other: Request) -> bool:
     """Tell whether two requests have equal values of these fields."""
     return all(one.forwarded_values(name) == other.forwarded_values(name) for name in names)
+
+
+def rejects_token(result: Result | None) -> bool:
+    """Tell whether the upstream rejects the credentials of the request that was sent."""
+    return result is not None and isinstance(result.outcome, Response) and result.outcome.status == 401
+
+
+def shows_same_token(one: Request, other: Request) -> bool:
+    """Tell whether two requests of one principal show the same bytes where a verified token was.
+
+    One token of a principal may be rejected and another accepted: it was renewed, or revoked.
+    """
+    standing = one.standing
+    if standing is None or standing.caller is None:
+        return True
+    return all(one.fields.all(field) == other.fields.all(field) for field, _ in standing.caller.places)
 
 
 def stream_of(result: Result) -> BodyStream | None:
@@ -323,6 +342,8 @@ class Flights:
         if streaming is None or lead is None:
             return fresh
         joinable = fresh and now < flight.until and alike(varied_by(streaming), request, lead)
+        if joinable and rejects_token(streaming):
+            joinable = shows_same_token(request, lead)
         if not joinable and (stream := stream_of(streaming)) is not None:
             stream.withdraw()
             self._over(flight)

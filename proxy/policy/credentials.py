@@ -67,7 +67,7 @@ CERTAIN: Final = Credential.CERTAIN
 class Name:
     """A place of a request that can identify its sender: a field, or one cookie."""
 
-    __slots__ = ("cookie", "field", "guesses", "names", "pairs")
+    __slots__ = ("cookie", "field", "guesses", "mentions", "names", "pairs")
 
     def __init__(self, field: bytes, cookie: bytes = b"") -> None:
         """`field` is in lower case; a non-empty `cookie` selects that cookie alone."""
@@ -75,7 +75,8 @@ class Name:
         self.cookie = cookie
         self.guesses = field == _COOKIE and not cookie  # the configuration does not name the session's cookie
         self.names = _judge(field, cookie)  # whether a value identifies a caller
-        self.pairs = re.compile(rb";[ \t]*+" + re.escape(cookie) + rb"=([^;]*+)")  # after a ";" before the field
+        self.mentions = re.compile(rb";[ \t]*+" + re.escape(cookie) + b"=")  # after a ";" before the field
+        self.pairs = re.compile(self.mentions.pattern + rb"([^;]*+)")
 
     def values(self, fields: Fields) -> list[bytes]:
         """Return the values, whether or not they identify a caller.
@@ -86,6 +87,12 @@ class Name:
         if not self.cookie or sum([line.count(b";") for line in found]) >= _MOST_PAIRS:
             return found
         return [value.strip() for line in found for value in self.pairs.findall(b";" + line)]
+
+    def is_repeated(self, fields: Fields) -> bool:
+        """Tell whether the field is there twice; of a cookie, whether it is, with a value or without."""
+        if not self.cookie:
+            return fields.repeats(self.field)
+        return sum([len(self.mentions.findall(b";" + line)) for line in fields.all(self.field)]) > 1
 
     def counting(self, fields: Fields) -> list[bytes]:
         """Return the values without placeholders; all cookies if no cookie name is configured."""

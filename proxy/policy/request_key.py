@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Final
 
+from proxy.http.caller import Caller
 from proxy.http.fields import Fields, Read, encoded
 from proxy.http.headers import (
     CACHE_CONDITIONS,
@@ -16,7 +17,7 @@ from proxy.http.headers import (
 from proxy.http.message import Request
 from proxy.policy import credentials
 from proxy.policy.bounded import Holder
-from proxy.policy.credentials import GUESSED, NOBODY, USUAL, Name
+from proxy.policy.credentials import CERTAIN, GUESSED, NOBODY, USUAL, Name
 from proxy.policy.routing import Coalesce, Route
 
 
@@ -25,16 +26,20 @@ class Identity:
 
     `anonymous`: no field identifies the caller. `guessed`: nothing but a cookie does that may be a session id. In both
     cases the principal contains the client's address, and a cookie that is new to the caller is sent on one connection
-    only.
+    only. `verified`: a token's claims identify the caller. Its other tokens are the same caller on other connections,
+    so such a cookie is sent on one connection only, too.
     """
 
-    __slots__ = ("anonymous", "guessed", "key", "principal")
+    __slots__ = ("anonymous", "guessed", "key", "principal", "verified")
 
-    def __init__(self, principal: bytes, key: bytes, anonymous: bool = True, guessed: bool = False) -> None:
+    def __init__(
+        self, principal: bytes, key: bytes, anonymous: bool = True, guessed: bool = False, verified: bool = False
+    ) -> None:
         self.principal = principal
         self.key = key
         self.anonymous = anonymous
         self.guessed = guessed
+        self.verified = verified
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Identity) and (self.principal, self.key) == (other.principal, other.key)
@@ -56,7 +61,7 @@ class Identifier:
         self._neutral = NEUTRAL | {name.lower().encode() for name in route.settings.neutral_headers} | own
         principal = route.settings.principal
         self._narrowed = principal is not None
-        self._names = USUAL if principal is None else credentials.named(principal)
+        self._names = USUAL if principal is None else _named(route, principal)
         self._roles: dict[bytes, tuple[bytes, bool, bool]] = {}
 
     def identify(self, request: Request, subject: str | None, with_key: bool = True) -> Identity:
@@ -64,14 +69,16 @@ class Identifier:
 
         A caller without a field of the route's `principal` is identified by all other fields and the address.
         """
+        standing = request.standing
+        caller = None if standing is None else standing.caller
         read = request.fields.read
-        if read is None or read[0] is not self:
-            read = request.fields.read = self._read(request.fields)
-        _, who, what, anonymous, guessed, narrow = read
+        if read is None or read[0] is not self or read[6] is not caller:
+            read = request.fields.read = self._read(request.fields, caller)
+        _, who, what, anonymous, guessed, narrow, _ = read
         where = _where_from(request, anonymous or guessed)
         principal = b"\n".join((who, where, b"" if narrow else request.hops))
         key = self._key(request, subject, principal, what, narrow) if with_key else b""
-        return Identity(principal, key, anonymous, guessed)
+        return Identity(principal, key, anonymous, guessed, caller is not None)
 
     def cache_key(self, request: Request, subject: str | None) -> bytes:
         """Return the request key without conditional fields: the client's copy does not change the cached response."""
@@ -82,13 +89,20 @@ class Identifier:
         finally:
             request.fields = fields
 
-    def _read(self, fields: Fields) -> Read:
-        """Parse field lines, with a cache: a client repeats them from request to request."""
+    def _read(self, fields: Fields, caller: Caller | None) -> Read:
+        """Parse field lines, with a cache: a client repeats them from request to request.
+
+        The caller that verified tokens name takes the place of the tokens' bytes.
+        """
         who: list[bytes] = []
         what: list[bytes] = []
         known, names = self._roles, self._names
         for name, value in fields.lines:
             lower, is_who, is_what = known.get(name) or self._role(name)
+            if caller is not None and caller.shows_in(lower):
+                value = caller.rest(lower, value)
+                if not value:
+                    continue
             if is_who:
                 who += (lower, value)
             elif is_what:
@@ -98,30 +112,42 @@ class Identifier:
         if connection is not None and (connection not in USUAL_CONNECTION or len(fields) != len(fields.lines)):
             listed = self._listed(fields)
             names = tuple([name for name in names if name.field not in listed or name.field in CREDENTIALS])
-        how = credentials.naming(fields, names)
+        if caller is not None:
+            fields, names = _without_tokens(fields, names, caller)
+        how = credentials.naming(fields, names) if caller is None else CERTAIN
         narrow = self._narrowed and how is not NOBODY
         if narrow:
             what += who
-            who = [part for name in names for part in (name.field, *name.counting(fields))]
+            who = [] if caller is None else [caller.key]
+            who += [part for name in names for part in (name.field, *name.counting(fields))]
         who_key, what_key = b"\n".join([*who, *listed]), b"\n".join(what)
         if len(who_key) > _LONGEST_KEY:
             who_key = _digest_of(who_key)
         if len(what_key) > _LONGEST_KEY:
             what_key = _digest_of(what_key)
-        return self, who_key, what_key, how is NOBODY, how is GUESSED, narrow
+        return self, who_key, what_key, how is NOBODY, how is GUESSED, narrow, caller
 
-    def owners(self, request: Request) -> Iterator[bytes]:
+    def owners(self, request: Request, *, claimed: bool = True) -> Iterator[bytes]:
         """Yield a digest of each credential of the request, for invalidation: coarser than the principal.
 
         Each credential counts by itself, so a write invalidates the same user's reads even with another CSRF
         token, another cookie or a newer token beside the same cookie. Invalidating too much is safe. All
-        credentials beyond `_MOST_OWNERS` count as one.
+        credentials beyond `_MOST_OWNERS` count as one. A verified token counts by its subject and its principal. The
+        subject that a token claims without being verified counts too, unless `claimed` is False: its write may be
+        carried out, and be the same user's.
         """
-        fields = request.fields
-        if fields.owners is None or fields.owners[0] is not self:
-            fields.owners = self, _shown(fields, self._names) or _shown(fields, USUAL)
-        shown = fields.owners[1]
+        fields, standing = request.fields, request.standing
+        caller = None if standing is None else standing.caller
+        if caller is not None:
+            rest, names = _without_tokens(fields, self._names, caller)
+            shown = [*caller.owners, *_shown(rest, names)]
+        else:
+            if fields.owners is None or fields.owners[0] is not self:
+                fields.owners = self, _shown(fields, self._names) or _shown(fields, USUAL)
+            shown = fields.owners[1]
         yield from shown
+        if claimed and standing is not None:
+            yield from standing.claimed
         where = _where_from(request, not shown)
         if where != _NOWHERE or not shown:
             yield _digest(b"", where)
@@ -161,6 +187,25 @@ class Identifier:
         if len(self._roles) < self._MEMORY and len(name) <= self._LONGEST_NAME:
             self._roles[name] = role
         return role
+
+
+def _named(route: Route, principal: tuple[str, ...]) -> tuple[Name, ...]:
+    """Return the places in a route's `principal`: where it names a table, the place of that table's token."""
+    places = {rules.name: Name(*rules.place) for rules in route.verified}
+    named = zip(principal, credentials.named(principal), strict=True)
+    return tuple([places.get(entry, name) for entry, name in named])
+
+
+def _without_tokens(fields: Fields, names: tuple[Name, ...], caller: Caller) -> tuple[Fields, tuple[Name, ...]]:
+    """Return the fields without the caller's tokens, and the names of the places where something else may be.
+
+    Most routes name nothing else: then the fields, which are not looked at, are returned as they are.
+    """
+    others = tuple([name for name in names if (name.field, name.cookie) not in caller.places])
+    if not any(caller.shows_in(name.field) for name in others):
+        return fields, others
+    rest = [(name, caller.rest(name.lower(), value)) for name, value in fields.lines]
+    return Fields(tuple([(name, value) for name, value in rest if value])), others
 
 
 def _digest_of(key: bytes) -> bytes:

@@ -5,6 +5,7 @@ from proxy.config.settings import Settings
 from proxy.policy.latency_target import Target
 from proxy.policy.recovery_plan import RecoveryRules
 from proxy.policy.routing import EVERY, Coalesce, Idempotency, Route, SubjectRule
+from proxy.policy.token_rules import PrincipalRules
 
 
 def routes(settings: Settings) -> tuple[Route, ...]:
@@ -66,7 +67,14 @@ def _compiled(
         max_flights=table.max_flights,
         max_followers=table.max_followers,
         store_required=table.store_required,
+        verified=_verified(settings, table),
     )
+
+
+def _verified(settings: Settings, table: RouteTable | Passthrough) -> tuple[PrincipalRules, ...]:
+    """Return the rules of each `[principal.NAME]` that a route names, in its order."""
+    named = dict.fromkeys(table.principal or ())
+    return tuple(PrincipalRules.of(name, settings.principal[name]) for name in named if name in settings.principal)
 
 
 def _client_idle_s(settings: Settings, table: RouteTable | Passthrough) -> float:

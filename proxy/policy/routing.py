@@ -15,6 +15,7 @@ from proxy.config.templates import ANY
 from proxy.http.message import Request
 from proxy.policy.latency_target import Target
 from proxy.policy.recovery_plan import RecoveryRules
+from proxy.policy.token_rules import PrincipalRules
 
 EVERY: Final = "*"  # the template of the catch-all route
 
@@ -83,6 +84,7 @@ class Route:
     max_flights: int
     max_followers: int
     store_required: bool
+    verified: tuple[PrincipalRules, ...]  # the `[principal.NAME]` tables that its `principal` names, in its order
     keeps: bool = field(init=False)  # responses are cached, for reuse or an outage
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from tests.benchmarks import open_loop
+from tests.benchmarks import open_loop, principals
 from tests.benchmarks.backend import BODY, MIB, Backend
 from tests.benchmarks.running import Program
 from tests.e2e.sidecar import environment
@@ -118,3 +118,11 @@ async def test_the_command_measures_reports_and_leaves_nothing(tmp_path: Path) -
     rounds = orjson.loads(await asyncio.to_thread((tmp_path / "rounds.json").read_bytes))
     assert rounds["figures"]["throughput"]["rounds"]["Backstay, plain"][0] > 0
     assert sorted(os.listdir(tmp_path)) == ["report.md", "rounds.json"]  # noqa: PTH208 - an async function may not
+
+
+def test_the_cost_of_a_verified_token_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each way of a token has its line. How much it says depends on the machine."""
+    principals.measure(1)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 7
+    assert all(line.endswith(" µs") for line in lines[1:])

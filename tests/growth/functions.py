@@ -62,6 +62,7 @@ from tests.growth.configured import CONFIGURED
 from tests.growth.inputs import Around
 from tests.growth.readers import READERS
 from tests.growth.stored import STORED
+from tests.growth.tokens import TOKENS
 from tests.growth.trails import TRAILS
 from tests.settings import OWN_FIELDS, a_route, changed, head_limits, recovery_rules
 
@@ -310,4 +311,4 @@ POLICIES = (
     Case("recovery_plan.plan, fill_path, filled", _recovered),
     Case("restoration.found", _history, (Around(), Around(b'{"messages":['), Around(b"[", b"]"))),
 )
-CASES = (*WIRE, *POLICIES, *STORED, *READERS, *TRAILS, *CONFIGURED)
+CASES = (*WIRE, *POLICIES, *STORED, *READERS, *TRAILS, *TOKENS, *CONFIGURED)

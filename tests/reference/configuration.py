@@ -49,13 +49,13 @@ def route_configuration() -> str:
 
 
 def _is_of_routes(header: str) -> bool:
-    return header.strip("[").partition(".")[0] in ("upstreams", "circuits", "defaults", "routes")
+    return header.strip("[").partition(".")[0] in ("upstreams", "circuits", "principal", "defaults", "routes")
 
 
 def _page(title: str, introduction: str, wanted: Callable[[str], bool]) -> str:
     found = [table for table in tables(configuration_schema()) if wanted(table.header)]
     sections = [block for table in found for block in _section(table)]
-    return page(title, "`proxy/config/settings.py` and `proxy/config/routes.py`", introduction, *sections)
+    return page(title, "`proxy/config/settings.py`, `routes.py` and `principal_table.py`", introduction, *sections)
 
 
 def tables(schema: Schema) -> Iterator[Table]:

@@ -15,13 +15,16 @@ from proxy.policy.latency_target import Level
 from proxy.policy.outcome import RequestOutcome
 from proxy.policy.recovery_plan import RecoveryKind
 from proxy.policy.retry import CAUSES
+from proxy.policy.token_rules import TokenFault
 from tests.reference.markdown import code, codes, page, table
 from tests.reference.source import refusals, words_given
 
 _NOT_DENIED = frozenset(
     {"answered", "client_deadline", "dry_run", "nobody_waits", "not_retryable", "probe", "unfinished"}
 )
-_OPEN = frozenset({"circuit", "route", "status", "upstream", "version", "python", "le", "quantile"})  # no fixed list
+_OPEN = frozenset(
+    {"circuit", "principal", "route", "status", "upstream", "version", "python", "le", "quantile"}
+)  # no fixed list
 _SERIES = re.compile(r"_(total|info|bucket|sum|count|created)$")
 _INTRODUCTION = """\
 `GET /metrics` on the control plane gives every metric in Prometheus' text format, or in OpenMetrics where the
@@ -97,6 +100,7 @@ def _values() -> dict[str, str]:
         "method": codes((*sorted(METHODS), "OTHER")),
         "operation": codes(words_given("store", "execute", "damaged", "failed", "run", "try_anyway", "_taking")),
         "outcome": f"{_words(RequestOutcome)}, or the failure: {failures}",
+        "principal": "names of the `[principal.NAME]` tables",
         "python": "version of Python",
         "role": codes(ROLES),
         "route": "`operation` of the configured routes, `passthrough`, and for targets `restoration`",
@@ -112,6 +116,7 @@ def _values() -> dict[str, str]:
         "certificate": "`listen`, and `upstreams.NAME` of each upstream that has a `tls_certificate`",
         "result backstay_reloads": codes(RELOADS),
         "result backstay_retried_requests": codes(("succeeded", "failed")),
+        "result backstay_principal_tokens": f"`verified`, {_words(TokenFault)}",
         "reason backstay_retries": codes(sorted(CAUSES)),
         "reason backstay_retries_denied": codes(sorted(set(WHY) - CAUSES - _NOT_DENIED)),
         "reason backstay_tls_handshakes_failed": codes(("limit", "timeout", "refused")),

@@ -187,6 +187,20 @@ function showSums(now) {
   followRecords(records);
 }
 
+function principalRow(one) {
+  const cell = (text, className = "n") => element("td", { textContent: shown(text), className });
+  const by = Object.entries(one.by).sort((a, b) => b[1] - a[1]).map(([claim, count]) => `${claim} (${number(count)})`);
+  return element("tr", {},
+    element("th", { scope: "row", textContent: one.name }),
+    cell(number(one.keys), one.keys ? "n" : "n bad"), cell(one.keys_age_s === null ? "–" : `${number(Math.round(one.keys_age_s))} s ago`),
+    cell(number(one.tokens)), cell(number(one.splits)), cell(by.join(", "), ""), cell(one.failure || "well", one.failure ? "bad" : "good"));
+}
+
+function showPrincipals(principals) {
+  $("principals").hidden = !principals.length;
+  document.querySelector("#principals tbody").replaceChildren(...principals.map(principalRow));
+}
+
 function say(text, kind) {
   $("live").textContent = text;
   $("live").className = kind;
@@ -202,6 +216,7 @@ function show(now) {
   showCircuits(now.circuits);
   showRoutes(now);
   showSums(now);
+  showPrincipals(now.principals);
 }
 
 // what needs the token

@@ -11,6 +11,7 @@ from tests.planted.mistakes import (
     evidence,
     exchange,
     http1,
+    principals,
     requests,
     sharing,
     store,
@@ -22,6 +23,7 @@ MISTAKES: Final[tuple[Mistake, ...]] = tuple(
     mistake
     for room in (
         attempts, requests, sharing, caching, exchange, store, trail, evidence, upstream, http1, config, app,
+        principals,
     )
     for mistake in room.MISTAKES
 )  # fmt: skip

@@ -12,6 +12,7 @@ from proxy import process
 from proxy.cli.audit import TRAIL
 from proxy.cli.commands import DEFAULT_ADMIN
 from proxy.config.field_types import Section
+from proxy.config.principal_table import PrincipalTable
 from proxy.config.routes import (
     Cors,
     FallbackTable,
@@ -58,6 +59,7 @@ READERS: dict[type[Section], tuple[str, ...]] = {
     FallbackTable: ("policy/recovery_plan.py",),
     OnMissing: ("policy/recovery_plan.py",),
     Cors: ("assembly.py",),
+    PrincipalTable: ("policy/token_rules.py", "principals/*.py"),
 }
 # Read through a property of the model or by its validator: `RouteTable.template`, `Settings.breakers`, what a route
 # inherits. The simulation changes them.

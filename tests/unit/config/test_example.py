@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from proxy.config.load import load
+from proxy.config.principal_table import PrincipalTable
 from proxy.config.routes import (
     PASSTHROUGH,
     Cors,
@@ -38,10 +39,16 @@ UNSAID = {"coalesce"}
 
 
 def shown() -> dict[str, Any]:
-    """Return the example with every commented default taken out of its comment."""
-    return tomllib.loads(re.sub(r"^# (?=[a-z_]+ = )", "", TEXT, flags=re.MULTILINE))
+    """Return the example with every commented default and table taken out of its comment."""
+    return tomllib.loads(re.sub(r"^# (?=[a-z_]+ = |\[)", "", TEXT, flags=re.MULTILINE))
 
 
+REQUIRED: dict[type[BaseModel], dict[str, Any]] = {
+    UpstreamTable: {"url": "http://127.0.0.1:8000"},
+    PrincipalTable: {
+        "issuer": "https://id.example", "audience": ["sessions"], "jwks": "https://id.example/.well-known/jwks.json"
+    },
+}  # fmt: skip
 SECTIONS: list[tuple[type[BaseModel], tuple[str, ...]]] = [
     (Listen, ("listen",)),
     (Admin, ("admin",)),
@@ -51,6 +58,7 @@ SECTIONS: list[tuple[type[BaseModel], tuple[str, ...]]] = [
     (UpstreamTable, ("upstreams", "sessions")),
     (Breaker, ("upstreams", "sessions", "breaker")),
     (Breaker, ("circuits", "restoration")),
+    (PrincipalTable, ("principal", "user")),
     (RouteSettings, ("defaults",)),
     (Retry, ("defaults", "retry")),
     (TargetTable, ("defaults", "target")),
@@ -64,7 +72,7 @@ def test_a_section_shows_every_setting_with_its_default(model: type[BaseModel], 
     for key in path:
         table = table[key]
     assert table.keys() == model.model_fields.keys()
-    required = {"url": "http://127.0.0.1:8000"} if model is UpstreamTable else {}
+    required = REQUIRED.get(model, {})
     said = model.model_validate({key: value for key, value in table.items() if key not in UNSAID})
     assert said == model.model_validate(required)
 

@@ -46,6 +46,9 @@ CONTRACT = {
     "backstay_reloads_total": ("counter", {"result"}),
     "backstay_audit_write_errors_total": ("counter", set()),
     "backstay_certificate_expiry_timestamp_seconds": ("gauge", {"certificate"}),
+    "backstay_principal_tokens_total": ("counter", {"principal", "result"}),
+    "backstay_principal_splits_total": ("counter", {"principal"}),
+    "backstay_principal_keys": ("gauge", {"principal"}),
     "backstay_build_info": ("gauge", {"version", "python", "compiled"}),
 }
 
@@ -74,11 +77,13 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 def one_of_everything() -> Metrics:
     """Return metrics on which every method was called once."""
     metrics = Metrics(["history"], ["restoration"], ["sessions"])
+    metrics.declare([], [], [], ["user"])
     circuits = {"restoration": 2}
     metrics.read_from(
         Sources(
             lambda: 2, lambda: 3, lambda: circuits, lambda: 5, lambda: 6, lambda: 7, lambda: 1,
             route_circuits=lambda: {"restoration:history": 1}, certificates=lambda: {"listen": 1.8e9},
+            principal_keys=lambda: {"user": 1},
         )
     )  # fmt: skip
     metrics.coalesced("history", "led")
@@ -99,6 +104,7 @@ def one_of_everything() -> Metrics:
     metrics.finished("history", "GET", 200, "answered", 0.3, "acceptable")
     metrics.restored("restored", 0.6)
     metrics.audit_written(0.004)
+    metrics.principal_tokens.counts["user", "verified"] += 1
     return metrics
 
 

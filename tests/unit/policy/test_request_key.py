@@ -6,11 +6,14 @@ import pytest
 
 from proxy.http.fields import Fields
 from proxy.http.message import Peer, Request
+from proxy.policy.principals import RoutePrincipals, TokenJudge
 from proxy.policy.request_key import Identifier, Identity
 from proxy.policy.routing import Coalesce
 from tests.settings import OWN_FIELDS
+from tests.tokens import NOW, Issuer, Told, a_judge, claims, known_keys, rules
 from tests.unit.policy.samples import PEER, request, route
 
+ISSUED = Issuer("k1")
 BROWSER = {
     "Authorization": "Bearer a",
     "Cookie": "sid=1",
@@ -470,3 +473,63 @@ def test_among_too_many_cookies_the_whole_field_tells_principals_apart() -> None
     assert identity(request(Cookie=f"sid=a{rest}"), **narrow) != identity(request(Cookie=f"sid=b{rest}"), **narrow)
     assert identity(request(Cookie=f"sid=a{rest}"), **narrow) != identity(request(Cookie="sid=a"), **narrow)
     assert identity(request(Cookie=f"sid=a{rest}"), **narrow) == identity(request(Cookie=f"sid=a{rest}"), **narrow)
+
+
+def test_a_verified_token_leaves_its_bytes_to_nobody() -> None:
+    """Neither key has them; what else the request says still separates."""
+    judge = a_judge(ISSUED)
+    named: dict[str, Any] = {"principal": ("user",), "verified": (judge.rules,)}
+
+    def verified(token: bytes, **fields: str) -> tuple[Identity, list[bytes]]:
+        asked = browser(Authorization="Bearer " + token.decode(), **fields)
+        asked.standing = RoutePrincipals([judge]).standing(asked.fields, "10.0.0.1", NOW, 0.0)
+        identifier = Identifier(route(**named), OWN_FIELDS)
+        return identifier.identify(asked, None), list(identifier.owners(asked))
+
+    one, two = ISSUED.token(claims(jti="1")), ISSUED.token(claims(jti="2"))
+    first, owners = verified(one)
+    assert (first, owners) == verified(two)
+    assert (first.anonymous, first.guessed, first.verified) == (False, False, True)
+    assert b"eyJ" not in first.principal + first.key
+    assert verified(one, Cookie="sid=2")[0].key != first.key
+    assert verified(one, Cookie="sid=2")[0].principal == first.principal
+    other, others_owners = verified(ISSUED.token(claims(role="admin")))
+    assert other.principal != first.principal
+    assert set(owners) & set(others_owners) == {owners[0]}  # the subject's
+    bytes_alone, _ = verified(Issuer("k1", first=6).token(claims()))
+    assert bytes_alone.principal not in (first.principal, other.principal)
+    assert not bytes_alone.verified
+
+
+def test_bytes_that_look_like_a_verified_principal_are_none() -> None:
+    """Lines of a field, and values of named fields, are no first line of a principal."""
+    judge = a_judge(ISSUED)
+    shown = browser(Authorization="Bearer " + ISSUED.token(claims()).decode())
+    shown.standing = RoutePrincipals([judge]).standing(shown.fields, "10.0.0.1", NOW, 0.0)
+    named: dict[str, Any] = {"principal": ("user", "x-a"), "verified": (judge.rules,)}
+    real = Identifier(route(**named), OWN_FIELDS).identify(shown, None).principal
+    lines = real.split(b"\n")
+    for count in range(1, len(lines)):
+        values = [(b"Authorization", line) for line in lines[:count]] + [(b"X-A", line) for line in lines[count:]]
+        fake = Request("GET", b"/api/sessions/r1", Fields(tuple(values)), PEER, authority=b"a")
+        assert Identifier(route(**named), OWN_FIELDS).identify(fake, None).principal != real
+
+
+def test_a_cookie_with_a_verified_token_leaves_the_others() -> None:
+    """Exactly the pair that was verified goes: what a backend may read as the same name stays in the key."""
+    judge = TokenJudge(rules(token="cookie:at"), known_keys(ISSUED), Told())
+    named: dict[str, Any] = {"principal": ("user", "cookie:sid"), "verified": (judge.rules,)}
+    token = ISSUED.token(claims()).decode()
+
+    def key(cookie: str) -> Identity:
+        asked = browser(Cookie=cookie, Authorization="Bearer a")
+        asked.standing = RoutePrincipals([judge]).standing(asked.fields, "10.0.0.1", NOW, 0.0)
+        assert asked.standing.caller is not None
+        return Identifier(route(**named), OWN_FIELDS).identify(asked, None)
+
+    plain = key(f"sid=1; at={token}")
+    assert key(f"at={token}; sid=1").key == plain.key
+    for other in (f"sid=2; at={token}", f"at={token}", f"sid=1; at={token}; at =x", f"sid=1; AT=x; at={token}"):
+        assert key(other).key != plain.key
+    assert key(f"sid=2; at={token}").principal != plain.principal
+    assert key(f"sid=1; at={token}; lang=de").principal == plain.principal
