@@ -28,8 +28,8 @@ MISTAKES: Final = (
         "breaker-success-keeps-failures",
         "A success does not end a row of failures.",
         "proxy/policy/breaker.py",
-        "            if not self.quiet:\n                self._forgive()\n            return",
-        "            return",
+        "            if closed:\n                self._forgive()\n",
+        "            if closed:\n                pass\n",
         _BREAKER,
     ),
     Mistake(
