@@ -7,9 +7,11 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from hashlib import blake2b
 from itertools import chain
+from pathlib import Path
 
 from tests.simulation.whole.plan import plan_of
 from tests.simulation.whole.planted import FOUND, checked, searched
@@ -26,13 +28,18 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def judged(seeds: range, jobs: int) -> Iterator[Told]:
+def _quiet() -> None:
+    """Write nothing to standard error: a worker whose runs are not wanted any more would report a broken pipe."""
+    sys.stderr = Path(os.devnull).open("w", encoding="utf-8")
+
+
+def judged(seeds: range, jobs: int) -> Generator[Told, None, None]:
     """Yield what each seed showed, from several processes."""
     lots = [seeds[at : at + AT_ONCE] for at in range(0, len(seeds), AT_ONCE)]
     if jobs == 1:
         yield from chain.from_iterable(map(judge_seeds, lots))
         return
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+    with multiprocessing.get_context("spawn").Pool(jobs, _quiet) as pool:
         yield from chain.from_iterable(pool.imap_unordered(judge_seeds, lots))
 
 
@@ -74,15 +81,16 @@ def run(seeds: range, jobs: int, *, first: bool = False, within_s: float = math.
     """
     began = told_at = time.perf_counter()
     summary = Summary()
-    for number, told in enumerate(judged(seeds, jobs), start=1):
-        summary.take(told)
-        now = time.perf_counter()
-        if now - told_at >= EVERY_S or number == len(seeds) or now - began > within_s:
-            told_at = now
-            speed = f"{number / (now - began):.1f} a second"
-            say(f"{number} of {len(seeds)} runs in {now - began:.0f} s, {speed}, {len(summary.failed)} failed")
-        if (first and told.broken) or now - began > within_s:
-            break
+    with closing(judged(seeds, jobs)) as runs:
+        for number, told in enumerate(runs, start=1):
+            summary.take(told)
+            now = time.perf_counter()
+            if now - told_at >= EVERY_S or number == len(seeds) or now - began > within_s:
+                told_at = now
+                speed = f"{number / (now - began):.1f} a second"
+                say(f"{number} of {len(seeds)} runs in {now - began:.0f} s, {speed}, {len(summary.failed)} failed")
+            if (first and told.broken) or now - began > within_s:
+                break
     summary.show()
     return len(summary.failed)
 

@@ -26,11 +26,16 @@ class Found(NamedTuple):
 
 
 FOUND: dict[str, Found] = {
-    "claim-of-another-taken": Found(0, "one_sender"),
+    "claim-of-another-taken": Found(13, "one_sender"),
     "lease-never-renewed": Found(77, "one_sender"),
     "invalidation-not-sent": Found(3, "read_your_writes"),
+    "own-deadline-not-watched": Found(3, "within_the_deadline"),
     "dialling-not-counted": Found(18, "within_the_deadline"),
+    "store-asked-after-the-deadline": Found(152, "within_the_deadline"),
+    "post-repeated-on-stale": Found(47, "written_once"),
     "join-finished-flight": Found(0, "nothing_left"),
+    "torn-line-stays": Found(37, "unbroken_chain"),
+    "short-write-repeated-whole": Found(46, "one_record"),
     "written-again-behind-itself": Found(66, "one_record"),
     "flush-without-sync": Found(31, "one_record"),
 }

@@ -93,6 +93,12 @@ class Replica:
         """Return the newest process."""
         return self.processes[-1]
 
+    @property
+    def store_errors(self) -> int:
+        """Return how many questions to Redis failed or took too long, in all its processes."""
+        sidecars = [sidecar for sidecar in (*self._ended, self.sidecar) if sidecar is not None]
+        return int(sum(sum(sidecar.metrics.store_errors.counts.values()) for sidecar in sidecars))
+
     def start(self) -> None:
         """Start a new process."""
         random = self._plan.generator(f"{self.name}.{len(self.processes)}")
