@@ -30,7 +30,7 @@ def say(text: str) -> None:
 
 def _quiet() -> None:
     """Write nothing to standard error: a worker whose runs are not wanted any more would report a broken pipe."""
-    sys.stderr = Path(os.devnull).open("w", encoding="utf-8")
+    sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the worker ends
 
 
 def judged(seeds: range, jobs: int) -> Generator[Told, None, None]:
