@@ -24,7 +24,8 @@ _SLOW = frozenset({
 })  # fmt: skip
 """Words of a path or an operation whose responses, or their first bytes, often take long."""
 _WORD = re.compile(r"[a-z0-9]++")
-_PATIENCE_S = 30.0  # a longer timeout was meant for long requests
+PATIENCE_S = 30.0
+"""Seconds: a timeout from here on was meant for long requests."""
 
 
 def doubts(settings: Settings, document: Document) -> Iterator[ConfigProblem]:
@@ -74,18 +75,18 @@ def _idle_settings(settings: Settings, document: Document) -> Iterator[Contradic
 def _short_timeouts(settings: Settings, document: Document) -> Iterator[Contradiction]:
     for index, route in enumerate(settings.routes):
         at: Keys = ("routes", index, "total_timeout")
-        word = next((word for word in _words(route) if word in _SLOW), None)
-        if word is not None and route.total_timeout < _PATIENCE_S and not document.has(at):
+        word = slow_word(route.template.path, route.operation)
+        if word is not None and route.total_timeout < PATIENCE_S and not document.has(at):
             said = format_duration(route.total_timeout)
             message = f'the response to "{route.match}" must begin within {said}, and "{word}" may take longer'
             yield Contradiction(at, message, f'write total_timeout = "30s", or "{said}" if that is enough')
 
 
-def _words(route: RouteTable) -> Iterator[str]:
-    """Yield the words of the literal segments and of the operation."""
-    for segment in (*route.template.path.split("/"), route.operation):
-        if not segment.startswith("{"):
-            yield from _WORD.findall(segment.lower())
+def slow_word(path: str, operation: str) -> str | None:
+    """Return the first word of a template's literal segments or of an operation that says that it may take long."""
+    literals = (each for each in (*path.split("/"), operation) if not each.startswith("{"))
+    words = chain.from_iterable(_WORD.findall(each.lower()) for each in literals)
+    return next((word for word in words if word in _SLOW), None)
 
 
 def _without_effect(route: RouteTable) -> set[str]:

@@ -5,7 +5,10 @@ import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from proxy.config.doubts import PATIENCE_S, slow_word
+from proxy.config.routes import RouteSettings
 from proxy.config.templates import Template
+from proxy.config.units import format_duration
 
 GUESS: Final = "guess: "
 _ODD = re.compile(r"[^a-z0-9]+")
@@ -77,6 +80,17 @@ class NameList:
 def kebab(text: str) -> str:
     """Return `load-session` for `loadSession`, `load_session` and `Load session`."""
     return _ODD.sub("-", _CAPITAL.sub("-", text).lower()).strip("-")
+
+
+def with_timeout(draft: Draft) -> Draft:
+    """Return the route with a timeout where `check` would doubt the default, by a word such as `reports`."""
+    word = slow_word(draft.template.path, draft.operation)
+    if word is None or any(setting.key == "total_timeout" for setting in draft.settings):
+        return draft
+    default = format_duration(RouteSettings().total_timeout)
+    note = f'{GUESS}"{word}" may take long; the default is {default}'
+    setting = DraftSetting("total_timeout", format_duration(PATIENCE_S), note)
+    return draft._replace(settings=(*draft.settings, setting))
 
 
 def without_repetitions(drafts: Iterable[Draft], left_out: Iterable[str] = ()) -> Drafts:

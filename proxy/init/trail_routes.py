@@ -1,26 +1,28 @@
 """Propose routes from a trail: the requests that no route matched, with the segments that vary as names."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from proxy.config.objections import Objection
+from proxy.config.routes import RouteSettings
 from proxy.config.templates import METHODS, parse_template
-from proxy.init.drafts import GUESS, Draft, Drafts, DraftSetting, NameList, kebab, without_repetitions
+from proxy.config.units import format_duration
+from proxy.init.credential_names import may_be_credential
+from proxy.init.drafts import GUESS, Draft, Drafts, DraftSetting, NameList, kebab, with_timeout, without_repetitions
+from proxy.init.path_shapes import VARIES, Path, recognised, shapes
 
 PASSTHROUGH = "passthrough"
-_MANY = 10  # words at one place; with more, the segment is a name
 _MOST_PATHS = 20_000  # different paths, in which every recognised identifier is the same
 _MOST_ROUTES = 100
-_DEEPEST = 16  # segments
 _FAILED = 400  # a status from here on is no success
-# Recognised identifiers: numbers, `val_1`, longer words with a digit in them, and what was redacted or encoded.
-_IDENTIFIER = re.compile(r"\d+|[A-Za-z]+[_-]\d+|(?=\D*\d)[\w.~-]{6,}|[^*%@:]*[*%@:].*|.{41,}", re.ASCII | re.DOTALL)
-_VERSION = re.compile(r"v\d+(?:\.\d+)*(?:(?:alpha|beta)\d*)?", re.ASCII)
-_VARIES = "*"  # stands for a segment that is a name
+_ROOM = 2  # times the slowest success
+_STEPS_S = (5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600, 900, 1800, 3600)
 
-Path = tuple[str, ...]
+_PREFLIGHT = "OPTIONS"
+_DEFAULT_S = RouteSettings().total_timeout
+
 Kind = tuple[str, Path]  # a method and a path
 
 
@@ -30,6 +32,8 @@ class Traffic:
 
     requests: Counter[Kind] = field(default_factory=Counter)
     succeeded: Counter[Kind] = field(default_factory=Counter)
+    slowest_ms: dict[Kind, float] = field(default_factory=dict)  # until the head of a success
+    preflights: int = 0
     uncounted: int = 0  # requests beyond `_MOST_PATHS` different paths
 
     def add(self, record: Mapping[str, object]) -> None:
@@ -37,21 +41,45 @@ class Traffic:
         method, path, status = str(record.get("method")), str(record.get("path")), record.get("status")
         if record.get("operation") != PASSTHROUGH or method not in METHODS or not path.startswith("/"):
             return
-        kind = method, tuple(_VARIES if _is_identifier(each) else each for each in _segments(path))
+        if method == _PREFLIGHT:
+            self.preflights += 1
+            return
+        kind = method, recognised(path)
         if kind not in self.requests and len(self.requests) >= _MOST_PATHS:
             self.uncounted += 1
             return
         self.requests[kind] += 1
-        self.succeeded[kind] += isinstance(status, int) and status < _FAILED
+        if isinstance(status, int) and status < _FAILED:
+            self.succeeded[kind] += 1
+            self._time(kind, _head_ms(record))
+
+    def _time(self, kind: Kind, ms: float) -> None:
+        self.slowest_ms[kind] = max(ms, self.slowest_ms.get(kind, 0.0))
 
     def by_shape(self) -> "Traffic":
-        """Return the same requests, with paths that differ only in names counted together."""
-        shapes = _shapes({path for _, path in self.requests})
-        merged = Traffic(uncounted=self.uncounted)
+        """Return the same requests, with paths that differ only in names counted together.
+
+        Paths of which no request succeeded, such as those of scanners, do not decide what is a name.
+        """
+        succeeded = Counter[Path]()
+        for kind in self.requests:
+            succeeded[kind[1]] += self.succeeded[kind]
+        shape_of = shapes(succeeded)
+        merged = Traffic(preflights=self.preflights, uncounted=self.uncounted)
         for (method, path), count in self.requests.items():
-            merged.requests[method, shapes[path]] += count
-            merged.succeeded[method, shapes[path]] += self.succeeded[method, path]
+            kind = method, shape_of[path]
+            merged.requests[kind] += count
+            merged.succeeded[kind] += self.succeeded[method, path]
+            merged._time(kind, self.slowest_ms.get((method, path), 0.0))
         return merged
+
+
+def _head_ms(record: Mapping[str, object]) -> float:
+    """Return the time until a response began; 0 for a tunnel, whose record has only its whole length."""
+    metadata = record.get("metadata")
+    said = metadata if isinstance(metadata, Mapping) else {}
+    ms = said.get("head_ms", 0.0 if said.get("endless") is True else record.get("duration_ms"))
+    return float(ms) if isinstance(ms, float | int) else 0.0
 
 
 def proposed(records: Iterable[Mapping[str, object]]) -> Drafts:
@@ -64,6 +92,7 @@ def proposed(records: Iterable[Mapping[str, object]]) -> Drafts:
     more = len(drafts) - _MOST_ROUTES
     notes = left_out[:_MOST_ROUTES]
     notes += [f"{more} more kinds of requests, which are less frequent"] if more > 0 else []
+    notes += [f"OPTIONS ({traffic.preflights} requests): CORS preflights need no route"] if traffic.preflights else []
     notes += [f"{traffic.uncounted} requests, as there are too many different paths"] if traffic.uncounted else []
     return without_repetitions(drafts[:_MOST_ROUTES], notes)
 
@@ -74,53 +103,47 @@ def _drafts(traffic: Traffic, names: NameList, left_out: list[str]) -> Iterator[
         reason, succeeded = "none of them succeeded", traffic.succeeded[kind]  # such as those of scanners
         if succeeded:
             try:
-                yield _draft(kind, f"{GUESS}{count} requests, of which {succeeded} succeeded", names)
+                note = f"{GUESS}{count} requests, of which {succeeded} succeeded"
+                yield with_timeout(_draft(kind, note, names, traffic.slowest_ms[kind] / 1000))
                 continue
             except Objection as objection:
                 reason = objection.message
         left_out.append(f"{kind[0]} /{'/'.join(kind[1])} ({count} requests): {reason}")
 
 
-def _draft(kind: Kind, note: str, names: NameList) -> Draft:
+def _draft(kind: Kind, note: str, names: NameList, slowest_s: float) -> Draft:
     """Return a route. Raise `Objection` if no template matches."""
     method, shape = kind
     own = list[str]()
-    segments = [_name(shape[:at], own) if each == _VARIES else each for at, each in enumerate(shape)]
+    segments = [_name(shape[:at], own) if each == VARIES else each for at, each in enumerate(shape)]
     template = parse_template(f"{method} /{'/'.join(segments)}")
-    settings = (DraftSetting("subject", f"path:{own[0]}", f"{GUESS}the first segment that varies"),) if own else ()
-    words = "-".join(kebab(each) for each in shape if each != _VARIES)
+    settings = (*_subject(segments), *_timeout(slowest_s))
+    words = "-".join(kebab(each) for each in shape if each != VARIES)
     return Draft(names.fresh(f"{method}-{words}"), template, settings, (), "made from the path", note)
+
+
+def _subject(segments: list[str]) -> Iterator[DraftSetting]:
+    """Yield the first name as the subject; not one that may be a credential, because a subject is recorded."""
+    for before, segment in pairwise(("", *segments)):
+        if segment.startswith("{") and not may_be_credential(segment[1:-1], before):
+            yield DraftSetting("subject", f"path:{segment[1:-1]}", f"{GUESS}the first segment that varies")
+            return
+
+
+def _timeout(slowest_s: float) -> Iterator[DraftSetting]:
+    """Yield a timeout with room above the slowest success, if the default has none."""
+    if slowest_s * _ROOM > _DEFAULT_S:
+        room = next((step for step in _STEPS_S if step >= slowest_s * _ROOM), slowest_s * _ROOM)
+        why = f"the slowest success took {slowest_s:.1f}s; the default is {format_duration(_DEFAULT_S)}"
+        yield DraftSetting("total_timeout", format_duration(room), f"{GUESS}{why}")
 
 
 def _name(before: Path, taken: list[str]) -> str:
     """Return `{session_id}` for the segment after `sessions`, and add the name to `taken`."""
-    word = kebab(before[-1]).replace("-", "_") if before and before[-1] != _VARIES else ""
+    word = kebab(before[-1]).replace("-", "_") if before and before[-1] != VARIES else ""
     plain = f"{word.removesuffix('s')}_id" if word and not word[0].isdigit() else "id"
     name, number = plain, 2
     while name in taken:
         name, number = f"{plain}_{number}", number + 1
     taken.append(name)
     return f"{{{name}}}"
-
-
-def _segments(path: str) -> list[str]:
-    return path.partition("?")[0].split("/", _DEEPEST)[1:]
-
-
-def _is_identifier(segment: str) -> bool:
-    return _IDENTIFIER.fullmatch(segment) is not None and _VERSION.fullmatch(segment) is None
-
-
-def _shapes(paths: set[Path]) -> dict[Path, Path]:
-    """Return the shape of each path: where more than `_MANY` words follow one prefix, the segment is a name."""
-    shapes = {path: path for path in paths}
-    for depth in range(_DEEPEST):
-        words: dict[Path, set[str]] = {}
-        for shape in shapes.values():
-            if len(shape) > depth:
-                words.setdefault(shape[:depth], set()).add(shape[depth])
-        many = {prefix for prefix, found in words.items() if len(found - {_VARIES, ""}) > _MANY}
-        for path, shape in shapes.items():
-            if shape[:depth] in many and len(shape) > depth and shape[depth]:
-                shapes[path] = (*shape[:depth], _VARIES, *shape[depth + 1 :])
-    return shapes
