@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from proxy.http.credential_names import names_credential
 from proxy.http.message import SAFE_METHODS
-from proxy.init.drafts import GUESS, Draft, Drafts, DraftSetting, NameList, kebab, without_repetitions
+from proxy.init.credential_names import may_be_credential
+from proxy.init.drafts import GUESS, Draft, Drafts, DraftSetting, NameList, kebab, with_timeout, without_repetitions
 from proxy.init.operations import Operation, Parameter
 from proxy.init.paths import PathTemplate
 
@@ -47,6 +48,14 @@ class _Items(NamedTuple):
     name: str
 
 
+class _Name(NamedTuple):
+    """A name in a template, the last literal before it, and whether it may be that of a credential."""
+
+    name: str
+    literal: str
+    suspect: bool
+
+
 def guessed(operations: Iterable[Operation]) -> Drafts:
     """Return a route for each operation that can have one."""
     found, names = list(operations), NameList()
@@ -62,7 +71,7 @@ def _draft(operation: Operation, path: PathTemplate, names: NameList, items: Map
     settings = (*_subject_settings(operation, path, items), *_other_settings(operation, path))
     made = "" if operation.name else "made from the path"
     doubt = f"{GUESS}{operation.doubt}" if operation.doubt else ""
-    return Draft(names.fresh(_named(operation)), path.template, settings, notes, made, doubt)
+    return with_timeout(Draft(names.fresh(_named(operation)), path.template, settings, notes, made, doubt))
 
 
 def _named(operation: Operation) -> str:
@@ -94,10 +103,10 @@ def _subject_settings(operation: Operation, path: PathTemplate, items: Mapping[s
     subject = in_path or _in_parameters(operation.parameters)
     if subject is not None:
         yield DraftSetting("subject", subject.place, f"{GUESS}{subject.why}")
-    elif credential := next((name for name in path.template.names if names_credential(name)), None):
-        yield DraftSetting(
-            "subject", f"path:{credential}", "off: it is a credential, and a subject is recorded", off=True
-        )
+    elif suspect := next((each.name for each in _names(path) if each.suspect), None):
+        be = "is" if names_credential(suspect) else "may be"
+        note = f"off: it {be} a credential, and a subject is recorded"
+        yield DraftSetting("subject", f"path:{suspect}", note, off=True)
     if subject is not None and subject is in_path and _creates_by_put(operation, path):
         yield DraftSetting("coalesce", "subject", f"{GUESS}PUT creates it, so equal ones of one caller share one call")
 
@@ -128,21 +137,28 @@ def _creates_by_put(operation: Operation, path: PathTemplate) -> bool:
 
 def _in_path(path: PathTemplate) -> _Subject | None:
     """Return the parameter of the path that names a session, else its first parameter."""
-    found = [each for each in _path_subjects(path) if not names_credential(each.place.partition(":")[2])]
+    found = list(_path_subjects(path))
     sessions = (each for each in found if each.entity in _SESSIONS)
     return next(sessions, found[0] if found else None)
 
 
 def _path_subjects(path: PathTemplate) -> Iterator[_Subject]:
-    before = ""
+    for each in _names(path):
+        if not each.suspect:
+            entity = _entity(path.names.get(each.name, each.name))
+            entity = _singular(kebab(each.literal)) if entity in _UNSAID else entity
+            yield _Subject(f"path:{each.name}", f"the path names one {entity or 'thing'}", entity)
+
+
+def _names(path: PathTemplate) -> Iterator[_Name]:
+    """Yield each name in a template, but not that of a rest."""
+    literal = before = ""
     for segment in path.segments:
-        if not segment.startswith("{"):
-            before = segment
-        elif not segment.endswith("...}"):
+        if segment.startswith("{") and not segment.endswith("...}"):
             name = segment[1:-1]
-            entity = _entity(path.names.get(name, name))
-            entity = _singular(kebab(before)) if entity in _UNSAID else entity
-            yield _Subject(f"path:{name}", f"the path names one {entity or 'thing'}", entity)
+            yield _Name(name, literal, may_be_credential(path.names.get(name, name), before))
+        before = "" if segment.startswith("{") else segment
+        literal = before or literal
 
 
 def _in_parameters(parameters: Iterable[Parameter]) -> _Subject | None:
@@ -171,7 +187,14 @@ def _in_body(operation: Operation, path: PathTemplate, item: _Items | None) -> _
                 return _body_subject(name, "the client chooses", is_created=True, names_item=True)
     of_session = (name for name in members if _ID.search(_plain(name)) and _entity(name) in _SESSIONS)
     own = next(of_session, None)
-    return None if own is None else _body_subject(own, "the body names", is_created=collection in _SESSIONS)
+    if own is None:
+        return None
+    # 409 says that what exists is found by this member. Without it, the backend may make a new thing for each request.
+    is_created = collection in _SESSIONS and "409" in operation.statuses
+    found = _body_subject(own, "the body names", is_created=is_created)
+    if item is None or is_created:
+        return found
+    return found._replace(why=f"{found.why}; GET of one {collection} has another subject, {item.name}")
 
 
 def _body_subject(name: str, why: str, *, is_created: bool, names_item: bool = False) -> _Subject:
@@ -208,7 +231,7 @@ def _slow(operation: Operation, last: str, *, unsafe: bool) -> str:
 
 def _is_usable(name: str) -> bool:
     """Tell whether a subject may have this name: it is plain, and not that of a credential."""
-    return _PLAIN.fullmatch(name) is not None and not names_credential(name)
+    return _PLAIN.fullmatch(name) is not None and not may_be_credential(name)
 
 
 def _last_word(path: PathTemplate) -> str:

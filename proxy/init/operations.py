@@ -87,7 +87,7 @@ def _server(node: Node) -> Server:
     url = _VARIABLE.sub(value, written)
     try:
         parts = urlsplit(url)
-        path, origin = parts.path.rstrip("/"), f"{parts.scheme}://{parts.netloc}"
+        path, origin = parts.path.rstrip("/"), f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
     except ValueError:
         raise node.refusal(f'"{url}" is not a URL', 'write url: "https://api.example/v1" or "/v1"') from None
     base = path if path.startswith("/") or not path else f"/{path.lstrip('./')}"

@@ -8,7 +8,9 @@ from proxy.config.objections import Objection
 from proxy.config.templates import Template, parse_template
 
 _PARAMETER = re.compile(r"\{([^{}]*)\}")
-_REST = ("*", ":path", "...")  # after a name: it is several segments, in other templates
+# A name of several segments in other templates: of API Gateway, Starlette, Go, ASP.NET and RFC 6570.
+_GREEDY = tuple(re.compile(form) for form in (r"([\w.-]+)(?:[*+]|:path|\.\.\.)", r"(?:\*{1,2}|\+|/)([\w.-]+)"))
+_RENAMED = re.compile(r"[^\w. -]")
 _ODD = re.compile(r"\W", re.ASCII)
 _LITERALS = "%!$&'()*+,;=:@~-._"  # what a segment may contain besides letters and digits (RFC 3986), and a percent sign
 
@@ -43,11 +45,15 @@ def _segment(segment: str, names: dict[str, str], notes: list[str], *, last: boo
         return _literal(segment)
     if segment != f"{{{found[0]}}}":
         notes.append(f'guess: "{segment}" is a whole segment here, so more requests match')
-    rest = next((end for end in _REST if found[0].endswith(end)), "")
-    own = _name(found[0].removeprefix("+").removesuffix(rest), names)
-    if rest and last:
+    plain = next((greedy[1] for form in _GREEDY if (greedy := form.fullmatch(found[0]))), None)
+    own = _name(found[0].partition(":")[0] if plain is None else plain, names)
+    if plain is not None and last:
         notes.append(f"guess: {{{own}...}} matches the rest of the path")
         return f"{{{own}...}}"
+    if plain is not None:
+        notes.append(f'guess: "{segment}" may be several segments, and {{{own}}} is one')
+    elif _RENAMED.search(found[0]):
+        notes.append(f'guess: "{segment}" has the form of a name with a rule, which {{{own}}} does not have')
     return f"{{{own}}}"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.init.configuration_text import UpstreamLine, configuration
 from proxy.init.documents import read_openapi
-from proxy.init.drafts import Drafts, NameList
+from proxy.init.drafts import Draft, Drafts, NameList
 from proxy.init.guesses import guessed
 from proxy.init.operations import operations, server_of
 from tests.unit.init.conftest import DOCUMENTS, Made
@@ -62,6 +62,12 @@ SETTING = re.compile(r"(?P<key>[a-z_]+) = (?P<value>.*?)(?:\s+# (?P<note>.*))?")
 def drafts(name: str) -> Drafts:
     """Return what is made from a document of the folder."""
     return guessed(operations(read_openapi((DOCUMENTS / name).read_bytes(), name)))
+
+
+def guessed_from(paths: dict[str, Any]) -> tuple[Draft, ...]:
+    """Return the routes of a document with these paths."""
+    document = json.dumps({"openapi": "3.0.0", "paths": paths}).encode()
+    return guessed(operations(read_openapi(document, "x.json"))).routes
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)
@@ -170,6 +176,92 @@ def test_names_decide(operation: str, settings: dict[str, object]) -> None:
     document = {"openapi": "3.0.0", "paths": {path: {method.lower(): {}}}}
     (route,) = guessed(operations(read_openapi(json.dumps(document).encode(), "x.json"))).routes
     assert {each.key: each.value for each in route.settings if not each.off} == settings
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/x/{otp}", "/x/{secretId}", "/x/{inviteCode}", "/x/{magic_link}", "/x/{access-code}", "/x/{passcode}",
+        "/reset/{code}", "/verify-email/{id}", "/invitations/{id}", "/{oneTimePin}", "/x/{apiKey}",
+    ],
+)  # fmt: skip
+def test_what_may_be_a_credential_is_no_subject(path: str) -> None:
+    """A subject is recorded unchanged. The line says why it is off."""
+    (route,) = guessed_from({path: {"get": {}}})
+    (subject,) = route.settings
+    assert (subject.key, subject.off) == ("subject", True)
+    assert subject.note.endswith("a credential, and a subject is recorded")
+
+
+@pytest.mark.parametrize(
+    "path", ["/x/{countryCode}", "/{zip_code}", "/reset/{session_id}", "/reset/{otp}/{id}", "/pins/{id}", "/x/{spin}"]
+)
+def test_a_name_that_only_resembles_one_is_a_subject(path: str) -> None:
+    """Kinds of codes, and the identifier of a session behind any word."""
+    (route,) = guessed_from({path: {"get": {}}})
+    assert [(line.key, line.off) for line in route.settings] == [("subject", False)]
+
+
+@pytest.mark.parametrize("name", ["otp", "inviteCode"])
+@pytest.mark.parametrize("place", ["query", "header"])
+def test_no_parameter_that_may_be_a_credential_is_a_subject(place: str, name: str) -> None:
+    """Nor is a member of a body."""
+    parameter = {"name": name, "in": place, "required": True}
+    schema = {"type": "object", "required": [name], "properties": {name: {"type": "string"}}}
+    body = {"content": {"application/json": {"schema": schema}}}
+    (route,) = guessed_from({"/sessions": {"post": {"parameters": [parameter], "requestBody": body}}})
+    assert route.settings == ()
+
+
+@pytest.mark.parametrize(
+    ("path", "template", "note"),
+    [
+        ("/p/{proxy+}", "/p/{proxy...}", "guess: {proxy...} matches the rest of the path"),
+        ("/p/{proxy*}", "/p/{proxy...}", "guess: {proxy...} matches the rest of the path"),
+        ("/p/{*proxy}", "/p/{proxy...}", "guess: {proxy...} matches the rest of the path"),
+        ("/p/{**proxy}", "/p/{proxy...}", "guess: {proxy...} matches the rest of the path"),
+        ("/p/{+proxy}", "/p/{proxy...}", "guess: {proxy...} matches the rest of the path"),
+        ("/p/{a-b...}", "/p/{a_b...}", "guess: {a_b...} matches the rest of the path"),
+        ("/p/{p:path}", "/p/{p...}", "guess: {p...} matches the rest of the path"),
+        ("/{p+}/x", "/{p}/x", 'guess: "{p+}" may be several segments, and {p} is one'),
+        ("/{id:[0-9]+}", "/{id}", 'guess: "{id:[0-9]+}" has the form of a name with a rule'),
+    ],
+)
+def test_a_name_in_another_form_is_marked(path: str, template: str, note: str) -> None:
+    """A name of several segments is the rest of a path; nothing is changed without a mark."""
+    (route,) = guessed_from({path: {"get": {}}})
+    assert route.template.path == template
+    assert [each for each in route.notes if each.startswith(note)]
+
+
+def test_a_plain_name_has_no_mark() -> None:
+    """A hyphen or a dot is only not possible in a template."""
+    (route,) = guessed_from({"/x/{report-id}/{a.b}": {"get": {}}})
+    assert (route.template.path, len(route.notes)) == ("/x/{report_id}/{a_b}", 1)
+
+
+def test_a_backend_that_makes_the_key_gets_every_create() -> None:
+    """Two chats about one report are two. Their GET has another kind of subject, and the line says so."""
+    schema = {"type": "object", "required": ["reportId"], "properties": {"reportId": {"type": "string"}}}
+    post = {"requestBody": {"content": {"application/json": {"schema": schema}}}, "responses": {"201": {}}}
+    paths = {"/chats": {"post": post}, "/chats/{chatId}": {"get": {}}}
+    (subject,) = (line for line in guessed_from(paths)[0].settings if line.key != "total_timeout")
+    note = "guess: the body names reportId; GET of one chat has another subject, chatId"
+    assert (subject.key, subject.value, subject.note) == ("subject", "body:/reportId", note)
+    assert [line.key for line in guessed_from({"/chats": {"post": post}})[0].settings if not line.off] == ["subject"]
+
+
+def test_check_does_not_doubt_what_is_proposed(made: Made) -> None:
+    """A word that `check` doubts has a timeout; `made` refuses a warning."""
+    paths = {f"/{word}/{{id}}": {"get": {}} for word in ("reports", "chat", "events", "sse", "watch")}
+    Path("x.json").write_text(json.dumps({"openapi": "3.0.0", "paths": paths}), encoding="utf-8")
+    assert [route["total_timeout"] for route in made(openapi=Path("x.json"))["routes"]] == ["30s"] * 5
+
+
+def test_the_credentials_of_a_documents_server_are_not_written() -> None:
+    """A comment names its address only."""
+    document = b'{"openapi": "3.0.0", "servers": [{"url": "https://u:p@api.example/v1"}], "paths": {}}'
+    assert server_of(read_openapi(document, "x.json")) == ("/v1", "", "https://api.example")
 
 
 @pytest.mark.parametrize(
