@@ -180,3 +180,11 @@ def test_completion_is_at_the_root(
     monkeypatch.setenv("_TYPER_COMPLETE_FISH_ACTION", "get-args")
     backstay(monkeypatch)
     assert "check" in capsys.readouterr().out
+
+
+def test_the_examples_have_no_warning(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A newcomer copies them."""
+    root = Path(__file__).parents[3]
+    for example in (root / "config.example.toml", *root.glob("examples/**/backstay.toml")):
+        assert backstay(monkeypatch, "check", str(example), "--no-files") == 0
+        assert capsys.readouterr().err == ""
