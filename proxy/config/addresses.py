@@ -67,6 +67,17 @@ def parse_upstream(url: str) -> Address:
     return Tcp(name["host"].strip("[]"), int(name["port"] or (443 if scheme == "https" else 80)))
 
 
+def accepted_url(text: str) -> str | None:
+    """Return the URL of an upstream that a text most likely means; `None` if unknown."""
+    for url in (text, meant.url(text)):
+        try:
+            if url is not None and parse_upstream(url):
+                return url
+        except Objection:
+            continue
+    return None
+
+
 def is_host(text: str) -> bool:
     """Tell whether `text` is valid in a `Host` field: a name or an address, optionally with a port."""
     return _NAME.fullmatch(text) is not None and names_host(text.encode("ascii"))

@@ -7,11 +7,13 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from proxy.config import meant
-from proxy.config.addresses import completed
+from proxy.config.addresses import accepted_url, completed
 from proxy.config.document import Document
 from proxy.config.objections import ConfigProblem, Keys, dotted
 from proxy.config.routes import RouteTable
 from proxy.config.shape import ROOT, Place, cut, nearest, options, place, shown
+from proxy.config.templates import joined_templates
+from proxy.config.units import format_duration
 
 _SECRET = frozenset({"token"})
 _UNSAID = frozenset({"default_factory_not_called"})  # always a consequence of another error
@@ -27,7 +29,7 @@ def problems_of(error: ValidationError, document: Document) -> Iterator[ConfigPr
         keys = key_of(details) if kind == "missing" else _as_written(key_of(details), document)
         written = keys[:-1] if kind == "missing" else keys
         if kind not in _UNSAID and document.has(written) and not _echoes(details, document, keys):
-            message, cure = _message_and_cure(details, keys)
+            message, cure = _message_and_cure(details, keys, document)
             yield ConfigProblem(dotted(keys), cut(message), cut(cure), document.where(keys))
 
 
@@ -46,19 +48,19 @@ def _echoes(details: ErrorDetails, document: Document, keys: Keys) -> bool:
     return details["type"] == "too_short" and document.get(*keys) != []
 
 
-def _message_and_cure(details: ErrorDetails, keys: Keys) -> tuple[str, str]:
+def _message_and_cure(details: ErrorDetails, keys: Keys, document: Document) -> tuple[str, str]:
     context: Mapping[str, Any] = details.get("ctx", {})
     where = place(keys)
     if details["loc"][-1] == "[key]":
         return context["message"], f"write [{keys[0]}.sessions]"
     if details["type"] == "objection":
-        off = where is not None and where.optional and str(details["input"]).strip().lower() in meant.OFF
-        address = _address(details["input"], where) if keys[-1] == "address" else None
-        return context["message"], _write(keys, '"none"' if off else address or context["cure"])
+        return context["message"], _write(keys, _instead(details["input"], keys, where) or context["cure"])
     if details["type"] == "extra_forbidden":
-        return _unknown(keys, details["input"])
+        return _unknown(keys, details["input"], document)
     if details["type"] == "literal_error" and where is not None:
         return _choice(details["input"], keys, options(where.type))
+    if details["type"] == "missing" and (whole := _whole(keys[:-1], document)) is not None:
+        return "it is missing", whole
     value = "the value" if keys[-1] in _SECRET else shown(details["input"])
     sentence = _SENTENCES.get(details["type"])
     convertible = details["type"] in _OF_ANOTHER_TYPE and keys[-1] not in _SECRET
@@ -67,8 +69,26 @@ def _message_and_cure(details: ErrorDetails, keys: Keys) -> tuple[str, str]:
     return sentence(value, context) if sentence else details["msg"], cure
 
 
+def _instead(value: object, keys: Keys, where: Place | None) -> str | None:
+    """Return, in TOML, what a value means in the place of a setting, for which its own text says too little."""
+    if where is not None and where.optional and str(value).strip().lower() in meant.OFF:
+        return '"none"'
+    if keys[-1] == "address":
+        return _address(value, where)
+    if keys[-1] == "url" and isinstance(value, str) and len(several := meant.words(value)) > 1:
+        urls = [accepted_url(each) for each in several]
+        return None if None in urls else shown(urls)
+    if isinstance(value, bool) and where is not None and where.type is float:
+        default = None if where.field is None else where.field.get_default()
+        known = _DURATIONS.get(keys[-1]) or (format_duration(default) if default else "1s")
+        return shown(known)
+    return None
+
+
 def _meant(value: object, where: Place | None, key: object) -> str | None:
     """Return, in TOML, the value of the expected type that a value most likely means; `None` if unknown."""
+    if isinstance(value, list) and value and key == "match":
+        return shown(joined_templates(value))
     if isinstance(value, list) and len(value) == 1 and where is not None and where.type is str:
         value = value[0]
     if where is None or isinstance(value, dict | list):
@@ -87,7 +107,7 @@ def _meant(value: object, where: Place | None, key: object) -> str | None:
     elif key == "url":
         found = meant.url(text)
     elif where.is_list and isinstance(value, str):
-        found = [part.strip() for part in text.split(",")]
+        found = meant.words(text)
     elif where.is_table and key in _FIRST_KEY and value is not False:
         return f"{{ {_FIRST_KEY[key]} = {shown(value)}{', body = { }' if key == 'fallback' else ''} }}"
     elif where.is_table and value is False:
@@ -105,16 +125,30 @@ def _usual(where: Place | None) -> str:
     return "" if where is None or where.field is None else str(where.field.get_default())
 
 
-def _unknown(keys: Keys, value: object) -> tuple[str, str]:
+def _whole(keys: Keys, document: Document) -> str | None:
+    """Return the setting of the address of a table that has its parts; `None` if it has none."""
+    parts = {key: document.get(*keys, key) for key in document.names(*keys) if key in _PARTS_OF_ADDRESS}
+    name, scheme, path = _ADDRESSES.get(keys[0], ("address", "", "")) if keys else ("", "", "")
+    where = place((*keys, name))
+    if not parts or where is None:
+        return None
+    host, port = meant.parts_of_address(str(document.get(*keys, name) or "").removesuffix(path))
+    for value in map(str, parts.values()):
+        host, port = (host, value) if value.isdecimal() else (value, port)
+    text = f"{host}:{port}" if port else host
+    if not scheme:
+        return f"write address = {_address(text, where) or shown(_usual(where))}"
+    url = meant.url(text, scheme)
+    return None if url is None else f"write {name} = {shown(url + path)}"
+
+
+def _unknown(keys: Keys, value: object, document: Document) -> tuple[str, str]:
     if keys[0] == "defaults" and len(keys) == 2 and keys[1] in RouteTable.model_fields:
         return "it belongs to each route", "write it into [[routes]]"
     key, tables = str(keys[-1]), [part for part in keys[:-1] if isinstance(part, str)]
-    table = "breaker" if "breaker" in tables else tables[0] if tables else ""
-    if key in _PARTS_OF_ADDRESS and (where := place((table, "address"))) is not None:
-        return (
-            "there is no such setting",
-            f"write address = {_address(value, where) or shown(_usual(where))}",
-        )
+    table = next((each for each in ("breaker", "fallback") if each in tables), tables[0] if tables else "")
+    if key in _PARTS_OF_ADDRESS and (whole := _whole(keys[:-1], document)) is not None:
+        return "there is no such setting", whole
     if (said := meant.foreign(table, key, value)) is not None:
         return said[0] or "there is no such setting", said[1]
     above = place(keys[:-1])
@@ -135,7 +169,10 @@ def _choice(value: object, keys: Keys, words: tuple[str, ...]) -> tuple[str, str
     return f"{shown(value)} is not one of {', '.join(words)}", _write(keys, shown(near))
 
 
-_PARTS_OF_ADDRESS = frozenset({"port", "host", "bind"})  # settings of other programs
+_PARTS_OF_ADDRESS = frozenset({"port", "host", "hostname", "bind"})  # settings of other programs
+# The address of a table other than a listener: the setting, the scheme, and the path behind it.
+_ADDRESSES: dict[str | int, tuple[str, str, str]] = {"upstreams": ("url", "http", ""), "store": ("url", "redis", "/0")}
+_DURATIONS: dict[str | int, str] = {"reuse": "5s", "stale_if_error": "10m"}  # examples of what has no default
 _ALIKE = 0.75  # least similarity of a key to the setting that it means; with less, an equal ending would be enough
 _OF_ANOTHER_TYPE = frozenset(
     {"bool_type", "int_type", "float_type", "string_type", "tuple_type", "model_type", "less_than_equal"}

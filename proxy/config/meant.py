@@ -52,7 +52,7 @@ def size(text: str) -> str | None:
 
 def address(text: str, usual: str) -> str | None:
     """Return the address of a listener: `:80`, `80`, a URL or a host alone; what it lacks is as in `usual`."""
-    host, port = _place(text)
+    host, port = parts_of_address(text)
     if not host and not port:
         return None
     usual_host, _, usual_port = usual.rpartition(":")
@@ -61,14 +61,14 @@ def address(text: str, usual: str) -> str | None:
 
 def url(text: str, scheme: str = "http") -> str | None:
     """Return the URL of a backend: a host, a port or both, or a URL with another scheme."""
-    host, port = _place(text)
+    host, port = parts_of_address(text)
     if not host and not port:
         return None
     chosen = "https" if text.lower().startswith("https:") else scheme
     return f"{chosen}://{host or '127.0.0.1'}" + (f":{port}" if port else "")
 
 
-def _place(text: str) -> tuple[str, str]:
+def parts_of_address(text: str) -> tuple[str, str]:
     """Return the host and the port of a text, each empty if missing. Digits alone are a port."""
     found = _PLACE.fullmatch(text) if len(text) <= _LONGEST else None
     if found is None:
@@ -91,6 +91,11 @@ def subject(text: str) -> str | None:
     return f"path:{plain}" if plain.isidentifier() and text != plain else None
 
 
+def words(text: str) -> list[str]:
+    """Return the items of a list that was written as one text."""
+    return [word.strip() for word in text.split(",")] if "," in text else text.split()
+
+
 def name(text: str, allowed: str) -> str | None:
     """Return the text with a hyphen for each run of characters that are not `allowed`; `None` if nothing is left."""
     words = "".join(char if char in allowed else " " for char in text).split()
@@ -107,6 +112,12 @@ def share(value: object) -> float | None:
     return number if number <= 1 else None
 
 
+_TLS_PAIR: Final = 'tls_certificate = "/etc/backstay/tls.crt" and tls_key = "/etc/backstay/tls.key"'
+_TLS_WORDS: Final[Mapping[str, str]] = {
+    "tls_certificate": "tls_cert tls_crt tls_cert_file tls_certificate_file cert cert_file certfile certificate crt "
+    "ssl_cert ssl_certificate ssl_certfile",
+    "tls_key": "tls_key_file tls_private_key key key_file keyfile private_key ssl_key ssl_certificate_key ssl_keyfile",
+}
 # Settings of other proxies, by table and name: the message, which may be empty, and the cure.
 _FOREIGN: Final[Mapping[tuple[str, str], tuple[str, str]]] = {
     **dict.fromkeys(
@@ -126,6 +137,25 @@ _FOREIGN: Final[Mapping[tuple[str, str], tuple[str, str]]] = {
     ("breaker", "threshold"): ("", "write failure_threshold"),
     ("breaker", "timeout"): ("", "write reset_timeout"),
     ("audit", "file"): ("", "write path"),
+    **{
+        (table, word): ("", f"write {ours}")
+        for table in ("listen", "upstreams")
+        for ours, words in _TLS_WORDS.items()
+        for word in words.split()
+    },
+    **{
+        ("listen", word): ("", f"write {_TLS_PAIR}")
+        for word in ("tls", "ssl", "https", "use_tls", "tls_enabled", "enable_tls", "scheme", "protocol")
+    },
+    **{
+        ("upstreams", word): ("", 'write url = "https://backend.example"')
+        for word in ("tls", "ssl", "https", "use_tls", "tls_enabled", "enable_tls", "scheme", "protocol")
+    },
+    **dict.fromkeys(
+        (("upstreams", word) for word in ("address", "target", "server", "servers", "urls")), ("", "write url")
+    ),
+    **dict.fromkeys((("store", word) for word in ("redis_url", "redis", "uri", "dsn", "address")), ("", "write url")),
+    ("fallback", "headers"): ("an answer of last resort has no header fields of its own", "remove it"),
     ("", "server"): ("", "write [listen]"),
     ("", "upstream"): ("", "write [upstreams.sessions]"),
     ("", "route"): ("", "write [[routes]]"),

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import Final, NamedTuple
 from urllib.parse import quote, urlsplit
@@ -61,6 +61,13 @@ def parse_request(text: object) -> Template:
     Raise `Objection`, whose cure is accepted.
     """
     return _with_accepted_cure(text, _request)
+
+
+def joined_templates(texts: Sequence[object]) -> str:
+    """Return one template with the methods of several that have one path; the first with a path of its own."""
+    found = [_template(_accepted(str(text), _template)) for text in texts]
+    methods = dict.fromkeys(method for each in found if each.path == found[0].path for method in each.methods)
+    return f"{', '.join(methods)} {found[0].path}"
 
 
 def _with_accepted_cure(text: object, parse: Callable[[str], Template]) -> Template:
@@ -122,9 +129,7 @@ def _split(text: str, known: tuple[str, ...]) -> tuple[list[str], str]:
         message = f'"{wrong}" is not one of {", ".join(known)}' if wrong else f'"{written[0]}" is not a list of methods'
         raise Objection(message, f"{', '.join(dict.fromkeys(nearest))} {path}")
     if (word := path.partition(" ")[0]) in known:
-        raise Objection(
-            f'"{text}" has no comma between its methods', f"{written[0]}, {word}{path.removeprefix(word)}"
-        )
+        raise Objection(f'"{text}" has no comma between its methods', f"{written[0]}, {word}{path.removeprefix(word)}")
     if not path.startswith("/"):
         raise Objection(f'"{path}" does not begin with a slash', f"{written[0]} {_with_slash(path)}")
     return list(dict.fromkeys(methods)), path

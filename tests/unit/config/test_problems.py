@@ -473,6 +473,22 @@ def test_the_cure_is_what_was_meant(name: str, value: str, cure: str) -> None:
     assert str(refused.value).endswith(f"; {cure}")
 
 
+@pytest.mark.parametrize(
+    ("parts", "cure"),
+    [
+        ('[listen]\nhost = "0.0.0.0"\nport = 8081', 'write address = "0.0.0.0:8081"'),
+        ('[admin]\nport = "81"\nbind = "::1"', 'write address = "127.0.0.1:9901"'),
+        ('[upstreams.q]\nhost = "h"\nport = 81', 'write url = "http://h:81"'),
+        ('[store]\nhost = "h"\nport = 81', 'write url = "redis://h:81/0"'),
+    ],
+)
+def test_the_parts_of_an_address_have_one_cure(problems: Problems, parts: str, cure: str) -> None:
+    """Each by itself would say another address; a missing URL says the same one."""
+    lines = problems(f"{'' if 'upstreams' in parts else UPSTREAM}{parts}")
+    assert len(lines) >= 2
+    assert {line.rpartition("; ")[2] for line in lines} == {cure}
+
+
 def test_a_token_is_read_alike_from_everywhere(tmp_path: Path) -> None:
     """`echo` and editors end it with a newline; an empty file is no token, and says so."""
     file, upstream = tmp_path / "token", {"upstream": "http://127.0.0.1:1"}
@@ -548,6 +564,47 @@ MEANT = [
     (ROUTE + "principal = 'authorization, cookie:sid'", 'write principal = ["authorization", "cookie:sid"]'),
     (UPSTREAM + "[[routes]]\noperation = ['a']\nmatch = 'GET /a'", 'write operation = "a"'),
     (UPSTREAM + "[admin]\ntoken = ['secret']", 'write token = "..."'),
+    *(
+        (UPSTREAM + f'[listen]\n{key} = "x"', "write tls_certificate")
+        for key in ("tls_cert", "ssl_certificate", "cert")
+    ),
+    *((UPSTREAM + f'[listen]\n{key} = "x"', "write tls_key") for key in ("tls_key_file", "ssl_certificate_key")),
+    *(
+        (
+            UPSTREAM + f"[listen]\n{key} = true",
+            'write tls_certificate = "/etc/backstay/tls.crt" and tls_key = "/etc/backstay/tls.key"',
+        )
+        for key in ("tls", "ssl", "https")
+    ),
+    (UPSTREAM + "tls = true", 'write url = "https://backend.example"'),
+    (UPSTREAM + "port = 3", 'write url = "http://b:3"'),
+    (UPSTREAM + 'host = "c"', 'write url = "http://c:1"'),
+    ('[upstreams.q]\nurl = "http://a, http://b:1"', 'write url = ["http://a", "http://b:1"]'),
+    ('[upstreams.q]\nurl = "a:1 b:2"', 'write url = ["http://a:1", "http://b:2"]'),
+    (UPSTREAM + '[store]\nredis_url = "redis://r"', "write url"),
+    (UPSTREAM + '[store]\nhost = "r"', 'write url = "redis://r/0"'),
+    (UPSTREAM + '[admin]\nallowed_hosts = "a.example b.example"', 'write allowed_hosts = ["a.example", "b.example"]'),
+    (UPSTREAM + '[admin]\nallowed_hosts = "a.example,b.example"', 'write allowed_hosts = ["a.example", "b.example"]'),
+    (ROUTE + "fallback = { headers = { a = '1' }, body = 1 }", "remove it"),
+    (ROUTE + "stale_if_error = true", 'write stale_if_error = "10m"'),
+    (ROUTE + "reuse = true", 'write reuse = "5s"'),
+    (ROUTE + "total_timeout = true", 'write total_timeout = "2s"'),
+    *(
+        (UPSTREAM + f"[[routes]]\noperation = 'a'\nmatch = {match}", f"write match = {cure}")
+        for match, cure in (
+            ("'GET  /api/x/:id'", '"GET /api/x/{id}"'),
+            ("'GET /x '", '"GET /x"'),
+            ("'/api/x'", '"GET /api/x"'),
+            ("['GET /x']", '"GET /x"'),
+            ("['GET /x/:id', 'PUT /x/{id}', 'GET /y']", '"GET, PUT /x/{id}"'),
+            ("[1]", '"GET /api/sessions/{report_id}"'),
+            ("'GET /x/{report-id}'", '"GET /x/{report_id}"'),
+            ("'GET /x/{rest}...'", '"GET /x/{rest...}"'),
+            ("'GET /x/{id}.json'", '"GET /x/{id}"'),
+            ("'GET /a\"b '", r'"GET /a\"b"'),
+        )
+    ),
+    (ROUTE + "on_conflict = '/x/{ id }'", 'write on_conflict = "GET /x/{id}"'),
 ]
 
 
