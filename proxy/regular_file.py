@@ -62,6 +62,12 @@ def check_regular(path: str | os.PathLike[str], most: int) -> None:
         os.close(fd)
 
 
+def why_unreadable(error: OSError) -> str:
+    """Return what follows the name of a file: `is a device, not a file: ...` or `cannot be read: ...`."""
+    text = error.strerror or str(error)
+    return text if text.startswith("is ") else f"cannot be read: {text}"
+
+
 def _refused(path: str | os.PathLike[str], kind: int) -> OSError:
     if kind == stat.S_IFDIR:
         return IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))

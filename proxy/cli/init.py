@@ -1,6 +1,9 @@
 """`backstay init`: write a first configuration to a file or to standard output."""
 
+import json
 import os
+import re
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,6 +15,8 @@ from proxy.cli.json_schema import schema_text
 from proxy.cli.main import FAILED, MISTAKEN
 from proxy.config.addresses import parse_upstream
 from proxy.config.objections import ConfigError, ConfigProblem, Objection
+from proxy.config.schema import configuration_schema
+from proxy.config.shape import without_credentials
 from proxy.init.configuration_text import UpstreamLine, configuration, guesses
 from proxy.init.documents import Node, read_openapi
 from proxy.init.drafts import Drafts, NameList, without_repetitions
@@ -19,12 +24,13 @@ from proxy.init.guesses import guessed
 from proxy.init.operations import operations, server_of
 from proxy.init.profiles import Profile
 from proxy.init.trail_routes import PASSTHROUGH, proposed
-from proxy.regular_file import read_regular
+from proxy.regular_file import read_regular, why_unreadable
 from proxy.text import escaped
 
 _STANDARD_OUTPUT = Path("-")
 _SCHEMA = "backstay.schema.json"
 _MOST = 16 << 20  # bytes of a document
+_URL_AS_PATH = re.compile(r"(https?):/+(.+)", re.IGNORECASE)  # a path has single slashes
 _URL = "http://127.0.0.1:8000"
 
 
@@ -76,18 +82,26 @@ def _passed_through(path: Path) -> Iterator[Mapping[str, object]]:
         nonlocal damaged
         damaged += 1
 
-    for trail in trails(path):
+    found = trails(path)
+    for trail in found:
         for record in records(trail, count, Query(operation=PASSTHROUGH)):
             yield record.fields
+    if not any(True for trail in found for _ in records(trail, lambda _: None, Query())):
+        raise NoTrailError(f"{path}: no line is a record of a trail: name the file of [audit] path")
     if damaged:
         print(f"backstay: {damaged} lines of {path} are not complete records", file=sys.stderr)
 
 
 def _read(file: Path) -> bytes:
+    if (url := _URL_AS_PATH.fullmatch(str(file))) is not None:
+        address = f"{url[1]}://{url[2].rpartition('@')[2]}"
+        cure = f"write curl -s {shlex.quote(address)} | backstay init - --openapi -"
+        message = "a document is read from a file or from standard input"
+        raise ConfigError([ConfigProblem("", message, cure, f"--openapi {address}")])
     try:
         return sys.stdin.buffer.read(_MOST) if file == _STANDARD_OUTPUT else read_regular(str(file), _MOST)
     except OSError as error:
-        reason = f"cannot be read: {error.strerror or error}"
+        reason = why_unreadable(error)
         raise ConfigError([ConfigProblem("", reason, "name an OpenAPI document", str(file))]) from None
 
 
@@ -95,15 +109,22 @@ def _refuse_no_url(url: str) -> None:
     try:
         parse_upstream(url)
     except Objection as objection:
-        problem = ConfigProblem("", objection.message, f"write --upstream {objection.cure}", "--upstream")
+        message, cure = (
+            without_credentials(objection.message),
+            f"write --upstream {without_credentials(objection.cure)}",
+        )
+        problem = ConfigProblem("", message, cure, "--upstream")
         raise ConfigError([problem]) from None
 
 
 def _written(file: Path, text: str, routes: int, *, force: bool) -> int:
     """Write the configuration, and beside it the schema that its first line names to editors."""
+    schema = file.with_name(_SCHEMA)
+    if not force and _is_foreign(schema):
+        return _refuse(f"{schema} exists and is another document: move it, or add --force", MISTAKEN)
     try:
         _write(file, f"#:schema ./{_SCHEMA}\n{text}", os.O_TRUNC if force else os.O_EXCL)
-        _write(file.with_name(_SCHEMA), schema_text("configuration"), os.O_TRUNC)
+        _write(schema, schema_text("configuration"), os.O_TRUNC)
     except FileExistsError:
         return _refuse(f"{file} exists: name another file, - for standard output, or add --force", MISTAKEN)
     except OSError as error:
@@ -112,6 +133,17 @@ def _written(file: Path, text: str, routes: int, *, force: bool) -> int:
     marks = f', {marked} marked with "guess:"' if marked else ""
     print(escaped(f"{file}: {routes} routes{marks}. Next: backstay check {file}"))
     return 0
+
+
+def _is_foreign(schema: Path) -> bool:
+    """Tell whether a file is there that no version of this program wrote: its schemas have one title."""
+    try:
+        found = json.loads(read_regular(str(schema), _MOST))
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, RecursionError):
+        return True
+    return not isinstance(found, dict) or found.get("title") != configuration_schema()["title"]
 
 
 def _write(file: Path, text: str, flag: int) -> None:

@@ -51,6 +51,21 @@ def test_a_file_is_replaced_only_on_demand(monkeypatch: pytest.MonkeyPatch, caps
     assert load(Path("backstay.toml"), environ={}).upstreams
 
 
+@pytest.mark.parametrize("foreign", ["{}", "[]", "mine", '{"title": "Mine"}'])
+def test_a_foreign_schema_is_replaced_only_on_demand(
+    foreign: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    """The name may be taken; without --force nothing is written. That of an earlier version is replaced."""
+    schema = Path("backstay.schema.json")
+    schema.write_text(foreign, encoding="utf-8")
+    assert backstay(monkeypatch, "init") == 2
+    said = "backstay: backstay.schema.json exists and is another document: move it, or add --force\n"
+    assert (capsys.readouterr().err, schema.read_text(encoding="utf-8")) == (said, foreign)
+    assert list(Path().iterdir()) == [schema]
+    assert backstay(monkeypatch, "init", "--force") == 0
+    assert backstay(monkeypatch, "init", "b.toml") == 0
+
+
 def test_guesses_are_counted(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     """The reader knows how many lines to look at."""
     assert backstay(monkeypatch, "init", "b.toml", "--openapi", str(DOCUMENTS / "sessions.yaml")) == 0
@@ -76,6 +91,15 @@ def test_standard_streams_are_files_too(monkeypatch: pytest.MonkeyPatch, capsys:
         (["--profile", "fast"], 2, "backstay: Invalid value for '--profile': "),
         (["no/such/folder.toml"], 1, "backstay: no/such/folder.toml cannot be written: no such file or directory"),
         (["-", "--openapi", "bad.json"], 2, "bad.json:1: not JSON: "),
+        (
+            ["--openapi", "https://u:secret@h/openapi.json?a&b"],
+            2,
+            "--openapi https://h/openapi.json?a&b: a document is read from a file or from standard input; "
+            "write curl -s 'https://h/openapi.json?a&b' | backstay init - --openapi -",
+        ),
+        (["--openapi", "/dev/null"], 2, "/dev/null: is a device, not a file: name a regular file; name an OpenAPI"),
+        (["--from-trail", "bad.json"], 2, "backstay: bad.json: no line is a record of a trail: name the file"),
+        (["--upstream", "http://u:secret@h:1"], 2, '--upstream: "http://...@h:1" is not the URL of an upstream; '),
     ],
 )
 def test_a_mistake_is_one_line(
@@ -87,6 +111,7 @@ def test_a_mistake_is_one_line(
     shown = capsys.readouterr()
     assert (shown.out, shown.err.count("\n")) == ("", 1)
     assert shown.err.startswith(said)
+    assert "secret" not in shown.err
     assert [path.name for path in Path().iterdir()] == ["bad.json"]
 
 
