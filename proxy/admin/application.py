@@ -72,7 +72,8 @@ async def _move_circuit(request: web.Request) -> web.Response:
     control, name = request.app[CONTROL], request.match_info["name"]
     found = control.circuits_of(name)
     if not found:
-        return problem(404, f"No circuit is called {name!r}: there are {_listed(control.circuits)}.")
+        known = {**control.circuits, **(control.route_circuits if ":" in name else {})}
+        return problem(404, f"No circuit is called {name!r}: there are {_listed(known)}.")
     now, action = control.now(), request.match_info["action"]
     for circuit in found if action == "reset" else found[:1]:
         ACTIONS[action](circuit, now)

@@ -162,6 +162,9 @@ async def test_an_unknown_circuit_is_told_the_right_names(client: ClientSession)
         assert response.status == 404
         detail = (await problem(response))["detail"]
     assert detail == "No circuit is called 'session': there are restoration, sessions."
+    async with client.post("/circuits/sessions:nope/reset", headers=BEARER) as response:
+        detail = (await problem(response))["detail"]
+    assert "there are restoration, sessions, sessions:history, sessions:load." in detail
 
 
 async def test_switches_turn_things_off_and_on(client: ClientSession, sidecar: Sidecar) -> None:
