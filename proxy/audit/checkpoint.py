@@ -28,7 +28,7 @@ from proxy.audit.files import NoTrailError, TrailError
 from proxy.audit.own_file import open_own
 from proxy.audit.values import as_text
 from proxy.errors import StartError
-from proxy.regular_file import opener, read_regular
+from proxy.regular_file import opener, read_regular, why_unreadable
 
 VERSION = 3
 MIN_KEY_BYTES = 32
@@ -89,7 +89,7 @@ def read_key(file: Path) -> CheckpointKey:
     try:
         content = read_regular(file, _MOST_KEY)
     except OSError as error:
-        raise TrailError(f"{file}: the key cannot be read: {error.strerror}") from error
+        raise TrailError(f"{file}: the key {why_unreadable(error)}") from error
     if content.lstrip().startswith(_PEM):
         try:
             from proxy.audit.ed25519 import read_pem

@@ -120,8 +120,9 @@ def reading(file: Path) -> Iterator[BinaryIO]:
         with opened(file) as stream:
             yield stream
     except (OSError, EOFError, zlib.error) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or error  # without number and path
-        raise TrailError(f"{file}: cannot be read to its end: {reason}") from error
+        reason = str((error.strerror if isinstance(error, OSError) else None) or error)  # without number and path
+        said = reason if reason.startswith("is ") else f"cannot be read to its end: {reason}"
+        raise TrailError(f"{file}: {said}") from error
 
 
 def parse(line: TrailLine) -> Record | None:

@@ -56,6 +56,9 @@ def command() -> int:
 def _usage_error_line(error: Exception) -> str:
     """Return the message of a usage error in one line; empty where rich has printed the help instead."""
     text = error.format_message() if hasattr(error, "format_message") else str(error)
+    if text.startswith("Missing argument"):  # with the words that it may be, each on a line of its own
+        text = " ".join(text.split())
+    text = text.replace(": Value error, ", ": ")  # what a newer typer adds
     return text if not text or "\n" in text else f"backstay: {text.rstrip('.')}; see backstay --help"
 
 

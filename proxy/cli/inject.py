@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from proxy.regular_file import read_regular
+from proxy.regular_file import read_regular, why_unreadable
 
 FAILED = 1
 MISTAKEN = 2
@@ -54,7 +54,7 @@ def _transformed(file: str, transform: Callable[[str], str]) -> int:
     except UnicodeDecodeError:
         return _refuse(f"{file} is not UTF-8", MISTAKEN)
     except OSError as error:
-        return _refuse(f"{file} cannot be read: {(error.strerror or str(error)).lower()}", MISTAKEN)
+        return _refuse(f"{file} {why_unreadable(error).lower()}", MISTAKEN)
     sys.stdout.write(made)
     return 0
 

@@ -12,7 +12,7 @@ from proxy.config.objections import ConfigError, Keys
 from proxy.config.settings import Audit, Listen, Settings, UpstreamTable
 from proxy.errors import StartError
 from proxy.principals.registry import EXTRA, read_key_files
-from proxy.regular_file import open_regular
+from proxy.regular_file import open_regular, why_unreadable
 from proxy.transport.tls import TlsFiles, client_context, server_context
 
 
@@ -22,8 +22,9 @@ def unusable_files(settings: Settings) -> Iterator[Contradiction]:
         read_token(settings.admin)
     except ConfigError as error:
         for problem in error.problems:
+            said = problem.message.removeprefix("it ")
             cure = problem.cure or "name a file that this user can read"
-            yield Contradiction(("admin", "token_file"), f"{settings.admin.token_file} {problem.message}", cure)
+            yield Contradiction(("admin", "token_file"), f"{settings.admin.token_file} {said}", cure)
     yield from _certificates(("listen",), settings.listen)
     for name, upstream in settings.upstreams.items():
         if any(url.startswith("https:") for url in upstream.url):
@@ -95,7 +96,7 @@ def _unreadable(path: str) -> str:
     try:
         os.close(open_regular(path))
     except OSError as error:
-        return f"{path} cannot be read: {error.strerror}"
+        return f"{path} {why_unreadable(error)}"
     return ""
 
 

@@ -13,6 +13,7 @@ from proxy.config.routes import PASSED_ON, PASSTHROUGH, RouteTable
 from proxy.config.schema import configuration_schema
 from proxy.config.settings import Settings
 from proxy.config.shape import Place, place
+from proxy.config.templates import METHODS
 from proxy.config.units import format_duration
 from proxy.policy import route_circuit, route_compiler
 from proxy.policy.routing import Route, Router
@@ -58,6 +59,12 @@ def _request(request: str) -> tuple[str, str]:
     if not method.isalpha() or not path.startswith("/"):
         cure = 'write --explain "GET /api/sessions/val_1"'
         raise ConfigError([ConfigProblem("", f'"{request}" is not a method and a path', cure, "--explain")])
+    if method not in METHODS and method.upper() in METHODS:
+        message, cure = (
+            f'"{method}" is not {method.upper()}: methods are case-sensitive',
+            f'write --explain "{method.upper()} {path}"',
+        )
+        raise ConfigError([ConfigProblem("", message, cure, "--explain")])
     return method, path
 
 

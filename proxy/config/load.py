@@ -18,7 +18,7 @@ from proxy.config.explain import key_of, problems_of
 from proxy.config.objections import ConfigError, ConfigProblem, Keys
 from proxy.config.seed import lay_seed
 from proxy.config.settings import Admin, Settings
-from proxy.regular_file import read_regular
+from proxy.regular_file import read_regular, why_unreadable
 
 NOTHING: Mapping[str, object] = MappingProxyType({})
 _STAND_INS: Mapping[str | int, object] = MappingProxyType(
@@ -105,7 +105,7 @@ def _read(path: Path | None) -> Document:
         return Document()
     try:
         content = sys.stdin.buffer.read() if path == STANDARD_INPUT else read_regular(path, _MOST_CONFIG)
-        return Document(content.decode("utf-8"), str(path))
+        return Document(content.decode("utf-8-sig"), str(path))  # Windows editors begin a file with a byte order mark
     except tomllib.TOMLDecodeError as error:
         complaint, line = split_toml_error(error)
         where = f"{path}:{line}" if line else str(path)
@@ -120,8 +120,9 @@ def _read(path: Path | None) -> Document:
 
 
 def _unreadable(path: str, error: Exception, key: str) -> ConfigProblem:
-    reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-    return ConfigProblem(key, f"cannot be read: {reason}", "", path)
+    if isinstance(error, OSError):
+        return ConfigProblem(key, why_unreadable(error), "", path)
+    return ConfigProblem(key, "cannot be read: it is not UTF-8", "save it as UTF-8", path)
 
 
 def _line(problem: ConfigProblem) -> int:

@@ -8,6 +8,7 @@ import pytest
 from proxy.cli import main as command_line
 from proxy.cli.check import HEADINGS, routing_table
 from proxy.config.load import load
+from proxy.config.objections import ConfigError
 
 FILE = """
 [upstreams.sessions]
@@ -103,6 +104,11 @@ def test_a_bad_file_is_every_problem_on_standard_error(
     ("arguments", "said"),
     [
         (["check"], "backstay: Missing argument 'FILE'; see backstay --help\n"),
+        (
+            ["completion"],
+            "backstay: Missing argument 'SHELL'. Choose from: bash, zsh, fish, powershell, pwsh; see backstay --help\n",
+        ),
+        (["check", "/dev/null"], "/dev/null: is a device, not a file: name a regular file\n"),
         (["helth"], "backstay: No such command 'helth'. Did you mean 'health'?; see backstay --help\n"),
         (["check", "none.toml"], "none.toml: cannot be read: No such file or directory\n"),
     ],
@@ -188,3 +194,42 @@ def test_the_examples_have_no_warning(monkeypatch: pytest.MonkeyPatch, capsys: p
     for example in (root / "config.example.toml", *root.glob("examples/**/backstay.toml")):
         assert backstay(monkeypatch, "check", str(example), "--no-files") == 0
         assert capsys.readouterr().err == ""
+
+
+def test_no_mistake_is_told_as_an_error_of_a_value(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The words of the library say nothing to a user."""
+    assert backstay(monkeypatch, "completion", "tcsh") == 2
+    assert capsys.readouterr().err.startswith("backstay: Invalid value for 'SHELL': 'tcsh' is not one of ")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
+    """Editors of Windows write one, and a token may begin with one too."""
+    path = tmp_path / "config.toml"
+    path.write_text(FILE, encoding="utf-8-sig")
+    assert len(load(path, {}, {}).routes) == 2
+    path.write_bytes(FILE.encode("utf-16"))
+    with pytest.raises(ConfigError, match="it is not UTF-8; save it as UTF-8"):
+        load(path, {}, {})
+
+
+def test_a_method_in_small_letters_is_told(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Methods are case-sensitive (RFC 9110 section 9.1), so it would be explained as a request without a route."""
+    assert backstay(monkeypatch, "check", str(file), "--explain", "get /a/1/c?x=1") == 2
+    assert capsys.readouterr().err == (
+        '--explain: "get" is not GET: methods are case-sensitive; write --explain "GET /a/1/c"\n'
+    )
+
+
+def test_an_empty_token_file_is_told_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The name of the file is its subject."""
+    (tmp_path / "token").touch()
+    path = tmp_path / "config.toml"
+    path.write_text(f'[admin]\ntoken_file = "{tmp_path}/token"\n{FILE}', encoding="utf-8")
+    assert backstay(monkeypatch, "check", str(path)) == 2
+    assert f"admin.token_file: {tmp_path}/token is empty; write the token into the file" in capsys.readouterr().err

@@ -53,7 +53,7 @@ def corrected(data: dict[str, Any], problem: ConfigProblem) -> bool:
     *above, key = keys_of(problem.key_path)
     table: Any = data
     for each in above:
-        table = table[each] if isinstance(table, list) or each in table else None
+        table = table[each] if isinstance(each, int) or each in table else None
         if not isinstance(table, dict | list):
             return False
     if (item := _ITEM.fullmatch(problem.cure)) is not None and isinstance(key, int):

@@ -54,7 +54,7 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     for path, reason in (
         (tmp_path / "none.toml", "No such file or directory"),
         (tmp_path, "Is a directory"),
-        (tmp_path / "bytes.toml", "it is not UTF-8"),
+        (tmp_path / "bytes.toml", "it is not UTF-8; save it as UTF-8"),
     ):
         with pytest.raises(ConfigError) as refused:
             load(path, {}, {})
