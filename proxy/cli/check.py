@@ -1,11 +1,14 @@
 """`backstay check`: print every problem of a configuration at once, or its routes in matching order."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
-from proxy.cli.named_files import unusable_files
+from proxy.cli.named_files import expired_certificates, unusable_files
 from proxy.cli.route_explanation import explain
+from proxy.clock import SystemClock
+from proxy.config.contradictions import Contradiction
 from proxy.config.doubts import doubts
 from proxy.config.load import WrittenSettings, load_written
 from proxy.config.objections import ConfigError, ConfigProblem, dotted
@@ -27,9 +30,10 @@ def check(file: Path, *, files: bool = True, request: str | None = None) -> int:
     instead. Raise `ConfigError` with every problem.
     """
     written = load_written(file)
-    if files and (problems := list(_file_problems(written))):
+    if files and (problems := list(_problems(written, unusable_files(written.settings)))):
         raise ConfigError(problems)
-    for doubt in doubts(*written):
+    expired = list(expired_certificates(written.settings, SystemClock.wall())) if files else []
+    for doubt in chain(doubts(*written), _problems(written, expired)):
         print(f"warning: {doubt}", file=sys.stderr)
     if request is not None:
         print(*explain(written, request), sep="\n")
@@ -42,8 +46,8 @@ def check(file: Path, *, files: bool = True, request: str | None = None) -> int:
     return 0
 
 
-def _file_problems(written: WrittenSettings) -> Iterator[ConfigProblem]:
-    for keys, message, cure in unusable_files(written.settings):
+def _problems(written: WrittenSettings, found: Iterable[Contradiction]) -> Iterator[ConfigProblem]:
+    for keys, message, cure in found:
         yield ConfigProblem(dotted(keys), message, cure, written.document.where(keys))
 
 

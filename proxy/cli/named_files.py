@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from proxy.audit.checkpoint import read_key
@@ -12,8 +13,11 @@ from proxy.config.objections import ConfigError, Keys
 from proxy.config.settings import Audit, Listen, Settings, UpstreamTable
 from proxy.errors import StartError
 from proxy.principals.registry import EXTRA, read_key_files
-from proxy.regular_file import open_regular, why_unreadable
+from proxy.regular_file import open_regular, read_regular, why_unreadable
+from proxy.transport.certificate_expiry import first_expiry
 from proxy.transport.tls import TlsFiles, client_context, server_context
+
+_MOST = 64 << 20  # bytes of a certificate, as when it is loaded
 
 
 def unusable_files(settings: Settings) -> Iterator[Contradiction]:
@@ -62,6 +66,20 @@ def _keys(settings: Settings) -> Iterator[Contradiction]:
             yield Contradiction(key, str(error), "name a JWK Set with public keys" if installed else EXTRA)
         if table.tls_ca is not None and (problem := _unreadable(table.tls_ca)):
             yield Contradiction((*at, "tls_ca"), problem, "name a PEM file that this user can read")
+
+
+def expired_certificates(settings: Settings, wall: float) -> Iterator[Contradiction]:
+    """Yield the key of each certificate that the sidecar shows and that expired before `wall` (Unix seconds)."""
+    shown: list[tuple[Keys, str | None]] = [(("listen", "tls_certificate"), settings.listen.tls_certificate)]
+    for name, upstream in settings.upstreams.items():
+        if any(url.startswith("https:") for url in upstream.url):
+            shown.append((("upstreams", name, "tls_certificate"), upstream.tls_certificate))
+    for keys, file in shown:
+        expiry = None if file is None else first_expiry(read_regular(file, _MOST).decode("latin-1"))
+        if expiry is not None and expiry < wall:
+            ended = datetime.fromtimestamp(expiry, UTC).isoformat(" ").removesuffix("+00:00")
+            message = f"a certificate in {file} expired on {ended} UTC, so peers refuse it"
+            yield Contradiction(keys, message, "renew it, and send SIGHUP to a sidecar that runs")
 
 
 def _trail(audit: Audit) -> Iterator[Contradiction]:

@@ -1,9 +1,14 @@
 """`backstay check` opens the files of a configuration, and warns of settings without effect."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from tests.unit.cli.test_check import backstay
 
@@ -132,3 +137,32 @@ def test_what_is_inherited_or_switched_off_is_no_doubt(check: Check) -> None:
     """`[defaults]` applies to reads and writes, so an inherited setting without effect causes no warning."""
     assert check(ROUTE + "match = 'POST /a'\nreuse = 'none'\n") == (0, [])
     assert check(ROUTE + "match = 'POST /a'\n[defaults]\nreuse = '2s'\nidempotency = 'inject'\n") == (0, [])
+
+
+def write_certificate(days: int) -> None:
+    """Write `c.pem`, a certificate with its key that expires `days` from now."""
+    key = Ed25519PrivateKey.generate()
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "c")])
+    end = datetime.now(UTC) + timedelta(days=days)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 7, end - timedelta(days=900), end).sign(key, None)
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    Path("c.pem").write_bytes(made.public_bytes(Encoding.PEM) + private)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[listen]\ntls_certificate = 'c.pem'\n" + UPSTREAM,
+        "[upstreams.a]\nurl = 'https://b'\ntls_certificate = 'c.pem'\n",
+    ],
+)
+def test_an_expired_certificate_is_a_warning(check: Check, text: str) -> None:
+    """A start works, and no peer accepts it. A certificate that is valid, or that nothing shows, is no warning."""
+    write_certificate(-1)
+    status, (line,) = check(text)
+    assert status == 0
+    assert "tls_certificate: a certificate in c.pem expired on " in line
+    assert line.startswith("warning: c.toml:")
+    assert check(text, "--no-files") == (0, [])
+    write_certificate(9)
+    assert check(text) == (0, [])
