@@ -26,10 +26,11 @@ from pydantic_core import CoreSchema, PydanticCustomError
 from proxy.config import meant
 from proxy.config.addresses import is_host, parse_address, parse_upstream
 from proxy.config.objections import Objection
-from proxy.config.templates import parse_request, parse_template
+from proxy.config.templates import TEMPLATE_PATTERN, parse_request, parse_template
 from proxy.config.units import (
     DURATION_PATTERN,
     SIZE_PATTERN,
+    TIMEOUT_PATTERN,
     format_duration,
     format_size,
     parse_duration,
@@ -45,7 +46,7 @@ R = TypeVar("R")
 _LABEL = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _OPERATION = re.compile(r"[a-z0-9-]{1,64}", re.ASCII)
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}", re.ASCII)
-_SUBJECT = re.compile(r"body:(/[^/]*)+|path:\w+|query:.+|header:[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
+_SUBJECT = re.compile(r"body:(/[^/]*)+|path:[A-Za-z0-9_]+|query:.+|header:[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _NOT_FOR_DEADLINE = frozenset(name.decode() for name in NOT_FOR_DEADLINE)
 _MODE = re.compile(r"0?[0-7]{3}", re.ASCII)
 _STORE = re.compile(r"memory://|rediss?://.+", re.ASCII)
@@ -182,6 +183,11 @@ def _as_written(kind: str, pattern: str, *types: str) -> WithJsonSchema:
     return WithJsonSchema({"type": list(types) if types else "string", "format": kind, "pattern": pattern})
 
 
+def _with_pattern(pattern: str) -> WithJsonSchema:
+    """Return the JSON Schema of a text, with what an editor can check of it."""
+    return WithJsonSchema({"type": "string", "pattern": pattern})
+
+
 class _NoneWord:
     """Declare in the JSON Schema that the word "none" switches an optional setting off."""
 
@@ -213,7 +219,7 @@ Timeout = Annotated[
     float,
     BeforeValidator(objecting(parse_timeout)),
     _written(format_duration),
-    _as_written("timeout", DURATION_PATTERN),
+    _as_written("timeout", TIMEOUT_PATTERN),
 ]
 Size = Annotated[
     int,
@@ -268,6 +274,7 @@ Operation = Annotated[
             lambda text: meant.name(text.lower(), ascii_lowercase + digits + "-"),
         )
     ),
+    _with_pattern(f"^{_OPERATION.pattern}$"),
 ]
 Subject = Annotated[
     str,
@@ -280,8 +287,9 @@ Subject = Annotated[
         )
     ),
     AfterValidator(objecting(_identifier)),
+    _with_pattern(f"^({_SUBJECT.pattern})$"),
 ]
-Match = Annotated[str, AfterValidator(_checked(parse_template))]
+Match = Annotated[str, AfterValidator(_checked(parse_template)), _with_pattern(TEMPLATE_PATTERN)]
 OwnRequest = Annotated[str, AfterValidator(_checked(parse_request))]
 OwnName = Annotated[str, AfterValidator(objecting(_name))]
 Host = Annotated[str, AfterValidator(objecting(_host))]

@@ -15,7 +15,7 @@ _NAMES = re.compile(
     r"|\$(\w*(?:Id|_id)|id|key|name|slug|uuid)",
     re.ASCII,
 )
-_SEVERAL = re.compile(r":([A-Za-z_]\w*)", re.ASCII)  # `:id(\d+)`, `:from-:to`: a segment that begins with a colon
+_SEVERAL = re.compile(r":(\w+)", re.ASCII)  # `:id(\d+)`, `:from-:to`: a segment that begins with a colon
 _GROUP = re.compile(r"\(\?P?<(\w+)>(?:[^()]|\([^()]*\))*\)", re.ASCII)  # of a regular expression, as in Django
 _OPTIONAL = re.compile(r"(/:[^/?]*)\?(?=/|\Z)")  # `:id?` is no query
 _INNER = re.compile(r"\{+([^{}]*)")

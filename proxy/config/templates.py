@@ -13,6 +13,15 @@ from proxy.config.objections import Objection
 ANY: Final = "ANY"  # in place of a method: every method that has no route of the same template
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _METHODS = re.compile(r"[^\s,|/]+(\s*[,|]\s*[^\s,|/]+)*(?= )")
+_METHOD = f"({'|'.join((*METHODS, ANY))})"
+# A segment without "*" and braces, which does not begin with a colon and a name; no look-ahead, which editors lack.
+_LITERAL = r"[!\"$-)+-.0->@-z|~]"
+_SEGMENT = rf"([!\"$-)+-.0-9;->@-z|~]{_LITERAL}*|:([!\"$-)+-.:->@\[-^`|~]{_LITERAL}*)?|\{{[A-Za-z_][A-Za-z0-9_]*\}})?"
+TEMPLATE_PATTERN: Final = (
+    rf"^{_METHOD}(\s*,\s*{_METHOD})* (/{_SEGMENT})+$"
+    rf"|^{_METHOD}(\s*,\s*{_METHOD})* (/{_SEGMENT})*/\{{[A-Za-z_][A-Za-z0-9_]*\.\.\.\}}$"
+)
+"""What every accepted template has, for editors; `parse_template` refuses more."""
 _SWAPPED = re.compile(r"(/\S*) ([A-Za-z]+)", re.ASCII)  # `/a GET`
 _JOINED = re.compile(r"([A-Z]+)(/\S*)", re.ASCII)  # `GET/a`
 _FORM = "GET /api/sessions/{report_id}"

@@ -13,6 +13,7 @@ _BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "KB": 10**3, "MB": 1
 _DURATIONS = '"2s" (or "500ms", "10m", "24h")'
 _SIZES = '"64KiB" (or "1MiB", "1GiB", a number of bytes)'
 DURATION_PATTERN = rf"^\d+(\.\d+)?\s*({'|'.join(_SECONDS)})$"
+TIMEOUT_PATTERN = rf"^(\d*[1-9]\d*(\.\d+)?|\d+\.\d*[1-9]\d*)\s*({'|'.join(_SECONDS)})$"  # more than 0
 SIZE_PATTERN = rf"^\d+(\.\d+)?\s*({'|'.join(_BYTES)})?$"
 _QUANTITY = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-z]*)", re.ASCII)
 
