@@ -155,7 +155,8 @@ def _unknown(keys: Keys, value: object, document: Document) -> tuple[str, str]:
     near = nearest(key, above.fields, _ALIKE) if above else None
     if near is not None:
         return "there is no such setting", f"write {near}"
-    others = list(meant.tables_with(key, ROOT)) if len(key) > 2 else []
+    own = _OF_ONE_RESPONSE.isdisjoint(tables)  # what they have in common with other tables is only a name
+    others = list(meant.tables_with(key, ROOT)) if len(key) > 2 and own else []
     if len(others) == 1 and others[0]:
         return "there is no such setting here", f"write it into [{'.'.join(others[0])}]"
     return "there is no such setting", "remove it"
@@ -173,6 +174,7 @@ _PARTS_OF_ADDRESS = frozenset({"port", "host", "hostname", "bind"})  # settings 
 # The address of a table other than a listener: the setting, the scheme, and the path behind it.
 _ADDRESSES: dict[str | int, tuple[str, str, str]] = {"upstreams": ("url", "http", ""), "store": ("url", "redis", "/0")}
 _DURATIONS: dict[str | int, str] = {"reuse": "5s", "stale_if_error": "10m"}  # examples of what has no default
+_OF_ONE_RESPONSE = frozenset({"fallback", "on_missing", "cors"})
 _ALIKE = 0.75  # least similarity of a key to the setting that it means; with less, an equal ending would be enough
 _OF_ANOTHER_TYPE = frozenset(
     {"bool_type", "int_type", "float_type", "string_type", "tuple_type", "model_type", "less_than_equal"}

@@ -586,6 +586,8 @@ MEANT = [
     (UPSTREAM + '[admin]\nallowed_hosts = "a.example b.example"', 'write allowed_hosts = ["a.example", "b.example"]'),
     (UPSTREAM + '[admin]\nallowed_hosts = "a.example,b.example"', 'write allowed_hosts = ["a.example", "b.example"]'),
     (ROUTE + "fallback = { headers = { a = '1' }, body = 1 }", "remove it"),
+    (ROUTE + "fallback = { path = '/x', body = 1 }", "remove it"),
+    (ROUTE + "on_missing = { request = 'POST /a', headers = ['a'] }", "remove it"),
     (ROUTE + "stale_if_error = true", 'write stale_if_error = "10m"'),
     (ROUTE + "reuse = true", 'write reuse = "5s"'),
     (ROUTE + "total_timeout = true", 'write total_timeout = "2s"'),

@@ -253,7 +253,7 @@ def test_a_backend_that_makes_the_key_gets_every_create() -> None:
 
 def test_check_does_not_doubt_what_is_proposed(made: Made) -> None:
     """A word that `check` doubts has a timeout; `made` refuses a warning."""
-    paths = {f"/{word}/{{id}}": {"get": {}} for word in ("reports", "chat", "events", "sse", "watch")}
+    paths: dict[str, Any] = {f"/{word}/{{id}}": {"get": {}} for word in ("reports", "chat", "events", "sse", "watch")}
     Path("x.json").write_text(json.dumps({"openapi": "3.0.0", "paths": paths}), encoding="utf-8")
     assert [route["total_timeout"] for route in made(openapi=Path("x.json"))["routes"]] == ["30s"] * 5
 

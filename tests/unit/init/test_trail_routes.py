@@ -1,6 +1,7 @@
 """Routes from what a trail shows as passed through."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -8,7 +9,7 @@ from proxy.init.drafts import Draft
 from proxy.init.trail_routes import proposed
 
 
-def passed(method: str, path: str, status: int = 200, times: int = 1, **more: object) -> list[dict[str, object]]:
+def passed(method: str, path: str, status: int = 200, times: int = 1, **more: Any) -> list[dict[str, object]]:
     """Return records of requests that no route matched."""
     return [{"operation": "passthrough", "method": method, "path": path, "status": status, **more}] * times
 
@@ -114,7 +115,7 @@ def test_a_browsers_preflights_are_no_route() -> None:
         ({"duration_ms": "1", "metadata": 1}, None),
     ],
 )
-def test_a_slow_success_has_room(more: dict[str, object], timeout: str | None) -> None:
+def test_a_slow_success_has_room(more: dict[str, Any], timeout: str | None) -> None:
     """A route has 2 s by default, and a request that was passed through had 30 s."""
     (draft,) = matches(
         passed("GET", "/a"), passed("GET", "/a", **more), passed("GET", "/a", 500, duration_ms=9e9)
