@@ -77,8 +77,11 @@ class Recovery:
         )  # fmt: skip
         self._cache.begin_write(x)
         request = recovery_plan.own_request(x.request, plan.method, plan.target, plan.body, key.value)
-        created = await attempts.run(x, lead, request)
-        if self._cache.end_write(x, effect(x.attempts[first:])):
+        try:
+            created = await attempts.run(x, lead, request)
+        finally:  # also if the request is cancelled: a create that was sent may have been done
+            changed = self._cache.end_write(x, effect(x.attempts[first:]))
+        if changed:
             await self._cache.inform_replicas()
         after = _chosen(recovery_plan.after_create(before, created), created)
         if not isinstance(after, LoadAgain):

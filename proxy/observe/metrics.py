@@ -35,6 +35,7 @@ class Sources:
     audit_gaps: Callable[[], int] = _nothing
     audit_queue: Callable[[], int] = _nothing
     store_up: Callable[[], int] = _nothing
+    store_waiting: Callable[[], int] = _nothing
     log_lines_dropped: Callable[[], int] = _nothing
     route_circuits: Callable[[], Mapping[str, int]] = dict  # CIRCUIT:ROUTE -> as `circuits`
     connections: Callable[[], int] = _nothing
@@ -271,7 +272,7 @@ class Metrics:
             self.transitions, self.restorations, self.restoration_seconds, self._write_seconds, self.store_errors,
         )  # fmt: skip
 
-    def _gauges(self) -> list[Metric]:
+    def _labelled_gauges(self) -> list[Metric]:
         source = self.sources
         states = GaugeMetricFamily(
             "backstay_circuit_state", "State of a circuit: 0 closed, 1 half-open, 2 open.", labels=["circuit"]
@@ -292,13 +293,15 @@ class Metrics:
         )
         for name, expiry in source.certificates().items():
             expiries.add_metric([name], expiry)
+        return [states, of_routes, expiries]
+
+    def _gauges(self) -> list[Metric]:
+        source = self.sources
         built = {
             "version": __version__, "python": platform.python_version(), "compiled": "yes" if COMPILED else "no"
         }  # fmt: skip
         return [
-            states,
-            of_routes,
-            expiries,
+            *self._labelled_gauges(),
             GaugeMetricFamily("backstay_connections", "Client connections that are open.", source.connections()),
             GaugeMetricFamily(
                 "backstay_requests_in_flight",
@@ -307,6 +310,9 @@ class Metrics:
             ),
             GaugeMetricFamily("backstay_flights", "Flights under way.", source.flights()),
             GaugeMetricFamily("backstay_store_up", "1 while the store is available, else 0.", source.store_up()),
+            GaugeMetricFamily(
+                "backstay_store_waiting", "Commits that wait for the disk, with sqlite://.", source.store_waiting()
+            ),
             GaugeMetricFamily(
                 "backstay_flight_followers", "Requests that joined a flight under way.", source.followers()
             ),

@@ -61,9 +61,17 @@ class KeyedBackend:
         self.calls += 1
         return web.json_response({"version": self._data[request.match_info["report_id"]]})
 
+    async def _leave(self, request: web.Request) -> web.Response:
+        return web.Response(status=204)
+
     async def _update(self, request: web.Request) -> web.Response:
         if (status := request.headers.get("X-Refuse")) is not None:
             return web.Response(status=int(status))
+        if "X-Slow" in request.headers:
+            async with self.asked:
+                self.calls += 1
+                self.asked.notify_all()
+            await _clock.sleep(self.latency_s)
         self._data[request.match_info["report_id"]] += 1
         return web.Response(status=204)
 
@@ -85,6 +93,7 @@ class KeyedBackend:
                 web.post("/api/sessions", self._create),
                 web.post("/api/streams", self._stream),
                 web.get("/api/sessions/{report_id}", self._load),
+                web.delete("/api/login", self._leave),
                 web.patch("/api/sessions/{report_id}", self._update),
             ]
         )
