@@ -84,6 +84,7 @@ def _read(folder: StoreFolder, seal: Seal) -> Opened:
     folder.create_cache()
     file = _file(folder)
     try:
+        folder.sync()
         names = _names(file, folder, seal)
         if names is None:
             file.close()

@@ -65,7 +65,7 @@ class StoreFolder:
             self._write(_VOID)
         except OSError:
             (self.path / _EPOCH).unlink(missing_ok=True)
-            self._sync_folder()
+            self.sync()
 
     def set_aside(self, when: str) -> Path:
         """Rename a damaged cache file, in place of one that was set aside before; return its new path."""
@@ -74,14 +74,14 @@ class StoreFolder:
         for ending in _BESIDE:
             (self.path / f"{CACHE}{ending}").unlink(missing_ok=True)
         self.cache.rename(aside)
-        self._sync_folder()
+        self.sync()
         return aside
 
     def remove_cache(self) -> None:
         """Remove the cache file and the files beside it."""
         for ending in ("", *_BESIDE):
             (self.path / f"{CACHE}{ending}").unlink(missing_ok=True)
-        self._sync_folder()
+        self.sync()
 
     def erase_aside(self) -> None:
         """Remove every file that was set aside: nobody can tell what is in it."""
@@ -109,7 +109,8 @@ class StoreFolder:
         if not os.fstat(self._epoch).st_nlink:  # it was removed: a file without a name says nothing to the next start
             raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.path / _EPOCH))
 
-    def _sync_folder(self) -> None:
+    def sync(self) -> None:
+        """Make it durable which files there are: a journal that SQLite has removed must not come back."""
         fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(fd)

@@ -1,9 +1,10 @@
 """Run a sidecar with a durable store, end it with SIGKILL, and start it again on the same folder."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from proxy.demo.sidecar_process import COMMAND
 from tests.e2e.sidecar import Child, sidecar
 
 ROUTES = """
@@ -45,10 +46,12 @@ def folder_of(tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def durable(tmp_path: Path, upstream: str, config: str = ROUTES, **settings: str) -> AsyncIterator[Child]:
+async def durable(
+    tmp_path: Path, upstream: str, config: str = ROUTES, command: Sequence[str] = COMMAND, **settings: str
+) -> AsyncIterator[Child]:
     """Run a sidecar whose store is a folder in `tmp_path`."""
     url = f"sqlite://{folder_of(tmp_path)}"
-    async with sidecar(tmp_path, upstream, config, **{"store__url": url} | settings) as child:
+    async with sidecar(tmp_path, upstream, config, command, **{"store__url": url} | settings) as child:
         yield child
 
 

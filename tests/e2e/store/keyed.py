@@ -42,6 +42,10 @@ class KeyedBackend:
         """Return what the creates of every session were answered."""
         return [_body(session) for sessions in self.created.values() for session in sessions]
 
+    def written(self, report: str) -> int:
+        """Return how many writes of a report were carried out."""
+        return self._data[report]
+
     async def _create(self, request: web.Request) -> web.Response:
         report = (await request.json())["reportId"]
         key = request.headers.get("Idempotency-Key", "")

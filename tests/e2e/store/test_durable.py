@@ -7,10 +7,7 @@ from proxy.clock import SystemClock
 from tests.e2e.raw import ask, request
 from tests.e2e.store.durable import ROUTES, durable, killed, written
 from tests.e2e.store.keyed import keyed_backend
-
-ADA = {"Authorization": "Bearer ada-0123456789"}
-LOAD = request("GET", "/api/sessions/r-1", None, **ADA)
-UPDATE = request("PATCH", "/api/sessions/r-1", b"{}", **ADA)
+from tests.e2e.store.requests import ADA, LOAD, UPDATE, create
 
 
 async def test_a_cached_response_outlives_a_kill(tmp_path: Path) -> None:
@@ -82,15 +79,6 @@ async def test_a_write_under_way_at_a_kill_is_in_doubt(tmp_path: Path) -> None:
             reads = [await ask(child.url, LOAD) for _ in range(2)]
     assert [read.status for read in reads] == [200, 200]
     assert backend.calls == 4
-
-
-CREATE = {"Content_Type": "application/json", "Idempotency_Key": "k-1", **ADA}
-
-
-def create(report: str, key: str = "k-1") -> bytes:
-    """Return a create with a key of the client's own."""
-    fields = {**CREATE, "Idempotency_Key": key}
-    return request("POST", "/api/sessions", b'{"reportId":"%b"}' % report.encode(), **fields)
 
 
 async def test_a_used_key_stays_used_and_its_response_is_replayed(tmp_path: Path) -> None:

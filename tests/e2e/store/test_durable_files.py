@@ -9,7 +9,7 @@ from tests.e2e.raw import ask, request
 from tests.e2e.sidecar import backstay
 from tests.e2e.store.durable import bytes_of, durable, folder_of, killed, written
 from tests.e2e.store.keyed import keyed_backend
-from tests.e2e.store.test_durable import ADA, LOAD, UPDATE, create
+from tests.e2e.store.requests import ADA, LOAD, UPDATE, create
 
 TOKEN = "operator-token"
 

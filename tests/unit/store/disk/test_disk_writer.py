@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from proxy.clock import SystemClock
+from proxy.policy.claim_rules import Acquired
 from proxy.store.disk import disk_writer
 from proxy.store.disk.disk_changes import Change, Kind, Put, Remove
 from proxy.store.disk.disk_writer import Disk, DiskWriter
 from proxy.store.disk.folder import StoreFolder
 from proxy.store.disk.sealing import Plain, Seal
-from tests.unit.store.disk.kit import ADA, keep, opened, trusted
+from tests.unit.store.disk.kit import ADA, a_claim, keep, opened, trusted
 
 
 class ScriptedFile:
@@ -109,6 +110,21 @@ async def test_a_disk_that_hangs_is_waited_for_so_long(tmp_path: Path) -> None:
         assert not file.commits
         assert failures["sync"] == 1
         file.go.set()
+
+
+async def test_a_claim_waits_for_the_disk_and_the_loop_does_not(tmp_path: Path) -> None:
+    """Its request is not sent before the key is used on the disk."""
+    async with opened(tmp_path / "kept") as bundle:
+        file, writer = ScriptedFile(), bundle._writer
+        assert writer is not None
+        assert await writer.durable(writer.last, 50.0)
+        writer._disk = Disk(file, Plain(), writer._disk.folder)  # type: ignore[arg-type]
+        file.go.clear()
+        claiming = asyncio.ensure_future(bundle.claims.claim(a_claim()))
+        await until(file.begun.is_set)
+        assert not claiming.done()
+        file.go.set()
+        assert isinstance(await claiming, Acquired)
 
 
 async def test_what_nobody_waits_for_is_dropped_beyond_the_bounds(tmp_path: Path) -> None:
