@@ -22,7 +22,7 @@ from proxy.store.disk.disk_invalidations import DiskInvalidations
 from proxy.store.disk.disk_marks import DiskMarks
 from proxy.store.disk.disk_opening import Opened, open_folder, when_text
 from proxy.store.disk.disk_responses import DiskResponses
-from proxy.store.disk.disk_writer import Disk, DiskWriter
+from proxy.store.disk.disk_writer import ChangeQueue, Disk, DiskWriter
 from proxy.store.disk.scope_names import ScopeNames
 from proxy.store.disk.sealing import KEY_BYTES, Names
 from proxy.store.disk.steady_clock import SteadyClock
@@ -57,26 +57,29 @@ class DiskBundle:
         self.replicas: Replicas | None = self
         self._last_mark = 0  # the number of the group of the newest mark or removal
         self._opened: Opened | None = None
-        self._writer: DiskWriter | None = None
+        self._writer: ChangeQueue | None = None
         self._sweeper: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
         """Open the folder and take over what it has. Raise StartError."""
         opening = partial(open_folder, self._path, self._key_file, when_text())
         opened = self._opened = await in_daemon_thread(opening)
-        self._names.use(opened.names)
-        if opened.high_water is not None:
-            self._steady.go_on_from(opened.high_water)
-        changes = self._take_over(opened)
         disk = Disk(opened.file, opened.seal, opened.folder)
-        self._writer = self._claims.writer = DiskWriter(disk, self._high_water, self._everything, self._on_error)
-        self._responses.is_up = lambda: self._writer is not None and self._writer.up
-        self._submit(changes, True)
+        self.begin(opened, DiskWriter(disk, self.high_water, self.everything, self._on_error))
         log.info(
             "store_opened", folder=str(self._path), responses=len(self._responses.index), claims=len(opened.claims),
             encrypted=opened.seal.encrypts,
         )  # fmt: skip
         self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+
+    def begin(self, opened: Opened, writer: ChangeQueue) -> None:
+        """Take over what an earlier process left, and write changes from now on."""
+        self._names.use(opened.names)
+        if opened.high_water is not None:
+            self._steady.go_on_from(opened.high_water)
+        self._writer = self._claims.writer = writer
+        self._responses.is_up = lambda: writer.up
+        self._submit(self._take_over(opened), True)
 
     @property
     def waiting(self) -> int:
@@ -139,10 +142,12 @@ class DiskBundle:
         opened.responses.clear()
         return changes
 
-    def _everything(self) -> list[Change]:
+    def everything(self) -> list[Change]:
+        """Return the changes that write all of this to an empty file."""
         return [*self._responses.everything(), *self._marks.everything(), *self._claims.everything()]
 
-    def _high_water(self) -> float:
+    def high_water(self) -> float:
+        """Return the highest time so far, in wall seconds."""
         return self._steady.high_water
 
     def _submit(self, changes: list[Change], urgent: bool) -> None:
@@ -155,7 +160,7 @@ class DiskBundle:
 
     def _sweep(self) -> None:
         """Remove what has expired, and truncate the WAL, so that nothing that was removed stays in a file."""
-        high_water = self._high_water()
+        high_water = self.high_water()
         self._marks.forget_old()
         self._claims.sweep()
         changes: list[Change] = [*self._responses.sweep(high_water), Expire(high_water)]

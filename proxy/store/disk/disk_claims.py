@@ -23,7 +23,7 @@ from proxy.policy.claim_rules import (
 from proxy.policy.recovery_plan import Result
 from proxy.store.disk.contents import KeptClaim, claim_content
 from proxy.store.disk.disk_changes import Change, Kind, Put, Remove
-from proxy.store.disk.disk_writer import DiskWriter
+from proxy.store.disk.disk_writer import ChangeQueue
 from proxy.store.disk.scope_names import ScopeNames
 from proxy.store.disk.sealing import NAME_BYTES
 from proxy.store.local_claims import LocalClaims
@@ -54,7 +54,7 @@ class DiskClaims:
         self._damaged: dict[bytes, float] = {}  # rows that only say that a key was used, and until when
         self._taken: dict[str, _Taken] = {}  # under way: their rows are in the file
         self._subjects: dict[str, bytes] = {}  # of restored results: the subject's digest
-        self.writer: DiskWriter | None = None
+        self.writer: ChangeQueue | None = None
         here.when_forgotten = self._forgotten
 
     async def claim(self, claim: Claim, within_s: float = 0.0) -> ClaimState:

@@ -74,7 +74,7 @@ def _opened(folder: StoreFolder, seal: Seal, when: str) -> Opened:
         folder.trust()
         opened = _read(folder, seal)
     if not folder.trusted:
-        _begin_anew(opened)
+        begin_anew(opened)
     return opened
 
 
@@ -96,7 +96,7 @@ def _read(folder: StoreFolder, seal: Seal) -> Opened:
         clock = file.fact(CLOCK)
         opened = Opened(folder, file, seal, names, None if clock is None else float(clock))
         rows, older = file.rows(seal)
-        _sort(opened, rows)
+        take_rows(opened, rows)
         if older:
             _renew(opened, rows, older)
     except BaseException:
@@ -138,7 +138,7 @@ def _no_key(folder: StoreFolder, seal: Seal) -> str:
     return f"store.key_file: {folder.cache} is encrypted, and no key file is set: {cure}"
 
 
-def _sort(opened: Opened, rows: list[Row]) -> None:
+def take_rows(opened: Opened, rows: list[Row]) -> None:
     """Read the rows by their kind. A damaged mark may concern anything, so nothing that was cached is used then."""
     damaged, unusable = Counter[Kind](), list[Change]()
     for row in rows:
@@ -176,7 +176,7 @@ def _renew(opened: Opened, rows: list[Row], older: int) -> None:
     log.info("store_key_renewed", rows=older, detail="older keys in store.key_file are not needed any more")
 
 
-def _begin_anew(opened: Opened) -> None:
+def begin_anew(opened: Opened) -> None:
     """Remove every cached response and mark: a write of the last process may be missing."""
     opened.file.apply([RemoveKind(Kind.RESPONSE), RemoveKind(Kind.MARK)], opened.seal)
     opened.file.truncate()

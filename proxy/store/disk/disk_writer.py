@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import structlog
 
@@ -72,6 +72,32 @@ class Disk(NamedTuple):
     file: CacheFile
     seal: Seal
     folder: StoreFolder
+
+
+class ChangeQueue(Protocol):
+    """Where changes go on their way to the disk."""
+
+    @property
+    def up(self) -> bool:
+        """Tell whether changes reach the disk, as far as is known."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """Return how many groups are not on the disk."""
+        ...
+
+    def submit(self, changes: Sequence[Change], *, urgent: bool = True, truncates: bool = False) -> int:
+        """Queue changes for one commit; return their number for `durable`. `urgent`: somebody waits for them."""
+        ...
+
+    async def durable(self, number: int, within_s: float) -> bool:
+        """Wait until the group is durable, or the file is void; tell whether it is durable. False after `within_s`."""
+        ...
+
+    async def close(self) -> bool:
+        """Commit what waits, and end; tell whether it ended within some seconds."""
+        ...
 
 
 class DiskWriter:

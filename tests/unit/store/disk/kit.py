@@ -15,6 +15,7 @@ from proxy.http.message import Response
 from proxy.policy.claim_rules import Claim
 from proxy.policy.response_cache import CachedResponse
 from proxy.store.disk.disk_bundle import DiskBundle
+from proxy.store.disk.disk_writer import DiskWriter
 from proxy.store.disk.folder import StoreFolder
 
 ADA, EVE = b"ada-digest", b"eve-digest"
@@ -77,7 +78,7 @@ def crashed(folder: Path) -> Path:
 async def on_disk(bundle: DiskBundle) -> None:
     """Wait until everything that was given to the store so far is on the disk."""
     writer = bundle._writer
-    assert writer is not None
+    assert isinstance(writer, DiskWriter)
     assert await writer.durable(writer.last, 30.0)
 
 

@@ -15,6 +15,7 @@ from proxy.http.message import Response
 from proxy.policy.claim_rules import Acquired, Orphaned, Settled, StoreUnavailable
 from proxy.policy.recovery_plan import Result
 from proxy.store.disk.disk_bundle import DiskBundle
+from proxy.store.disk.disk_writer import DiskWriter
 from tests.unit.store.disk.kit import ADA, DAY, EVE, SetClock, a_claim, a_response, crashed, has, keep, on_disk, opened
 
 FOR_S = 5.0
@@ -69,7 +70,7 @@ async def test_nothing_is_written_where_nothing_is_kept(tmp_path: Path) -> None:
     """A write to a subject without copies leaves the disk alone."""
     async with opened(tmp_path / "kept") as bundle:
         await filled(bundle)
-        assert bundle._writer is not None
+        assert isinstance(bundle._writer, DiskWriter)
         before = bundle._writer.last
         bundle.invalidations.begin("r-9", (EVE,), FOR_S)
         bundle.invalidations.invalidate("r-9", (EVE,))

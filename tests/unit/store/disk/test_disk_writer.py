@@ -100,7 +100,7 @@ async def test_a_disk_that_hangs_is_waited_for_so_long(tmp_path: Path) -> None:
     async with opened(tmp_path / "kept", failures=failures, sync_timeout="50ms") as bundle:
         await keep(bundle, b"k", "r-1", ADA)
         file, writer = ScriptedFile(), bundle._writer
-        assert writer is not None
+        assert isinstance(writer, DiskWriter)
         assert await writer.durable(writer.last, 50.0)
         writer._disk = Disk(file, Plain(), writer._disk.folder)  # type: ignore[arg-type]
         file.go.clear()
@@ -116,7 +116,7 @@ async def test_a_claim_waits_for_the_disk_and_the_loop_does_not(tmp_path: Path) 
     """Its request is not sent before the key is used on the disk."""
     async with opened(tmp_path / "kept") as bundle:
         file, writer = ScriptedFile(), bundle._writer
-        assert writer is not None
+        assert isinstance(writer, DiskWriter)
         assert await writer.durable(writer.last, 50.0)
         writer._disk = Disk(file, Plain(), writer._disk.folder)  # type: ignore[arg-type]
         file.go.clear()
