@@ -177,6 +177,7 @@ def check(seen: Seen) -> None:
     assert int(age or b"0") >= (client.at_ms - made_ms) / 1000 - 1 - UNWRITTEN_S
 
 
+@pytest.mark.timeout(1800)
 @settings(max_examples=SCHEDULES, deadline=None)
 @given(acts=ACTS, seed=st.integers(0, 2**32))
 @simulated

@@ -58,7 +58,8 @@ REFUSED: dict[str, Where | None] = {
     "the disk refuses, before the client's answer": CALLS["before the client's answer"],
     "the disk refuses, and the client is answered": None,
 }
-POINTS = (*CALLS, *COMMITS, *REFUSED)
+ANSWERED = "the client is answered"  # the test kills the process then
+POINTS = (*CALLS, *COMMITS, *REFUSED, ANSWERED)
 _armed = False
 
 
@@ -122,6 +123,8 @@ def crash_at(point: str) -> None:
         where = REFUSED[point]
         if where is not None:
             _at_call(where)
+    elif point == ANSWERED:
+        return
     elif point in CALLS:
         _at_call(CALLS[point])
     else:
