@@ -106,6 +106,10 @@ class VirtualWriter:
         self.up = True
 
     @property
+    def last(self) -> int:
+        return self._numbers
+
+    @property
     def waiting(self) -> int:
         return self._numbers - self._finished
 

@@ -5,7 +5,7 @@ the cached responses themselves.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -50,7 +50,7 @@ class DiskBundle:
         self._marks = DiskMarks(self._steady.wall)
         self._claims = DiskClaims(LocalClaims(clock, *bounds), self._names, self._steady, self._within_s)
         invalidations = DiskInvalidations(self._responses, self._marks, self._names, self._submit_mark)
-        invalidations.when_owners_dropped = self._claims.erase_callers
+        invalidations.when_owners_dropped = self._erase_callers
         self.invalidations: Invalidations = invalidations
         self.responses: Store = self._responses
         self.claims: Claims = self._claims
@@ -154,9 +154,17 @@ class DiskBundle:
         if self._writer is not None and changes:
             self._writer.submit(changes, urgent=urgent)
 
-    def _submit_mark(self, changes: list[Change]) -> None:
+    def _submit_mark(self, changes: list[Change], awaited: bool) -> None:
         if self._writer is not None:
-            self._last_mark = self._writer.submit(changes)
+            number = self._writer.submit(changes)
+            if awaited:
+                self._last_mark = number
+
+    def _erase_callers(self, owners: Iterable[bytes]) -> None:
+        """Erase the replayed responses of a session that ended; the response to that waits for it."""
+        self._claims.erase_callers(owners)
+        if self._writer is not None:
+            self._last_mark = self._writer.last
 
     def _sweep(self) -> None:
         """Remove what has expired, and truncate the WAL, so that nothing that was removed stays in a file."""

@@ -13,7 +13,7 @@ from proxy.store.disk.disk_responses import DiskResponses
 from proxy.store.disk.scope_names import ScopeNames
 
 _Write = tuple[str | None, tuple[bytes, ...]]  # subject and owners
-_Submit = Callable[[list[Change]], None]  # whose outcome a response waits for
+_Submit = Callable[[list[Change], bool], None]  # changes, and whether a response waits for them
 
 
 class DiskDoubts(UncertainWrites):
@@ -59,15 +59,21 @@ class DiskInvalidations(Invalidations):
 
     def withdraw(self, subject: str | None, owners: Iterable[bytes]) -> None:
         """Remove the marks of a write that changed nothing."""
-        self._send(self._marks.close(self._marked(subject, tuple(owners))))
+        changes = self._marks.close(self._marked(subject, tuple(owners)))
+        if changes:
+            self._submit(changes, False)
 
     def invalidate(self, subject: str | None, owners: Iterable[bytes]) -> None:
         """Invalidate what a write has changed, and remove it with the marks."""
         owners = tuple(owners)
         super().invalidate(subject, owners)
-        old = self._responses.index.of(self._names.written(subject, owners))
-        removed = self._responses.take(old)
-        self._send([*removed, *self._marks.close(self._marked(subject, owners))])
+        index, marked = self._responses.index, self._marked(subject, owners)
+        written = self._names.written(subject, owners)
+        is_covered = all(scope in marked for scope in written if index.has(scope))
+        removed = self._responses.take(index.of(written))
+        changes = [*removed, *self._marks.close(marked)]
+        if changes:  # what the mark covers is old at the next start, whether or not it is removed before
+            self._submit(changes, not is_covered)
 
     def drop_owners(self, owners: Iterable[bytes]) -> None:
         """Invalidate and remove all reads of these owners."""
@@ -113,7 +119,7 @@ class DiskInvalidations(Invalidations):
 
     def _send(self, changes: list[Change]) -> None:
         if changes:
-            self._submit(changes)
+            self._submit(changes, True)
 
 
 def _nothing(owners: Iterable[bytes]) -> None:

@@ -83,6 +83,11 @@ class ChangeQueue(Protocol):
         ...
 
     @property
+    def last(self) -> int:
+        """Return the number of the newest group."""
+        ...
+
+    @property
     def waiting(self) -> int:
         """Return how many groups are not on the disk."""
         ...

@@ -313,8 +313,8 @@ MISTAKES: Final = (
         "refused-write-keeps-its-mark",
         "A refused write makes copies old at the next start.",
         "proxy/store/disk/disk_invalidations.py",
-        "        self._send(self._marks.close(self._marked(subject, tuple(owners))))\n",
-        "",
+        "        changes = self._marks.close(self._marked(subject, tuple(owners)))\n        if changes:\n",
+        "        changes = self._marks.close(self._marked(subject, tuple(owners)))\n        if False:\n",
         _DISK,
     ),
     Mistake(

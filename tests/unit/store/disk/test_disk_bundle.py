@@ -12,7 +12,8 @@ from proxy.clock import SystemClock
 from proxy.exchange.ports import Scope
 from proxy.http.fields import Fields
 from proxy.http.message import Response
-from proxy.policy.claim_rules import Acquired, Orphaned, Settled, StoreUnavailable
+from proxy.policy.bounded import Holder
+from proxy.policy.claim_rules import ERASED, Acquired, Orphaned, Settled, StoreUnavailable
 from proxy.policy.recovery_plan import Result
 from proxy.store.disk.disk_bundle import DiskBundle
 from proxy.store.disk.disk_writer import DiskWriter
@@ -137,6 +138,24 @@ async def test_a_rejected_credential_and_a_logout_are_removed(tmp_path: Path) ->
         bundle.invalidations.drop_owners((ADA,))
         await bundle.replicas.flushed()
         assert await after_crash(folder, *ALL, b"both") == [False] * 5
+
+
+async def test_a_logout_erases_what_its_sender_is_replayed(tmp_path: Path) -> None:
+    """Before its response goes out, also if nothing is cached for him; the key stays used, and another's too."""
+    folder = tmp_path / "kept"
+    async with opened(folder) as bundle:
+        for name, owner in (("c-1", ADA), ("c-2", EVE)):
+            claim = a_claim(name)._replace(holder=Holder("198.51.100.1", owner))
+            state = await bundle.claims.claim(claim)
+            assert isinstance(state, Acquired)
+            result = Result(Response(201, b"Created", Fields(()), b"planted-" + owner))
+            await bundle.claims.settle(claim, state, result, keep=True)
+        bundle.invalidations.drop_owners((ADA,))
+        assert bundle.replicas is not None
+        await bundle.replicas.flushed()
+        async with opened(crashed(folder)) as later:
+            found = [await later.claims.claim(a_claim(name)) for name in ("c-1", "c-2")]
+    assert [isinstance(each, Settled) and each.result == ERASED for each in found] == [True, False]
 
 
 async def test_ages_count_on_over_a_clock_that_was_set_back(tmp_path: Path) -> None:

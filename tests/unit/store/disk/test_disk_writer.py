@@ -112,6 +112,30 @@ async def test_a_disk_that_hangs_is_waited_for_so_long(tmp_path: Path) -> None:
         file.go.set()
 
 
+async def test_a_response_waits_for_the_mark_and_not_for_the_removal(tmp_path: Path) -> None:
+    """The mark was committed beside the call: the copies that it covers leave the file later."""
+    async with opened(tmp_path / "kept") as bundle:
+        await keep(bundle, b"k", "r-1", ADA)
+        bundle.invalidations.begin("r-1", (ADA,), 1.0)
+        file, writer = ScriptedFile(), bundle._writer
+        assert isinstance(writer, DiskWriter)
+        assert await writer.durable(writer.last, 50.0)
+        writer._disk = Disk(file, Plain(), writer._disk.folder)  # type: ignore[arg-type]
+        file.go.clear()
+        bundle.invalidations.invalidate("r-1", (ADA,))
+        assert bundle.replicas is not None
+        await asyncio.wait_for(bundle.replicas.flushed(), 1.0)
+        assert not file.commits
+        bundle.invalidations.begin("r-1", (ADA,), 1.0)
+        await keep(bundle, b"k", "r-1", ADA)  # during a write that found nothing to mark
+        bundle.invalidations.invalidate("r-1", (ADA,))
+        waiting = asyncio.ensure_future(bundle.replicas.flushed())
+        await until(file.begun.is_set)
+        assert not waiting.done()
+        file.go.set()
+        await waiting
+
+
 async def test_a_claim_waits_for_the_disk_and_the_loop_does_not(tmp_path: Path) -> None:
     """Its request is not sent before the key is used on the disk."""
     async with opened(tmp_path / "kept") as bundle:
