@@ -28,6 +28,7 @@ COMPILED = (
     "proxy/audit/redaction.py",
     "proxy/audit/line_queue.py",
     "proxy/store/shared_invalidations.py",
+    "proxy/store/disk/disk_invalidations.py",
     "proxy/observe/instruments.py",
     "proxy/observe/metrics.py",
     "proxy/observe/observer.py",

@@ -164,6 +164,7 @@ class Sidecar:
                 audit_gaps=lambda: self.audit.gaps,
                 audit_queue=lambda: self.audit.queued,
                 store_up=lambda: int(self._bundle.responses.up),
+                store_waiting=lambda: self._bundle.waiting,
                 log_lines_dropped=self._lines_dropped,
                 connections=lambda: len(self.server_state.connections),
                 in_flight=lambda: self.running,

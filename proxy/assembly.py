@@ -105,7 +105,7 @@ class Assembly:
             Router(routes, catch_all), wiring, self._flights, self._retry, self._bundle.responses, self._bundle.claims,
             self._meter, self._ledger, self._clock, self._random, settings.listen.expose,
             settings.listen.deadline_header.encode(), _deadline_field(settings), self._durability_gate,
-            None if settings.dry_run else self._tracer, self._bundle.replicas, self.probes,
+            None if settings.dry_run else self._tracer, self._bundle.replicas, self.probes, self._bundle.clock,
         )  # fmt: skip
 
     def _forget(self, settings: Settings, routes: Iterable[Route]) -> None:
@@ -118,7 +118,7 @@ class Assembly:
             if len(urls.get(name, ())) < 2:  # one address needs no choice
                 del self._balancers[name]
         self._cors = {name: known for name, known in self._cors.items() if urls.get(name) == known[0]}
-        gone = self._changes.take(routes, _backends(settings), _callers(settings), self._clock.wall())
+        gone = self._changes.take(routes, _backends(settings), _callers(settings), self._bundle.clock.wall())
         for version in gone:
             self._bundle.responses.forget(version.cached_under)
             if version.upstream in self._cors:

@@ -35,7 +35,7 @@ ACTIONS: Mapping[str, Callable[[CircuitBreaker, float], None]] = {
 }
 
 _STORE_AWAY = (
-    "Only what this process holds is erased: Redis (store.url) could not be reached or refused a command. "
+    "Only what this process holds is erased: the store (store.url) could not be reached or refused it. "
     "Repeat the call when backstay_store_up is 1."
 )
 

@@ -199,7 +199,7 @@ def demo(
     serve: Annotated[bool, typer.Option("--serve", help="Leave backend and sidecar running, and print URLs.")] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The sidecar's port; 0 is any free one.")] = 0,
 ) -> int:
-    """Play five failure modes without and with the sidecar, and compare the results."""
+    """Play six failure modes without and with the sidecar, and compare the results."""
     from proxy.cli.demo import demo
 
     return demo(serve, port)

@@ -10,7 +10,7 @@ from proxy.demo.tour import tour
 
 
 def demo(serve: bool = False, port: int = 0) -> int:
-    """Play the five failure modes and return the exit status: 0 only if every promise was kept."""
+    """Play the six failure modes and return the exit status: 0 only if every promise was kept."""
     try:
         return uvloop.run(tour(Console(), serve, port))
     except SidecarError as error:

@@ -10,10 +10,12 @@ from proxy.audit.files import TrailError
 from proxy.config.contradictions import Contradiction
 from proxy.config.load import read_token
 from proxy.config.objections import ConfigError, Keys
-from proxy.config.settings import Audit, Listen, Settings, UpstreamTable
+from proxy.config.settings import Audit, Listen, Settings, StoreTable, UpstreamTable
 from proxy.errors import StartError
 from proxy.principals.registry import EXTRA, read_key_files
 from proxy.regular_file import open_regular, read_regular, why_unreadable
+from proxy.store.bundle import SQLITE
+from proxy.store.disk.sealing import seal_of
 from proxy.transport.certificate_expiry import first_expiry
 from proxy.transport.tls import TlsFiles, client_context, server_context
 
@@ -35,6 +37,7 @@ def unusable_files(settings: Settings) -> Iterator[Contradiction]:
             yield from _certificates(("upstreams", name), upstream)
     yield from _keys(settings)
     yield from _trail(settings.audit)
+    yield from _store(settings.store)
     yield from _sockets(settings)
 
 
@@ -100,6 +103,17 @@ def _written_files(audit: Audit) -> Iterator[tuple[str, Path]]:
     for key, file in (("path", audit.path), ("checkpoints", audit.checkpoints), ("salt_file", audit.salt_file)):
         if file is not None and not (audit.path == "-" and (key == "path" or "{path}" in file)):
             yield key, Path(file.replace("{path}", audit.path))
+
+
+def _store(store: StoreTable) -> Iterator[Contradiction]:
+    try:
+        seal_of(store.key_file)
+    except StartError as error:
+        message = str(error).removeprefix("store.key_file: ")
+        yield Contradiction(("store", "key_file"), message, "name a file of keys that this user can read")
+    path = Path(store.url.removeprefix(SQLITE))
+    if store.url.startswith(SQLITE) and (problem := "" if path.is_dir() else _no_folder(path.parent)):
+        yield Contradiction(("store", "url"), problem, "create the folder, or name another one")
 
 
 def _sockets(settings: Settings) -> Iterator[Contradiction]:

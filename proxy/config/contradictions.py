@@ -338,6 +338,14 @@ def _plain_passthrough(reader: RuleReader) -> Iterator[Contradiction]:
             yield Contradiction(("passthrough", key), message, "write it into [[routes]], or remove it")
 
 
+def _key_has_a_folder(reader: RuleReader) -> Iterator[Contradiction]:
+    store = reader.settings.store
+    if store.key_file is not None and not store.url.startswith("sqlite:"):
+        message = "it encrypts the files of a folder, and store.url names none"
+        cure = 'write url = "sqlite:///var/lib/backstay", or remove it'
+        yield Contradiction(("store", "key_file"), message, cure)
+
+
 def _used_circuits(reader: RuleReader) -> Iterator[Contradiction]:
     users: tuple[RouteSettings, ...] = (reader.settings.passthrough, *reader.settings.routes)
     named = {route.circuit for route in users if route.circuit is not None}
@@ -385,4 +393,5 @@ DOCUMENT_RULES: tuple[Callable[[RuleReader], Iterator[Contradiction]], ...] = (
     _plain_passthrough,
     _used_circuits,
     _keys_have_one_source,
+    _key_has_a_folder,
 )

@@ -49,7 +49,8 @@ _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}", re.ASCII)
 _SUBJECT = re.compile(r"body:(/[^/]*)+|path:[A-Za-z0-9_]+|query:.+|header:[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _NOT_FOR_DEADLINE = frozenset(name.decode() for name in NOT_FOR_DEADLINE)
 _MODE = re.compile(r"0?[0-7]{3}", re.ASCII)
-_STORE = re.compile(r"memory://|rediss?://.+", re.ASCII)
+_STORES = '"memory://", "sqlite:///var/lib/backstay" or "redis://host:6379/0"'
+_STORE = re.compile(r"memory://|rediss?://.+|sqlite:///[^?#]+", re.ASCII)
 
 
 class Section(BaseModel):
@@ -241,7 +242,7 @@ UpstreamUrls = Annotated[
 ]
 StoreUrl = Annotated[
     str,
-    AfterValidator(_matching(_STORE, "the URL of a store", '"memory://" or "redis://host:6379/0"', _redis)),
+    AfterValidator(_matching(_STORE, "the URL of a store", _STORES, _redis)),
 ]
 TrustedProxy = Annotated[
     IPv4Network | IPv6Network | Literal["unix"],

@@ -157,7 +157,11 @@ class StoreTable(Section):
     """Where responses and idempotency keys are stored between requests."""
 
     url: StoreUrl = Field(default="memory://", repr=False)
-    """`memory://` stores everything in this process. `redis://host:6379/0` shares it with all replicas."""
+    """`memory://`: this process. `sqlite:///var/lib/backstay`: a folder, too. `redis://host:6379/0`: all replicas."""
+    key_file: OrNone[str] = None
+    """Keys of 32 bytes, one a line, that encrypt the files of `sqlite://`: the first encrypts, all decrypt."""
+    sync_timeout: Timeout = 2.0
+    """With `sqlite://`: how long the response to a write waits for the disk. Then it goes out all the same."""
     namespace: Label = "backstay"
     """Prefix of the keys in Redis. Replicas of one backend use the same prefix, other backends another one."""
     timeout: Timeout = 0.05

@@ -80,6 +80,11 @@ class Browser:
         self._patience = patience
         self.sent = 0
 
+    @property
+    def base(self) -> str:
+        """Return the URL that the requests go to."""
+        return self._base
+
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             self._base,

@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import orjson
 
 import proxy
+from proxy.clock import Clock
 
 COMMAND = (sys.executable, "-m", "proxy")
 READY = re.compile(r"\Abackstay ready: proxy (http://\S+) admin (http://\S+)")
@@ -86,6 +88,13 @@ reuse = "2s"
 restoration = "history"
 """
 
+DURABLE = """\
+stale_if_error = "1h"       # a key of the route above
+
+[store]
+url = {folder}
+"""
+
 
 class SidecarError(Exception):
     """The sidecar ended or timed out before it was ready. The text is its standard error."""
@@ -104,14 +113,20 @@ class DemoSidecar:
         self.audit = audit
 
     @classmethod
-    async def start(cls, folder: Path, upstream: str, port: int = 0, command: Sequence[str] = COMMAND) -> "DemoSidecar":
-        """Start the sidecar with its files in `folder` and wait until it is ready. Raise SidecarError."""
+    async def start(
+        cls, folder: Path, upstream: str, port: int = 0, command: Sequence[str] = COMMAND, *, durable: bool = False
+    ) -> "DemoSidecar":
+        """Start the sidecar with its files in `folder` and wait until it is ready. Raise SidecarError.
+
+        `durable`: what it keeps is in `folder`, too.
+        """
         config, audit, log = folder / "backstay.toml", folder / "audit.jsonl", folder / "stderr.log"
         token, token_file = secrets.token_urlsafe(12), folder / "token"
         token_file.touch(mode=0o600)
         token_file.write_text(token)
         config.write_text(
             CONFIG.format(port=port, audit=_toml(audit), upstream=_toml(upstream), token=_toml(token_file))
+            + (DURABLE.format(folder=_toml(f"sqlite://{folder / 'kept'}")) if durable else "")
         )
         with log.open("wb") as stderr:
             process = await asyncio.create_subprocess_exec(
@@ -141,6 +156,20 @@ class DemoSidecar:
     async def stop(self) -> int:
         """Send SIGTERM and return the exit status; a negative one is the signal that ended the process."""
         return await _end(self._process)
+
+    async def kill(self) -> None:
+        """End the process with SIGKILL, as a crash does."""
+        self._process.kill()
+        await self._process.wait()
+
+    async def written(self, clock: Clock) -> None:
+        """Wait until everything that is kept is on the disk."""
+        async with aiohttp.ClientSession() as session:
+            waiting = True
+            while waiting:
+                async with session.get(f"{self.admin}/metrics") as response:
+                    waiting = "\nbackstay_store_waiting 0.0" not in await response.text()
+                await clock.sleep(0.01)
 
     def records(self) -> list[dict[str, Any]]:
         """Return the audit records of requests that are on disk."""

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from proxy.clock import SystemClock
 from proxy.demo.backend import Backend, Latency
+from proxy.demo.crash import crash_in_an_outage
 from proxy.demo.modes import concurrent_creation, network_glitch, rate_limiting, tracking_loss
 from proxy.demo.outage import backend_down, recorded_fast_fails
 from proxy.demo.show import show_comparison, show_promises, show_urls, show_watch
@@ -26,6 +27,7 @@ MODES: tuple[tuple[str, Player], ...] = (
     ("backend down", backend_down),
     ("rate limiting", rate_limiting),
     ("session tracking loss", tracking_loss),
+    ("crash in an outage", crash_in_an_outage),
 )
 
 WORK = Latency(create=0.245)  # the seed document's median; long enough for 50 tabs to send their requests

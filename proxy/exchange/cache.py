@@ -44,11 +44,11 @@ class Cache:
         self._invalidations = ports.flights.invalidations
         self._replicas = ports.replicas
         self._store = ports.store
-        self._clock = ports.clock
+        self._clock = ports.cache_clock or ports.clock
 
     def begin_write(self, x: Exchange) -> None:
         """Close the flights that a write may invalidate, before it is sent."""
-        self._invalidations.begin(x.subject.value, self._owners(x))
+        self._invalidations.begin(x.subject.value, self._owners(x), self._route.total_timeout_s)
 
     def end_write(self, x: Exchange, effect: Effect) -> bool:
         """Invalidate what a write has changed, before its response is sent; tell whether anything was invalidated.
@@ -56,15 +56,16 @@ class Cache:
         While the outcome is unknown, nothing is cached that the backend may still change. A subject that a token claims
         without being verified then does not count: in an outage a stranger could invalidate any user's responses.
         """
+        invalidations, subject = self._invalidations, x.subject.value
         if effect is Effect.NONE:
+            invalidations.withdraw(subject, self._owners(x))
             return False
         owners = tuple(self._identifier.owners(x.request, claimed=effect is not Effect.UNKNOWN))
-        invalidations, subject = self._invalidations, x.subject.value
+        if effect is Effect.UNKNOWN:  # first: a crash between the two must not lose the doubt
+            invalidations.mark_uncertain(self._route.total_timeout_s, subject, owners, self._clock.now())
         invalidations.invalidate(subject, owners)
         if self._route.settings.ends_session:
             invalidations.drop_owners(owners)
-        if effect is Effect.UNKNOWN:
-            invalidations.mark_uncertain(self._route.total_timeout_s, subject, owners, self._clock.now())
         return True
 
     async def end_session(self, x: Exchange, lead: Lead, outcome: Outcome) -> None:

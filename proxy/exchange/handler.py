@@ -118,9 +118,10 @@ class RequestHandler:
         """Send a write, unless another replica does; settle its claims before any caller gets the response."""
         x, p = self.exchange, self.pipeline
         p.cache.begin_write(x)
-        p.claims.mint(x)
-        elsewhere = await p.claims.sent_elsewhere(x, lead)
+        elsewhere: Result | None = None
         try:
+            p.claims.mint(x)
+            elsewhere = await p.claims.sent_elsewhere(x, lead)
             result = await self._send(lead) if elsewhere is None else elsewhere
         finally:
             changed = p.cache.end_write(x, effect(x.attempts) if elsewhere is None else effect_of(elsewhere.outcome))

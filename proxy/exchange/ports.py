@@ -164,10 +164,10 @@ class Claims(Protocol):
 
 
 class Replicas(Protocol):
-    """The other sidecars in front of the same backend; None without a shared store."""
+    """The other sidecars, or the next process, that must know of a write; None with `memory://`."""
 
     async def flushed(self) -> None:
-        """Wait, for at most 50 ms, until the store has received all invalidations of this process."""
+        """Wait, for a limited time, until the store has all invalidations of this process."""
         ...
 
 
@@ -274,6 +274,7 @@ class Ports:
     tracer: Tracer | None = None
     replicas: Replicas | None = None
     probes: Probes = field(default_factory=Probes)
+    cache_clock: Clock | None = None  # the clock of ages, if it is another one
 
     def wired(self, route: Route) -> Wiring:
         """Return the wiring of a route."""

@@ -79,9 +79,12 @@ class Recovery:
         )  # fmt: skip
         self._cache.begin_write(x)
         request = recovery_plan.own_request(x.request, plan.method, plan.target, plan.body, key.value)
-        created = await attempts.run(x, lead, request)
         try:
-            if self._cache.end_write(x, effect(x.attempts[first:])):
+            created = await attempts.run(x, lead, request)
+        finally:  # also if the request is cancelled: a create that was sent may have been done
+            changed = self._cache.end_write(x, effect(x.attempts[first:]))
+        try:
+            if changed:
                 await self._cache.inform_replicas(lead)
         except asyncio.CancelledError:
             discard(created)

@@ -35,6 +35,7 @@ class Sources:
     audit_gaps: Callable[[], int] = _nothing
     audit_queue: Callable[[], int] = _nothing
     store_up: Callable[[], int] = _nothing
+    store_waiting: Callable[[], int] = _nothing
     log_lines_dropped: Callable[[], int] = _nothing
     route_circuits: Callable[[], Mapping[str, int]] = dict  # CIRCUIT:ROUTE -> as `circuits`
     connections: Callable[[], int] = _nothing
@@ -345,6 +346,9 @@ class Metrics:
             ),
             GaugeMetricFamily("backstay_flights", "Flights under way.", source.flights()),
             GaugeMetricFamily("backstay_store_up", "1 while the store is available, else 0.", source.store_up()),
+            GaugeMetricFamily(
+                "backstay_store_waiting", "Commits that wait for the disk, with sqlite://.", source.store_waiting()
+            ),
             GaugeMetricFamily(
                 "backstay_flight_followers", "Requests that joined a flight under way.", source.followers()
             ),

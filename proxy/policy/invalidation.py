@@ -93,10 +93,13 @@ class Invalidations:
         """Return the current counter."""
         return self._counter
 
-    def begin(self, subject: str | None, owners: Iterable[bytes]) -> None:
-        """Close the flights that a beginning write may invalidate."""
+    def begin(self, subject: str | None, owners: Iterable[bytes], for_s: float = 0.0) -> None:
+        """Close the flights that a beginning write may invalidate; it may be in doubt for `for_s` seconds."""
         self._counter += 1
         self._begun.put(self._counter, subject, owners)
+
+    def withdraw(self, subject: str | None, owners: Iterable[bytes]) -> None:
+        """End a write that was refused or never sent: it has changed nothing."""
 
     def invalidate(self, subject: str | None, owners: Iterable[bytes]) -> None:
         """Invalidate the subject's reads and the owners' without a subject; without `subject`, all owners' reads."""

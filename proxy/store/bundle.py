@@ -12,6 +12,7 @@ from proxy.store.local_claims import LocalClaims
 from proxy.store.memory_store import MemoryStore
 
 MEMORY = "memory://"
+SQLITE = "sqlite://"
 
 
 class StoreBundle(Protocol):
@@ -21,6 +22,12 @@ class StoreBundle(Protocol):
     claims: Claims
     invalidations: Invalidations
     replicas: Replicas | None
+    clock: Clock  # of the ages and lifetimes of cached responses
+
+    @property
+    def waiting(self) -> int:
+        """Return how many commits wait for the disk."""
+        ...
 
     async def start(self) -> None:
         """Connect to the store, or retry in the background: the sidecar starts without it."""
@@ -57,6 +64,8 @@ class MemoryBundle:
         self.claims: Claims = self._claims
         self.invalidations = Invalidations()
         self.replicas: Replicas | None = None
+        self.clock = clock
+        self.waiting = 0
 
     async def start(self) -> None:
         """Do nothing: the store is ready."""
@@ -86,6 +95,10 @@ def open_store(settings: StoreSettings, name: str, clock: Clock, on_error: Calla
     """Return the store of the configured URL; `name` identifies this process among replicas."""
     if settings.url == MEMORY:
         return MemoryBundle(settings, clock)
+    if settings.url.startswith(SQLITE):
+        from proxy.store.disk.disk_bundle import DiskBundle
+
+        return DiskBundle(settings, clock, on_error)
     from proxy.store.shared import RedisBundle  # takes 0.2 s and 7 MiB
 
     return RedisBundle(settings, name, clock, on_error)

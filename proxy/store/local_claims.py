@@ -1,11 +1,11 @@
 """Claims within this process: owners, waiters and stored results, within bounds."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Set
 
 from proxy.clock import Clock
 from proxy.http.message import Response, held_bytes
-from proxy.policy.bounded import Bounded
+from proxy.policy.bounded import Bounded, HeldValue, Holder
 from proxy.policy.claim_rules import (
     ERASED,
     NO_ROOM,
@@ -71,14 +71,17 @@ class LocalClaims:
         settled, now = _settled(claim, result), self._clock.now()
         if _size(settled) > self._settled.max_bytes:
             settled = _settled(claim, TOO_LARGE)
-        until, size = now + claim.keep_s, _size(settled)
-        for name in self._settled.put(claim.name, settled, size, until, now, claim.holder):
-            self._with_response.drop(name)
-            if self.when_forgotten is not None:
-                self.when_forgotten(name)
-        if size > _KEY_BYTES:
-            self._with_response.put(claim.name, None, size, until, now, claim.holder)
+        self._store(claim.name, settled, now + claim.keep_s, claim.holder)
         return settled
+
+    def _store(self, name: str, settled: Settled, until: float, holder: Holder) -> None:
+        now, size = self._clock.now(), _size(settled)
+        for other in self._settled.put(name, settled, size, until, now, holder):
+            self._with_response.drop(other)
+            if self.when_forgotten is not None:
+                self.when_forgotten(other)
+        if size > _KEY_BYTES:
+            self._with_response.put(name, None, size, until, now, holder)
 
     def make_room(self, most: int) -> None:
         """Reduce the responses to `most` bytes over several calls; the heaviest holders' are dropped first.
@@ -94,13 +97,35 @@ class LocalClaims:
 
     def erase(self, subject: str) -> set[str]:
         """Erase the responses and keys of a subject; return the claims' names. Each key's digest stays used."""
-        now = self._clock.now()
-        found = {name: held for name, held in self._settled.items() if held.value.subject == subject}
-        for name, held in found.items():
-            erased = Settled(held.value.fingerprint, "", ERASED, 0.0)
-            self._settled.put(name, erased, _KEY_BYTES, held.until, now, held.holder)
+        return self.erase_named(name for name, held in self._settled.items() if held.value.subject == subject)
+
+    def erase_named(self, names: Iterable[str]) -> set[str]:
+        """Erase the responses and keys of these claims; return the names of those that are in time."""
+        now, erased = self._clock.now(), set[str]()
+        for name in list(names):
+            held = self._settled.get(name, now)
             self._with_response.drop(name)
-        return {name for name, held in found.items() if now < held.until}
+            if held is not None:
+                left = Settled(held.value.fingerprint, "", ERASED, 0.0)
+                self._settled.put(name, left, _KEY_BYTES, held.until, now, held.holder)
+                erased.add(name)
+        return erased
+
+    def of_callers(self, callers: Set[bytes]) -> list[str]:
+        """Return the names of the claims that are charged to these callers."""
+        return [name for name, held in self._settled.items() if held.holder.caller in callers]
+
+    def stored(self) -> Iterable[tuple[str, HeldValue[Settled]]]:
+        """Return each claim with a stored result, the newest last."""
+        return self._settled.items()
+
+    def stored_as(self, name: str) -> HeldValue[Settled] | None:
+        """Return the stored result of a claim, if any."""
+        return self._settled.get(name, self._clock.now())
+
+    def restore(self, name: str, settled: Settled, left_s: float, holder: Holder) -> None:
+        """Store a result of an earlier process for `left_s` more seconds, within bounds."""
+        self._store(name, settled, self._clock.now() + left_s, holder)
 
     def _claim(self, claim: Claim) -> ClaimState:
         pending = self._pending.get(claim.name)

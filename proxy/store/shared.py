@@ -38,6 +38,8 @@ class RedisBundle:
         )
         self.claims: Claims = self._claims
         self.replicas: Replicas | None = self._pubsub
+        self.clock = clock
+        self.waiting = 0
 
     async def start(self) -> None:
         """Connect to Redis, or retry in the background."""

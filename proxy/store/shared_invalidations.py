@@ -48,10 +48,10 @@ class SharedInvalidations(Invalidations):
         pubsub.on_message = self._received
         pubsub.on_reconnect = self._start_over
 
-    def begin(self, subject: str | None, owners: Iterable[bytes]) -> None:
+    def begin(self, subject: str | None, owners: Iterable[bytes], for_s: float = 0.0) -> None:
         """Close the flights that a beginning write may invalidate, in all replicas. Cached responses stay."""
         owners = list(owners)
-        super().begin(subject, owners)
+        super().begin(subject, owners, for_s)
         self._publish([], _message("begin", subject, owners))
 
     def invalidate(self, subject: str | None, owners: Iterable[bytes]) -> None:

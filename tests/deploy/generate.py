@@ -25,7 +25,7 @@ TABLE = re.compile(r"(?<=<!-- values -->\n).*(?=<!-- end of values -->)", re.DOT
 # The chart says these itself; the token would stand readable in a ConfigMap.
 CHARTS_OWN = frozenset(
     {
-        "listen.address", "listen.drain_delay", "listen.drain_timeout", "audit.path", "store.url",
+        "listen.address", "listen.drain_delay", "listen.drain_timeout", "audit.path", "store.url", "store.key_file",
         "admin.address", "admin.socket_mode", "admin.token", "admin.token_file",
     }
 )  # fmt: skip
@@ -68,6 +68,10 @@ RULES: Mapping[str, Schema] = {
     "audit.claimName": _NAME,
     "store.url": {"type": "string", "pattern": "^(memory://|rediss?://[^@]+)$"},
     "store.secretName": _NAME,
+    "store.durable.to": {"enum": ["none", "emptyDir", "claim"]},
+    "store.durable.sizeMiB": {"type": "integer", "minimum": 16},
+    "store.durable.storageClassName": _NAME,
+    "store.durable.secretName": _NAME,
     "service.type": {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]},
     "service.port": _PORT,
     "service.annotations": {"type": "object", "additionalProperties": {"type": "string"}},

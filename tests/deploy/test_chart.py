@@ -33,8 +33,9 @@ def one(rendered: list[Document], kind: str) -> Document:
 
 
 def pod_of(rendered: list[Document]) -> Document:
-    """Return the pod template of the Deployment."""
-    template: Document = one(rendered, "Deployment")["spec"]["template"]
+    """Return the pod template of the Deployment, or of the StatefulSet in its place."""
+    (workload,) = [each for each in rendered if each["kind"] in ("Deployment", "StatefulSet")]
+    template: Document = workload["spec"]["template"]
     return template
 
 
@@ -278,3 +279,33 @@ def test_a_chart_of_ones_own_includes_the_sidecar(helm: Helm, tmp_path: Path) ->
     assert spec["terminationGracePeriodSeconds"] == 30
     assert spec["volumes"][0]["configMap"]["name"] == one(rendered, "ConfigMap")["metadata"]["name"]
     assert 'url = "http://127.0.0.1:3000"' in config_of(rendered)
+
+
+def test_what_is_kept_has_a_volume_and_a_key(helm: Helm) -> None:
+    """The folder is on a volume of its own, and the key comes from a Secret that only the sidecar mounts."""
+    rendered = helm.render(CHART, GOOD["kept over a pod's end"], NEWEST)
+    mounts = {mount["name"]: mount for mount in sidecar_of(rendered)["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pod_of(rendered)["spec"]["volumes"]}
+    assert 'url = "sqlite:///var/lib/backstay-store/kept"' in config_of(rendered)
+    assert 'key_file = "/etc/backstay-store/one"' in config_of(rendered)
+    assert mounts["backstay-store"]["mountPath"] == "/var/lib/backstay-store"
+    assert mounts["backstay-store-key"]["readOnly"] is True
+    assert volumes["backstay-store-key"]["secret"]["secretName"] == "keys"
+    backend = next(each for each in pod_of(rendered)["spec"]["containers"] if each["name"] == "backend")
+    assert not any(mount["name"].startswith("backstay") for mount in backend.get("volumeMounts", []))
+
+
+def test_each_pod_has_a_claim_that_is_deleted_with_it(helm: Helm) -> None:
+    """A StatefulSet in place of the Deployment; the autoscaler follows. An `emptyDir` needs neither."""
+    rendered = helm.render(CHART, GOOD["kept over a pod's end"], NEWEST)
+    spec = one(rendered, "StatefulSet")["spec"]
+    (claim,) = spec["volumeClaimTemplates"]
+    assert (claim["metadata"]["name"], claim["spec"]["accessModes"]) == ("backstay-store", ["ReadWriteOnce"])
+    assert claim["spec"]["resources"]["requests"]["storage"] == "1024Mi"
+    assert spec["persistentVolumeClaimRetentionPolicy"] == {"whenDeleted": "Delete", "whenScaled": "Delete"}
+    assert one(rendered, "HorizontalPodAutoscaler")["spec"]["scaleTargetRef"]["kind"] == "StatefulSet"
+    volumes = {
+        each["name"]: each
+        for each in pod_of(helm.render(CHART, GOOD["kept over a restart"], NEWEST))["spec"]["volumes"]
+    }
+    assert volumes["backstay-store"]["emptyDir"]["sizeLimit"] == "1024Mi"

@@ -24,11 +24,12 @@ def pins(name: str) -> dict[str, str]:
         ("requirements.lock", "project.dependencies"),
         ("requirements.lock", "project.optional-dependencies.otel"),
         ("requirements.lock", "project.optional-dependencies.principals"),
+        ("requirements.lock", "project.optional-dependencies.durable"),
         ("build.lock", "build-system.requires"),
     ],
 )
 def test_the_lock_satisfies_what_is_asked_for(lock: str, path: str) -> None:
-    """Every requirement is pinned within its range; the image can send traces and verify tokens."""
+    """Every requirement is pinned within its range; the image can send traces, verify tokens and encrypt."""
     asked = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     for key in path.split("."):
         asked = asked[key]

@@ -20,6 +20,16 @@ GOOD: dict[str, Values] = {
     "small trail": {**BACKEND, "audit": {"sizeMiB": 64}, "config": {"audit": {"durability": "blocking"}}},
     "Redis": {**BACKEND, "store": {"url": "redis://redis:6379/0"}, "config": {"store": {"max_entries": 500}}},
     "Redis with a password": {**BACKEND, "store": {"secretName": "redis"}},
+    "kept over a restart": {**BACKEND, "store": {"durable": {"to": "emptyDir"}}},
+    "kept over a restart, encrypted": {
+        "store": {"durable": {"to": "emptyDir", "sizeMiB": 256, "secretName": "keys"}},
+        "config": {"store": {"max_bytes": "64MiB"}},
+    },
+    "kept over a pod's end": {
+        **MEASURED,
+        "autoscaling": {"enabled": True},
+        "store": {"durable": {"to": "claim", "storageClassName": "local", "secretName": "keys", "key": "one"}},
+    },
     "ServiceMonitor": {**BACKEND, "monitoring": {"scrape": "serviceMonitor", "labels": {"release": "prometheus"}}},
     "PodMonitor": {**BACKEND, "monitoring": {"scrape": "podMonitor", "rules": True, "dashboards": True}},
     "closed network": {
@@ -154,6 +164,20 @@ BAD: dict[str, tuple[Values, str]] = {
         {"store": {"url": "redis://r:6379", "secretName": "redis"}},
         "store.url and store.secretName are both set",
     ),
+    "two places for what is kept": (
+        {"store": {"url": "redis://r:6379", "durable": {"to": "emptyDir"}}},
+        "store.durable.to is emptyDir, but what is kept goes to store.url",
+    ),
+    "plain text on a disk": (
+        {**BACKEND, "store": {"durable": {"to": "claim"}}},
+        "name the Secret with its key in store.durable.secretName",
+    ),
+    "a claim without pods": (
+        {"store": {"durable": {"to": "claim", "secretName": "keys"}}},
+        "which needs backend.image",
+    ),
+    "keys for nothing": ({"store": {"durable": {"secretName": "keys"}}}, "store.durable.to is none"),
+    "the file of keys in the configuration": ({"config": {"store": {"key_file": "/x"}}}, "key_file"),
     "bounds crossed": (
         {**MEASURED, "autoscaling": {"enabled": True, "minReplicas": 20}},
         "autoscaling.minReplicas (20) is above autoscaling.maxReplicas (10)",

@@ -1,4 +1,4 @@
-"""`backstay demo` as a user runs it: five failure modes, every promise kept, and `--serve`."""
+"""`backstay demo` as a user runs it: six failure modes, every promise kept, and `--serve`."""
 
 import re
 import signal
@@ -25,4 +25,4 @@ async def test_the_tour_keeps_its_promises_and_serves_until_interrupted() -> Non
     assert broken(printed) == set(), printed
     assert demo.returncode == (1 if BROKEN.search(printed) else 0), printed
     assert bool(re.search(r"All \d+ promises kept", printed)) is (demo.returncode == 0)
-    assert all(f"{number}/5" in printed for number in range(1, 6))
+    assert all(f"{number}/6" in printed for number in range(1, 7))

@@ -49,6 +49,7 @@ EXCEPTIONS = {
     "policy.restoration.Restorations.erase": "one step a restoration, whose number is bounded, on an operator's call",
     "store.local_claims.LocalClaims.erase": "one step a stored response, in bounded number, on an operator's call",
     "store.memory_store.MemoryStore.erase": "one step a cached response, in bounded number, on an operator's call",
+    "store.disk": "one step a row or a credential of one request, and one a row of the folder at a start",
     "store.redis_erasure": "one step a value in Redis, on an operator's call",
     "upstream.balancer.BalancedUpstream.send": "one try an address of an upstream",
     "upstream.connector.Connector._race": "one step an address that the resolver found",

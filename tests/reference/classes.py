@@ -14,6 +14,8 @@ REASONS: Final = {
     "AuditLog": "The front of the trail: the queue's limits and counts, and the parts that it starts and stops.",
     "Broadcast": "One streamed response for many readers: the bytes, their limits, and each reader's place in them.",
     "ControlPlane": "What the control plane may ask of the sidecar, or tell it: a field for each callback.",
+    "DiskBundle": "The composition root of a durable store: each part that it starts and stops.",
+    "DiskWriter": "One thread, its queue with the queue's counts, and who waits for it.",
     "Exchange": "The facts of one request from its head to its record. The stages keep no state of a request.",
     "Flight": "One shared call: its callers, its outcome, and what ends it.",
     "Listen": "One table of the configuration: a field for each setting.",

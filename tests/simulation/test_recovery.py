@@ -236,3 +236,20 @@ async def test_a_create_of_recoverys_own_closes_the_flights_before_it() -> None:
     assert (loaded.status, loaded.client.body) == (200, b"made")
     assert world.upstream.said.count("GET /api/history/r1") == 2
     assert early.exchange.flight is not late.exchange.flight
+
+
+@simulated
+async def test_a_create_that_ends_with_its_client_is_in_doubt() -> None:
+    """It was sent and got no answer, and the client left before it was sent again: it may have been done.
+
+    Before, it made nothing old, because it was not ended as a write.
+    """
+    route = replace(LOAD, recovery=MISSING, honours_idempotency=True)
+    world = World([answers(404), fails(), answers(201, b"made")], routes=(route,))
+    ada = world.get()
+    await world.until_ms(50)
+    assert world.upstream.said == ["GET /api/sessions/r1", "POST /api/sessions"]
+    ada.leave()
+    await ada.rest()
+    assert len(world.upstream.calls) == 2
+    assert world.flights.invalidations.uncertain.about("r1", (), world.clock.now())

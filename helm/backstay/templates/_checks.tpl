@@ -25,6 +25,20 @@
 {{- if and .Values.store.secretName (ne .Values.store.url "memory://") -}}
 {{- $wrong = append $wrong "store.url and store.secretName are both set: the URL comes from one of them" -}}
 {{- end -}}
+{{- with .Values.store.durable -}}
+{{- if and (ne .to "none") (or (ne $.Values.store.url "memory://") $.Values.store.secretName) -}}
+{{- $wrong = append $wrong (printf "store.durable.to is %s, but what is kept goes to store.url: set one of them" .to) -}}
+{{- end -}}
+{{- if and (eq .to "claim") (not .secretName) -}}
+{{- $wrong = append $wrong "store.durable.to=claim keeps what users read on a disk: name the Secret with its key in store.durable.secretName" -}}
+{{- end -}}
+{{- if and (eq .to "claim") (not $.Values.backend.image) -}}
+{{- $wrong = append $wrong "store.durable.to=claim renders a StatefulSet, which needs backend.image; in a chart of your own, use emptyDir" -}}
+{{- end -}}
+{{- if and (eq .to "none") .secretName -}}
+{{- $wrong = append $wrong "store.durable.secretName is set, but store.durable.to is none: set it to emptyDir or claim" -}}
+{{- end -}}
+{{- end -}}
 {{- with .Values.autoscaling -}}
 {{- if and .enabled (gt (int .minReplicas) (int .maxReplicas)) -}}
 {{- $wrong = append $wrong (printf "autoscaling.minReplicas (%d) is above autoscaling.maxReplicas (%d)" (int .minReplicas) (int .maxReplicas)) -}}
@@ -44,7 +58,7 @@
 {{- $wrong = append $wrong (printf "config.upstreams has more than one (%s): say in passthrough which gets what no route matches" $names) -}}
 {{- end -}}
 {{- range .Values.sidecar.env -}}
-{{- if has .name (list "BACKSTAY_ADMIN__ADDRESS" "BACKSTAY_ADMIN__TOKEN" "BACKSTAY_STORE__URL" "BACKSTAY_LISTEN__ADDRESS" "BACKSTAY_LISTEN__DRAIN_DELAY" "BACKSTAY_LISTEN__DRAIN_TIMEOUT" "BACKSTAY_AUDIT__PATH") -}}
+{{- if has .name (list "BACKSTAY_ADMIN__ADDRESS" "BACKSTAY_ADMIN__TOKEN" "BACKSTAY_STORE__URL" "BACKSTAY_STORE__KEY_FILE" "BACKSTAY_LISTEN__ADDRESS" "BACKSTAY_LISTEN__DRAIN_DELAY" "BACKSTAY_LISTEN__DRAIN_TIMEOUT" "BACKSTAY_AUDIT__PATH") -}}
 {{- $wrong = append $wrong (printf "sidecar.env sets %s, which the chart sets from a value of its own" .name) -}}
 {{- end -}}
 {{- end -}}

@@ -14,6 +14,14 @@ dry_run = {{ . }}
 {{- include "backstay.tomlTable" (dict "name" "listen" "table" $listen) -}}
 {{- include "backstay.tomlTable" (dict "name" "audit" "table" (include "backstay.auditTable" . | fromJson)) -}}
 {{- $url := ternary dict (dict "url" .Values.store.url) (ne .Values.store.secretName "") -}}
+{{- with .Values.store.durable -}}
+{{- if ne .to "none" -}}
+{{- $url = dict "url" "sqlite:///var/lib/backstay-store/kept" -}}
+{{- if .secretName -}}
+{{- $url = set $url "key_file" (printf "/etc/backstay-store/%s" .key) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- with merge $url ($config.store | default dict) -}}
 {{- include "backstay.tomlTable" (dict "name" "store" "table" .) -}}
 {{- end -}}

@@ -85,6 +85,15 @@ volumeMounts:
     subPathExpr: $(POD_NAME)
     {{- end }}
   {{- end }}
+  {{- if ne .Values.store.durable.to "none" }}
+  - name: backstay-store
+    mountPath: /var/lib/backstay-store
+  {{- if .Values.store.durable.secretName }}
+  - name: backstay-store-key
+    mountPath: /etc/backstay-store
+    readOnly: true
+  {{- end }}
+  {{- end }}
 {{- end -}}
 
 {{- define "backstay.volumes" -}}
@@ -100,4 +109,22 @@ volumeMounts:
   persistentVolumeClaim:
     claimName: {{ .Values.audit.claimName }}
 {{- end }}
+{{- with .Values.store.durable }}
+{{- if eq .to "emptyDir" }}
+- name: backstay-store
+  emptyDir:
+    sizeLimit: {{ .sizeMiB }}Mi
+{{- end }}
+{{- if and (ne .to "none") .secretName }}
+- name: backstay-store-key
+  secret:
+    secretName: {{ .secretName }}
+    defaultMode: 0440
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- /* What runs the pods: a StatefulSet where each has a claim of its own. */ -}}
+{{- define "backstay.workload" -}}
+{{- eq .Values.store.durable.to "claim" | ternary "StatefulSet" "Deployment" -}}
 {{- end -}}

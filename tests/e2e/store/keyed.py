@@ -42,6 +42,10 @@ class KeyedBackend:
         """Return what the creates of every session were answered."""
         return [_body(session) for sessions in self.created.values() for session in sessions]
 
+    def written(self, report: str) -> int:
+        """Return how many writes of a report were carried out."""
+        return self._data[report]
+
     async def _create(self, request: web.Request) -> web.Response:
         report = (await request.json())["reportId"]
         key = request.headers.get("Idempotency-Key", "")
@@ -61,9 +65,17 @@ class KeyedBackend:
         self.calls += 1
         return web.json_response({"version": self._data[request.match_info["report_id"]]})
 
+    async def _leave(self, request: web.Request) -> web.Response:
+        return web.Response(status=204)
+
     async def _update(self, request: web.Request) -> web.Response:
         if (status := request.headers.get("X-Refuse")) is not None:
             return web.Response(status=int(status))
+        if "X-Slow" in request.headers:
+            async with self.asked:
+                self.calls += 1
+                self.asked.notify_all()
+            await _clock.sleep(self.latency_s)
         self._data[request.match_info["report_id"]] += 1
         return web.Response(status=204)
 
@@ -85,6 +97,7 @@ class KeyedBackend:
                 web.post("/api/sessions", self._create),
                 web.post("/api/streams", self._stream),
                 web.get("/api/sessions/{report_id}", self._load),
+                web.delete("/api/login", self._leave),
                 web.patch("/api/sessions/{report_id}", self._update),
             ]
         )

@@ -64,8 +64,8 @@ MISTAKES: Final = (
         "write-does-not-close-flights",
         "A read that begins during a write joins a flight from before it.",
         "proxy/exchange/handler.py",
-        "        p.cache.begin_write(x)\n        p.claims.mint(x)\n",
-        "        p.claims.mint(x)\n",
+        "        p.cache.begin_write(x)\n        elsewhere: Result | None = None\n",
+        "        elsewhere: Result | None = None\n",
         _WRITES,
     ),
     Mistake(
@@ -212,8 +212,8 @@ MISTAKES: Final = (
         "refused-write-invalidates",
         "A write that the backend refused makes its subject's cached responses stale.",
         "proxy/exchange/cache.py",
-        "        if effect is Effect.NONE:\n            return False\n",
-        "",
+        "            invalidations.withdraw(subject, self._owners(x))\n            return False\n",
+        "            invalidations.withdraw(subject, self._owners(x))\n",
         _WRITES,
     ),
     Mistake(

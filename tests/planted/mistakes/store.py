@@ -5,6 +5,7 @@ from typing import Final
 from tests.planted.mistake import Mistake
 
 _CLAIMS: Final = "unit/store/test_redis_claims.py wire/test_claims_in_redis.py"
+_DISK: Final = "unit/store/disk/test_disk_bundle.py unit/store/disk/test_disk_writer.py"
 _LOCAL: Final = "unit/store/test_local_claims.py simulation/test_replay.py"
 _QUEUE: Final = "unit/store/test_command_queue.py"
 _SHARED: Final = "unit/store/test_pubsub.py unit/store/test_redis_responses.py wire/test_claims_in_redis.py"
@@ -183,8 +184,8 @@ MISTAKES: Final = (
         "local-erasure-frees-key",
         "Erasing a subject frees its used keys.",
         "proxy/store/local_claims.py",
-        "            self._settled.put(name, erased, _KEY_BYTES, held.until, now, held.holder)\n",
-        "            self._settled.drop(name)\n",
+        "                self._settled.put(name, left, _KEY_BYTES, held.until, now, held.holder)\n",
+        "                self._settled.drop(name)\n",
         _LOCAL,
     ),
     Mistake(
@@ -315,5 +316,77 @@ MISTAKES: Final = (
         'Failure(Reason(document["reason"]), document["sent"],',
         'Failure(Reason(document["reason"]), False,',
         "unit/store/test_packing.py",
+    ),
+    Mistake(
+        "commits-not-synced",
+        "A power cut brings back what a write made old.",
+        "proxy/store/disk/cache_file.py",
+        '_SYNCHRONOUS = "FULL"',
+        '_SYNCHRONOUS = "OFF"',
+        "e2e/store/test_power_cut.py",
+    ),
+    Mistake(
+        "mark-not-awaited",
+        "The response to a write goes out before its mark is on the disk.",
+        "proxy/store/disk/disk_bundle.py",
+        "        if self._writer is not None and self._last_mark:\n",
+        "        if False:\n",
+        _DISK,
+    ),
+    Mistake(
+        "refused-write-keeps-its-mark",
+        "A refused write makes copies old at the next start.",
+        "proxy/store/disk/disk_invalidations.py",
+        "        changes = self._marks.close(self._marked(subject, tuple(owners)))\n        if changes:\n",
+        "        changes = self._marks.close(self._marked(subject, tuple(owners)))\n        if False:\n",
+        _DISK,
+    ),
+    Mistake(
+        "void-after-telling",
+        "A lost mark leaves the file trusted.",
+        "proxy/store/disk/disk_writer.py",
+        "            self._disk.folder.void()\n",
+        "            pass\n",
+        _DISK,
+    ),
+    Mistake(
+        "doubt-ends-with-the-process",
+        "After a crash a response from before a late write is cached.",
+        "proxy/store/disk/disk_marks.py",
+        "            self._doubts[mark.scope] = self._wall() + mark.for_s\n",
+        "",
+        _DISK,
+    ),
+    Mistake(
+        "place-not-authenticated",
+        "A row that was moved by hand is used.",
+        "proxy/store/disk/sealing.py",
+        "self._ciphers[0].encrypt(nonce, content, place)",
+        'self._ciphers[0].encrypt(nonce, content, b"")',
+        "unit/store/disk/test_sealing.py",
+    ),
+    Mistake(
+        "clock-goes-back",
+        "A clock that was set back makes a response younger.",
+        "proxy/store/disk/steady_clock.py",
+        "            return own\n",
+        "            return wall\n",
+        "unit/store/disk/test_steady_clock.py",
+    ),
+    Mistake(
+        "erased-stays-in-the-wal",
+        "An erased response is still in the folder.",
+        "proxy/store/disk/disk_writer.py",
+        "            disk.file.truncate()\n",
+        "",
+        _DISK,
+    ),
+    Mistake(
+        "claim-not-awaited",
+        "A request is sent before its key is used on the disk.",
+        "proxy/store/disk/disk_claims.py",
+        "            written = await writer.durable(writer.submit([self._pending(claim)]), self._within_s)\n",
+        "            written = bool(writer.submit([self._pending(claim)]))\n",
+        "unit/store/disk/test_disk_writer.py",
     ),
 )

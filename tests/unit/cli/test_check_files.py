@@ -40,6 +40,8 @@ FILES = [
     ("[audit]\npath = '.'\n" + UPSTREAM, "c.toml:2: audit.path: . is not a regular file"),
     ("[audit]\nsalt_file = 'none/salt'\n" + UPSTREAM, "c.toml:2: audit.salt_file: the folder none does not exist"),
     ("[audit]\ncheckpoints = 'none/c'\n" + UPSTREAM, "c.toml:2: audit.checkpoints: the folder none does not exist"),
+    ("[store]\nurl = 'sqlite:///kept'\nkey_file = 'gone'\n" + UPSTREAM, "c.toml:3: store.key_file: gone: No such file"),
+    ("[store]\nurl = 'sqlite:///gone/kept'\n" + UPSTREAM, "c.toml:2: store.url: the folder /gone does not exist"),
     ("[audit]\ncheckpoint_key_file = 'gone'\n" + UPSTREAM, "c.toml:2: audit.checkpoint_key_file: gone: the key cannot"),
     ("[listen]\naddress = 'unix:/none/s'\n" + UPSTREAM, "c.toml:2: listen.address: the folder /none does not exist"),
     ("[admin]\naddress = 'unix:/none/s'\n" + UPSTREAM, "c.toml:2: admin.address: the folder /none does not exist"),

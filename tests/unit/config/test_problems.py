@@ -137,12 +137,12 @@ VALUES = [
     (
         UPSTREAM + '[store]\nurl = "http://u:secret@h"',
         'config.toml:4: store.url: "http://...@h" is not the URL of a store; '
-        'write url = "memory://" or "redis://host:6379/0"',
+        'write url = "memory://", "sqlite:///var/lib/backstay" or "redis://host:6379/0"',
     ),
     (
         UPSTREAM + '[store]\nurl = "http://u:se@cr/et wo@rd@h"',
         'config.toml:4: store.url: "http://...@h" is not the URL of a store; '
-        'write url = "memory://" or "redis://host:6379/0"',
+        'write url = "memory://", "sqlite:///var/lib/backstay" or "redis://host:6379/0"',
     ),
     (
         "",
@@ -191,6 +191,11 @@ VALUES = [
     (
         ROUTE + 'circuit = "restoration"\n[circuits.restoratoin]',
         "config.toml:7: circuits.restoratoin: no route names it; write [circuits.restoration]",
+    ),
+    (
+        UPSTREAM + "[store]\nkey_file = '/etc/key'",
+        "config.toml:4: store.key_file: it encrypts the files of a folder, and store.url names none; "
+        'write url = "sqlite:///var/lib/backstay", or remove it',
     ),
     (
         UPSTREAM + "[circuits.sessions]",

@@ -39,6 +39,7 @@ CONTRACT = {
     "backstay_audit_queue": ("gauge", set()),
     "backstay_audit_write_seconds": ("histogram", set()),
     "backstay_store_errors_total": ("counter", {"operation"}),
+    "backstay_store_waiting": ("gauge", set()),
     "backstay_store_up": ("gauge", set()),
     "backstay_log_lines_dropped_total": ("counter", set()),
     "backstay_connections": ("gauge", set()),
