@@ -11,8 +11,8 @@ from collections.abc import Generator
 from contextlib import closing
 from hashlib import blake2b
 from itertools import chain
-from pathlib import Path
 
+from tests.simulation.whole.apart import quiet
 from tests.simulation.whole.plan import plan_of
 from tests.simulation.whole.planted import FOUND, checked, searched
 from tests.simulation.whole.verdict import Told, conversation, judge, judge_seeds, shortened
@@ -28,18 +28,13 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def _quiet() -> None:
-    """Write nothing to standard error: a worker whose runs are not wanted any more would report a broken pipe."""
-    sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the worker ends
-
-
 def judged(seeds: range, jobs: int) -> Generator[Told, None, None]:
     """Yield what each seed showed, from several processes."""
     lots = [seeds[at : at + AT_ONCE] for at in range(0, len(seeds), AT_ONCE)]
     if jobs == 1:
         yield from chain.from_iterable(map(judge_seeds, lots))
         return
-    with multiprocessing.get_context("spawn").Pool(jobs, _quiet) as pool:
+    with multiprocessing.get_context("spawn").Pool(jobs, quiet) as pool:
         yield from chain.from_iterable(pool.imap_unordered(judge_seeds, lots))
 
 

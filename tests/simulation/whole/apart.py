@@ -11,6 +11,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -21,6 +22,11 @@ LONGEST_S = 300  # of real time, after which a child is killed
 
 class BrokenRunError(Exception):
     """The child ended without a result: a mistake of the simulation itself."""
+
+
+def quiet() -> None:
+    """Write nothing to standard error: a worker whose runs are not wanted any more would report a broken pipe."""
+    sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the worker ends
 
 
 def apart(call: Callable[[], T]) -> T:

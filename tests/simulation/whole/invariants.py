@@ -140,9 +140,11 @@ def one_sender(world: World) -> Found:
     """Two replicas never send a create for the same user and report at the same time, with a shared store.
 
     This holds while nothing happens to Redis, to the way there, to a process or to the time, and Redis answers in time.
-    A replica whose response was too large to be stored may repeat its key, where the backend honours keys.
+    A replica whose response was too large to be stored may repeat its key, where the backend honours keys. What a load
+    creates that found no session joins nothing.
     """
-    creates = [call for call in world.backend.calls if call.method == "POST" and call.about is not None]
+    asked = {seen.id for seen in world.clients.seen if seen.act.kind == "create"}
+    creates = [call for call in world.backend.calls if call.method == "POST" and call.id in asked]
     for at, later in enumerate(creates) if is_calm(world) else ():
         for call in creates[:at]:
             same = (call.user, call.about) == (later.user, later.about)

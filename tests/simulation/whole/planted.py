@@ -33,6 +33,7 @@ FOUND: dict[str, Found] = {
     "dialling-not-counted": Found(18, "within_the_deadline"),
     "store-asked-after-the-deadline": Found(152, "within_the_deadline"),
     "post-repeated-on-stale": Found(47, "written_once"),
+    "retry-post-that-was-sent": Found(44, "written_once"),
     "join-finished-flight": Found(0, "nothing_left"),
     "torn-line-stays": Found(37, "unbroken_chain"),
     "short-write-repeated-whole": Found(46, "one_record"),
