@@ -30,7 +30,7 @@ from proxy.text import escaped
 _STANDARD_OUTPUT = Path("-")
 _SCHEMA = "backstay.schema.json"
 _MOST = 16 << 20  # bytes of a document
-_URL_AS_PATH = re.compile(r"(https?):/+(.+)", re.IGNORECASE)  # a path has single slashes
+_URL_AS_PATH = re.compile(r"(https?):/++(.+)", re.IGNORECASE)  # a path has single slashes
 _URL = "http://127.0.0.1:8000"
 
 

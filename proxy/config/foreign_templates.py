@@ -12,13 +12,16 @@ _RESTS = re.compile(
 _NAMES = re.compile(
     r":(\w+)\??|<(?:\w+:)?(\w+)>|\{(\w+)(?::[^{}]*|\?)\}|\[([A-Za-z_]\w*)\](?:\.\w+)?"
     # Operations of OData and FHIR begin with "$" too, so only what is named as an identifier is a name.
-    r"|\$(\w*(?:Id|_id)|id|key|name|slug|uuid)",
+    r"|\$(id|key|name|slug|uuid|\w++(?:(?<=Id)|(?<=_id)))",
     re.ASCII,
 )
 _SEVERAL = re.compile(r":(\w+)", re.ASCII)  # `:id(\d+)`, `:from-:to`: a segment that begins with a colon
-_GROUP = re.compile(r"\(\?P?<(\w+)>(?:[^()]|\([^()]*\))*\)", re.ASCII)  # of a regular expression, as in Django
+_GROUP = re.compile(
+    r"\(\?P?<(\w++)>[^()]*+(?:\([^()]*+\)[^()]*+)?+\)", re.ASCII
+)  # of a regular expression, as in Django
 _OPTIONAL = re.compile(r"(/:[^/?]*)\?(?=/|\Z)")  # `:id?` is no query
-_INNER = re.compile(r"\{+([^{}]*)")
+_INNER = re.compile(r"\{([^{}]*+)")  # of several braces the last one
+_BRACES = re.compile(r"\{{1,8}+([^{}]*+)\}*+")
 _ODD = re.compile(r"\W+", re.ASCII)
 
 
@@ -73,14 +76,14 @@ def with_whole_names(path: str) -> str:
 def _whole(segment: str, *, last: bool) -> str:
     if not ("{" in segment or "}" in segment) or NAME.fullmatch(segment) or REST.fullmatch(segment):
         return segment
-    words = [each.partition(":")[0] for each in _INNER.findall(segment)]
+    words = [each.partition(":")[0] for each in _INNER.findall(segment) if each]
     name = _plain("_".join(words) or segment)
     return f"{{{name}...}}" if last and "..." in segment else f"{{{name}}}"
 
 
 def with_plain_names(path: str) -> str:
     """Return a path with a possible name in each pair of braces, which may stand anywhere."""
-    return re.sub(r"\{+([^{}]*)\}*", lambda found: f"{{{_plain(found[1])}}}", path)
+    return _BRACES.sub(lambda found: f"{{{_plain(found[1])}}}", path)
 
 
 def _plain(text: str) -> str:

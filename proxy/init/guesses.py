@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from proxy.http.credential_names import names_credential
 from proxy.http.message import SAFE_METHODS
-from proxy.init.credential_names import may_be_credential
 from proxy.init.drafts import GUESS, Draft, Drafts, DraftSetting, NameList, kebab, with_timeout, without_repetitions
 from proxy.init.operations import Operation, Parameter
 from proxy.init.paths import PathTemplate
+from proxy.init.secret_parameters import may_be_credential
 
 # Names of what a session backend keeps; a parameter with such a name is most likely the business key.
 _SESSIONS = frozenset(

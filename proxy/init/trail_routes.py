@@ -9,9 +9,9 @@ from proxy.config.objections import Objection
 from proxy.config.routes import RouteSettings
 from proxy.config.templates import METHODS, parse_template
 from proxy.config.units import format_duration
-from proxy.init.credential_names import may_be_credential
 from proxy.init.drafts import GUESS, Draft, Drafts, DraftSetting, NameList, kebab, with_timeout, without_repetitions
 from proxy.init.path_shapes import VARIES, Path, recognised, shapes
+from proxy.init.secret_parameters import may_be_credential
 
 PASSTHROUGH = "passthrough"
 _MOST_PATHS = 20_000  # different paths, in which every recognised identifier is the same

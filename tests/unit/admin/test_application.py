@@ -202,7 +202,7 @@ async def test_erasure_says_where_it_is_not_whole(client: ClientSession, sidecar
     sidecar.store_away = True
     async with client.delete("/kept", params={"subject": "val_1"}, headers=BEARER) as response:
         assert response.status == 503
-        assert "Redis (store.url) could not be reached" in (await problem(response))["detail"]
+        assert "the store (store.url) could not be reached" in (await problem(response))["detail"]
 
 
 @pytest.mark.parametrize(("method", "path"), GUARDED)
