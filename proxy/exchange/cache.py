@@ -60,9 +60,12 @@ class Cache:
         if effect is Effect.NONE:
             invalidations.withdraw(subject, self._owners(x))
             return False
-        owners = tuple(self._identifier.owners(x.request, claimed=effect is not Effect.UNKNOWN))
+        owners = begun_by = tuple(self._owners(x))
         if effect is Effect.UNKNOWN:  # first: a crash between the two must not lose the doubt
+            owners = tuple(self._identifier.owners(x.request, claimed=False))
             invalidations.mark_uncertain(self._route.total_timeout_s, subject, owners, self._clock.now())
+        if owners != begun_by:
+            invalidations.withdraw(subject, begun_by)
         invalidations.invalidate(subject, owners)
         if self._route.settings.ends_session:
             invalidations.drop_owners(owners)

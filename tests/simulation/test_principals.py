@@ -10,9 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy.config.settings import StoreTable
+from proxy.policy.coalescing import Flights
 from proxy.policy.principals import RoutePrincipals, TokenJudge
 from proxy.policy.routing import Idempotency
 from proxy.principals.key_source import AT_MOST_EVERY_S, KeySource, KeysPlace
+from proxy.store.disk.disk_bundle import DiskBundle
+from proxy.store.disk.disk_invalidations import DiskInvalidations
 from tests.settings import changed, recovery_rules
 from tests.simulation.scripted import Step, answers, fails
 from tests.simulation.virtual import WALL, VirtualClock, now_ms, simulated
@@ -259,6 +263,23 @@ def test_a_strangers_write_in_doubt_takes_nothing_away(writer: str) -> None:
         await w.visit("GET", "/api/list", user=bearer()).finish()
         assert (await w.visit("POST", "/api/list", b"{}", user=user).finish()).status == 502
         assert told(await w.visit("GET", "/api/list", user=bearer(jti="2")).finish()) == (200, b"a", "reused")
+
+    play()
+
+
+@pytest.mark.parametrize("writer", ["of_an_unknown_key", "forged"])
+def test_a_strangers_write_in_doubt_ends_as_it_began(writer: str) -> None:
+    """A durable store marks a write as it begins, with the subject that its token claims: the mark must go again."""
+
+    @simulated
+    async def play() -> None:
+        store = DiskBundle(StoreTable(url="sqlite:///nowhere"), VirtualClock(), lambda operation: None)
+        w = world(DOWN)
+        w.ports = replace(w.ports, flights=Flights(store.invalidations))
+        user = {**WRITERS, "forged": bearer(of=FORGER)}[writer]
+        assert (await w.visit("POST", "/api/list", b"{}", user=user).finish()).status == 502
+        assert isinstance(store.invalidations, DiskInvalidations)
+        assert store.invalidations._under_way == {}
 
     play()
 
