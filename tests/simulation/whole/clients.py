@@ -24,7 +24,8 @@ class Seen:
     """What one client saw. Times are the loop's, in seconds.
 
     `by`: the process that accepted its connection. `head_s`: from the last byte that this process got to the first
-    that it wrote. `ended`: answered, cut, refused, left or given up.
+    that it wrote. `written`: when it wrote the last one, which a client may read much later. `ended`: answered, cut,
+    refused, left or given up.
     """
 
     act: Act
@@ -32,6 +33,7 @@ class Seen:
     asked: float = FAR
     by: Process | None = None
     answered: float = FAR
+    written: float = FAR
     status: int = 0
     body: bytes = b""
     fields: Any = ()
@@ -184,6 +186,7 @@ class _Visit(asyncio.Protocol):
         seen, self._seen = self._seen, None
         assert seen is not None, "an answer came that nobody asked for"
         other = self.transport.peer
+        seen.written = other.last_out
         if other.first_out < FAR:  # otherwise the answer came before the body's end
             seen.head_s = other.first_out - other.last_in
         self._clients.end(seen, "answered")

@@ -82,6 +82,7 @@ class End(asyncio.Transport):
         self.closed = False  # the kernel has closed it
         self.last_in = 0.0  # the loop's time of the last bytes that were given to the protocol
         self.first_out = FAR  # and of the first bytes written after them
+        self.last_out = 0.0  # and of the newest bytes written
 
     # asyncio.Transport
 
@@ -109,7 +110,8 @@ class End(asyncio.Transport):
     def write(self, data: Any) -> None:
         if not data or self.closing:
             return
-        self.first_out = min(self.first_out, self._loop.time())
+        self.last_out = self._loop.time()
+        self.first_out = min(self.first_out, self.last_out)
         self._unsent += data
         self._push()
         if len(self._unsent) > HIGH and not self._writer_paused:

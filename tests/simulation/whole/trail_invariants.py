@@ -78,10 +78,10 @@ def _may_be_lost(world: World, replica: Replica, seen: Seen, opened: set[str]) -
     if world.plan.durability != "batch" and seen.id not in opened:
         return False
     within = {power: 10.0 if trouble else limit_s for power, limit_s in BATCH_S.items()}
-    until = seen.answered
+    until = seen.written
     if seen.act.own_ms is not None and seen.status == 504 and seen.act.kind in WRITES:
         until = max(until, seen.asked + DEADLINE_S)
-    return any(at - within[power] < until and seen.answered < at + 1.0 for at, power in replica.killed)
+    return any(at - within[power] < until and seen.written < at + 1.0 for at, power in replica.killed)
 
 
 def records_agree(world: World) -> Found:
