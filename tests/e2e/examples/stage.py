@@ -104,6 +104,6 @@ async def stage(folder: Path, *, with_sidecar: bool) -> AsyncIterator[Stage]:
 def _configuration() -> str:
     text = (EXAMPLE / "backstay.toml").read_text(encoding="utf-8")
     for hurried, patient in zip(_HURRIED, _PATIENT, strict=True):
-        assert text.count(hurried) == 1
+        assert hurried in text
         text = text.replace(hurried, patient)
     return text
