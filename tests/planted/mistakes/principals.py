@@ -127,8 +127,16 @@ MISTAKES: Final = (
         "forgery-in-doubt-invalidates",
         "In an outage a forged write makes old what its subject has cached.",
         "proxy/exchange/cache.py",
-        "claimed=effect is not Effect.UNKNOWN",
-        "claimed=True",
+        "claimed=False))\n            invalidations.mark",
+        "claimed=True))\n            invalidations.mark",
+        _JUDGES,
+    ),
+    Mistake(
+        "mark-of-a-claimed-subject-stays",
+        "A forged write in doubt leaves its mark in a durable store.",
+        "proxy/exchange/cache.py",
+        "        if owners != begun_by:\n",
+        "        if False:\n",
         _JUDGES,
     ),
     Mistake(
