@@ -138,8 +138,8 @@ async def test_a_dial_that_is_cancelled_leaves_nothing_either(scheme: str) -> No
 
 def uploads() -> list[str]:
     """Return the tasks that send a request's body."""
-    names = (getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks())
-    return [name for name in names if name.endswith("._send_body")]
+    coroutines = (repr(task.get_coro()) for task in asyncio.all_tasks())
+    return [coroutine for coroutine in coroutines if "_send_body" in coroutine]
 
 
 async def test_an_upload_ends_with_its_backends_connection(wire: Wire) -> None:
