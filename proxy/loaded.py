@@ -56,7 +56,7 @@ class Loader:
     def _upstream_tls(self, settings: Settings) -> Mapping[str, ssl.SSLContext]:
         contexts: dict[str, ssl.SSLContext] = {}
         for name, upstream in settings.upstreams.items():
-            if any(url.startswith("https:") for url in upstream.url):
+            if upstream.speaks_tls:
                 self.doing = f"the certificates of upstreams.{name} (tls_ca, tls_certificate, tls_key)"
                 files = TlsFiles(upstream.tls_certificate, upstream.tls_key, upstream.tls_ca)
                 contexts[name] = client_context(files)

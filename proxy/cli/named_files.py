@@ -17,9 +17,7 @@ from proxy.regular_file import open_regular, read_regular, why_unreadable
 from proxy.store.bundle import SQLITE
 from proxy.store.disk.sealing import seal_of
 from proxy.transport.certificate_expiry import first_expiry
-from proxy.transport.tls import TlsFiles, client_context, server_context
-
-_MOST = 64 << 20  # bytes of a certificate, as when it is loaded
+from proxy.transport.tls import MOST_BYTES, TlsFiles, client_context, server_context
 
 
 def unusable_files(settings: Settings) -> Iterator[Contradiction]:
@@ -33,7 +31,7 @@ def unusable_files(settings: Settings) -> Iterator[Contradiction]:
             yield Contradiction(("admin", "token_file"), f"{settings.admin.token_file} {said}", cure)
     yield from _certificates(("listen",), settings.listen)
     for name, upstream in settings.upstreams.items():
-        if any(url.startswith("https:") for url in upstream.url):
+        if upstream.speaks_tls:
             yield from _certificates(("upstreams", name), upstream)
     yield from _keys(settings)
     yield from _trail(settings.audit)
@@ -75,10 +73,10 @@ def expired_certificates(settings: Settings, wall: float) -> Iterator[Contradict
     """Yield the key of each certificate that the sidecar shows and that expired before `wall` (Unix seconds)."""
     shown: list[tuple[Keys, str | None]] = [(("listen", "tls_certificate"), settings.listen.tls_certificate)]
     for name, upstream in settings.upstreams.items():
-        if any(url.startswith("https:") for url in upstream.url):
+        if upstream.speaks_tls:
             shown.append((("upstreams", name, "tls_certificate"), upstream.tls_certificate))
     for keys, file in shown:
-        expiry = None if file is None else first_expiry(read_regular(file, _MOST).decode("latin-1"))
+        expiry = None if file is None else first_expiry(read_regular(file, MOST_BYTES).decode("latin-1"))
         if expiry is not None and expiry < wall:
             ended = datetime.fromtimestamp(expiry, UTC).isoformat(" ").removesuffix("+00:00")
             message = f"a certificate in {file} expired on {ended} UTC, so peers refuse it"

@@ -230,6 +230,11 @@ class UpstreamTable(Section):
     breaker: Breaker = Breaker()
     """This upstream's circuit breaker."""
 
+    @property
+    def speaks_tls(self) -> bool:
+        """Tell whether an address of the backend is `https`."""
+        return any(url.startswith("https:") for url in self.url)
+
 
 class Settings(Section):
     """The whole configuration. `routes` are complete: each inherits from `[defaults]` what it does not set."""

@@ -12,7 +12,7 @@ from typing import Final
 from proxy.errors import StartError
 from proxy.regular_file import check_regular
 
-_MOST: Final = 64 << 20  # bytes of a file; all public authorities take 250 KiB
+MOST_BYTES: Final = 64 << 20  # bytes of a file; all public authorities take 250 KiB
 _INCOMING: Final = "incoming"  # the attribute that holds the BIO
 
 
@@ -68,7 +68,7 @@ def _load(context: ssl.SSLContext, files: TlsFiles) -> None:
     try:
         for name in (files.certificate, files.key, files.authorities):
             if name is not None:
-                check_regular(name, _MOST)
+                check_regular(name, MOST_BYTES)
         if files.certificate is not None:
             context.load_cert_chain(files.certificate, files.key)
         if files.authorities is not None:
