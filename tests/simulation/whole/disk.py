@@ -17,7 +17,7 @@ from typing import Any
 from unittest.mock import patch
 
 from tests.simulation.whole.loop import Process, this_process
-from tests.simulation.whole.threads import pause_thread
+from tests.simulation.whole.threads import all_of, pause_thread
 
 MODULES = ("trail_file", "crash_recovery", "own_file", "checkpoint", "retention")  # of proxy.audit, that write
 
@@ -187,14 +187,8 @@ def _disk() -> Disk:
 @contextmanager
 def simulated_disks() -> Iterator[None]:
     """Let the modules of the audit trail use the simulated disks."""
-    patches = [patch(f"proxy.audit.{module}.os", _Os()) for module in MODULES]
-    for each in patches:
-        each.start()
-    try:
+    with all_of(patch(f"proxy.audit.{module}.os", _Os()) for module in MODULES):
         yield
-    finally:
-        for each in patches:
-            each.stop()
 
 
 def new_disk(folder: Path, random: Random, process: Process | None = None) -> Disk:

@@ -8,8 +8,8 @@ killed threads, and the same seed gives the same order.
 import asyncio
 import queue
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import Any, Generic, TypeVar
 from unittest.mock import patch
@@ -161,11 +161,14 @@ _QUEUE = SimpleNamespace(SimpleQueue=SimpleQueue, Empty=queue.Empty)
 def simulated_threads() -> Iterator[None]:
     """Let the modules of the product that use threads use these."""
     patches = [patch(f"{module}.threading", _THREADING) for module in MODULES]
-    patches.append(patch("proxy.audit.writer.queue", _QUEUE))
-    for each in patches:
-        each.start()
-    try:
+    with all_of([*patches, patch("proxy.audit.writer.queue", _QUEUE)]):
         yield
-    finally:
+
+
+@contextmanager
+def all_of(patches: Iterable[AbstractContextManager[object]]) -> Iterator[None]:
+    """Enter all of these."""
+    with ExitStack() as stack:
         for each in patches:
-            each.stop()
+            stack.enter_context(each)
+        yield
