@@ -1,7 +1,7 @@
 """Idempotency keys that the sidecar stores for backends that do not: sequences of requests with one key."""
 
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
 import orjson
 import pytest
@@ -15,7 +15,7 @@ from proxy.transport.broadcast import Broadcast
 from tests.settings import changed, recovery_rules
 from tests.simulation.scripted import ScriptedStream, Step, answers, fails
 from tests.simulation.virtual import simulated
-from tests.simulation.world import CREATE, NO_RETRIES, Visitor, World, finish
+from tests.simulation.world import CREATE, NO_RETRIES, SharedClaims, Visitor, World, finish
 
 REPLAY = replace(CREATE, idempotency=Idempotency.REPLAY, honours_idempotency=False)
 ALONE = replace(REPLAY, coalesce=Coalesce.OFF)
@@ -345,17 +345,8 @@ async def test_who_repeats_while_pieces_come_waits_for_all_of_them() -> None:
     assert w.at_rest()
 
 
-class SlowClaims:
+class SlowClaims(SharedClaims):
     """Claims that replicas share, in a store that takes 50 ms for each question."""
-
-    spans_replicas = True
-
-    def __init__(self, world: World) -> None:
-        self._held = world.claims
-        self._clock = world.clock
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._held, name)
 
     async def claim(self, claim: Claim, within_s: float = 0.0) -> ClaimState:
         """Answer late."""

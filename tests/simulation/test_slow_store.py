@@ -1,7 +1,7 @@
 """A store that takes 50 ms for each question: no response waits for it beyond the deadline of its request."""
 
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -16,7 +16,7 @@ from proxy.transport.broadcast import Broadcast
 from tests.settings import recovery_rules
 from tests.simulation.scripted import Step, answers, hangs
 from tests.simulation.virtual import simulated
-from tests.simulation.world import CREATE, HISTORY, LOAD, NO_RETRIES, UPDATE, World
+from tests.simulation.world import CREATE, HISTORY, LOAD, NO_RETRIES, UPDATE, SharedClaims, World
 
 OFFLINE = replace(HISTORY, recovery=recovery_rules(stale_if_error_s=600.0), retry=NO_RETRIES)
 MISSING = replace(LOAD, recovery=recovery_rules(on_missing=RequestTemplate("POST", "/api/sessions", {})))
@@ -58,17 +58,8 @@ class SlowStore:
         await self._wait()
 
 
-class SlowClaims:
+class SlowClaims(SharedClaims):
     """Claims that replicas share, which are settled after a while."""
-
-    spans_replicas = True
-
-    def __init__(self, world: World) -> None:
-        self._held = world.claims
-        self._clock = world.clock
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._held, name)
 
     async def settle(self, claim: Claim, mine: Acquired, result: Result | None, *, keep: bool) -> None:
         self._held.settle_soon(claim, mine, result, keep=keep)

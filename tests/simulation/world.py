@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import orjson
 
@@ -372,6 +373,19 @@ class World:
         """Return how many requests led, joined and went alone."""
         counts = self.meter.counts
         return counts["coalesced", "led"], counts["coalesced", "joined"], counts["coalesced", "alone"]
+
+
+class SharedClaims:
+    """A world's claims, as if replicas shared them, for a test to replace some methods."""
+
+    spans_replicas = True
+
+    def __init__(self, world: World) -> None:
+        self._held = world.claims
+        self._clock = world.clock
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._held, name)
 
 
 async def finish(*visitors: Visitor) -> None:
